@@ -1,0 +1,498 @@
+"""What travels over the socket: the client's frames and the union of StreamEvents. AGENTS.md documents it for client authors.
+
+An event is a fact with the fields of its kind. `stamp` adds the envelope (seq, workflow_id, timestamp, category, ui_hint,
+log_line) once, when the event gets its place in a run's log or goes to a socket.
+"""
+
+from datetime import UTC, datetime
+from typing import Literal, get_args
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+MAX_MESSAGE = 32_000  # characters
+SUBPROTOCOL_JSON = "fleet.json.v1"
+SUBPROTOCOL_HTML = "fleet.html.v1"
+
+Mode = Literal["auto", "light", "full"]
+Path = Literal["light", "full"]
+Effort = Literal["minimal", "medium", "maximal"]
+Status = Literal["completed", "cancelled", "failed"]
+Category = Literal["status", "step", "tool", "thought", "answer", "ending"]
+Code = Literal[
+    "bad_request",
+    "handshake_timeout",
+    "forbidden",
+    "conversation_busy",
+    "too_many_runs",
+    "rate_limited",
+    "context_too_long",
+    "model_unavailable",
+    "model_error",
+    "first_chunk_timeout",
+    "idle_timeout",
+    "max_runtime",
+    "worker_lost",
+    "shutting_down",
+    "storage_unavailable",
+    "internal",
+]
+
+
+class ProtocolError(Exception):
+    """A frame or request that is refused: `code` for programs, the message for people."""
+
+    def __init__(self, code: Code, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.code: Code = code
+        self.retryable = retryable
+
+
+# --- What the client sends --------------------------------------------------------------------------------------------
+
+
+class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The first frame: ask, answer again (`rerun_of`), or rejoin (a known `message_id`, with `after` as cursor)."""
+
+    message: str
+    message_id: UUID
+    conversation_id: UUID | None = None
+    mode: Mode = "auto"
+    fresh: bool = False
+    reasoning_effort: Effort | None = None
+    rerun_of: UUID | None = None
+    after: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.message.strip():
+            raise ValueError("the message is empty")
+        if len(self.message) > MAX_MESSAGE:
+            raise ValueError(f"the message has {len(self.message):,} characters; at most {MAX_MESSAGE:,} are taken")
+        if "\0" in self.message:
+            raise ValueError("the message holds a NUL character")
+        if self.after < 0:
+            raise ValueError("after must not be negative")
+
+
+class Cancel(Struct, frozen=True, tag_field="type", tag="cancel", forbid_unknown_fields=True):
+    """Ends the run of this socket with `cancelled`."""
+
+
+def parse_request(frame: str | bytes | None) -> ChatRequest:
+    """The first frame as a ChatRequest; ProtocolError(bad_request) says what is wrong with it."""
+    return _parse(frame, _request_decoder)
+
+
+def parse_command(frame: str | bytes | None) -> Cancel:
+    """A later frame; ProtocolError(bad_request) if it is anything but a cancel."""
+    return _parse(frame, _command_decoder)
+
+
+_request_decoder = msgspec.json.Decoder(ChatRequest)
+_command_decoder = msgspec.json.Decoder(Cancel)
+
+
+def _parse[T](frame: str | bytes | None, decoder: msgspec.json.Decoder[T]) -> T:
+    if not isinstance(frame, str):
+        raise ProtocolError("bad_request", "Frames are JSON text, not binary.")
+    try:
+        return decoder.decode(frame)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as exc:
+        raise ProtocolError("bad_request", f"This frame cannot be taken: {exc}.") from exc
+
+
+# --- What the server sends --------------------------------------------------------------------------------------------
+
+
+class UiHint(Struct, frozen=True):
+    component: str
+    priority: Literal["low", "normal", "high"] = "normal"
+    collapsible: bool = False
+
+
+class Timings(Struct, frozen=True, omit_defaults=True):
+    """Milliseconds since the run was started; None where the moment never came."""
+
+    first_event_ms: float | None = None
+    first_token_ms: float | None = None
+    total_ms: float | None = None
+    phases: dict[str, float] = {}
+
+
+class Usage(Struct, frozen=True):
+    """Tokens as the model server counted them, or as estimated where it does not."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    model_calls: int = 0
+    tool_calls: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.model_calls + other.model_calls,
+            self.tool_calls + other.tool_calls,
+        )
+
+
+class ErrorInfo(Struct, frozen=True):
+    code: Code
+    message: str
+    retryable: bool = False
+
+
+class Ending(Struct, frozen=True, kw_only=True):
+    """How a run ended, as its row stores it; `events` are the group that a reader gets."""
+
+    status: Status
+    timings: Timings = Timings()
+    usage: Usage = Usage()
+    path: Path = "light"
+    error: ErrorInfo | None = None
+    lost: bool = False  # written for a worker that died: the stored text is all there is of the answer
+
+
+class NoData(Struct, frozen=True):
+    pass
+
+
+class ConnectedData(Struct, frozen=True):
+    conversation_id: UUID
+    message_id: UUID
+
+
+class RouteData(Struct, frozen=True, kw_only=True):
+    path: Path
+    mode: Mode
+    confidence: float
+    reasons: list[str] = []
+    skipped: list[str] = []
+    duration_ms: float = 0.0
+
+
+class PhaseData(Struct, frozen=True):
+    phase: str
+
+
+class PhaseTiming(Struct, frozen=True):
+    phase: str
+    duration_ms: float
+
+
+class AgentTiming(Struct, frozen=True):
+    duration_ms: float
+    usage: Usage = Usage()
+
+
+class ToolCallData(Struct, frozen=True, kw_only=True):
+    tool: str
+    call_id: str
+    arguments: dict[str, str | int | float | bool | None] = {}
+
+
+class ToolResultData(Struct, frozen=True, kw_only=True):
+    tool: str
+    call_id: str
+    ok: bool
+    duration_ms: float
+    cached: bool = False
+    age_s: float | None = None
+
+
+class ToolRejection(Struct, frozen=True, kw_only=True):
+    tool: str
+    call_id: str
+    reason: str
+
+
+class SnapshotData(Struct, frozen=True):
+    text: str
+
+
+class HeartbeatData(Struct, frozen=True):
+    silent_ms: int
+
+
+class NoticeData(Struct, frozen=True):
+    code: str
+
+
+class AnswerData(Struct, frozen=True):
+    timings: Timings
+    usage: Usage
+    path: Path = "light"
+
+
+class DoneData(Struct, frozen=True):
+    status: Status
+    timings: Timings
+
+
+class StreamEvent(Struct, kw_only=True, tag_field="type"):
+    """The envelope that every event carries; filled by `stamp`."""
+
+    seq: int = 0
+    workflow_id: str = ""
+    timestamp: str = ""
+    category: Category = "status"
+    ui_hint: UiHint = UiHint("status")
+    log_line: str = ""
+
+    def summary(self) -> str:
+        """What happened, for the log: never words of a person or a model."""
+        return ""
+
+
+class Connected(StreamEvent, tag="connected"):
+    data: ConnectedData
+
+
+class RoutingDecided(StreamEvent, tag="routing.decided"):
+    data: RouteData
+
+    def summary(self) -> str:
+        return f"path={self.data.path} mode={self.data.mode} confidence={self.data.confidence:.2f}"
+
+
+class PhaseStart(StreamEvent, tag="phase.start"):
+    data: PhaseData
+
+    def summary(self) -> str:
+        return self.data.phase
+
+
+class PhaseComplete(StreamEvent, tag="phase.complete"):
+    data: PhaseTiming
+
+    def summary(self) -> str:
+        return f"{self.data.phase} {self.data.duration_ms:.0f} ms"
+
+
+class AgentEvent(StreamEvent):
+    agent_id: str
+    author: str
+
+    def summary(self) -> str:
+        return self.agent_id
+
+
+class AgentStart(AgentEvent, tag="agent.start"):
+    data: NoData = NoData()
+
+
+class AgentMessage(AgentEvent, tag="agent.message"):
+    message: str
+    data: NoData = NoData()
+
+
+class AgentOutput(AgentEvent, tag="agent.output"):
+    message: str
+    data: NoData = NoData()
+
+
+class AgentComplete(AgentEvent, tag="agent.complete"):
+    data: AgentTiming
+
+    def summary(self) -> str:
+        return f"{self.agent_id} {self.data.duration_ms:.0f} ms {self.data.usage.output_tokens} tokens"
+
+
+class ToolStart(AgentEvent, tag="tool.start"):
+    data: ToolCallData
+
+    def summary(self) -> str:
+        return self.data.tool
+
+
+class ToolComplete(AgentEvent, tag="tool.complete"):
+    data: ToolResultData
+
+    def summary(self) -> str:
+        return f"{self.data.tool} ok={self.data.ok} cached={self.data.cached} {self.data.duration_ms:.0f} ms"
+
+
+class ToolRejected(AgentEvent, tag="tool.rejected"):
+    data: ToolRejection
+
+    def summary(self) -> str:
+        return self.data.tool
+
+
+class OrchestratorMessage(StreamEvent, tag="orchestrator.message"):
+    message: str
+    data: NoData = NoData()
+
+
+class OrchestratorThought(StreamEvent, tag="orchestrator.thought"):
+    message: str
+    data: NoData = NoData()
+
+
+class ReasoningDelta(StreamEvent, tag="reasoning.delta"):
+    delta: str
+    agent_id: str = ""
+    data: NoData = NoData()
+
+    def summary(self) -> str:
+        return f"{len(self.delta)} characters"
+
+
+class ReasoningCompleted(StreamEvent, tag="reasoning.completed"):
+    agent_id: str = ""
+    data: NoData = NoData()
+
+
+class ResponseDelta(StreamEvent, tag="response.delta"):
+    delta: str
+    data: NoData = NoData()
+
+    def summary(self) -> str:
+        return f"{len(self.delta)} characters"
+
+
+class ResponseSnapshot(StreamEvent, tag="response.snapshot"):
+    data: SnapshotData
+
+    def summary(self) -> str:
+        return f"{len(self.data.text)} characters"
+
+
+class ResponseCompleted(StreamEvent, tag="response.completed"):
+    message: str
+    data: AnswerData
+
+    def summary(self) -> str:
+        return f"{len(self.message)} characters"
+
+
+class Heartbeat(StreamEvent, tag="heartbeat"):
+    data: HeartbeatData
+
+
+class Notice(StreamEvent, tag="notice"):
+    message: str
+    data: NoticeData
+
+    def summary(self) -> str:
+        return self.data.code
+
+
+class Cancelled(StreamEvent, tag="cancelled"):
+    data: NoData = NoData()
+
+
+class Done(StreamEvent, tag="done"):
+    data: DoneData
+
+    def summary(self) -> str:
+        return f"status={self.data.status} total_ms={self.data.timings.total_ms or 0:.0f}"
+
+
+class Error(StreamEvent, tag="error"):
+    error: ErrorInfo
+    data: NoData = NoData()
+
+    def summary(self) -> str:
+        return self.error.code
+
+
+AnyEvent = (
+    Connected
+    | RoutingDecided
+    | PhaseStart
+    | PhaseComplete
+    | AgentStart
+    | AgentMessage
+    | AgentOutput
+    | AgentComplete
+    | ToolStart
+    | ToolComplete
+    | ToolRejected
+    | OrchestratorMessage
+    | OrchestratorThought
+    | ReasoningDelta
+    | ReasoningCompleted
+    | ResponseDelta
+    | ResponseSnapshot
+    | ResponseCompleted
+    | Heartbeat
+    | Notice
+    | Cancelled
+    | Done
+    | Error
+)
+
+TERMINAL = (Done, Error)
+
+HINTS: dict[type[StreamEvent], tuple[Category, UiHint]] = {
+    Connected: ("status", UiHint("status_line", "low")),
+    RoutingDecided: ("status", UiHint("route_badge")),
+    PhaseStart: ("step", UiHint("timeline", collapsible=True)),
+    PhaseComplete: ("step", UiHint("timeline", "low", collapsible=True)),
+    AgentStart: ("step", UiHint("timeline", collapsible=True)),
+    AgentMessage: ("step", UiHint("timeline", collapsible=True)),
+    AgentOutput: ("step", UiHint("timeline", collapsible=True)),
+    AgentComplete: ("step", UiHint("timeline", "low", collapsible=True)),
+    ToolStart: ("tool", UiHint("timeline", collapsible=True)),
+    ToolComplete: ("tool", UiHint("timeline", collapsible=True)),
+    ToolRejected: ("tool", UiHint("timeline", collapsible=True)),
+    OrchestratorMessage: ("step", UiHint("timeline", collapsible=True)),
+    OrchestratorThought: ("thought", UiHint("timeline", "low", collapsible=True)),
+    ReasoningDelta: ("thought", UiHint("reasoning", "low", collapsible=True)),
+    ReasoningCompleted: ("thought", UiHint("reasoning", "low", collapsible=True)),
+    ResponseDelta: ("answer", UiHint("answer", "high")),
+    ResponseSnapshot: ("answer", UiHint("answer", "high")),
+    ResponseCompleted: ("answer", UiHint("answer", "high")),
+    Heartbeat: ("status", UiHint("status_line", "low")),
+    Notice: ("status", UiHint("notice")),
+    Cancelled: ("ending", UiHint("ending", "high")),
+    Done: ("ending", UiHint("ending", "high")),
+    Error: ("ending", UiHint("ending", "high")),
+}
+
+EVENT_TYPES: tuple[type[StreamEvent], ...] = get_args(AnyEvent)
+TYPE_OF: dict[type[StreamEvent], str] = {kind: str(kind.__struct_config__.tag) for kind in EVENT_TYPES}
+_SUMMARISED = {kind for kind in EVENT_TYPES if kind.summary is not StreamEvent.summary}
+
+
+def stamp(event: StreamEvent, *, seq: int, workflow_id: str) -> None:
+    """Give the event its envelope, in place."""
+    kind = type(event)
+    event.seq = seq
+    event.workflow_id = workflow_id
+    event.timestamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    event.category, event.ui_hint = HINTS[kind]
+    line = f"run={workflow_id or '-'} seq={seq} {TYPE_OF[kind]}"
+    event.log_line = f"{line} {event.summary()}" if kind in _SUMMARISED else line
+
+
+def ending_events(ending: Ending, text: str) -> list[StreamEvent]:
+    """The group that ends a run: its last event is the run's one terminal."""
+    found = [ResponseSnapshot(data=SnapshotData(text))] if ending.lost else []
+    if ending.error is not None:
+        return [*found, Error(error=ending.error)]
+    done = Done(data=DoneData(ending.status, ending.timings))
+    if ending.status == "cancelled":
+        return [*found, Cancelled(), done]
+    return [ResponseCompleted(message=text, data=AnswerData(ending.timings, ending.usage, ending.path)), done]
+
+
+_encoder = msgspec.json.Encoder()
+_event_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+
+
+def encode(event: StreamEvent) -> bytes:
+    """The event as JSON, the one form for sockets and the log."""
+    return _encoder.encode(event)
+
+
+def with_html(payload: bytes, html: str) -> bytes:
+    """An encoded event with the field `html` added."""
+    return payload[:-1] + b',"html":' + _encoder.encode(html) + b"}"
+
+
+def decode(payload: bytes | str) -> AnyEvent:
+    """An encoded event as its struct; msgspec.DecodeError if it is none."""
+    return _event_decoder.decode(payload)
