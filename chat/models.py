@@ -1,0 +1,343 @@
+"""Conversations, their messages, and runs. A run's row is the truth about it; its log is a copy of its stream."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from django.db import IntegrityError, models, transaction
+from django.db.models.functions import Now
+from django.utils.text import Truncator
+
+from .owners import Owner
+from .protocol import ChatRequest, Ending, ErrorInfo, ProtocolError
+
+MAX_TURNS = 50  # of earlier conversation loaded for a run; the workflow's token budget then picks
+TITLE_LENGTH = 60
+
+FORBIDDEN = ProtocolError("forbidden", "This conversation does not exist, or it is not yours.")
+
+
+WORKER_LOST = ErrorInfo("worker_lost", "The server restarted during this answer. What came so far is kept.", retryable=True)
+
+LOST = Ending(status="failed", error=WORKER_LOST, lost=True)
+NO_NEW_RUNS = ProtocolError("shutting_down", "The server is restarting. Try again in a moment.", retryable=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An earlier question and its answer, as context for the next."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The run of a request, whether the request made it, and what was said before it."""
+
+    run: "Run"
+    is_new: bool
+    turns: Sequence[Turn] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseTime:
+    """When a phase began and how long it took, in milliseconds since the run was started."""
+
+    name: str
+    started_ms: float
+    duration_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All that is written when a run ends."""
+
+    ending: Ending
+    text: str
+    last_seq: int
+    steps: Sequence[dict[str, Any]] = ()
+    phases: Sequence[PhaseTime] = ()
+
+
+class ConversationQuerySet(models.QuerySet["Conversation"]):
+    def for_owner(self, owner: Owner) -> "ConversationQuerySet":
+        return self.filter(owner=str(owner))
+
+    def for_request(self, owner: Owner, request: ChatRequest) -> "Conversation":
+        """The conversation that a request names, or a new one; ProtocolError(forbidden) for foreign and unknown ids alike."""
+        if request.conversation_id is None:
+            title = Truncator(" ".join(request.message.split())).chars(TITLE_LENGTH)
+            return self.create(owner=str(owner), title=title)
+        if conversation := self.for_owner(owner).filter(pk=request.conversation_id).first():
+            return conversation
+        raise FORBIDDEN
+
+
+class Conversation(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.CharField(max_length=80, help_text="user:<id>, browser:<id>, script: or terminal:")
+    title = models.CharField(max_length=TITLE_LENGTH)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = ConversationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-updated_at",)
+        indexes = (models.Index(fields=("owner", "-updated_at")),)
+
+    def __str__(self) -> str:
+        return self.title
+
+    def turns_before(self, question: "Message") -> list[Turn]:
+        """What was asked and answered before `question`, oldest first; of several answers the newest."""
+        runs = self.runs.filter(question__lt=question.pk).exclude(answer__text="").order_by("-question_id", "-answer_id")
+        newest: dict[int, Turn] = {}
+        for question_id, asked, answered in runs.values_list("question_id", "question__text", "answer__text")[:MAX_TURNS]:
+            newest.setdefault(question_id, Turn(asked, answered))
+        return [newest[key] for key in sorted(newest)]
+
+
+class Message(models.Model):
+    class Role(models.TextChoices):
+        USER = "user"
+        ASSISTANT = "assistant"
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages")
+    role = models.CharField(max_length=10, choices=Role)
+    text = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("pk",)
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.pk}"
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    def live(self) -> "RunQuerySet":
+        return self.filter(status=Run.Status.RUNNING)
+
+    def owned_by_worker(self, worker: str) -> "RunQuerySet":
+        return self.live().filter(worker=worker)
+
+    def expired(self) -> "RunQuerySet":
+        """Live rows whose worker has not renewed its lease, by the database's clock."""
+        return self.live().filter(lease_expires_at__lt=Now())
+
+    def renew(self, worker: str, progress: "Sequence[Run]", lease: timedelta) -> "dict[uuid.UUID, bool]":
+        """Renew the leases of a worker's runs and store how far they are, in one UPDATE.
+
+        Of each run that it still holds: whether somebody wants it cancelled.
+        """
+        for run in progress:
+            run.lease_expires_at = Now() + lease
+        mine = self.owned_by_worker(worker)
+        mine.bulk_update(progress, ["lease_expires_at", "last_seq", "text_so_far"])
+        return {pk: wanted is not None for pk, wanted in mine.values_list("pk", "cancel_requested_at")}
+
+    def expired_ids(self) -> "set[uuid.UUID]":
+        return set(self.expired().values_list("pk", flat=True))
+
+    def reap(self, run_id: uuid.UUID) -> "Run | None":
+        """End a run whose worker is gone, unless its lease was renewed meanwhile; the ended run, or None."""
+        with transaction.atomic():
+            run = self.expired().select_for_update().filter(pk=run_id).first()
+            if run is None:
+                return None
+            ending = Ending(status="cancelled", lost=True) if run.cancel_requested_at else LOST
+            won = self.expired().filter(pk=run_id)._end(ending, run.last_seq)
+            if not won:
+                return None
+            Message.objects.filter(run=run_id).update(text=run.text_so_far)
+            return self.select_related("answer").get(pk=run_id)
+
+    def finish(self, run_id: uuid.UUID, outcome: "Outcome", *, worker: str) -> bool:
+        """Write the ending of a run, once: False if it was already ended, or belongs to somebody else."""
+        with transaction.atomic():
+            if not self.owned_by_worker(worker).filter(pk=run_id)._end(outcome.ending, outcome.last_seq, outcome.steps):
+                return False
+            Message.objects.filter(run=run_id).update(text=outcome.text)
+            Phase.objects.bulk_create(
+                Phase(run_id=run_id, name=p.name, started_ms=p.started_ms, duration_ms=p.duration_ms) for p in outcome.phases
+            )
+            return True
+
+    def _end(self, ending: Ending, last_seq: int, steps: "Sequence[dict[str, Any]]" = ()) -> bool:
+        timings, usage = ending.timings, ending.usage
+        return bool(
+            self.update(
+                status=ending.status,
+                ending=msgspec.to_builtins(ending),
+                ended_at=Now(),
+                last_seq=last_seq,
+                text_so_far="",
+                steps=list(steps),
+                path=ending.path,
+                first_event_ms=timings.first_event_ms,
+                first_token_ms=timings.first_token_ms,
+                total_ms=timings.total_ms,
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                model_calls=usage.model_calls,
+                tool_calls=usage.tool_calls,
+                error_code=ending.error.code if ending.error else "",
+            )
+        )
+
+    def unclosed(self) -> "RunQuerySet":
+        """Ended rows whose log may lack its ending: the worker died in between, or Redis was away."""
+        return self.exclude(status=Run.Status.RUNNING).filter(closed_at=None, ended_at__lt=Now() - timedelta(seconds=5))
+
+    def start(self, owner: Owner, request: ChatRequest, *, worker: str | None, model: str, lease: timedelta, most_live: int) -> Started:
+        """The run of this request: the one it already has, or a new one driven by `worker`.
+
+        ProtocolError says why there is none; then nothing was stored. Without a worker, only runs that exist are found.
+        """
+        if run := self._known(owner, request):
+            return Started(run, is_new=False)
+        if worker is None:
+            raise NO_NEW_RUNS
+        try:
+            with transaction.atomic():
+                run = self._create(owner, request, worker=worker, model=model, lease=lease, most_live=most_live)
+                return Started(run, is_new=True, turns=run.conversation.turns_before(run.question))
+        except IntegrityError:
+            # The same request on two sockets at once, or a second question in a conversation that is answering.
+            if run := self._known(owner, request):
+                return Started(run, is_new=False)
+            raise ProtocolError("conversation_busy", "This conversation is still answering.", retryable=True) from None
+
+    def request_cancel(self, run_id: uuid.UUID) -> str | None:
+        """Note in a live row that somebody wants it cancelled; the worker that answers it."""
+        self.live().filter(pk=run_id, cancel_requested_at=None).update(cancel_requested_at=Now())
+        return self.live().filter(pk=run_id).values_list("worker", flat=True).first()
+
+    def mark_closed(self, run_id: uuid.UUID) -> None:
+        self.filter(pk=run_id).update(closed_at=Now())
+
+    def _known(self, owner: Owner, request: ChatRequest) -> "Run | None":
+        run = self.filter(owner=str(owner), message_id=request.message_id).select_related("question").first()
+        if run and run.question.text != request.message:
+            raise ProtocolError("bad_request", "This message_id was used for another text.")
+        return run
+
+    def _create(self, owner: Owner, request: ChatRequest, *, worker: str, model: str, lease: timedelta, most_live: int) -> "Run":
+        if request.after:
+            raise ProtocolError("bad_request", "after is for rejoining; this message_id is not known.")
+        if owner.kind in ("user", "browser") and self.live().filter(owner=str(owner)).count() >= most_live:
+            raise ProtocolError("too_many_runs", f"{most_live} answers are already running.", retryable=True)
+        earlier = self._earlier(owner, request)
+        conversation = earlier.conversation if earlier else Conversation.objects.for_request(owner, request)
+        question = earlier.question if earlier else conversation.messages.create(role=Message.Role.USER, text=request.message)
+        answer = conversation.messages.create(role=Message.Role.ASSISTANT)
+        conversation.save(update_fields=["updated_at"])
+        return self.create(
+            conversation=conversation,
+            question=question,
+            answer=answer,
+            rerun_of=earlier,
+            owner=str(owner),
+            message_id=request.message_id,
+            mode=request.mode,
+            fresh=request.fresh,
+            reasoning_effort=request.reasoning_effort or "",
+            model=model,
+            worker=worker,
+            lease_expires_at=Now() + lease,
+        )
+
+    def _earlier(self, owner: Owner, request: ChatRequest) -> "Run | None":
+        if request.rerun_of is None:
+            return None
+        run = self.filter(owner=str(owner), pk=request.rerun_of).select_related("question", "conversation").first()
+        if run is None or request.conversation_id not in (None, run.conversation_id):
+            raise FORBIDDEN
+        if run.question.text != request.message:
+            raise ProtocolError("bad_request", "rerun_of answers the same message again; this text is another.")
+        return run
+
+
+class Run(models.Model):
+    """One answer in the making or made. `pk` is the workflow_id on the wire."""
+
+    class Status(models.TextChoices):
+        RUNNING = "running"
+        COMPLETED = "completed"
+        CANCELLED = "cancelled"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="runs")
+    question = models.ForeignKey(Message, models.CASCADE, related_name="answered_by")
+    answer = models.OneToOneField(Message, models.CASCADE, related_name="run")
+    rerun_of = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="reruns")
+    owner = models.CharField(max_length=80)
+    message_id = models.UUIDField(help_text="made by the client; the idempotency key")
+    mode = models.CharField(max_length=5)
+    path = models.CharField(max_length=5, blank=True)
+    fresh = models.BooleanField(default=False)
+    reasoning_effort = models.CharField(max_length=8, blank=True)
+    model = models.CharField(max_length=200, blank=True)
+
+    status = models.CharField(max_length=9, choices=Status, default=Status.RUNNING)
+    worker = models.CharField(max_length=120)
+    lease_expires_at = models.DateTimeField()
+    last_seq = models.PositiveIntegerField(default=0)
+    text_so_far = models.TextField(blank=True)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    ending = models.JSONField(null=True, blank=True)
+    closed_at = models.DateTimeField(null=True, blank=True, help_text="when the log of its stream was complete")
+
+    created_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    first_event_ms = models.FloatField(null=True, blank=True)
+    first_token_ms = models.FloatField(null=True, blank=True)
+    total_ms = models.FloatField(null=True, blank=True)
+    input_tokens = models.PositiveIntegerField(default=0)
+    output_tokens = models.PositiveIntegerField(default=0)
+    model_calls = models.PositiveIntegerField(default=0)
+    tool_calls = models.PositiveIntegerField(default=0)
+    error_code = models.CharField(max_length=30, blank=True)
+    steps = models.JSONField(default=list, blank=True, help_text="the events of the timeline, for the page")
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-created_at",)
+        constraints = (
+            models.UniqueConstraint(fields=("owner", "message_id"), name="one_run_per_message_id"),
+            models.UniqueConstraint(fields=("conversation",), condition=models.Q(status="running"), name="one_live_run_per_conversation"),
+        )
+        indexes = (
+            models.Index(fields=("status", "lease_expires_at")),
+            models.Index(fields=("-created_at",)),
+            models.Index(fields=("owner", "status")),
+        )
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    @property
+    def recorded_ending(self) -> Ending | None:
+        return msgspec.convert(self.ending, Ending) if self.ending else None
+
+
+class Phase(models.Model):
+    """How long a phase of a run took; written with the run's ending."""
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="phases")
+    name = models.CharField(max_length=30)
+    started_ms = models.FloatField(help_text="milliseconds since the run was started")
+    duration_ms = models.FloatField()
+
+    class Meta:
+        ordering = ("started_ms",)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.duration_ms:.0f} ms"
