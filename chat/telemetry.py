@@ -1,0 +1,96 @@
+"""What is measured of one run: moments, phases, tokens; and its one line in the log, held against the service levels."""
+
+import logging
+import time
+from uuid import UUID
+
+import msgspec
+from django.conf import settings
+
+from .models import PhaseTime
+from .protocol import (
+    AgentComplete,
+    Path,
+    PhaseComplete,
+    PhaseStart,
+    ResponseDelta,
+    RoutingDecided,
+    Status,
+    StreamEvent,
+    Timings,
+    ToolComplete,
+    Usage,
+)
+
+logger = logging.getLogger("chat.sla")
+
+
+class RunTelemetry:
+    """Watches the events of a run as they are shown. Times are milliseconds since the request arrived."""
+
+    def __init__(self, run_id: UUID, *, started: float | None = None) -> None:
+        self.run_id = run_id
+        self.path: Path = "light"
+        self.usage = Usage()
+        self.phases: list[PhaseTime] = []
+        self._started = started or time.perf_counter()
+        self._first_event_ms: float | None = None
+        self._first_token_ms: float | None = None
+        self._open_phases: dict[str, float] = {}
+
+    def observe(self, event: StreamEvent) -> None:
+        """Take note of an event that is about to be shown."""
+        if self._first_event_ms is None:
+            self._first_event_ms = self._elapsed_ms()
+        match event:
+            case ResponseDelta():
+                if self._first_token_ms is None:
+                    self._first_token_ms = self._elapsed_ms()
+            case PhaseStart():
+                self._open_phases[event.data.phase] = self._elapsed_ms()
+            case PhaseComplete():
+                started_ms = self._open_phases.pop(event.data.phase, self._elapsed_ms() - event.data.duration_ms)
+                self.phases.append(PhaseTime(event.data.phase, started_ms, event.data.duration_ms))
+            case AgentComplete():
+                self.usage += event.data.usage
+            case ToolComplete():
+                self.usage += Usage(tool_calls=1)
+            case RoutingDecided():
+                self.path = event.data.path
+
+    def close_phases(self) -> None:
+        """End what was running when the run was cut, so that its time is not lost."""
+        now = self._elapsed_ms()
+        self.phases.extend(PhaseTime(name, started, round(now - started, 1)) for name, started in self._open_phases.items())
+        self._open_phases.clear()
+
+    def timings(self) -> Timings:
+        return Timings(
+            first_event_ms=self._first_event_ms,
+            first_token_ms=self._first_token_ms,
+            total_ms=self._elapsed_ms(),
+            phases={phase.name: phase.duration_ms for phase in self.phases},
+        )
+
+    def _elapsed_ms(self) -> float:
+        return round((time.perf_counter() - self._started) * 1000, 1)
+
+
+def log_service_levels(run_id: UUID, status: Status, timings: Timings) -> None:
+    """One line per run: its times, and which service levels it missed."""
+    measured = {"first_event": timings.first_event_ms, "first_token": timings.first_token_ms, "total": timings.total_ms}
+    limits = {
+        "first_event": settings.FLEET_SLA_FIRST_EVENT,
+        "first_token": settings.FLEET_SLA_FIRST_TOKEN,
+        "total": settings.FLEET_SLA_TOTAL,
+    }
+    missed = [name for name, ms in measured.items() if ms is not None and ms > limits[name] * 1000]
+    line = {
+        "run": str(run_id),
+        "status": status,
+        "sla": "missed" if missed else "met",
+        "missed": missed,
+        **{f"{name}_ms": ms for name, ms in measured.items()},
+        "phases_ms": timings.phases,
+    }
+    logger.log(logging.WARNING if missed else logging.INFO, "sla %s", msgspec.json.encode(line).decode())

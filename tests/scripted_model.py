@@ -1,0 +1,197 @@
+"""A model server on loopback that plays scripts: a real HTTP server with the shape of OpenAI's chat completions.
+
+A test says what the server does with a question; what it was asked, and when the client hung up, can be read afterwards.
+"""
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+DEFAULT_ANSWER = ["The ", "answer ", "is ", "**42**", "."]
+
+
+@dataclass
+class Script:
+    """What the server does with one question. Times are seconds."""
+
+    tokens: list[str] = field(default_factory=lambda: list(DEFAULT_ANSWER))
+    first_after: float = 0  # before the first token
+    pace: float = 0  # between tokens
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    error: dict[str, Any] = field(default_factory=dict)  # body of an error status
+    fail_times: int = 0  # this many calls fail with `status`, later ones answer
+    hang_after: int | None = None  # tokens, then silence (0: before the first)
+    hold_after: int | None = None  # tokens, then wait for `release`
+    cut_after: int | None = None  # tokens, then the connection is dropped
+    garbage_after: int | None = None  # tokens, then a line that is not JSON
+    at_once: bool = False  # all tokens in one write
+    reasoning: list[str] = field(default_factory=list)
+    usage: bool = True
+    finish: bool = True
+    trickle: bool = False  # one byte at a time
+
+
+@dataclass
+class Call:
+    """One request that the server got."""
+
+    body: dict[str, Any]
+    script: Script
+    started: float = field(default_factory=time.monotonic)
+    sent: int = 0
+    ended: threading.Event = field(default_factory=threading.Event)
+    ended_at: float | None = None
+    hung_up: bool = False
+
+    @property
+    def question(self) -> str:
+        return str(self.body["messages"][-1]["content"])
+
+
+class ScriptedModel:
+    """The server, in a thread with an event loop of its own. `url` is what goes into OPENAI_BASE_URL."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.calls: list[Call] = []
+        self.default = Script()
+        self._scripts: dict[str, Script] = {}
+        self._loop = asyncio.new_event_loop()
+        self._released: asyncio.Event
+        self._ready = threading.Event()
+        self._port = port
+        self._thread = threading.Thread(target=self._run, name="scripted model", daemon=True)
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    def reset(self) -> None:
+        """Forget scripts and calls, and let go of whoever still waits."""
+        self.release()
+        self._scripts.clear()
+        self.calls.clear()
+        self.default = Script()
+        self._loop.call_soon_threadsafe(self._fresh_gate)
+
+    def on(self, question: str, **script: Any) -> Script:
+        """Play this script for this very question."""
+        self._scripts[question] = Script(**script)
+        return self._scripts[question]
+
+    def release(self) -> None:
+        """Let scripts that hold go on."""
+        self._loop.call_soon_threadsafe(self._released.set)
+
+    def stop(self) -> None:
+        self.release()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    def _fresh_gate(self) -> None:
+        self._released = asyncio.Event()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        self._fresh_gate()
+        app = web.Application(client_max_size=64 * 2**20)
+        app.router.add_post("/v1/chat/completions", self._complete)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", self._port, reuse_address=True)
+        await site.start()
+        self._port = runner.addresses[0][1]
+        self._ready.set()
+        await self._stop.wait()
+        await runner.cleanup()
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        script = self._scripts.get(str(body["messages"][-1]["content"]), self.default)
+        call = Call(body, script)
+        self.calls.append(call)
+        try:
+            if script.status != 200 and (not script.fail_times or self._tries(call) <= script.fail_times):
+                return web.json_response({"error": script.error or {"message": "scripted"}}, status=script.status, headers=script.headers)
+            return await self._play(request, call)
+        except (asyncio.CancelledError, ConnectionError):
+            call.hung_up = True
+            raise
+        finally:
+            call.ended_at = time.monotonic()
+            call.ended.set()
+
+    def _tries(self, call: Call) -> int:
+        return sum(other.question == call.question for other in self.calls)
+
+    async def _play(self, request: web.Request, call: Call) -> web.StreamResponse:
+        script = call.script
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        if script.at_once:
+            await response.write(b"".join(_event({"content": token}) for token in script.tokens))
+        else:
+            await self._play_tokens(request, response, call)
+        if script.finish:
+            end = _event({}, finish="stop")
+            if script.usage:
+                end += (
+                    b"data: "
+                    + json.dumps({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": len(script.tokens)}}).encode()
+                    + b"\n\n"
+                )
+            await response.write(end + b"data: [DONE]\n\n")
+        return response
+
+    async def _play_tokens(self, request: web.Request, response: web.StreamResponse, call: Call) -> None:
+        script = call.script
+        for thought in script.reasoning:
+            await response.write(_event({"reasoning_content": thought}))
+        await asyncio.sleep(script.first_after)
+        for number, token in enumerate(script.tokens):
+            await self._pause_before(number, request, response, script)
+            data = _event({"content": token})
+            for part in [data[i : i + 1] for i in range(len(data))] if script.trickle else [data]:
+                await response.write(part)
+            call.sent = number + 1
+            if script.pace:
+                await asyncio.sleep(script.pace)
+        await self._pause_before(len(script.tokens), request, response, script)
+
+    async def _pause_before(self, number: int, request: web.Request, response: web.StreamResponse, script: Script) -> None:
+        if script.hang_after == number:
+            await asyncio.Event().wait()
+        if script.hold_after == number:
+            await self._released.wait()
+        if script.garbage_after == number:
+            await response.write(b"data: {not json\n\n")
+        if script.cut_after == number:
+            assert request.transport is not None
+            request.transport.abort()
+            raise ConnectionResetError
+
+
+def _event(delta: dict[str, Any], finish: str | None = None) -> bytes:
+    chunk = {"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+if __name__ == "__main__":
+    # For trying things by hand: a paced answer to every question.
+    model = ScriptedModel(port=8100)
+    model.default = Script(tokens=[f"word{n} " for n in range(200)], first_after=0.3, pace=0.03)
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
