@@ -1,0 +1,326 @@
+"""The ordered, replayable log of a run: live in the process that answers, in a Redis Stream for everyone else.
+
+In Redis an event's entry id is `<seq>-0`. The ending is one entry with the greatest id there is: a reader at any cursor gets
+it, and Redis refuses every entry after it, so that "one ending, and last" holds in the store too.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+import msgspec
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from .protocol import (
+    TERMINAL,
+    ReasoningDelta,
+    ResponseDelta,
+    ResponseSnapshot,
+    SnapshotData,
+    StreamEvent,
+    decode,
+    encode,
+    stamp,
+)
+
+if TYPE_CHECKING:
+    from redis.asyncio.client import Pipeline
+
+WINDOW = 256  # events kept in memory for followers
+MOST_STEPS = 1000  # events other than deltas kept for a follower that joins late
+MOST_PENDING = 5000  # events kept for Redis while it is away
+LAST_ID = f"{2**64 - 1}-{2**64 - 1}".encode()
+CALL_TIMEOUT = 0.3  # seconds that anything waits on Redis
+BREAKER = 1.0  # seconds without a further try after a failed call
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event with its place in the run and its encoded form."""
+
+    seq: int
+    payload: bytes
+    event: StreamEvent
+
+    @property
+    def is_terminal(self) -> bool:
+        return isinstance(self.event, TERMINAL)
+
+
+def entry_of(event: StreamEvent, *, seq: int, run_id: UUID) -> Entry:
+    stamp(event, seq=seq, workflow_id=str(run_id))
+    return Entry(seq, encode(event), event)
+
+
+def snapshot_of(text: str, *, seq: int, run_id: UUID) -> Entry:
+    """The answer so far as an event of its own, for a follower that cannot be given every delta."""
+    return entry_of(ResponseSnapshot(data=SnapshotData(text)), seq=seq, run_id=run_id)
+
+
+def place_ending(ending: Sequence[StreamEvent], *, cursor: int, run_id: UUID) -> list[Entry]:
+    """An ending's events as a follower at `cursor` gets them: what it has seen is left out, the terminal never."""
+    *before, terminal = ending
+    entries = []
+    for event in before:
+        if event.seq == 0 or event.seq > cursor:
+            cursor = max(cursor + 1, event.seq)
+            entries.append(_renumbered(event, seq=cursor, run_id=run_id))
+    return [*entries, _renumbered(terminal, seq=max(cursor + 1, terminal.seq), run_id=run_id)]
+
+
+def _renumbered(event: StreamEvent, *, seq: int, run_id: UUID) -> Entry:
+    """The event at this place: itself where it already stands there, else a copy, since others follow the original."""
+    if event.seq == seq and event.timestamp:
+        return Entry(seq, encode(event), event)
+    return entry_of(msgspec.structs.replace(event), seq=seq, run_id=run_id)
+
+
+def fold(entries: Sequence[Entry], *, after: int, run_id: UUID) -> list[Entry]:
+    """A run's events from its beginning as the steps behind `after` and one snapshot of the answer."""
+    text: list[str] = []
+    for entry in entries:
+        match entry.event:
+            case ResponseDelta():
+                text.append(entry.event.delta)
+            case ResponseSnapshot():
+                text = [entry.event.data.text]
+    steps = [entry for entry in entries if entry.seq > after and not is_delta(entry.event)]
+    return [*steps, snapshot_of("".join(text), seq=entries[-1].seq, run_id=run_id)] if entries else []
+
+
+def is_delta(event: StreamEvent) -> bool:
+    return isinstance(event, ResponseDelta | ReasoningDelta)
+
+
+class RunLog:
+    """A live run's events. One writer appends; followers read at their own pace and are woken at once."""
+
+    def __init__(self, run_id: UUID, *, on_change: Callable[["RunLog"], None]) -> None:
+        self.run_id = run_id
+        self.last_seq = 0
+        self.changed_at = time.monotonic()
+        self.pending: deque[Entry] = deque(maxlen=MOST_PENDING)  # not yet in Redis
+        self.ending: list[StreamEvent] = []
+        self._on_change = on_change
+        self._window: deque[Entry] = deque(maxlen=WINDOW)
+        self._steps: list[Entry] = []
+        self._text: list[str] = []
+        self._wakers: set[asyncio.Event] = set()
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        self._text = ["".join(self._text)]
+        return self._text[0]
+
+    @property
+    def steps(self) -> list[StreamEvent]:
+        return [entry.event for entry in self._steps]
+
+    def append(self, event: StreamEvent) -> None:
+        """Give the event its place and show it to everybody. After the ending it is dropped."""
+        if self.ending:
+            return
+        entry = self._place(event)
+        self.pending.append(entry)
+        if isinstance(event, ResponseDelta):
+            self._text.append(event.delta)
+        elif isinstance(event, ResponseSnapshot):
+            self._text = [event.data.text]
+        if not is_delta(event) and len(self._steps) < MOST_STEPS:
+            self._steps.append(entry)
+        self._changed()
+
+    def close(self, ending: Sequence[StreamEvent]) -> None:
+        """End the log, once, with the run's ending."""
+        assert not self.ending
+        self.ending = list(ending)
+        for event in ending:
+            self._place(event)
+        self._changed()
+
+    async def follow(self, after: int, *, folded: bool) -> AsyncGenerator[list[Entry]]:
+        """What comes behind `after`, in the batches in which it became known, to the ending.
+
+        `folded`: begin with the steps and one snapshot instead of the deltas so far.
+        """
+        waker = asyncio.Event()
+        self._wakers.add(waker)
+        try:
+            cursor = after
+            batch = self._fold(after) if folded else self._since(after)
+            while True:
+                if batch:
+                    yield batch
+                    cursor = batch[-1].seq
+                    if batch[-1].is_terminal:
+                        return
+                if not self._has_more(cursor):
+                    await waker.wait()
+                waker.clear()
+                batch = self._since(cursor)
+        finally:
+            self._wakers.discard(waker)
+
+    def _has_more(self, cursor: int) -> bool:
+        return bool(self.ending) or self.last_seq > cursor
+
+    def _since(self, cursor: int) -> list[Entry]:
+        if self.ending and cursor >= self.last_seq:
+            return place_ending(self.ending, cursor=cursor, run_id=self.run_id)
+        if cursor > self.last_seq or (self._window and cursor < self._window[0].seq - 1):
+            return self._fold(cursor)
+        return list(islice(self._window, len(self._window) - (self.last_seq - cursor), None))
+
+    def _fold(self, cursor: int) -> list[Entry]:
+        steps = [entry for entry in self._steps if entry.seq > cursor]
+        before_ending = self.last_seq - len(self.ending)
+        snapshot = snapshot_of(self.text, seq=before_ending, run_id=self.run_id)
+        ending = place_ending(self.ending, cursor=max(cursor, before_ending), run_id=self.run_id) if self.ending else []
+        return [*steps, snapshot, *ending]
+
+    def _place(self, event: StreamEvent) -> Entry:
+        self.last_seq += 1
+        entry = entry_of(event, seq=self.last_seq, run_id=self.run_id)
+        self._window.append(entry)
+        return entry
+
+    def _changed(self) -> None:
+        self.changed_at = time.monotonic()
+        for waker in self._wakers:
+            waker.set()
+        self._on_change(self)
+
+
+class StoreDown(Exception):
+    """Redis did not answer in time, or did not long ago."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the store holds of a run behind a cursor."""
+
+    entries: list[Entry]
+    ending: list[StreamEvent]
+
+    def last_seq(self, cursor: int) -> int:
+        return self.entries[-1].seq if self.entries else cursor
+
+    def connects(self, cursor: int) -> bool:
+        """Whether this holds something, and all of it, from `cursor` on."""
+        for entry in self.entries:
+            if entry.seq != cursor + 1:
+                return False
+            cursor = entry.seq
+        if self.ending:
+            return self.ending[0].seq <= cursor + 1
+        return bool(self.entries)
+
+
+class LogStore:
+    """The logs of all runs in Redis. No call waits longer than CALL_TIMEOUT, and none is tried while the breaker is open."""
+
+    def __init__(self, url: str, *, ttl: int) -> None:
+        self._client = _connect(url, read_timeout=CALL_TIMEOUT)
+        # redis-py ends idle reads after its default timeout; a blocking read may wait as long as it asked for.
+        self._blocking = _connect(url, read_timeout=None)
+        self._ttl = ttl
+        self._closed_until = 0.0
+
+    async def write(self, logs: Iterable[RunLog]) -> None:
+        """Bring the store up to date with these logs in one round trip; StoreDown leaves their events pending."""
+        self._check_breaker()
+        sent = [(log, list(log.pending), list(log.ending)) for log in logs]
+        pipe = self._client.pipeline(transaction=False)
+        for log, entries, ending in sent:
+            self._queue(pipe, log.run_id, entries, ending)
+        await self._execute(pipe)
+        for log, entries, _ in sent:
+            last = entries[-1].seq if entries else 0
+            while log.pending and log.pending[0].seq <= last:
+                log.pending.popleft()
+
+    async def write_ending(self, run_id: UUID, ending: Sequence[StreamEvent]) -> None:
+        """Close the log of a run that another process left open."""
+        self._check_breaker()
+        pipe = self._client.pipeline(transaction=False)
+        self._queue(pipe, run_id, [], ending)
+        await self._execute(pipe)
+
+    async def read(self, run_id: UUID, after: int, *, wait: float = 0) -> Stored:
+        """What stands behind `after`; waits up to `wait` seconds for something to come. StoreDown if Redis does not answer."""
+        self._check_breaker()
+        client = self._blocking if wait else self._client
+        block = int(wait * 1000) if wait else None
+        try:
+            async with asyncio.timeout(wait + CALL_TIMEOUT):
+                reply: Any = await client.xread({_key(run_id): f"{after}-18446744073709551615"}, block=block)
+        except (RedisError, OSError, TimeoutError) as exc:
+            raise self._down(exc) from exc
+        entries: list[Entry] = []
+        ending: list[StreamEvent] = []
+        rows = cast("list[tuple[bytes, dict[bytes, bytes]]]", reply[0][1] if reply else [])
+        for entry_id, fields in rows:
+            if entry_id == LAST_ID:
+                ending = [decode(raw) for raw in msgspec.json.decode(fields[b"ending"], type=list[msgspec.Raw])]
+            else:
+                event = decode(fields[b"event"])
+                entries.append(Entry(event.seq, fields[b"event"], event))
+        return Stored(entries, ending)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+        await self._blocking.aclose()
+
+    async def _execute(self, pipe: "Pipeline") -> None:
+        try:
+            replies = await pipe.execute(raise_on_error=False)
+        except (RedisError, OSError) as exc:
+            raise self._down(exc) from exc
+        for reply in replies:
+            if isinstance(reply, Exception) and not _already_stored(reply):
+                raise self._down(reply) from reply
+
+    def _queue(self, pipe: "Pipeline", run_id: UUID, entries: Iterable[Entry], ending: Sequence[StreamEvent]) -> None:
+        key = _key(run_id)
+        for entry in entries:
+            pipe.xadd(key, {b"event": entry.payload}, id=f"{entry.seq}-0")
+        if ending:
+            pipe.xadd(key, {b"ending": b"[" + b",".join(encode(event) for event in ending) + b"]"}, id=LAST_ID)
+        pipe.expire(key, self._ttl)
+
+    def _check_breaker(self) -> None:
+        if time.monotonic() < self._closed_until:
+            raise StoreDown("Redis did not answer a moment ago")
+
+    def _down(self, cause: Exception) -> StoreDown:
+        self._closed_until = time.monotonic() + BREAKER
+        return StoreDown(str(cause) or type(cause).__name__)
+
+
+def _connect(url: str, *, read_timeout: float | None) -> Redis:
+    return Redis.from_url(
+        url,
+        protocol=2,
+        socket_timeout=read_timeout,
+        socket_connect_timeout=CALL_TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=10_000,
+    )
+
+
+def _key(run_id: UUID) -> str:
+    return f"fleet:run:{run_id}"
+
+
+def _already_stored(reply: Exception) -> bool:
+    # A pipeline whose answer was lost is sent again; what Redis has, it refuses by its id. Behind an ending it takes nothing.
+    return isinstance(reply, ResponseError) and ("equal or smaller" in str(reply) or "exhausted the last possible ID" in str(reply))

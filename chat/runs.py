@@ -1,0 +1,329 @@
+"""The life of one run: started or joined, driven under limits, cancelled, and ended exactly once."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.conf import settings
+from django.db import DatabaseError
+
+from .database import in_database
+from .llm import ModelClient, ModelError
+from .models import Outcome, Run, Started, Turn
+from .owners import Owner
+from .protocol import (
+    ChatRequest,
+    Connected,
+    ConnectedData,
+    Ending,
+    ErrorInfo,
+    ProtocolError,
+    StreamEvent,
+    ending_events,
+)
+from .runlog import Entry, LogStore, RunLog, Stored, StoreDown, fold, place_ending, snapshot_of
+from .telemetry import RunTelemetry, log_service_levels
+from .workflow import Question, answer
+
+logger = logging.getLogger(__name__)
+
+CANCEL_GRACE = 0.1  # seconds that a cancelled workflow has to close its upstream before the ending is written without it
+ROW_RETRY = 0.5  # seconds between tries to write an ending while the database is away
+ROW_LOOK = 5.0  # seconds after which a silent follower looks at the row
+ROW_POLL = 0.5  # seconds between looks at the row while the log is of no help
+
+CANCELLED = Ending(status="cancelled")
+SHUTTING_DOWN = ErrorInfo("shutting_down", "The server restarted during this answer. What came so far is kept.", retryable=True)
+IDLE = ErrorInfo("idle_timeout", "The model did not answer in time. What came so far is kept.", retryable=True)
+MAX_RUNTIME = ErrorInfo("max_runtime", "The answer took too long. What came so far is kept.", retryable=True)
+INTERNAL = ErrorInfo("internal", "Something went wrong here. It is in the server's log.", retryable=True)
+STORAGE = ProtocolError("storage_unavailable", "The database does not answer. Nothing was started; try again.", retryable=True)
+
+
+def failed(error: ErrorInfo) -> Ending:
+    return Ending(status="failed", error=error)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds: of a whole run, and without any event."""
+
+    runtime: float
+    idle: float
+
+
+class LiveRun:
+    """A run that this process answers. Its supervisor is never cancelled; stopping a run ends the supervisor's child."""
+
+    def __init__(self, run: Run, *, log: RunLog, work: AsyncGenerator[StreamEvent], telemetry: RunTelemetry, limits: Limits) -> None:
+        self.id: UUID = run.pk
+        self._question = run.question.text
+        self.worker = run.worker
+        self.log = log
+        self.closed = asyncio.Event()  # set when the ending stands in the row and the log
+        self._telemetry = telemetry
+        self._limits = limits
+        self._stopping = asyncio.Event()
+        self._reason: Ending | None = None
+        self._work = work
+
+    def stop(self, reason: Ending) -> None:
+        """Ask the run to end; the first reason counts, and a natural end that is already there beats it."""
+        if self._reason is None:
+            self._reason = reason
+            self._stopping.set()
+
+    async def supervise(self) -> None:
+        """Drive the run to its single ending."""
+        ending = await self._outcome()
+        self._telemetry.close_phases()
+        ending = msgspec.structs.replace(ending, timings=self._telemetry.timings(), usage=self._telemetry.usage, path=self._telemetry.path)
+        events = ending_events(ending, self.log.text)
+        if not await self._record(ending, self.log.last_seq + len(events)):
+            # Somebody else ended it: deliver what the row says.
+            events = await self._recorded_events()
+        self.log.close(events)
+        for event in events:
+            logger.info(event.log_line)
+        log_service_levels(self.id, ending.status, ending.timings)
+        if settings.FLEET_LOG_CONTENT:
+            logger.info("run=%s question=%r answer=%r", self.id, self._question, self.log.text)
+
+    async def _outcome(self) -> Ending:
+        """How the work ended: every failure becomes a value here, once."""
+        child = asyncio.create_task(self._drive(), name=f"work {self.id}")
+        watch = asyncio.create_task(self._watch_limits(), name=f"limits {self.id}")
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({child, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not child.done():
+                child.cancel()
+                await asyncio.wait({child}, timeout=CANCEL_GRACE)
+        finally:
+            watch.cancel()
+            stopping.cancel()
+        if not child.done():
+            logger.error("run=%s is slow to stop; its ending does not wait for it", self.id)
+            child.add_done_callback(_report_late_failure)
+            return self._reason or failed(INTERNAL)
+        return self._ending_of(child)
+
+    def _ending_of(self, child: "asyncio.Task[None]") -> Ending:
+        if child.cancelled():
+            return self._reason or failed(INTERNAL)
+        match child.exception():
+            case None:
+                return Ending(status="completed")
+            case ModelError() as exc:
+                return failed(ErrorInfo(exc.code, str(exc), exc.retryable))
+            case exc:
+                # The last stop before the reader: the log says why, the reader sees that.
+                logger.error("run=%s failed", self.id, exc_info=exc)
+                return failed(INTERNAL)
+
+    async def _drive(self) -> None:
+        async with aclosing(self._work) as events:
+            async for event in events:
+                self.show(event)
+                # A model that sends much at once must not keep followers and other runs waiting.
+                await asyncio.sleep(0)
+
+    def show(self, event: StreamEvent) -> None:
+        """Put an event into the log, where followers see it at once."""
+        self._telemetry.observe(event)
+        self.log.append(event)
+        logger.log(logging.DEBUG if "delta" in type(event).__struct_fields__ else logging.INFO, event.log_line)
+
+    async def _watch_limits(self) -> None:
+        """Stop the run at its deadline, or when nothing was shown for too long, whether or not events arrive."""
+        overdue = time.monotonic() + self._limits.runtime
+        while True:
+            now = time.monotonic()
+            idle = self.log.changed_at + self._limits.idle
+            if now >= overdue:
+                return self.stop(failed(MAX_RUNTIME))
+            if now >= idle:
+                return self.stop(failed(IDLE))
+            await asyncio.sleep(min(overdue, idle) - now)
+
+    async def _record(self, ending: Ending, last_seq: int) -> bool:
+        """Write the ending into the row, for as long as it takes; False if the row was ended by somebody else."""
+        outcome = Outcome(
+            ending=ending,
+            text=self.log.text,
+            last_seq=last_seq,
+            steps=[msgspec.to_builtins(event) for event in self.log.steps],
+            phases=self._telemetry.phases,
+        )
+        while True:
+            try:
+                return await in_database(Run.objects.finish, self.id, outcome, worker=self.worker)
+            except DatabaseError as exc:
+                logger.error("run=%s cannot store its ending, trying again: %s", self.id, exc)
+                await asyncio.sleep(ROW_RETRY)
+
+    async def _recorded_events(self) -> list[StreamEvent]:
+        """The ending that somebody else wrote, or is about to write."""
+        while True:
+            row = await in_database(Run.objects.select_related("answer").filter(pk=self.id).first)
+            if row is None:
+                # A deleted conversation took its run along; who still follows it gets an end all the same.
+                return ending_events(CANCELLED, "")
+            if events := row_ending_events(row):
+                return events
+            await asyncio.sleep(ROW_POLL)
+
+
+def row_ending_events(row: Run) -> list[StreamEvent]:
+    """The ending that a row records, with the seqs that its run gave it; nothing while the run is live."""
+    ending = row.recorded_ending
+    if ending is None:
+        return []
+    events = ending_events(ending, row.answer.text)
+    if not ending.lost:
+        for seq, event in enumerate(events, row.last_seq - len(events) + 1):
+            event.seq = seq
+    return events
+
+
+def _report_late_failure(child: "asyncio.Task[None]") -> None:
+    if not child.cancelled() and (exc := child.exception()):
+        logger.error("a stopped run failed afterwards", exc_info=exc)
+
+
+class Runs:
+    """The runs of this process, and the door to everybody's."""
+
+    def __init__(self, *, worker: str, store: LogStore, models: ModelClient, on_change: Callable[[RunLog], None]) -> None:
+        self.live: dict[UUID, LiveRun] = {}
+        self.accepting = True
+        self._worker = worker
+        self._store = store
+        self._models = models
+        self._on_change = on_change
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def start_or_join(self, owner: Callable[[], Owner], request: ChatRequest, *, arrived: float) -> Run:
+        """The run of this request, started if it is new. ProtocolError says why there is none.
+
+        `owner` reads the database, so it runs beside the start; `arrived` is time.perf_counter() of the request.
+        """
+        # Its own task: a socket that goes away in between must not leave a row that nobody drives.
+        task = asyncio.create_task(self._start(owner, request, arrived))
+        self._keep(task)
+        return await asyncio.shield(task)
+
+    async def _start(self, owner: Callable[[], Owner], request: ChatRequest, arrived: float) -> Run:
+        try:
+            started = await in_database(self._start_in_database, owner, request)
+        except DatabaseError as exc:
+            logger.error("cannot start a run: %s", exc)
+            raise STORAGE from exc
+        if started.is_new:
+            self._launch(started.run, request, started.turns, arrived)
+        return started.run
+
+    def _start_in_database(self, owner: Callable[[], Owner], request: ChatRequest) -> Started:
+        return Run.objects.start(
+            owner(),
+            request,
+            worker=self._worker if self.accepting else None,
+            model=settings.FLEET_LIGHT_MODEL,
+            lease=timedelta(seconds=settings.FLEET_LEASE_TTL),
+            most_live=settings.FLEET_MAX_RUNS_PER_OWNER,
+        )
+
+    def _launch(self, run: Run, request: ChatRequest, turns: Sequence[Turn], arrived: float) -> None:
+        question = Question(request.message, request.mode, request.reasoning_effort, turns)
+        live = LiveRun(
+            run,
+            log=RunLog(run.pk, on_change=self._on_change),
+            work=answer(question, self._models),
+            telemetry=RunTelemetry(run.pk, started=arrived),
+            limits=Limits(runtime=settings.FLEET_MAX_RUNTIME, idle=settings.FLEET_IDLE_TIMEOUT),
+        )
+        self.live[run.pk] = live
+        live.show(Connected(data=ConnectedData(run.conversation_id, run.message_id)))
+        self._keep(asyncio.create_task(self._live_through(live), name=f"run {run.pk}"))
+
+    async def _live_through(self, live: LiveRun) -> None:
+        await live.supervise()
+        try:
+            await self._store.write([live.log])
+            await in_database(Run.objects.mark_closed, live.id)
+        except (StoreDown, DatabaseError) as exc:
+            logger.warning("run=%s ended, its log is closed later: %s", live.id, exc)
+        finally:
+            live.closed.set()
+            del self.live[live.id]
+
+    async def cancel(self, run_id: UUID) -> str | None:
+        """Cancel a run wherever it is answered; the worker to poke, if that is another one."""
+        if live := self.live.get(run_id):
+            live.stop(CANCELLED)
+            return None
+        return await in_database(Run.objects.request_cancel, run_id)
+
+    def _keep(self, task: "asyncio.Task[Any]") -> None:
+        """asyncio itself holds tasks weakly; these must not vanish."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def follow(self, run_id: UUID, after: int, *, folded: bool) -> AsyncGenerator[list[Entry]]:
+        """The events of a run behind `after`, in batches, to its ending. `folded`: the deltas so far as one snapshot."""
+        if live := self.live.get(run_id):
+            source = live.log.follow(after, folded=folded)
+        else:
+            source = self._follow_stored(run_id, after, folded=folded)
+        async with aclosing(source) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def _follow_stored(self, run_id: UUID, after: int, *, folded: bool) -> AsyncGenerator[list[Entry]]:
+        """The same for a run that another process answers, or answered: from its log, or from its row where the log has a gap."""
+        cursor = 0 if folded else after
+        wait = 0.0
+        while True:
+            stored = await self._read(run_id, cursor, wait=wait)
+            if stored and stored.connects(cursor):
+                batch = fold(stored.entries, after=after, run_id=run_id) if folded else stored.entries
+                if stored.ending:
+                    seen = max(after, stored.last_seq(cursor))
+                    batch = [*batch, *place_ending(stored.ending, cursor=seen, run_id=run_id)]
+            else:
+                batch = await self._from_row(run_id, cursor, folded=folded)
+                if not batch and (stored is None or stored.entries):
+                    await asyncio.sleep(ROW_POLL)
+            if batch:
+                yield batch
+                if batch[-1].is_terminal:
+                    return
+                cursor = batch[-1].seq
+                folded = False
+            wait = ROW_LOOK
+
+    async def _read(self, run_id: UUID, cursor: int, *, wait: float) -> Stored | None:
+        try:
+            return await self._store.read(run_id, cursor, wait=wait)
+        except StoreDown:
+            return None
+
+    async def _from_row(self, run_id: UUID, cursor: int, *, folded: bool) -> list[Entry]:
+        """What the row knows and a follower at `cursor` does not."""
+        row = await in_database(Run.objects.select_related("answer").get, pk=run_id)
+        ending = row_ending_events(row)
+        if not ending:
+            known = row.last_seq > cursor
+            return [snapshot_of(row.text_so_far, seq=row.last_seq, run_id=run_id)] if known else []
+        before_ending = row.last_seq - len(ending)
+        placed = place_ending(ending, cursor=max(cursor, before_ending) if folded else cursor, run_id=run_id)
+        if folded or cursor < before_ending:
+            return [snapshot_of(row.answer.text, seq=before_ending, run_id=run_id), *placed]
+        return placed

@@ -1,0 +1,180 @@
+"""What one event loop runs beside its sockets: it brings logs to Redis, renews leases, ends lost runs, and takes commands."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Iterable
+from datetime import timedelta
+from weakref import WeakKeyDictionary
+
+from channels.exceptions import ChannelFull
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.db import DatabaseError
+from redis.exceptions import RedisError
+
+from .database import in_database
+from .llm import Deadlines, ModelClient
+from .models import Run
+from .protocol import Ending
+from .runlog import CALL_TIMEOUT, LogStore, RunLog, StoreDown
+from .runs import CANCELLED, SHUTTING_DOWN, Runs, failed, row_ending_events
+
+logger = logging.getLogger(__name__)
+
+FLUSH_EVERY = 0.05  # seconds
+LEASE_SHARE = 0.2  # of a lease's time to live: how often it is renewed, and lost runs are looked for
+LISTEN_RETRY = 1.0  # seconds
+DELIVERY = 1.5  # seconds that followers have to read an ending before the process goes
+REPAIRS = 50  # runs whose logs are closed in one round
+
+_workers: "WeakKeyDictionary[asyncio.AbstractEventLoop, Worker]" = WeakKeyDictionary()
+
+
+class Worker:
+    """The background work of one event loop; `Worker.current()` makes and starts it."""
+
+    def __init__(self) -> None:
+        self.name = f"worker.{uuid.uuid4().hex[:12]}"  # in rows, and as a channel
+        self._store = LogStore(settings.REDIS_URL, ttl=settings.FLEET_RUN_LOG_TTL)
+        self._models = ModelClient(
+            base_url=settings.OPENAI_BASE_URL,
+            api_key=settings.OPENAI_API_KEY,
+            deadlines=Deadlines(settings.FLEET_FIRST_CHUNK_TIMEOUT, settings.FLEET_CHUNK_TIMEOUT),
+        )
+        self.runs = Runs(worker=self.name, store=self._store, models=self._models, on_change=self._log_changed)
+        self.followers: set[asyncio.Event] = set()  # of sockets that wait for an ending; set when they have it
+        self._lease = timedelta(seconds=settings.FLEET_LEASE_TTL)
+        self._changed_logs: set[RunLog] = set()
+        self._log_change = asyncio.Event()
+        self._suspects: set[uuid.UUID] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    def current(cls) -> "Worker":
+        """The worker of the running event loop, started if it is not."""
+        loop = asyncio.get_running_loop()
+        worker = _workers.get(loop)
+        if worker is None:
+            worker = _workers[loop] = cls()
+            jobs = (worker._flush_logs, worker._keep_leases, worker._take_commands)
+            worker._tasks = [loop.create_task(job(), name=f"{worker.name} {job.__name__}") for job in jobs]
+        return worker
+
+    async def drain(self, *, grace: float) -> None:
+        """Take no new runs, let the running ones finish for `grace` seconds, end the rest in words, and deliver all endings."""
+        self.runs.accepting = False
+        await _all_set((live.closed for live in self.runs.live.values()), within=grace)
+        self.hurry()
+        await _all_set((live.closed for live in self.runs.live.values()), within=None)
+        await _all_set(self.followers, within=DELIVERY)
+
+    def hurry(self) -> None:
+        """End all running runs now."""
+        self.runs.accepting = False
+        for live in list(self.runs.live.values()):
+            live.stop(failed(SHUTTING_DOWN))
+
+    async def stop(self) -> None:
+        """End the background work and close what it holds; for loops that end before their process."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._models.aclose()
+        await self._store.aclose()
+        _workers.pop(asyncio.get_running_loop(), None)
+
+    async def cancel(self, run_id: uuid.UUID) -> None:
+        """Cancel a run wherever it is answered."""
+        owner = await self.runs.cancel(run_id)
+        if owner is None:
+            return
+        layer = get_channel_layer()
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                await layer.send(owner, {"type": "cancel", "run_id": str(run_id)})
+        except (RedisError, OSError, TimeoutError, ChannelFull) as exc:
+            # The row says it too: that worker finds it when it next renews its leases.
+            logger.warning("run=%s cancel was not poked: %s", run_id, exc)
+
+    def _log_changed(self, log: RunLog) -> None:
+        self._changed_logs.add(log)
+        self._log_change.set()
+
+    async def _flush_logs(self) -> None:
+        while True:
+            await self._log_change.wait()
+            self._log_change.clear()
+            logs, self._changed_logs = self._changed_logs, set()
+            try:
+                await self._store.write(logs)
+            except StoreDown as exc:
+                logger.debug("logs wait for Redis: %s", exc)
+                self._changed_logs |= logs
+                self._log_change.set()
+            await asyncio.sleep(FLUSH_EVERY)
+
+    async def _keep_leases(self) -> None:
+        period = self._lease.total_seconds() * LEASE_SHARE
+        while True:
+            try:
+                await self._renew_leases()
+                await self._end_lost_runs()
+                await self._close_logs()
+            except DatabaseError as exc:
+                # Without a renewal of its own a worker judges nobody.
+                self._suspects = set()
+                logger.warning("leases were not renewed: %s", exc)
+            except StoreDown as exc:
+                logger.debug("logs are closed later: %s", exc)
+            await asyncio.sleep(period)
+
+    async def _renew_leases(self) -> None:
+        live = dict(self.runs.live)
+        if not live:
+            return
+        progress = [Run(pk=pk, last_seq=run.log.last_seq, text_so_far=run.log.text) for pk, run in live.items() if not run.log.ending]
+        held = await in_database(Run.objects.renew, self.name, progress, self._lease)
+        for run in progress:
+            if run.pk not in held:
+                # Somebody else ended it: stop the work, and deliver what the row says.
+                live[run.pk].stop(Ending(status="failed"))
+            elif held[run.pk]:
+                live[run.pk].stop(CANCELLED)
+
+    async def _end_lost_runs(self) -> None:
+        expired = await in_database(Run.objects.expired_ids)
+        for run_id in expired & self._suspects:
+            if row := await in_database(Run.objects.reap, run_id):
+                logger.warning("run=%s ended: its worker %s is gone", run_id, row.worker)
+                await self._close_log(row)
+        self._suspects = expired
+
+    async def _close_logs(self) -> None:
+        for row in await in_database(lambda: list(Run.objects.unclosed().select_related("answer")[:REPAIRS])):
+            await self._close_log(row)
+
+    async def _close_log(self, row: Run) -> None:
+        await self._store.write_ending(row.pk, row_ending_events(row))
+        await in_database(Run.objects.mark_closed, row.pk)
+
+    async def _take_commands(self) -> None:
+        layer = get_channel_layer()
+        while True:
+            try:
+                message = await layer.receive(self.name)
+            except (RedisError, OSError) as exc:
+                logger.debug("no commands without Redis: %s", exc)
+                await asyncio.sleep(LISTEN_RETRY)
+                continue
+            if live := self.runs.live.get(uuid.UUID(message["run_id"])):
+                live.stop(CANCELLED)
+
+
+async def _all_set(events: Iterable[asyncio.Event], *, within: float | None) -> None:
+    """Wait until these are set, for this many seconds at the most."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    if waits:
+        _, late = await asyncio.wait(waits, timeout=within)
+        for wait in late:
+            wait.cancel()
