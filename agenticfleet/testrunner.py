@@ -1,0 +1,52 @@
+"""`manage.py test` runs pytest, so that there is one way to run the tests."""
+
+import re
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.conf import settings
+
+TESTS = Path(settings.BASE_DIR) / "tests"
+
+
+class PytestRunner:
+    """Hands over to pytest. A label is an app (the tests that import it) or a path or node id; any other is a word that narrows by name."""
+
+    def __init__(
+        self, *, verbosity: int = 1, failfast: bool = False, keepdb: bool = False, keyword: str = "", markers: str = "", **_: Any
+    ) -> None:
+        self._options = ["-v"] * (verbosity - 1) if verbosity else ["-q"]
+        self._options += ["--exitfirst"] if failfast else []
+        self._options += ["--reuse-db"] if keepdb else []
+        self._options += ["-m", markers] if markers else []
+        self._keyword = keyword
+
+    @classmethod
+    def add_arguments(cls, parser: ArgumentParser) -> None:
+        parser.add_argument("--failfast", action="store_true", help="Stop at the first failure.")
+        parser.add_argument("--keepdb", action="store_true", help="Keep the test database, and use it again.")
+        parser.add_argument("-k", dest="keyword", default="", help="Only tests whose names match this pytest expression.")
+        parser.add_argument("-m", dest="markers", default="", help="Only tests whose marks match this pytest expression.")
+
+    def run_tests(self, test_labels: Sequence[str]) -> int:
+        """pytest's exit code: 0 if there were tests and all passed."""
+        targets = [target for label in test_labels for target in targets_of(label)]
+        words = [label for label in test_labels if not targets_of(label)]
+        conditions = [f"({condition})" for condition in (" or ".join(words), self._keyword) if condition]
+        narrowed = ["-k", " and ".join(conditions)] if conditions else []
+        return int(pytest.main([*self._options, *narrowed, *targets]))
+
+
+def targets_of(label: str) -> list[str]:
+    """The paths or node ids that a label stands for; none if it is a word."""
+    if apps.is_installed(label):
+        return [str(path) for path in sorted(TESTS.rglob("test_*.py")) if is_about(label, path.read_text())]
+    return [label] if Path(label.partition("::")[0]).exists() else []
+
+
+def is_about(app: str, source: str) -> bool:
+    return re.search(rf"^\s*(from|import) {re.escape(app)}\b", source, re.MULTILINE) is not None

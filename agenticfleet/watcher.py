@@ -1,0 +1,71 @@
+"""Ends the processes of a parent that is gone. A script of its own, run by its path: it must start at once and outlive anything.
+
+Its input is one line for each process: `+worker 123` and `+service 123` when one was started, `-123` when one has ended.
+The end of the input is the end of the parent. Workers go first, since their last words need the services.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Collection, Iterable
+
+WORKERS_PATIENCE = 4.0  # seconds
+SERVICES_PATIENCE = 1.0
+POLL = 0.02
+
+
+def main() -> None:
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    watched = read_watched(sys.stdin)
+    workers = [pid for pid, role in watched.items() if role == "worker"]
+    # The first signal asks a worker to let its runs finish, the second to end them at once. Two of a kind would arrive as one.
+    send(workers, signal.SIGTERM)
+    send(workers, signal.SIGINT)
+    wait_for(workers, WORKERS_PATIENCE)
+    send(watched.keys() - set(workers), signal.SIGTERM)
+    wait_for(watched, SERVICES_PATIENCE)
+    send(watched, signal.SIGKILL)
+
+
+def read_watched(lines: Iterable[str]) -> dict[int, str]:
+    """The processes and their roles that are left when the input ends."""
+    watched: dict[int, str] = {}
+    for line in lines:
+        if line.startswith("+"):
+            role, pid = line[1:].split()
+            watched[int(pid)] = role
+        else:
+            watched.pop(int(line[1:]), None)
+    return watched
+
+
+def send(pids: Iterable[int], number: signal.Signals) -> None:
+    """Signal the groups that these processes lead, as far as they still run."""
+    for pid in pids:
+        if is_running(pid):
+            os.killpg(pid, number)
+
+
+def wait_for(pids: Collection[int], patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while any(map(is_running, pids)) and time.monotonic() < deadline:
+        time.sleep(POLL)
+
+
+def is_running(pid: int) -> bool:
+    """Whether it lives; one that only waits to be reaped does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(") ")[2][:1] != "Z"
+    except FileNotFoundError:
+        return not os.path.isdir("/proc/self")  # without a /proc we trust the signal
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,279 @@
+"""The socket of one message: take the request, start or join its run, pass its events on, and see the end."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import aclosing
+from itertools import groupby
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from channels.exceptions import StopConsumer
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+from django.db import DatabaseError
+from django.http.cookie import parse_cookie
+from django.http.request import split_domain_port, validate_host
+
+from .fragments import AnswerView
+from .models import Run
+from .owners import Owner, owner_of_cookie
+from .protocol import (
+    SUBPROTOCOL_HTML,
+    SUBPROTOCOL_JSON,
+    ChatRequest,
+    Code,
+    Error,
+    ErrorInfo,
+    Heartbeat,
+    HeartbeatData,
+    Notice,
+    NoticeData,
+    ProtocolError,
+    ResponseDelta,
+    StreamEvent,
+    encode,
+    parse_command,
+    parse_request,
+    stamp,
+    with_html,
+)
+from .runlog import Entry, entry_of
+from .runs import STORAGE
+from .worker import Worker
+
+logger = logging.getLogger(__name__)
+
+MAX_FRAME = 512 * 1024  # characters of one frame: the longest message, every character escaped, fits
+FRAME_TIME = 0.016  # seconds: html is sent no more often than a screen shows it
+RENDER_SHARE = 10  # the next rendering comes no sooner than this many times what the last one cost
+LONGEST_PAUSE = 0.1  # seconds between two renderings at the most
+CLOSE_OF: dict[Code, int] = {
+    "bad_request": 4400,
+    "forbidden": 4403,
+    "handshake_timeout": 4408,
+    "conversation_busy": 4429,
+    "too_many_runs": 4429,
+    "rate_limited": 4429,
+}
+TRY_AGAIN_LATER = 1013
+UNAUTHENTICATED = 4401
+INTERNAL_ERROR = 1011
+
+FOREIGN_ORIGIN = ProtocolError("forbidden", "This page is not of this server.")
+NOT_SIGNED_IN = ProtocolError("forbidden", "Sign in first.")
+TOO_LARGE = ProtocolError("bad_request", f"A frame has at most {MAX_FRAME:,} characters.")
+HANDSHAKE = ProtocolError("handshake_timeout", "No request came in time.", retryable=True)
+
+
+class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+    """One WebSocket per message. It follows a run and does not own it: the run goes on when the socket is gone."""
+
+    # With a channel layer of its own an idle socket would die with Redis; commands go through the Worker.
+    channel_layer_alias: ClassVar[None] = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._handshake: asyncio.Task[None] | None = None
+        self._joined = asyncio.Event()
+        self._run: Run | None = None
+        self._view: AnswerView | None = None
+        self._over = False  # a terminal or a refusal was sent, or the client has gone
+        self._last_seq = 0
+        self._last_event_at = self._last_frame_at = time.monotonic()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # Channels skips disconnect() after an error in a handler.
+            self._over = True
+            for task in self._tasks:
+                task.cancel()
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Handle a frame without Channels' trip to the shared thread: this socket holds no database connection to close."""
+        match message["type"]:
+            case "websocket.connect":
+                await self.connect()
+            case "websocket.receive":
+                await self.receive(message.get("text"), message.get("bytes"))
+            case "websocket.disconnect":
+                raise StopConsumer
+
+    async def connect(self) -> None:
+        offered = self.scope["subprotocols"]
+        self._subprotocol = next((name for name in offered if name in (SUBPROTOCOL_HTML, SUBPROTOCOL_JSON)), None)
+        await self.accept(self._subprotocol)
+        if _origin_is_ours(self._header(b"origin"), self._header(b"host")):
+            self._handshake = self._spawn(self._await_request())
+        else:
+            await self._refuse(FOREIGN_ORIGIN)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Take a frame and return at once: Channels reads the next one, which may be a cancel, only then."""
+        if self._over:
+            return
+        is_first = self._handshake is not None
+        try:
+            if text_data and len(text_data) > MAX_FRAME:
+                raise TOO_LARGE
+            if self._handshake is not None:
+                self._handshake.cancel()
+                self._handshake = None
+                self._spawn(self._serve(parse_request(text_data), arrived=time.perf_counter()))
+            else:
+                parse_command(text_data)
+                self._spawn(self._cancel())
+        except ProtocolError as exc:
+            await (self._refuse(exc) if is_first else self._notice(exc))
+
+    async def _await_request(self) -> None:
+        await asyncio.sleep(settings.FLEET_HANDSHAKE_TIMEOUT)
+        await self._refuse(HANDSHAKE)
+
+    async def _serve(self, request: ChatRequest, *, arrived: float) -> None:
+        """Start or join the request's run and follow it to its end."""
+        self._last_seq = request.after
+        self._spawn(self._beat())
+        worker = Worker.current()
+        served = asyncio.Event()
+        try:
+            self._run = await worker.runs.start_or_join(self._owner, request, arrived=arrived)
+            self._joined.set()
+            worker.followers.add(served)
+            await self._follow(worker, self._run, request.after)
+        except ProtocolError as exc:
+            await self._refuse(exc)
+            return
+        except DatabaseError as exc:
+            logger.warning("a socket cannot be served: %s", exc)
+            await self._refuse(STORAGE)
+            return
+        finally:
+            served.set()
+            worker.followers.discard(served)
+        await asyncio.sleep(settings.FLEET_LINGER)
+        # The client closes on the terminal event; what a server's own close overtakes is lost.
+        await self.close()
+
+    async def _follow(self, worker: Worker, run: Run, after: int) -> None:
+        is_html = self._subprotocol == SUBPROTOCOL_HTML
+        if is_html:
+            self._view = AnswerView(str(run.pk))
+        async with aclosing(worker.runs.follow(run.pk, after, folded=is_html)) as batches:
+            async for batch in batches:
+                if is_html:
+                    await self._show(batch)
+                else:
+                    for entry in batch:
+                        await self._send_entry(entry, entry.payload)
+
+    async def _show(self, batch: list[Entry]) -> None:
+        """Send events with their html; then rest for as long as the reader's screen, or our processor, asks for."""
+        assert self._view is not None
+        started = time.perf_counter()
+        for entry in merge_deltas(batch):
+            await self._send_entry(entry, with_html(entry.payload, self._view.render(entry.event)))
+        cost = time.perf_counter() - started
+        if not self._over:
+            await asyncio.sleep(min(max(FRAME_TIME, RENDER_SHARE * cost), LONGEST_PAUSE))
+
+    async def _cancel(self) -> None:
+        await self._joined.wait()
+        assert self._run is not None
+        await Worker.current().cancel(self._run.pk)
+
+    async def _beat(self) -> None:
+        """A frame at least every few seconds, with how long the run has been silent."""
+        while not self._over:
+            now = time.monotonic()
+            due = self._last_frame_at + settings.FLEET_HEARTBEAT
+            if now < due:
+                await asyncio.sleep(due - now)
+            else:
+                await self._send_aside(Heartbeat(data=HeartbeatData(int((now - self._last_event_at) * 1000))))
+
+    async def _notice(self, exc: ProtocolError) -> None:
+        await self._send_aside(Notice(message=str(exc), data=NoticeData(exc.code)))
+
+    async def _refuse(self, exc: ProtocolError) -> None:
+        """Say no in a frame that a browser can read, then close."""
+        if self._over:
+            return
+        event = Error(error=ErrorInfo(exc.code, str(exc), exc.retryable))
+        await self._send_aside(event)
+        self._over = True
+        logger.info(event.log_line)
+        await self.close(UNAUTHENTICATED if exc is NOT_SIGNED_IN else CLOSE_OF.get(exc.code, TRY_AGAIN_LATER))
+
+    async def _send_entry(self, entry: Entry, payload: bytes) -> None:
+        if self._over:
+            return
+        self._last_seq = entry.seq
+        self._last_event_at = time.monotonic()
+        self._over = entry.is_terminal
+        await self._send_frame(payload)
+
+    async def _send_aside(self, event: StreamEvent) -> None:
+        """Send an event that belongs to this socket and not to the run: it carries the last seq and is not logged."""
+        stamp(event, seq=self._last_seq, workflow_id=str(self._run.pk) if self._run else "")
+        payload = encode(event)
+        if self._subprotocol == SUBPROTOCOL_HTML:
+            payload = with_html(payload, (self._view or AnswerView("")).render(event))
+        await self._send_frame(payload)
+
+    async def _send_frame(self, payload: bytes) -> None:
+        self._last_frame_at = time.monotonic()
+        await self.send(text_data=payload.decode())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (exc := task.exception()) and not self._over:
+            logger.error("a socket failed", exc_info=exc)
+            # The client reconnects and rejoins; its run is not touched.
+            self._over = True
+            self._spawn(self.close(INTERNAL_ERROR))
+
+    def _owner(self) -> Owner:
+        """Who asks. Reads the database; ProtocolError(forbidden) where signing in is required."""
+        cookies = parse_cookie(self._header(b"cookie").decode("latin-1"))
+        owner = owner_of_cookie(cookies.get(settings.SESSION_COOKIE_NAME), is_browser=bool(self._header(b"origin")))
+        if owner is None:
+            raise NOT_SIGNED_IN
+        return owner
+
+    def _header(self, name: bytes) -> bytes:
+        return next((value for key, value in self.scope["headers"] if key == name), b"")
+
+
+def merge_deltas(entries: list[Entry]) -> Iterator[Entry]:
+    """The same entries with runs of neighbouring answer deltas as one."""
+    for is_answer, group in groupby(entries, key=lambda entry: isinstance(entry.event, ResponseDelta)):
+        deltas = list(group)
+        if not is_answer or len(deltas) == 1:
+            yield from deltas
+        else:
+            text = "".join(entry.event.delta for entry in deltas if isinstance(entry.event, ResponseDelta))
+            last = deltas[-1]
+            yield entry_of(ResponseDelta(delta=text), seq=last.seq, run_id=UUID(last.event.workflow_id))
+
+
+def _origin_is_ours(origin: bytes, host: bytes) -> bool:
+    """Whether a page of this server opened the socket; programs, which send no Origin, may."""
+    if not origin:
+        return True
+    if origin.decode("latin-1") in settings.CSRF_TRUSTED_ORIGINS:
+        return True
+    name, _ = split_domain_port(host.decode("latin-1"))
+    allowed = settings.ALLOWED_HOSTS or ["localhost", "127.0.0.1", "[::1]"]
+    return urlsplit(origin).netloc == host and validate_host(name, allowed)
