@@ -1,0 +1,17 @@
+"""Where the pages and the socket are."""
+
+from django.urls import path
+
+from . import views
+from .consumers import ChatConsumer
+
+urlpatterns = [
+    path("", views.new_chat, name="new_chat"),
+    path("c/<uuid:pk>/", views.conversation, name="conversation"),
+    path("c/<uuid:pk>/rename/", views.rename, name="rename"),
+    path("c/<uuid:pk>/delete/", views.delete, name="delete"),
+    path("chats/", views.conversations, name="conversations"),
+    path("answers/<uuid:pk>/text/", views.answer_text, name="answer_text"),
+]
+
+websocket_urlpatterns = [path("ws/chat/", ChatConsumer.as_asgi())]
