@@ -17,9 +17,7 @@ class Agent:
 ASSISTANT = Agent(
     id="assistant",
     name="Assistant",
-    instructions=(
-        "You are a helpful assistant. Answer the question directly and correctly. "
-        "Use Markdown where it helps. Say so when you do not know something."
-    ),
+    # Plain on purpose: the built-in model goes astray with anything longer, and strong ones need no more.
+    instructions="You are a helpful assistant.",
     tier="light",
 )

@@ -1,0 +1,119 @@
+"""Operators read here: what was asked, how each run went, and where its time went. Nothing is edited by hand."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+
+from .models import Conversation, Message, Phase, Run
+
+
+class ReadOnly(admin.ModelAdmin):
+    """Rows that the product writes: to be read, and to be deleted by those who may."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class ReadOnlyInline(admin.TabularInline):
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class PhaseInline(ReadOnlyInline):
+    model = Phase
+    fields = ("name", "started", "duration")
+    readonly_fields = fields
+
+    @admin.display(description="started after (ms)")
+    def started(self, phase: Phase) -> str:
+        return milliseconds(phase.started_ms)
+
+    @admin.display(description="duration (ms)")
+    def duration(self, phase: Phase) -> str:
+        return milliseconds(phase.duration_ms)
+
+
+@admin.register(Run)
+class RunAdmin(ReadOnly):
+    list_display = (
+        "short_id",
+        "created_at",
+        "status",
+        "path",
+        "error_code",
+        "first_event",
+        "first_token",
+        "total",
+        "output_tokens",
+        "model_calls",
+        "model",
+        "owner",
+    )
+    list_filter = ("status", "path", "mode", "error_code", "model", "created_at")
+    search_fields = ("id__startswith", "message_id__startswith", "owner", "worker")
+    date_hierarchy = "created_at"
+    list_per_page = 50
+    show_full_result_count = False
+    inlines = (PhaseInline,)
+    fieldsets = (
+        (None, {"fields": ("id", "status", "error_code", "ending", "conversation_link", "owner", "message_id", "rerun_of")}),
+        ("Asked", {"fields": ("mode", "path", "fresh", "reasoning_effort", "model")}),
+        ("Times (ms)", {"fields": ("created_at", "ended_at", "first_event", "first_token", "total")}),
+        ("Spent", {"fields": ("input_tokens", "output_tokens", "model_calls", "tool_calls")}),
+        ("Worker", {"fields": ("worker", "lease_expires_at", "last_seq", "cancel_requested_at", "closed_at"), "classes": ("collapse",)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        # A list of runs needs neither their texts nor their steps.
+        return super().get_queryset(request).defer("text_so_far", "steps")
+
+    @admin.display(description="run", ordering="id")
+    def short_id(self, run: Run) -> str:
+        return str(run.pk)[:8]
+
+    @admin.display(description="first event (ms)", ordering="first_event_ms")
+    def first_event(self, run: Run) -> str:
+        return milliseconds(run.first_event_ms)
+
+    @admin.display(description="first token (ms)", ordering="first_token_ms")
+    def first_token(self, run: Run) -> str:
+        return milliseconds(run.first_token_ms)
+
+    @admin.display(description="total (ms)", ordering="total_ms")
+    def total(self, run: Run) -> str:
+        return milliseconds(run.total_ms)
+
+    @admin.display(description="conversation")
+    def conversation_link(self, run: Run) -> str:
+        return format_html('<a href="../../../conversation/{}/change/">{}</a>', run.conversation_id, run.conversation.title)
+
+
+class MessageInline(ReadOnlyInline):
+    model = Message
+    fields = ("role", "created_at", "text")
+    readonly_fields = fields
+
+
+@admin.register(Conversation)
+class ConversationAdmin(ReadOnly):
+    list_display = ("title", "owner", "created_at", "updated_at")
+    search_fields = ("title", "owner", "id__startswith")
+    date_hierarchy = "created_at"
+    show_full_result_count = False
+    inlines = (MessageInline,)
+
+
+def milliseconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
