@@ -1,0 +1,120 @@
+"""A client of the socket for tests: ask, read events, cancel."""
+
+import asyncio
+import json
+import uuid
+from typing import Any
+
+from channels.testing import WebsocketCommunicator
+
+Event = dict[str, Any]
+PATH = "/ws/chat/"
+
+
+def chat_request(message: str = "What is the answer?", **fields: Any) -> dict[str, Any]:
+    return {"message": message, "message_id": str(uuid.uuid4()), **fields}
+
+
+def kinds(events: list[Event]) -> list[str]:
+    return [event["type"] for event in events]
+
+
+def shape(events: list[Event]) -> list[str]:
+    """The types of events, with neighbours of one type as one, heartbeats left out."""
+    found: list[str] = []
+    for kind in kinds(events):
+        if kind != "heartbeat" and (not found or found[-1] != kind):
+            found.append(kind)
+    return found
+
+
+def text_of(events: list[Event]) -> str:
+    """The answer as a client builds it: a snapshot replaces, a delta appends."""
+    text = ""
+    for event in events:
+        if event["type"] == "response.snapshot":
+            text = event["data"]["text"]
+        elif event["type"] == "response.delta":
+            text += event["delta"]
+    return text
+
+
+def is_terminal(event: Event) -> bool:
+    return event["type"] in ("done", "error")
+
+
+class Socket:
+    """One open socket."""
+
+    def __init__(self, communicator: WebsocketCommunicator) -> None:
+        self.communicator = communicator
+        self.events: list[Event] = []
+
+    async def send(self, frame: Any) -> None:
+        # Not send_to, which cannot send an empty frame.
+        await self.communicator.send_input({"type": "websocket.receive", "text": frame if isinstance(frame, str) else json.dumps(frame)})
+
+    async def send_bytes(self, frame: bytes) -> None:
+        await self.communicator.send_to(bytes_data=frame)
+
+    async def event(self, *, timeout: float = 10) -> Event:
+        event: Event = json.loads(await self.communicator.receive_from(timeout=timeout))
+        self.events.append(event)
+        return event
+
+    async def until(self, kind: str, *, timeout: float = 10) -> Event:
+        """Read up to the first event of this type."""
+        async with asyncio.timeout(timeout):
+            while True:
+                event = await self.event(timeout=timeout)
+                if event["type"] == kind:
+                    return event
+                assert not is_terminal(event), f"ended by {event} before {kind}"
+
+    async def rest(self, *, timeout: float = 15) -> list[Event]:
+        """Read to the terminal; all events of this socket."""
+        async with asyncio.timeout(timeout):
+            while not (self.events and is_terminal(self.events[-1])):
+                await self.event(timeout=timeout)
+        return self.events
+
+    async def close_code(self) -> int:
+        """The code with which the server closes."""
+        message = await self.communicator.receive_output(timeout=5)
+        assert message["type"] == "websocket.close", message
+        return int(message.get("code", 1000))
+
+    async def close(self) -> None:
+        await self.communicator.disconnect()
+
+
+class Chatting:
+    """Opens sockets on an ASGI application."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+        self._open: list[Socket] = []
+
+    async def socket(self, *, subprotocol: str | None = None, headers: dict[str, str] | None = None) -> Socket:
+        raw = [(name.encode(), value.encode()) for name, value in {"host": "testserver", **(headers or {})}.items()]
+        communicator = WebsocketCommunicator(self._application, PATH, headers=raw, subprotocols=[subprotocol] if subprotocol else None)
+        accepted, chosen = await communicator.connect(timeout=5)
+        assert accepted
+        assert chosen == subprotocol
+        socket = Socket(communicator)
+        self._open.append(socket)
+        return socket
+
+    async def ask(self, request: dict[str, Any] | str = "What is the answer?", **options: Any) -> Socket:
+        """A socket on which this was asked."""
+        socket = await self.socket(**options)
+        await socket.send(chat_request(request) if isinstance(request, str) else request)
+        return socket
+
+    async def answer(self, request: dict[str, Any] | str = "What is the answer?", **options: Any) -> list[Event]:
+        """All events of a question, to its end."""
+        return await (await self.ask(request, **options)).rest()
+
+    async def close(self) -> None:
+        for socket in self._open:
+            await socket.close()

@@ -1,0 +1,74 @@
+"""Real parts for every test: a Valkey, a model server that plays scripts, the ASGI application."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from django.conf import settings as django_settings
+from django.test import override_settings
+
+from agenticfleet import embedded
+from agenticfleet.asgi import application
+from chat import database
+from chat.worker import Worker
+from tests.chatting import Chatting
+from tests.scripted_model import ScriptedModel
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    with embedded.Watcher() as watcher:
+        server = embedded.start_valkey(watcher)
+        embedded.wait_until_answering([server])
+        yield server.url
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def model_server() -> Iterator[ScriptedModel]:
+    server = ScriptedModel()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _services(valkey_url: str, model_server: ScriptedModel) -> Iterator[None]:
+    layer = {**django_settings.CHANNEL_LAYERS["default"], "CONFIG": {"hosts": [{"address": valkey_url, "socket_timeout": None}]}}
+    with override_settings(
+        REDIS_URL=valkey_url,
+        CHANNEL_LAYERS={"default": layer},
+        OPENAI_BASE_URL=model_server.url,
+        OPENAI_API_KEY="",
+        FLEET_MODEL="scripted",
+        FLEET_LIGHT_MODEL="scripted",
+        ALLOWED_HOSTS=["testserver", "127.0.0.1", "localhost"],
+    ):
+        yield
+    database.close_connections()
+
+
+@pytest.fixture
+def model(model_server: ScriptedModel) -> Iterator[ScriptedModel]:
+    model_server.reset()
+    yield model_server
+    model_server.reset()
+
+
+@pytest_asyncio.fixture
+async def worker(transactional_db: None) -> AsyncIterator[Worker]:
+    """The Worker of the test's event loop; at the end no run of it is left."""
+    yield Worker.current()
+    async with asyncio.timeout(10):
+        # Not the one from above, if the test stopped that to make it read other settings.
+        await Worker.current().drain(grace=0)
+    await Worker.current().stop()
+    database.close_connections()
+
+
+@pytest_asyncio.fixture
+async def chat(worker: Worker, model: ScriptedModel) -> AsyncIterator[Chatting]:
+    """Opens sockets on the application and asks; closes them at the end."""
+    chatting = Chatting(application)
+    yield chatting
+    await chatting.close()

@@ -1,0 +1,137 @@
+"""Whole fleets as real processes, for tests: started on a folder of their own, and ended whatever the test did."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+from websockets.sync.client import ClientConnection, connect
+
+from tests.scripted_model import ScriptedModel
+
+MANAGE = Path(__file__).parent.parent / "manage.py"
+OWN_SETTINGS = ("FLEET_", "OPENAI_", "REDIS_", "DATABASE_", "DJANGO_")
+START, STOP, GONE = 40, 20, 10  # seconds
+
+
+def until(fact: Callable[[], Any], timeout: float, why: str) -> Any:
+    """The first true value of `fact`."""
+    deadline = time.monotonic() + timeout
+    while not (value := fact()):
+        assert time.monotonic() < deadline, why
+        time.sleep(0.02)
+    return value
+
+
+@dataclass
+class Fleet:
+    """A `manage.py fleet` with its own state folder."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    @property
+    def said(self) -> str:
+        return (self.folder / "stdout").read_text()
+
+    @property
+    def complained(self) -> str:
+        return (self.folder / "stderr").read_text()
+
+    @property
+    def card(self) -> dict[str, Any]:
+        return json.loads((self.folder / "state/fleet.json").read_text())
+
+    @property
+    def address(self) -> str:
+        found = re.search(r"is ready on (\S+)", self.said)
+        assert found
+        return found[1]
+
+    def wait_until_ready(self) -> None:
+        until(lambda: "is ready on" in self.said or self.process.poll() is not None, START, "the fleet is not ready")
+        assert self.process.poll() is None, self.complained
+
+    @property
+    def port(self) -> int:
+        port = urlsplit(self.address).port
+        assert port
+        return port
+
+    def children(self, word: str = "") -> list[psutil.Process]:
+        """Its living children with this word in their command line."""
+        living = [child for child in psutil.Process(self.process.pid).children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+        return [child for child in living if word in " ".join(child.cmdline())]
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill it and all its children at once, as a power cut would."""
+        processes = self.children()
+        self.process.kill()
+        for process in processes:
+            process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """Ask it to stop; its exit code."""
+        self.signal(signal.SIGTERM)
+        return self.process.wait(STOP)
+
+    @contextmanager
+    def ask(self, message: str) -> Iterator[ClientConnection]:
+        """A socket on which this was asked."""
+        with connect(self.address.replace("http", "ws") + "ws/chat/") as client:
+            client.send(json.dumps({"message": message, "message_id": str(uuid.uuid4())}))
+            yield client
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+
+
+def launch(folder: Path, *arguments: str, **environment: str) -> Fleet:
+    """Start a fleet, and do not wait for it."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(OWN_SETTINGS)}
+    (folder / "state").mkdir(exist_ok=True)
+    with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
+        process = subprocess.Popen(
+            [sys.executable, MANAGE, "fleet", "--port", "0", *arguments],
+            env={**clean, "FLEET_STATE_DIR": str(folder / "state"), "FLEET_SHUTDOWN_GRACE": "5", **environment},
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+        )
+    return Fleet(process, folder)
+
+
+def end(fleet: Fleet) -> None:
+    """Leave nothing behind, whatever the test did."""
+    if fleet.process.poll() is None:
+        children = fleet.children()
+        fleet.process.kill()
+        fleet.process.wait()
+        until(lambda: all_gone(children), GONE, "children outlived the fleet")
+
+
+@contextmanager
+def running(folder: Path, model: ScriptedModel, *arguments: str, **environment: str) -> Iterator[Fleet]:
+    """A fleet that answers with this model, ready, until the end of the block."""
+    fleet = launch(folder, *arguments, OPENAI_BASE_URL=model.url, FLEET_MODEL="scripted", **environment)
+    try:
+        fleet.wait_until_ready()
+        yield fleet
+    finally:
+        end(fleet)

@@ -1,0 +1,118 @@
+"""Who may see and do what: a browser, a signed-in person, a script, a stranger, another site."""
+
+import pytest
+from django.conf import settings as django_settings
+from django.contrib.auth.models import User
+from django.test import Client
+
+from chat.database import in_database
+from chat.models import Conversation, Run
+from chat.owners import BROWSER_KEY
+from tests.chatting import Chatting, Socket, chat_request
+from tests.scripted_model import ScriptedModel
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ORIGIN = "http://testserver"
+
+
+def browser() -> Client:
+    """A browser that has loaded the page, and with it got its session."""
+    client = Client()
+    client.get("/")
+    return client
+
+
+def headers_of(client: Client, origin: str = ORIGIN) -> dict[str, str]:
+    return {
+        "cookie": f"{django_settings.SESSION_COOKIE_NAME}={client.cookies[django_settings.SESSION_COOKIE_NAME].value}",
+        "origin": origin,
+    }
+
+
+async def refusal(socket: Socket) -> tuple[str, int]:
+    event = await socket.event()
+    assert event["type"] == "error"
+    return event["error"]["code"], await socket.close_code()
+
+
+async def test_a_browser_owns_what_it_asks(chat: Chatting) -> None:
+    client = await in_database(browser)
+    events = await chat.answer(headers=headers_of(client))
+    run = await Run.objects.aget(pk=events[0]["workflow_id"])
+    session = await in_database(lambda: client.session)
+    assert run.owner == f"browser:{await in_database(session.get, BROWSER_KEY)}"
+    assert session.session_key not in run.owner
+
+
+async def test_another_browser_cannot_use_the_conversation(chat: Chatting) -> None:
+    mine, other = await in_database(browser), await in_database(browser)
+    events = await chat.answer(headers=headers_of(mine))
+    request = chat_request(conversation_id=events[0]["data"]["conversation_id"])
+    assert await refusal(await chat.ask(request, headers=headers_of(other))) == ("forbidden", 4403)
+    assert await refusal(await chat.ask({**request, "message_id": chat_request()["message_id"]})) == ("forbidden", 4403)
+
+
+async def test_a_known_message_id_of_another_owner_starts_a_run_of_ones_own(chat: Chatting) -> None:
+    mine, other = await in_database(browser), await in_database(browser)
+    request = chat_request()
+    first = await chat.answer(request, headers=headers_of(mine))
+    second = await chat.answer(request, headers=headers_of(other))
+    assert first[0]["workflow_id"] != second[0]["workflow_id"]
+
+
+async def test_a_script_reaches_its_run_again_by_its_ids(chat: Chatting) -> None:
+    request = chat_request()
+    first = await chat.answer(request)
+    assert (await chat.answer(request))[0]["workflow_id"] == first[0]["workflow_id"]
+    assert (await Run.objects.aget()).owner == "script:"
+
+
+async def test_a_signed_in_person_owns_what_she_asks(chat: Chatting) -> None:
+    def sign_in() -> tuple[Client, User]:
+        user = User.objects.create_user("ada", password="secret")
+        client = Client()
+        client.force_login(user)
+        return client, user
+
+    client, user = await in_database(sign_in)
+    events = await chat.answer(headers=headers_of(client))
+    assert (await Conversation.objects.aget(pk=events[0]["data"]["conversation_id"])).owner == f"user:{user.pk}"
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://testserver.evil.example", "http://testserver:8001", "null", "garbage"])
+async def test_a_foreign_origin_is_refused_after_accept(chat: Chatting, origin: str) -> None:
+    client = await in_database(browser)
+    socket = await chat.socket(headers=headers_of(client, origin))
+    assert await refusal(socket) == ("forbidden", 4403)
+
+
+async def test_a_host_that_is_not_ours_is_refused_with_its_origin(chat: Chatting) -> None:
+    socket = await chat.socket(headers={"host": "rebound.example", "origin": "http://rebound.example"})
+    assert await refusal(socket) == ("forbidden", 4403)
+
+
+async def test_a_browser_without_a_session_is_refused(chat: Chatting) -> None:
+    assert await refusal(await chat.ask(headers={"origin": ORIGIN})) == ("forbidden", 4401)
+
+
+async def test_where_signing_in_is_required_scripts_and_browsers_are_refused(chat: Chatting, settings) -> None:
+    client = await in_database(browser)
+    settings.FLEET_AUTH = "required"
+    assert await refusal(await chat.ask()) == ("forbidden", 4401)
+    assert await refusal(await chat.ask(headers=headers_of(client))) == ("forbidden", 4401)
+    assert await Run.objects.acount() == 0
+
+
+async def test_too_many_runs_at_once_are_refused(chat: Chatting, model: ScriptedModel, settings) -> None:
+    settings.FLEET_MAX_RUNS_PER_OWNER = 2
+    client = await in_database(browser)
+    model.on("hold", hold_after=0)
+    running = [await chat.ask("hold", headers=headers_of(client)) for _ in range(2)]
+    for socket in running:
+        await socket.until("connected")
+    assert await refusal(await chat.ask(headers=headers_of(client))) == ("too_many_runs", 4429)
+    model.release()
+    for socket in running:
+        await socket.rest()
+    assert (await chat.answer(headers=headers_of(client)))[-1]["type"] == "done"

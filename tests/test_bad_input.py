@@ -1,0 +1,149 @@
+"""Frames that cannot be taken: each gets a named refusal, nothing is stored, nothing raises, and a new socket works at once."""
+
+import json
+import logging
+import uuid
+
+import pytest
+from channels.testing import WebsocketCommunicator
+
+from agenticfleet.asgi import application
+from chat.models import Conversation, Message, Run
+from tests.chatting import Chatting, chat_request, kinds
+from tests.scripted_model import ScriptedModel
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def with_field(**fields: object) -> str:
+    return json.dumps({**chat_request(), **fields})
+
+
+FIRST_FRAMES = {
+    "not JSON": "hello",
+    "empty": "",
+    "half of JSON": '{"message": "x"',
+    "a list": "[]",
+    "null": "null",
+    "no message_id": '{"message": "x"}',
+    "no message": json.dumps({"message_id": str(uuid.uuid4())}),
+    "an empty message": with_field(message=""),
+    "a blank message": with_field(message=" \n\t "),
+    "33,000 characters": with_field(message="x" * 33_000),
+    "a NUL": with_field(message="a\0b"),
+    "half a surrogate pair": with_field(message="x").replace('"x"', '"\\ud800"'),
+    "a wrong type": with_field(message=7),
+    "a wrong mode": with_field(mode="heavy"),
+    "a wrong id": with_field(message_id="7"),
+    "a wrong flag": with_field(fresh="yes"),
+    "a negative cursor": with_field(after=-1),
+    "a fractional cursor": with_field(after=1.5),
+    "an unknown field": with_field(temperature=1),
+    "a cancel": '{"type": "cancel"}',
+    "deep nesting": '{"message": ' + "[" * 50_000,
+    "deep nesting in an unknown field": '{"zzz": ' + "[" * 50_000 + "]" * 50_000 + "}",
+    "over the size limit": with_field(message="x" * 600_000),
+}
+
+
+@pytest.fixture
+def quiet(caplog: pytest.LogCaptureFixture):
+    """Nothing is logged as a fault."""
+    yield
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("frame", FIRST_FRAMES.values(), ids=FIRST_FRAMES.keys())
+async def test_a_bad_first_frame_is_refused_by_name(chat: Chatting, quiet: None, frame: str) -> None:
+    socket = await chat.socket()
+    await socket.send(frame)
+    event = await socket.event()
+    assert (event["type"], event["seq"], event["workflow_id"]) == ("error", 0, "")
+    assert event["error"]["code"] == "bad_request"
+    assert len(event["error"]["message"]) > 20
+    assert await socket.close_code() == 4400
+    assert await Message.objects.acount() == await Conversation.objects.acount() == 0
+    assert kinds(await chat.answer())[-1] == "done"
+
+
+async def test_a_binary_first_frame_is_refused(chat: Chatting, quiet: None) -> None:
+    socket = await chat.socket()
+    await socket.send_bytes(b"\x00\x01")
+    assert (await socket.event())["error"]["code"] == "bad_request"
+    assert await socket.close_code() == 4400
+
+
+async def test_the_longest_message_is_taken(chat: Chatting) -> None:
+    assert kinds(await chat.answer("\U0001f600" * 32_000))[-1] == "done"
+
+
+async def test_unknown_and_foreign_conversations_get_the_same_refusal(chat: Chatting) -> None:
+    foreign = await Conversation.objects.acreate(owner="user:77", title="not yours")
+    answers = []
+    for conversation_id in (str(uuid.uuid4()), str(foreign.pk)):
+        socket = await chat.ask(chat_request(conversation_id=conversation_id))
+        event = await socket.event()
+        assert await socket.close_code() == 4403
+        answers.append(event["error"])
+    assert answers[0] == answers[1]
+    assert answers[0]["code"] == "forbidden"
+    assert await Message.objects.acount() == 0
+
+
+async def test_unknown_and_foreign_reruns_get_the_same_refusal(chat: Chatting, model: ScriptedModel) -> None:
+    mine = await chat.answer("What?")
+    await Run.objects.filter(pk=mine[0]["workflow_id"]).aupdate(owner="user:77")
+    for workflow_id in (str(uuid.uuid4()), mine[0]["workflow_id"]):
+        refusal = (await chat.answer(chat_request("What?", rerun_of=workflow_id)))[0]
+        assert refusal["error"]["code"] == "forbidden"
+    assert len(model.calls) == 1
+
+
+SURPRISES = {
+    "a second request": json.dumps(chat_request("another")),
+    "not JSON": "hello",
+    "empty": "",
+    "an unknown command": '{"type": "pause"}',
+    "a cancel with a field": '{"type": "cancel", "now": true}',
+}
+
+
+@pytest.mark.parametrize("frame", SURPRISES.values(), ids=SURPRISES.keys())
+async def test_a_surprise_on_a_live_socket_gets_one_notice_and_the_run_goes_on(
+    chat: Chatting, model: ScriptedModel, quiet: None, frame: str
+) -> None:
+    model.on("hold", hold_after=1)
+    socket = await chat.ask("hold")
+    delta = await socket.until("response.delta")
+    await socket.send(frame)
+    notice = await socket.event()
+    assert (notice["type"], notice["data"]["code"], notice["seq"]) == ("notice", "bad_request", delta["seq"])
+    model.release()
+    events = await socket.rest()
+    assert kinds(events).count("notice") == 1
+    assert events[-1]["type"] == "done"
+    assert await Run.objects.acount() == 1
+
+
+async def test_a_binary_surprise_gets_a_notice(chat: Chatting, model: ScriptedModel, quiet: None) -> None:
+    model.on("hold", hold_after=1)
+    socket = await chat.ask("hold")
+    await socket.until("response.delta")
+    await socket.send_bytes(b"\x00")
+    assert (await socket.event())["type"] == "notice"
+    model.release()
+    assert (await socket.rest())[-1]["type"] == "done"
+
+
+async def test_frames_behind_the_terminal_are_ignored(chat: Chatting) -> None:
+    socket = await chat.ask()
+    await socket.rest()
+    await socket.send("hello")
+    await socket.send({"type": "cancel"})
+    assert await socket.communicator.receive_nothing(timeout=0.2)
+
+
+async def test_an_unknown_path_is_refused_quietly(worker, quiet: None) -> None:
+    communicator = WebsocketCommunicator(application, "/ws/nothing/")
+    accepted, _ = await communicator.connect()
+    assert not accepted

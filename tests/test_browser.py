@@ -1,0 +1,324 @@
+"""The page in a real Chromium, on a real fleet, with a model that plays scripts."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.scripted_model import ScriptedModel
+from tests.serving import Fleet, running
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+REQUIRED = os.environ.get("FLEET_REQUIRE_BROWSER") == "on"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists() and not REQUIRED, reason="no /usr/bin/chromium: apt-get install chromium"),
+]
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Fleet]:
+    settings = {"FLEET_CHUNK_TIMEOUT": "14", "FLEET_HEARTBEAT": "1"}
+    with running(tmp_path_factory.mktemp("fleet"), model_server, **settings) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def open_page(chromium: Browser, model: ScriptedModel) -> Iterator[Open]:
+    """Opens a page in a browser of its own; at the end no page may have complained in its console."""
+    complaints: list[str] = []
+    contexts = []
+
+    def note(message: ConsoleMessage) -> None:
+        # A browser reports a lost socket by itself; that is what some tests are about.
+        if message.type in ("error", "warning") and "WebSocket connection to" not in message.text:
+            complaints.append(message.text)
+
+    def open_page(address: str, *, width: int = 1280, height: int = 800, **options: object) -> Page:
+        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", note)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def ask(page: Page, question: str) -> None:
+    page.locator("#composer-text").fill(question)
+    page.locator("#composer-text").press("Enter")
+
+
+def answer(page: Page):
+    return page.locator("article.answer").last
+
+
+def expect_ready_for_the_next(page: Page) -> None:
+    """No spinner is left, and the composer works."""
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    expect(page.locator(".busy")).to_have_count(0)
+    expect(page.locator("#send")).to_be_visible()
+    expect(page.locator("#stop")).to_be_hidden()
+    expect(page.locator("#composer-text")).to_be_editable()
+
+
+def test_a_question_is_asked_and_its_answer_read(fleet: Fleet, open_page: Open) -> None:
+    page = open_page(fleet.address)
+    ask(page, "What is the answer?")
+    expect(page.locator("article.question")).to_contain_text("What is the answer?")
+    expect(page.locator("#composer-text")).to_have_value("")
+    expect(page.locator("#composer-text")).to_be_focused()
+    expect(answer(page).locator(".prose").first).to_have_text("The answer is 42.")
+    expect(answer(page).locator(".prose strong")).to_have_text("42")
+    expect(answer(page)).to_have_attribute("aria-busy", "false")
+    expect(answer(page).locator(".badges")).to_contain_text("Light")
+    expect_ready_for_the_next(page)
+    assert re.search(r"/c/[0-9a-f-]{36}/$", page.url)
+    expect(page.locator("#conversations a[aria-current=page]")).to_have_text("What is the answer?")
+
+
+def test_the_first_words_of_the_stream_are_on_the_page_within_a_second(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+    model.on("held", hold_after=0)
+    page = open_page(fleet.address)
+    page.locator("#composer-text").fill("held")
+    elapsed = page.evaluate(
+        """() => new Promise((resolve) => {
+            const started = performance.now();
+            const look = () => document.querySelector("article.answer[data-workflow-id]:not([data-workflow-id=''])")
+                ? resolve(performance.now() - started) : requestAnimationFrame(look);
+            document.querySelector("#send").click();
+            look();
+        })"""
+    )
+    model.release()
+    expect_ready_for_the_next(page)
+    assert elapsed < 1000
+
+
+def test_stop_ends_within_250_ms_and_keeps_the_partial_answer(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+    model.on("long", tokens=["Kept words. ", "Never."], hold_after=1)
+    page = open_page(fleet.address)
+    ask(page, "long")
+    expect(answer(page).locator(".prose").first).to_contain_text("Kept words.")
+    elapsed = page.evaluate(
+        """() => new Promise((resolve) => {
+            const started = performance.now();
+            const look = () => document.querySelector("article.answer[aria-busy=false] .end")?.textContent.includes("Stopped.")
+                ? resolve(performance.now() - started) : requestAnimationFrame(look);
+            document.querySelector("#stop").click();
+            look();
+        })"""
+    )
+    assert elapsed < 250
+    expect(answer(page).locator(".prose").first).to_have_text("Kept words.")
+    expect_ready_for_the_next(page)
+    expect(page.locator("#composer-text")).to_be_focused()
+
+
+def test_a_reload_in_mid_answer_continues_it(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+    model.on("long", tokens=["First half. ", "Second half."], hold_after=1)
+    page = open_page(fleet.address)
+    ask(page, "long")
+    expect(answer(page).locator(".prose").first).to_have_text("First half.")
+    page.reload()
+    expect(answer(page).locator(".prose").first).to_have_text("First half.")
+    expect(page.locator("#stop")).to_be_visible()
+    model.release()
+    expect(answer(page).locator(".prose").first).to_have_text("First half. Second half.")
+    expect_ready_for_the_next(page)
+    assert len(model.calls) == 1
+
+
+def test_history_looks_as_the_stream_did(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+    model.on(
+        "rich",
+        tokens=[
+            "# Title\n\nSome *words*.\n\n",
+            "- one\n- two\n\n",
+            "```python\nprint(1)\n",
+            "```\n\n",
+            "| a | b |\n|---|---|\n",
+            "| 1 | 2 |\n",
+        ],
+    )
+    page = open_page(fleet.address)
+    ask(page, "rich")
+    expect_ready_for_the_next(page)
+    prose = answer(page).locator(".prose").first
+    streamed = prose.inner_text()
+    page.reload()
+    assert prose.inner_text() == streamed
+    for tag in ("h1, h2, h3", "em", "li", "pre code", "table td"):
+        expect(prose.locator(tag).first).to_be_visible()
+
+
+def test_two_tabs_show_the_same_answer(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+    model.on("shared", tokens=["First half. ", "Second half."], hold_after=1)
+    page = open_page(fleet.address)
+    ask(page, "shared")
+    expect(answer(page).locator(".prose").first).to_have_text("First half.")
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(answer(other).locator(".prose").first).to_have_text("First half.")
+    model.release()
+    for tab in (page, other):
+        expect(answer(tab).locator(".prose").first).to_have_text("First half. Second half.")
+        expect_ready_for_the_next(tab)
+
+
+def test_a_hanging_model_is_called_quiet_and_then_ends_in_words(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+    model.on("hang", tokens=["Some words.", "x"], hang_after=1)
+    page = open_page(fleet.address)
+    ask(page, "hang")
+    expect(page.locator("#link-state")).to_contain_text(re.compile(r"The model has been quiet for \d+ s"), timeout=16_000)
+    expect(page.locator("#link-state [data-action=stop]")).to_be_visible()
+    expect(page.locator("#link-state [data-action=stop-and-ask]")).to_be_visible()
+    expect(answer(page).locator(".end")).to_contain_text("What came so far is kept.", timeout=10_000)
+    expect(answer(page).locator(".prose").first).to_have_text("Some words.")
+    expect(page.locator("#link-state")).to_be_hidden()
+    expect_ready_for_the_next(page)
+
+
+def test_ask_again_keeps_the_old_answer(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+    model.on("flaky", status=500, fail_times=3)
+    page = open_page(fleet.address)
+    ask(page, "flaky")
+    expect(answer(page).locator(".end")).to_contain_text("has a problem")
+    expect_ready_for_the_next(page)
+    answer(page).locator("[data-action=again]").click()
+    expect(answer(page).locator(".prose").first).to_have_text("The answer is 42.")
+    expect(page.locator("article.question")).to_have_count(1)
+    expect(page.locator("details.earlier article.answer")).to_have_count(1)
+    expect_ready_for_the_next(page)
+
+
+def test_a_question_sent_during_an_answer_waits_its_turn(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+    model.on("first", hold_after=1)
+    page = open_page(fleet.address)
+    ask(page, "first")
+    expect(answer(page).locator(".prose").first).to_contain_text("The")
+    ask(page, "second")
+    expect(page.locator("#queue")).to_contain_text("second")
+    expect(page.locator("#queue")).to_contain_text("will be asked next")
+    model.release()
+    expect(page.locator("article.question")).to_have_count(2)
+    expect(page.locator("article.answer[aria-busy=false]")).to_have_count(2)
+    expect(page.locator("#queue li")).to_have_count(0)
+    assert [call.question for call in model.calls] == ["first", "second"]
+
+
+def test_a_killed_and_restarted_server_leaves_no_spinner(
+    tmp_path: Path, open_page: Open, model: ScriptedModel, model_server: ScriptedModel
+) -> None:
+    model.on("long", tokens=["Kept words. ", "Never."], hold_after=1)
+    settings = {"FLEET_LEASE_TTL": "2"}
+    with running(tmp_path, model_server, **settings) as first:
+        page = open_page(first.address)
+        ask(page, "long")
+        expect(answer(page).locator(".prose").first).to_have_text("Kept words.")
+        time.sleep(1)  # the partial answer is stored with the next renewal of the lease
+        port = first.port
+        first.kill()
+        expect(page.locator("#link-state")).to_contain_text("Connection lost", timeout=16_000)
+    with running(tmp_path, model_server, "--port", str(port), **settings):
+        expect(answer(page).locator(".end")).to_contain_text("The server restarted during this answer.", timeout=20_000)
+        expect(answer(page).locator(".prose").first).to_have_text("Kept words.")
+        expect_ready_for_the_next(page)
+        ask(page, "And now?")
+        expect(answer(page).locator(".prose").first).to_have_text("The answer is 42.")
+
+
+def test_a_silent_server_is_called_lost_and_found_again(
+    tmp_path: Path, open_page: Open, model: ScriptedModel, model_server: ScriptedModel
+) -> None:
+    model.on("long", tokens=["First half. ", "Second half."], hold_after=1)
+    with running(tmp_path, model_server, FLEET_HEARTBEAT="1", FLEET_LEASE_TTL="60") as fleet:
+        page = open_page(fleet.address)
+        ask(page, "long")
+        expect(answer(page).locator(".prose").first).to_have_text("First half.")
+        (worker,) = fleet.children("fleet-worker")
+        worker.send_signal(signal.SIGSTOP)
+        expect(page.locator("#link-state")).to_contain_text("Connection lost", timeout=16_000)
+        expect(page.locator("#link-state [data-action=retry]")).to_be_visible()
+        worker.send_signal(signal.SIGCONT)
+        model.release()
+        expect(answer(page).locator(".prose").first).to_have_text("First half. Second half.", timeout=10_000)
+        expect_ready_for_the_next(page)
+
+
+class TestKeyboard:
+    def test_shift_enter_breaks_the_line(self, fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+        page = open_page(fleet.address)
+        composer = page.locator("#composer-text")
+        composer.fill("one")
+        composer.press("Shift+Enter")
+        composer.type("two")
+        expect(composer).to_have_value("one\ntwo")
+        composer.press("Enter")
+        expect_ready_for_the_next(page)
+        assert model.calls[0].question == "one\ntwo"
+
+    @pytest.mark.parametrize("event", ["{isComposing: true, keyCode: 13}", "{isComposing: false, keyCode: 229}"])
+    def test_enter_does_not_send_while_composing(self, fleet: Fleet, open_page: Open, event: str) -> None:
+        page = open_page(fleet.address)
+        page.locator("#composer-text").fill("にほん")
+        page.evaluate(
+            f"""() => document.querySelector("#composer-text").dispatchEvent(
+                new KeyboardEvent("keydown", {{key: "Enter", bubbles: true, cancelable: true, ...{event}}}))"""
+        )
+        expect(page.locator("#composer-text")).to_have_value("にほん")
+        expect(page.locator("article.question")).to_have_count(0)
+
+    def test_escape_stops(self, fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+        model.on("long", hold_after=1)
+        page = open_page(fleet.address)
+        ask(page, "long")
+        expect(answer(page).locator(".prose").first).to_contain_text("The")
+        page.keyboard.press("Escape")
+        expect(answer(page).locator(".end")).to_contain_text("Stopped.")
+        expect_ready_for_the_next(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 360, 1280])
+def test_nothing_overflows_at_any_width(fleet: Fleet, open_page: Open, model: ScriptedModel, width: int, scheme: str) -> None:
+    wide = "| " + " | ".join(f"column {n}" for n in range(12)) + " |\n|" + "---|" * 12 + "\n\n```\n" + "x" * 300 + "\n```\n\n" + "y" * 300
+    model.on("wide", tokens=[wide])
+    page = open_page(fleet.address, width=width, color_scheme=scheme)
+    ask(page, "wide")
+    expect_ready_for_the_next(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(17, 20, 24)"}[scheme]
+
+
+def test_a_stranger_sees_nothing_of_a_conversation(fleet: Fleet, open_page: Open) -> None:
+    page = open_page(fleet.address)
+    ask(page, "Mine")
+    expect_ready_for_the_next(page)
+    stranger = open_page(fleet.address)
+    response = stranger.request.get(page.url)
+    assert response.status == 404
+    expect(stranger.locator("#conversations a")).to_have_count(0)

@@ -1,0 +1,289 @@
+"""The fleet as real processes: how it starts, how it ends, and what it says when it cannot start."""
+
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.sync.client import ClientConnection
+
+from agenticfleet import embedded
+from agenticfleet.management.commands.fleet import Lifeline
+from tests.scripted_model import ScriptedModel
+from tests.serving import GONE, MANAGE, START, STOP, Fleet, all_gone, end, launch, running, until
+
+NO_MODEL = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "FLEET_MODEL": "none"}
+
+
+def read_to_end(client: ClientConnection) -> list[dict[str, Any]]:
+    events = []
+    while not events or events[-1]["type"] not in ("done", "error"):
+        events.append(json.loads(client.recv(timeout=STOP)))
+    return events
+
+
+def read_to(kind: str, client: ClientConnection) -> None:
+    while json.loads(client.recv(timeout=STOP))["type"] != kind:
+        pass
+
+
+def ending_of_another(fleet: Fleet) -> str:
+    with fleet.ask("Another?") as client:
+        end = read_to_end(client)[-1]
+    return end["error"]["code"] if end["type"] == "error" else end["data"]["status"]
+
+
+type Start = Callable[..., Fleet]
+
+
+@pytest.fixture
+def start(tmp_path: Path, model: ScriptedModel) -> Iterator[Start]:
+    """Starts fleets on the test's folder, with the scripted model, and waits until they are ready."""
+    fleets: list[Fleet] = []
+
+    def start_one(*arguments: str, **environment: str) -> Fleet:
+        fleets.append(launch(tmp_path, *arguments, **{"OPENAI_BASE_URL": model.url, "FLEET_MODEL": "scripted", **environment}))
+        fleets[-1].wait_until_ready()
+        return fleets[-1]
+
+    yield start_one
+    for fleet in fleets:
+        end(fleet)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Fleet]:
+    """A fleet of two workers for tests that leave it as it is, or wait until it is again."""
+    with running(tmp_path_factory.mktemp("fleet"), model_server, "--workers", "2") as fleet:
+        yield fleet
+
+
+def refused(folder: Path, *arguments: str, **environment: str) -> str:
+    """The line with which a fleet that cannot start says so."""
+    fleet = launch(folder, *arguments, **environment)
+    assert fleet.process.wait(START) == 1
+    [line] = fleet.complained.strip().splitlines()
+    return line
+
+
+class TestRunning:
+    def test_it_says_what_it_runs_on(self, shared: Fleet, model_server: ScriptedModel) -> None:
+        assert f"is ready on {shared.address}" in shared.said
+        assert f"model       scripted at {model_server.url}" in shared.said
+        assert "database    SQLite, " in shared.said
+        assert "Redis       our own Valkey, " in shared.said
+
+    def test_the_page_answers(self, shared: Fleet) -> None:
+        with urllib.request.urlopen(shared.address) as response:
+            assert response.status == 200
+
+    def test_a_question_is_answered(self, shared: Fleet) -> None:
+        with shared.ask("What is the answer?") as client:
+            assert read_to_end(client)[-1]["data"]["status"] == "completed"
+
+    def test_the_first_start_makes_an_admin_who_can_sign_in(self, shared: Fleet) -> None:
+        found = re.search(r"as (\S+) with the password (\S+)", shared.said)
+        assert found
+        code = (
+            "import django; django.setup(); from django.contrib.auth import authenticate as a;"
+            "import sys; sys.exit(not a(username=sys.argv[1], password=sys.argv[2]).is_superuser)"
+        )
+        environment = {**os.environ, "FLEET_STATE_DIR": str(shared.folder / "state"), "DJANGO_SETTINGS_MODULE": "agenticfleet.settings"}
+        assert subprocess.run([sys.executable, "-c", code, *found.groups()], env=environment, cwd=MANAGE.parent).returncode == 0
+
+    def test_no_command_line_and_no_line_it_prints_shows_the_password_of_valkey(self, shared: Fleet) -> None:
+        password = re.search(r":([^:@]+)@", shared.card["redis_url"])
+        assert password
+        command_lines = [" ".join(child.cmdline()) for child in shared.children()]
+        assert not any(password[1] in text for text in (*command_lines, shared.said, shared.complained))
+
+    def test_its_card_tells_where_it_is(self, shared: Fleet) -> None:
+        assert shared.card["address"] == shared.address
+        assert shared.card["pid"] == shared.process.pid
+
+    def test_only_its_user_can_read_its_card(self, shared: Fleet) -> None:
+        assert stat.S_IMODE((shared.folder / "state/fleet.json").stat().st_mode) == 0o600
+
+    def test_valkey_keeps_everything_and_stores_nothing(self, shared: Fleet) -> None:
+        with closing(embedded.redis.Redis.from_url(shared.card["redis_url"])) as client:
+            settings = client.config_get("maxmemory-policy", "save", "appendonly", "bind")
+        assert settings == {"maxmemory-policy": "noeviction", "save": "", "appendonly": "no", "bind": "127.0.0.1"}
+
+    def test_others_find_it(self, shared: Fleet, settings: Any) -> None:
+        settings.FLEET_STATE_DIR = shared.folder / "state"
+        settings.REDIS_URL = settings.OPENAI_BASE_URL = settings.OPENAI_API_KEY = ""
+        with embedded.services() as services:
+            assert (services.redis_url, services.model_base_url) == (shared.card["redis_url"], shared.card["model_base_url"])
+
+    def test_where_there_is_none_others_get_their_own_for_a_while(self, tmp_path: Path, settings: Any) -> None:
+        settings.FLEET_STATE_DIR = tmp_path
+        settings.REDIS_URL = ""
+        with embedded.services() as services:
+            assert embedded.redis_problem(services.redis_url) is None
+            assert services.model_base_url == settings.OPENAI_BASE_URL
+        assert embedded.redis_problem(services.redis_url) is not None
+
+    def test_a_second_one_on_the_same_folder_is_refused(self, shared: Fleet, tmp_path: Path) -> None:
+        assert "Another fleet is running on" in refused(tmp_path, FLEET_STATE_DIR=str(shared.folder / "state"))
+
+
+class TestNotStarting:
+    def test_a_busy_port_is_named(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            assert f"Cannot listen on 127.0.0.1:{port}: Address already in use" in refused(tmp_path, "--port", str(port))
+
+    def test_a_wrong_setting_is_named(self, tmp_path: Path) -> None:
+        assert "FLEET_HEARTBEAT must be a number" in refused(tmp_path, FLEET_HEARTBEAT="abc")
+
+    def test_a_state_folder_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        assert "FLEET_STATE_DIR: cannot make the folder" in refused(tmp_path, FLEET_STATE_DIR=str(tmp_path / "file/state"))
+
+    def test_a_redis_that_does_not_answer_is_named_without_its_password(self, tmp_path: Path) -> None:
+        url = f"redis://:secret@127.0.0.1:{embedded.free_port()}/0"
+        line = refused(tmp_path, REDIS_URL=url, **NO_MODEL)
+        assert "REDIS_URL: redis://127.0.0.1" in line
+        assert "secret" not in line
+
+    def test_a_database_that_cannot_be_opened_is_named(self, tmp_path: Path) -> None:
+        url = f"sqlite:///{tmp_path}/nowhere/fleet.sqlite3"
+        assert "DATABASE_URL: SQLite" in refused(tmp_path, DATABASE_URL=url, **NO_MODEL)
+
+    def test_a_child_that_ends_while_it_starts_is_named_with_its_last_words(self) -> None:
+        with embedded.Watcher() as watcher:
+            child = embedded.Child(
+                name="Valkey", command=["sh", "-c", "echo no luck; exit 3"], watcher=watcher, answers=lambda _: False, patience=START
+            )
+            with pytest.raises(embedded.EmbeddedError, match="Valkey ended while it was starting, exit code 3: no luck"):
+                embedded.wait_until_answering([child.start()])
+            child.stop()
+
+    def test_an_unknown_host_is_named(self, tmp_path: Path) -> None:
+        assert "--host no.such.host.invalid" in refused(tmp_path, "--host", "no.such.host.invalid")
+
+
+class TestEnding:
+    def test_a_signal_ends_it_with_all_its_children(self, start: Start) -> None:
+        fleet = start()
+        children = fleet.children()
+        assert fleet.stop() == 0
+        assert all_gone(children)
+        assert not (fleet.folder / "state/fleet.json").exists()
+        assert fleet.complained == ""
+
+    def test_it_starts_again_on_the_folder_it_left(self, start: Start) -> None:
+        start().stop()
+        fleet = start()
+        assert "password" not in fleet.said
+        assert fleet.stop() == 0
+
+    def test_a_run_may_finish_before_it_ends(self, start: Start, model: ScriptedModel) -> None:
+        model.on("Slowly, please.", hold_after=1)
+        fleet = start()
+        with fleet.ask("Slowly, please.") as client:
+            read_to("response.delta", client)
+            fleet.signal(signal.SIGTERM)
+            until(lambda: ending_of_another(fleet) == "shutting_down", STOP, "new runs are still accepted")
+            model.release()
+            assert read_to_end(client)[-1]["data"]["status"] == "completed"
+        assert fleet.process.wait(STOP) == 0
+
+    def test_a_second_signal_ends_runs_at_once_and_in_words(self, start: Start, model: ScriptedModel) -> None:
+        model.on("For ever, please.", hang_after=1)
+        fleet = start(FLEET_SHUTDOWN_GRACE="60")
+        with fleet.ask("For ever, please.") as client:
+            read_to("response.delta", client)
+            fleet.signal(signal.SIGTERM)
+            fleet.signal(signal.SIGINT)
+            assert read_to_end(client)[-1]["error"]["code"] == "shutting_down"
+        assert fleet.process.wait(STOP) == 0
+
+    def test_when_it_is_killed_its_children_end_and_readers_are_told(self, start: Start, model: ScriptedModel) -> None:
+        model.on("For ever, please.", hang_after=1)
+        fleet = start(FLEET_SHUTDOWN_GRACE="60")
+        children = fleet.children()
+        with fleet.ask("For ever, please.") as client:
+            read_to("response.delta", client)
+            fleet.signal(signal.SIGKILL)
+            assert read_to_end(client)[-1]["error"]["code"] == "shutting_down"
+        until(lambda: all_gone(children), GONE, "children outlived the fleet")
+
+    def test_when_it_was_killed_it_starts_again_on_the_same_folder_and_port(self, start: Start) -> None:
+        fleet = start()
+        port = fleet.address.rpartition(":")[2].strip("/")
+        fleet.signal(signal.SIGKILL)
+        fleet.process.wait()
+        assert start("--port", port).stop() == 0
+
+
+class TestKeepingAlive:
+    def test_a_killed_worker_is_started_again(self, shared: Fleet) -> None:
+        before = shared.children("fleet-worker")
+        before[0].kill()
+        until(lambda: len(set(shared.children("fleet-worker")) | set(before)) == 3, START, "no new worker")
+        assert re.search(r"worker \d ended, SIGKILL; it is started again", shared.complained)
+
+    def test_a_killed_valkey_is_started_again_at_its_place(self, shared: Fleet) -> None:
+        shared.children("valkey-server")[0].kill()
+        until(lambda: "Valkey ended, SIGKILL" in shared.complained, START, "nobody noticed")
+        until(lambda: embedded.redis_problem(shared.card["redis_url"]) is None, START, "Valkey is not back")
+
+    def test_what_keeps_dying_is_started_ever_later(self) -> None:
+        child = Mortal()
+        assert [child.time_to_restart(life=0.1) for _ in range(7)] == pytest.approx([0.5, 1, 2, 4, 8, 10, 10])
+        assert child.time_to_restart(life=31) == pytest.approx(0.5)
+
+
+class Mortal:
+    """A child that ends when the test says so, on the test's clock."""
+
+    def __init__(self) -> None:
+        self.alive = True
+        self._now = 0.0
+        self._lifeline = Lifeline(self, born=0.0)
+
+    def is_running(self) -> bool:
+        return self.alive
+
+    def last_words(self) -> str:
+        return "exit code 1"
+
+    name = "mortal"
+
+    def start(self) -> None:
+        self.alive = True
+
+    def time_to_restart(self, *, life: float) -> float:
+        """Let it live that long; how long it then stays dead."""
+        self._now += life
+        self.alive = False
+        died = self._now
+        while not self.alive:
+            self._lifeline.tend(self._now, lambda _: None)
+            self._now += 0 if self.alive else 0.25
+        return self._now - died
+
+
+@pytest.mark.builtin_model
+def test_with_nothing_configured_the_built_in_model_answers(tmp_path: Path) -> None:
+    fleet = launch(tmp_path)
+    try:
+        fleet.wait_until_ready()
+        with fleet.ask("What is the capital of France?") as client:
+            events = read_to_end(client)
+        assert "built in: small and weak" in fleet.said
+        assert events[-1]["data"]["status"] == "completed"
+        assert events[-2]["message"]
+    finally:
+        end(fleet)

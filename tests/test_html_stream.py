@@ -1,0 +1,76 @@
+"""The html subprotocol over the socket: the same events, with markup ready to swap."""
+
+import time
+
+import pytest
+
+from chat.protocol import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
+from tests.chatting import Chatting, chat_request, kinds, text_of
+from tests.scripted_model import ScriptedModel
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def test_every_event_has_html_and_the_json_stream_has_none(chat: Chatting) -> None:
+    html = await chat.answer(subprotocol=SUBPROTOCOL_HTML)
+    plain = await chat.answer(subprotocol=SUBPROTOCOL_JSON)
+    assert all(isinstance(event["html"], str) for event in html)
+    assert not any("html" in event for event in plain)
+    assert text_of(html) == text_of(plain) == "The answer is **42**."
+
+
+async def test_the_answer_is_rendered_under_the_runs_own_ids(chat: Chatting) -> None:
+    events = await chat.answer(subprotocol=SUBPROTOCOL_HTML)
+    blocks = [event["html"] for event in events if event["type"] == "response.delta"]
+    assert f'id="run-{events[0]["workflow_id"]}-b0"' in blocks[-1]
+    assert "<strong>42</strong>" in "".join(event["html"] for event in events if event["type"].startswith("response."))
+
+
+async def test_a_reader_who_joins_gets_the_steps_and_one_snapshot(chat: Chatting, model: ScriptedModel) -> None:
+    model.on("hold", tokens=[f"{number} " for number in range(50)], hold_after=40)
+    request = chat_request("hold")
+    first = await chat.ask(request)
+    while len(first.events) < 46:
+        await first.event()
+    joined = await chat.ask(request, subprotocol=SUBPROTOCOL_HTML)
+    await joined.until("response.snapshot")
+    assert "response.delta" not in kinds(joined.events)
+    model.release()
+    events = await joined.rest()
+    assert kinds(events).count("response.snapshot") == 1
+    assert text_of(events) == text_of(await first.rest()) == "".join(f"{number} " for number in range(50))
+
+
+@pytest.mark.parametrize("after", [0, 8, 5000])
+async def test_a_reader_who_comes_late_gets_the_whole_text(chat: Chatting, worker, after: int) -> None:
+    request = chat_request()
+    await chat.answer(request)
+    events = await chat.answer({**request, "after": after}, subprotocol=SUBPROTOCOL_HTML)
+    assert text_of(events) == "The answer is **42**."
+    assert events[-1]["type"] == "done"
+
+
+async def test_a_flood_is_merged_to_few_frames_and_loses_nothing(chat: Chatting, model: ScriptedModel) -> None:
+    tokens = [f"word{number} " for number in range(2000)]
+    model.on("flood", tokens=tokens, at_once=True)
+    started = time.monotonic()
+    events = await chat.answer("flood", subprotocol=SUBPROTOCOL_HTML)
+    assert text_of(events) == "".join(tokens)
+    assert sum(kind.startswith("response.") for kind in kinds(events)) < 200
+    assert time.monotonic() - started < 5
+
+
+async def test_the_first_delta_does_not_wait_for_a_second(chat: Chatting, model: ScriptedModel) -> None:
+    model.on("hold", hold_after=1)
+    socket = await chat.ask("hold", subprotocol=SUBPROTOCOL_HTML)
+    assert (await socket.until("response.delta"))["delta"] == "The "
+    model.release()
+    await socket.rest()
+
+
+async def test_a_refusal_says_it_in_html_too(chat: Chatting) -> None:
+    socket = await chat.socket(subprotocol=SUBPROTOCOL_HTML)
+    await socket.send("nonsense")
+    event = await socket.event()
+    assert event["error"]["code"] == "bad_request"
+    assert "cannot be taken" in event["html"]

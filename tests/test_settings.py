@@ -1,0 +1,59 @@
+"""Settings: each is documented, and a wrong one stops the start in one line."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def read_names() -> set[str]:
+    return set(re.findall(r'\benv(?:_\w+)?\(\s*"([A-Z_]+)"', (ROOT / "agenticfleet/settings.py").read_text()))
+
+
+def test_the_readme_lists_every_setting_and_no_other() -> None:
+    table = (ROOT / "README.md").read_text().split("## Settings")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `([A-Z_]+)` \|", table, re.MULTILINE)) == read_names()
+
+
+def test_agents_lists_every_setting_and_no_other() -> None:
+    section = (ROOT / "AGENTS.md").read_text().split("## Settings")[1].split("\n## ")[0]
+    assert set(re.findall(r"`([A-Z]+_[A-Z_]+)`", section)) == read_names()
+
+
+def test_the_environment_is_read_in_settings_only() -> None:
+    readers = [
+        str(path.relative_to(ROOT))
+        for folder in ("agenticfleet", "chat")
+        for path in (ROOT / folder).rglob("*.py")
+        if re.search(r"os\.getenv|os\.environ\b(?!\.setdefault|,|})", path.read_text())
+    ]
+    assert readers == ["agenticfleet/settings.py"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FLEET_HEARTBEAT", "abc"),
+        ("FLEET_HEARTBEAT", "-1"),
+        ("FLEET_MAX_RUNS_PER_OWNER", "0"),
+        ("FLEET_MAX_RUNS_PER_OWNER", "1.5"),
+        ("FLEET_AUTH", "maybe"),
+        ("DJANGO_DEBUG", "perhaps"),
+        ("REDIS_URL", "http://127.0.0.1"),
+        ("OPENAI_BASE_URL", "127.0.0.1:8000"),
+        ("DATABASE_URL", "nonsense://x"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_in_one_line(tmp_path: Path, name: str, value: str) -> None:
+    environment = {**os.environ, "FLEET_STATE_DIR": str(tmp_path), "FLEET_MODEL": "m", name: value}
+    command = [sys.executable, "manage.py", "check"]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert name in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -1,0 +1,393 @@
+"""The contract of the stream: order, one terminal, cancel, rejoin; through the socket, as a client sees it."""
+
+import asyncio
+import time
+import uuid
+
+import pytest
+
+from chat.models import Message, Run
+from tests.chatting import Chatting, chat_request, is_terminal, kinds, shape, text_of
+from tests.scripted_model import ScriptedModel
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SUCCESS = [
+    "connected",
+    "phase.start",
+    "routing.decided",
+    "phase.complete",
+    "phase.start",
+    "agent.start",
+    "response.delta",
+    "agent.complete",
+    "phase.complete",
+    "response.completed",
+    "done",
+]
+
+
+async def test_a_question_is_answered_in_the_agreed_order(chat: Chatting) -> None:
+    events = await chat.answer()
+    assert shape(events) == SUCCESS
+    assert text_of(events) == "The answer is **42**."
+    assert events[-2]["message"] == "The answer is **42**."
+    assert events[-1]["data"]["status"] == "completed"
+
+
+async def test_every_event_carries_the_envelope(chat: Chatting) -> None:
+    events = await chat.answer()
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert len({event["workflow_id"] for event in events}) == 1
+    for event in events:
+        assert event["timestamp"].endswith("Z")
+        assert event["category"]
+        assert event["ui_hint"]["component"]
+        assert f"seq={event['seq']} {event['type']}" in event["log_line"]
+
+
+async def test_each_delta_is_its_own_event(chat: Chatting) -> None:
+    events = await chat.answer()
+    assert [event["delta"] for event in events if event["type"] == "response.delta"] == ["The ", "answer ", "is ", "**42**", "."]
+
+
+async def test_a_delta_is_shown_while_the_model_still_thinks_about_the_next(chat: Chatting, model: ScriptedModel) -> None:
+    model.on("slow", tokens=["one", "two"], hold_after=1)
+    socket = await chat.ask("slow")
+    assert (await socket.until("response.delta"))["delta"] == "one"
+    model.release()
+    assert text_of(await socket.rest()) == "onetwo"
+
+
+async def test_the_answer_and_its_telemetry_are_stored(chat: Chatting) -> None:
+    events = await chat.answer()
+    run = await Run.objects.select_related("answer", "question").aget(pk=events[0]["workflow_id"])
+    assert (run.status, run.answer.text, run.question.text) == ("completed", "The answer is **42**.", "What is the answer?")
+    assert run.last_seq == events[-1]["seq"]
+    assert (run.input_tokens, run.output_tokens, run.model_calls) == (7, 5, 1)
+    assert 0 < run.first_event_ms <= run.first_token_ms <= run.total_ms
+    assert [phase.name async for phase in run.phases.all()] == ["routing", "answer"]
+
+
+async def test_timings_travel_in_the_data(chat: Chatting, model: ScriptedModel) -> None:
+    model.on("slow", tokens=["a"], first_after=0.2)
+    events = await chat.answer("slow")
+    phases = {event["data"]["phase"]: event["data"]["duration_ms"] for event in events if event["type"] == "phase.complete"}
+    timings = events[-1]["data"]["timings"]
+    assert phases["answer"] >= 200
+    assert phases["routing"] < 200
+    assert timings["phases"] == pytest.approx(phases, abs=1)
+    assert timings["first_event_ms"] < 200 <= timings["first_token_ms"] <= timings["total_ms"]
+
+
+async def test_reasoning_is_not_part_of_the_answer(chat: Chatting, model: ScriptedModel) -> None:
+    model.on("think", reasoning=["hm", "so"], tokens=["done"])
+    events = await chat.answer("think")
+    assert shape(events)[5:9] == ["agent.start", "reasoning.delta", "reasoning.completed", "response.delta"]
+    assert text_of(events) == "done"
+
+
+async def test_earlier_turns_are_given_to_the_model(chat: Chatting, model: ScriptedModel) -> None:
+    first = await chat.answer("First?")
+    await chat.answer(chat_request("Second?", conversation_id=first[0]["data"]["conversation_id"]))
+    assert [(m["role"], m["content"]) for m in model.calls[-1].body["messages"]][1:] == [
+        ("user", "First?"),
+        ("assistant", "The answer is **42**."),
+        ("user", "Second?"),
+    ]
+
+
+class TestCancel:
+    async def test_cancel_ends_the_run_with_one_done_and_keeps_the_partial_answer(self, chat: Chatting, model: ScriptedModel) -> None:
+        model.on("long", tokens=["kept ", "never"], hold_after=1)
+        socket = await chat.ask("long")
+        await socket.until("response.delta")
+        asked = time.monotonic()
+        await socket.send({"type": "cancel"})
+        events = await socket.rest()
+        assert time.monotonic() - asked < 0.25
+        assert kinds(events)[-2:] == ["cancelled", "done"]
+        assert events[-1]["data"]["status"] == "cancelled"
+        assert (await Message.objects.aget(run=events[0]["workflow_id"])).text == "kept "
+
+    async def test_cancel_closes_the_upstream(self, chat: Chatting, model: ScriptedModel) -> None:
+        model.on("long", tokens=["kept ", "never"], hold_after=1)
+        socket = await chat.ask("long")
+        await socket.until("response.delta")
+        asked = time.monotonic()
+        await socket.send({"type": "cancel"})
+        await socket.rest()
+        assert await asyncio.to_thread(model.calls[0].ended.wait, 5)
+        assert model.calls[0].hung_up
+        assert model.calls[0].ended_at is not None
+        assert model.calls[0].ended_at - asked < 0.25
+
+    async def test_cancel_before_the_first_token(self, chat: Chatting, model: ScriptedModel) -> None:
+        model.on("hang", hang_after=0)
+        socket = await chat.ask("hang")
+        await socket.until("agent.start")
+        asked = time.monotonic()
+        await socket.send({"type": "cancel"})
+        assert kinds(await socket.rest())[-2:] == ["cancelled", "done"]
+        assert time.monotonic() - asked < 0.25
+
+    async def test_cancel_sent_right_behind_the_request(self, chat: Chatting, model: ScriptedModel) -> None:
+        model.on("hang", hang_after=0)
+        socket = await chat.ask("hang")
+        await socket.send({"type": "cancel"})
+        assert kinds(await socket.rest())[-2:] == ["cancelled", "done"]
+
+    async def test_cancelling_twice_ends_once(self, chat: Chatting, model: ScriptedModel) -> None:
+        model.on("hang", hang_after=0)
+        socket = await chat.ask("hang")
+        await socket.until("agent.start")
+        for _ in range(3):
+            await socket.send({"type": "cancel"})
+        events = await socket.rest()
+        assert sum(map(is_terminal, events)) == 1
+        assert await socket.communicator.receive_nothing(timeout=0.2)
+
+    async def test_cancel_racing_the_natural_end_leaves_one_ending_that_the_row_agrees_with(
+        self, chat: Chatting, model: ScriptedModel
+    ) -> None:
+        model.default.tokens = ["a", "b", "c"]
+        seen = set()
+        for number in range(200):
+            socket = await chat.ask(f"race {number}")
+            # Aim the cancel at different moments of the run, its natural end among them.
+            for _ in range(number % 14):
+                if is_terminal(await socket.event()):
+                    break
+            await socket.send({"type": "cancel"})
+            events = await socket.rest()
+            status = events[-1]["data"]["status"]
+            seen.add(status)
+            row = await Run.objects.select_related("answer").aget(pk=events[0]["workflow_id"])
+            assert sum(map(is_terminal, events)) == 1
+            assert (kinds(events)[-2], row.status) == ("response.completed" if status == "completed" else "cancelled", status)
+            assert row.answer.text == text_of(events)
+            assert row.last_seq == events[-1]["seq"]
+            await socket.close()
+        assert seen == {"completed", "cancelled"}
+
+
+class TestFailures:
+    async def ends_with(self, chat: Chatting, question: str) -> dict:
+        events = await chat.answer(question)
+        assert sum(map(is_terminal, events)) == 1
+        assert "response.completed" not in kinds(events)
+        row = await Run.objects.select_related("answer").aget(pk=events[0]["workflow_id"])
+        assert (row.status, row.error_code) == ("failed", events[-1]["error"]["code"])
+        assert row.answer.text == text_of(events)
+        return events[-1]["error"]
+
+    @pytest.mark.parametrize(
+        ("script", "code", "words"),
+        [
+            ({"status": 401}, "model_error", "refused the key"),
+            ({"status": 404}, "model_error", 'does not know "scripted"'),
+            ({"status": 429, "headers": {"Retry-After": "20"}}, "rate_limited", "Try again in 20 s"),
+            ({"status": 500}, "model_unavailable", "status 500"),
+            ({"status": 400}, "model_error", "status 400"),
+            ({"status": 400, "error": {"code": "context_length_exceeded", "message": "x"}}, "context_too_long", "too long"),
+            ({"cut_after": 1}, "model_error", "cut off"),
+            ({"tokens": ["a", "b"], "finish": False}, "model_error", "cut off"),
+            ({"garbage_after": 1}, "model_error", "not an answer"),
+            ({"tokens": []}, "model_error", "empty answer"),
+        ],
+    )
+    async def test_a_failing_model_ends_in_words(self, chat: Chatting, model: ScriptedModel, script: dict, code: str, words: str) -> None:
+        model.on("fail", **script)
+        error = await self.ends_with(chat, "fail")
+        assert error["code"] == code
+        assert words in error["message"]
+
+    async def test_a_model_that_cannot_be_reached_is_named(self, chat: Chatting, settings, worker) -> None:
+        settings.OPENAI_BASE_URL = "http://127.0.0.1:9/v1"
+        await worker.stop()
+        error = await self.ends_with(chat, "anyone?")
+        assert error["code"] == "model_unavailable"
+        assert "127.0.0.1:9" in error["message"]
+
+    async def test_a_passing_failure_before_the_first_chunk_is_tried_again(self, chat: Chatting, model: ScriptedModel) -> None:
+        model.on("flaky", status=503, fail_times=1)
+        assert kinds(await chat.answer("flaky"))[-1] == "done"
+        assert len(model.calls) == 2
+
+    async def test_a_failure_after_the_first_chunk_is_not_tried_again(self, chat: Chatting, model: ScriptedModel) -> None:
+        model.on("cut", cut_after=2)
+        await self.ends_with(chat, "cut")
+        assert len(model.calls) == 1
+
+
+class TestDeadlines:
+    @pytest.mark.parametrize(
+        ("setting", "script", "code"),
+        [
+            ("FLEET_FIRST_CHUNK_TIMEOUT", {"hang_after": 0}, "first_chunk_timeout"),
+            ("FLEET_CHUNK_TIMEOUT", {"hang_after": 2}, "idle_timeout"),
+            ("FLEET_IDLE_TIMEOUT", {"hang_after": 2}, "idle_timeout"),
+            ("FLEET_MAX_RUNTIME", {"tokens": ["x"] * 1000, "pace": 0.02}, "max_runtime"),
+        ],
+    )
+    async def test_a_hanging_model_ends_at_the_deadline(
+        self, chat: Chatting, model: ScriptedModel, worker, settings, setting: str, script: dict, code: str
+    ) -> None:
+        setattr(settings, setting, 0.3)
+        await worker.stop()
+        model.on("hang", **script)
+        started = time.monotonic()
+        events = await chat.answer("hang")
+        assert 0.3 <= time.monotonic() - started < 1.5
+        assert events[-1]["error"]["code"] == code
+        assert events[-1]["error"]["retryable"]
+        assert await asyncio.to_thread(model.calls[0].ended.wait, 5)
+        assert model.calls[0].hung_up
+
+    async def test_heartbeats_say_how_long_the_run_is_silent(self, chat: Chatting, model: ScriptedModel, settings) -> None:
+        settings.FLEET_HEARTBEAT = 0.1
+        model.on("hold", hold_after=0)
+        socket = await chat.ask("hold")
+        first = await socket.until("heartbeat")
+        second = await socket.until("heartbeat")
+        assert second["data"]["silent_ms"] >= first["data"]["silent_ms"] + 90
+        assert second["seq"] == max(event["seq"] for event in socket.events)
+        assert second["workflow_id"]
+        model.release()
+        assert [event["seq"] for event in await socket.rest() if event["type"] != "heartbeat"] == list(range(1, second["seq"] + 10))
+
+    async def test_no_request_in_time_is_refused(self, chat: Chatting, settings) -> None:
+        settings.FLEET_HANDSHAKE_TIMEOUT = 0.1
+        socket = await chat.socket()
+        event = await socket.event()
+        assert (event["type"], event["error"]["code"], event["seq"]) == ("error", "handshake_timeout", 0)
+        assert await socket.close_code() == 4408
+
+    async def test_the_server_closes_only_after_its_linger(self, chat: Chatting, settings) -> None:
+        settings.FLEET_LINGER = 0.2
+        socket = await chat.ask()
+        await socket.rest()
+        ended = time.monotonic()
+        assert await socket.close_code() == 1000
+        assert time.monotonic() - ended >= 0.19
+
+
+class TestRejoin:
+    async def test_two_sockets_on_one_run_get_the_same_events(self, chat: Chatting, model: ScriptedModel) -> None:
+        model.on("hold", hold_after=2)
+        request = chat_request("hold")
+        one = await chat.ask(request)
+        await one.until("response.delta")
+        two = await chat.ask(request)
+        await two.until("response.delta")
+        model.release()
+        assert await one.rest() == await two.rest()
+        assert len(model.calls) == 1
+
+    async def test_a_rejoin_goes_on_behind_its_cursor(self, chat: Chatting, model: ScriptedModel) -> None:
+        model.on("hold", hold_after=2)
+        request = chat_request("hold")
+        one = await chat.ask(request)
+        cursor = (await one.until("response.delta"))["seq"]
+        await one.close()
+        two = await chat.ask({**request, "after": cursor})
+        model.release()
+        events = await two.rest()
+        assert [event["seq"] for event in events] == list(range(cursor + 1, cursor + len(events) + 1))
+        assert text_of(one.events) + text_of(events) == "The answer is **42**."
+
+    async def test_a_run_goes_on_without_its_socket(self, chat: Chatting, model: ScriptedModel) -> None:
+        model.on("hold", hold_after=1)
+        request = chat_request("hold")
+        socket = await chat.ask(request)
+        await socket.until("response.delta")
+        await socket.close()
+        model.release()
+        assert text_of(await chat.answer(request)) == "The answer is **42**."
+        assert len(model.calls) == 1
+
+    async def test_an_ended_run_is_replayed_whole(self, chat: Chatting, worker) -> None:
+        request = chat_request()
+        live = await chat.answer(request)
+        async with asyncio.timeout(5):
+            while worker.runs.live:
+                await asyncio.sleep(0.01)
+        assert await chat.answer(request) == live
+
+    async def test_an_ended_run_without_its_log_comes_from_the_row(self, chat: Chatting, worker) -> None:
+        request = chat_request()
+        live = await chat.answer(request)
+        async with asyncio.timeout(5):
+            while worker.runs.live:
+                await asyncio.sleep(0.01)
+        await worker._store._client.flushall()
+        again = await chat.answer(request)
+        assert kinds(again) == ["response.snapshot", "response.completed", "done"]
+        assert text_of(again) == "The answer is **42**."
+        assert again[-1]["seq"] == live[-1]["seq"]
+
+    @pytest.mark.parametrize("still_live", [True, False])
+    async def test_a_cursor_beyond_the_end_gets_the_terminal_alone(self, chat: Chatting, worker, still_live: bool) -> None:
+        request = chat_request()
+        await chat.answer(request)
+        async with asyncio.timeout(5):
+            while worker.runs.live and not still_live:
+                await asyncio.sleep(0.01)
+        assert kinds(await chat.answer({**request, "after": 5000})) == ["done"]
+
+    async def test_the_text_survives_a_burst_that_outruns_the_window(self, chat: Chatting, model: ScriptedModel) -> None:
+        tokens = [f"{number} " for number in range(1000)]
+        model.on("burst", tokens=tokens, at_once=True)
+        assert text_of(await chat.answer("burst")) == "".join(tokens)
+
+    async def test_a_late_joiner_with_an_old_cursor_gets_steps_and_a_snapshot(self, chat: Chatting, model: ScriptedModel) -> None:
+        model.on("long", tokens=[f"{number} " for number in range(600)], hold_after=599)
+        request = chat_request("long")
+        one = await chat.ask(request)
+        while len(one.events) < 600:
+            await one.event()
+        two = await chat.ask(request)
+        snapshot = await two.until("response.snapshot")
+        assert kinds(two.events)[:3] == ["connected", "phase.start", "routing.decided"]
+        assert snapshot["data"]["text"] == "".join(f"{number} " for number in range(599))
+        model.release()
+        assert text_of(await two.rest()) == text_of(await one.rest()) == "".join(f"{number} " for number in range(600))
+
+    async def test_rerun_answers_again_without_a_second_question(self, chat: Chatting) -> None:
+        first = await chat.answer("Again?")
+        again = await chat.answer(chat_request("Again?", rerun_of=first[0]["workflow_id"]))
+        assert again[-1]["data"]["status"] == "completed"
+        assert again[0]["data"]["conversation_id"] == first[0]["data"]["conversation_id"]
+        assert [m.role async for m in Message.objects.order_by("pk")] == ["user", "assistant", "assistant"]
+
+
+async def test_a_second_question_in_an_answering_conversation_is_refused(chat: Chatting, model: ScriptedModel) -> None:
+    model.on("hold", hold_after=0)
+    socket = await chat.ask("hold")
+    connected = await socket.until("connected")
+    events = await chat.answer(chat_request("more", conversation_id=connected["data"]["conversation_id"]))
+    assert kinds(events) == ["error"]
+    assert (events[0]["error"]["code"], events[0]["error"]["retryable"]) == ("conversation_busy", True)
+    model.release()
+    await socket.rest()
+    assert await Message.objects.filter(text="more").acount() == 0
+
+
+async def test_one_request_on_many_sockets_makes_one_run(chat: Chatting, model: ScriptedModel) -> None:
+    request = chat_request(conversation_id=None)
+    answers = await asyncio.gather(*(chat.answer(request) for _ in range(8)))
+    assert len({events[0]["workflow_id"] for events in answers}) == 1
+    assert len(model.calls) == 1
+    assert await Run.objects.acount() == 1
+
+
+async def test_unknown_message_id_with_a_cursor_is_refused(chat: Chatting) -> None:
+    events = await chat.answer(chat_request(after=3))
+    assert events[0]["error"]["code"] == "bad_request"
+    assert await Run.objects.acount() == 0
+
+
+async def test_a_message_id_used_for_another_text_is_refused(chat: Chatting) -> None:
+    message_id = str(uuid.uuid4())
+    await chat.answer(chat_request("one", message_id=message_id))
+    assert (await chat.answer(chat_request("two", message_id=message_id)))[0]["error"]["code"] == "bad_request"
