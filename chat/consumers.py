@@ -79,6 +79,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshake: asyncio.Task[None] | None = None
         self._joined = asyncio.Event()
+        self.served = asyncio.Event()
         self._run: Run | None = None
         self._view: AnswerView | None = None
         self._over = False  # a terminal or a refusal was sent, or the client has gone
@@ -129,7 +130,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 parse_command(text_data)
                 self._spawn(self._cancel())
         except ProtocolError as exc:
-            await (self._refuse(exc) if is_first else self._notice(exc))
+            await (self._refuse(exc) if is_first else self._notice(exc.code, str(exc)))
 
     async def _await_request(self) -> None:
         await asyncio.sleep(settings.FLEET_HANDSHAKE_TIMEOUT)
@@ -140,11 +141,10 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._last_seq = request.after
         self._spawn(self._beat())
         worker = Worker.current()
-        served = asyncio.Event()
         try:
             self._run = await worker.runs.start_or_join(self._owner, request, arrived=arrived)
             self._joined.set()
-            worker.followers.add(served)
+            worker.sockets.add(self)
             await self._follow(worker, self._run, request.after)
         except ProtocolError as exc:
             await self._refuse(exc)
@@ -154,8 +154,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self._refuse(STORAGE)
             return
         finally:
-            served.set()
-            worker.followers.discard(served)
+            self.served.set()
+            worker.sockets.discard(self)
         await asyncio.sleep(settings.FLEET_LINGER)
         # The client closes on the terminal event; what a server's own close overtakes is lost.
         await self.close()
@@ -197,8 +197,13 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             else:
                 await self._send_aside(Heartbeat(data=HeartbeatData(int((now - self._last_event_at) * 1000))))
 
-    async def _notice(self, exc: ProtocolError) -> None:
-        await self._send_aside(Notice(message=str(exc), data=NoticeData(exc.code)))
+    def tell(self, code: str, message: str) -> None:
+        """Show a notice to the reader."""
+        self._spawn(self._notice(code, message))
+
+    async def _notice(self, code: str, message: str) -> None:
+        if not self._over:
+            await self._send_aside(Notice(message=message, data=NoticeData(code)))
 
     async def _refuse(self, exc: ProtocolError) -> None:
         """Say no in a frame that a browser can read, then close."""

@@ -329,7 +329,7 @@ class AnswerView:
         if self._thinking:
             return _out_of_band(self._thinking[1].feed(event.delta))
         agent = self.timeline.agent(event.agent_id) if event.agent_id else None
-        step = self.timeline.add(f"thinking-{event.seq}", agent, "thinking", "Thinking")
+        step = self.timeline.add(f"thinking-{event.seq}", agent, "thinking", "Thinking", state="running")
         blocks = Blocks(step.id)
         blocks.feed(event.delta)
         step.blocks = blocks.html()
@@ -416,7 +416,7 @@ class AnswerView:
     def _say(self, event: AgentMessage | AgentOutput) -> dict[str, object]:
         agent = self.timeline.agent(event.agent_id, event.author)
         kind = "words" if isinstance(event, AgentMessage) else "output"
-        step = self.timeline.add(f"{kind}-{event.seq}", agent, kind, event.author)
+        step = self.timeline.add(f"{kind}-{event.seq}", agent, kind, event.author, detail="Result" if kind == "output" else "")
         step.blocks = render_all(event.message, step.id)
         return {"step": step}
 
@@ -424,9 +424,9 @@ class AnswerView:
         if self._thinking is None:
             return {}
         (step, blocks), self._thinking = self._thinking, None
-        blocks.finish()
-        step.blocks = blocks.html()
-        return {"step": step}
+        step.state = "done"
+        # Not the step as a whole: the reader may have opened it.
+        return {"step": step, "changed": _out_of_band(blocks.finish())}
 
     def _finish(self) -> dict[str, object]:
         return {"changed": _out_of_band(self._blocks.finish())}

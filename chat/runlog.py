@@ -109,6 +109,7 @@ class RunLog:
         self.changed_at = time.monotonic()
         self.pending: deque[Entry] = deque(maxlen=MOST_PENDING)  # not yet in Redis
         self.ending: list[StreamEvent] = []
+        self.fault: Exception | None = None  # raised to followers, while there is one
         self._on_change = on_change
         self._window: deque[Entry] = deque(maxlen=WINDOW)
         self._steps: list[Entry] = []
@@ -147,10 +148,15 @@ class RunLog:
             self._place(event)
         self._changed()
 
+    def fail(self, fault: Exception) -> None:
+        """Let no follower wait any longer: raise this to each that has read what there is."""
+        self.fault = fault
+        self._wake()
+
     async def follow(self, after: int, *, folded: bool) -> AsyncGenerator[list[Entry]]:
         """What comes behind `after`, in the batches in which it became known, to the ending.
 
-        `folded`: begin with the steps and one snapshot instead of the deltas so far.
+        `folded`: begin with the steps and one snapshot instead of the deltas so far. Raises the log's `fault`.
         """
         waker = asyncio.Event()
         self._wakers.add(waker)
@@ -164,6 +170,8 @@ class RunLog:
                     if batch[-1].is_terminal:
                         return
                 if not self._has_more(cursor):
+                    if self.fault:
+                        raise self.fault
                     await waker.wait()
                 waker.clear()
                 batch = self._since(cursor)
@@ -195,9 +203,12 @@ class RunLog:
 
     def _changed(self) -> None:
         self.changed_at = time.monotonic()
+        self._wake()
+        self._on_change(self)
+
+    def _wake(self) -> None:
         for waker in self._wakers:
             waker.set()
-        self._on_change(self)
 
 
 class StoreDown(Exception):

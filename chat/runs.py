@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 CANCEL_GRACE = 0.1  # seconds that a cancelled workflow has to close its upstream before the ending is written without it
 ROW_RETRY = 0.5  # seconds between tries to write an ending while the database is away
+ROW_PATIENCE = 5.0  # seconds after which followers do not wait for it any longer
 ROW_LOOK = 5.0  # seconds after which a silent follower looks at the row
 ROW_POLL = 0.5  # seconds between looks at the row while the log is of no help
 
@@ -44,6 +45,9 @@ SHUTTING_DOWN = ErrorInfo("shutting_down", "The server restarted during this ans
 IDLE = ErrorInfo("idle_timeout", "The model did not answer in time. What came so far is kept.", retryable=True)
 MAX_RUNTIME = ErrorInfo("max_runtime", "The answer took too long. What came so far is kept.", retryable=True)
 INTERNAL = ErrorInfo("internal", "Something went wrong here. It is in the server's log.", retryable=True)
+ENDING_NOT_STORED = ProtocolError(
+    "storage_unavailable", "The database does not answer. The answer is kept here and stored when it does.", retryable=True
+)
 STORAGE = ProtocolError("storage_unavailable", "The database does not answer. Nothing was started; try again.", retryable=True)
 
 
@@ -162,11 +166,14 @@ class LiveRun:
             steps=[msgspec.to_builtins(event) for event in self.log.steps],
             phases=self._telemetry.phases,
         )
+        given_up = time.monotonic() + ROW_PATIENCE
         while True:
             try:
                 return await in_database(Run.objects.finish, self.id, outcome, worker=self.worker)
             except DatabaseError as exc:
                 logger.error("run=%s cannot store its ending, trying again: %s", self.id, exc)
+                if time.monotonic() > given_up:
+                    self.log.fail(ENDING_NOT_STORED)
                 await asyncio.sleep(ROW_RETRY)
 
     async def _recorded_events(self) -> list[StreamEvent]:
@@ -254,13 +261,16 @@ class Runs:
         self._keep(asyncio.create_task(self._live_through(live), name=f"run {run.pk}"))
 
     async def _live_through(self, live: LiveRun) -> None:
-        await live.supervise()
         try:
+            await live.supervise()
             await self._store.write([live.log])
             await in_database(Run.objects.mark_closed, live.id)
         except (StoreDown, DatabaseError) as exc:
             logger.warning("run=%s ended, its log is closed later: %s", live.id, exc)
         finally:
+            if not live.log.ending:
+                # A fault of ours. The lease runs out and a reaper ends the run; until then its readers come back and ask.
+                live.log.fail(RuntimeError(f"run {live.id} was abandoned"))
             live.closed.set()
             del self.live[live.id]
 

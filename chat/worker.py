@@ -5,6 +5,7 @@ import logging
 import uuid
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 from channels.exceptions import ChannelFull
@@ -28,6 +29,19 @@ LISTEN_RETRY = 1.0  # seconds
 DELIVERY = 1.5  # seconds that followers have to read an ending before the process goes
 REPAIRS = 50  # runs whose logs are closed in one round
 
+REDIS_GONE = ("redis_gone", "Redis does not answer. This answer goes on; joining it from elsewhere takes longer.")
+REDIS_BACK = ("redis_back", "Redis answers again.")
+
+
+class Socket(Protocol):
+    """A reader of this event loop."""
+
+    served: asyncio.Event  # set when it has its ending
+
+    def tell(self, code: str, message: str) -> None:
+        """Show a notice to the reader."""
+
+
 _workers: "WeakKeyDictionary[asyncio.AbstractEventLoop, Worker]" = WeakKeyDictionary()
 
 
@@ -43,7 +57,8 @@ class Worker:
             deadlines=Deadlines(settings.FLEET_FIRST_CHUNK_TIMEOUT, settings.FLEET_CHUNK_TIMEOUT),
         )
         self.runs = Runs(worker=self.name, store=self._store, models=self._models, on_change=self._log_changed)
-        self.followers: set[asyncio.Event] = set()  # of sockets that wait for an ending; set when they have it
+        self.sockets: set[Socket] = set()  # that wait for an ending
+        self._has_redis = True
         self._lease = timedelta(seconds=settings.FLEET_LEASE_TTL)
         self._changed_logs: set[RunLog] = set()
         self._log_change = asyncio.Event()
@@ -67,7 +82,7 @@ class Worker:
         await _all_set((live.closed for live in self.runs.live.values()), within=grace)
         self.hurry()
         await _all_set((live.closed for live in self.runs.live.values()), within=None)
-        await _all_set(self.followers, within=DELIVERY)
+        await _all_set((socket.served for socket in self.sockets), within=DELIVERY)
 
     def hurry(self) -> None:
         """End all running runs now."""
@@ -109,10 +124,22 @@ class Worker:
             try:
                 await self._store.write(logs)
             except StoreDown as exc:
-                logger.debug("logs wait for Redis: %s", exc)
+                self._note_redis(is_there=False, why=str(exc))
                 self._changed_logs |= logs
                 self._log_change.set()
+            else:
+                self._note_redis(is_there=True)
             await asyncio.sleep(FLUSH_EVERY)
+
+    def _note_redis(self, *, is_there: bool, why: str = "") -> None:
+        """Tell the log and the readers when Redis goes and when it comes back."""
+        if is_there == self._has_redis:
+            return
+        self._has_redis = is_there
+        code, message = REDIS_BACK if is_there else REDIS_GONE
+        logger.warning("%s %s", code, why)
+        for socket in self.sockets:
+            socket.tell(code, message)
 
     async def _keep_leases(self) -> None:
         period = self._lease.total_seconds() * LEASE_SHARE

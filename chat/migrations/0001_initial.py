@@ -6,110 +6,128 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Conversation',
+            name="Conversation",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('owner', models.CharField(help_text='user:<id>, browser:<id>, script: or terminal:', max_length=80)),
-                ('title', models.CharField(max_length=60)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("owner", models.CharField(help_text="user:<id>, browser:<id>, script: or terminal:", max_length=80)),
+                ("title", models.CharField(max_length=60)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
             ],
             options={
-                'ordering': ('-updated_at',),
-                'indexes': [models.Index(fields=['owner', '-updated_at'], name='chat_conver_owner_2ae75b_idx')],
+                "ordering": ("-updated_at",),
+                "indexes": [models.Index(fields=["owner", "-updated_at"], name="chat_conver_owner_2ae75b_idx")],
             },
         ),
         migrations.CreateModel(
-            name='Message',
+            name="Message",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(choices=[('user', 'User'), ('assistant', 'Assistant')], max_length=10)),
-                ('text', models.TextField(blank=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('conversation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='messages', to='chat.conversation')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("role", models.CharField(choices=[("user", "User"), ("assistant", "Assistant")], max_length=10)),
+                ("text", models.TextField(blank=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "conversation",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="messages", to="chat.conversation"),
+                ),
             ],
             options={
-                'ordering': ('pk',),
+                "ordering": ("pk",),
             },
         ),
         migrations.CreateModel(
-            name='Run',
+            name="Run",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('owner', models.CharField(max_length=80)),
-                ('message_id', models.UUIDField(help_text='made by the client; the idempotency key')),
-                ('mode', models.CharField(max_length=5)),
-                ('path', models.CharField(blank=True, max_length=5)),
-                ('fresh', models.BooleanField(default=False)),
-                ('reasoning_effort', models.CharField(blank=True, max_length=8)),
-                ('model', models.CharField(blank=True, max_length=200)),
-                ('status', models.CharField(choices=[('running', 'Running'), ('completed', 'Completed'), ('cancelled', 'Cancelled'), ('failed', 'Failed')], default='running', max_length=9)),
-                ('worker', models.CharField(max_length=120)),
-                ('lease_expires_at', models.DateTimeField()),
-                ('last_seq', models.PositiveIntegerField(default=0)),
-                ('text_so_far', models.TextField(blank=True)),
-                ('cancel_requested_at', models.DateTimeField(blank=True, null=True)),
-                ('ending', models.JSONField(blank=True, null=True)),
-                ('closed_at', models.DateTimeField(blank=True, help_text='when the log of its stream was complete', null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('first_event_ms', models.FloatField(blank=True, null=True)),
-                ('first_token_ms', models.FloatField(blank=True, null=True)),
-                ('total_ms', models.FloatField(blank=True, null=True)),
-                ('input_tokens', models.PositiveIntegerField(default=0)),
-                ('output_tokens', models.PositiveIntegerField(default=0)),
-                ('model_calls', models.PositiveIntegerField(default=0)),
-                ('tool_calls', models.PositiveIntegerField(default=0)),
-                ('error_code', models.CharField(blank=True, max_length=30)),
-                ('steps', models.JSONField(blank=True, default=list, help_text='the events of the timeline, for the page')),
-                ('answer', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='run', to='chat.message')),
-                ('conversation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='runs', to='chat.conversation')),
-                ('question', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='answered_by', to='chat.message')),
-                ('rerun_of', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='reruns', to='chat.run')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("owner", models.CharField(max_length=80)),
+                ("message_id", models.UUIDField(help_text="made by the client; the idempotency key")),
+                ("mode", models.CharField(max_length=5)),
+                ("path", models.CharField(blank=True, max_length=5)),
+                ("fresh", models.BooleanField(default=False)),
+                ("reasoning_effort", models.CharField(blank=True, max_length=8)),
+                ("model", models.CharField(blank=True, max_length=200)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("running", "Running"), ("completed", "Completed"), ("cancelled", "Cancelled"), ("failed", "Failed")],
+                        default="running",
+                        max_length=9,
+                    ),
+                ),
+                ("worker", models.CharField(max_length=120)),
+                ("lease_expires_at", models.DateTimeField()),
+                ("last_seq", models.PositiveIntegerField(default=0)),
+                ("text_so_far", models.TextField(blank=True)),
+                ("cancel_requested_at", models.DateTimeField(blank=True, null=True)),
+                ("ending", models.JSONField(blank=True, null=True)),
+                ("closed_at", models.DateTimeField(blank=True, help_text="when the log of its stream was complete", null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                ("first_event_ms", models.FloatField(blank=True, null=True)),
+                ("first_token_ms", models.FloatField(blank=True, null=True)),
+                ("total_ms", models.FloatField(blank=True, null=True)),
+                ("input_tokens", models.PositiveIntegerField(default=0)),
+                ("output_tokens", models.PositiveIntegerField(default=0)),
+                ("model_calls", models.PositiveIntegerField(default=0)),
+                ("tool_calls", models.PositiveIntegerField(default=0)),
+                ("error_code", models.CharField(blank=True, max_length=30)),
+                ("steps", models.JSONField(blank=True, default=list, help_text="the events of the timeline, for the page")),
+                ("answer", models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name="run", to="chat.message")),
+                (
+                    "conversation",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="runs", to="chat.conversation"),
+                ),
+                ("question", models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="answered_by", to="chat.message")),
+                (
+                    "rerun_of",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="reruns", to="chat.run"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-created_at',),
+                "ordering": ("-created_at",),
             },
         ),
         migrations.CreateModel(
-            name='Phase',
+            name="Phase",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=30)),
-                ('started_ms', models.FloatField(help_text='milliseconds since the run was started')),
-                ('duration_ms', models.FloatField()),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='phases', to='chat.run')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=30)),
+                ("started_ms", models.FloatField(help_text="milliseconds since the run was started")),
+                ("duration_ms", models.FloatField()),
+                ("run", models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="phases", to="chat.run")),
             ],
             options={
-                'ordering': ('started_ms',),
+                "ordering": ("started_ms",),
             },
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['status', 'lease_expires_at'], name='chat_run_status_119327_idx'),
+            model_name="run",
+            index=models.Index(fields=["status", "lease_expires_at"], name="chat_run_status_119327_idx"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['-created_at'], name='chat_run_created_bdd9c6_idx'),
+            model_name="run",
+            index=models.Index(fields=["-created_at"], name="chat_run_created_bdd9c6_idx"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['owner', 'status'], name='chat_run_owner_fea71f_idx'),
+            model_name="run",
+            index=models.Index(fields=["owner", "status"], name="chat_run_owner_fea71f_idx"),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.UniqueConstraint(fields=('owner', 'message_id'), name='one_run_per_message_id'),
+            model_name="run",
+            constraint=models.UniqueConstraint(fields=("owner", "message_id"), name="one_run_per_message_id"),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.UniqueConstraint(condition=models.Q(('status', 'running')), fields=('conversation',), name='one_live_run_per_conversation'),
+            model_name="run",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("status", "running")), fields=("conversation",), name="one_live_run_per_conversation"
+            ),
         ),
     ]
