@@ -2,11 +2,15 @@
 
 from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
+from django.templatetags.static import static
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
+    # Asked for by browsers on pages that name no icon, as the admin's.
+    path("favicon.ico", RedirectView.as_view(url=static("chat/icon.svg"))),
     path("", include("chat.urls")),
 ]

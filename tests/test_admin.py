@@ -1,0 +1,83 @@
+"""What operators see: runs with their phases, conversations with their messages; nothing to edit, nothing unescaped."""
+
+import uuid
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from chat.models import Conversation, Message, Outcome, PhaseTime, Run
+from chat.protocol import Ending, Timings, Usage
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def admin() -> Client:
+    User.objects.create_superuser("ada", password="x")
+    client = Client()
+    client.login(username="ada", password="x")
+    return client
+
+
+@pytest.fixture
+def run() -> Run:
+    conversation = Conversation.objects.create(owner="browser:b", title="<script>alert(1)</script>")
+    run = Run.objects.create(
+        conversation=conversation,
+        question=Message.objects.create(conversation=conversation, role="user", text="<img src=x onerror=alert(1)>"),
+        answer=Message.objects.create(conversation=conversation, role="assistant"),
+        owner="browser:b",
+        message_id=uuid.uuid4(),
+        mode="auto",
+        model="scripted",
+        worker="w",
+        lease_expires_at=timezone.now(),
+    )
+    ending = Ending(status="completed", timings=Timings(first_event_ms=7, first_token_ms=1234, total_ms=5678), usage=Usage(10, 20, 1))
+    outcome = Outcome(ending, "Answered.", 9, phases=[PhaseTime("routing", 0, 1.5), PhaseTime("answer", 2, 4321)])
+    assert Run.objects.finish(run.pk, outcome, worker="w")
+    return run
+
+
+def test_the_list_shows_how_runs_went(admin: Client, run: Run) -> None:
+    page = admin.get("/admin/chat/run/").text
+    for shown in (str(run.pk)[:8], "Completed", "1,234", "5,678", "scripted", "browser:b"):
+        assert shown in page
+
+
+@pytest.mark.parametrize(("query", "found"), [("status__exact=completed", True), ("status__exact=failed", False)])
+def test_the_list_can_be_filtered(admin: Client, run: Run, query: str, found: bool) -> None:
+    assert (str(run.pk)[:8] in admin.get(f"/admin/chat/run/?{query}").text) is found
+
+
+def test_a_run_shows_its_phases(admin: Client, run: Run) -> None:
+    page = admin.get(f"/admin/chat/run/{run.pk}/change/").text
+    assert "routing" in page
+    assert "4,321" in page
+
+
+def test_nothing_can_be_edited_or_added(admin: Client, run: Run) -> None:
+    assert admin.post(f"/admin/chat/run/{run.pk}/change/", {"status": "failed"}).status_code == 403
+    assert admin.get("/admin/chat/run/add/").status_code == 403
+
+
+def test_words_of_people_and_models_are_escaped(admin: Client, run: Run) -> None:
+    for address in (
+        f"/admin/chat/run/{run.pk}/change/",
+        f"/admin/chat/conversation/{run.conversation_id}/change/",
+        "/admin/chat/conversation/",
+    ):
+        page = admin.get(address).text
+        assert "<script>alert" not in page
+        assert "<img src=x" not in page
+
+
+def test_the_list_needs_few_queries(admin: Client, run: Run, django_assert_max_num_queries) -> None:
+    with django_assert_max_num_queries(15):
+        admin.get("/admin/chat/run/")
+
+
+def test_strangers_are_sent_to_sign_in(client: Client, run: Run) -> None:
+    assert client.get("/admin/chat/run/").status_code == 302
