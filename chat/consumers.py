@@ -33,6 +33,7 @@ from .protocol import (
     NoticeData,
     ProtocolError,
     ResponseDelta,
+    ResponseSnapshot,
     StreamEvent,
     encode,
     parse_command,
@@ -161,23 +162,25 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await self.close()
 
     async def _follow(self, worker: Worker, run: Run, after: int) -> None:
-        is_html = self._subprotocol == SUBPROTOCOL_HTML
-        if is_html:
+        if self._subprotocol == SUBPROTOCOL_HTML:
             self._view = AnswerView(str(run.pk))
-        async with aclosing(worker.runs.follow(run.pk, after, folded=is_html)) as batches:
-            async for batch in batches:
-                if is_html:
-                    await self._show(batch)
-                else:
+            # From the beginning, whatever the page has seen: later steps are drawn as parts of earlier ones.
+            async with aclosing(worker.runs.follow(run.pk, 0, folded=True)) as batches:
+                async for batch in batches:
+                    await self._show(self._view, batch, after)
+        else:
+            async with aclosing(worker.runs.follow(run.pk, after, folded=False)) as batches:
+                async for batch in batches:
                     for entry in batch:
                         await self._send_entry(entry, entry.payload)
 
-    async def _show(self, batch: list[Entry]) -> None:
-        """Send events with their html; then rest for as long as the reader's screen, or our processor, asks for."""
-        assert self._view is not None
+    async def _show(self, view: AnswerView, batch: list[Entry], after: int) -> None:
+        """Send the events behind `after` with their html; then rest as long as the reader's screen, or our processor, asks for."""
         started = time.perf_counter()
         for entry in merge_deltas(batch):
-            await self._send_entry(entry, with_html(entry.payload, self._view.render(entry.event)))
+            html = view.render(entry.event)
+            if entry.seq > after or entry.is_terminal or isinstance(entry.event, ResponseSnapshot):
+                await self._send_entry(entry, with_html(entry.payload, html))
         cost = time.perf_counter() - started
         if not self._over:
             await asyncio.sleep(min(max(FRAME_TIME, RENDER_SHARE * cost), LONGEST_PAUSE))

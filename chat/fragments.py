@@ -86,6 +86,10 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+Kind = Literal["route", "phase", "agent", "tool", "words", "output", "thinking"]
+State = Literal["running", "done", "failed"]
+
+
 # --- The timeline -----------------------------------------------------------------------------------------------------
 
 
@@ -95,9 +99,9 @@ class Step:
 
     id: str
     slot: str
-    kind: Literal["route", "phase", "agent", "tool", "words", "output", "thinking"]
+    kind: Kind
     title: str
-    state: Literal["running", "done", "failed"] = "done"
+    state: State = "done"
     detail: str = ""
     time: str = ""
     blocks: list[str] = field(default_factory=list)
@@ -111,7 +115,7 @@ class Timeline:
         self.run = run
         self.steps: list[Step] = []
         self._known: dict[str, Step] = {}
-        self._phase: Step | None = None
+        self.phase: Step | None = None  # the one that is running
         self._count = 0
 
     def __len__(self) -> int:
@@ -120,10 +124,10 @@ class Timeline:
     def running(self) -> list[Step]:
         return [step for step in self._known.values() if step.state == "running"]
 
-    def add(self, key: str, parent: Step | None, kind: str, title: str, **more: str) -> Step:
+    def add(self, key: str, parent: Step | None, kind: Kind, title: str, *, state: State = "done", detail: str = "") -> Step:
         """A new step at the end of its parent's, or of the timeline."""
         slot = f"{parent.id}-in" if parent else f"{self.run}-timeline"
-        step = Step(f"{self.run}-{_slug(key)}", slot, kind, title, **more)  # type: ignore[arg-type]
+        step = Step(f"{self.run}-{_slug(key)}", slot, kind, title, state, detail)
         (parent.children if parent else self.steps).append(step)
         self._known[key] = step
         self._count += kind != "thinking"
@@ -131,18 +135,18 @@ class Timeline:
 
     def start_phase(self, event: PhaseStart) -> Step:
         name = event.data.phase
-        self._phase = self.add(self._fresh_key(f"phase-{name}"), None, "phase", phase_title(name), state="running")
-        return self._phase
+        self.phase = self.add(self._fresh_key(f"phase-{name}"), None, "phase", phase_title(name), state="running")
+        return self.phase
 
     def complete_phase(self, event: PhaseComplete) -> Step:
         name = event.data.phase
         step = self._current(f"phase-{name}", None, "phase", phase_title(name))
-        if step is self._phase:
-            self._phase = None
+        if step is self.phase:
+            self.phase = None
         return _done(step, event.data.duration_ms)
 
     def start_agent(self, event: AgentStart) -> Step:
-        return self.add(self._fresh_key(f"agent-{event.agent_id}"), self._phase, "agent", event.author, state="running")
+        return self.add(self._fresh_key(f"agent-{event.agent_id}"), self.phase, "agent", event.author, state="running")
 
     def complete_agent(self, event: AgentComplete) -> Step:
         step = self.agent(event.agent_id, event.author)
@@ -151,7 +155,7 @@ class Timeline:
         return _done(step, event.data.duration_ms)
 
     def agent(self, agent_id: str, author: str = "") -> Step:
-        return self._current(f"agent-{agent_id}", self._phase, "agent", author or agent_id)
+        return self._current(f"agent-{agent_id}", self.phase, "agent", author or agent_id)
 
     def start_tool(self, event: ToolStart) -> Step:
         arguments = ", ".join(f"{name}: {value}" for name, value in event.data.arguments.items())
@@ -176,7 +180,7 @@ class Timeline:
         detail = _shortened(event.data.reason)
         return self.add(f"tool-{event.data.call_id}-no", parent, "tool", f"{event.data.tool}: dropped", state="failed", detail=detail)
 
-    def _current(self, key: str, parent: Step | None, kind: str, title: str) -> Step:
+    def _current(self, key: str, parent: Step | None, kind: Kind, title: str) -> Step:
         """The newest step of this name; a follower that joined later may not have seen it begin."""
         count = 1
         step = self._known.get(key)
@@ -406,7 +410,7 @@ class AnswerView:
     def _decide(self, event: RoutingDecided) -> dict[str, object]:
         self._path = event.data.path
         words = "Light path" if event.data.path == "light" else "Full team"
-        step = self.timeline.add("route", self.timeline._phase, "route", words, detail=_shortened(" ".join(event.data.reasons)))
+        step = self.timeline.add("route", self.timeline.phase, "route", words, detail=_shortened(" ".join(event.data.reasons)))
         return self._doing(words, step)
 
     def _doing(self, words: str, step: Step) -> dict[str, object]:
@@ -415,7 +419,7 @@ class AnswerView:
 
     def _say(self, event: AgentMessage | AgentOutput) -> dict[str, object]:
         agent = self.timeline.agent(event.agent_id, event.author)
-        kind = "words" if isinstance(event, AgentMessage) else "output"
+        kind: Kind = "words" if isinstance(event, AgentMessage) else "output"
         step = self.timeline.add(f"{kind}-{event.seq}", agent, kind, event.author, detail="Result" if kind == "output" else "")
         step.blocks = render_all(event.message, step.id)
         return {"step": step}

@@ -83,8 +83,8 @@ def _renumbered(event: StreamEvent, *, seq: int, run_id: UUID) -> Entry:
     return entry_of(msgspec.structs.replace(event), seq=seq, run_id=run_id)
 
 
-def fold(entries: Sequence[Entry], *, after: int, run_id: UUID) -> list[Entry]:
-    """A run's events from its beginning as the steps behind `after` and one snapshot of the answer."""
+def fold(entries: Sequence[Entry], *, run_id: UUID) -> list[Entry]:
+    """A run's events from its beginning as its steps and one snapshot of the answer."""
     text: list[str] = []
     for entry in entries:
         match entry.event:
@@ -92,7 +92,7 @@ def fold(entries: Sequence[Entry], *, after: int, run_id: UUID) -> list[Entry]:
                 text.append(entry.event.delta)
             case ResponseSnapshot():
                 text = [entry.event.data.text]
-    steps = [entry for entry in entries if entry.seq > after and not is_delta(entry.event)]
+    steps = [entry for entry in entries if not is_delta(entry.event)]
     return [*steps, snapshot_of("".join(text), seq=entries[-1].seq, run_id=run_id)] if entries else []
 
 

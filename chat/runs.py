@@ -287,7 +287,10 @@ class Runs:
         task.add_done_callback(self._tasks.discard)
 
     async def follow(self, run_id: UUID, after: int, *, folded: bool) -> AsyncGenerator[list[Entry]]:
-        """The events of a run behind `after`, in batches, to its ending. `folded`: the deltas so far as one snapshot."""
+        """The events of a run behind `after`, in batches, to its ending.
+
+        `folded` (from 0): begin with the steps and one snapshot instead of the deltas so far.
+        """
         if live := self.live.get(run_id):
             source = live.log.follow(after, folded=folded)
         else:
@@ -298,15 +301,14 @@ class Runs:
 
     async def _follow_stored(self, run_id: UUID, after: int, *, folded: bool) -> AsyncGenerator[list[Entry]]:
         """The same for a run that another process answers, or answered: from its log, or from its row where the log has a gap."""
-        cursor = 0 if folded else after
+        cursor = after
         wait = 0.0
         while True:
             stored = await self._read(run_id, cursor, wait=wait)
             if stored and stored.connects(cursor):
-                batch = fold(stored.entries, after=after, run_id=run_id) if folded else stored.entries
+                batch = fold(stored.entries, run_id=run_id) if folded else stored.entries
                 if stored.ending:
-                    seen = max(after, stored.last_seq(cursor))
-                    batch = [*batch, *place_ending(stored.ending, cursor=seen, run_id=run_id)]
+                    batch = [*batch, *place_ending(stored.ending, cursor=stored.last_seq(cursor), run_id=run_id)]
             else:
                 batch = await self._from_row(run_id, cursor, folded=folded)
                 if not batch and (stored is None or stored.entries):

@@ -228,7 +228,7 @@ class Page:
     def part(self, name: str) -> str:
         found = self.root.find(f"run-{RUN}-{name}")
         assert found is not None, name
-        return " ".join(str(found[0].children[found[1]]).split())
+        return re.sub(r">\s+<", "><", " ".join(str(found[0].children[found[1]]).split()))
 
 
 def tokens_of(text: str, seed: int = 0) -> list[str]:
