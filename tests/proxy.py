@@ -1,0 +1,95 @@
+"""A TCP proxy on loopback that a test can cut, delay or close: a network that fails on demand."""
+
+import asyncio
+import contextlib
+import threading
+from typing import Literal
+
+Mode = Literal["open", "refuse", "hang"]
+
+
+class Proxy:
+    """Passes connections on to `target`, in a thread with an event loop of its own.
+
+    `open` passes bytes on, each after `delay` seconds; `refuse` drops connections; `hang` keeps them and passes nothing on.
+    """
+
+    def __init__(self, target: int) -> None:
+        self.mode: Mode = "open"
+        self.delay = 0.0
+        self.port = 0
+        self._target = target
+        self._loop = asyncio.new_event_loop()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    def set(self, mode: Mode, *, delay: float = 0.0) -> None:
+        """Change how it behaves; refusing also cuts the connections that are open."""
+        self.mode, self.delay = mode, delay
+        if mode == "refuse":
+            self.cut()
+
+    def cut(self) -> None:
+        """Drop all open connections without a good-bye."""
+        done = threading.Event()
+
+        def abort() -> None:
+            for writer in list(self._writers):
+                writer.transport.abort()
+            done.set()
+
+        self._loop.call_soon_threadsafe(abort)
+        assert done.wait(5)
+
+    def stop(self) -> None:
+        self.cut()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._stop.wait()
+        server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.mode == "refuse":
+            writer.transport.abort()
+            return
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers |= {writer, back}
+        try:
+            await asyncio.gather(self._pass_on(reader, back), self._pass_on(there, writer))
+        finally:
+            self._writers -= {writer, back}
+            for end in (writer, back):
+                end.transport.abort()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                if self.delay:
+                    await asyncio.sleep(self.delay)
+                while self.mode == "hang":
+                    await asyncio.sleep(0.01)
+                writer.write(data)
+                await writer.drain()
+        writer.transport.abort()

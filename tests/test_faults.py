@@ -1,0 +1,189 @@
+"""Redis and the database go away in mid-run: readers are served all the same, or told in words."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import pytest
+import pytest_asyncio
+import redis
+from django.db import connection
+
+from chat.models import Message, Run
+from chat.worker import Worker
+from tests.chatting import Chatting, chat_request, is_terminal, kinds, text_of
+from tests.proxy import Proxy
+from tests.scripted_model import ScriptedModel
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FULL = "The answer is **42**."
+
+
+@pytest_asyncio.fixture
+async def network(transactional_db: None, valkey_url: str, settings) -> AsyncIterator[Proxy]:
+    """The way to Redis, for the worker that the test's first socket starts."""
+    parts = urlsplit(valkey_url)
+    assert parts.port
+    proxy = Proxy(parts.port)
+    settings.REDIS_URL = valkey_url.replace(f":{parts.port}", f":{proxy.port}")
+    settings.FLEET_LEASE_TTL = 2
+    yield proxy
+    proxy.stop()
+
+
+class TestRedis:
+    @pytest.mark.parametrize(("mode", "delay"), [("refuse", 0), ("hang", 0), ("open", 1.0)])
+    async def test_a_reader_here_does_not_notice_that_redis_is_away(
+        self, network: Proxy, chat: Chatting, model: ScriptedModel, mode, delay: float
+    ) -> None:
+        model.on("hold", hold_after=2)
+        socket = await chat.ask("hold")
+        await socket.until("response.delta")
+        network.set(mode, delay=delay)
+        notice = await socket.until("notice") if mode != "open" else None
+        model.release()
+        started = time.monotonic()
+        events = await socket.rest()
+        assert time.monotonic() - started < 0.5
+        assert text_of(events) == FULL
+        assert events[-1]["type"] == "done"
+        assert notice is None or notice["data"]["code"] == "redis_gone"
+        network.set("open")
+
+    async def test_a_run_starts_and_ends_while_redis_is_away(self, network: Proxy, chat: Chatting) -> None:
+        network.set("refuse")
+        started = time.monotonic()
+        request = chat_request()
+        events = await chat.answer(request)
+        assert (text_of(events), events[-1]["type"]) == (FULL, "done")
+        assert time.monotonic() - started < 1
+        assert (await Run.objects.aget(message_id=request["message_id"])).status == "completed"
+        network.set("open")
+
+    async def test_an_ended_run_is_read_from_the_row_while_redis_is_away(self, network: Proxy, chat: Chatting) -> None:
+        request = chat_request()
+        await chat.answer(request)
+        await until_closed(request)
+        network.set("refuse")
+        events = await chat.answer(request)
+        assert kinds(events) == ["response.snapshot", "response.completed", "done"]
+        network.set("open")
+
+    async def test_what_redis_missed_it_gets_when_it_is_back(self, network: Proxy, chat: Chatting) -> None:
+        network.set("refuse")
+        request = chat_request()
+        live = await chat.answer(request)
+        network.set("open")
+        await until_closed(request)
+        assert await chat.answer(request) == [event for event in live if event["type"] != "notice"]
+
+    async def test_a_flushed_log_falls_back_to_the_row(self, network: Proxy, chat: Chatting, valkey_url: str) -> None:
+        request = chat_request()
+        await chat.answer(request)
+        await until_closed(request)
+        with redis.Redis.from_url(valkey_url) as client:
+            client.flushall()
+        events = await chat.answer({**request, "after": 7})
+        assert (kinds(events), text_of(events)) == (["response.snapshot", "response.completed", "done"], FULL)
+
+    async def test_a_readonly_redis_does_not_stop_a_run(self, network: Proxy, chat: Chatting, valkey_url: str) -> None:
+        with redis.Redis.from_url(valkey_url) as client:
+            client.replicaof("127.0.0.1", "9")
+            try:
+                events = await chat.answer()
+            finally:
+                client.replicaof("NO", "ONE")
+        assert (text_of(events), events[-1]["type"]) == (FULL, "done")
+
+    async def test_every_key_has_a_time_to_live(self, network: Proxy, chat: Chatting, valkey_url: str) -> None:
+        await chat.answer()
+        await asyncio.sleep(0.1)
+        with redis.Redis.from_url(valkey_url) as client:
+            assert [key for key in client.scan_iter("fleet:*") if client.ttl(key) < 0] == []
+
+
+@contextmanager
+def locked_database() -> Iterator[None]:
+    """Somebody else writes, and takes his time."""
+    other = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+class TestDatabase:
+    @pytest.fixture(autouse=True)
+    def _short_patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.3)
+
+    async def test_a_locked_database_refuses_in_words_and_leaves_no_half_run(self, chat: Chatting) -> None:
+        with locked_database():
+            started = time.monotonic()
+            events = await chat.answer()
+            assert time.monotonic() - started < 2
+        assert (kinds(events), events[0]["error"]["code"]) == (["error"], "storage_unavailable")
+        assert events[0]["error"]["retryable"]
+        assert await Run.objects.acount() == await Message.objects.acount() == 0
+        assert (await chat.answer())[-1]["type"] == "done"
+
+    async def test_a_finished_answer_is_not_lost_by_a_failed_write(self, chat: Chatting, model: ScriptedModel) -> None:
+        model.on("hold", hold_after=4)
+        request = chat_request("hold")
+        socket = await chat.ask(request)
+        await socket.until("response.delta")
+        with locked_database():
+            model.release()
+            await socket.until("agent.complete")
+            await asyncio.sleep(1)
+        events = await socket.rest()
+        assert kinds(events)[-2:] == ["response.completed", "done"]
+        run = await Run.objects.select_related("answer").aget(message_id=request["message_id"])
+        assert (run.status, run.answer.text) == ("completed", FULL)
+
+    async def test_readers_are_told_when_the_ending_cannot_be_stored(
+        self, chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("chat.runs.ROW_PATIENCE", 0.5)
+        model.on("hold", hold_after=4)
+        request = chat_request("hold")
+        socket = await chat.ask(request)
+        await socket.until("response.delta")
+        with locked_database():
+            model.release()
+            events = await socket.rest()
+            assert events[-1]["error"]["code"] == "storage_unavailable"
+            assert await socket.close_code() == 1013
+        await until_closed(request)
+        again = await chat.answer(request)
+        assert kinds(again)[-2:] == ["response.completed", "done"]
+        assert text_of(again) == FULL
+
+    async def test_deltas_go_on_while_the_database_is_locked(self, chat: Chatting, model: ScriptedModel) -> None:
+        model.on("paced", tokens=["x"] * 30, pace=0.02)
+        socket = await chat.ask("paced")
+        await socket.until("response.delta")
+        with locked_database():
+            gaps = []
+            for _ in range(25):
+                before = time.monotonic()
+                await socket.until("response.delta")
+                gaps.append(time.monotonic() - before)
+        assert max(gaps) < 0.2
+        assert is_terminal((await socket.rest())[-1])
+
+
+async def until_closed(request: dict) -> None:
+    """Wait until the log of a run is complete, and the run is no longer live here."""
+    async with asyncio.timeout(12):
+        while True:
+            run = await Run.objects.aget(message_id=request["message_id"])
+            if run.closed_at and run.pk not in Worker.current().runs.live:
+                return
+            await asyncio.sleep(0.05)
