@@ -32,6 +32,7 @@ from .protocol import (
     Notice,
     NoticeData,
     ProtocolError,
+    ResponseCompleted,
     ResponseDelta,
     ResponseSnapshot,
     StreamEvent,
@@ -50,6 +51,7 @@ logger = logging.getLogger(__name__)
 MAX_FRAME = 512 * 1024  # characters of one frame: the longest message, every character escaped, fits
 FRAME_TIME = 0.016  # seconds: html is sent no more often than a screen shows it
 RENDER_SHARE = 10  # the next rendering comes no sooner than this many times what the last one cost
+LONG_TEXT = 4000  # characters; rendering them takes some 5 to 20 ms
 LONGEST_PAUSE = 0.1  # seconds between two renderings at the most
 CLOSE_OF: dict[Code, int] = {
     "bad_request": 4400,
@@ -178,7 +180,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Send the events behind `after` with their html; then rest as long as the reader's screen, or our processor, asks for."""
         started = time.perf_counter()
         for entry in merge_deltas(batch):
-            html = view.render(entry.event)
+            html = await rendered(view, entry.event)
             if entry.seq > after or entry.is_terminal or isinstance(entry.event, ResponseSnapshot):
                 await self._send_entry(entry, with_html(entry.payload, html))
         cost = time.perf_counter() - started
@@ -262,6 +264,16 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     def _header(self, name: bytes) -> bytes:
         return next((value for key, value in self.scope["headers"] if key == name), b"")
+
+
+async def rendered(view: AnswerView, event: StreamEvent) -> str:
+    """The event's html. A long text is rendered beside the loop, so that it holds up nobody else."""
+    match event:
+        case ResponseDelta(delta=text) | ResponseCompleted(message=text) if len(text) > LONG_TEXT:
+            return await asyncio.to_thread(view.render, event)
+        case ResponseSnapshot() if len(event.data.text) > LONG_TEXT:
+            return await asyncio.to_thread(view.render, event)
+    return view.render(event)
 
 
 def merge_deltas(entries: list[Entry]) -> Iterator[Entry]:

@@ -1,0 +1,70 @@
+"""One reader's heavy answer, slow query or slow disk does not hold up another reader."""
+
+import asyncio
+import gc
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from chat.database import in_database
+from chat.protocol import SUBPROTOCOL_HTML
+from tests.chatting import Chatting, Socket, text_of
+from tests.scripted_model import ScriptedModel
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LONGEST_GAP = 0.1  # seconds beyond the pace
+PACE = 0.02
+PARAGRAPH = "Some **bold** words, a [link](https://example.com) and `code` in a paragraph of usual length.\n\n"
+HEAVY = {
+    "one chunk of 1 MB of prose": {"tokens": [PARAGRAPH * (2**20 // len(PARAGRAPH))]},
+    "one line of 1 MB": {"tokens": ["word " * (2**20 // 5)]},
+    "a table of 256 KB": {"tokens": ["| a | b |\n|---|---|\n" + "| cell | other cell |\n" * (2**18 // 22)]},
+    "1,000 chunks at once": {"tokens": [PARAGRAPH] * 1000, "at_once": True},
+    "brackets without end": {"tokens": ["[" * 200_000]},
+}
+
+
+@pytest.fixture(autouse=True)
+def _frozen_start() -> Iterator[None]:
+    """As a worker does at its start: what was imported is not walked through by every collection of garbage."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+async def gaps_of(socket: Socket) -> list[float]:
+    """The times between the deltas of an answer, as the reader sees them."""
+    gaps = []
+    last = time.monotonic()
+    while (await socket.event())["type"] not in ("done", "error"):
+        now = time.monotonic()
+        gaps.append(now - last)
+        last = now
+    return gaps
+
+
+@pytest.mark.parametrize("script", HEAVY.values(), ids=HEAVY.keys())
+async def test_a_heavy_answer_of_one_reader_does_not_delay_another(chat: Chatting, model: ScriptedModel, script: dict) -> None:
+    model.on("paced", tokens=["x"] * 100, pace=PACE)
+    model.on("heavy", **script)
+    other = await chat.ask("paced")
+    await other.until("response.delta")
+    heavy = await chat.ask("heavy", subprotocol=SUBPROTOCOL_HTML)
+    gaps, _ = await asyncio.gather(gaps_of(other), heavy.rest(timeout=30))
+    assert max(gaps) < PACE + LONGEST_GAP
+    assert text_of(heavy.events) == "".join(script["tokens"])
+
+
+async def test_a_slow_query_does_not_delay_anybody(chat: Chatting, model: ScriptedModel) -> None:
+    model.on("paced", tokens=["x"] * 50, pace=PACE)
+    other = await chat.ask("paced")
+    await other.until("response.delta")
+    slow = asyncio.create_task(in_database(time.sleep, 0.8))
+    started = time.monotonic()
+    assert (await chat.answer("quick"))[-1]["type"] == "done"
+    assert time.monotonic() - started < 0.5
+    assert max(await gaps_of(other)) < PACE + LONGEST_GAP
+    await slow
