@@ -3,15 +3,17 @@
 import os
 import re
 import signal
-import time
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserType, ConsoleMessage, Page, expect, sync_playwright
 
+from tests.proxy import Proxy
 from tests.scripted_model import ScriptedModel
-from tests.serving import Fleet, running
+from tests.serving import Fleet, running, until
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -26,11 +28,18 @@ Open = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+def chromium_type() -> Iterator[BrowserType]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        yield browser
-        browser.close()
+        yield playwright.chromium
+
+
+@pytest.fixture(scope="module")
+def chromium(chromium_type: BrowserType) -> Iterator[Browser]:
+    # Playwright switches the cache for Back off; readers have it on.
+    without = ["--disable-back-forward-cache"]
+    browser = chromium_type.launch(executable_path=str(CHROMIUM), args=ARGUMENTS, ignore_default_args=without)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +56,9 @@ def open_page(chromium: Browser, model: ScriptedModel) -> Iterator[Open]:
     contexts = []
 
     def note(message: ConsoleMessage) -> None:
-        # A browser reports a lost socket by itself; that is what some tests are about.
-        if message.type in ("error", "warning") and "WebSocket connection to" not in message.text:
+        # A lost socket or request is reported by the browser and by htmx; that is what some tests are about.
+        lost = ("WebSocket connection to", "htmx:", "net::ERR_")
+        if message.type in ("error", "warning") and not any(words in message.text for words in lost):
             complaints.append(message.text)
 
     def open_page(address: str, *, width: int = 1280, height: int = 800, **options: object) -> Page:
@@ -238,7 +248,7 @@ def test_a_killed_and_restarted_server_leaves_no_spinner(
         page = open_page(first.address)
         ask(page, "long")
         expect(answer(page).locator(".prose").first).to_have_text("Kept words.")
-        time.sleep(1)  # the partial answer is stored with the next renewal of the lease
+        until(lambda: stored_texts(first) == ["Kept words. "], 5, "the partial answer is not stored")
         port = first.port
         first.kill()
         expect(page.locator("#link-state")).to_contain_text("Connection lost", timeout=16_000)
@@ -322,3 +332,116 @@ def test_a_stranger_sees_nothing_of_a_conversation(fleet: Fleet, open_page: Open
     response = stranger.request.get(page.url)
     assert response.status == 404
     expect(stranger.locator("#conversations a")).to_have_count(0)
+
+
+class TestNetwork:
+    @pytest.fixture
+    def network(self, fleet: Fleet) -> Iterator[Proxy]:
+        """A way to the fleet that can be cut."""
+        proxy = Proxy(fleet.port)
+        yield proxy
+        proxy.stop()
+
+    @pytest.fixture
+    def page(self, network: Proxy, open_page: Open, model: ScriptedModel) -> Page:
+        """A page in mid-answer, over that network."""
+        model.on("long", tokens=["First half. ", "Second half."], hold_after=1)
+        page = open_page(f"http://127.0.0.1:{network.port}/")
+        ask(page, "long")
+        expect(answer(page).locator(".prose").first).to_have_text("First half.")
+        return page
+
+    def test_a_cut_network_heals_without_a_trace(self, page: Page, network: Proxy, model: ScriptedModel) -> None:
+        network.set("refuse")
+        expect(page.locator("#link-state")).to_contain_text("Connection lost")
+        network.set("open")
+        expect(page.locator("#link-state")).to_contain_text("Reconnected", timeout=10_000)
+        model.release()
+        expect(answer(page).locator(".prose").first).to_have_text("First half. Second half.")
+        expect_ready_for_the_next(page)
+        assert len(model.calls) == 1
+
+    def test_an_answer_that_ended_meanwhile_is_there_after_the_cut(self, page: Page, network: Proxy, model: ScriptedModel) -> None:
+        network.set("refuse")
+        expect(page.locator("#link-state")).to_contain_text("Connection lost")
+        model.release()
+        assert model.calls[0].ended.wait(5)
+        network.set("open")
+        expect(answer(page).locator(".prose").first).to_have_text("First half. Second half.", timeout=10_000)
+        expect_ready_for_the_next(page)
+
+    def test_many_cuts_double_nothing(self, page: Page, network: Proxy, model: ScriptedModel) -> None:
+        for _ in range(5):
+            network.cut()
+            expect(page.locator("#link-state")).to_contain_text("Reconnected", timeout=10_000)
+        model.release()
+        expect(answer(page).locator(".prose").first).to_have_text("First half. Second half.")
+        expect(answer(page).locator(".step.phase")).to_have_count(2)
+        expect_ready_for_the_next(page)
+
+    def test_a_frozen_tab_goes_on_when_it_wakes(self, page: Page, network: Proxy, model: ScriptedModel) -> None:
+        devtools = page.context.new_cdp_session(page)
+        devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
+        network.cut()
+        model.release()
+        assert model.calls[0].ended.wait(5)
+        devtools.send("Page.setWebLifecycleState", {"state": "active"})
+        expect(answer(page).locator(".prose").first).to_have_text("First half. Second half.", timeout=10_000)
+        expect_ready_for_the_next(page)
+
+
+def test_back_to_a_page_in_mid_answer_continues_it(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+    model.on("long", tokens=["First half. ", "Second half."], hold_after=1)
+    page = open_page(fleet.address)
+    ask(page, "long")
+    expect(answer(page).locator(".prose").first).to_have_text("First half.")
+    page.goto(f"{fleet.address}login/")
+    model.release()
+    assert model.calls[0].ended.wait(5)
+    page.evaluate("history.back()")
+    expect(answer(page).locator(".prose").first).to_have_text("First half. Second half.", timeout=10_000)
+    expect_ready_for_the_next(page)
+
+
+class TestTwoWorkers:
+    SETTINGS = {"FLEET_LEASE_TTL": "3"}
+
+    def test_a_killed_worker_is_told_in_words_and_the_next_question_answered(
+        self, tmp_path: Path, open_page: Open, model: ScriptedModel, model_server: ScriptedModel
+    ) -> None:
+        model.on("long", tokens=["Kept words. ", "Never."], hold_after=1)
+        with running(tmp_path, model_server, "--workers", "2", **self.SETTINGS) as fleet:
+            page = open_page(fleet.address)
+            ask(page, "long")
+            expect(answer(page).locator(".prose").first).to_have_text("Kept words.")
+            until(lambda: stored_texts(fleet) == ["Kept words. "], 5, "the partial answer is not stored")
+            for worker in fleet.children("fleet-worker"):
+                worker.kill()
+            expect(answer(page).locator(".end")).to_contain_text("The server restarted during this answer.", timeout=20_000)
+            expect(answer(page).locator(".prose").first).to_have_text("Kept words.")
+            expect_ready_for_the_next(page)
+            ask(page, "And now?")
+            expect(answer(page).locator(".prose").first).to_have_text("The answer is 42.")
+
+    def test_a_stop_reaches_the_worker_that_answers_from_any_other(
+        self, tmp_path: Path, open_page: Open, model: ScriptedModel, model_server: ScriptedModel
+    ) -> None:
+        model.on("long", tokens=["Kept words. ", "Never."], hold_after=1)
+        with running(tmp_path, model_server, "--workers", "2") as fleet:
+            page = open_page(fleet.address)
+            ask(page, "long")
+            expect(answer(page).locator(".prose").first).to_have_text("Kept words.")
+            # Of several tabs some are served by the other worker.
+            tabs = [page, *(page.context.new_page() for _ in range(4))]
+            for tab in tabs[1:]:
+                tab.goto(page.url)
+                expect(answer(tab).locator(".prose").first).to_have_text("Kept words.")
+            tabs[-1].locator("#stop").click()
+            for tab in tabs:
+                expect(answer(tab).locator(".end")).to_contain_text("Stopped.")
+                expect_ready_for_the_next(tab)
+
+
+def stored_texts(fleet: Fleet) -> list[str]:
+    with closing(sqlite3.connect(fleet.folder / "state/fleet.sqlite3")) as rows:
+        return [text for (text,) in rows.execute("SELECT text_so_far FROM chat_run")]

@@ -354,7 +354,7 @@ function refreshList(query = "") {
   window.htmx.ajax("GET", room.dataset.listUrl + query, { target: "#conversations", swap: "innerHTML" }).then(() => {
     const title = room.querySelector("#room-title h1");
     if (conversation && title) document.title = `${title.textContent} · AgenticFleet`;
-  });
+  }, () => undefined); // The server is away: the list stays as it is until the next answer.
 }
 
 function composerState() {
