@@ -238,7 +238,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _send_frame(self, payload: bytes) -> None:
         self._last_frame_at = time.monotonic()
-        await self.send(text_data=payload.decode())
+        await self.base_send({"type": "websocket.send", "text": payload.decode()})
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)

@@ -23,6 +23,7 @@ FORBIDDEN = ProtocolError("forbidden", "This conversation does not exist, or it 
 WORKER_LOST = ErrorInfo("worker_lost", "The server restarted during this answer. What came so far is kept.", retryable=True)
 
 LOST = Ending(status="failed", error=WORKER_LOST, lost=True)
+BUSY = ProtocolError("conversation_busy", "This conversation is still answering.", retryable=True)
 NO_NEW_RUNS = ProtocolError("shutting_down", "The server is restarting. Try again in a moment.", retryable=True)
 
 
@@ -199,19 +200,19 @@ class RunQuerySet(models.QuerySet["Run"]):
 
         ProtocolError says why there is none; then nothing was stored. Without a worker, only runs that exist are found.
         """
-        if run := self._known(owner, request):
-            return Started(run, is_new=False)
-        if worker is None:
-            raise NO_NEW_RUNS
         try:
+            if worker is None:
+                raise NO_NEW_RUNS
             with transaction.atomic():
                 run = self._create(owner, request, worker=worker, model=model, lease=lease, most_live=most_live)
-                return Started(run, is_new=True, turns=run.conversation.turns_before(run.question))
-        except IntegrityError:
-            # The same request on two sockets at once, or a second question in a conversation that is answering.
-            if run := self._known(owner, request):
-                return Started(run, is_new=False)
-            raise ProtocolError("conversation_busy", "This conversation is still answering.", retryable=True) from None
+                return Started(run, is_new=True, turns=() if request.is_first else run.conversation.turns_before(run.question))
+        except (IntegrityError, ProtocolError) as refusal:
+            # Most requests are new, so this is tried first; one that is known joins its run whatever speaks against a new one.
+            if known := self._known(owner, request):
+                return Started(known, is_new=False)
+            if isinstance(refusal, ProtocolError):
+                raise
+            raise BUSY from None
 
     def request_cancel(self, run_id: uuid.UUID) -> str | None:
         """Note in a live row that somebody wants it cancelled; the worker that answers it."""
@@ -234,12 +235,14 @@ class RunQuerySet(models.QuerySet["Run"]):
             raise ProtocolError("too_many_runs", f"{most_live} answers are already running.", retryable=True)
         earlier = self._earlier(owner, request)
         conversation = earlier.conversation if earlier else Conversation.objects.for_request(owner, request)
-        question = earlier.question if earlier else conversation.messages.create(role=Message.Role.USER, text=request.message)
-        answer = conversation.messages.create(role=Message.Role.ASSISTANT)
-        conversation.save(update_fields=["updated_at"])
+        asked = Message(conversation=conversation, role=Message.Role.USER, text=request.message)
+        answer = Message(conversation=conversation, role=Message.Role.ASSISTANT)
+        Message.objects.bulk_create([answer] if earlier else [asked, answer])
+        if not request.is_first:
+            conversation.save(update_fields=["updated_at"])
         return self.create(
             conversation=conversation,
-            question=question,
+            question=earlier.question if earlier else asked,
             answer=answer,
             rerun_of=earlier,
             owner=str(owner),

@@ -64,6 +64,11 @@ class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     rerun_of: UUID | None = None
     after: int = 0
 
+    @property
+    def is_first(self) -> bool:
+        """Whether this begins a conversation."""
+        return self.conversation_id is None and self.rerun_of is None
+
     def __post_init__(self) -> None:
         if not self.message.strip():
             raise ValueError("the message is empty")

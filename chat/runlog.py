@@ -105,6 +105,7 @@ class RunLog:
 
     def __init__(self, run_id: UUID, *, on_change: Callable[["RunLog"], None]) -> None:
         self.run_id = run_id
+        self._workflow_id = str(run_id)
         self.last_seq = 0
         self.changed_at = time.monotonic()
         self.pending: deque[Entry] = deque(maxlen=MOST_PENDING)  # not yet in Redis
@@ -186,7 +187,10 @@ class RunLog:
             return place_ending(self.ending, cursor=cursor, run_id=self.run_id)
         if cursor > self.last_seq or (self._window and cursor < self._window[0].seq - 1):
             return self._fold(cursor)
-        return list(islice(self._window, len(self._window) - (self.last_seq - cursor), None))
+        if cursor == self.last_seq - 1:
+            return [self._window[-1]]
+        newest_first = list(islice(reversed(self._window), self.last_seq - cursor))
+        return newest_first[::-1]
 
     def _fold(self, cursor: int) -> list[Entry]:
         steps = [entry for entry in self._steps if entry.seq > cursor]
@@ -197,7 +201,8 @@ class RunLog:
 
     def _place(self, event: StreamEvent) -> Entry:
         self.last_seq += 1
-        entry = entry_of(event, seq=self.last_seq, run_id=self.run_id)
+        stamp(event, seq=self.last_seq, workflow_id=self._workflow_id)
+        entry = Entry(self.last_seq, encode(event), event)
         self._window.append(entry)
         return entry
 
@@ -240,9 +245,7 @@ class LogStore:
     """The logs of all runs in Redis. No call waits longer than CALL_TIMEOUT, and none is tried while the breaker is open."""
 
     def __init__(self, url: str, *, ttl: int) -> None:
-        self._client = _connect(url, read_timeout=CALL_TIMEOUT)
-        # redis-py ends idle reads after its default timeout; a blocking read may wait as long as it asked for.
-        self._blocking = _connect(url, read_timeout=None)
+        self._client = _connect(url)
         self._ttl = ttl
         self._closed_until = 0.0
 
@@ -269,11 +272,10 @@ class LogStore:
     async def read(self, run_id: UUID, after: int, *, wait: float = 0) -> Stored:
         """What stands behind `after`; waits up to `wait` seconds for something to come. StoreDown if Redis does not answer."""
         self._check_breaker()
-        client = self._blocking if wait else self._client
         block = int(wait * 1000) if wait else None
         try:
             async with asyncio.timeout(wait + CALL_TIMEOUT):
-                reply: Any = await client.xread({_key(run_id): f"{after}-18446744073709551615"}, block=block)
+                reply: Any = await self._client.xread({_key(run_id): f"{after}-18446744073709551615"}, block=block)
         except (RedisError, OSError, TimeoutError) as exc:
             raise self._down(exc) from exc
         entries: list[Entry] = []
@@ -289,12 +291,12 @@ class LogStore:
 
     async def aclose(self) -> None:
         await self._client.aclose()
-        await self._blocking.aclose()
 
     async def _execute(self, pipe: "Pipeline") -> None:
         try:
-            replies = await pipe.execute(raise_on_error=False)
-        except (RedisError, OSError) as exc:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                replies = await pipe.execute(raise_on_error=False)
+        except (RedisError, OSError, TimeoutError) as exc:
             raise self._down(exc) from exc
         for reply in replies:
             if isinstance(reply, Exception) and not _already_stored(reply):
@@ -317,11 +319,12 @@ class LogStore:
         return StoreDown(str(cause) or type(cause).__name__)
 
 
-def _connect(url: str, *, read_timeout: float | None) -> Redis:
+def _connect(url: str) -> Redis:
+    # Deadlines stand around whole calls: redis-py's own are set for every reply, and its default ends idle reads after 5 s.
     return Redis.from_url(
         url,
         protocol=2,
-        socket_timeout=read_timeout,
+        socket_timeout=None,
         socket_connect_timeout=CALL_TIMEOUT,
         retry=Retry(NoBackoff(), 0),
         max_connections=10_000,

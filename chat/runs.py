@@ -34,6 +34,7 @@ from .workflow import Question, answer
 
 logger = logging.getLogger(__name__)
 
+EVENTS_IN_A_ROW = 16  # shown before others get a turn
 CANCEL_GRACE = 0.1  # seconds that a cancelled workflow has to close its upstream before the ending is written without it
 ROW_RETRY = 0.5  # seconds between tries to write an ending while the database is away
 ROW_PATIENCE = 5.0  # seconds after which followers do not wait for it any longer
@@ -133,11 +134,14 @@ class LiveRun:
                 return failed(INTERNAL)
 
     async def _drive(self) -> None:
+        shown = 0
         async with aclosing(self._work) as events:
             async for event in events:
                 self.show(event)
-                # A model that sends much at once must not keep followers and other runs waiting.
-                await asyncio.sleep(0)
+                shown += 1
+                if not shown % EVENTS_IN_A_ROW:
+                    # A model that sends much at once must not keep followers and other runs waiting.
+                    await asyncio.sleep(0)
 
     def show(self, event: StreamEvent) -> None:
         """Put an event into the log, where followers see it at once."""
@@ -286,18 +290,14 @@ class Runs:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def follow(self, run_id: UUID, after: int, *, folded: bool) -> AsyncGenerator[list[Entry]]:
+    def follow(self, run_id: UUID, after: int, *, folded: bool) -> AsyncGenerator[list[Entry]]:
         """The events of a run behind `after`, in batches, to its ending.
 
         `folded` (from 0): begin with the steps and one snapshot instead of the deltas so far.
         """
         if live := self.live.get(run_id):
-            source = live.log.follow(after, folded=folded)
-        else:
-            source = self._follow_stored(run_id, after, folded=folded)
-        async with aclosing(source) as batches:
-            async for batch in batches:
-                yield batch
+            return live.log.follow(after, folded=folded)
+        return self._follow_stored(run_id, after, folded=folded)
 
     async def _follow_stored(self, run_id: UUID, after: int, *, folded: bool) -> AsyncGenerator[list[Entry]]:
         """The same for a run that another process answers, or answered: from its log, or from its row where the log has a gap."""
