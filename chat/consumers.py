@@ -81,7 +81,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         super().__init__()
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshake: asyncio.Task[None] | None = None
-        self._joined = asyncio.Event()
+        self._joining: asyncio.Task[Run] | None = None
         self.served = asyncio.Event()
         self._run: Run | None = None
         self._view: AnswerView | None = None
@@ -128,10 +128,10 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             if self._handshake is not None:
                 self._handshake.cancel()
                 self._handshake = None
-                self._spawn(self._serve(parse_request(text_data), arrived=time.perf_counter()))
+                self._begin(parse_request(text_data))
             else:
                 parse_command(text_data)
-                self._spawn(self._cancel())
+                self._cancel()
         except ProtocolError as exc:
             await (self._refuse(exc) if is_first else self._notice(exc.code, str(exc)))
 
@@ -139,14 +139,23 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await asyncio.sleep(settings.FLEET_HANDSHAKE_TIMEOUT)
         await self._refuse(HANDSHAKE)
 
-    async def _serve(self, request: ChatRequest, *, arrived: float) -> None:
-        """Start or join the request's run and follow it to its end."""
+    def _begin(self, request: ChatRequest) -> None:
         self._last_seq = request.after
+        self._joining = Worker.current().runs.start_or_join(self._owner, request, arrived=time.perf_counter())
+        self._spawn(self._serve(self._joining, request))
         self._spawn(self._beat())
+
+    def _cancel(self) -> None:
+        if self._joining is not None:
+            worker = Worker.current()
+            # Kept by the worker: a client may cancel and go.
+            worker.runs.keep(worker.cancel(self._joining))
+
+    async def _serve(self, joining: "asyncio.Task[Run]", request: ChatRequest) -> None:
+        """Follow the request's run to its end."""
         worker = Worker.current()
         try:
-            self._run = await worker.runs.start_or_join(self._owner, request, arrived=arrived)
-            self._joined.set()
+            self._run = await asyncio.shield(joining)
             worker.sockets.add(self)
             await self._follow(worker, self._run, request.after)
         except ProtocolError as exc:
@@ -186,11 +195,6 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         cost = time.perf_counter() - started
         if not self._over:
             await asyncio.sleep(min(max(FRAME_TIME, RENDER_SHARE * cost), LONGEST_PAUSE))
-
-    async def _cancel(self) -> None:
-        await self._joined.wait()
-        assert self._run is not None
-        await Worker.current().cancel(self._run.pk)
 
     async def _beat(self) -> None:
         """A frame at least every few seconds, with how long the run has been silent."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -221,15 +221,13 @@ class Runs:
         self._on_change = on_change
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def start_or_join(self, owner: Callable[[], Owner], request: ChatRequest, *, arrived: float) -> Run:
+    def start_or_join(self, owner: Callable[[], Owner], request: ChatRequest, *, arrived: float) -> "asyncio.Task[Run]":
         """The run of this request, started if it is new. ProtocolError says why there is none.
 
-        `owner` reads the database, so it runs beside the start; `arrived` is time.perf_counter() of the request.
+        `owner` reads the database; `arrived` is time.perf_counter() of the request. Shield the task: a socket that goes
+        away in between must not leave a row that nobody drives.
         """
-        # Its own task: a socket that goes away in between must not leave a row that nobody drives.
-        task = asyncio.create_task(self._start(owner, request, arrived))
-        self._keep(task)
-        return await asyncio.shield(task)
+        return self.keep(self._start(owner, request, arrived))
 
     async def _start(self, owner: Callable[[], Owner], request: ChatRequest, arrived: float) -> Run:
         try:
@@ -262,7 +260,7 @@ class Runs:
         )
         self.live[run.pk] = live
         live.show(Connected(data=ConnectedData(run.conversation_id, run.message_id)))
-        self._keep(asyncio.create_task(self._live_through(live), name=f"run {run.pk}"))
+        self.keep(self._live_through(live))
 
     async def _live_through(self, live: LiveRun) -> None:
         try:
@@ -285,10 +283,17 @@ class Runs:
             return None
         return await in_database(Run.objects.request_cancel, run_id)
 
-    def _keep(self, task: "asyncio.Task[Any]") -> None:
-        """asyncio itself holds tasks weakly; these must not vanish."""
+    def keep[T](self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Do this whatever becomes of the socket that asked for it. asyncio itself holds tasks weakly."""
+        task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (exc := task.exception()) and not isinstance(exc, ProtocolError):
+            logger.error("a task of the runs failed", exc_info=exc)
 
     def follow(self, run_id: UUID, after: int, *, folded: bool) -> AsyncGenerator[list[Entry]]:
         """The events of a run behind `after`, in batches, to its ending.

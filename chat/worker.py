@@ -99,8 +99,9 @@ class Worker:
         await self._store.aclose()
         _workers.pop(asyncio.get_running_loop(), None)
 
-    async def cancel(self, run_id: uuid.UUID) -> None:
-        """Cancel a run wherever it is answered."""
+    async def cancel(self, joining: "asyncio.Task[Run]") -> None:
+        """Cancel a run, as soon as it is joined, wherever it is answered. ProtocolError says why it was not joined."""
+        run_id = (await asyncio.shield(joining)).pk
         owner = await self.runs.cancel(run_id)
         if owner is None:
             return

@@ -137,6 +137,17 @@ class TestCancel:
         await socket.send({"type": "cancel"})
         assert kinds(await socket.rest())[-2:] == ["cancelled", "done"]
 
+    @pytest.mark.parametrize("behind", ["connected", None])
+    async def test_a_cancel_counts_although_its_socket_goes_at_once(self, chat: Chatting, model: ScriptedModel, behind: str | None) -> None:
+        model.on("hang", hang_after=0)
+        request = chat_request("hang")
+        socket = await chat.ask(request)
+        if behind:
+            await socket.until(behind)
+        await socket.send({"type": "cancel"})
+        await socket.close()
+        assert kinds(await chat.answer(request))[-2:] == ["cancelled", "done"]
+
     async def test_cancelling_twice_ends_once(self, chat: Chatting, model: ScriptedModel) -> None:
         model.on("hang", hang_after=0)
         socket = await chat.ask("hang")
