@@ -32,6 +32,7 @@ from .protocol import (
     Notice,
     NoticeData,
     ProtocolError,
+    ReasoningDelta,
     ResponseCompleted,
     ResponseDelta,
     ResponseSnapshot,
@@ -175,8 +176,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _follow(self, worker: Worker, run: Run, after: int) -> None:
         if self._subprotocol == SUBPROTOCOL_HTML:
             self._view = AnswerView(str(run.pk))
-            # From the beginning, whatever the page has seen: later steps are drawn as parts of earlier ones.
-            async with aclosing(worker.runs.follow(run.pk, 0, folded=True)) as batches:
+            # Folded, so that the view knows the steps that the page has seen: later ones are drawn as parts of them.
+            async with aclosing(worker.runs.follow(run.pk, after, folded=True)) as batches:
                 async for batch in batches:
                     await self._show(self._view, batch, after)
         else:
@@ -187,13 +188,13 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _show(self, view: AnswerView, batch: list[Entry], after: int) -> None:
         """Send the events behind `after` with their html; then rest as long as the reader's screen, or our processor, asks for."""
-        started = time.perf_counter()
+        started = time.thread_time()
         for entry in merge_deltas(batch):
             html = await rendered(view, entry.event)
             if entry.seq > after or entry.is_terminal or isinstance(entry.event, ResponseSnapshot):
                 await self._send_entry(entry, with_html(entry.payload, html))
-        cost = time.perf_counter() - started
-        if not self._over:
+        cost = time.thread_time() - started
+        if not self._over and isinstance(batch[-1].event, ResponseDelta | ReasoningDelta):
             await asyncio.sleep(min(max(FRAME_TIME, RENDER_SHARE * cost), LONGEST_PAUSE))
 
     async def _beat(self) -> None:

@@ -1,24 +1,26 @@
-"""The way from async code into the database: a few threads of our own, each with a connection that stays open.
+"""The way from async code into the database: threads of our own, each with a connection that stays open.
 
 Channels' own bridge shares one thread among all sockets of a process and closes the connection after every call: one slow
 query would hold up everybody's next frame. These threads live as long as the process, so their connections cannot pile up.
 """
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Barrier
 
-from asgiref.sync import sync_to_async
 from django.db import DatabaseError, InterfaceError, connection
 
-THREADS = 4
+# SQLite has one writer at a time, and who waits for it sleeps: in one thread calls queue instead.
+THREADS = 1 if connection.vendor == "sqlite" else 4
 
 _executor = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 
 
 async def in_database[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a synchronous function that uses the ORM in a database thread; its result and its errors come back."""
-    return await sync_to_async(_with_fresh_connection, thread_sensitive=False, executor=_executor)(call, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_executor, partial(_with_fresh_connection, call, *args, **kwargs))
 
 
 def _with_fresh_connection[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

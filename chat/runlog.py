@@ -83,8 +83,8 @@ def _renumbered(event: StreamEvent, *, seq: int, run_id: UUID) -> Entry:
     return entry_of(msgspec.structs.replace(event), seq=seq, run_id=run_id)
 
 
-def fold(entries: Sequence[Entry], *, run_id: UUID) -> list[Entry]:
-    """A run's events from its beginning as its steps and one snapshot of the answer."""
+def fold(entries: Sequence[Entry], *, seen: int, run_id: UUID) -> list[Entry]:
+    """A run's events from its beginning as its steps and one snapshot, for a follower that has seen events up to `seen`."""
     text: list[str] = []
     for entry in entries:
         match entry.event:
@@ -93,7 +93,7 @@ def fold(entries: Sequence[Entry], *, run_id: UUID) -> list[Entry]:
             case ResponseSnapshot():
                 text = [entry.event.data.text]
     steps = [entry for entry in entries if not is_delta(entry.event)]
-    return [*steps, snapshot_of("".join(text), seq=entries[-1].seq, run_id=run_id)] if entries else []
+    return [*steps, snapshot_of("".join(text), seq=max(seen, entries[-1].seq), run_id=run_id)] if entries else []
 
 
 def is_delta(event: StreamEvent) -> bool:
@@ -157,46 +157,45 @@ class RunLog:
     async def follow(self, after: int, *, folded: bool) -> AsyncGenerator[list[Entry]]:
         """What comes behind `after`, in the batches in which it became known, to the ending.
 
-        `folded`: begin with the steps and one snapshot instead of the deltas so far. Raises the log's `fault`.
+        `folded`: begin with all steps and one snapshot that covers `after`. Raises the log's `fault`.
         """
         waker = asyncio.Event()
         self._wakers.add(waker)
         try:
             cursor = after
-            batch = self._fold(after) if folded else self._since(after)
             while True:
-                if batch:
+                if batch := self._fold(0, seen=after) if folded and self.last_seq >= after else self._since(cursor):
                     yield batch
                     cursor = batch[-1].seq
                     if batch[-1].is_terminal:
                         return
-                if not self._has_more(cursor):
+                    folded = False
+                if not (self.ending or self.last_seq > cursor):
                     if self.fault:
                         raise self.fault
                     await waker.wait()
                 waker.clear()
-                batch = self._since(cursor)
         finally:
             self._wakers.discard(waker)
-
-    def _has_more(self, cursor: int) -> bool:
-        return bool(self.ending) or self.last_seq > cursor
 
     def _since(self, cursor: int) -> list[Entry]:
         if self.ending and cursor >= self.last_seq:
             return place_ending(self.ending, cursor=cursor, run_id=self.run_id)
-        if cursor > self.last_seq or (self._window and cursor < self._window[0].seq - 1):
-            return self._fold(cursor)
+        if cursor >= self.last_seq:
+            return []
         if cursor == self.last_seq - 1:
             return [self._window[-1]]
+        if cursor < self._window[0].seq - 1:
+            return self._fold(cursor, seen=cursor)
         newest_first = list(islice(reversed(self._window), self.last_seq - cursor))
         return newest_first[::-1]
 
-    def _fold(self, cursor: int) -> list[Entry]:
+    def _fold(self, cursor: int, *, seen: int) -> list[Entry]:
+        """The steps behind `cursor`, a snapshot, and the ending if there is one, for a follower that has seen events up to `seen`."""
         steps = [entry for entry in self._steps if entry.seq > cursor]
-        before_ending = self.last_seq - len(self.ending)
+        before_ending = max(seen, self.last_seq - len(self.ending))
         snapshot = snapshot_of(self.text, seq=before_ending, run_id=self.run_id)
-        ending = place_ending(self.ending, cursor=max(cursor, before_ending), run_id=self.run_id) if self.ending else []
+        ending = place_ending(self.ending, cursor=before_ending, run_id=self.run_id) if self.ending else []
         return [*steps, snapshot, *ending]
 
     def _place(self, event: StreamEvent) -> Entry:

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 EVENTS_IN_A_ROW = 16  # shown before others get a turn
 CANCEL_GRACE = 0.1  # seconds that a cancelled workflow has to close its upstream before the ending is written without it
+START_PATIENCE = 5.0  # seconds that a request may wait for its turn in the database
 ROW_RETRY = 0.5  # seconds between tries to write an ending while the database is away
 ROW_PATIENCE = 5.0  # seconds after which followers do not wait for it any longer
 ROW_LOOK = 5.0  # seconds after which a silent follower looks at the row
@@ -231,7 +232,7 @@ class Runs:
 
     async def _start(self, owner: Callable[[], Owner], request: ChatRequest, arrived: float) -> Run:
         try:
-            started = await in_database(self._start_in_database, owner, request)
+            started = await in_database(self._start_in_database, owner, request, arrived)
         except DatabaseError as exc:
             logger.error("cannot start a run: %s", exc)
             raise STORAGE from exc
@@ -239,7 +240,10 @@ class Runs:
             self._launch(started.run, request, started.turns, arrived)
         return started.run
 
-    def _start_in_database(self, owner: Callable[[], Owner], request: ChatRequest) -> Started:
+    def _start_in_database(self, owner: Callable[[], Owner], request: ChatRequest, arrived: float) -> Started:
+        if time.perf_counter() - arrived > START_PATIENCE:
+            # It waited behind others who waited for the database; its reader has waited long enough.
+            raise STORAGE
         return Run.objects.start(
             owner(),
             request,
@@ -298,7 +302,7 @@ class Runs:
     def follow(self, run_id: UUID, after: int, *, folded: bool) -> AsyncGenerator[list[Entry]]:
         """The events of a run behind `after`, in batches, to its ending.
 
-        `folded` (from 0): begin with the steps and one snapshot instead of the deltas so far.
+        `folded`: begin with all steps and one snapshot that covers `after`, instead of deltas.
         """
         if live := self.live.get(run_id):
             return live.log.follow(after, folded=folded)
@@ -306,25 +310,29 @@ class Runs:
 
     async def _follow_stored(self, run_id: UUID, after: int, *, folded: bool) -> AsyncGenerator[list[Entry]]:
         """The same for a run that another process answers, or answered: from its log, or from its row where the log has a gap."""
-        cursor = after
+        cursor = 0 if folded else after
+        held: list[Entry] = []  # of a folded beginning, while it does not yet cover what the follower has seen
         wait = 0.0
         while True:
             stored = await self._read(run_id, cursor, wait=wait)
+            wait = ROW_LOOK
             if stored and stored.connects(cursor):
-                batch = fold(stored.entries, run_id=run_id) if folded else stored.entries
+                held += stored.entries
+                cursor = stored.last_seq(cursor)
+                if folded and cursor < after and not stored.ending:
+                    continue
+                batch = fold(held, seen=after, run_id=run_id) if folded else held
                 if stored.ending:
-                    batch = [*batch, *place_ending(stored.ending, cursor=stored.last_seq(cursor), run_id=run_id)]
+                    batch = [*batch, *place_ending(stored.ending, cursor=max(after, cursor), run_id=run_id)]
             else:
-                batch = await self._from_row(run_id, cursor, folded=folded)
+                batch = await self._from_row(run_id, cursor, seen=after, folded=folded)
                 if not batch and (stored is None or stored.entries):
                     await asyncio.sleep(ROW_POLL)
             if batch:
                 yield batch
                 if batch[-1].is_terminal:
                     return
-                cursor = batch[-1].seq
-                folded = False
-            wait = ROW_LOOK
+                cursor, held, folded = batch[-1].seq, [], False
 
     async def _read(self, run_id: UUID, cursor: int, *, wait: float) -> Stored | None:
         try:
@@ -332,15 +340,18 @@ class Runs:
         except StoreDown:
             return None
 
-    async def _from_row(self, run_id: UUID, cursor: int, *, folded: bool) -> list[Entry]:
-        """What the row knows and a follower at `cursor` does not."""
+    async def _from_row(self, run_id: UUID, cursor: int, *, seen: int, folded: bool) -> list[Entry]:
+        """What the row knows, and a follower at `cursor` that has seen events up to `seen` does not."""
         row = await in_database(Run.objects.select_related("answer").get, pk=run_id)
         ending = row_ending_events(row)
         if not ending:
-            known = row.last_seq > cursor
+            known = row.last_seq >= max(seen, 1) if folded else row.last_seq > cursor
             return [snapshot_of(row.text_so_far, seq=row.last_seq, run_id=run_id)] if known else []
-        before_ending = row.last_seq - len(ending)
-        placed = place_ending(ending, cursor=max(cursor, before_ending) if folded else cursor, run_id=run_id)
+        if ending[0].seq == 0:
+            # Written for a lost run: it begins with its own snapshot, and counts on from whatever was seen.
+            return place_ending(ending, cursor=max(seen, cursor, row.last_seq), run_id=run_id)
+        before_ending = max(seen, row.last_seq - len(ending))
         if folded or cursor < before_ending:
-            return [snapshot_of(row.answer.text, seq=before_ending, run_id=run_id), *placed]
-        return placed
+            snapshot = snapshot_of(row.answer.text, seq=before_ending, run_id=run_id)
+            return [snapshot, *place_ending(ending, cursor=before_ending, run_id=run_id)]
+        return place_ending(ending, cursor=cursor, run_id=run_id)
