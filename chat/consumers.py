@@ -13,7 +13,7 @@ from uuid import UUID
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error as DatabaseProblem
 from django.http.cookie import parse_cookie
 from django.http.request import split_domain_port, validate_host
 
@@ -162,7 +162,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         except ProtocolError as exc:
             await self._refuse(exc)
             return
-        except DatabaseError as exc:
+        except DatabaseProblem as exc:
             logger.warning("a socket cannot be served: %s", exc)
             await self._refuse(STORAGE)
             return

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Barrier
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import Error, connection
 
 # SQLite has one writer at a time, and who waits for it sleeps: in one thread calls queue instead.
 THREADS = 1 if connection.vendor == "sqlite" else 4
@@ -26,7 +26,7 @@ async def in_database[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.k
 def _with_fresh_connection[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     try:
         return call(*args, **kwargs)
-    except (DatabaseError, InterfaceError):
+    except Error:
         # The server may have gone away; the next call connects anew.
         connection.close()
         raise

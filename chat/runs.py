@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error as DatabaseProblem
 
 from .database import in_database
 from .llm import ModelClient, ModelError
@@ -175,7 +175,7 @@ class LiveRun:
         while True:
             try:
                 return await in_database(Run.objects.finish, self.id, outcome, worker=self.worker)
-            except DatabaseError as exc:
+            except DatabaseProblem as exc:
                 logger.error("run=%s cannot store its ending, trying again: %s", self.id, exc)
                 if time.monotonic() > given_up:
                     self.log.fail(ENDING_NOT_STORED)
@@ -233,7 +233,7 @@ class Runs:
     async def _start(self, owner: Callable[[], Owner], request: ChatRequest, arrived: float) -> Run:
         try:
             started = await in_database(self._start_in_database, owner, request, arrived)
-        except DatabaseError as exc:
+        except DatabaseProblem as exc:
             logger.error("cannot start a run: %s", exc)
             raise STORAGE from exc
         if started.is_new:
@@ -271,7 +271,7 @@ class Runs:
             await live.supervise()
             await self._store.write([live.log])
             await in_database(Run.objects.mark_closed, live.id)
-        except (StoreDown, DatabaseError) as exc:
+        except (StoreDown, DatabaseProblem) as exc:
             logger.warning("run=%s ended, its log is closed later: %s", live.id, exc)
         finally:
             if not live.log.ending:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -11,7 +12,7 @@ from weakref import WeakKeyDictionary
 from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error as DatabaseProblem
 from redis.exceptions import RedisError
 
 from .database import in_database
@@ -149,7 +150,7 @@ class Worker:
                 await self._renew_leases()
                 await self._end_lost_runs()
                 await self._close_logs()
-            except DatabaseError as exc:
+            except DatabaseProblem as exc:
                 # Without a renewal of its own a worker judges nobody.
                 self._suspects = set()
                 logger.warning("leases were not renewed: %s", exc)
@@ -175,7 +176,9 @@ class Worker:
         for run_id in expired & self._suspects:
             if row := await in_database(Run.objects.reap, run_id):
                 logger.warning("run=%s ended: its worker %s is gone", run_id, row.worker)
-                await self._close_log(row)
+                # Without Redis the log is closed later; the next lost run is ended now.
+                with suppress(StoreDown):
+                    await self._close_log(row)
         self._suspects = expired
 
     async def _close_logs(self) -> None:

@@ -3,16 +3,20 @@
 import asyncio
 import sqlite3
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 import redis
 from django.db import connection
+from django.utils import timezone
 
-from chat.models import Message, Run
+from chat.database import in_database
+from chat.models import Conversation, Message, Run
 from chat.worker import Worker
 from tests.chatting import Chatting, chat_request, is_terminal, kinds, text_of
 from tests.proxy import Proxy
@@ -99,11 +103,36 @@ class TestRedis:
                 client.replicaof("NO", "ONE")
         assert (text_of(events), events[-1]["type"]) == (FULL, "done")
 
+    async def test_a_dead_workers_runs_end_in_one_round_although_redis_is_away(self, network: Proxy, chat: Chatting) -> None:
+        network.set("refuse")
+        lost = [await in_database(lost_run, f"lost {number}") for number in range(10)]
+        Worker.current()
+        async with asyncio.timeout(3):
+            while await Run.objects.filter(pk__in=lost, status="running").aexists():
+                await asyncio.sleep(0.05)
+        network.set("open")
+
     async def test_every_key_has_a_time_to_live(self, network: Proxy, chat: Chatting, valkey_url: str) -> None:
         await chat.answer()
         await asyncio.sleep(0.1)
         with redis.Redis.from_url(valkey_url) as client:
             assert [key for key in client.scan_iter("fleet:*") if client.ttl(key) < 0] == []
+
+
+def lost_run(text: str) -> uuid.UUID:
+    """A run whose worker is gone."""
+    conversation = Conversation.objects.create(owner="script:", title=text)
+    run = Run.objects.create(
+        conversation=conversation,
+        question=conversation.messages.create(role="user", text=text),
+        answer=conversation.messages.create(role="assistant"),
+        owner="script:",
+        message_id=uuid.uuid4(),
+        mode="auto",
+        worker="worker.dead",
+        lease_expires_at=timezone.now() - timedelta(seconds=1),
+    )
+    return run.pk
 
 
 @contextmanager

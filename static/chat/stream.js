@@ -7,6 +7,7 @@ const SUBPROTOCOL = "fleet.html.v1";
 const SILENCE = 12_000; // ms without any frame: the connection is taken for lost; without an event: the model is quiet
 const MOST_RETRIES = 40;
 const BUSY_RETRY = 3_000; // ms between tries while another window's answer is running in this conversation
+const RESTART_RETRY = 1_000; // milliseconds
 const AT_END = 48; // px from the end that still count as being there
 const OPTIONS = {
   minReconnectionDelay: 250 + Math.random() * 500,
@@ -129,6 +130,7 @@ class Following {
   refused(event) {
     const { code, message } = event.error;
     if (code === "conversation_busy") return this.waitForTurn();
+    if (code === "shutting_down") return this.askAnotherWorker();
     if (code === "storage_unavailable" && this.workflowId) {
       this.disconnect();
       linkState(message, ["retry"]);
@@ -143,6 +145,14 @@ class Following {
     announce("");
     follow();
     return undefined;
+  }
+
+  // A worker that is about to end takes nothing new; others do, and so does the next one.
+  askAnotherWorker() {
+    this.disconnect();
+    this.isLost = true;
+    linkState("The server is restarting. Trying again…", ["retry"]);
+    this.retry = setTimeout(() => this.open(), RESTART_RETRY);
   }
 
   waitForTurn() {

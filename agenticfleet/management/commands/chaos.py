@@ -1,0 +1,38 @@
+"""A storm of faults over a fleet of real processes; for developers, since it needs the tests and what they need."""
+
+import asyncio
+import importlib
+import secrets
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+
+class Command(BaseCommand):
+    help = "Play a random storm of faults, drawn from a seed, over a fleet of its own, and check that every stream ends as it must."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--runs", type=int, default=200, help="how many runs (%(default)s)")
+        parser.add_argument("--seed", type=int, default=None, help="plays the schedule of an earlier storm again")
+        parser.add_argument("--workers", type=int, default=2, help="processes that serve (%(default)s)")
+        parser.add_argument("--concurrency", type=int, default=20, help="runs at once (%(default)s)")
+
+    def handle(self, *args: Any, runs: int, seed: int | None, workers: int, concurrency: int, **options: Any) -> None:
+        try:
+            # Not a part of the product: an installation without its tests has neither the driver nor what it needs.
+            driver = importlib.import_module("tests.chaos.driver")
+        except ModuleNotFoundError as exc:
+            raise CommandError(f"The storm needs a checkout with its development packages: {exc}.") from exc
+        seed = secrets.randbelow(1_000_000) if seed is None else seed
+        self.stderr.write(f"seed {seed}")
+        storm = driver.Storm(runs=runs, seed=seed, workers=workers, concurrency=concurrency)
+        try:
+            report = driver.run(storm, self.stderr.write)
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            raise CommandError("The storm was interrupted; nothing of it is left.") from None
+        self.stdout.write(report.text())
+        if report.violations:
+            sys.exit(1)

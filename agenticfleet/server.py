@@ -1,0 +1,138 @@
+"""daphne with back-pressure: who sends to a WebSocket waits while its reader has much to take, and a reader that stops is dropped."""
+
+import asyncio
+import fcntl
+import logging
+import socket
+import sys
+import termios
+from contextlib import suppress
+from typing import Any
+
+import daphne.server
+from twisted.internet.defer import Deferred
+
+logger = logging.getLogger(__name__)
+
+FULL = 64 * 1024  # bytes that wait in our memory for one reader; a sender waits while there are more
+PIECE = 64 * 1024  # bytes of one WebSocket frame: a longer message goes out in several, so that it is under the bound too
+LOOK = 1.0  # seconds between looks at a reader for which somebody waits
+PATIENCE = 10  # looks in a row at which it has taken nothing, then it is dropped
+FAREWELL = 5.0  # seconds that a reader has to answer a close frame before its connection is cut
+TRY_AGAIN_LATER = 1013
+TEXT, BINARY, CONTINUATION = 1, 2, 0  # opcodes
+
+
+class Server(daphne.server.Server):  # type: ignore[misc]
+    """daphne, whose `send` to a WebSocket returns when the reader has room for more, or is gone."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._readers: dict[Any, Reader] = {}
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        reader = self._readers.get(protocol)
+        if reader is None:
+            # HTTP, where nothing is longer than a page; a handshake; or a client that has gone.
+            await super().handle_reply(protocol, message)
+            if message["type"] == "websocket.accept" and protocol.state == protocol.STATE_OPEN:
+                self._readers[protocol] = Reader(protocol)
+        elif message["type"] == "websocket.close":
+            await reader.close(message.get("code") or 1000)
+        else:
+            text = message.get("text")
+            await (reader.send(message["bytes"], BINARY) if text is None else reader.send(text.encode(), TEXT))
+
+    def protocol_disconnected(self, protocol: Any) -> None:
+        super().protocol_disconnected(protocol)
+        if reader := self._readers.pop(protocol, None):
+            reader.stopProducing()
+
+    def kill_all_applications(self) -> Any:
+        # daphne's own raises KeyError, and cancels none, while any connection has no application: half a request is enough.
+        applications = [details["application_instance"] for details in self.connections.values() if "application_instance" in details]
+        for application in applications:
+            application.cancel()
+        return Deferred.fromFuture(asyncio.gather(*applications, return_exceptions=True))
+
+
+class Reader:
+    """The far end of an accepted WebSocket. It is a Twisted push producer, which is how the transport tells when it is full."""
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._transport = protocol.transport
+        self._turn = asyncio.Lock()  # is fair: senders get their turns in the order in which they came
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        protocol.closeHandshakeTimeout = FAREWELL
+        # Else the kernel takes megabytes for a reader that is not there.
+        self._transport.getHandle().setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, FULL)
+        self._transport.bufferSize = FULL
+        # HTTPChannel's, which would stop reading: a reader that is behind could not cancel.
+        self._transport.unregisterProducer()
+        self._transport.registerProducer(self, True)
+
+    async def send(self, payload: bytes, opcode: int) -> None:
+        """Send a message when there is room, after all earlier ones; one for a reader that has gone is dropped."""
+        async with self._turn:
+            for start in range(0, len(payload), PIECE):
+                if not self._has_room.is_set():
+                    await self._wait_for_room()
+                if not self._is_open:
+                    return
+                end = start + PIECE
+                # Not sendMessage(): it holds our messages to the size that is allowed to the client's.
+                self._protocol.sendFrame(CONTINUATION if start else opcode, payload[start:end], fin=end >= len(payload))
+
+    async def close(self, code: int) -> None:
+        """Say good-bye after all earlier messages."""
+        async with self._turn:
+            if not self._has_room.is_set():
+                await self._wait_for_room()
+            # Not sendClose(): it refuses the codes 1011 and 1013.
+            self._protocol.sendCloseFrame(code)
+
+    def pauseProducing(self) -> None:
+        self._has_room.clear()
+
+    def resumeProducing(self) -> None:
+        self._has_room.set()
+
+    def stopProducing(self) -> None:
+        # Whoever waits goes on, and finds that nobody is there.
+        self._has_room.set()
+
+    @property
+    def _is_open(self) -> bool:
+        return bool(self._protocol.state == self._protocol.STATE_OPEN)
+
+    async def _wait_for_room(self) -> None:
+        """Until the reader has taken what is there, or has gone."""
+        left, idle = sys.maxsize, 0
+        # Looks are counted, not time: while our own loop is held up, no reader can take anything.
+        while idle < PATIENCE:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):
+                    await self._has_room.wait()
+            # Asked here, since both can come in one turn of the loop.
+            if self._has_room.is_set():
+                return
+            before, left = left, self._left
+            idle = 0 if left < before else idle + 1
+        self._drop()
+        await self._has_room.wait()
+
+    @property
+    def _left(self) -> int:
+        """Bytes that the reader has not taken yet, as far as we can see: in our memory, and in the kernel's where it tells."""
+        ours: int = len(self._transport.dataBuffer) - self._transport.offset
+        if sys.platform != "linux":
+            return ours
+        return ours + int.from_bytes(fcntl.ioctl(self._transport.getHandle(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+    def _drop(self) -> None:
+        logger.info("a reader has taken nothing for %.0f s and is dropped", PATIENCE * LOOK)
+        self._protocol.sendCloseFrame(TRY_AGAIN_LATER)
+        # Also where the closing handshake is over, and its last frames are never taken.
+        asyncio.get_running_loop().call_later(FAREWELL, self._transport.abortConnection)

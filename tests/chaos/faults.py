@@ -1,0 +1,287 @@
+"""What goes wrong around a fleet: each fault is a block that begins it and heals it, and a storm plays them from a seed."""
+
+import asyncio
+import contextlib
+import signal
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from urllib.parse import urlsplit
+
+import psutil
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from agenticfleet.embedded import Child, free_port, wait_until_answering
+from tests.proxy import Proxy
+from tests.serving import Fleet
+
+from .journal import Journal
+
+STORM, CALM = 20.0, 10.0  # seconds of each in turn
+ADMIN_TIMEOUT = 1.0
+
+type Strike = Callable[[Random], AbstractAsyncContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One kind of fault, how often it is chosen, and for how many seconds it stays."""
+
+    kind: str
+    weight: float
+    lasts: tuple[float, float]
+    strike: Strike
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """Faults of which one happens at a time, and the seconds between two."""
+
+    name: str
+    faults: Sequence[Fault]
+    pauses: tuple[float, float]
+
+
+class Weather:
+    """Storm and calm in turn, until it is over."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._stormy = asyncio.Event()
+
+    async def change(self) -> None:
+        while True:
+            self._stormy.set()
+            await asyncio.sleep(STORM)
+            self._stormy.clear()
+            await asyncio.sleep(CALM)
+
+    async def storm(self, domain: Domain, rng: Random) -> None:
+        """Play the domain's faults; cancelled, it heals the one that is there."""
+        weights = [fault.weight for fault in domain.faults]
+        while True:
+            await asyncio.sleep(rng.uniform(*domain.pauses))
+            [fault] = rng.choices(domain.faults, weights)
+            lasts = rng.uniform(*fault.lasts)
+            await self._stormy.wait()
+            with self._journal.noting(domain.name, fault.kind):
+                async with fault.strike(rng):
+                    await asyncio.sleep(lasts)
+
+
+# --- Redis ------------------------------------------------------------------------------------------------------------
+
+
+class Torn:
+    """A stream whose next piece stops in the middle."""
+
+    def __init__(self, reader: asyncio.StreamReader, proxy: "TearingProxy") -> None:
+        self._reader = reader
+        self._proxy = proxy
+        self._is_torn = False
+
+    async def read(self, size: int) -> bytes:
+        data = b"" if self._is_torn else await self._reader.read(size)
+        if self._proxy.tears and len(data) > 1:
+            self._is_torn = True
+            return data[: len(data) // 2]
+        return data
+
+
+class TearingProxy(Proxy):
+    """A proxy that, while `tears` is on, lets half of a piece through and drops the connection."""
+
+    tears = False
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await super()._pass_on(Torn(reader, self), writer)  # type: ignore[arg-type]
+
+
+class RedisFaults:
+    """Everything that can happen to the Valkey behind the proxy."""
+
+    def __init__(self, valkey: Child) -> None:
+        port = urlsplit(valkey.url).port
+        assert port
+        self._valkey = valkey
+        self.proxy = TearingProxy(port)
+        self.url = valkey.url.replace(f":{port}", f":{self.proxy.port}")
+
+    def domain(self) -> Domain:
+        faults = [
+            Fault("cut", 2, (0, 0), self.cut),
+            Fault("refused", 2, (0.5, 4), self.refused),
+            Fault("silent", 2, (0.5, 4), self.silent),
+            Fault("slow", 2, (1, 3), self.slow),
+            Fault("torn", 2, (0.2, 1), self.torn),
+            Fault("flushed", 2, (0, 0), self.flushed),
+            Fault("restarted", 1, (0, 1.5), self.restarted),
+            Fault("read-only", 1, (0.5, 2.5), self.read_only),
+        ]
+        return Domain("redis", faults, (0.2, 2.0))
+
+    @asynccontextmanager
+    async def cut(self, _: Random) -> AsyncIterator[None]:
+        self.proxy.cut()
+        yield
+
+    @asynccontextmanager
+    async def refused(self, _: Random) -> AsyncIterator[None]:
+        self.proxy.set("refuse")
+        try:
+            yield
+        finally:
+            self.proxy.set("open")
+
+    @asynccontextmanager
+    async def silent(self, _: Random) -> AsyncIterator[None]:
+        self.proxy.set("hang")
+        try:
+            yield
+        finally:
+            self.proxy.set("open")
+
+    @asynccontextmanager
+    async def slow(self, rng: Random) -> AsyncIterator[None]:
+        self.proxy.set("open", delay=rng.uniform(0.1, 0.6))
+        try:
+            yield
+        finally:
+            self.proxy.set("open")
+
+    @asynccontextmanager
+    async def torn(self, _: Random) -> AsyncIterator[None]:
+        self.proxy.tears = True
+        try:
+            yield
+        finally:
+            self.proxy.tears = False
+
+    @asynccontextmanager
+    async def flushed(self, _: Random) -> AsyncIterator[None]:
+        await asyncio.to_thread(self.admin, "FLUSHALL")
+        yield
+
+    @asynccontextmanager
+    async def restarted(self, _: Random) -> AsyncIterator[None]:
+        self._valkey.send(signal.SIGKILL)
+        await asyncio.to_thread(self._valkey.wait_for_end, 5)
+        try:
+            yield
+        finally:
+            self._valkey.start()
+            await asyncio.to_thread(wait_until_answering, [self._valkey])
+
+    @asynccontextmanager
+    async def read_only(self, _: Random) -> AsyncIterator[None]:
+        await asyncio.to_thread(self.admin, "REPLICAOF", "127.0.0.1", free_port())
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self.admin, "REPLICAOF", "NO", "ONE")
+
+    def admin(self, *command: str | int) -> object:
+        """Run a command on the Valkey itself, past the proxy."""
+        with contextlib.closing(self.client()) as client:
+            run: Callable[..., object] = client.execute_command
+            return run(*command)
+
+    def eternal_keys(self) -> list[str]:
+        """What Redis would keep for ever."""
+        with contextlib.closing(self.client()) as client:
+            return [key.decode() for key in client.scan_iter() if client.ttl(key) == -1]
+
+    def client(self) -> redis.Redis:
+        return redis.Redis.from_url(
+            self._valkey.url, socket_timeout=ADMIN_TIMEOUT, socket_connect_timeout=ADMIN_TIMEOUT, retry=Retry(NoBackoff(), 0)
+        )
+
+
+# --- Workers ----------------------------------------------------------------------------------------------------------
+
+
+class WorkerFaults:
+    """What can happen to one of the fleet's workers."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def domain(self, *, longest_freeze: float) -> Domain:
+        faults = [
+            Fault("killed", 3, (0, 0), self.killed),
+            Fault("terminated", 3, (0, 0), self.terminated),
+            Fault("freeze", 2, (min(4, longest_freeze), longest_freeze), self.frozen),
+            Fault("hiccup", 1, (0.3, 2), self.frozen),
+        ]
+        return Domain("worker", faults, (1, 6))
+
+    @asynccontextmanager
+    async def killed(self, rng: Random) -> AsyncIterator[None]:
+        self._signal(self._one(rng), signal.SIGKILL)
+        yield
+
+    @asynccontextmanager
+    async def terminated(self, rng: Random) -> AsyncIterator[None]:
+        self._signal(self._one(rng), signal.SIGTERM)
+        yield
+
+    @asynccontextmanager
+    async def frozen(self, rng: Random) -> AsyncIterator[None]:
+        worker = self._one(rng)
+        self._signal(worker, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(worker, signal.SIGCONT)
+
+    def living(self) -> list[psutil.Process]:
+        with contextlib.suppress(psutil.Error):
+            return sorted(self._fleet.children("fleet-worker"), key=lambda process: process.pid)
+        return []
+
+    def thaw(self) -> None:
+        """Let nobody stay frozen."""
+        for worker in self.living():
+            self._signal(worker, signal.SIGCONT)
+
+    def _one(self, rng: Random) -> psutil.Process | None:
+        number, workers = rng.randrange(100), self.living()
+        return workers[number % len(workers)] if workers else None
+
+    @staticmethod
+    def _signal(worker: psutil.Process | None, number: signal.Signals) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if worker:
+                worker.send_signal(number)
+
+
+# --- The database -----------------------------------------------------------------------------------------------------
+
+
+class DatabaseFaults:
+    """A second writer, which holds the SQLite file for itself."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def domain(self) -> Domain:
+        return Domain("database", [Fault("locked", 1, (0.1, 3), self.locked)], (0.5, 5))
+
+    @asynccontextmanager
+    async def locked(self, _: Random) -> AsyncIterator[None]:
+        lock = await asyncio.to_thread(self._lock)
+        try:
+            yield
+        finally:
+            lock.close()
+
+    def _lock(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._file, timeout=5, isolation_level=None, check_same_thread=False)
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("BEGIN IMMEDIATE")
+        return connection

@@ -1,0 +1,66 @@
+"""What was done to the fleet and when, so that a check knows which moments were undisturbed."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import inf
+
+AFTERMATH = {"redis": 2.0, "database": 1.0, "worker": 6.0, "load": 0.5}  # seconds until the traces of a fault are gone
+TICK, LATE = 0.02, 0.08  # seconds
+
+
+@dataclass(slots=True)
+class Window:
+    """One fault; times are of `time.monotonic`."""
+
+    domain: str
+    kind: str
+    since: float
+    until: float = inf
+
+
+@dataclass(slots=True)
+class Journal:
+    """All faults so far."""
+
+    windows: list[Window] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    born: float = field(default_factory=time.monotonic)
+
+    def count(self, kind: str) -> None:
+        """Note a fault that takes no time."""
+        self.counts[kind] += 1
+
+    @contextmanager
+    def noting(self, domain: str, kind: str) -> Iterator[None]:
+        """A fault lasts as long as the block."""
+        self.count(f"{domain}: {kind}")
+        window = Window(domain, kind, time.monotonic())
+        self.windows.append(window)
+        try:
+            yield
+        finally:
+            window.until = time.monotonic()
+
+    def was_quiet(self, since: float, until: float) -> bool:
+        """Whether nothing that is noted here can have been felt in this time."""
+        return not any(w.since <= until and w.until + AFTERMATH[w.domain] >= since for w in self.windows)
+
+    def were_workers_frozen(self, since: float, until: float) -> bool:
+        return any(w.kind == "freeze" and w.since <= until and w.until >= since for w in self.windows)
+
+    def around(self, since: float, until: float) -> list[str]:
+        """The faults of this time, for people."""
+        found = [w for w in self.windows if w.domain != "load" and w.since <= until and w.until + AFTERMATH[w.domain] >= since]
+        return [f"{w.since - self.born:.1f}–{w.until - self.born:.1f} s {w.domain} {w.kind}" for w in found]
+
+    async def watch_load(self) -> None:
+        """Note when this very process was too busy to take times."""
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(TICK)
+            if (now := time.monotonic()) - before > TICK + LATE:
+                self.windows.append(Window("load", "late", before, now))

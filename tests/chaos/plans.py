@@ -1,0 +1,178 @@
+"""What one run of the storm goes through, drawn from the seed alone: the model's script, its readers and what they do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Literal
+from uuid import UUID
+
+WORDS = (
+    "alpha",
+    "beta",
+    "**bold**",
+    "`code`",
+    "gamma\n\n",
+    "- item\n",
+    "δέλτα",
+    "🦊",
+    "| a | b |\n",
+    "# head\n",
+    "<i>x</i>",
+    "42",
+    "\n```\n",
+)
+GIANT = 200_000  # characters of one chunk
+BURST = 1000  # chunks at once
+LONGEST_REJOINING = 50
+RETRIES = 2
+
+ProbeKind = Literal["beyond the end", "negative cursor", "another text"]
+# What a script may end in besides its own ending, whatever it is: others take part.
+ANY_TIME = frozenset({"worker_lost", "shutting_down"})
+CLOCKS = frozenset({"first_chunk_timeout", "idle_timeout", "max_runtime"})
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """What the model server does with a question, and how a run that nothing else disturbs ends."""
+
+    name: str
+    script: dict[str, Any]
+    ends: frozenset[str]
+
+    @property
+    def text(self) -> str:
+        return "".join(self.script["tokens"])
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether it keeps a worker so busy that times of others mean little."""
+        return self.name in ("giant", "burst")
+
+    @property
+    def most_calls(self) -> int:
+        """How often the model may be asked: a failure before the first chunk is tried again, an answer never is."""
+        fails = self.script.get("status", 200) != 200
+        return int(self.script.get("fail_times", RETRIES)) + 1 if fails else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelling:
+    """A reader changes its mind."""
+
+    after: float  # seconds since the run was asked for
+    reader: int | None  # which of the readers; None: a socket of its own
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A socket that asks for something odd while the run goes on."""
+
+    kind: ProbeKind
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderPlan:
+    """How one follower reads: when it comes, and after how many frames of each socket it vanishes."""
+
+    subprotocol: str
+    joins_after: float
+    vanishes: Sequence[int]
+    stays: float  # seconds that it goes on listening after the terminal
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """One run of the storm."""
+
+    number: int
+    message_id: UUID
+    play: Play
+    readers: Sequence[ReaderPlan]
+    cancellings: Sequence[Cancelling] = ()
+    probes: Sequence[Probe] = field(default_factory=list)
+
+    @property
+    def question(self) -> str:
+        return f"question {self.number} ({self.play.name})"
+
+    @property
+    def endings(self) -> frozenset[str]:
+        """What may become of it while no worker is frozen."""
+        return self.play.ends | ANY_TIME | ({"cancelled"} if self.cancellings else set())
+
+
+def plan_run(seed: int, number: int) -> RunPlan:
+    rng = Random(f"{seed}/run/{number}")
+    return RunPlan(
+        number=number,
+        message_id=UUID(int=rng.getrandbits(128), version=4),
+        play=_play(rng),
+        readers=[
+            _reader(rng, "fleet.json.v1", joins_after=0),
+            _reader(rng, "fleet.html.v1", joins_after=rng.choice([0, 0, rng.random(), 3 * rng.random()])),
+        ],
+        cancellings=_cancellings(rng),
+        probes=_probes(rng),
+    )
+
+
+def plan_quiet_cancel(seed: int, number: int) -> RunPlan:
+    """A run for the quiet behind the storm: a long answer that somebody stops."""
+    rng = Random(f"{seed}/quiet/{number}")
+    play = Play("stopped in the quiet", {"tokens": _words(rng, 100, 100), "pace": 0.05}, frozenset({"completed"}))
+    readers = [ReaderPlan("fleet.json.v1", 0, (), 0.2), ReaderPlan("fleet.html.v1", 0.1, (), 0.2)]
+    cancelling = Cancelling(0.4 + rng.random(), [0, 1, None][number % 3], times=rng.choice([1, 2]))
+    return RunPlan(number, UUID(int=rng.getrandbits(128), version=4), play, readers, [cancelling])
+
+
+def _reader(rng: Random, subprotocol: str, *, joins_after: float) -> ReaderPlan:
+    [most] = rng.choices([0, 3, 12, LONGEST_REJOINING], [45, 35, 15, 5])
+    vanishes = [rng.choice([0, 1, 2, 5, 20, 60, 200]) for _ in range(rng.randint(min(most, 1), most))]
+    return ReaderPlan(subprotocol, joins_after, vanishes, stays=rng.choice([0, 0, 0.2]))
+
+
+def _cancellings(rng: Random) -> list[Cancelling]:
+    if rng.random() > 0.35:
+        return []
+    moment = rng.choice([0.05, 0.3, 1, 3, 6]) * rng.random()
+    return [Cancelling(moment, rng.choice([0, 0, 1, None]), times=rng.choice([1, 1, 2])) for _ in range(rng.choice([1, 1, 2]))]
+
+
+def _probes(rng: Random) -> list[Probe]:
+    kinds: list[ProbeKind] = ["beyond the end", "negative cursor", "another text"]
+    return [Probe(kind, 4 * rng.random()) for kind in kinds if rng.random() < 0.2]
+
+
+def _play(rng: Random) -> Play:
+    done = frozenset({"completed"})
+    makers = {
+        "normal": (8, {"tokens": _words(rng, 20, 120), "pace": rng.uniform(0.005, 0.04)}, done),
+        "long": (7, {"tokens": _words(rng, 100, 200), "pace": rng.uniform(0.04, 0.08)}, done),
+        "thoughtful": (2, {"tokens": _words(rng, 20, 60), "pace": 0.03, "reasoning": _words(rng, 5, 30)}, done),
+        "late": (1, {"tokens": _words(rng, 10, 40), "first_after": rng.uniform(0.5, 2), "pace": 0.01}, done),
+        "burst": (2, {"tokens": _words(rng, BURST, BURST), "at_once": True}, done),
+        "giant": (1, {"tokens": ["so ", _giant(rng), *_words(rng, 3, 9)], "pace": 0.05}, done),
+        "trickle": (1, {"tokens": _words(rng, 10, 40), "trickle": True, "pace": 0.02}, done),
+        "flaky": (1, {"tokens": _words(rng, 10, 40), "status": 500, "fail_times": rng.randint(1, 2)}, done),
+        "refusing": (1, {"tokens": [], "status": 500}, frozenset({"model_unavailable"})),
+        "busy": (0.5, {"tokens": [], "status": 429, "headers": {"retry-after": "30"}}, frozenset({"rate_limited"})),
+        "mute": (1, {"tokens": _words(rng, 3, 9), "hang_after": 0}, frozenset({"first_chunk_timeout"})),
+        "hanging": (1, {"tokens": _words(rng, 30, 40), "hang_after": rng.randint(1, 29), "pace": 0.01}, frozenset({"idle_timeout"})),
+        "cut": (1, {"tokens": _words(rng, 30, 40), "cut_after": rng.randint(1, 29), "pace": 0.02}, frozenset({"model_error"})),
+        "garbage": (1, {"tokens": _words(rng, 30, 40), "garbage_after": rng.randint(1, 29), "pace": 0.02}, frozenset({"model_error"})),
+        "endless": (0.3, {"tokens": _words(rng, 150, 150), "pace": 0.5}, frozenset({"max_runtime"})),
+    }
+    [name] = rng.choices(list(makers), [weight for weight, _, _ in makers.values()])
+    _, script, ends = makers[name]
+    return Play(name, script, ends)
+
+
+def _words(rng: Random, least: int, most: int) -> list[str]:
+    return [f"{rng.choice(WORDS)} " for _ in range(rng.randint(least, most))]
+
+
+def _giant(rng: Random) -> str:
+    return " ".join(f"{rng.choice(WORDS)}{number}" for number in range(GIANT // 9))[:GIANT]
