@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import Any
 
 import daphne.server
-from twisted.internet.defer import Deferred
 
 logger = logging.getLogger(__name__)
 
@@ -48,13 +47,6 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         if reader := self._readers.pop(protocol, None):
             reader.stopProducing()
 
-    def kill_all_applications(self) -> Any:
-        # daphne's own raises KeyError, and cancels none, while any connection has no application: half a request is enough.
-        applications = [details["application_instance"] for details in self.connections.values() if "application_instance" in details]
-        for application in applications:
-            application.cancel()
-        return Deferred.fromFuture(asyncio.gather(*applications, return_exceptions=True))
-
 
 class Reader:
     """The far end of an accepted WebSocket. It is a Twisted push producer, which is how the transport tells when it is full."""
@@ -69,7 +61,7 @@ class Reader:
         # Else the kernel takes megabytes for a reader that is not there.
         self._transport.getHandle().setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, FULL)
         self._transport.bufferSize = FULL
-        # HTTPChannel's, which would stop reading: a reader that is behind could not cancel.
+        # In place of HTTPChannel: a transport has one producer.
         self._transport.unregisterProducer()
         self._transport.registerProducer(self, True)
 

@@ -105,6 +105,8 @@ class ModelClient:
             timeout=None,
             http_client=DefaultAioHttpClient(timeout=None, limits=httpx2.Limits(max_connections=1000, max_keepalive_connections=100)),
         )
+        # The SDK imports its parts when they are first touched, for 0.3 s: now, and not while readers wait.
+        self._create = self._client.chat.completions.with_streaming_response.create
         self._place = urlsplit(str(self._client.base_url)).netloc
 
     async def stream(
@@ -185,7 +187,7 @@ class ModelClient:
     async def _open_with_retries(self, request: dict[str, Any]) -> AsyncAPIResponse[Any]:
         for attempt in range(RETRIES + 1):
             try:
-                opening = self._client.chat.completions.with_streaming_response.create(**request)
+                opening = self._create(**request)
                 # Entered by hand: the response outlives this function and is closed by `_opened`.
                 return cast("AsyncAPIResponse[Any]", await opening.__aenter__())
             except openai.APIError as exc:

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 LONGEST_GAP = 0.1  # seconds beyond the pace
 PACE = 0.02
+TRIES = 3  # a loop that is held up is so every time; a busy machine is not
 PARAGRAPH = "Some **bold** words, a [link](https://example.com) and `code` in a paragraph of usual length.\n\n"
 HEAVY = {
     "one chunk of 1 MB of prose": {"tokens": [PARAGRAPH * (2**20 // len(PARAGRAPH))]},
@@ -63,12 +64,17 @@ async def raw_frames_of(socket: Socket) -> list[str]:
 async def test_a_heavy_answer_of_one_reader_does_not_delay_another(chat: Chatting, model: ScriptedModel, script: dict) -> None:
     model.on("paced", tokens=["x"] * 100, pace=PACE)
     model.on("heavy", **script)
-    other = await chat.ask("paced")
-    await other.until("response.delta")
-    heavy = await chat.ask("heavy", subprotocol=SUBPROTOCOL_HTML)
-    gaps, frames = await asyncio.gather(gaps_of(other), raw_frames_of(heavy))
-    assert max(gaps) < PACE + LONGEST_GAP
-    assert text_of([json.loads(frame) for frame in frames]) == "".join(script["tokens"])
+    longest = []
+    for _ in range(TRIES):
+        other = await chat.ask("paced")
+        await other.until("response.delta")
+        heavy = await chat.ask("heavy", subprotocol=SUBPROTOCOL_HTML)
+        gaps, frames = await asyncio.gather(gaps_of(other), raw_frames_of(heavy))
+        assert text_of([json.loads(frame) for frame in frames]) == "".join(script["tokens"])
+        longest.append(max(gaps))
+        if longest[-1] < PACE + LONGEST_GAP:
+            break
+    assert min(longest) < PACE + LONGEST_GAP
 
 
 async def test_a_slow_query_does_not_delay_anybodys_deltas(chat: Chatting, model: ScriptedModel) -> None:
