@@ -10,6 +10,8 @@ from contextlib import suppress
 from typing import Any
 
 import daphne.server
+from twisted.internet import tcp
+from twisted.internet.main import CONNECTION_LOST
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,10 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         super().__init__(**options)
         self._readers: dict[Any, Reader] = {}
 
+    def listen_success(self, port: Any) -> None:
+        super().listen_success(port)
+        port.transport = Connection
+
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         reader = self._readers.get(protocol)
         if reader is None:
@@ -46,6 +52,20 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         super().protocol_disconnected(protocol)
         if reader := self._readers.pop(protocol, None):
             reader.stopProducing()
+
+
+class Connection(tcp.Server):  # type: ignore[misc]
+    """A client's connection that notices a reset which comes right behind data.
+
+    uvloop tells of an error once, by the call to read, and watches the socket no more; where that call found data, Twisted
+    would believe in the connection for ever.
+    """
+
+    def doRead(self) -> Any:
+        lost = super().doRead()
+        if lost is None and self.connected and self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            return CONNECTION_LOST
+        return lost
 
 
 class Reader:

@@ -148,12 +148,12 @@ class RunQuerySet(models.QuerySet["Run"]):
     def reap(self, run_id: uuid.UUID) -> "Run | None":
         """End a run whose worker is gone, unless its lease was renewed meanwhile; the ended run, or None."""
         with transaction.atomic():
-            run = self.expired().select_for_update().filter(pk=run_id).first()
+            run = self.live().select_for_update().filter(pk=run_id).first()
             if run is None:
                 return None
             ending = Ending(status="cancelled", lost=True) if run.cancel_requested_at else LOST
-            won = self.expired().filter(pk=run_id)._end(ending, run.last_seq)
-            if not won:
+            # The lease is looked at in the same UPDATE: it may have been renewed since.
+            if not self.expired().filter(pk=run_id)._end(ending, run.last_seq):
                 return None
             Message.objects.filter(run=run_id).update(text=run.text_so_far)
             return self.select_related("answer").get(pk=run_id)

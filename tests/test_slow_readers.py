@@ -30,7 +30,8 @@ STUCK = 10  # readers of a flood that take nothing
 MOST_MEMORY = 60 * MB  # that a flood may cost the worker; its text alone, in its several forms, is two thirds of that
 MOST_DELAY = 0.1  # seconds by which others may get an event later
 DROPPED = 10, 14  # seconds after which a reader that takes nothing is dropped: not before, and not later
-CUT = 8  # seconds after that when its connection is gone: it has 5 to take the good-bye
+CUT = 4, 8  # seconds after that when its connection is cut
+GONE = 5  # seconds in which the worker has forgotten a reader that went
 MOST_TO_STOP = 5  # seconds, with no grace for runs
 VANISHING = 200  # readers
 SPARE = 10  # descriptors that the worker opens for its database when many come at once
@@ -100,6 +101,11 @@ class SlowReader:
         """End the connection without a close frame."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
+
+    def say_good_bye(self) -> None:
+        """Send a close frame, and do not take the answer to it."""
+        self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
+        self._flush()
 
     def half_close(self) -> None:
         """Say that nothing more comes, without a close frame, and stay."""
@@ -196,9 +202,10 @@ class Flood:
         model.on("Flood us, please.", tokens=FLOOD, first_after=1, hold_after=len(FLOOD))
         self.request = chat_request("Flood us, please.")
         worker = worker_of(fleet)
+        self.tasks = tasks_of(fleet)
         before = worker.memory_info().rss
         self.stuck = [stack.enter_context(closing(SlowReader(fleet, self.request))) for _ in range(STUCK)]
-        self.began = time.monotonic()
+        self.began = self.dropped = time.monotonic()
         self.slow = stack.enter_context(closing(SlowReader(fleet, self.request)))
         self._is_over = threading.Event()
         self._trickle = threading.Thread(target=self._take_slowly)
@@ -221,7 +228,7 @@ class Flood:
 
     def _take_slowly(self) -> None:
         while not self._is_over.wait(0.5):
-            self.slow.take(4096)
+            self.slow.take(1024)
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +258,6 @@ class TestReadersThatStop:
             readers = [Live(fleet, request), Live(fleet, chat_request("Another one, please."))]
             for reader in readers:
                 reader.wait()
-                print("DELAY", sorted(reader.delays)[len(reader.delays) // 2], max(reader.delays))
                 # All but a few, which our own machine may hold up.
                 assert sorted(reader.delays)[-len(reader.delays) // 20] < MOST_DELAY
 
@@ -266,9 +272,13 @@ class TestReadersThatStop:
 
     def test_they_are_dropped(self, fleet: Fleet, flood: Flood) -> None:
         earliest, latest = DROPPED
+        # Neither of these two changes anything.
+        flood.stuck[1].say_good_bye()
+        flood.stuck[2].send({"type": "nonsense"})
         until(lambda: drops(fleet) == STUCK, latest, "not all are dropped")
+        flood.dropped = time.monotonic()
         print("DROPPED", time.monotonic() - flood.began)
-        assert earliest < time.monotonic() - flood.began < latest
+        assert earliest < flood.dropped - flood.began < latest
 
     def test_one_that_reads_again_is_told_to_come_back(self, flood: Flood) -> None:
         assert flood.stuck[0].take_everything() == CloseCode.TRY_AGAIN_LATER
@@ -279,9 +289,11 @@ class TestReadersThatStop:
         assert text_of([*seen, *rest]) == "".join(FLOOD)
 
     def test_the_others_are_cut(self, fleet: Fleet, flood: Flood) -> None:
+        earliest, latest = CUT
         _, *others = flood.stuck
-        until(lambda: not any(connected(fleet, reader) for reader in others), CUT, "connections are left")
-        print("CUT", time.monotonic() - flood.began)
+        until(lambda: not any(connected(fleet, reader) for reader in others), latest, "connections are left")
+        print("CUT", time.monotonic() - flood.dropped)
+        assert earliest < time.monotonic() - flood.dropped < latest
         assert all(reader.take_everything() is None for reader in others)
 
     def test_one_that_reads_slowly_is_not_dropped(self, fleet: Fleet, flood: Flood) -> None:
@@ -295,6 +307,10 @@ class TestReadersThatStop:
         seqs = [event["seq"] for event in flood.slow.events]
         assert seqs == sorted(seqs)
 
+    def test_nothing_of_them_is_left(self, fleet: Fleet, flood: Flood) -> None:
+        flood.slow.close()
+        until(lambda: tasks_of(fleet) <= flood.tasks, GONE, "tasks are left")
+
 
 def test_readers_that_vanish_leave_nothing_behind(fleet: Fleet, model: ScriptedModel) -> None:
     model.on("Wait, please.", tokens=FLOOD, hold_after=20)
@@ -307,12 +323,13 @@ def test_readers_that_vanish_leave_nothing_behind(fleet: Fleet, model: ScriptedM
         readers = [stack.enter_context(closing(SlowReader(fleet, request))) for _ in range(VANISHING)]
         assert worker.num_fds() >= sockets + VANISHING
         assert tasks_of(fleet) >= tasks + VANISHING
-        t0 = time.monotonic()
+        for reader in readers:
+            # The answer to this has to wait too.
+            reader.send({"type": "nonsense"})
         for number, reader in enumerate(readers):
             reader.reset() if number % 2 else reader.half_close()
-        until(lambda: worker.num_fds() <= sockets + SPARE, STOP, "sockets are left")
-        until(lambda: tasks_of(fleet) <= tasks, STOP, "tasks are left")
-        print("VANISHED", time.monotonic() - t0, sockets, worker.num_fds(), tasks)
+        until(lambda: worker.num_fds() <= sockets + SPARE, GONE, "sockets are left")
+        until(lambda: tasks_of(fleet) <= tasks, GONE, "tasks are left")
     model.release()
     live.wait()
 
@@ -327,7 +344,6 @@ def test_they_do_not_hold_up_the_end(fleet: Fleet, model: ScriptedModel) -> None
         live.wait_for(100)
         began = time.monotonic()
         assert fleet.stop() == 0
-        print("STOP", time.monotonic() - began)
         assert time.monotonic() - began < MOST_TO_STOP
         assert live.wait()[-1]["error"]["code"] == "shutting_down"
     said = (" INFO ", " WARNING ")
