@@ -54,7 +54,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             reader.stopProducing()
 
 
-class Connection(tcp.Server):  # type: ignore[misc]
+class Connection(tcp.Server):
     """A client's connection that notices a reset which comes right behind data.
 
     uvloop tells of an error once, by the call to read, and watches the socket no more; where that call found data, Twisted

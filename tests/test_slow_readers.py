@@ -45,6 +45,12 @@ signal.signal(signal.SIGUSR1, tell)
 """
 
 
+def reset(client: socket.socket) -> None:
+    """Close the socket so that the other side gets an error, right behind what was sent."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
 class SlowReader:
     """A WebSocket that reads when the test says so, and whose kernel takes as little as it can for it."""
 
@@ -99,8 +105,7 @@ class SlowReader:
 
     def reset(self) -> None:
         """End the connection without a close frame."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._socket.close()
+        reset(self._socket)
 
     def say_good_bye(self) -> None:
         """Send a close frame, and do not take the answer to it."""
@@ -332,6 +337,16 @@ def test_readers_that_vanish_leave_nothing_behind(fleet: Fleet, model: ScriptedM
         until(lambda: tasks_of(fleet) <= tasks, GONE, "tasks are left")
     model.release()
     live.wait()
+
+
+def test_requests_that_are_reset_leave_nothing_behind(fleet: Fleet) -> None:
+    worker = worker_of(fleet)
+    sockets = worker.num_fds()
+    for _ in range(VANISHING):
+        with socket.create_connection(("127.0.0.1", fleet.port)) as client:
+            client.sendall(b"GET / HTTP/1.1\r\n")
+            reset(client)
+    until(lambda: worker.num_fds() <= sockets + SPARE, GONE, "sockets are left")
 
 
 def test_they_do_not_hold_up_the_end(fleet: Fleet, model: ScriptedModel) -> None:
