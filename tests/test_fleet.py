@@ -287,3 +287,11 @@ def test_with_nothing_configured_the_built_in_model_answers(tmp_path: Path) -> N
         assert events[-2]["message"]
     finally:
         end(fleet)
+
+
+def test_the_client_in_the_documentation_works(shared: Fleet) -> None:
+    code = (MANAGE.parent / "AGENTS.md").read_text().split("```python")[1].split("```")[0]
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 15
+    url = shared.address.replace("http", "ws") + "ws/chat/"
+    ran = subprocess.run([sys.executable, "-c", code, "What is the answer?", url], capture_output=True, text=True, timeout=STOP)
+    assert ran.stdout == "The answer is **42**.\n(completed)\n"
