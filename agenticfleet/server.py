@@ -15,8 +15,8 @@ from twisted.internet.main import CONNECTION_LOST
 
 logger = logging.getLogger(__name__)
 
-FULL = 64 * 1024  # bytes that wait in our memory for one reader; a sender waits while there are more
-PIECE = 64 * 1024  # bytes of one WebSocket frame: a longer message goes out in several, so that it is under the bound too
+FULL = 64 * 1024  # bytes in our memory, and as many in the kernel's, above which senders wait for the reader
+PIECE = 64 * 1024  # bytes of a frame, the most that comes on top of that: a longer message goes out in several frames
 LOOK = 1.0  # seconds between looks at a reader for which somebody waits
 PATIENCE = 10  # looks in a row at which it has taken nothing, then it is dropped
 FAREWELL = 5.0  # seconds that a reader has to answer a close frame before its connection is cut

@@ -195,9 +195,10 @@ def tasks_of(fleet: Fleet) -> int:
     return int(until(lambda: file.exists() and file.read_text(), STOP, "the worker does not tell its tasks"))
 
 
-def connected(fleet: Fleet, reader: SlowReader) -> bool:
-    """Whether the worker still has its end of this connection."""
-    return any(found.raddr and found.raddr.port == reader.port for found in worker_of(fleet).net_connections())
+def connected(fleet: Fleet, readers: list[SlowReader]) -> list[SlowReader]:
+    """Those of whose connections the worker still has its end."""
+    ports = {found.raddr.port for found in worker_of(fleet).net_connections() if found.raddr}
+    return [reader for reader in readers if reader.port in ports]
 
 
 class Flood:
@@ -246,7 +247,6 @@ class TestReadersThatStop:
     """In this order they share one flood, and wait only once for what takes its time."""
 
     def test_they_do_not_fill_the_worker(self, flood: Flood) -> None:
-        print("COST", flood.cost / MB)
         assert flood.cost < MOST_MEMORY
 
     def test_the_others_get_everything(self, flood: Flood) -> None:
@@ -282,7 +282,6 @@ class TestReadersThatStop:
         flood.stuck[2].send({"type": "nonsense"})
         until(lambda: drops(fleet) == STUCK, latest, "not all are dropped")
         flood.dropped = time.monotonic()
-        print("DROPPED", time.monotonic() - flood.began)
         assert earliest < flood.dropped - flood.began < latest
 
     def test_one_that_reads_again_is_told_to_come_back(self, flood: Flood) -> None:
@@ -296,13 +295,14 @@ class TestReadersThatStop:
     def test_the_others_are_cut(self, fleet: Fleet, flood: Flood) -> None:
         earliest, latest = CUT
         _, *others = flood.stuck
-        until(lambda: not any(connected(fleet, reader) for reader in others), latest, "connections are left")
-        print("CUT", time.monotonic() - flood.dropped)
-        assert earliest < time.monotonic() - flood.dropped < latest
+        until(lambda: connected(fleet, others) != others, latest, "no connection is cut")
+        assert time.monotonic() - flood.dropped > earliest
+        until(lambda: not connected(fleet, others), latest, "connections are left")
+        assert time.monotonic() - flood.dropped < latest
         assert all(reader.take_everything() is None for reader in others)
 
     def test_one_that_reads_slowly_is_not_dropped(self, fleet: Fleet, flood: Flood) -> None:
-        assert connected(fleet, flood.slow)
+        assert connected(fleet, [flood.slow])
         flood.hurry()
         assert text_of(flood.slow.events) == "".join(FLOOD)
         assert drops(fleet) == STUCK
