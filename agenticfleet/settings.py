@@ -111,6 +111,7 @@ INSTALLED_APPS = [
     "django_htmx",
     "agenticfleet",
     "chat",
+    "routing",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

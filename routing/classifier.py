@@ -1,0 +1,115 @@
+"""How likely one agent in one call answers a question well, and why: a linear scorer over weights that a person can read and compare."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from routing.features import Reading, read
+from routing.reasons import in_words
+from routing.tools import obvious_tool
+
+WEIGHTS = Path(__file__).parent / "weights" / "router.tsv"
+FORMAT = "router-weights 1"
+
+
+class BrokenWeights(Exception):
+    """The weights file cannot be used: which file and why, in one line."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A question, judged: `light` is the probability that the light path answers it well."""
+
+    light: float
+    reasons: tuple[str, ...]
+    features: Mapping[str, float]
+    tools: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A named feature's weight, and what it is measured against."""
+
+    weight: float
+    mean: float
+    spread: float
+
+
+class Classifier:
+    """Judges questions by weights that `train_router` wrote."""
+
+    def __init__(self, grams: Mapping[str, float], scales: Mapping[str, Scale], constants: Mapping[str, float]) -> None:
+        self.grams = grams
+        self.scales = scales
+        self.bias = constants["bias"]
+        self.slope = constants["slope"]
+        self.threshold = constants["threshold"]
+
+    @classmethod
+    def load(cls, path: Path = WEIGHTS) -> Self:
+        """The classifier in a weights file. Raises BrokenWeights for one that is missing, cut off, of another version or not numbers."""
+        grams: dict[str, float] = {}
+        scales: dict[str, Scale] = {}
+        constants: dict[str, float] = {}
+        for number, (kind, key, *values) in _lines(path):
+            try:
+                numbers = [float(value) for value in values]
+                if not all(map(math.isfinite, numbers)):
+                    raise ValueError("not a finite number")
+                match kind:
+                    case "gram":
+                        (grams[key],) = numbers
+                    case "named":
+                        scales[key] = Scale(*numbers)
+                    case "constant":
+                        (constants[key],) = numbers
+                    case _:
+                        raise ValueError(f"unknown kind {kind!r}")
+            except (ValueError, TypeError) as exc:
+                raise BrokenWeights(path, f"line {number}: {exc}") from exc
+        try:
+            return cls(grams, scales, constants)
+        except KeyError as exc:
+            raise BrokenWeights(path, f"no constant {exc}") from exc
+
+    def judge(self, text: str, context: Sequence[str] = ()) -> Judgement:
+        """The probability of light, the three reasons that weighed most, the features for the record, and the obvious tool."""
+        reading = read(text, context)
+        by_gram = self._weigh_grams(reading)
+        by_name = {name: scale.weight * (reading.named[name] - scale.mean) / scale.spread for name, scale in self.scales.items()}
+        score = self.bias + sum(by_gram.values()) + sum(by_name.values())
+        light = 1 / (1 + math.exp(-max(-30.0, min(30.0, self.slope * score))))
+        return Judgement(
+            light=light,
+            reasons=in_words(reading, by_gram, by_name, is_light=light >= self.threshold),
+            features={name: round(value, 3) for name, value in reading.named.items() if value},
+            tools=obvious_tool(reading.core),
+        )
+
+    def _weigh_grams(self, reading: Reading) -> dict[str, float]:
+        weights = self.grams
+        norm = math.sqrt(len(reading.grams) or 1)
+        return {gram: weights[gram] / norm for gram in reading.grams if gram in weights}
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as exc:
+        raise BrokenWeights(path, exc.strerror or "cannot be read") from exc
+    except UnicodeDecodeError as exc:
+        raise BrokenWeights(path, "not UTF-8") from exc
+    if lines[0] != FORMAT:
+        raise BrokenWeights(path, f"not of the version {FORMAT!r}")
+    if lines[-2:] != [f"end\t{len(lines) - 3}", ""]:
+        raise BrokenWeights(path, "cut off: its last line does not count the lines before it")
+    for number, line in enumerate(lines[1:-2], start=2):
+        fields = line.split("\t")
+        if len(fields) < 3:
+            raise BrokenWeights(path, f"line {number}: fewer than three fields")
+        yield number, fields

@@ -1,0 +1,76 @@
+"""Labelled questions in a file, one JSON object a line: what trains and judges the router."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+type Label = Literal["light", "full"]
+type Correction = Literal["light", "full", "drop"]
+
+
+class BadLine(Exception):
+    """A line that cannot be taken: file, line number and reason, in one line."""
+
+    def __init__(self, path: Path, number: int, reason: str) -> None:
+        super().__init__(f"{path}:{number}: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question, what the person asked before it, and the path it deserves."""
+
+    text: str
+    label: Label
+    context: tuple[str, ...] = ()
+    slice: str = ""
+    source: str = ""
+    id: str = ""
+
+    @property
+    def is_light(self) -> bool:
+        return self.label == "light"
+
+
+def read_examples(path: Path) -> list[Example]:
+    """All examples of a file. Raises BadLine at the first line that is not one, OSError where the file cannot be read."""
+    return [_example(path, number, line) for number, line in _objects(path)]
+
+
+def read_corrections(path: Path) -> dict[str, Correction]:
+    """Id → light, full or drop. Raises BadLine as above."""
+    corrections: dict[str, Correction] = {}
+    for number, line in _objects(path):
+        if not isinstance(line.get("id"), str) or line.get("label") not in ("light", "full", "drop"):
+            raise BadLine(path, number, "a correction has an `id` and a `label` of light, full or drop")
+        corrections[line["id"]] = line["label"]
+    return corrections
+
+
+def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, raw in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if not raw.strip():
+            continue
+        try:
+            found = json.loads(raw)
+        except ValueError as exc:  # bad JSON and bad UTF-8
+            raise BadLine(path, number, f"not JSON ({exc})") from exc
+        if not isinstance(found, dict):
+            raise BadLine(path, number, "not a JSON object")
+        yield number, found
+
+
+def _example(path: Path, number: int, line: dict[str, Any]) -> Example:
+    text, label, context = line.get("text"), line.get("label"), line.get("context") or ()
+    if not isinstance(text, str):
+        raise BadLine(path, number, "`text` must be a string")
+    if label not in ("light", "full"):
+        raise BadLine(path, number, f"`label` must be light or full, not {json.dumps(label)}")
+    turns = (context,) if isinstance(context, str) else tuple(context) if isinstance(context, (list, tuple)) else None
+    if turns is None or not all(isinstance(turn, str) for turn in turns):
+        raise BadLine(path, number, "`context` must be a string or a list of strings")
+    names = {name: line.get(name, "") for name in ("slice", "source", "id")}
+    if not all(isinstance(value, str) for value in names.values()):
+        raise BadLine(path, number, "`slice`, `source` and `id` must be strings")
+    return Example(text, label, turns, **names)
