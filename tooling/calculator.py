@@ -1,0 +1,155 @@
+"""The calculator as a tool, and the calculation that hides in a question."""
+
+import re
+from fractions import Fraction
+from typing import Annotated
+
+from msgspec import Meta
+
+from .expressions import MOST_CHARS, Token, can_be_part, evaluate, prepared, read, tokens_of
+from .quantities import CannotCalculate, Quantity, decimal_of
+from .registry import ToolFailure, tool
+
+SHOWN_DIGITS = 12  # of a number that does not end
+EXACT_DECIMALS = 20  # of a number that does
+MOST_QUESTION_CHARS = 1000
+MOST_OTHER_WORDS = 8  # around a calculation, for the question to be about it
+MOST_TOKENS = 60
+
+
+def answer(expression: str) -> str:
+    """The expression and its value in words of digits: `12 * 7 = 84`. CannotCalculate says why there is none."""
+    quantity = evaluate(expression)
+    number, is_exact = shown(quantity)
+    asked = " ".join(expression.split()).rstrip("=? ")
+    return f"{asked} {'=' if is_exact else '≈'} {number}"
+
+
+def shown(quantity: Quantity) -> tuple[str, bool]:
+    """The number with its unit, and whether these digits are all there are."""
+    value, suffix = quantity.value, ""
+    if quantity.percent:
+        value, suffix = value * 100, "%"
+    elif quantity.unit:
+        value = (value - quantity.unit.zero) / quantity.unit.factor
+        suffix = quantity.unit.symbol if quantity.unit.symbol in "%°" else f" {quantity.unit.symbol}"
+    digits = _all_digits(value) if quantity.exact else None
+    return (digits or _first_digits(value)) + suffix, digits is not None
+
+
+def _all_digits(value: Fraction) -> str | None:
+    """The decimal number that this is; None if it does not end soon."""
+    scaled = value * 10**EXACT_DECIMALS
+    if scaled.denominator != 1:
+        return None
+    whole, decimals = divmod(abs(scaled.numerator), 10**EXACT_DECIMALS)
+    text = f"{whole}.{decimals:0{EXACT_DECIMALS}}".rstrip("0").rstrip(".")
+    return f"-{text}" if value < 0 else text
+
+
+def _first_digits(value: Fraction) -> str:
+    text = f"{decimal_of(value):.{SHOWN_DIGITS}g}"
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+
+
+# --- In a question ----------------------------------------------------------------------------------------------------
+
+_HOW_MANY = re.compile(
+    r"\bhow (?:many|much) (?P<unit>[^\W\d][\w /°]{0,25}?) (?:are there |are |is |does |do )?(?:there )?(?:in |make |makes? up |equal )?"
+    r"(?P<amount>an? |one |[\d.,]+ ?)(?P<of>[^\W\d][\w /°]{0,25}?)(?: have| contain| equal| make)?\s*(?:[?.!]|$)",
+    re.IGNORECASE,
+)
+_WHAT_PERCENT = re.compile(
+    r"\bwhat (?:percent|percentage|%) of (?P<whole>[\d.,]+) is (?P<part>[\d.,]*\d)|"
+    r"\b(?P<part2>[\d.,]+) is what (?:percent|percentage|%) of (?P<whole2>[\d.,]*\d)|\b(?P<part3>[\d.,]+) as an? (?:percent|"
+    r"percentage) of (?P<whole3>[\d.,]*\d)",
+    re.IGNORECASE,
+)
+_DATE = re.compile(r"\b\d{4}-\d{1,2}-\d{1,2}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b|\b\d{1,2}:\d{2}\b|\b(?:19|20)\d\d-(?:\d\d){1,2}\b")
+
+
+def expression_in(question: str) -> str | None:
+    """The calculation that a question asks for, such as `15% of 80` in "How much is 15% of 80?"; None if there is none."""
+    if len(question) > MOST_QUESTION_CHARS or _DATE.search(question):
+        return None
+    text = prepared(question)
+    return _percentage(text) or _amount(text) or _longest(text)
+
+
+def _percentage(text: str) -> str | None:
+    match = _WHAT_PERCENT.search(text)
+    if match is None:
+        return None
+    part, whole = (match[f"part{n}"] or "" for n in ("", "2", "3")), (match[f"whole{n}"] or "" for n in ("", "2", "3"))
+    return _calculable(f"{''.join(part)} / {''.join(whole)} to %")
+
+
+def _amount(text: str) -> str | None:
+    """How many millilitres is one quart?"""
+    match = _HOW_MANY.search(text.strip())
+    if match is None:
+        return None
+    amount = match["amount"].strip().lower()
+    amount = "1" if amount in {"a", "an", "one"} else amount
+    return _calculable(f"{amount} {match['of'].strip()} to {match['unit'].strip()}")
+
+
+def _calculable(expression: str) -> str | None:
+    try:
+        evaluate(expression)
+    except CannotCalculate:
+        return None
+    return expression
+
+
+def _longest(text: str) -> str | None:
+    """The longest run of tokens that calculates something, if little else is in the text."""
+    try:
+        tokens = tokens_of(text)
+    except CannotCalculate:
+        return None
+    tokens = [token for token in tokens if token.kind != "other"]
+    if len(tokens) > MOST_TOKENS:
+        return None
+    for length in range(len(tokens), 1, -1):
+        for start in range(len(tokens) - length + 1):
+            run = tokens[start : start + length]
+            if all(map(can_be_part, run)) and _calculates(run):
+                rest = tokens[:start] + tokens[start + length :]
+                return text[run[0].start : run[-1].end].rstrip("= ") if _is_all(rest) else None
+    return None
+
+
+def _calculates(run: list[Token]) -> bool:
+    try:
+        return any(token.kind == "number" for token in run) and read(run)[1] > 0
+    except CannotCalculate:
+        return False
+
+
+def _is_all(rest: list[Token]) -> bool:
+    return len([token for token in rest if token.kind == "word"]) <= MOST_OTHER_WORDS and not any(token.text.isdigit() for token in rest)
+
+
+def _arguments_in(question: str) -> dict[str, str] | None:
+    expression = expression_in(question)
+    return {"expression": expression} if expression and len(expression) <= MOST_CHARS else None
+
+
+@tool(timeout=2, most_chars=1500, from_question=_arguments_in)
+async def calculator(
+    expression: Annotated[
+        str,
+        Meta(
+            description="For example: 12 * 7; 15% of 80; 200 + 10%; sqrt(2) * 3^4; 5 ft 11 in to cm; 72 °F in °C; 100 km / 2 h in mph",
+            min_length=1,
+            max_length=MOST_CHARS,
+        ),
+    ],
+) -> str:
+    """Calculate exactly: arithmetic, percentages, powers, roots, logarithms, trigonometry (radians unless °), and units of
+    length, area, volume, mass, time, speed, temperature, pressure, energy, power and data. No currencies, no variables."""
+    try:
+        return answer(expression)
+    except CannotCalculate as exc:
+        raise ToolFailure(f"{expression!r} cannot be calculated: {exc}.", advice="Write it with numbers, signs and units only.") from exc

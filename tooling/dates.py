@@ -1,0 +1,223 @@
+"""Days as people write them: 24 December 2026, next Friday, in two weeks, heute."""
+
+import calendar
+import re
+import unicodedata
+from collections.abc import Callable
+from datetime import date, timedelta
+
+MOST_CHARS = 60
+MOST_STEPS = 100_000  # days, weeks, months or years from today
+
+
+class UnknownDate(Exception):
+    """Not a date, or not one that can be told for sure."""
+
+
+_MONTHS = {
+    name: number
+    for number, names in enumerate(
+        (
+            "january jan januar janvier enero gennaio janeiro januari",
+            "february feb februar fevrier febrero febbraio fevereiro februari",
+            "march mar marz mars marzo marco maart",
+            "april apr avril abril aprile",
+            "may mai mayo maggio maio mei maj",
+            "june jun juni juin junio giugno junho",
+            "july jul juli juillet julio luglio julho",
+            "august aug aout agosto augustus augusti",
+            "september sep sept septembre septiembre settembre setembro",
+            "october oct oktober octobre octubre ottobre outubro okt",
+            "november nov novembre noviembre novembro",
+            "december dec dezember decembre diciembre dicembre dezembro dez desember",
+        ),
+        start=1,
+    )
+    for name in names.split()
+}
+_WEEKDAYS = {
+    name: number
+    for number, names in enumerate(
+        (
+            "monday mon montag lundi lunes lunedi maandag mandag",
+            "tuesday tue tues dienstag mardi martes martedi dinsdag tisdag",
+            "wednesday wed mittwoch mercredi miercoles mercoledi woensdag onsdag",
+            "thursday thu thur thurs donnerstag jeudi jueves giovedi donderdag torsdag",
+            "friday fri freitag vendredi viernes venerdi vrijdag fredag",
+            "saturday sat samstag sonnabend samedi sabado sabato zaterdag lordag",
+            "sunday sun sonntag dimanche domingo domenica zondag sondag",
+        )
+    )
+    for name in names.split()
+}
+_FROM_TODAY = {
+    name: days
+    for days, names in {
+        0: "today,now,tonight,heute,aujourd'hui,hoy,oggi,hoje,vandaag,idag,i dag,今天,今日,сегодня,오늘",
+        1: "tomorrow,morgen,demain,manana,domani,amanha,imorgon,i morgon,明天,明日,завтра,내일",
+        2: "day after tomorrow,overmorrow,ubermorgen,apres-demain,pasado manana,dopodomani",
+        -1: "yesterday,gestern,hier,ayer,ieri,ontem,gisteren,igar,昨天,昨日,вчера,어제",
+        -2: "day before yesterday,vorgestern,avant-hier,anteayer",
+    }.items()
+    for name in names.split(",")
+}
+_FEASTS = {
+    "christmas": (12, 25), "christmas day": (12, 25), "xmas": (12, 25), "christmas eve": (12, 24), "weihnachten": (12, 25),
+    "heiligabend": (12, 24), "noel": (12, 25), "navidad": (12, 25), "natale": (12, 25), "new year": (1, 1), "new years": (1, 1),
+    "new year's": (1, 1), "new year's day": (1, 1), "new years day": (1, 1), "neujahr": (1, 1), "new year's eve": (12, 31),
+    "new years eve": (12, 31), "silvester": (12, 31), "halloween": (10, 31), "valentine's day": (2, 14), "valentines day": (2, 14),
+    "independence day": (7, 4), "april fools": (4, 1), "april fools day": (4, 1), "st patrick's day": (3, 17), "boxing day": (12, 26),
+}  # fmt: skip
+_ONES = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+_NUMBERS = {word: number for number, word in enumerate(_ONES.split(), start=1)} | {
+    "a": 1, "an": 1, "ein": 1, "eine": 1, "einem": 1, "einer": 1, "un": 1, "une": 1, "una": 1, "zwei": 2, "drei": 3, "vier": 4, "funf": 5,
+    "deux": 2, "trois": 3, "dos": 2, "tres": 3, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "ninety": 90,
+    "hundred": 100,
+    "a hundred": 100, "one hundred": 100,
+}  # fmt: skip
+_STEPS = {
+    name: unit
+    for unit, names in {
+        "day": "day days tag tage tagen jour jours dia dias giorno giorni",
+        "week": "week weeks woche wochen semaine semaines semana semanas settimana settimane",
+        "fortnight": "fortnight fortnights",
+        "month": "month months monat monate monaten mois mes meses mese mesi",
+        "year": "year years jahr jahre jahren an ans ano anos anno anni",
+    }.items()
+    for name in names.split()
+}
+_AMOUNT = r"(?P<count>\d{1,6}|[a-z]+(?: hundred)?)"
+_RELATIVE = [
+    (re.compile(pattern), sign)
+    for pattern, sign in (
+        (rf"(?:in|en|dans|tra|fra) {_AMOUNT} (?P<unit>[a-z]+)", 1),
+        (rf"{_AMOUNT} (?P<unit>[a-z]+) (?:from (?:now|today)|later|hence|ahead)", 1),
+        (rf"(?:vor|hace|il y a) {_AMOUNT} (?P<unit>[a-z]+)", -1),
+        (rf"{_AMOUNT} (?P<unit>[a-z]+) (?:ago|before today|earlier|fa)", -1),
+    )
+]
+_AROUND = re.compile(rf"{_AMOUNT} (?P<unit>[a-z]+) (?P<side>after|from|before) (?P<day>.+)")
+_DAY_MONTH = re.compile(
+    r"(?:(?P<weekday>[a-z]+),? )?(?P<day>\d{1,2})(?:st|nd|rd|th|\.|er|º)?,? (?:of |de |d')?(?P<month>[a-z]+)\.?,?(?: (?:of |de |"
+    r"del )?(?P<year>\d{4}))?"
+)
+_MONTH_DAY = re.compile(
+    r"(?:(?P<weekday>[a-z]+),? )?(?P<month>[a-z]+)\.? (?:the )?(?P<day>\d{1,2})(?:st|nd|rd|"
+    r"th)?(?:,? (?P<year>\d{4}))?"
+)
+_ISO = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
+_NUMERIC = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})?")
+_WEEKDAY = re.compile(
+    r"(?:(?P<which>this|next|last|coming|nachsten|nachster|kommenden|letzten|prochain|proximo|el|"
+    r"on) )?(?P<day>[a-z]+)(?P<after> prochain| proximo)?"
+)
+
+
+def date_of(text: str, today: date, *, past: bool = False) -> date:
+    """The day that is meant. A day without a year is the next such one, or the last one if `past`. UnknownDate says why not."""
+    plain = _plain(text)
+    if not 1 <= len(plain) <= MOST_CHARS:
+        raise UnknownDate(f"{text[:MOST_CHARS]!r} is not a date")
+    try:
+        for reading in (_relative, _numeric, _by_month, _feast, _by_weekday):
+            if (found := reading(plain, today, past)) is not None:
+                return found
+    except (ValueError, OverflowError) as exc:
+        raise UnknownDate(f"{text!r} is not in the calendar") from exc
+    raise UnknownDate(f"{text!r} is not a date known here; write it as 2026-12-24")
+
+
+def _plain(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text.lower().replace("’", "'").replace("ß", "ss"))
+    plain = unicodedata.normalize("NFC", "".join(c for c in decomposed if not unicodedata.combining(c)))
+    plain = " ".join(plain.split()).strip(' ?!.,;"')
+    return re.sub(r"^(?:the|den|dem|der|le|el|il|on|am|zum|al|au) (?=.)", "", plain)
+
+
+def _relative(text: str, today: date, past: bool) -> date | None:
+    if text in _FROM_TODAY:
+        return today + timedelta(days=_FROM_TODAY[text])
+    for pattern, sign in _RELATIVE:
+        if (match := pattern.fullmatch(text)) and (moved := _moved(today, match, sign)):
+            return moved
+    if text in {"next week", "next month", "next year", "last week", "last month", "last year"}:
+        which, unit = text.split()
+        return _stepped(today, 1 if which == "next" else -1, unit)
+    if match := _AROUND.fullmatch(text):
+        return _moved(date_of(match["day"], today), match, -1 if match["side"] == "before" else 1)
+    return None
+
+
+def _moved(day: date, match: re.Match[str], sign: int) -> date | None:
+    count = int(match["count"]) if match["count"].isdigit() else _NUMBERS.get(match["count"])
+    unit = _STEPS.get(match["unit"])
+    return _stepped(day, sign * count, unit) if count is not None and unit else None
+
+
+def _stepped(day: date, count: int, unit: str) -> date:
+    if abs(count) > MOST_STEPS * 10:
+        raise ValueError
+    if unit in {"day", "week", "fortnight"}:
+        return day + timedelta(days=count * {"day": 1, "week": 7, "fortnight": 14}[unit])
+    months = day.year * 12 + day.month - 1 + count * (12 if unit == "year" else 1)
+    year, month = divmod(months, 12)
+    # A month after 31 January is the last of February.
+    return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))
+
+
+def _numeric(text: str, today: date, past: bool) -> date | None:
+    if match := _ISO.fullmatch(text):
+        return date(*map(int, match.groups()))
+    if match := _NUMERIC.fullmatch(text):
+        first, second, year = int(match[1]), int(match[3]), match[4]
+        if match[2] != "." and first <= 12 and second <= 12 and first != second:
+            raise UnknownDate(f"{text!r} can be read in two ways; write it as 2026-12-24")
+        day, month = (second, first) if second > 12 else (first, second)
+        if year is None:
+            return _nearest(lambda y: date(y, month, day), today, past)
+        return date(int(year) + (2000 if len(year) == 2 else 0), month, day)
+    return None
+
+
+def _by_month(text: str, today: date, past: bool) -> date | None:
+    match = _DAY_MONTH.fullmatch(text) or _MONTH_DAY.fullmatch(text)
+    if match is None or match["month"] not in _MONTHS or (match["weekday"] and match["weekday"] not in _WEEKDAYS):
+        return None
+    month, day = _MONTHS[match["month"]], int(match["day"])
+    if match["year"]:
+        return date(int(match["year"]), month, day)
+    return _nearest(lambda year: date(year, month, day), today, past)
+
+
+def _feast(text: str, today: date, past: bool) -> date | None:
+    name, _, year = text.rpartition(" ")
+    if re.fullmatch(r"\d{4}", year) and name in _FEASTS:
+        return date(int(year), *_FEASTS[name])
+    if text.removeprefix("next ").removeprefix("last ") in _FEASTS:
+        past = past or text.startswith("last ")
+        return _nearest(lambda y: date(y, *_FEASTS[text.removeprefix("next ").removeprefix("last ")]), today, past)
+    return None
+
+
+def _nearest(in_year: Callable[[int], date], today: date, past: bool) -> date:
+    """The next such day from today on, or the last one before; 29 February may be years away."""
+    years = range(today.year, today.year - 9, -1) if past else range(today.year, today.year + 9)
+    for year in years:
+        try:
+            day = in_year(year)
+        except ValueError:
+            continue
+        if (day <= today) if past else (day >= today):
+            return day
+    raise ValueError
+
+
+def _by_weekday(text: str, today: date, past: bool) -> date | None:
+    match = _WEEKDAY.fullmatch(text)
+    if match is None or match["day"] not in _WEEKDAYS:
+        return None
+    ahead = (_WEEKDAYS[match["day"]] - today.weekday()) % 7
+    if match["which"] in {"last", "letzten"} or (past and not match["which"]):
+        return today + timedelta(days=ahead - 7)
+    # "Next Friday" on a Friday is the one in a week; otherwise the first to come.
+    return today + timedelta(days=ahead or 7)

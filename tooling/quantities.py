@@ -1,0 +1,262 @@
+"""Exact numbers with units: what can be done with them, and when it is refused because the result would be too big."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from fractions import Fraction
+
+from .units import PI, PLAIN, Dimension, Unit
+
+MOST_BITS = 3400  # of a number: a thousand digits
+MOST_FACTORIAL = 400
+_PRECISE = Context(prec=60, Emax=5000, Emin=-5000)
+
+
+class CannotCalculate(Exception):
+    """Not an expression, or one that has no answer here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """An exact or nearly exact number of base units, and the unit in which it is shown."""
+
+    value: Fraction
+    unit: Unit | None = None
+    exact: bool = True
+    percent: bool = False
+
+    @property
+    def dimension(self) -> Dimension:
+        return self.unit.dimension if self.unit else PLAIN
+
+    @property
+    def has_zero(self) -> bool:
+        """Whether it is a temperature on a scale: to be converted, not to be added."""
+        return self.unit is not None and self.unit.zero != 0
+
+
+# --- Arithmetic -------------------------------------------------------------------------------------------------------
+
+
+def checked(quantity: Quantity) -> Quantity:
+    """The quantity with a bounded number of digits, rounded where it was not whole. CannotCalculate if it is too big."""
+    if max(quantity.value.numerator.bit_length(), quantity.value.denominator.bit_length()) > MOST_BITS:
+        if quantity.exact and quantity.value.denominator == 1:
+            raise CannotCalculate("the result has more than a thousand digits")
+        return Quantity(Fraction(decimal_of(quantity.value)), quantity.unit, exact=False)
+    return quantity
+
+
+def added(left: Quantity, right: Quantity, sign: int) -> Quantity:
+    if right.percent and not left.percent:
+        return Quantity(left.value * (1 + sign * right.value), left.unit, left.exact and right.exact)
+    if left.has_zero or right.has_zero:
+        raise CannotCalculate("temperatures can be converted, not added")
+    if left.dimension != right.dimension:
+        raise CannotCalculate(f"{_name(left)} and {_name(right)} cannot be added")
+    unit = left.unit if left.unit and right.unit else _kept(left.unit)
+    return Quantity(left.value + sign * right.value, unit, left.exact and right.exact, left.percent and right.percent)
+
+
+def multiplied(left: Quantity, right: Quantity) -> Quantity:
+    _check_scales(left, right)
+    unit = left.unit.times(right.unit) if left.unit and right.unit else left.unit or right.unit
+    return Quantity(left.value * right.value, _kept(unit), left.exact and right.exact)
+
+
+def divided(left: Quantity, right: Quantity) -> Quantity:
+    _check_scales(left, right)
+    if not right.value:
+        raise CannotCalculate("division by zero")
+    unit = (left.unit or _ONE).per(right.unit) if right.unit else left.unit
+    return Quantity(left.value / right.value, _kept(unit), left.exact and right.exact)
+
+
+def raised(base: Quantity, exponent: Quantity) -> Quantity:
+    _check_scales(base, exponent)
+    if exponent.unit:
+        raise CannotCalculate("an exponent is a plain number")
+    power = exponent.value
+    if power.denominator == 1:
+        return _whole_power(base, int(power))
+    if base.unit:
+        raise CannotCalculate("a root of a measure is not known here")
+    if power.denominator <= 100 and (exact := root(base, power.denominator)).exact:
+        return _whole_power(exact, power.numerator)
+    return _near_power(base, power)
+
+
+def _whole_power(base: Quantity, power: int) -> Quantity:
+    if not base.value and power < 0:
+        raise CannotCalculate("division by zero")
+    if abs(base.value) in {0, 1} and not base.unit:
+        return Quantity(base.value ** (power % 2 or 2 * bool(power)), exact=base.exact)
+    size = max(base.value.numerator.bit_length(), base.value.denominator.bit_length())
+    if abs(power) * size <= 2 * MOST_BITS:
+        return Quantity(base.value**power, _kept(base.unit.power(power)) if base.unit else None, base.exact)
+    if base.unit or (base.value.denominator == 1 and base.exact and power > 0):
+        raise CannotCalculate("the result has more than a thousand digits")
+    return _near_power(base, Fraction(power))
+
+
+def _near_power(base: Quantity, power: Fraction) -> Quantity:
+    if base.value <= 0:
+        raise CannotCalculate("a number that is not positive has no such power here")
+    return Quantity(Fraction(_PRECISE.power(decimal_of(base.value), decimal_of(power))), exact=False)
+
+
+def remainder(left: Quantity, right: Quantity) -> Quantity:
+    if left.dimension != right.dimension:
+        raise CannotCalculate(f"{_name(left)} and {_name(right)} cannot be divided with a remainder")
+    if not right.value:
+        raise CannotCalculate("division by zero")
+    return Quantity(left.value % right.value, left.unit, left.exact and right.exact)
+
+
+def converted(quantity: Quantity, unit: Unit) -> Quantity:
+    if quantity.dimension != unit.dimension:
+        raise CannotCalculate(f"{_name(quantity)} cannot be converted to {unit.symbol}")
+    return Quantity(quantity.value, unit, quantity.exact)
+
+
+def _check_scales(left: Quantity, right: Quantity) -> None:
+    if left.has_zero or right.has_zero:
+        raise CannotCalculate("temperatures can be converted, not multiplied")
+
+
+def _kept(unit: Unit | None) -> Unit | None:
+    return unit if unit and (unit.dimension != PLAIN) else None
+
+
+def _name(quantity: Quantity) -> str:
+    return quantity.unit.symbol if quantity.unit else "a plain number"
+
+
+_ONE = Unit("1", Fraction(1), PLAIN)
+PERCENT = Unit("%", Fraction(1, 100), PLAIN)
+
+
+# --- Functions --------------------------------------------------------------------------------------------------------
+
+
+def _near(function: Callable[[float], float]) -> Callable[[Quantity], Quantity]:
+    def applied(quantity: Quantity) -> Quantity:
+        # 14 places: sin(pi) is 0, not the noise behind it.
+        return Quantity(Fraction(repr(round(function(float(quantity.value)), 14))), exact=False)
+
+    return applied
+
+
+def _tangent(angle: float) -> float:
+    if abs(math.cos(angle)) < 1e-15:
+        raise CannotCalculate("there is no tangent of a right angle")
+    return math.tan(angle)
+
+
+def _precisely(function: Callable[[Decimal], Decimal]) -> Callable[[Quantity], Quantity]:
+    def applied(quantity: Quantity) -> Quantity:
+        return Quantity(Fraction(function(decimal_of(quantity.value))), exact=False)
+
+    return applied
+
+
+def decimal_of(value: Fraction) -> Decimal:
+    return _PRECISE.divide(Decimal(value.numerator), Decimal(value.denominator))
+
+
+def root(quantity: Quantity, degree: int) -> Quantity:
+    if quantity.unit:
+        raise CannotCalculate("a root of a measure is not known here")
+    value = quantity.value
+    if value < 0 and degree % 2 == 0:
+        raise CannotCalculate("the root of a negative number is not real")
+    sign, value = (-1, -value) if value < 0 else (1, value)
+    parts = [_whole_root(part, degree) for part in (value.numerator, value.denominator)]
+    if None not in parts:
+        return Quantity(Fraction(sign * (parts[0] or 0), parts[1] or 1), exact=quantity.exact)
+    return Quantity(sign * Fraction(_PRECISE.power(decimal_of(value), _PRECISE.divide(1, degree))), exact=False)
+
+
+def _whole_root(number: int, degree: int) -> int | None:
+    """The whole number whose power this is, if it is one."""
+    root = int(_PRECISE.power(Decimal(number), _PRECISE.divide(1, degree)).to_integral_value())
+    if degree == 2:
+        root = math.isqrt(number)
+    return root if root**degree == number else None
+
+
+def factorial(quantity: Quantity) -> Quantity:
+    if quantity.value.denominator != 1 or not 0 <= quantity.value <= MOST_FACTORIAL:
+        raise CannotCalculate(f"a factorial needs a whole number up to {MOST_FACTORIAL}")
+    return Quantity(Fraction(math.factorial(int(quantity.value))))
+
+
+def _rounded(quantity: Quantity, places: Quantity | None = None) -> Quantity:
+    digits = int(places.value) if places else 0
+    if abs(digits) > 50:
+        raise CannotCalculate("that is too many places")
+    shift = Fraction(10) ** digits
+    half_up = math.floor(abs(quantity.value) * shift + Fraction(1, 2))
+    return Quantity(Fraction(half_up) / shift * (1 if quantity.value >= 0 else -1))
+
+
+def _log(quantity: Quantity, base: Quantity | None = None) -> Quantity:
+    if base is None:
+        return _exact_power_of(10, quantity) or _precisely(_PRECISE.log10)(quantity)
+    if base.value.denominator == 1 and base.value > 1 and (exact := _exact_power_of(int(base.value), quantity)):
+        return exact
+    return Quantity(Fraction(_PRECISE.divide(_PRECISE.ln(decimal_of(quantity.value)), _PRECISE.ln(decimal_of(base.value)))), exact=False)
+
+
+def _exact_power_of(base: int, quantity: Quantity) -> Quantity | None:
+    number, exponent = quantity.value, 0
+    if number <= 0:
+        raise CannotCalculate("the logarithm of a number that is not positive does not exist")
+    while number.denominator == 1 and number % base == 0:
+        number, exponent = number / base, exponent + 1
+    return Quantity(Fraction(exponent)) if number == 1 else None
+
+
+UNARY: dict[str, Callable[[Quantity], Quantity]] = {
+    "sqrt": lambda q: root(q, 2), "cbrt": lambda q: root(q, 3),
+    "abs": lambda q: Quantity(abs(q.value), q.unit, q.exact), "floor": lambda q: Quantity(Fraction(math.floor(q.value))),
+    "ceil": lambda q: Quantity(Fraction(math.ceil(q.value))), "factorial": factorial,
+    "ln": _precisely(_PRECISE.ln), "exp": _precisely(_PRECISE.exp), "log2": lambda q: _log(q, Quantity(Fraction(2))),
+    "log10": lambda q: _log(q), "sin": _near(math.sin), "cos": _near(math.cos), "tan": _near(_tangent),
+    "asin": _near(math.asin), "acos": _near(math.acos), "atan": _near(math.atan), "sinh": _near(math.sinh), "cosh": _near(math.cosh),
+    "tanh": _near(math.tanh),
+}  # fmt: skip
+
+
+def _pick(which: Callable[..., Quantity]) -> Callable[..., Quantity]:
+    def picked(*quantities: Quantity) -> Quantity:
+        if len({quantity.dimension for quantity in quantities}) > 1:
+            raise CannotCalculate("these are not of one kind")
+        return which(quantities, key=lambda quantity: quantity.value)
+
+    return picked
+
+
+def _whole(function: Callable[..., int]) -> Callable[..., Quantity]:
+    def applied(*quantities: Quantity) -> Quantity:
+        if any(quantity.value.denominator != 1 for quantity in quantities):
+            raise CannotCalculate("whole numbers are needed")
+        return Quantity(Fraction(function(*(int(quantity.value) for quantity in quantities))))
+
+    return applied
+
+
+def _mean(*quantities: Quantity) -> Quantity:
+    total = quantities[0]
+    for quantity in quantities[1:]:
+        total = added(total, quantity, 1)
+    return Quantity(total.value / len(quantities), total.unit, total.exact)
+
+
+LISTS: dict[str, Callable[..., Quantity]] = {
+    "min": _pick(min), "max": _pick(max), "gcd": _whole(math.gcd), "lcm": _whole(math.lcm), "mean": _mean, "average": _mean, "avg": _mean,
+    "round": _rounded, "log": _log, "sum": lambda *q: Quantity(_mean(*q).value * len(q), q[0].unit, all(each.exact for each in q)),
+}  # fmt: skip
+
+CONSTANTS = {"pi": PI, "π": PI, "e": Fraction(Decimal(1).exp(_PRECISE)), "tau": 2 * PI}

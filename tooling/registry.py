@@ -1,0 +1,125 @@
+"""What a tool is: an async function that becomes a `Tool` by the decorator `@tool`."""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from .schema import Arguments, Parameters, parameters_of
+from .services import Services
+
+type Path = Literal["light", "full"]
+type TtlClass = Literal["news", "general"]
+
+
+class ToolFailure(Exception):
+    """A call that brought nothing. `message` is for a person, `advice` tells a model what to do instead."""
+
+    def __init__(
+        self, message: str, *, advice: str = "", temporary: bool = False, stale_will_do: bool = False, closed_for: float = 0
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+        self.temporary = temporary
+        self.stale_will_do = stale_will_do  # an old result is better than this failure
+        self.closed_for = closed_for  # seconds in which no further call can succeed
+
+
+class Passage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A piece of text and where it stands."""
+
+    title: str
+    url: str
+    text: str
+    published: str | None = None  # ISO date, as far as it is known
+
+
+class Output(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a tool found: words of its own, or passages from outside."""
+
+    text: str = ""
+    passages: tuple[Passage, ...] = ()
+    credits: float = 0
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.text and not self.passages
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRule:
+    """How results are kept and shared between owners: only for tools whose arguments are public."""
+
+    parameters: Callable[[Arguments, Services], dict[str, Any]]  # everything that decides the result, normalised
+    ttl: Callable[[Arguments], TtlClass]
+    query: Callable[[Arguments], str]  # what the inspector shows
+    topic: Callable[[Arguments], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that models may call, with all that is needed to offer it, check a call, and bound it."""
+
+    name: str
+    description: str
+    parameters: Parameters
+    function: Callable[..., Awaitable[str | Output]]
+    takes_services: bool
+    timeout: float  # seconds
+    most_chars: int  # of its result, as a model reads it
+    paths: frozenset[Path]
+    cache: CacheRule | None
+    untrusted: bool  # its result holds text from outside
+    reason_off: Callable[[Services], str]
+    from_question: Callable[[str], dict[str, Any] | None]
+
+    @property
+    def offer(self) -> dict[str, Any]:
+        """The tool as OpenAI-compatible servers want it in `tools`."""
+        function = {"name": self.name, "description": self.description, "parameters": self.parameters.schema}
+        return {"type": "function", "function": function}
+
+    async def run(self, arguments: Arguments, services: Services) -> Output:
+        """The function's result; ToolFailure says why there is none."""
+        ours = {"services": services} if self.takes_services else {}
+        result = await self.function(**arguments, **ours)
+        return Output(text=result) if isinstance(result, str) else result
+
+
+def tool(
+    *,
+    timeout: float,
+    most_chars: int = 4000,
+    paths: frozenset[Path] = frozenset({"light", "full"}),
+    cache: CacheRule | None = None,
+    untrusted: bool = False,
+    reason_off: Callable[[Services], str] = lambda services: "",
+    from_question: Callable[[str], dict[str, Any] | None] = lambda question: None,
+) -> Callable[[Callable[..., Awaitable[str | Output]]], Tool]:
+    """Make a tool of an async function: its name, docstring and typed signature are what models see.
+
+    `reason_off` says why it cannot be used now, empty if it can. `from_question` finds the arguments in a question
+    whose answer is obviously one call of this tool. A parameter `services: Services` is passed by us.
+    """
+
+    def made(function: Callable[..., Awaitable[str | Output]]) -> Tool:
+        assert function.__doc__, "a model knows a tool by its docstring"
+        return Tool(
+            name=function.__name__,
+            description=" ".join(inspect.cleandoc(function.__doc__).split()),
+            parameters=parameters_of(function, given_by_us=[Services]),
+            function=function,
+            takes_services="services" in inspect.signature(function).parameters,
+            timeout=timeout,
+            most_chars=most_chars,
+            paths=paths,
+            cache=cache,
+            untrusted=untrusted,
+            reason_off=reason_off,
+            from_question=from_question,
+        )
+
+    return made

@@ -1,0 +1,86 @@
+"""What a tool takes: a JSON Schema (2020-12) from its typed signature, and arguments checked against that very schema.
+
+msgspec makes the schema and the typed values; jsonschema finds the faults, because it names all of them at once, where msgspec
+stops at the first: a model then mends its call in one step.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+import msgspec
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+MOST_FAULTS = 5
+MOST_FAULT_CHARS = 200
+
+type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
+type Arguments = dict[str, Any]  # typed by the signature of each tool
+
+
+class InvalidArguments(Exception):
+    """Arguments that do not fit; its text names every fault so that a model can mend them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The parameters of one tool."""
+
+    schema: dict[str, Any]
+    _struct: type[msgspec.Struct]
+    _validator: Draft202012Validator
+
+    def check(self, given: dict[str, Json]) -> Arguments:
+        """All arguments with their defaults; null stands for a default. InvalidArguments names what is wrong."""
+        optional = self.schema["properties"].keys() - self.schema.get("required", [])
+        given = {name: value for name, value in given.items() if value is not None or name not in optional}
+        if faults := [self._worded(error) for error in self._validator.iter_errors(given)]:
+            raise InvalidArguments("; ".join(faults[:MOST_FAULTS]))
+        try:
+            return msgspec.structs.asdict(msgspec.json.decode(msgspec.json.encode(given), type=self._struct))
+        except msgspec.ValidationError as exc:
+            raise InvalidArguments(str(exc)) from exc
+
+    def _worded(self, error: ValidationError) -> str:
+        where = ".".join(str(part) for part in error.absolute_path)
+        known = ", ".join(self.schema["properties"])
+        match error.validator:
+            case "additionalProperties":
+                text = f"{error.message} (there are: {known})"
+            case "required":
+                text = f"{error.message} (there are: {known})"
+            case "enum":
+                text = f"`{where}`: {error.message}"
+            case "maxLength":
+                text = f"`{where}` is longer than {error.validator_value} characters"
+            case _:
+                text = f"`{where}`: {error.message}"
+        return text if len(text) <= MOST_FAULT_CHARS else text[: MOST_FAULT_CHARS - 1] + "…"
+
+
+def parameters_of(function: Callable[..., Any], *, given_by_us: Iterable[type]) -> Parameters:
+    """The parameters that a model may fill in: all but those of a type that the Toolbox passes itself."""
+    hints = get_type_hints(function, include_extras=True)
+    ours = set(given_by_us)
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    for parameter in inspect.signature(function).parameters.values():
+        annotation = hints[parameter.name]
+        if annotation in ours:
+            continue
+        if parameter.default is inspect.Parameter.empty:
+            fields.append((parameter.name, annotation))
+        else:
+            fields.append((parameter.name, annotation, parameter.default))
+    struct = msgspec.defstruct(function.__name__, fields, kw_only=True, forbid_unknown_fields=True)
+    schema = _inlined(msgspec.json.schema(struct), function.__name__)
+    Draft202012Validator.check_schema(schema)
+    return Parameters(schema, struct, Draft202012Validator(schema))
+
+
+def _inlined(schema: dict[str, Any], name: str) -> dict[str, Any]:
+    """The schema with the tool's own object on top, as servers want it, not behind a reference."""
+    definitions = dict(schema["$defs"])
+    top = {key: value for key, value in definitions.pop(name).items() if key != "title"}
+    return {**top, "$defs": definitions} if definitions else top

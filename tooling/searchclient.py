@@ -1,0 +1,223 @@
+"""The only client for web search: Tavily by its own library, with every way in which it fails turned into one of ours.
+
+Imported only where search is on: the library costs half a second and 30 MB.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+import tavily.errors
+from tavily import AsyncTavilyClient
+
+from .registry import Output, Passage, ToolFailure
+from .untrusted import cut, visible, web_host, without_markup
+
+logger = logging.getLogger(__name__)
+
+ATTEMPT_TIMEOUT = 5.0  # seconds; two attempts and a pause fit into the tool's own
+MOST_BODY_BYTES = 2 * 2**20
+MOST_RESULTS = 20
+MOST_TITLE_CHARS = 300
+MOST_CONTENT_CHARS = 4000
+RETRY_AFTER = 0.3  # seconds, and as much again at random
+LONGEST_WAIT = 1.5  # seconds that a call waits when it was told to come back later
+CLOSED_BY_RATE = 300.0  # seconds, the most that a rate limit closes the tool
+CLOSED_BY_PLAN = 4 * 3600.0
+CLOSED_BY_KEY = 24 * 3600.0
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class _Unreadable(Exception):
+    pass
+
+
+class _RateLimited(Exception):
+    def __init__(self, seconds: float | None) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
+class _TryAgain(Exception):
+    """This attempt failed, another may not; `failure` is what it is if there is none."""
+
+    def __init__(self, failure: ToolFailure, *, wait: float = 0) -> None:
+        super().__init__()
+        self.failure = failure
+        self.wait = wait
+
+
+class SearchClient:
+    """Searches with one account; one for each event loop, to be closed with it. Without a key it uses Tavily's keyless mode."""
+
+    def __init__(self, *, api_key: str, base_url: str, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        # Tells accounts apart in keys, and gives nothing away.
+        self.provider = hashlib.sha256(f"{base_url}\n{api_key}".encode()).hexdigest()[:12]
+        keyless = {} if api_key else {"X-Tavily-Access-Mode": "keyless"}
+        self._http = httpx.AsyncClient(
+            base_url=base_url,
+            # Unpacked bytes are counted as they come only if nothing is packed.
+            headers={"Accept-Encoding": "identity", **keyless},
+            event_hooks={"response": [_inspect]},
+        )
+        # A key of None would be read from the environment.
+        self._tavily = AsyncTavilyClient(api_key=api_key, api_base_url=base_url, client=self._http)
+        self._sleep = sleep
+
+    async def search(self, request: dict[str, Any]) -> Output:
+        """The pages found. ToolFailure says what went wrong, after a second attempt where that may help."""
+        try:
+            return await self._attempt(request)
+        except _TryAgain as exc:
+            await self._sleep(max(exc.wait, RETRY_AFTER) + random.uniform(0, RETRY_AFTER))  # noqa: S311
+        try:
+            return await self._attempt(request)
+        except _TryAgain as exc:
+            raise exc.failure from exc
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def _attempt(self, request: dict[str, Any]) -> Output:
+        try:
+            async with asyncio.timeout(ATTEMPT_TIMEOUT):
+                answer = await self._tavily.search(**request, timeout=ATTEMPT_TIMEOUT)
+            return _output(answer, request)
+        except tavily.errors.InvalidAPIKeyError as exc:
+            logger.error("web search is closed: the provider refused the key (TAVILY_API_KEY)")
+            raise _closed("The search service refused the key (TAVILY_API_KEY).", CLOSED_BY_KEY) from exc
+        except tavily.errors.ForbiddenError as exc:
+            logger.error("web search is closed for hours: the limit of the plan is reached, or the account is blocked")
+            raise _closed("The limit of the search plan is reached.", CLOSED_BY_PLAN) from exc
+        except _RateLimited as exc:
+            raise _rate_limited(exc.seconds) from exc
+        except tavily.errors.BadRequestError as exc:
+            raise ToolFailure("The search service did not take this query.", advice="Ask for something shorter or simpler.") from exc
+        except httpx.HTTPStatusError as exc:
+            failure = ToolFailure(
+                f"The search service failed (status {exc.response.status_code}).",
+                temporary=exc.response.is_server_error,
+                stale_will_do=True,
+            )
+            raise (_TryAgain(failure) if exc.response.is_server_error else failure) from exc
+        except (tavily.errors.TimeoutError, TimeoutError) as exc:
+            raise _TryAgain(ToolFailure("The search service did not answer in time.", temporary=True, stale_will_do=True)) from exc
+        except _TooLarge as exc:
+            raise ToolFailure(f"The search service sent more than {MOST_BODY_BYTES // 2**20} MB.", stale_will_do=True) from exc
+        except httpx.HTTPError as exc:
+            raise _TryAgain(ToolFailure("The search service cannot be reached.", temporary=True, stale_will_do=True)) from exc
+        except (_Unreadable, ValueError, TypeError, AttributeError, RecursionError) as exc:
+            # What the library makes of a body of another shape than it expects.
+            raise ToolFailure("The search service sent something unreadable.", temporary=True, stale_will_do=True) from exc
+
+
+def _closed(message: str, seconds: float) -> ToolFailure:
+    return ToolFailure(message, advice="Answer without searching, and say so.", stale_will_do=True, closed_for=seconds)
+
+
+def _rate_limited(seconds: float | None) -> Exception:
+    wait = seconds or 0
+    closed_for = min(wait, CLOSED_BY_RATE) if wait > LONGEST_WAIT else 0
+    failure = ToolFailure("The search service is busy.", temporary=True, stale_will_do=True, closed_for=closed_for)
+    return failure if wait > LONGEST_WAIT else _TryAgain(failure, wait=wait)
+
+
+# --- What comes over the wire -----------------------------------------------------------------------------------------
+
+
+class _Bounded(httpx.AsyncByteStream):
+    """A body of bounded size, as UTF-8."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, charset: str) -> None:
+        self._stream = stream
+        self._charset = charset
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        body = bytearray()
+        async for chunk in self._stream:
+            body += chunk
+            if len(body) > MOST_BODY_BYTES:
+                raise _TooLarge
+        yield _as_utf8(bytes(body), self._charset)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _as_utf8(body: bytes, charset: str) -> bytes:
+    if charset in {"", "utf-8", "utf8"}:
+        return body
+    try:
+        return body.decode(charset, errors="replace").encode()
+    except (LookupError, UnicodeError) as exc:
+        raise _Unreadable from exc
+
+
+async def _inspect(response: httpx.Response) -> None:
+    """Bound the body, and raise for what the library would hide: how long to wait, and a success that is none."""
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise _Unreadable
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    response.stream = _Bounded(response.stream, (response.charset_encoding or "").lower())
+    if response.status_code == 429:
+        raise _RateLimited(_retry_after(response.headers.get("retry-after", ""), await response.aread()))
+    if 200 < response.status_code < 300:
+        raise _Unreadable
+
+
+def _retry_after(header: str, body: bytes) -> float | None:
+    """Seconds to wait, by the header or, in keyless mode, by the body."""
+    if header.strip().isdecimal():
+        return float(header[:9])
+    try:
+        seconds = json.loads(body)["error"]["retry_after_seconds"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return float(seconds) if isinstance(seconds, int | float) and 0 <= seconds < 1e9 else None
+
+
+def _output(answer: dict[str, Any], request: dict[str, Any]) -> Output:
+    results = answer["results"]
+    if not isinstance(results, list):
+        raise _Unreadable
+    passages = {passage.url: passage for passage in map(_passage, results[:MOST_RESULTS]) if passage}
+    return Output(passages=tuple(passages.values()), credits=_credits(answer, request))
+
+
+def _passage(result: Any) -> Passage | None:
+    """One result as plain text; None if it is not one that can be shown."""
+    match result:
+        case {"url": str(url), "content": str(content)} if web_host(url):
+            title = result.get("title")
+            title = without_markup(title[:MOST_TITLE_CHARS]) if isinstance(title, str) else ""
+            text = visible(cut(content, MOST_CONTENT_CHARS)).strip()
+            return Passage(title or web_host(url), url, text, _day(result.get("published_date")))
+    return None
+
+
+def _day(written: Any) -> str | None:
+    if not isinstance(written, str) or len(written) > 60:
+        return None
+    for reading in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            return reading(written).date().isoformat()
+        except (ValueError, TypeError, IndexError, OverflowError):
+            continue
+    return None
+
+
+def _credits(answer: dict[str, Any], request: dict[str, Any]) -> float:
+    match answer.get("usage"):
+        case {"credits": int() | float() as spent} if 0 <= spent <= 100:
+            return float(spent)
+    return 2.0 if request["search_depth"] == "advanced" else 1.0

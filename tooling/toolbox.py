@@ -1,0 +1,263 @@
+"""The tools of one run: which are offered, what becomes of each call, and which sources were found."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import msgspec
+
+from .calculator import calculator
+from .clock import clock
+from .flights import Flights
+from .registry import Output, Passage, Tool, ToolFailure
+from .schema import Arguments, InvalidArguments, Json
+from .services import Services
+from .untrusted import cut, fenced, one_line, visible, web_host, without_markup
+from .websearch import web_search
+
+logger = logging.getLogger(__name__)
+
+TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (calculator, clock, web_search)}
+
+MOST_ARGUMENT_BYTES = 8192
+MOST_TITLE_CHARS = 150
+ATTEMPTS_PER_CALL = 4  # times `most_calls`: calls of any kind, wrong and repeated ones too, before all are refused
+
+type Reason = Literal["unknown_tool", "invalid_arguments", "not_allowed", "cap_reached", "malformed"]
+type FailureKind = Literal["temporary", "permanent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a part of a result stands. Its number is the same in the whole run."""
+
+    number: int
+    title: str
+    url: str
+    host: str
+    published: str | None  # ISO date
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What came of a call that was made. `text` is what the model reads, also when it failed."""
+
+    name: str
+    arguments: Arguments
+    text: str
+    ok: bool = True
+    failure: FailureKind | None = None
+    message: str = ""  # of a failure, for a person
+    cached: bool = False
+    age_s: float | None = None  # of a cached result
+    stale: bool = False  # old, and served because nothing newer could be had
+    repeated: bool = False  # the same call was made before in this run
+    sources: tuple[Source, ...] = ()
+    duration_ms: float = 0
+    credits: float = 0  # spent by this call
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A call that was not made. `text` is what the model reads; the same wrong call again gets a shorter one."""
+
+    name: str
+    reason: Reason
+    text: str
+    repeated: bool = False
+    duration_ms: float = 0
+
+
+class _NotMade(Exception):
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.reason: Reason = reason
+        self.text = text
+
+
+def allowed_on(path: Literal["light", "full"]) -> frozenset[str]:
+    """The names of the tools that this path may use."""
+    return frozenset(name for name, tool in TOOLS.items() if path in tool.paths)
+
+
+def arguments_for(name: str, question: str) -> dict[str, Any] | None:
+    """The arguments of the one call that answers this question, for models too weak to make it; None if it is not obvious."""
+    return TOOLS[name].from_question(question) if name in TOOLS else None
+
+
+def reasons_off(services: Services) -> dict[str, str]:
+    """Tools that cannot be used now, each with the reason in words for a person."""
+    reasons = {name: tool.reason_off(services) or services.why_closed(name) for name, tool in TOOLS.items()}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+class Toolbox:
+    """What one run may do with tools. `call` raises for nothing that a model or a provider does wrong."""
+
+    def __init__(
+        self,
+        services: Services,
+        *,
+        allowed: frozenset[str],
+        most_calls: int,
+        fresh: bool = False,
+        tools: Mapping[str, Tool] = TOOLS,
+    ) -> None:
+        self.sources: list[Source] = []  # of all results, in the order of their numbers
+        self.calls = 0
+        self.rejections = 0
+        self._services = services
+        self._tools = {name: tool for name, tool in tools.items() if name in allowed}
+        self._known = tools.keys()
+        self._most_calls = most_calls
+        self._fresh = fresh
+        self._attempts = 0
+        self._told: set[int] = set()
+        self._results: dict[str, ToolResult] = {}
+        self._flights: Flights[ToolResult] = Flights()
+        self._mark = secrets.token_hex(4)
+
+    def offered(self) -> list[dict[str, Any]]:
+        """The tools that can be called now, as `tools` of a request to an OpenAI-compatible server."""
+        return [tool.offer for tool in self._tools.values() if not self._reason_off(tool)]
+
+    @property
+    def calls_left(self) -> int:
+        return self._most_calls - self.calls
+
+    async def call(self, name: str, arguments: str | dict[str, Any]) -> ToolResult | Rejection:
+        """Make the call if it is a right one. `arguments` as a model sends them: JSON text, or an object."""
+        started = time.perf_counter()
+        try:
+            result: ToolResult | Rejection = await self._call(name, arguments)
+        except _NotMade as exc:
+            result = self._rejection(name, arguments, exc)
+        return replace(result, duration_ms=(time.perf_counter() - started) * 1000)
+
+    async def _call(self, name: str, arguments: str | dict[str, Any]) -> ToolResult:
+        self._attempts += 1
+        if self._attempts > self._most_calls * ATTEMPTS_PER_CALL:
+            raise self._cap()
+        tool = self._tool(name)
+        checked = _checked(tool, arguments)
+        key = self._identity(tool, checked)
+        if key in self._results:
+            return replace(self._results[key], repeated=True, credits=0)
+        if key in self._flights:
+            return replace(await self._flights.join(key, lambda: self._run(tool, checked)), repeated=True, credits=0)
+        if self.calls >= self._most_calls:
+            raise self._cap()
+        self.calls += 1
+        result = await self._flights.join(key, lambda: self._run(tool, checked))
+        if result.failure != "temporary":
+            self._results[key] = result
+        return result
+
+    def _tool(self, name: str) -> Tool:
+        tool = self._tools.get(name)
+        if tool is None:
+            usable = ", ".join(each["function"]["name"] for each in self.offered()) or "none"
+            if name in self._known:
+                raise _NotMade("not_allowed", f"The tool {name} is not available for this answer. Available: {usable}.")
+            raise _NotMade("unknown_tool", f"There is no tool named {cut(one_line(name), 60)!r}. Available: {usable}.")
+        if reason := tool.reason_off(self._services):
+            raise _NotMade("not_allowed", f"{reason} Answer without {name}.")
+        return tool
+
+    def _reason_off(self, tool: Tool) -> str:
+        return tool.reason_off(self._services) or self._services.why_closed(tool.name)
+
+    def _identity(self, tool: Tool, arguments: Arguments) -> str:
+        effective = tool.cache.parameters(arguments, self._services) if tool.cache else arguments
+        return f"{tool.name} {msgspec.json.encode(effective, order='deterministic').decode()}"
+
+    def _cap(self) -> _NotMade:
+        return _NotMade("cap_reached", f"No more tool calls for this answer; {self.calls} were made. Answer with what you have.")
+
+    def _rejection(self, name: str, arguments: str | dict[str, Any], why: _NotMade) -> Rejection:
+        self.rejections += 1
+        told = hash((name, why.reason, str(arguments)))
+        repeated = told in self._told
+        self._told.add(told)
+        text = f"Rejected again ({why.reason}). Do not repeat this call." if repeated else why.text
+        return Rejection(cut(one_line(name), 60), why.reason, text, repeated)
+
+    async def _run(self, tool: Tool, arguments: Arguments) -> ToolResult:
+        """The call itself; whatever fails becomes a failed result."""
+        try:
+            return await self._made(tool, arguments)
+        except ToolFailure as exc:
+            failure = exc
+        except TimeoutError:
+            failure = ToolFailure(f"{tool.name} took longer than {tool.timeout:g} s.", temporary=True)
+        except Exception:
+            # A bug of ours in one tool must not end an answer that can do without it.
+            logger.exception("tool=%s failed", tool.name)
+            failure = ToolFailure(f"{tool.name} failed by a fault of this server.")
+        advice = failure.advice or ("It may work later." if failure.temporary else "Do not repeat this call.")
+        return ToolResult(
+            tool.name,
+            arguments,
+            text=f"{tool.name} failed: {visible(failure.message)} {advice}",
+            ok=False,
+            failure="temporary" if failure.temporary else "permanent",
+            message=visible(failure.message),
+        )
+
+    async def _made(self, tool: Tool, arguments: Arguments) -> ToolResult:
+        async with asyncio.timeout(tool.timeout):
+            output = await tool.run(arguments, self._services)
+        text, sources = self._shown(tool, output)
+        return ToolResult(tool.name, arguments, text, sources=sources, credits=output.credits)
+
+    def _shown(self, tool: Tool, output: Output) -> tuple[str, tuple[Source, ...]]:
+        """What the model reads, and the sources of its passages."""
+        numbered = [(self._source(passage), passage) for passage in output.passages if web_host(passage.url)]
+        parts = [visible(output.text)] if output.text else []
+        room = max(0, tool.most_chars - sum(map(len, parts)))
+        share = room // len(numbered) if numbered else 0
+        parts += [cut(_cited(source, passage), share) for source, passage in numbered]
+        text = cut("\n\n".join(parts), tool.most_chars) or "Nothing was found."
+        if tool.untrusted:
+            text = fenced(text, about=tool.name, mark=self._mark)
+        return text, tuple(source for source, _ in numbered)
+
+    def _source(self, passage: Passage) -> Source:
+        known = next((source for source in self.sources if source.url == passage.url), None)
+        if known:
+            return known
+        title = cut(without_markup(passage.title), MOST_TITLE_CHARS) or web_host(passage.url)
+        source = Source(len(self.sources) + 1, title, passage.url, web_host(passage.url), passage.published)
+        self.sources.append(source)
+        return source
+
+
+def _cited(source: Source, passage: Passage) -> str:
+    date = f", {source.published}" if source.published else ""
+    return f"[{source.number}] {source.title} ({source.host}{date})\n{visible(passage.text).strip()}"
+
+
+def _checked(tool: Tool, arguments: str | dict[str, Any]) -> Arguments:
+    """The arguments with their defaults, or the reason why the call is not made."""
+    try:
+        raw = arguments.encode() if isinstance(arguments, str) else msgspec.json.encode(arguments)
+        if len(raw) > MOST_ARGUMENT_BYTES:
+            raise _NotMade("invalid_arguments", f"The arguments are longer than {MOST_ARGUMENT_BYTES} bytes.")
+        given: Json = msgspec.json.decode(raw or b"{}")
+        if isinstance(given, str):
+            # Some models encode the object twice.
+            given = msgspec.json.decode(given or "{}")
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError) as exc:
+        known = ", ".join(tool.parameters.schema["properties"])
+        text = f"The arguments of {tool.name} are not a JSON object: {cut(str(exc), 100)}. Send one object with: {known}."
+        raise _NotMade("malformed", text) from exc
+    if not isinstance(given, dict):
+        raise _NotMade("malformed", f"The arguments of {tool.name} must be one JSON object.")
+    try:
+        return tool.parameters.check(given)
+    except InvalidArguments as exc:
+        raise _NotMade("invalid_arguments", f"The arguments of {tool.name} do not fit: {exc}.") from exc

@@ -1,0 +1,153 @@
+"""Web search as a tool: which parameters a call is sent with, under which key its result is kept, and what leaves the machine."""
+
+import re
+import unicodedata
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from .registry import CacheRule, Output, ToolFailure, TtlClass, tool
+from .schema import Arguments
+from .services import Services
+from .untrusted import cut, one_line
+
+MOST_QUERY_CHARS = 380  # the provider takes 400
+SEARCH_OFF = "Web search is off: set TAVILY_API_KEY, or FLEET_SEARCH=keyless."
+
+type Topic = Literal["general", "news", "finance"]
+type TimeRange = Literal["any", "day", "week", "month", "year"]
+
+# --- Parameters and keys ----------------------------------------------------------------------------------------------
+
+_ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_CARD = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
+_PHONE = re.compile(
+    r"(?<![\w.,+])(?:\+|00)\d(?:[ ().-]{0,2}\d){7,13}\b"  # +49 30 1234567
+    r"|(?<![\w.,-])\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}\b(?![.,]?\d)"  # (555) 123-4567
+    r"|(?<![\w.,-])0\d{2,4}[ /-]\d{3,}(?:[ -]?\d{2,})*\b"  # 030 1234567
+)
+
+# Compatibility forms that mean something else than the plain character: 5² is not 52.
+_MEANINGFUL_FORMS = {"<super>", "<sub>", "<fraction>"}
+_CLOSING = " \t\n.?!。؟।"
+_RELATIVE_TO_TODAY = re.compile(
+    r"\b(?:today|tonight|tomorrow|yesterday|now|current|currently|latest|newest|recent|recently|live|this (?:morning|week|month|year|"
+    r"weekend|season)|"
+    r"(?:next|last|past) (?:\w+ )?(?:hour|day|week|weekend|month|year|season)s?|"
+    r"breaking|so far|upcoming|right now|ago|"
+    r"heute|morgen|gestern|jetzt|aktuell\w*|neueste\w*|derzeit|gerade|diese[rsmn]? (?:woche|monat|jahr)|letzte[rsmn]?|nächste[rsmn]?|"
+    r"aujourd'hui|demain|hier|maintenant|actuel\w*|dernières?|derniers?|récent\w*|cette (?:semaine|année)|ce mois|prochaine?s?|"
+    r"hoy|mañana|ayer|ahora|actual\w*|últim[oa]s?|reciente\w*|est[ea] (?:semana|mes|año)|próxim[oa]s?|"
+    r"oggi|domani|ieri|adesso|attual\w*|ultim[oaei]|recent[ei]|questa settimana|prossim[oa]|"
+    r"hoje|amanhã|ontem|agora|atual\w*|"
+    r"vandaag|gisteren|huidige?|laatste|nieuwste|recente|"
+    r"idag|imorgon|igår|senaste|aktuell\w*|"
+    r"dzisiaj|dziś|jutro|wczoraj|teraz|najnowsz\w*|aktualn\w*|"
+    r"сегодня|завтра|вчера|сейчас|последн\w*|текущ\w*)\b"
+    r"|今日|明日|昨日|今|最新|現在|今天|明天|昨天|现在|目前|오늘|내일|어제|지금|최신|현재|आज|اليوم|الآن|أحدث|bugün|şimdi|güncel",
+    re.IGNORECASE,
+)
+
+
+def redacted(query: str) -> str:
+    """The query without what looks like an e-mail address, a payment card or a phone number: it goes to somebody else."""
+    query = _CARD.sub(lambda match: " " if _is_card(match[0]) else match[0], _ADDRESS.sub(" ", query))
+    return " ".join(_PHONE.sub(" ", query).split())
+
+
+def _is_card(digits: str) -> bool:
+    """Whether the check digit is right, which it is for all cards and for one in ten other numbers."""
+    numbers = [int(digit) for digit in digits if digit.isdigit()][::-1]
+    return sum(numbers[::2] + [sum(divmod(2 * number, 10)) for number in numbers[1::2]]) % 10 == 0
+
+
+def normalised(query: str) -> str:
+    """One form for all ways to write a query: compatibility forms, case, spaces and closing punctuation are made alike.
+
+    Words, their order and digits stay.
+    """
+    # Lower case, not case folding: that would make one of Maße and Masse.
+    folded = " ".join("".join(map(_plain, unicodedata.normalize("NFC", query))).lower().split())
+    return unicodedata.normalize("NFC", folded).rstrip(_CLOSING) or folded
+
+
+def _plain(character: str) -> str:
+    form = unicodedata.decomposition(character).partition(" ")[0]
+    return character if form in _MEANINGFUL_FORMS else unicodedata.normalize("NFKC", character)
+
+
+def is_about_today(query: str) -> bool:
+    """Whether the answer may be another one tomorrow, by its words."""
+    return _RELATIVE_TO_TODAY.search(query) is not None
+
+
+def request_for(arguments: Arguments) -> dict[str, Any]:
+    """What the provider is sent: the depth is fixed, so that a call costs one credit unless a deep search is asked for."""
+    request: dict[str, Any] = {
+        "query": cut(redacted(one_line(arguments["query"])), MOST_QUERY_CHARS),
+        "search_depth": "advanced" if arguments["deep"] else "basic",
+        "topic": arguments["topic"],
+        "max_results": arguments["max_results"],
+        "include_usage": True,
+    }
+    if arguments["time_range"] != "any":
+        request["time_range"] = arguments["time_range"]
+    return request
+
+
+def _key_parameters(arguments: Arguments, services: Services) -> dict[str, Any]:
+    request = request_for(arguments)
+    relative = request["topic"] != "general" or "time_range" in request or is_about_today(request["query"])
+    day = services.now().astimezone(services.zone).date().isoformat() if relative else ""
+    provider = services.search.provider if services.search else ""
+    return {**request, "query": normalised(request["query"]), "day": day, "provider": provider}
+
+
+def _ttl(arguments: Arguments) -> TtlClass:
+    is_news = arguments["topic"] != "general" or arguments["time_range"] in {"day", "week"} or is_about_today(arguments["query"])
+    return "news" if is_news else "general"
+
+
+def _reason_off(services: Services) -> str:
+    return "" if services.search else SEARCH_OFF
+
+
+def _arguments_in(question: str) -> dict[str, Any] | None:
+    query = cut(" ".join(question.split()), MOST_QUERY_CHARS).removesuffix(" […]")
+    return {"query": query} if query else None
+
+
+# --- The tool ---------------------------------------------------------------------------------------------------------
+
+
+@tool(
+    timeout=12,
+    most_chars=6000,
+    untrusted=True,
+    cache=CacheRule(
+        parameters=_key_parameters,
+        ttl=_ttl,
+        query=lambda arguments: str(request_for(arguments)["query"]),
+        topic=lambda arguments: str(arguments["topic"]),
+    ),
+    reason_off=_reason_off,
+    from_question=_arguments_in,
+)
+async def web_search(
+    query: Annotated[str, Meta(description="What to look for: one question, in few words", min_length=1, max_length=MOST_QUERY_CHARS)],
+    topic: Annotated[Topic, Meta(description="news: what happened lately; finance: prices and markets")] = "general",
+    time_range: Annotated[TimeRange, Meta(description="How old the pages may be")] = "any",
+    max_results: Annotated[int, Meta(description="How many pages", ge=1, le=10)] = 5,
+    deep: Annotated[bool, Meta(description="Longer excerpts at twice the price; only if a first search was not enough")] = False,
+    *,
+    services: Services,
+) -> Output:
+    """Search the web for facts that may have changed or that you do not know. Returns numbered excerpts of pages; cite them by their
+    numbers, as [1]."""
+    if services.search is None:
+        raise ToolFailure(SEARCH_OFF)
+    arguments = {"query": query, "topic": topic, "time_range": time_range, "max_results": max_results, "deep": deep}
+    request = request_for(arguments)
+    if not request["query"]:
+        raise ToolFailure("Nothing was left to search for without personal data.", advice="Search for something public.")
+    return await services.search.search(request)
