@@ -7,6 +7,7 @@ import os
 import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -112,6 +113,7 @@ INSTALLED_APPS = [
     "agenticfleet",
     "chat",
     "routing",
+    "tooling",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -205,6 +207,22 @@ FLEET_MODEL_BUILTIN = env_bool("FLEET_MODEL_BUILTIN", False)
 FLEET_CONTEXT_TOKENS = env_int("FLEET_CONTEXT_TOKENS", 1200 if FLEET_MODEL_BUILTIN else 6000, least=200)
 FLEET_MAX_OUTPUT_TOKENS = env_int("FLEET_MAX_OUTPUT_TOKENS", 600 if FLEET_MODEL_BUILTIN else 4096, least=16)
 
+# --- Tools ------------------------------------------------------------------------------------------------------------
+
+TAVILY_API_KEY = env("TAVILY_API_KEY")
+TAVILY_BASE_URL = env_url("TAVILY_BASE_URL", ("http", "https")) or "https://api.tavily.com"
+# Without a key questions would leave the machine for a free service: that has to be asked for.
+FLEET_SEARCH = env_choice("FLEET_SEARCH", "on" if TAVILY_API_KEY else "off", ("on", "off", "keyless"))
+if FLEET_SEARCH == "on" and not TAVILY_API_KEY:
+    raise ImproperlyConfigured("FLEET_SEARCH=on needs TAVILY_API_KEY; without one, FLEET_SEARCH=keyless searches with narrow limits.")
+FLEET_CACHE_TTL_NEWS = env_number("FLEET_CACHE_TTL_NEWS", 600, least=1)
+FLEET_CACHE_TTL_GENERAL = env_number("FLEET_CACHE_TTL_GENERAL", 3600, least=1)
+FLEET_TIME_ZONE = env("FLEET_TIME_ZONE", "UTC")
+try:
+    ZoneInfo(FLEET_TIME_ZONE)
+except (ZoneInfoNotFoundError, ValueError, OSError):
+    raise ImproperlyConfigured(f"FLEET_TIME_ZONE must be a time zone such as Europe/Paris, not {FLEET_TIME_ZONE!r}.") from None
+
 # --- A run's limits (seconds unless said) -----------------------------------------------------------------------------
 
 FLEET_HANDSHAKE_TIMEOUT = env_number("FLEET_HANDSHAKE_TIMEOUT", 15, least=0.05)
@@ -236,5 +254,5 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
-    "loggers": {"agenticfleet": {"level": FLEET_LOG_LEVEL}, "chat": {"level": FLEET_LOG_LEVEL}},
+    "loggers": {"agenticfleet": {"level": FLEET_LOG_LEVEL}, "chat": {"level": FLEET_LOG_LEVEL}, "tooling": {"level": FLEET_LOG_LEVEL}},
 }

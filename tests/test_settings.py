@@ -28,7 +28,7 @@ def test_agents_lists_every_setting_and_no_other() -> None:
 def test_the_environment_is_read_in_settings_only() -> None:
     readers = [
         str(path.relative_to(ROOT))
-        for folder in ("agenticfleet", "chat")
+        for folder in ("agenticfleet", "chat", "tooling")
         for path in (ROOT / folder).rglob("*.py")
         if re.search(r"os\.getenv|os\.environ\b(?!\.setdefault|,|})", path.read_text())
     ]
@@ -46,6 +46,11 @@ def test_the_environment_is_read_in_settings_only() -> None:
         ("DJANGO_DEBUG", "perhaps"),
         ("REDIS_URL", "http://127.0.0.1"),
         ("OPENAI_BASE_URL", "127.0.0.1:8000"),
+        ("TAVILY_BASE_URL", "ftp://search"),
+        ("FLEET_SEARCH", "on"),
+        ("FLEET_SEARCH", "perhaps"),
+        ("FLEET_CACHE_TTL_NEWS", "0"),
+        ("FLEET_TIME_ZONE", "Mars/Olympus"),
         ("DATABASE_URL", "nonsense://x"),
     ],
 )
