@@ -21,6 +21,8 @@ RETRIES = 2  # before the first chunk, never after it
 BACKOFF = 0.25  # seconds before the first retry; doubles
 LONGEST_RETRY_AFTER = 5.0  # seconds; a server that asks for more gets an error in words
 LARGEST_EVENT = 4 * 1024 * 1024  # bytes of one streamed event
+LONGEST_ARGUMENTS = 256 * 1024  # characters of all tool calls of one answer
+EXTRAS = ("tools", "response_format", "reasoning_effort")  # of a request, that a server may not know; it is asked without them then
 NO_KEY = "none"  # servers without a key want some header all the same
 
 EFFORTS: dict[Effort, str] = {"minimal": "low", "medium": "medium", "maximal": "high"}
@@ -35,10 +37,42 @@ class ModelError(Exception):
         self.retryable = retryable
 
 
+class EmptyAnswer(ModelError):
+    """The model ended without a word."""
+
+    def __init__(self) -> None:
+        super().__init__("model_error", "The model gave an empty answer.")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool that the model wants called, with its arguments as it wrote them."""
+
+    id: str
+    name: str
+    arguments: str
+
+
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
-    role: Literal["system", "user", "assistant"]
+    """One message of a conversation with a model. `tool` messages answer the call with their id."""
+
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    tool_calls: Sequence[ToolCall] = ()
+    tool_call_id: str = ""
+
+    def encoded(self) -> dict[str, Any]:
+        """The message as the API takes it."""
+        message: dict[str, Any] = {"role": self.role, "content": self.content}
+        if self.tool_calls:
+            message["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in self.tool_calls
+            ]
+        if self.tool_call_id:
+            message["tool_call_id"] = self.tool_call_id
+        return message
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +89,27 @@ class Reasoning:
     text: str
 
 
-Piece = Text | Reasoning | Usage
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of a model's answer: why it ended there, and what it cost."""
+
+    usage: Usage
+    is_cut: bool = False  # it would have said more, and was not allowed more tokens
+    is_refused: bool = False
+
+
+Piece = Text | Reasoning | ToolCall | Finished
+
+
+class _Function(Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _CallPart(Struct):
+    index: int = 0
+    id: str | None = None
+    function: _Function = msgspec.field(default_factory=_Function)
 
 
 class _Delta(Struct):
@@ -63,6 +117,7 @@ class _Delta(Struct):
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
+    tool_calls: list[_CallPart] | None = None
 
 
 class _Choice(Struct):
@@ -108,22 +163,40 @@ class ModelClient:
         # The SDK imports its parts when they are first touched, for 0.3 s: now, and not while readers wait.
         self._create = self._client.chat.completions.with_streaming_response.create
         self._place = urlsplit(str(self._client.base_url)).netloc
+        self._unknown_extras: set[tuple[str, str]] = set()  # (model, extra) that the server refused
 
     async def stream(
-        self, messages: Sequence[ChatMessage], *, model: str, max_tokens: int, effort: Effort | None = None
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        model: str,
+        max_tokens: int,
+        effort: Effort | None = None,
+        tools: Sequence[dict[str, Any]] = (),
+        schema: dict[str, Any] | None = None,
     ) -> AsyncGenerator[Piece]:
-        """The answer piece by piece as the server sends it, then its Usage. ModelError says what went wrong."""
+        """The answer piece by piece as the server sends it, then the tools it wants called, then Finished.
+
+        `tools` are offered to the model; `schema` is the JSON Schema that the answer is to follow, where the server can
+        enforce one. ModelError says what went wrong.
+        """
         request: dict[str, Any] = {
             "model": model,
-            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "messages": [message.encoded() for message in messages],
             "stream": True,
             "stream_options": {"include_usage": True},
             "max_completion_tokens" if self._place == "api.openai.com" else "max_tokens": max_tokens,
         }
         if effort is not None:
             request["reasoning_effort"] = EFFORTS[effort]
-        usage = finished = None
+        if tools:
+            request["tools"] = list(tools)
+        if schema is not None:
+            request["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+        usage = finish_reason = None
         written = 0
+        is_refused = False
+        calls = _CallParts()
         with self._errors_in_words(model):
             async with aclosing(self._chunks(request)) as chunks:
                 async for chunk in chunks:
@@ -132,18 +205,24 @@ class ModelClient:
                     if chunk.usage is not None:
                         usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens, model_calls=1)
                     for choice in chunk.choices:
-                        finished = choice.finish_reason or finished
+                        finish_reason = choice.finish_reason or finish_reason
                         delta = choice.delta
                         if thought := delta.reasoning_content or delta.reasoning:
                             yield Reasoning(thought)
                         if text := delta.content or delta.refusal:
                             written += len(text)
+                            is_refused = is_refused or not delta.content
                             yield Text(text)
-        if finished is None:
+                        if delta.tool_calls:
+                            calls.add(delta.tool_calls)
+        if finish_reason is None:
             raise ModelError("model_error", "The model's answer was cut off. What came so far is kept.")
-        if not written:
-            raise ModelError("model_error", "The model gave an empty answer.")
-        yield usage or estimated_usage(messages, written)
+        if not written and not calls:
+            raise EmptyAnswer
+        for call in calls.whole():
+            yield call
+        is_refused = is_refused or finish_reason == "content_filter"
+        yield Finished(usage or estimated_usage(messages, written), is_cut=finish_reason == "length", is_refused=is_refused)
 
     async def aclose(self) -> None:
         await self._client.close()
@@ -185,12 +264,16 @@ class ModelClient:
             await response.close()
 
     async def _open_with_retries(self, request: dict[str, Any]) -> AsyncAPIResponse[Any]:
+        request = {name: value for name, value in request.items() if (request["model"], name) not in self._unknown_extras}
         for attempt in range(RETRIES + 1):
             try:
                 opening = self._create(**request)
                 # Entered by hand: the response outlives this function and is closed by `_opened`.
                 return cast("AsyncAPIResponse[Any]", await opening.__aenter__())
             except openai.APIError as exc:
+                if extra := _refused_extra(exc, request):
+                    self._unknown_extras.add((request["model"], extra))
+                    return await self._open_with_retries(request)
                 wait = _seconds_before_retry(exc, attempt)
                 if wait is None or attempt == RETRIES:
                     raise
@@ -264,6 +347,31 @@ class _EventLines:
                 yield line[5:].strip()
 
 
+class _CallParts:
+    """The tool calls of one answer, which come in parts."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, tuple[str, str, list[str]]] = {}
+        self._length = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._parts)
+
+    def add(self, parts: Sequence[_CallPart]) -> None:
+        for part in parts:
+            id_, name, arguments = self._parts.get(part.index, ("", "", []))
+            arguments.append(part.function.arguments or "")
+            self._length += len(arguments[-1])
+            if self._length > LONGEST_ARGUMENTS:
+                raise ModelError("model_error", "The model called tools with arguments that are too long.")
+            self._parts[part.index] = (part.id or id_, part.function.name or name, arguments)
+
+    def whole(self) -> list[ToolCall]:
+        """Each call, with an id of our own where the server gave none."""
+        parts = [self._parts[index] for index in sorted(self._parts)]
+        return [ToolCall(id_ or f"call_{number}", name, "".join(arguments)) for number, (id_, name, arguments) in enumerate(parts)]
+
+
 def estimated_tokens(text: str) -> int:
     """About how many tokens a text has, for budgets; servers differ, so this errs to the high side."""
     return len(text.encode()) // 3 + 4
@@ -272,6 +380,13 @@ def estimated_tokens(text: str) -> int:
 def estimated_usage(messages: Sequence[ChatMessage], written: int) -> Usage:
     """For servers that do not count."""
     return Usage(sum(estimated_tokens(message.content) for message in messages), written // 4 + 1, model_calls=1)
+
+
+def _refused_extra(exc: openai.APIError, request: dict[str, Any]) -> str | None:
+    """The part of a request that the server says it cannot take, if the request makes sense without it."""
+    if not isinstance(exc, openai.BadRequestError | openai.UnprocessableEntityError) or _is_too_long(exc):
+        return None
+    return next((extra for extra in EXTRAS if extra in request and extra in exc.message), None)
 
 
 def _seconds_before_retry(exc: openai.APIError, attempt: int) -> float | None:

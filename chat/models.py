@@ -2,17 +2,19 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Now
 from django.utils.text import Truncator
 
+from routing.models import Routed, RoutingDecision
+
 from .owners import Owner
-from .protocol import ChatRequest, Ending, ErrorInfo, ProtocolError
+from .protocol import ChatRequest, Ending, ErrorInfo, ProtocolError, ToolResultData
 
 MAX_TURNS = 50  # of earlier conversation loaded for a run; the workflow's token budget then picks
 TITLE_LENGTH = 60
@@ -53,6 +55,37 @@ class PhaseTime:
     duration_ms: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolUse:
+    """A tool call that was made, or refused before it was made."""
+
+    tool: str
+    agent_id: str
+    outcome: Literal["ok", "failed", "rejected"]
+    reason: str = ""  # of a refusal or failure
+    cached: bool = False
+    stale: bool = False
+    repeated: bool = False
+    age_s: float | None = None
+    duration_ms: float = 0
+    credits: float = 0
+
+    @classmethod
+    def of_result(cls, agent_id: str, data: ToolResultData) -> "ToolUse":
+        return cls(
+            tool=data.tool,
+            agent_id=agent_id,
+            outcome="ok" if data.ok else "failed",
+            reason=data.message,
+            cached=data.cached,
+            stale=data.stale,
+            repeated=data.repeated,
+            age_s=data.age_s,
+            duration_ms=data.duration_ms,
+            credits=data.credits,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """All that is written when a run ends."""
@@ -62,6 +95,8 @@ class Outcome:
     last_seq: int
     steps: Sequence[dict[str, Any]] = ()
     phases: Sequence[PhaseTime] = ()
+    tool_uses: Sequence[ToolUse] = ()
+    routed: Routed | None = None
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
@@ -167,6 +202,11 @@ class RunQuerySet(models.QuerySet["Run"]):
             Phase.objects.bulk_create(
                 Phase(run_id=run_id, name=p.name, started_ms=p.started_ms, duration_ms=p.duration_ms) for p in outcome.phases
             )
+            ToolCall.objects.bulk_create(ToolCall(run_id=run_id, **asdict(use)) for use in outcome.tool_uses)
+            if outcome.routed:
+                ending = outcome.ending
+                tokens = ending.usage.input_tokens + ending.usage.output_tokens
+                RoutingDecision.objects.record(run_id, outcome.routed, outcome=ending.status, tokens=tokens)
             return True
 
     def _end(self, ending: Ending, last_seq: int, steps: "Sequence[dict[str, Any]]" = ()) -> bool:
@@ -329,6 +369,33 @@ class Run(models.Model):
     @property
     def recorded_ending(self) -> Ending | None:
         return msgspec.convert(self.ending, Ending) if self.ending else None
+
+
+class ToolCall(models.Model):
+    """A tool call of a run, made or refused; written with the run's ending."""
+
+    class Outcome(models.TextChoices):
+        OK = "ok"
+        FAILED = "failed"
+        REJECTED = "rejected"
+
+    run = models.ForeignKey(Run, models.CASCADE, related_name="tool_uses")
+    tool = models.CharField(max_length=60)
+    agent_id = models.CharField(max_length=60)
+    outcome = models.CharField(max_length=8, choices=Outcome)
+    reason = models.CharField(max_length=300, blank=True, help_text="why it was refused, or failed")
+    cached = models.BooleanField(default=False)
+    stale = models.BooleanField(default=False)
+    repeated = models.BooleanField(default=False, help_text="the same call was made before in this run")
+    age_s = models.FloatField(null=True, blank=True, help_text="seconds since the cached result was fetched")
+    duration_ms = models.FloatField(default=0)
+    credits = models.FloatField(default=0, help_text="of the search provider")
+
+    class Meta:
+        ordering = ("pk",)
+
+    def __str__(self) -> str:
+        return f"{self.tool} {self.outcome}"
 
 
 class Phase(models.Model):

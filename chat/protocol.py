@@ -5,7 +5,7 @@ log_line) once, when the event gets its place in a run's log or goes to a socket
 """
 
 from datetime import UTC, datetime
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import msgspec
@@ -169,11 +169,14 @@ class ConnectedData(Struct, frozen=True):
 
 
 class RouteData(Struct, frozen=True, kw_only=True):
+    """Where a question goes. `confidence` is the probability that the light path answers well."""
+
     path: Path
     mode: Mode
     confidence: float
     reasons: list[str] = []
     skipped: list[str] = []
+    escalated: bool = False
     duration_ms: float = 0.0
 
 
@@ -194,16 +197,33 @@ class AgentTiming(Struct, frozen=True):
 class ToolCallData(Struct, frozen=True, kw_only=True):
     tool: str
     call_id: str
-    arguments: dict[str, str | int | float | bool | None] = {}
+    arguments: dict[str, Any] = {}
+
+
+class Source(Struct, frozen=True):
+    """Where a result stands; answers cite it by its number, which is the same in the whole run."""
+
+    number: int
+    title: str
+    url: str
+    host: str
+    published: str | None = None
 
 
 class ToolResultData(Struct, frozen=True, kw_only=True):
+    """What came of a tool call. `age_s` are seconds since the result was fetched; `message` says why one failed."""
+
     tool: str
     call_id: str
     ok: bool
     duration_ms: float
     cached: bool = False
     age_s: float | None = None
+    stale: bool = False
+    repeated: bool = False
+    message: str = ""
+    sources: list[Source] = []
+    credits: float = 0
 
 
 class ToolRejection(Struct, frozen=True, kw_only=True):
@@ -258,7 +278,8 @@ class RoutingDecided(StreamEvent, tag="routing.decided"):
     data: RouteData
 
     def summary(self) -> str:
-        return f"path={self.data.path} mode={self.data.mode} confidence={self.data.confidence:.2f}"
+        line = f"path={self.data.path} mode={self.data.mode} confidence={self.data.confidence:.2f}"
+        return f"{line} escalated" if self.data.escalated else line
 
 
 class PhaseStart(StreamEvent, tag="phase.start"):
@@ -322,7 +343,8 @@ class ToolRejected(AgentEvent, tag="tool.rejected"):
     data: ToolRejection
 
     def summary(self) -> str:
-        return self.data.tool
+        # Not the tool: models invent names.
+        return f"{self.agent_id} {self.data.reason}"
 
 
 class OrchestratorMessage(StreamEvent, tag="orchestrator.message"):

@@ -14,8 +14,10 @@ import msgspec
 from django.conf import settings
 from django.db import Error as DatabaseProblem
 
+from routing.models import Routed
+
 from .database import in_database
-from .llm import ModelClient, ModelError
+from .llm import ModelError
 from .models import Outcome, Run, Started, Turn
 from .owners import Owner
 from .protocol import (
@@ -30,7 +32,8 @@ from .protocol import (
 )
 from .runlog import Entry, LogStore, RunLog, Stored, StoreDown, fold, place_ending, snapshot_of
 from .telemetry import RunTelemetry, log_service_levels
-from .workflow import Question, answer
+from .workflow.answer import Answer, Means
+from .workflow.engine import Question
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +71,9 @@ class Limits:
 class LiveRun:
     """A run that this process answers. Its supervisor is never cancelled; stopping a run ends the supervisor's child."""
 
-    def __init__(self, run: Run, *, log: RunLog, work: AsyncGenerator[StreamEvent], telemetry: RunTelemetry, limits: Limits) -> None:
+    def __init__(self, run: Run, *, log: RunLog, answer: Answer, telemetry: RunTelemetry, limits: Limits) -> None:
         self.id: UUID = run.pk
-        self._question = run.question.text
+        self._question = answer.question
         self.worker = run.worker
         self.log = log
         self.closed = asyncio.Event()  # set when the ending stands in the row and the log
@@ -78,7 +81,7 @@ class LiveRun:
         self._limits = limits
         self._stopping = asyncio.Event()
         self._reason: Ending | None = None
-        self._work = work
+        self._answer = answer
 
     def stop(self, reason: Ending) -> None:
         """Ask the run to end; the first reason counts, and a natural end that is already there beats it."""
@@ -100,7 +103,7 @@ class LiveRun:
             logger.info(event.log_line)
         log_service_levels(self.id, ending.status, ending.timings)
         if settings.FLEET_LOG_CONTENT:
-            logger.info("run=%s question=%r answer=%r", self.id, self._question, self.log.text)
+            logger.info("run=%s question=%r answer=%r", self.id, self._question.text, self.log.text)
 
     async def _outcome(self) -> Ending:
         """How the work ended: every failure becomes a value here, once."""
@@ -136,7 +139,7 @@ class LiveRun:
 
     async def _drive(self) -> None:
         shown = 0
-        async with aclosing(self._work) as events:
+        async with aclosing(self._answer.events()) as events:
             async for event in events:
                 self.show(event)
                 shown += 1
@@ -170,6 +173,8 @@ class LiveRun:
             last_seq=last_seq,
             steps=[msgspec.to_builtins(event) for event in self.log.steps],
             phases=self._telemetry.phases,
+            tool_uses=self._telemetry.tool_uses,
+            routed=self._routed(),
         )
         given_up = time.monotonic() + ROW_PATIENCE
         while True:
@@ -180,6 +185,12 @@ class LiveRun:
                 if time.monotonic() > given_up:
                     self.log.fail(ENDING_NOT_STORED)
                 await asyncio.sleep(ROW_RETRY)
+
+    def _routed(self) -> Routed | None:
+        route = self._answer.route
+        if route is None:
+            return None
+        return Routed(text=self._question.text, mode=self._question.mode, route=route, escalated=self._answer.is_escalated)
 
     async def _recorded_events(self) -> list[StreamEvent]:
         """The ending that somebody else wrote, or is about to write."""
@@ -213,12 +224,12 @@ def _report_late_failure(child: "asyncio.Task[None]") -> None:
 class Runs:
     """The runs of this process, and the door to everybody's."""
 
-    def __init__(self, *, worker: str, store: LogStore, models: ModelClient, on_change: Callable[[RunLog], None]) -> None:
+    def __init__(self, *, worker: str, store: LogStore, means: Means, on_change: Callable[[RunLog], None]) -> None:
         self.live: dict[UUID, LiveRun] = {}
         self.accepting = True
         self._worker = worker
         self._store = store
-        self._models = models
+        self._means = means
         self._on_change = on_change
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -254,11 +265,11 @@ class Runs:
         )
 
     def _launch(self, run: Run, request: ChatRequest, turns: Sequence[Turn], arrived: float) -> None:
-        question = Question(request.message, request.mode, request.reasoning_effort, turns)
+        question = Question(request.message, request.mode, request.reasoning_effort, turns, fresh=request.fresh)
         live = LiveRun(
             run,
             log=RunLog(run.pk, on_change=self._on_change),
-            work=answer(question, self._models),
+            answer=Answer(question, self._means),
             telemetry=RunTelemetry(run.pk, started=arrived),
             limits=Limits(runtime=settings.FLEET_MAX_RUNTIME, idle=settings.FLEET_IDLE_TIMEOUT),
         )

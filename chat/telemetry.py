@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from django.conf import settings
 
-from .models import PhaseTime
+from .models import PhaseTime, ToolUse
 from .protocol import (
     AgentComplete,
     Path,
@@ -19,6 +19,7 @@ from .protocol import (
     StreamEvent,
     Timings,
     ToolComplete,
+    ToolRejected,
     Usage,
 )
 
@@ -33,6 +34,7 @@ class RunTelemetry:
         self.path: Path = "light"
         self.usage = Usage()
         self.phases: list[PhaseTime] = []
+        self.tool_uses: list[ToolUse] = []
         self._started = started or time.perf_counter()
         self._first_event_ms: float | None = None
         self._first_token_ms: float | None = None
@@ -55,6 +57,10 @@ class RunTelemetry:
                 self.usage += event.data.usage
             case ToolComplete():
                 self.usage += Usage(tool_calls=1)
+                self.tool_uses.append(ToolUse.of_result(event.agent_id, event.data))
+            case ToolRejected():
+                use = ToolUse(tool=event.data.tool, agent_id=event.agent_id, outcome="rejected", reason=event.data.reason)
+                self.tool_uses.append(use)
             case RoutingDecided():
                 self.path = event.data.path
 

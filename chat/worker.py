@@ -15,12 +15,16 @@ from django.conf import settings
 from django.db import Error as DatabaseProblem
 from redis.exceptions import RedisError
 
+from tooling.services import Services
+
 from .database import in_database
 from .llm import Deadlines, ModelClient
 from .models import Run
 from .protocol import Ending
 from .runlog import CALL_TIMEOUT, LogStore, RunLog, StoreDown
 from .runs import CANCELLED, SHUTTING_DOWN, Runs, failed, row_ending_events
+from .workflow.answer import Means
+from .workflow.opinion import Opinions
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +61,9 @@ class Worker:
             api_key=settings.OPENAI_API_KEY,
             deadlines=Deadlines(settings.FLEET_FIRST_CHUNK_TIMEOUT, settings.FLEET_CHUNK_TIMEOUT),
         )
-        self.runs = Runs(worker=self.name, store=self._store, models=self._models, on_change=self._log_changed)
+        self._tools = Services()
+        means = Means(self._models, self._tools, Opinions(self._models))
+        self.runs = Runs(worker=self.name, store=self._store, means=means, on_change=self._log_changed)
         self.sockets: set[Socket] = set()  # that wait for an ending
         self._has_redis = True
         self._lease = timedelta(seconds=settings.FLEET_LEASE_TTL)
@@ -97,6 +103,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._models.aclose()
+        await self._tools.aclose()
         await self._store.aclose()
         _workers.pop(asyncio.get_running_loop(), None)
 

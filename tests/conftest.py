@@ -42,6 +42,7 @@ def _services(valkey_url: str, model_server: ScriptedModel) -> Iterator[None]:
         OPENAI_API_KEY="",
         FLEET_MODEL="scripted",
         FLEET_LIGHT_MODEL="scripted",
+        FLEET_LIGHT_THRESHOLD=0,  # tests that are not about the router get the light path
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
         ALLOWED_HOSTS=["testserver", "127.0.0.1", "localhost"],
     ):

@@ -33,6 +33,9 @@ class Script:
     garbage_after: int | None = None  # tokens, then a line that is not JSON
     at_once: bool = False  # all tokens in one write
     reasoning: list[str] = field(default_factory=list)
+    calls: list[tuple[str, str]] = field(default_factory=list)  # tools that it wants called, with their arguments, after the tokens
+    refusal: bool = False  # the tokens come as a refusal
+    finish_reason: str = "stop"
     usage: bool = True
     finish: bool = True
     trickle: bool = False  # one byte at a time
@@ -54,6 +57,10 @@ class Call:
     def question(self) -> str:
         return str(self.body["messages"][-1]["content"])
 
+    @property
+    def instructions(self) -> str:
+        return str(self.body["messages"][0]["content"])
+
 
 class ScriptedModel:
     """The server, in a thread with an event loop of its own. `url` is what goes into OPENAI_BASE_URL."""
@@ -62,6 +69,7 @@ class ScriptedModel:
         self.calls: list[Call] = []
         self.default = Script()
         self._scripts: dict[str, Script] = {}
+        self._agents: dict[str, list[Script]] = {}
         self._loop = asyncio.new_event_loop()
         self._released: asyncio.Event
         self._ready = threading.Event()
@@ -78,6 +86,7 @@ class ScriptedModel:
         """Forget scripts and calls, and let go of whoever still waits."""
         self.release()
         self._scripts.clear()
+        self._agents.clear()
         self.calls.clear()
         self.default = Script()
         self._loop.call_soon_threadsafe(self._fresh_gate)
@@ -86,6 +95,17 @@ class ScriptedModel:
         """Play this script for this very question."""
         self._scripts[question] = Script(**script)
         return self._scripts[question]
+
+    def as_agent(self, instructions: str, *scripts: Script) -> None:
+        """Play these scripts one after the other, the last one for ever, for whoever has these instructions."""
+        self._agents[instructions] = list(scripts)
+
+    def _script_for(self, body: dict[str, Any]) -> Script:
+        messages = body["messages"]
+        if script := self._scripts.get(str(messages[-1]["content"])):
+            return script
+        scripts = self._agents.get(str(messages[0]["content"]), [])
+        return scripts.pop(0) if len(scripts) > 1 else scripts[0] if scripts else self.default
 
     def release(self) -> None:
         """Let scripts that hold go on."""
@@ -120,7 +140,7 @@ class ScriptedModel:
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        script = self._scripts.get(str(body["messages"][-1]["content"]), self.default)
+        script = self._script_for(body)
         call = Call(body, script)
         self.calls.append(call)
         try:
@@ -145,8 +165,13 @@ class ScriptedModel:
             await response.write(b"".join(_event({"content": token}) for token in script.tokens))
         else:
             await self._play_tokens(request, response, call)
+        for number, (name, arguments) in enumerate(script.calls):
+            # In two parts, as servers do it.
+            begun = {"index": number, "id": f"call-{number}", "type": "function", "function": {"name": name, "arguments": arguments[:5]}}
+            await response.write(_event({"tool_calls": [begun]}))
+            await response.write(_event({"tool_calls": [{"index": number, "function": {"arguments": arguments[5:]}}]}))
         if script.finish:
-            end = _event({}, finish="stop")
+            end = _event({}, finish="tool_calls" if script.calls else script.finish_reason)
             if script.usage:
                 end += (
                     b"data: "
@@ -163,7 +188,7 @@ class ScriptedModel:
         await asyncio.sleep(script.first_after)
         for number, token in enumerate(script.tokens):
             await self._pause_before(number, request, response, script)
-            data = _event({"content": token})
+            data = _event({"refusal" if script.refusal else "content": token})
             for part in [data[i : i + 1] for i in range(len(data))] if script.trickle else [data]:
                 await response.write(part)
             call.sent = number + 1

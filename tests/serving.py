@@ -129,7 +129,7 @@ def end(fleet: Fleet) -> None:
 @contextmanager
 def running(folder: Path, model: ScriptedModel, *arguments: str, **environment: str) -> Iterator[Fleet]:
     """A fleet that answers with this model, ready, until the end of the block."""
-    fleet = launch(folder, *arguments, OPENAI_BASE_URL=model.url, FLEET_MODEL="scripted", **environment)
+    fleet = launch(folder, *arguments, OPENAI_BASE_URL=model.url, FLEET_MODEL="scripted", **{"FLEET_LIGHT_THRESHOLD": "0", **environment})
     try:
         fleet.wait_until_ready()
         yield fleet

@@ -184,7 +184,7 @@ class TestCancel:
 
 class TestFailures:
     async def ends_with(self, chat: Chatting, question: str) -> dict:
-        events = await chat.answer(question)
+        events = await chat.answer(chat_request(question, mode="light"))  # the team does not take over
         assert sum(map(is_terminal, events)) == 1
         assert "response.completed" not in kinds(events)
         row = await Run.objects.select_related("answer").aget(pk=events[0]["workflow_id"])

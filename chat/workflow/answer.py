@@ -1,0 +1,97 @@
+"""How a question is answered: routed, then by one agent or by the team. It knows nothing of sockets, logs or rows."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from chat.llm import ModelClient
+from chat.protocol import ResponseSnapshot, RouteData, RoutingDecided, SnapshotData, StreamEvent
+from routing.policy import Route, choose
+from tooling.services import Services
+from tooling.toolbox import Toolbox, allowed_on
+
+from .engine import Case, Meter, Question, Stopwatch, phase
+from .full import Team
+from .light import Light
+from .opinion import Opinions
+
+CONTEXT = 5  # earlier questions that the router reads
+TEAM_PHASES = ["analysis", "research", "writing", "review"]
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What answers are made with, in one event loop."""
+
+    models: ModelClient
+    tools: Services
+    opinions: Opinions
+
+
+class Answer:
+    """One question on its way to an answer. `route` is what was chosen first, as soon as it is."""
+
+    def __init__(self, question: Question, means: Means) -> None:
+        self.question = question
+        self.route: Route | None = None
+        self.is_escalated = False
+        self._means = means
+
+    async def events(self) -> AsyncGenerator[StreamEvent]:
+        """The events of the answer, each at the moment it happens; ModelError where a model fails."""
+        async with aclosing(phase("routing", self._choose())) as events:
+            async for event in events:
+                yield event
+        route = self.route
+        assert route is not None, "the routing phase chooses"
+        if route.path == "light":
+            may_escalate = self.question.mode == "auto" and not settings.FLEET_MODEL_BUILTIN
+            light = Light(self._case(route), route.tools, may_escalate)
+            async with aclosing(light.events()) as events:
+                async for event in events:
+                    yield event
+            if not may_escalate or (shortfall := light.shortfall) is None:
+                return
+            route = route.escalated(shortfall)
+            self.is_escalated = True
+            yield self._decided(route, Stopwatch())
+            if light.turn.text:
+                yield ResponseSnapshot(data=SnapshotData(""))
+        async with aclosing(Team(self._case(route)).events()) as events:
+            async for event in events:
+                yield event
+
+    async def _choose(self) -> AsyncGenerator[StreamEvent]:
+        watch = Stopwatch()
+        question = self.question
+        context = [turn.question for turn in question.turns[-CONTEXT:]]
+        route = choose(question.text, context=context, mode=question.mode)
+        if route.is_grey and settings.FLEET_ROUTER_MODEL:
+            opinion = await self._means.opinions.on(question)
+            route = route.with_opinion(opinion.path, opinion.reason)
+        self.route = route
+        yield self._decided(route, watch)
+
+    def _decided(self, route: Route, watch: Stopwatch) -> RoutingDecided:
+        return RoutingDecided(
+            data=RouteData(
+                path=route.path,
+                mode=self.question.mode,
+                confidence=round(route.confidence, 3),
+                reasons=list(route.reasons),
+                skipped=TEAM_PHASES if route.path == "light" else [],
+                escalated=self.is_escalated,
+                duration_ms=watch.ms,
+            )
+        )
+
+    def _case(self, route: Route) -> Case:
+        toolbox = Toolbox(
+            self._means.tools,
+            allowed=allowed_on(route.path),
+            most_calls=route.caps.tool_calls,
+            fresh=self.question.fresh,
+        )
+        return Case(self.question, self._means.models, toolbox, Meter(route.caps))

@@ -1,0 +1,349 @@
+"""What every path is made of: an agent's turn with its model and its tools, under the caps of the run.
+
+Steps are generators of StreamEvents; what a step found stands in its `Turn` afterwards.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from msgspec import Struct
+
+from chat.agents import Agent
+from chat.llm import ChatMessage, EmptyAnswer, Finished, ModelClient, Reasoning, Text, ToolCall, estimated_tokens
+from chat.models import Turn as EarlierTurn
+from chat.protocol import (
+    AgentComplete,
+    AgentOutput,
+    AgentStart,
+    AgentTiming,
+    Effort,
+    Mode,
+    PhaseComplete,
+    PhaseData,
+    PhaseStart,
+    PhaseTiming,
+    ReasoningCompleted,
+    ReasoningDelta,
+    ResponseDelta,
+    Source,
+    StreamEvent,
+    ToolCallData,
+    ToolComplete,
+    ToolRejected,
+    ToolRejection,
+    ToolResultData,
+    ToolStart,
+    Usage,
+)
+from routing.policy import Caps
+from tooling.toolbox import Rejection, Toolbox, ToolResult
+
+LEFT_OUT = "[An earlier result was left out here, to stay within the limit.]"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, with what was said before, oldest first."""
+
+    text: str
+    mode: Mode
+    effort: Effort | None = None
+    turns: Sequence[EarlierTurn] = ()
+    fresh: bool = False
+
+
+class Stopwatch:
+    """Milliseconds since it was made."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+
+    @property
+    def ms(self) -> float:
+        return round((time.perf_counter() - self._started) * 1000, 2)
+
+
+class Meter:
+    """What a run may still spend of its caps."""
+
+    def __init__(self, caps: Caps) -> None:
+        self.caps = caps
+        self.supersteps = caps.supersteps
+        self.tokens = caps.tokens
+        self.overdue_at = time.monotonic() + caps.seconds
+
+    def reached(self, *, keep: int = 0) -> str | None:
+        """The cap that forbids another superstep, in words; `keep` of them are left for what must still come."""
+        if self.supersteps <= keep:
+            return f"{self.caps.supersteps} rounds of model calls"
+        if self.tokens <= 0:
+            return f"{self.caps.tokens:,} written tokens"
+        if time.monotonic() >= self.overdue_at:
+            return f"{self.caps.seconds:g} seconds"
+        return None
+
+
+@dataclass(slots=True)
+class Case:
+    """One question in work: what its steps share."""
+
+    question: Question
+    models: ModelClient
+    toolbox: Toolbox
+    meter: Meter
+
+
+@dataclass(slots=True)
+class Turn:
+    """One agent's turn. Drive it by `events`; then `text` is what the agent said, and the rest is how it went."""
+
+    agent: Agent
+    case: Case
+    messages: list[ChatMessage]
+    most_tokens: int  # a round
+    tools: frozenset[str] = frozenset()
+    rounds: int = 1  # model calls, with tools between them
+    is_answer: bool = False  # its words are the answer that the person reads
+    schema: dict[str, Any] | None = None
+    stops_when_short: bool = False  # of tool calls: somebody else takes over then
+
+    text: str = ""
+    rounds_used: int = 0
+    usage: Usage = field(default_factory=Usage)
+    is_cut: bool = False
+    is_refused: bool = False
+    ran_short: bool = False
+    _watch: Stopwatch = field(default_factory=Stopwatch)
+    _is_thinking: bool = False
+    _is_over: bool = False
+
+    async def events(self, first: ToolCall | None = None) -> AsyncGenerator[StreamEvent]:
+        """What the agent does, at the moment it happens. ModelError where its model fails.
+
+        `first` is a tool call that is made before the model is asked; its result goes with the question.
+        """
+        yield AgentStart(agent_id=self.agent.id, author=self.agent.name)
+        if first:
+            async with aclosing(self._use_first(first)) as events:
+                async for event in events:
+                    yield event
+        is_asked = True
+        while is_asked and self.rounds_used < self.rounds:
+            async with aclosing(self._round()) as events:
+                async for event in events:
+                    yield event
+            is_asked = self.messages[-1].role == "tool" and not self._gives_up
+        if self.is_answer and not self.text.strip() and not self._gives_up:
+            raise EmptyAnswer
+        for event in self.close():
+            yield event
+
+    @property
+    def _gives_up(self) -> bool:
+        return self.ran_short and self.stops_when_short
+
+    def close(self) -> list[StreamEvent]:
+        """The events that end the turn, where it was not ended: also of one that was cut."""
+        if self._is_over:
+            return []
+        self._is_over = True
+        last: list[StreamEvent] = []
+        if self._is_thinking:
+            last.append(ReasoningCompleted(agent_id=self.agent.id))
+        if self.text and not self.is_answer and self.schema is None:
+            last.append(AgentOutput(agent_id=self.agent.id, author=self.agent.name, message=self.text))
+        return [*last, AgentComplete(agent_id=self.agent.id, author=self.agent.name, data=AgentTiming(self._watch.ms, self.usage))]
+
+    async def _round(self) -> AsyncGenerator[StreamEvent]:
+        """One model call, and the tools that it asks for."""
+        self.rounds_used += 1
+        calls: list[ToolCall] = []
+        said_before = self.text
+        async with aclosing(self._speak(calls)) as events:
+            async for event in events:
+                yield event
+        if not calls:
+            return
+        self.messages.append(ChatMessage("assistant", self.text.removeprefix(said_before).lstrip(), tool_calls=calls))
+        async with aclosing(merged([self._use(call) for call in calls])) as events:
+            async for event in events:
+                yield event
+
+    async def _speak(self, calls: list[ToolCall]) -> AsyncGenerator[StreamEvent]:
+        """The model's words as they come, and into `calls` what it wants called."""
+        gap = "\n\n" if self.text else ""
+        is_last = self.rounds_used == self.rounds
+        pieces = self.case.models.stream(
+            within(self.messages, settings.FLEET_CONTEXT_TOKENS),
+            model=settings.FLEET_LIGHT_MODEL if self.agent.tier == "light" else settings.FLEET_MODEL,
+            max_tokens=self.most_tokens,
+            effort=self.case.question.effort,
+            # Who may not ask again is offered nothing: it has to answer.
+            tools=() if is_last else self.case.toolbox.offered(self.tools),
+            schema=self.schema,
+        )
+        async with aclosing(pieces):
+            async for piece in pieces:
+                match piece:
+                    case Text():
+                        words, gap = gap + piece.text, ""
+                        for event in self._say(words):
+                            yield event
+                    case Reasoning():
+                        self._is_thinking = True
+                        yield ReasoningDelta(delta=piece.text, agent_id=self.agent.id)
+                    case ToolCall():
+                        calls.append(piece)
+                    case Finished():
+                        self.usage += piece.usage
+                        self.case.meter.tokens -= piece.usage.output_tokens
+                        self.is_cut, self.is_refused = piece.is_cut, piece.is_refused
+
+    def _say(self, words: str) -> list[StreamEvent]:
+        self.text += words
+        if self.is_answer:
+            ended: list[StreamEvent] = [ReasoningCompleted(agent_id=self.agent.id)] if self._is_thinking else []
+            self._is_thinking = False
+            return [*ended, ResponseDelta(delta=words)]
+        if self.schema is None:
+            self._is_thinking = True
+            return [ReasoningDelta(delta=words, agent_id=self.agent.id)]
+        return []
+
+    async def _use_first(self, call: ToolCall) -> AsyncGenerator[StreamEvent]:
+        """A call before the first round. Weak models know no tool messages, so its result goes with the question."""
+        used = Use(self, call)
+        async with aclosing(used.events()) as events:
+            async for event in events:
+                yield event
+        if used.is_ok:
+            question = self.messages.pop().content
+            self.messages.append(ChatMessage("user", f"{used.text}\n\n{question}"))
+
+    async def _use(self, call: ToolCall) -> AsyncGenerator[StreamEvent]:
+        """A call that the model asked for; it reads what came of it in its next round."""
+        used = Use(self, call)
+        async with aclosing(used.events()) as events:
+            async for event in events:
+                yield event
+        self.ran_short = self.ran_short or used.is_beyond_cap
+        self.messages.append(ChatMessage("tool", used.text, tool_call_id=call.id))
+
+
+@dataclass(slots=True)
+class Use:
+    """One tool call of a turn: checked first, then made. `text` is what the model reads of it."""
+
+    turn: Turn
+    call: ToolCall
+    text: str = ""
+    is_ok: bool = False
+    is_beyond_cap: bool = False
+
+    async def events(self) -> AsyncGenerator[StreamEvent]:
+        agent, toolbox = self.turn.agent, self.turn.case.toolbox
+        checked = toolbox.check(self.call.name, self.call.arguments, among=self.turn.tools)
+        if isinstance(checked, Rejection):
+            self.text, self.is_beyond_cap = checked.text, checked.reason == "cap_reached"
+            data = ToolRejection(tool=checked.name, call_id=self.call.id, reason=checked.reason)
+            yield ToolRejected(agent_id=agent.id, author=agent.name, data=data)
+            return
+        start = ToolCallData(tool=checked.name, call_id=self.call.id, arguments=checked.arguments)
+        yield ToolStart(agent_id=agent.id, author=agent.name, data=start)
+        result = await toolbox.run(checked)
+        self.text, self.is_ok = result.text, result.ok
+        yield ToolComplete(agent_id=agent.id, author=agent.name, data=_result_data(result, self.call.id))
+
+
+def _result_data(result: ToolResult, call_id: str) -> ToolResultData:
+    return ToolResultData(
+        tool=result.name,
+        call_id=call_id,
+        ok=result.ok,
+        duration_ms=round(result.duration_ms, 2),
+        cached=result.cached,
+        age_s=result.age_s,
+        stale=result.stale,
+        repeated=result.repeated,
+        message=result.message,
+        sources=[Source(source.number, source.title, source.url, source.host, source.published) for source in result.sources],
+        credits=result.credits,
+    )
+
+
+async def phase(name: str, events: AsyncGenerator[StreamEvent]) -> AsyncGenerator[StreamEvent]:
+    """The events between the marks of a phase."""
+    watch = Stopwatch()
+    yield PhaseStart(data=PhaseData(name))
+    async with aclosing(events):
+        async for event in events:
+            yield event
+    yield PhaseComplete(data=PhaseTiming(name, watch.ms))
+
+
+async def merged(sources: Sequence[AsyncGenerator[StreamEvent]], *, until: float = inf) -> AsyncGenerator[StreamEvent]:
+    """The events of all sources, each at the moment it happens, up to time.monotonic() `until`.
+
+    The first failure of a source is raised, and ends the others, as closing does.
+    """
+    queue: asyncio.Queue[StreamEvent | None] = asyncio.Queue()  # None: a source is done
+    tasks = [asyncio.create_task(_drain(source, queue)) for source in sources]
+    try:
+        working = len(tasks)
+        while working:
+            try:
+                async with asyncio.timeout(None if until == inf else max(0, until - time.monotonic())):
+                    event = await queue.get()
+            except TimeoutError:
+                return
+            if event is not None:
+                yield event
+            else:
+                working -= 1
+                for task in tasks:
+                    if task.done():
+                        task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _drain(source: AsyncGenerator[StreamEvent], queue: "asyncio.Queue[StreamEvent | None]") -> None:
+    try:
+        async with aclosing(source):
+            async for event in source:
+                await queue.put(event)
+    finally:
+        queue.put_nowait(None)
+
+
+def parsed[T: Struct](text: str, kind: type[T]) -> T | None:
+    """The JSON object in a model's words, if it is one of this kind."""
+    start, end = text.find("{"), text.rfind("}")
+    try:
+        return msgspec.json.decode(text[start : end + 1], type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+
+
+def within(messages: Sequence[ChatMessage], budget: int) -> list[ChatMessage]:
+    """The messages in at most `budget` tokens: the oldest tool results go first, then the end of the longest message."""
+    kept = list(messages)
+    over = sum(estimated_tokens(message.content) for message in kept) - budget
+    for place, message in enumerate(kept):
+        if over > 0 and message.role == "tool" and message.content != LEFT_OUT:
+            over -= estimated_tokens(message.content) - estimated_tokens(LEFT_OUT)
+            kept[place] = replace(message, content=LEFT_OUT)
+    if over > 0:
+        place = max(range(len(kept)), key=lambda i: len(kept[i].content))
+        content = kept[place].content.encode()
+        kept[place] = replace(kept[place], content=content[: max(0, len(content) - 3 * over)].decode(errors="ignore") + " […]")
+    return kept

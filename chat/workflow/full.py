@@ -1,0 +1,226 @@
+"""The full path: a plan, specialists at work, a draft, its review, at most one revision, and the answer."""
+
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import msgspec
+from django.conf import settings
+from msgspec import Meta, Struct
+
+from chat.agents import EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
+from chat.llm import ChatMessage, EmptyAnswer, ModelError
+from chat.protocol import AgentMessage, OrchestratorMessage, StreamEvent
+from tooling.untrusted import cut
+
+from .engine import Case, Turn, merged, parsed, phase
+from .light import prompt
+
+MOST_SUBTASKS = 4
+RESEARCH_ROUNDS = 3  # model calls of one specialist, with tools between them
+GOOD_ENOUGH = 7  # of 10; a draft below this score is revised once
+CHARS_PER_TOKEN = 3
+
+type Step = Callable[[], AsyncGenerator[StreamEvent]]
+
+
+class Subtask(Struct, frozen=True):
+    """A part of the question for one agent. Without `tools` it may use all that the agent has."""
+
+    agent: str
+    task: Annotated[str, Meta(min_length=1)]
+    tools: list[str] = []
+
+
+class Plan(Struct, frozen=True):
+    subtasks: Annotated[list[Subtask], Meta(min_length=1)]
+    mode: Literal["delegated", "sequential", "parallel"] = "parallel"
+
+
+class Verdict(Struct, frozen=True):
+    score: Annotated[int, Meta(ge=0, le=10)]
+    missing: list[str] = []
+
+
+@dataclass(slots=True)
+class Team:
+    """One full answer in work, filled step by step."""
+
+    case: Case
+    plan: Plan = field(init=False)
+    findings: list[tuple[Subtask, Turn]] = field(default_factory=list)
+    draft: str = ""
+    verdict: Verdict | None = None
+
+    async def events(self) -> AsyncGenerator[StreamEvent]:
+        """What the team does, to the last word of the answer. ModelError where that could not be written."""
+        for name, step in self._steps():
+            # The answer itself needs one more superstep.
+            if cap := self.case.meter.reached(keep=1):
+                yield OrchestratorMessage(message=f"The limit of {cap} is reached before {name}. The answer is written from what there is.")
+                break
+            async with aclosing(phase(name, step())) as events:
+                async for event in events:
+                    yield event
+        async with aclosing(phase("final", self._finish())) as events:
+            async for event in events:
+                yield event
+
+    def _steps(self) -> Iterator[tuple[str, Step]]:
+        yield "analysis", self._analyse
+        yield "research", self._research
+        yield "writing", self._write
+        yield "review", self._review
+        if self.verdict and self.verdict.score < GOOD_ENOUGH:
+            yield "revision", self._write
+
+    # --- The steps
+
+    async def _analyse(self) -> AsyncGenerator[StreamEvent]:
+        self.plan = self._default_plan()
+        roles = "\n".join(f"{agent.id}: {agent.role}. Tools: {', '.join(sorted(self._tools_of(agent))) or 'none'}" for agent in SPECIALISTS)
+        planner = self._turn(PLANNER, ("Agents", roles), schema=Plan)
+        try:
+            async with aclosing(self._work(planner)) as events:
+                async for event in events:
+                    yield event
+        except EmptyAnswer:
+            pass  # as broken as any other plan that cannot be read
+        plan = parsed(planner.text, Plan)
+        if plan is None or not all(subtask.agent in {agent.id for agent in SPECIALISTS} for subtask in plan.subtasks):
+            yield OrchestratorMessage(message="The plan could not be used, so the default plan is followed.")
+        else:
+            for event in self._adopt(plan):
+                yield event
+        work = "\n".join(f"- {subtask.agent}: {subtask.task}" for subtask in self.plan.subtasks)
+        yield AgentMessage(agent_id=PLANNER.id, author=PLANNER.name, message=f"Plan ({self.plan.mode}):\n\n{work}")
+
+    def _adopt(self, plan: Plan) -> Iterator[StreamEvent]:
+        """Follow this plan, without what is too much in it or does not exist."""
+        kept = plan.subtasks[:MOST_SUBTASKS]
+        if len(plan.subtasks) > len(kept):
+            yield OrchestratorMessage(message=f"The plan has {len(plan.subtasks)} subtasks; the first {MOST_SUBTASKS} are done.")
+        known = self.case.toolbox.names
+        if unknown := sorted({tool for subtask in kept for tool in subtask.tools} - known):
+            yield OrchestratorMessage(message=f"The plan names tools that do not exist, which are dropped: {cut(', '.join(unknown), 200)}.")
+        cleaned = [msgspec.structs.replace(subtask, tools=[tool for tool in subtask.tools if tool in known]) for subtask in kept]
+        self.plan = Plan(cleaned, plan.mode)
+
+    async def _research(self) -> AsyncGenerator[StreamEvent]:
+        subtasks = self.plan.subtasks
+        at_once = self.case.meter.caps.fan_out if self.plan.mode == "parallel" else 1
+        if self.plan.mode == "parallel" and len(subtasks) > at_once:
+            yield OrchestratorMessage(message=f"At most {at_once} agents work at once; the others follow.")
+        for start in range(0, len(subtasks), at_once):
+            if start and (cap := self.case.meter.reached(keep=1)):
+                left = ", ".join(subtask.agent for subtask in subtasks[start:])
+                yield OrchestratorMessage(message=f"The limit of {cap} is reached. Not done: {left}.")
+                return
+            batch = [(subtask, self._specialist(subtask)) for subtask in subtasks[start : start + at_once]]
+            self.findings += batch
+            async with aclosing(self._work(*[turn for _, turn in batch], forgiving=True)) as events:
+                async for event in events:
+                    yield event
+
+    async def _write(self) -> AsyncGenerator[StreamEvent]:
+        """The draft; or its revision, when there is a verdict."""
+        review = [("Draft", self.draft), ("Missing or wrong in it", "\n".join(self.verdict.missing))] if self.verdict else []
+        writer = self._turn(WRITER, *review, *self._notes())
+        async with aclosing(self._work(writer, forgiving=True)) as events:
+            async for event in events:
+                yield event
+        self.draft = writer.text or self.draft
+
+    async def _review(self) -> AsyncGenerator[StreamEvent]:
+        if not self.draft:
+            yield OrchestratorMessage(message="There is no draft to review.")
+            return
+        reviewer = self._turn(REVIEWER, ("Draft", self.draft), schema=Verdict)
+        async with aclosing(self._work(reviewer, forgiving=True)) as events:
+            async for event in events:
+                yield event
+        self.verdict = parsed(reviewer.text, Verdict)
+        if self.verdict is None:
+            yield OrchestratorMessage(message="The review could not be read, so the draft stands as it is.")
+            return
+        missing = "".join(f"\n- {point}" for point in self.verdict.missing)
+        words = f"Score: {self.verdict.score} of 10.{missing}"
+        yield AgentMessage(agent_id=REVIEWER.id, author=REVIEWER.name, message=words)
+
+    async def _finish(self) -> AsyncGenerator[StreamEvent]:
+        open_points = "\n".join(self.verdict.missing) if self.verdict else ""
+        material = [("Draft", self.draft), ("Open points of the review", open_points), *self._notes()]
+        editor = self._turn(EDITOR, *material, is_answer=True)
+        async with aclosing(editor.events()) as events:
+            async for event in events:
+                yield event
+
+    # --- What the steps are made of
+
+    def _default_plan(self) -> Plan:
+        question = self.case.question.text
+        has_numbers = any(character.isdigit() for character in question)
+        return Plan([Subtask(agent.id, question) for agent in SPECIALISTS if agent.id == "researcher" or has_numbers])
+
+    def _specialist(self, subtask: Subtask) -> Turn:
+        agent = next(agent for agent in SPECIALISTS if agent.id == subtask.agent)
+        # One of a sequence builds on what was found before it; those at work side by side do not wait for each other.
+        found = self._notes() if self.plan.mode == "sequential" else []
+        tools = self._tools_of(agent) & set(subtask.tools) if subtask.tools else self._tools_of(agent)
+        rounds = max(1, min(RESEARCH_ROUNDS, self.case.meter.supersteps - 1))
+        return self._turn(agent, ("Your subtask", subtask.task), *found, tools=tools, rounds=rounds)
+
+    def _tools_of(self, agent: Agent) -> frozenset[str]:
+        return agent.tools & self.case.toolbox.names
+
+    def _notes(self) -> list[tuple[str, str]]:
+        """What the specialists found, each cut to its share of what a model reads."""
+        share = CHARS_PER_TOKEN * settings.FLEET_CONTEXT_TOKENS // (2 * max(1, len(self.findings)))
+        return [(f"Notes of the {turn.agent.name.lower()} on: {subtask.task}", cut(turn.text, share)) for subtask, turn in self.findings]
+
+    def _turn(
+        self,
+        agent: Agent,
+        *sections: tuple[str, str],
+        schema: type[Struct] | None = None,
+        tools: frozenset[str] = frozenset(),
+        rounds: int = 1,
+        is_answer: bool = False,
+    ) -> Turn:
+        """An agent's turn on the question with what it is to read besides."""
+        *before, asked = prompt(agent, self.case.question)
+        parts = [f"Question:\n{asked.content}", *(f"{title}:\n{text}" for title, text in sections if text)]
+        return Turn(
+            agent,
+            self.case,
+            [*before, ChatMessage("user", "\n\n".join(parts))],
+            most_tokens=settings.FLEET_MAX_OUTPUT_TOKENS if is_answer else settings.FLEET_STEP_TOKENS,
+            tools=tools,
+            rounds=rounds,
+            is_answer=is_answer,
+            schema=msgspec.json.schema(schema) if schema else None,
+        )
+
+    async def _work(self, *turns: Turn, forgiving: bool = False) -> AsyncGenerator[StreamEvent]:
+        """Agents at work side by side until they are done, or the time of the team is up.
+
+        `forgiving`: one whose model fails costs what it would have found, not the answer.
+        """
+        works = [_forgiven(turn) if forgiving else turn.events() for turn in turns]
+        async with aclosing(merged(works, until=self.case.meter.overdue_at)) as events:
+            async for event in events:
+                yield event
+        for turn in turns:
+            for event in turn.close():
+                yield event
+        self.case.meter.supersteps -= max(turn.rounds_used for turn in turns)
+
+
+async def _forgiven(turn: Turn) -> AsyncGenerator[StreamEvent]:
+    try:
+        async with aclosing(turn.events()) as events:
+            async for event in events:
+                yield event
+    except ModelError as exc:
+        yield OrchestratorMessage(message=f"{turn.agent.name} could not finish: {exc}")

@@ -1,0 +1,113 @@
+"""The light path: one agent, at most one tool call, one answer."""
+
+import re
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import msgspec
+from django.conf import settings
+
+from chat.agents import ASSISTANT, Agent
+from chat.llm import ChatMessage, EmptyAnswer, ToolCall, estimated_tokens
+from chat.protocol import OrchestratorMessage, StreamEvent
+from tooling.toolbox import arguments_for
+
+from .engine import Case, Question, Turn, phase
+
+LONGEST_UNSURE = 400  # characters; a longer answer says more than that it does not know
+# How an answer begins that has none to give, by language.
+APOLOGY = (
+    r"(?:(?:i am |i'm |i’m )?(?:very |so )?sorry\b[^.]{0,30}?[,.]? *|unfortunately,? *|i apologi[sz]e\b[^.]{0,30}?[,.] *|leider |"
+    r"entschuldigung,? *|tut mir leid,? *|désolée?,? *|lo siento,? *|mi dispiace,? *|desculpe,? *)?(?:but |aber |mais |pero |ma |mas )?"
+)
+UNSURE_PHRASES = (
+    r"i(?:'m| am|’m) (?:not sure|unsure|unable to)",
+    r"i (?:do not|don['’]t) know",
+    r"i (?:cannot|can['’]t|could not|couldn['’]t) (?:answer|help|assist|find|access|provide|determine|tell|say|browse|look)",
+    r"i (?:do not|don['’]t) have (?:any |the |enough |access|real|current|up)",
+    r"i (?:have no (?:information|access|way|idea|knowledge)|lack (?:the )?(?:information|access|knowledge))",
+    r"(?:das |es )?weiß ich (?:das |es )?(?:leider )?nicht|ich weiß (?:das |es )?(?:leider )?nicht",
+    r"(?:das |dabei )?kann ich .{0,30}\bnicht|ich kann .{0,30}\bnicht (?:beantworten|sagen|finden|helfen)",
+    r"je ne (?:sais|peux) pas",
+    r"no (?:lo )?(?:sé|puedo)\b",
+    r"non (?:lo )?(?:so|posso)\b",
+    r"(?:eu )?não (?:sei|posso)\b",
+)
+UNSURE = re.compile(rf"\W*{APOLOGY}(?:{'|'.join(UNSURE_PHRASES)})", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Light:
+    """One light answer in work. `tools` obviously answer the question, so their call is not left to the model.
+
+    `may_escalate`: the full path can take over, so it stops where it would fall short.
+    """
+
+    case: Case
+    tools: Sequence[str]
+    may_escalate: bool
+    turn: Turn = field(init=False)
+    _is_empty: bool = False
+
+    def __post_init__(self) -> None:
+        self.turn = Turn(
+            ASSISTANT,
+            self.case,
+            prompt(ASSISTANT, self.case.question),
+            most_tokens=settings.FLEET_MAX_OUTPUT_TOKENS,
+            tools=ASSISTANT.tools & self.case.toolbox.names,
+            rounds=self.case.meter.supersteps,
+            is_answer=True,
+            stops_when_short=self.may_escalate,
+        )
+
+    async def events(self) -> AsyncGenerator[StreamEvent]:
+        """The answer as it is made. ModelError where the model fails."""
+        async with aclosing(phase("answer", self._answer())) as events:
+            async for event in events:
+                yield event
+
+    async def _answer(self) -> AsyncGenerator[StreamEvent]:
+        first = None
+        for tool in self.tools:
+            if reason := self.case.toolbox.reason_off(tool):
+                yield OrchestratorMessage(message=reason)
+            elif (arguments := arguments_for(tool, self.case.question.text)) is not None:
+                first = ToolCall("call_route", tool, msgspec.json.encode(arguments).decode())
+        try:
+            async with aclosing(self.turn.events(first)) as events:
+                async for event in events:
+                    yield event
+        except EmptyAnswer:
+            if not self.may_escalate:
+                raise
+            self._is_empty = True
+            for event in self.turn.close():
+                yield event
+
+    @property
+    def shortfall(self) -> str | None:
+        """Why this answer will not do, in words, once it is made; None if it will."""
+        text = self.turn.text
+        if self.turn.ran_short:
+            return "the light answer needed more tools than it may use"
+        if self._is_empty:
+            return "the light answer was empty"
+        if self.turn.is_refused:
+            return "the light answer was a refusal"
+        if len(text) <= LONGEST_UNSURE and UNSURE.match(text):
+            return "the light answer did not know"
+        return None
+
+
+def prompt(agent: Agent, question: Question) -> list[ChatMessage]:
+    """What an agent reads: its instructions, the newest turns that fit the token budget, the question."""
+    budget = settings.FLEET_CONTEXT_TOKENS - estimated_tokens(agent.instructions) - estimated_tokens(question.text)
+    kept: list[ChatMessage] = []
+    for turn in reversed(question.turns):
+        budget -= estimated_tokens(turn.question) + estimated_tokens(turn.answer)
+        if budget < 0:
+            break
+        kept = [ChatMessage("user", turn.question), ChatMessage("assistant", turn.answer), *kept]
+    return [ChatMessage("system", agent.instructions), *kept, ChatMessage("user", question.text)]

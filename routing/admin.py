@@ -1,0 +1,122 @@
+"""Operators read here how questions were routed, what that saved, and where it was regretted."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Avg, Count, Q, QuerySet, Sum
+from django.db.models.functions import TruncDate
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from .models import RoutingDecision
+
+DAYS = 14  # in the table above the list
+LIGHT = Q(path="light", escalated=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What the router did on one day."""
+
+    date: Any
+    questions: int
+    light: int
+    escalated: int
+    forced: int
+    light_down: int
+    light_rated: int
+    tokens_saved: int | None  # against the mean of full answers; None while there is none
+
+    @property
+    def light_share(self) -> float:
+        return 100 * self.light / self.questions
+
+
+@admin.register(RoutingDecision)
+class RoutingDecisionAdmin(admin.ModelAdmin):
+    list_display = (
+        "created_at",
+        "path",
+        "shown_confidence",
+        "mode",
+        "escalated",
+        "outcome",
+        "shown_tokens",
+        "tokens_saved",
+        "rating",
+        "reasons",
+    )
+    list_filter = ("path", "mode", "escalated", "outcome", "rating", "created_at")
+    search_fields = ("workflow_id__startswith", "text_hash", "reasons")
+    date_hierarchy = "created_at"
+    list_per_page = 50
+    show_full_result_count = False
+    change_list_template = "admin/routing/routingdecision/change_list.html"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RoutingDecision]:
+        return super().get_queryset(request).defer("features")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, {**(extra_context or {}), "days": by_day()})
+
+    @admin.display(description="confidence", ordering="confidence")
+    def shown_confidence(self, decision: RoutingDecision) -> str:
+        return f"{decision.confidence:.2f}"
+
+    @admin.display(description="tokens", ordering="tokens")
+    def shown_tokens(self, decision: RoutingDecision) -> str:
+        return f"{decision.tokens:,}"
+
+    @admin.display(description="tokens saved (estimate)")
+    def tokens_saved(self, decision: RoutingDecision) -> str:
+        full = tokens_of_full()
+        if full is None or decision.path == "full" or decision.escalated:
+            return "–"
+        return f"{full - decision.tokens:,.0f}"
+
+
+def tokens_of_full() -> float | None:
+    """What an answer of the full team costs, as the mean of the last hundred; None while there is none."""
+    newest = RoutingDecision.objects.filter(path="full", outcome="completed").order_by("-created_at")[:100]
+    return RoutingDecision.objects.filter(pk__in=newest.values("pk")).aggregate(mean=Avg("tokens"))["mean"]
+
+
+def by_day() -> list[Day]:
+    """The last days, newest first."""
+    full = tokens_of_full()
+    rows = (
+        RoutingDecision.objects.filter(created_at__gt=timezone.now() - timedelta(days=DAYS))
+        .annotate(date=TruncDate("created_at"))
+        .values("date")
+        .annotate(
+            questions=Count("pk"),
+            light=Count("pk", filter=LIGHT),
+            light_tokens=Sum("tokens", filter=LIGHT, default=0),
+            escalations=Count("pk", filter=Q(escalated=True)),
+            forced=Count("pk", filter=~Q(mode="auto")),
+            light_down=Count("pk", filter=LIGHT & Q(rating=-1)),
+            light_rated=Count("pk", filter=LIGHT & Q(rating__isnull=False)),
+        )
+        .order_by("-date")
+    )
+    return [
+        Day(
+            date=row["date"],
+            questions=row["questions"],
+            light=row["light"],
+            escalated=row["escalations"],
+            forced=row["forced"],
+            light_down=row["light_down"],
+            light_rated=row["light_rated"],
+            tokens_saved=None if full is None else round(full * row["light"] - row["light_tokens"]),
+        )
+        for row in rows
+    ]

@@ -1,0 +1,86 @@
+"""What was decided for each question, and what became of it."""
+
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from django.db import models
+from django.utils.crypto import salted_hmac
+
+from .policy import Mode, Route
+
+Outcome = Literal["completed", "cancelled", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """A question with the route that was chosen for it first, and whether that had to be left for the full path."""
+
+    text: str
+    mode: Mode
+    route: Route
+    escalated: bool
+
+
+class RoutingDecisionQuerySet(models.QuerySet["RoutingDecision"]):
+    def record(self, workflow_id: UUID, routed: Routed, *, outcome: Outcome, tokens: int) -> "RoutingDecision":
+        route = routed.route
+        return self.create(
+            workflow_id=workflow_id,
+            text_hash=text_hash(routed.text),
+            features=dict(route.features),
+            path=route.path,
+            confidence=route.confidence,
+            mode=routed.mode,
+            reasons="; ".join(route.reasons),
+            escalated=routed.escalated,
+            outcome=outcome,
+            tokens=tokens,
+        )
+
+    def rate(self, workflow_id: UUID, rating: int | None) -> bool:
+        """Store a person's thumb on an answer; False if there is no decision for it."""
+        return bool(self.filter(pk=workflow_id).update(rating=rating))
+
+
+class RoutingDecision(models.Model):
+    """One question's way: what the classifier saw, where it went, and how that went. It holds no words of a person."""
+
+    class Path(models.TextChoices):
+        LIGHT = "light"
+        FULL = "full"
+
+    class Mode(models.TextChoices):
+        AUTO = "auto"
+        LIGHT = "light"
+        FULL = "full"
+
+    class Rating(models.IntegerChoices):
+        UP = 1
+        DOWN = -1
+
+    workflow_id = models.UUIDField(primary_key=True, help_text="of the run")
+    text_hash = models.CharField(max_length=16, db_index=True, help_text="equal for equal texts; the text cannot be read from it")
+    features = models.JSONField(default=dict)
+    path = models.CharField(max_length=5, choices=Path, help_text="chosen first")
+    confidence = models.FloatField(help_text="probability that the light path answers well")
+    mode = models.CharField(max_length=5, choices=Mode)
+    reasons = models.TextField(blank=True)
+    escalated = models.BooleanField(default=False, help_text="the light answer would not do, so the full team took over")
+    outcome = models.CharField(max_length=9)
+    tokens = models.PositiveIntegerField(default=0, help_text="read and written by models")
+    rating = models.SmallIntegerField(choices=Rating, null=True, blank=True, help_text="a person's thumb on the answer")
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    objects = RoutingDecisionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-created_at",)
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.confidence:.2f}"
+
+
+def text_hash(text: str) -> str:
+    """A keyed digest of a text without its white space and case: short texts could be guessed from a plain one."""
+    return salted_hmac("routing.text", " ".join(text.casefold().split()), algorithm="sha256").hexdigest()[:16]

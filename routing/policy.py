@@ -1,0 +1,97 @@
+"""From a judgement to a route: which path answers, with which tools, under which caps. `choose` is the app's door."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Literal
+
+from django.conf import settings
+
+from .classifier import Classifier
+
+Path = Literal["light", "full"]
+Mode = Literal["auto", "light", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """What a run on this path may spend at most."""
+
+    supersteps: int  # rounds of model calls; agents that work side by side share theirs
+    tool_calls: int
+    fan_out: int  # agents at work at once
+    tokens: int  # that models write
+    seconds: float  # until nothing but the final answer is begun
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a question is answered, and why.
+
+    `confidence` is the probability that the light path answers well, as the classifier sees it, whatever was chosen.
+    """
+
+    path: Path
+    confidence: float
+    reasons: tuple[str, ...]
+    caps: Caps
+    tools: tuple[str, ...] = ()
+    features: Mapping[str, float] = field(default_factory=dict)
+    is_grey: bool = False  # too close to call: a second opinion is wanted
+
+    def with_opinion(self, path: Path, reason: str) -> "Route":
+        """The route after somebody else's word on a grey one."""
+        return replace(self, path=path, caps=caps_of(path), reasons=(reason, *self.reasons[:2]), is_grey=False)
+
+    def escalated(self, reason: str) -> "Route":
+        """The full path after all, because the light answer would not do."""
+        return replace(self, path="full", caps=caps_of("full"), reasons=(reason,), is_grey=False)
+
+
+def choose(text: str, *, context: Sequence[str] = (), mode: Mode = "auto") -> Route:
+    """The route of a question; `context` is what the same person asked before, oldest first."""
+    judgement = classifier().judge(text, context)
+    threshold = classifier().threshold if settings.FLEET_LIGHT_THRESHOLD is None else settings.FLEET_LIGHT_THRESHOLD
+    path: Path
+    match mode:
+        case "light":
+            path, reasons = "light", ("you chose the light path",)
+        case "full":
+            path, reasons = "full", ("you chose the full team",)
+        case "auto" if not settings.FLEET_LIGHT_MODE:
+            path, reasons = "full", ("the light path is switched off",)
+        case "auto":
+            path, reasons = "light" if judgement.light >= threshold else "full", judgement.reasons
+    return Route(
+        path,
+        confidence=judgement.light,
+        reasons=reasons,
+        caps=caps_of(path),
+        tools=judgement.tools,
+        features=judgement.features,
+        is_grey=mode == "auto" and settings.FLEET_LIGHT_MODE and settings.FLEET_ROUTER_LOW <= judgement.light < settings.FLEET_ROUTER_HIGH,
+    )
+
+
+@cache
+def classifier() -> Classifier:
+    """The trained classifier, read once per process; BrokenWeights if it cannot be."""
+    return Classifier.load()
+
+
+def caps_of(path: Path) -> Caps:
+    if path == "light":
+        return Caps(
+            supersteps=settings.FLEET_LIGHT_MAX_SUPERSTEPS,
+            tool_calls=settings.FLEET_LIGHT_MAX_TOOL_CALLS,
+            fan_out=1,
+            tokens=settings.FLEET_MAX_OUTPUT_TOKENS,
+            seconds=settings.FLEET_MAX_RUNTIME,
+        )
+    return Caps(
+        supersteps=settings.FLEET_FULL_MAX_SUPERSTEPS,
+        tool_calls=settings.FLEET_FULL_MAX_TOOL_CALLS,
+        fan_out=settings.FLEET_FULL_MAX_FANOUT,
+        tokens=settings.FLEET_FULL_MAX_TOKENS,
+        seconds=settings.FLEET_FULL_MAX_SECONDS,
+    )

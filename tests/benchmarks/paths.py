@@ -1,0 +1,126 @@
+"""What the router saves: the same prompts with the router, and all by the full team: `python -m tests.benchmarks.paths [--quick]`.
+
+A real fleet, and a model server that plays every member of the team and counts its calls. It does not count tokens, so the product
+estimates them from the texts, in both columns alike.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from websockets.asyncio.client import connect
+
+from chat.agents import PLANNER, REVIEWER
+from tests.scripted_model import Script, ScriptedModel
+from tests.serving import running
+
+PROMPTS = Path(__file__).parent.parent / "routing_prompts.jsonl"
+AT_ONCE = 8
+FIRST_AFTER, PACE = 0.05, 0.004  # seconds, of every model call
+LENGTH = 40  # tokens of what anybody writes
+
+
+@dataclass
+class Column:
+    """What one way of answering cost."""
+
+    calls: int = 0
+    tokens: int = 0
+    seconds: list[float] = field(default_factory=list)
+    one_call: int = 0  # light asks that took one model call
+    to_team: int = 0  # full asks that the team answered
+
+
+def scripted() -> ScriptedModel:
+    """A model that is every member of the team, and always plans the same two subtasks."""
+    model = ScriptedModel()
+    model.default = Script(tokens=["word "] * LENGTH, first_after=FIRST_AFTER, pace=PACE, usage=False)
+    subtasks = [{"agent": "researcher", "task": "find the facts"}, {"agent": "analyst", "task": "check the numbers"}]
+    model.as_agent(PLANNER.instructions, Script(tokens=[json.dumps({"subtasks": subtasks})], first_after=FIRST_AFTER, usage=False))
+    model.as_agent(REVIEWER.instructions, Script(tokens=['{"score": 9}'], first_after=FIRST_AFTER, usage=False))
+    return model
+
+
+async def ask(url: str, text: str, mode: str, conversation: str | None = None) -> tuple[str, dict[str, Any]]:
+    """The conversation that this question was asked in, and what its answer used."""
+    async with connect(url) as socket:
+        request = {"message": text, "message_id": str(uuid.uuid4()), "mode": mode, "conversation_id": conversation}
+        await socket.send(json.dumps(request))
+        events: dict[str, dict[str, Any]] = {}
+        while not events.keys() & {"done", "error"}:
+            event = json.loads(await socket.recv())
+            events[event["type"]] = event
+        return events["connected"]["data"]["conversation_id"], events["response.completed"]["data"]["usage"]
+
+
+async def measure(url: str, model: ScriptedModel, prompts: Sequence[dict[str, Any]], mode: str) -> Column:
+    column = Column()
+    turns = asyncio.Semaphore(AT_ONCE)
+    before = len(model.calls)
+
+    async def one(prompt: dict[str, Any]) -> None:
+        async with turns:
+            conversation = None
+            for earlier in prompt.get("context", []):
+                conversation, _ = await ask(url, earlier, "light", conversation)
+            started = time.perf_counter()
+            _, usage = await ask(url, prompt["text"], mode, conversation)
+            column.seconds.append(time.perf_counter() - started)
+            column.calls += usage["model_calls"]
+            column.tokens += usage["input_tokens"] + usage["output_tokens"]
+            column.one_call += prompt["label"] == "light" and usage["model_calls"] == 1
+            column.to_team += prompt["label"] == "full" and usage["model_calls"] > 1
+
+    await asyncio.gather(*map(one, prompts))
+    earlier = sum(len(prompt.get("context", [])) for prompt in prompts)
+    assert len(model.calls) - before - earlier == column.calls, "the server counts what the product says"
+    return column
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", nargs="?", type=Path, default=PROMPTS, help="lines of JSON with text, label and context")
+    parser.add_argument("--quick", action="store_true", help="50 prompts")
+    options = parser.parse_args()
+    prompts = [json.loads(line) for line in options.file.read_text().splitlines()]
+    if options.quick:
+        prompts = prompts[:: max(1, len(prompts) // 50)][:50]
+    model = scripted()
+    with TemporaryDirectory() as folder, running(Path(folder), model, FLEET_LIGHT_THRESHOLD="") as fleet:
+        url = fleet.address.replace("http", "ws") + "ws/chat/"
+        routed = asyncio.run(measure(url, model, prompts, "auto"))
+        always = asyncio.run(measure(url, model, prompts, "full"))
+    model.stop()
+    show(prompts, routed, always)
+
+
+def show(prompts: Sequence[dict[str, Any]], routed: Column, always: Column) -> None:
+    light = sum(prompt["label"] == "light" for prompt in prompts)
+    rows = [
+        ("model calls", f"{routed.calls:,}", f"{always.calls:,}", f"{routed.calls / always.calls:.2f}"),
+        ("tokens", f"{routed.tokens:,}", f"{always.tokens:,}", f"{routed.tokens / always.tokens:.2f}"),
+        (
+            "seconds to done, median",
+            f"{statistics.median(routed.seconds):.2f}",
+            f"{statistics.median(always.seconds):.2f}",
+            f"{statistics.median(routed.seconds) / statistics.median(always.seconds):.2f}",
+        ),
+        ("light asks answered with one call", f"{routed.one_call} of {light}", f"{always.one_call} of {light}", ""),
+        ("full asks answered by the team", f"{routed.to_team} of {len(prompts) - light}", f"{always.to_team} of {len(prompts) - light}", ""),
+    ]
+    sys.stdout.write(f"{len(prompts)} prompts, {light} of them light\n\n| what | with the router | always full | ratio |\n|---|---:|---:|---:|\n")
+    for row in rows:
+        sys.stdout.write(f"| {' | '.join(row)} |\n")
+
+
+if __name__ == "__main__":
+    main()

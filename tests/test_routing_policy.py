@@ -1,0 +1,173 @@
+"""From a judgement to a route: thresholds, modes, switches and caps; the record of decisions and its page in the admin."""
+
+import uuid
+
+import pytest
+from django.core.checks import registry
+from django.test import Client
+from pytest_django import Settings
+
+from routing import policy
+from routing.checks import weights_can_be_read
+from routing.classifier import Classifier, Judgement
+from routing.models import Routed, RoutingDecision, text_hash
+from routing.policy import Path, caps_of, choose
+
+
+class Fixed:
+    """A classifier that is always this sure of the light path."""
+
+    threshold = 0.6
+
+    def __init__(self, light: float) -> None:
+        self.light = light
+
+    def judge(self, text: str, context: object = ()) -> Judgement:
+        return Judgement(self.light, ("a", "b", "c"), {"words": 3.0}, ("calculator",))
+
+
+def sure(monkeypatch: pytest.MonkeyPatch, light: float) -> None:
+    monkeypatch.setattr(policy, "classifier", lambda: Fixed(light))
+
+
+@pytest.fixture(autouse=True)
+def _own_threshold(settings: Settings) -> None:
+    settings.FLEET_LIGHT_THRESHOLD = None
+
+
+@pytest.mark.parametrize(
+    ("light", "mode", "path"),
+    [
+        (0.61, "auto", "light"),
+        (0.60, "auto", "light"),
+        (0.59, "auto", "full"),
+        (0.01, "light", "light"),
+        (0.99, "full", "full"),
+    ],
+)
+def test_the_threshold_and_the_person_decide(monkeypatch: pytest.MonkeyPatch, light: float, mode: policy.Mode, path: Path) -> None:
+    sure(monkeypatch, light)
+    route = choose("anything", mode=mode)
+    assert route.path == path
+    assert route.confidence == light
+    assert route.caps == caps_of(path)
+    assert route.reasons
+    assert route.tools == ("calculator",)
+
+
+def test_a_setting_replaces_the_classifiers_threshold(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    sure(monkeypatch, 0.61)
+    settings.FLEET_LIGHT_THRESHOLD = 0.62
+    assert choose("anything").path == "full"
+    settings.FLEET_LIGHT_THRESHOLD = 0
+    assert choose("anything").path == "light"
+
+
+@pytest.mark.parametrize(("mode", "path"), [("auto", "full"), ("light", "light"), ("full", "full")])
+def test_with_the_light_path_off_only_who_asks_for_it_gets_it(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, mode: policy.Mode, path: Path
+) -> None:
+    sure(monkeypatch, 0.99)
+    settings.FLEET_LIGHT_MODE = False
+    assert choose("anything", mode=mode).path == path
+
+
+@pytest.mark.parametrize(
+    ("light", "mode", "on", "grey"),
+    [
+        (0.5, "auto", True, True),
+        (0.4, "auto", True, True),
+        (0.7, "auto", True, False),
+        (0.39, "auto", True, False),
+        (0.5, "light", True, False),
+        (0.5, "full", True, False),
+        (0.5, "auto", False, False),
+    ],
+)
+def test_the_grey_zone_lies_between_two_thresholds(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, light: float, mode: policy.Mode, on: bool, grey: bool
+) -> None:
+    sure(monkeypatch, light)
+    settings.FLEET_ROUTER_LOW, settings.FLEET_ROUTER_HIGH, settings.FLEET_LIGHT_MODE = 0.4, 0.7, on
+    assert choose("anything", mode=mode).is_grey == grey
+
+
+def test_an_opinion_brings_its_own_caps_and_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    sure(monkeypatch, 0.5)
+    route = choose("anything").with_opinion("light", "it said so")
+    assert route.path == "light"
+    assert route.caps == caps_of("light")
+    assert route.reasons == ("it said so", "a", "b")
+
+
+def test_the_caps_are_settings(settings: Settings) -> None:
+    settings.FLEET_LIGHT_MAX_SUPERSTEPS, settings.FLEET_LIGHT_MAX_TOOL_CALLS = 3, 2
+    settings.FLEET_FULL_MAX_SUPERSTEPS, settings.FLEET_FULL_MAX_TOOL_CALLS, settings.FLEET_FULL_MAX_FANOUT = 7, 6, 5
+    light, full = caps_of("light"), caps_of("full")
+    assert (light.supersteps, light.tool_calls, light.fan_out) == (3, 2, 1)
+    assert (full.supersteps, full.tool_calls, full.fan_out) == (7, 6, 5)
+
+
+def test_broken_weights_stop_the_start_with_a_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    broken = tmp_path / "router.tsv"
+    broken.write_text("nonsense\n")
+    monkeypatch.setattr("routing.checks.classifier", lambda: Classifier.load(broken))
+    assert weights_can_be_read in registry.get_checks()
+    [error] = weights_can_be_read()
+    assert str(broken) in error.msg
+    assert "\n" not in error.msg
+
+
+# --- The record -------------------------------------------------------------------------------------------------------
+
+
+def record(
+    monkeypatch: pytest.MonkeyPatch, text: str = "What is it?", *, light: float = 0.9, escalated: bool = False, tokens: int = 100
+) -> RoutingDecision:
+    sure(monkeypatch, light)
+    routed = Routed(text, "auto", choose(text), escalated)
+    return RoutingDecision.objects.record(uuid.uuid4(), routed, outcome="completed", tokens=tokens)
+
+
+def test_a_hash_knows_equal_texts_and_tells_none() -> None:
+    assert text_hash("What  is it?\n") == text_hash("what is IT?")
+    assert text_hash("What is it?") != text_hash("What was it?")
+    assert len(text_hash("x")) == 16
+
+
+@pytest.mark.django_db
+def test_a_thumb_is_stored_changed_and_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    decision = record(monkeypatch)
+    for rating in (1, -1, None):
+        assert RoutingDecision.objects.rate(decision.pk, rating)
+        decision.refresh_from_db()
+        assert decision.rating == rating
+    assert not RoutingDecision.objects.rate(uuid.uuid4(), 1)
+
+
+@pytest.mark.django_db
+def test_the_admin_counts_by_day_and_estimates_what_was_saved(monkeypatch: pytest.MonkeyPatch, admin_client: Client) -> None:
+    record(monkeypatch, tokens=100)
+    regretted = record(monkeypatch, tokens=300)
+    RoutingDecision.objects.rate(regretted.pk, -1)
+    record(monkeypatch, light=0.1, tokens=2000)
+    record(monkeypatch, escalated=True, tokens=2400)
+    page = admin_client.get("/admin/routing/routingdecision/")
+    [day] = page.context["days"]
+    assert (day.questions, day.light, day.escalated, day.forced) == (4, 2, 1, 0)
+    assert (day.light_down, day.light_rated) == (1, 1)
+    assert day.tokens_saved == 2 * 2000 - 400
+    assert "1,900" in page.content.decode()
+
+
+@pytest.mark.django_db
+def test_the_admin_page_works_before_anything_was_asked(admin_client: Client) -> None:
+    assert admin_client.get("/admin/routing/routingdecision/").status_code == 200
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("query", ["path=light", "escalated__exact=1", "rating__exact=-1", "mode=auto", "q=abc"])
+def test_the_admin_list_is_filtered(monkeypatch: pytest.MonkeyPatch, admin_client: Client, query: str) -> None:
+    record(monkeypatch)
+    assert admin_client.get(f"/admin/routing/routingdecision/?{query}").status_code == 200
+    assert admin_client.get(f"/admin/routing/routingdecision/{RoutingDecision.objects.get().pk}/change/").status_code == 200

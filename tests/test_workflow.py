@@ -1,0 +1,540 @@
+"""How questions are answered: the light path, the team, what they may spend, and when one takes over from the other."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from chat.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER
+from chat.llm import ChatMessage, estimated_tokens
+from chat.models import Run, ToolCall
+from chat.worker import Worker
+from chat.workflow.engine import LEFT_OUT, within
+from chat.workflow.opinion import DEFINITION
+from routing.models import RoutingDecision
+from tests.chatting import Chatting, Event, chat_request, kinds, shape, text_of
+from tests.scripted_model import Script, ScriptedModel
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+RESEARCHER, ANALYST = SPECIALISTS
+MEMBERS = (PLANNER, RESEARCHER, ANALYST, WRITER, REVIEWER, EDITOR)
+
+
+def plan(*agents: str, mode: str = "parallel", tools: list[str] | None = None) -> Script:
+    subtasks = [{"agent": agent, "task": f"part {number}", "tools": tools or []} for number, agent in enumerate(agents)]
+    return Script(tokens=[json.dumps({"subtasks": subtasks, "mode": mode})])
+
+
+def verdict(score: int, *missing: str) -> Script:
+    return Script(tokens=[json.dumps({"score": score, "missing": list(missing)})])
+
+
+def wants(*calls: tuple[str, dict[str, Any]]) -> Script:
+    return Script(tokens=[], calls=[(name, json.dumps(arguments)) for name, arguments in calls])
+
+
+@pytest.fixture
+def team(model: ScriptedModel) -> ScriptedModel:
+    """A model that plays every member of the team well."""
+    model.as_agent(PLANNER.instructions, plan("researcher", "analyst"))
+    model.as_agent(RESEARCHER.instructions, Script(tokens=["found ", "it"]))
+    model.as_agent(ANALYST.instructions, Script(tokens=["counted ", "it"]))
+    model.as_agent(WRITER.instructions, Script(tokens=["a ", "draft"]))
+    model.as_agent(REVIEWER.instructions, verdict(9))
+    model.as_agent(EDITOR.instructions, Script(tokens=["The ", "final ", "answer."]))
+    return model
+
+
+def full(message: str = "Compare them.", **fields: Any) -> dict[str, Any]:
+    return chat_request(message, mode="full", **fields)
+
+
+def phases(events: list[Event]) -> list[str]:
+    return [event["data"]["phase"] for event in events if event["type"] == "phase.start"]
+
+
+def of_kind(events: list[Event], kind: str) -> list[Event]:
+    return [event for event in events if event["type"] == kind]
+
+
+def words(events: list[Event]) -> str:
+    return " ".join(event["message"] for event in of_kind(events, "orchestrator.message"))
+
+
+def calls_of(model: ScriptedModel, agent: Any) -> list[Any]:
+    return [call for call in model.calls if call.instructions == agent.instructions]
+
+
+# --- The full path ----------------------------------------------------------------------------------------------------
+
+
+async def test_the_team_answers_in_the_agreed_order(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(PLANNER.instructions, plan("researcher"))
+    events = await chat.answer(full())
+    turn = ["agent.start", "reasoning.delta", "reasoning.completed", "agent.output", "agent.complete"]
+    assert shape(events) == [
+        "connected",
+        *["phase.start", "routing.decided", "phase.complete"],
+        *["phase.start", "agent.start", "agent.complete", "agent.message", "phase.complete"],
+        *["phase.start", *turn, "phase.complete"],
+        *["phase.start", *turn, "phase.complete"],
+        *["phase.start", "agent.start", "agent.complete", "agent.message", "phase.complete"],
+        *["phase.start", "agent.start", "response.delta", "agent.complete", "phase.complete"],
+        *["response.completed", "done"],
+    ]
+    assert phases(events) == ["routing", "analysis", "research", "writing", "review", "final"]
+    assert text_of(events) == "The final answer."
+    assert [event["delta"] for event in of_kind(events, "response.delta")] == ["The ", "final ", "answer."]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+
+
+async def test_each_phase_says_how_long_it_took(chat: Chatting, team: ScriptedModel) -> None:
+    events = await chat.answer(full())
+    took = {event["data"]["phase"]: event["data"]["duration_ms"] for event in of_kind(events, "phase.complete")}
+    assert list(took) == phases(events)
+    assert all(took[name] > 0 for name in phases(events) if name != "routing")
+    assert events[-1]["data"]["timings"]["phases"] == took
+
+
+async def test_the_members_read_what_came_before_them(chat: Chatting, team: ScriptedModel) -> None:
+    await chat.answer(full("Compare A with B."))
+    for agent in MEMBERS:
+        assert "Compare A with B." in calls_of(team, agent)[0].question
+    assert "part 0" in calls_of(team, RESEARCHER)[0].question
+    assert "found it" in calls_of(team, WRITER)[0].question
+    assert "counted it" in calls_of(team, WRITER)[0].question
+    assert "a draft" in calls_of(team, REVIEWER)[0].question
+    assert "a draft" in calls_of(team, EDITOR)[0].question
+
+
+async def test_specialists_of_a_parallel_plan_work_at_the_same_time(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(RESEARCHER.instructions, Script(tokens=["found"], hold_after=0))
+    team.as_agent(ANALYST.instructions, Script(tokens=["counted"], hold_after=0))
+    socket = await chat.ask(full())
+    while {event["agent_id"] for event in of_kind(socket.events, "agent.start")} < {"researcher", "analyst"}:
+        await socket.event()
+    team.release()
+    assert text_of(await socket.rest()) == "The final answer."
+
+
+async def test_a_sequence_hands_on_what_was_found(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(PLANNER.instructions, plan("researcher", "analyst", mode="sequential"))
+    await chat.answer(full())
+    assert "found it" in calls_of(team, ANALYST)[0].question
+    assert "counted it" not in calls_of(team, RESEARCHER)[0].question
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Script(tokens=["I would rather chat."]),
+        Script(tokens=['{"subtasks": []}']),
+        Script(tokens=['{"subtasks": [{"agent": "researcher"}]}']),
+        Script(tokens=['{"subtasks": [{"agent": "plumber", "task": "leak"}]}']),
+        Script(tokens=['{"subtasks": [{"agent": "researcher", "task": ""}]}']),
+        Script(tokens=["[" * 5000]),
+        Script(tokens=[]),
+    ],
+)
+async def test_a_broken_plan_is_replaced_and_flagged(chat: Chatting, team: ScriptedModel, reply: Script) -> None:
+    team.as_agent(PLANNER.instructions, reply)
+    events = await chat.answer(full("Compare 3 things."))
+    assert "default plan" in words(events)
+    assert calls_of(team, RESEARCHER)
+    assert calls_of(team, ANALYST), "there are numbers"
+    assert text_of(events) == "The final answer."
+
+
+async def test_a_plan_in_a_code_fence_is_a_plan(chat: Chatting, team: ScriptedModel) -> None:
+    [inner] = plan("researcher").tokens
+    team.as_agent(PLANNER.instructions, Script(tokens=["Sure!\n```json\n", inner, "\n```"]))
+    assert "default plan" not in words(await chat.answer(full()))
+
+
+async def test_tools_that_a_plan_invents_are_dropped_and_flagged(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(PLANNER.instructions, plan("analyst", tools=["calculator", "teleport"]))
+    events = await chat.answer(full())
+    assert "teleport" in words(events)
+    [first, *_] = calls_of(team, ANALYST)
+    assert [tool["function"]["name"] for tool in first.body["tools"]] == ["calculator"]
+
+
+async def test_a_weak_draft_is_revised_once(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(REVIEWER.instructions, verdict(3, "the year is missing"))
+    team.as_agent(WRITER.instructions, Script(tokens=["first draft"]), Script(tokens=["second draft"]))
+    events = await chat.answer(full())
+    assert phases(events) == ["routing", "analysis", "research", "writing", "review", "revision", "final"]
+    first, second = calls_of(team, WRITER)
+    assert "the year is missing" not in first.question
+    assert "the year is missing" in second.question
+    assert "first draft" in second.question
+    assert "second draft" in calls_of(team, EDITOR)[0].question
+    assert len(calls_of(team, REVIEWER)) == 1
+
+
+async def test_a_review_that_cannot_be_read_changes_nothing(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(REVIEWER.instructions, Script(tokens=["Looks fine to me, 12 of 10."]))
+    events = await chat.answer(full())
+    assert "could not be read" in words(events)
+    assert text_of(events) == "The final answer."
+
+
+@pytest.mark.parametrize("agent", [RESEARCHER, WRITER, REVIEWER])
+@pytest.mark.parametrize("fault", [{"status": 400}, {"cut_after": 1}, {"tokens": []}, {"garbage_after": 1}])
+async def test_a_member_that_fails_does_not_cost_the_answer(chat: Chatting, team: ScriptedModel, agent: Any, fault: dict) -> None:
+    team.as_agent(agent.instructions, Script(**fault))
+    events = await chat.answer(full())
+    assert f"{agent.name} could not finish" in words(events)
+    assert text_of(events) == "The final answer."
+    assert len(of_kind(events, "agent.start")) == len(of_kind(events, "agent.complete"))
+
+
+async def test_a_specialist_that_hangs_is_found_while_others_work(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+    await Worker.current().stop()  # the next one reads the setting
+    settings.FLEET_CHUNK_TIMEOUT = 0.2
+    team.as_agent(RESEARCHER.instructions, Script(hang_after=1))
+    events = await chat.answer(full())
+    assert "Researcher could not finish" in words(events)
+    assert "The ans" not in text_of(events)
+    assert text_of(events) == "The final answer."
+
+
+@pytest.mark.parametrize("agent", [PLANNER, EDITOR])
+async def test_without_its_head_the_team_ends_in_words(chat: Chatting, team: ScriptedModel, agent: Any) -> None:
+    team.as_agent(agent.instructions, Script(status=400))
+    events = await chat.answer(full())
+    assert events[-1]["type"] == "error"
+    assert events[-1]["error"]["code"] == "model_error"
+
+
+@pytest.mark.parametrize("agent", MEMBERS)
+async def test_cancel_in_every_phase_is_quick_and_closes_every_call(chat: Chatting, team: ScriptedModel, agent: Any) -> None:
+    held = [agent, ANALYST] if agent is RESEARCHER else [agent]
+    for one in held:
+        team.as_agent(one.instructions, Script(tokens=["a", "b"], hang_after=1))
+    socket = await chat.ask(full())
+    async with asyncio.timeout(10):
+        while not all(any(not call.ended.is_set() for call in calls_of(team, one)) for one in held):
+            await asyncio.sleep(0.005)
+    cancelled = time.monotonic()
+    await socket.send({"type": "cancel"})
+    events = await socket.rest()
+    assert time.monotonic() - cancelled < 0.25
+    assert kinds(events)[-2:] == ["cancelled", "done"]
+    for call in team.calls:
+        assert call.ended.wait(0.25)
+
+
+# --- Caps -------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_cap_on_supersteps_leaves_one_for_the_answer(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+    settings.FLEET_FULL_MAX_SUPERSTEPS = 3
+    events = await chat.answer(full())
+    assert phases(events) == ["routing", "analysis", "research", "final"]
+    assert "3 rounds of model calls" in words(events)
+    assert text_of(events) == "The final answer."
+
+
+async def test_agents_side_by_side_share_a_superstep(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+    settings.FLEET_FULL_MAX_SUPERSTEPS = 5
+    events = await chat.answer(full())
+    assert len(team.calls) == 6
+    assert words(events) == ""
+
+
+async def test_the_cap_on_written_tokens_ends_the_preparation(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+    settings.FLEET_FULL_MAX_TOKENS = 3
+    events = await chat.answer(full())
+    assert "3 written tokens" in words(events)
+    assert phases(events) == ["routing", "analysis", "research", "final"]
+    assert text_of(events) == "The final answer."
+
+
+async def test_the_cap_on_time_ends_a_phase_with_what_is_there(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+    settings.FLEET_FULL_MAX_SECONDS = 0.4
+    team.as_agent(RESEARCHER.instructions, Script(tokens=["half of ", "it"], hang_after=1))
+    events = await chat.answer(full())
+    assert "0.4 seconds" in words(events)
+    assert "half of" in calls_of(team, EDITOR)[0].question
+    assert text_of(events) == "The final answer."
+    assert len(of_kind(events, "agent.start")) == len(of_kind(events, "agent.complete"))
+    assert all(call.ended.wait(1) for call in team.calls)
+
+
+async def test_the_cap_on_fan_out_makes_others_wait(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+    settings.FLEET_FULL_MAX_FANOUT = 2
+    team.as_agent(PLANNER.instructions, plan("researcher", "researcher", "researcher", "researcher", "researcher", "researcher"))
+    team.as_agent(RESEARCHER.instructions, Script(tokens=["found"], pace=0.02))
+    events = await chat.answer(full())
+    at_work = most = 0
+    for event in events:
+        if event.get("agent_id") == "researcher":
+            at_work += {"agent.start": 1, "agent.complete": -1}.get(event["type"], 0)
+            most = max(most, at_work)
+    assert most == 2
+    assert len(calls_of(team, RESEARCHER)) == 4, "a plan has at most four subtasks"
+    assert "6 subtasks" in words(events)
+
+
+async def test_the_cap_on_tool_calls_holds_for_the_whole_team(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+    settings.FLEET_FULL_MAX_TOOL_CALLS = 2
+    team.as_agent(PLANNER.instructions, plan("analyst"))
+    ten = wants(*[("calculator", {"expression": f"{n} + 1"}) for n in range(10)])
+    team.as_agent(ANALYST.instructions, ten, Script(tokens=["done"]))
+    events = await chat.answer(full())
+    assert len(of_kind(events, "tool.complete")) == 2
+    assert {event["data"]["reason"] for event in of_kind(events, "tool.rejected")} == {"cap_reached"}
+    assert len(of_kind(events, "tool.rejected")) == 8
+    assert text_of(events) == "The final answer."
+
+
+async def test_a_specialist_that_loops_ends_after_its_rounds(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(PLANNER.instructions, plan("analyst"))
+    team.as_agent(ANALYST.instructions, wants(("calculator", {"expression": "1 + 1"})))
+    events = await chat.answer(full())
+    assert len(calls_of(team, ANALYST)) == 3
+    assert "tools" not in calls_of(team, ANALYST)[-1].body, "in its last round it has to answer"
+    assert sum(not event["data"]["repeated"] for event in of_kind(events, "tool.complete")) == 1
+    assert text_of(events) == "The final answer."
+
+
+# --- The light path, and when the team takes over ---------------------------------------------------------------------
+
+
+async def test_a_light_answer_is_one_call(chat: Chatting, team: ScriptedModel) -> None:
+    events = await chat.answer()
+    assert phases(events) == ["routing", "answer"]
+    assert len(team.calls) == 1
+    [decided] = of_kind(events, "routing.decided")
+    assert decided["data"]["path"] == "light"
+    assert decided["data"]["reasons"]
+    assert "research" in decided["data"]["skipped"]
+
+
+SHORTFALLS = {
+    "empty": (Script(tokens=[]), "was empty"),
+    "refused": (Script(tokens=["I would rather not."], refusal=True), "refusal"),
+    "filtered": (Script(tokens=["Well"], finish_reason="content_filter"), "refusal"),
+    "unsure": (Script(tokens=["I'm sorry, ", "but I don't know who that is."]), "did not know"),
+    "unsure, in German": (Script(tokens=["Das weiß ich leider nicht."]), "did not know"),
+    "short of tools": (wants(("calculator", {"expression": "1 + 1"}), ("calculator", {"expression": "2 + 2"})), "more tools"),
+}
+
+
+@pytest.mark.parametrize(("reply", "reason"), SHORTFALLS.values(), ids=SHORTFALLS.keys())
+async def test_a_light_answer_that_will_not_do_goes_to_the_team_once(
+    chat: Chatting, team: ScriptedModel, reply: Script, reason: str
+) -> None:
+    team.as_agent(ASSISTANT.instructions, reply)
+    events = await chat.answer()
+    first, second = of_kind(events, "routing.decided")
+    assert (first["data"]["path"], first["data"]["escalated"]) == ("light", False)
+    assert (second["data"]["path"], second["data"]["escalated"]) == ("full", True)
+    assert reason in second["data"]["reasons"][0]
+    assert text_of(events) == "The final answer."
+    assert events[-2]["message"] == "The final answer."
+    assert events[-2]["data"]["path"] == "full"
+    if of_kind(events[: events.index(second)], "response.delta"):
+        [reset] = of_kind(events, "response.snapshot")
+        assert reset["data"]["text"] == ""
+        assert events.index(reset) == events.index(second) + 1
+
+
+@pytest.mark.parametrize("answer", ["I don't know.", "No sé."])
+async def test_the_team_may_not_know_either(chat: Chatting, team: ScriptedModel, answer: str) -> None:
+    team.as_agent(ASSISTANT.instructions, Script(tokens=["I don't know."]))
+    team.as_agent(EDITOR.instructions, Script(tokens=[answer]))
+    events = await chat.answer()
+    assert len(of_kind(events, "routing.decided")) == 2
+    assert text_of(events) == answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I know this one: Lima.",
+        "Nobody can say for sure, but I am sure of the year: 1969.",
+        "Not sure? Ask for a sample: the shop gives them away.",
+        "I cannot stress this enough. " * 20,
+    ],
+)
+async def test_an_answer_that_only_sounds_unsure_stands(chat: Chatting, team: ScriptedModel, answer: str) -> None:
+    team.as_agent(ASSISTANT.instructions, Script(tokens=[answer]))
+    assert text_of(await chat.answer()) == answer
+
+
+@pytest.mark.parametrize(("reply", "_reason"), SHORTFALLS.values(), ids=SHORTFALLS.keys())
+async def test_who_chose_light_keeps_it(chat: Chatting, team: ScriptedModel, reply: Script, _reason: str) -> None:
+    team.as_agent(ASSISTANT.instructions, reply, Script(tokens=["done"]))
+    events = await chat.answer(chat_request(mode="light"))
+    assert phases(events) == ["routing", "answer"]
+    assert len(of_kind(events, "routing.decided")) == 1
+
+
+async def test_a_light_answer_calls_one_tool_however_many_it_wants(chat: Chatting, team: ScriptedModel) -> None:
+    ten = wants(*[("calculator", {"expression": f"{n} + 1"}) for n in range(10)])
+    team.as_agent(ASSISTANT.instructions, ten)
+    events = await chat.answer(chat_request(mode="light"))
+    assert len(of_kind(events, "tool.complete")) == 1
+    assert len(of_kind(events, "tool.rejected")) == 9 + 10, "in its last round it may call nothing"
+    assert len(team.calls) == 2, "two supersteps"
+    assert events[-1]["error"]["message"] == "The model gave an empty answer."
+
+
+async def test_the_result_of_a_tool_is_read_by_the_model(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(ASSISTANT.instructions, wants(("calculator", {"expression": "12 * 7"})), Script(tokens=["It is 84."]))
+    events = await chat.answer("Please work it out.")
+    assert text_of(events) == "It is 84."
+    asked, answered = team.calls[1].body["messages"][-2:]
+    assert asked["tool_calls"][0]["function"]["name"] == "calculator"
+    assert answered["role"] == "tool"
+    assert answered["tool_call_id"] == asked["tool_calls"][0]["id"]
+    assert "84" in answered["content"]
+    assert events[-2]["data"]["usage"]["tool_calls"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "reason"),
+    [
+        ("teleport", "{}", "unknown_tool"),
+        ("", "{}", "unknown_tool"),
+        ("calculator", "{not json", "malformed"),
+        ("calculator", "[1]", "malformed"),
+        ("calculator", '{"expresion": "1+1"}', "invalid_arguments"),
+        ("calculator", '{"expression": 7}', "invalid_arguments"),
+        ("calculator", '{"expression": "' + "1" * 300_000 + '"}', None),
+    ],
+)
+async def test_a_wrong_tool_call_is_dropped_flagged_and_told(
+    chat: Chatting, team: ScriptedModel, name: str, arguments: str, reason: str | None
+) -> None:
+    team.as_agent(ASSISTANT.instructions, Script(tokens=[], calls=[(name, arguments)]), Script(tokens=["Without it, then."]))
+    events = await chat.answer("Please work it out.")
+    assert not of_kind(events, "tool.start")
+    if reason is None:
+        assert events[-1]["error"]["code"] == "model_error"
+        return
+    [rejected] = of_kind(events, "tool.rejected")
+    assert rejected["data"]["reason"] == reason
+    assert text_of(events) == "Without it, then."
+    assert team.calls[1].body["messages"][-1]["role"] == "tool"
+
+
+# --- Who chooses ------------------------------------------------------------------------------------------------------
+
+
+async def test_below_the_threshold_the_team_answers(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+    settings.FLEET_LIGHT_THRESHOLD = 1
+    assert "final" in phases(await chat.answer())
+
+
+async def test_with_the_light_path_switched_off_the_team_answers(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+    settings.FLEET_LIGHT_MODE = False
+    events = await chat.answer()
+    assert "final" in phases(events)
+    assert "switched off" in of_kind(events, "routing.decided")[0]["data"]["reasons"][0]
+
+
+@pytest.fixture
+def grey(team: ScriptedModel, settings: Settings) -> Callable[[Script], None]:
+    """Every question is in the grey zone, and the router's model replies with this script."""
+    settings.FLEET_ROUTER_MODEL = "small"
+    settings.FLEET_ROUTER_LOW, settings.FLEET_ROUTER_HIGH = 0, 1.01
+
+    def reply(script: Script) -> None:
+        team.as_agent(DEFINITION, script)
+
+    return reply
+
+
+async def test_in_the_grey_zone_the_routers_model_decides(chat: Chatting, team: ScriptedModel, grey: Callable[[Script], None]) -> None:
+    grey(Script(tokens=['{"path": "full", "reason": "two lookups"}']))
+    events = await chat.answer()
+    [decided] = of_kind(events, "routing.decided")
+    assert decided["data"]["path"] == "full"
+    assert "two lookups" in decided["data"]["reasons"][0]
+    await chat.answer()
+    assert sum(call.instructions == DEFINITION for call in team.calls) == 1, "the second time it is known"
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (Script(tokens=["light, I think"]), "no opinion"),
+        (Script(tokens=['{"path": "medium"}']), "no opinion"),
+        (Script(status=500), "no opinion"),
+        (Script(hang_after=0), "longer than"),
+    ],
+)
+async def test_without_an_opinion_in_time_the_team_answers(
+    chat: Chatting, grey: Callable[[Script], None], script: Script, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat.workflow.opinion.DEADLINE", 0.3 if script.hang_after == 0 else 5)
+    grey(script)
+    [decided] = of_kind(await chat.answer(), "routing.decided")
+    assert decided["data"]["path"] == "full"
+    assert reason in decided["data"]["reasons"][0]
+
+
+async def test_who_chose_a_mode_is_not_second_guessed(chat: Chatting, team: ScriptedModel, grey: Callable[[Script], None]) -> None:
+    grey(Script(tokens=['{"path": "full"}']))
+    assert phases(await chat.answer(chat_request(mode="light"))) == ["routing", "answer"]
+
+
+# --- What stays apart, what is recorded, what fits --------------------------------------------------------------------
+
+
+async def test_many_answers_at_once_share_nothing(chat: Chatting, team: ScriptedModel) -> None:
+    asked = [f"Compare number {n}n with the rest." for n in range(50)]
+    answers = await asyncio.gather(*[chat.answer(full(text)) for text in asked])
+    assert {text_of(events) for events in answers} == {"The final answer."}
+    for text in asked:
+        others = [other for other in asked if other != text]
+        seen = [call for call in team.calls if text in json.dumps(call.body)]
+        assert len(seen) == len(MEMBERS)
+        assert not any(other in json.dumps(call.body) for call in seen for other in others)
+
+
+async def test_a_run_leaves_its_decision_and_its_tool_calls(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(
+        ASSISTANT.instructions,
+        Script(tokens=[], calls=[("calculator", '{"expression": "1 + 1"}'), ("teleport", "{}")]),
+        Script(tokens=["Two."]),
+    )
+    events = await chat.answer(chat_request(mode="light"))
+    run_id = events[0]["workflow_id"]
+    decision = await RoutingDecision.objects.aget(pk=run_id)
+    assert (decision.path, decision.mode, decision.escalated, decision.outcome) == ("light", "light", False, "completed")
+    assert decision.tokens > 0
+    assert "answer" not in decision.text_hash
+    uses = [use async for use in ToolCall.objects.filter(run=run_id)]
+    assert {(use.tool, use.outcome) for use in uses} == {("calculator", "ok"), ("teleport", "rejected")}
+
+
+async def test_an_escalated_run_is_recorded_as_such(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(ASSISTANT.instructions, Script(tokens=[]))
+    events = await chat.answer()
+    decision = await RoutingDecision.objects.aget(pk=events[0]["workflow_id"])
+    assert (decision.path, decision.escalated) == ("light", True)
+    assert (await Run.objects.aget(pk=decision.pk)).path == "full"
+
+
+def test_what_does_not_fit_is_left_out_oldest_result_first() -> None:
+    messages = [
+        ChatMessage("system", "s"),
+        ChatMessage("user", "the question"),
+        ChatMessage("tool", "old " * 300, tool_call_id="1"),
+        ChatMessage("tool", "new " * 300, tool_call_id="2"),
+    ]
+    kept = within(messages, 500)
+    assert [message.content for message in kept[:3]] == ["s", "the question", LEFT_OUT]
+    assert kept[3].content == "new " * 300
+    tight = within(messages, 100)
+    assert sum(estimated_tokens(message.content) for message in tight) <= 110
+    assert tight[1].content == "the question"
