@@ -108,6 +108,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "servestatic",
     "django.contrib.staticfiles",
+    "django.contrib.humanize",
     "channels",
     "django_htmx",
     "agenticfleet",
@@ -222,6 +223,27 @@ try:
     ZoneInfo(FLEET_TIME_ZONE)
 except (ZoneInfoNotFoundError, ValueError, OSError):
     raise ImproperlyConfigured(f"FLEET_TIME_ZONE must be a time zone such as Europe/Paris, not {FLEET_TIME_ZONE!r}.") from None
+
+# Tokens that a member of the team may write in one step; the answer itself has FLEET_MAX_OUTPUT_TOKENS.
+FLEET_STEP_TOKENS = env_int("FLEET_STEP_TOKENS", 150 if FLEET_MODEL_BUILTIN else 1000, least=16)
+
+# --- Light or full ----------------------------------------------------------------------------------------------------
+
+FLEET_LIGHT_MODE = env_bool("FLEET_LIGHT_MODE", True)
+# From this confidence on a question goes the light path; unset, the classifier's own threshold counts.
+FLEET_LIGHT_THRESHOLD = env_number("FLEET_LIGHT_THRESHOLD", 0, most=1) if env("FLEET_LIGHT_THRESHOLD") else None
+FLEET_ROUTER_MODEL = env("FLEET_ROUTER_MODEL")
+FLEET_ROUTER_LOW = env_number("FLEET_ROUTER_LOW", 0.35, most=1)
+FLEET_ROUTER_HIGH = env_number("FLEET_ROUTER_HIGH", 0.75, most=1)
+if FLEET_ROUTER_LOW > FLEET_ROUTER_HIGH:
+    raise ImproperlyConfigured("FLEET_ROUTER_LOW must not be above FLEET_ROUTER_HIGH.")
+FLEET_LIGHT_MAX_SUPERSTEPS = env_int("FLEET_LIGHT_MAX_SUPERSTEPS", 2, least=1)
+FLEET_LIGHT_MAX_TOOL_CALLS = env_int("FLEET_LIGHT_MAX_TOOL_CALLS", 1)
+FLEET_FULL_MAX_SUPERSTEPS = env_int("FLEET_FULL_MAX_SUPERSTEPS", 12, least=1)
+FLEET_FULL_MAX_TOOL_CALLS = env_int("FLEET_FULL_MAX_TOOL_CALLS", 8)
+FLEET_FULL_MAX_FANOUT = env_int("FLEET_FULL_MAX_FANOUT", 3, least=1)
+FLEET_FULL_MAX_TOKENS = env_int("FLEET_FULL_MAX_TOKENS", 12000, least=1)
+FLEET_FULL_MAX_SECONDS = env_number("FLEET_FULL_MAX_SECONDS", 120)
 
 # --- A run's limits (seconds unless said) -----------------------------------------------------------------------------
 

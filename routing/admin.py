@@ -86,7 +86,8 @@ class RoutingDecisionAdmin(admin.ModelAdmin):
 def tokens_of_full() -> float | None:
     """What an answer of the full team costs, as the mean of the last hundred; None while there is none."""
     newest = RoutingDecision.objects.filter(path="full", outcome="completed").order_by("-created_at")[:100]
-    return RoutingDecision.objects.filter(pk__in=newest.values("pk")).aggregate(mean=Avg("tokens"))["mean"]
+    mean: float | None = RoutingDecision.objects.filter(pk__in=newest.values("pk")).aggregate(mean=Avg("tokens"))["mean"]
+    return mean
 
 
 def by_day() -> list[Day]:

@@ -53,6 +53,7 @@ def choose(text: str, *, context: Sequence[str] = (), mode: Mode = "auto") -> Ro
     judgement = classifier().judge(text, context)
     threshold = classifier().threshold if settings.FLEET_LIGHT_THRESHOLD is None else settings.FLEET_LIGHT_THRESHOLD
     path: Path
+    reasons: tuple[str, ...]
     match mode:
         case "light":
             path, reasons = "light", ("you chose the light path",)

@@ -3,7 +3,7 @@
 import uuid
 
 import pytest
-from django.core.checks import registry
+from django.core.checks.registry import registry
 from django.test import Client
 from pytest_django import Settings
 
