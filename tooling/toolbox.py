@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -72,6 +72,20 @@ class Rejection:
     duration_ms: float = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A call that may be made."""
+
+    tool: Tool
+    arguments: Arguments
+    key: str  # equal for equal calls
+    started: float
+
+    @property
+    def name(self) -> str:
+        return self.tool.name
+
+
 class _NotMade(Exception):
     def __init__(self, reason: Reason, text: str) -> None:
         super().__init__(text)
@@ -117,56 +131,79 @@ class Toolbox:
         self._fresh = fresh
         self._attempts = 0
         self._told: set[int] = set()
+        self._made_before: set[str] = set()  # keys of counted calls
         self._results: dict[str, ToolResult] = {}
         self._flights: Flights[ToolResult] = Flights()
         self._mark = secrets.token_hex(4)
 
-    def offered(self) -> list[dict[str, Any]]:
-        """The tools that can be called now, as `tools` of a request to an OpenAI-compatible server."""
-        return [tool.offer for tool in self._tools.values() if not self._reason_off(tool)]
+    @property
+    def names(self) -> frozenset[str]:
+        """The tools that can be called now."""
+        return frozenset(name for name, tool in self._tools.items() if not self._reason_off(tool))
+
+    def offered(self, among: Collection[str]) -> list[dict[str, Any]]:
+        """Those of these tools that can be called now, as `tools` of a request to an OpenAI-compatible server."""
+        return [self._tools[name].offer for name in sorted(self.names & set(among))]
+
+    def reason_off(self, name: str) -> str:
+        """Why this tool cannot be called now, for a person; empty if it can, or is not for this run."""
+        return self._reason_off(self._tools[name]) if name in self._tools else ""
 
     @property
     def calls_left(self) -> int:
         return self._most_calls - self.calls
 
     async def call(self, name: str, arguments: str | dict[str, Any]) -> ToolResult | Rejection:
-        """Make the call if it is a right one. `arguments` as a model sends them: JSON text, or an object."""
+        """Make the call if it is a right one: `check` and `run` at once."""
+        checked = self.check(name, arguments)
+        return checked if isinstance(checked, Rejection) else await self.run(checked)
+
+    def check(self, name: str, arguments: str | dict[str, Any], *, among: Collection[str] | None = None) -> Checked | Rejection:
+        """The call if it is a right one, to be made by `run`; it counts from here on.
+
+        `arguments` as a model sends them: JSON text, or an object. `among`: only these tools may be called.
+        """
         started = time.perf_counter()
         try:
-            result: ToolResult | Rejection = await self._call(name, arguments)
+            return self._check(name, arguments, self.names if among is None else self.names & set(among), started)
         except _NotMade as exc:
-            result = self._rejection(name, arguments, exc)
-        return replace(result, duration_ms=(time.perf_counter() - started) * 1000)
+            return replace(self._rejection(name, arguments, exc), duration_ms=(time.perf_counter() - started) * 1000)
 
-    async def _call(self, name: str, arguments: str | dict[str, Any]) -> ToolResult:
+    def _check(self, name: str, arguments: str | dict[str, Any], usable: Collection[str], started: float) -> Checked:
         self._attempts += 1
         if self._attempts > self._most_calls * ATTEMPTS_PER_CALL:
             raise self._cap()
-        tool = self._tool(name)
+        tool = self._tool(name, usable)
         checked = _checked(tool, arguments)
         key = self._identity(tool, checked)
-        if key in self._results:
-            return replace(self._results[key], repeated=True, credits=0)
-        if key in self._flights:
-            return replace(await self._flights.join(key, lambda: self._run(tool, checked)), repeated=True, credits=0)
-        if self.calls >= self._most_calls:
-            raise self._cap()
-        self.calls += 1
-        result = await self._flights.join(key, lambda: self._run(tool, checked))
-        if result.failure != "temporary":
-            self._results[key] = result
-        return result
+        if key not in self._made_before:
+            if self.calls >= self._most_calls:
+                raise self._cap()
+            self.calls += 1
+            self._made_before.add(key)
+        return Checked(tool, checked, key, started)
 
-    def _tool(self, name: str) -> Tool:
-        tool = self._tools.get(name)
-        if tool is None:
-            usable = ", ".join(each["function"]["name"] for each in self.offered()) or "none"
-            if name in self._known:
-                raise _NotMade("not_allowed", f"The tool {name} is not available for this answer. Available: {usable}.")
-            raise _NotMade("unknown_tool", f"There is no tool named {cut(one_line(name), 60)!r}. Available: {usable}.")
-        if reason := tool.reason_off(self._services):
-            raise _NotMade("not_allowed", f"{reason} Answer without {name}.")
-        return tool
+    async def run(self, call: Checked) -> ToolResult:
+        """Make a checked call. A call that was made before, or is being made, is not made again."""
+        repeated = call.key in self._results or call.key in self._flights
+        if call.key in self._results:
+            result = self._results[call.key]
+        else:
+            result = await self._flights.join(call.key, lambda: self._run(call.tool, call.arguments))
+        if result.failure != "temporary":
+            self._results[call.key] = result
+        if repeated:
+            result = replace(result, repeated=True, credits=0)
+        return replace(result, duration_ms=(time.perf_counter() - call.started) * 1000)
+
+    def _tool(self, name: str, usable: Collection[str]) -> Tool:
+        if name in usable:
+            return self._tools[name]
+        listed = ", ".join(sorted(usable)) or "none"
+        if name not in self._known:
+            raise _NotMade("unknown_tool", f"There is no tool named {cut(one_line(name), 60)!r}. Available: {listed}.")
+        reason = self.reason_off(name) or f"The tool {name} is not available for this answer."
+        raise _NotMade("not_allowed", f"{reason} Available: {listed}.")
 
     def _reason_off(self, tool: Tool) -> str:
         return tool.reason_off(self._services) or self._services.why_closed(tool.name)
