@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Protocol
 from weakref import WeakKeyDictionary
+from zoneinfo import ZoneInfo
 
 from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
@@ -15,6 +16,7 @@ from django.conf import settings
 from django.db import Error as DatabaseProblem
 from redis.exceptions import RedisError
 
+from tooling.searchclient import SearchClient
 from tooling.services import Services
 
 from .database import in_database
@@ -61,7 +63,7 @@ class Worker:
             api_key=settings.OPENAI_API_KEY,
             deadlines=Deadlines(settings.FLEET_FIRST_CHUNK_TIMEOUT, settings.FLEET_CHUNK_TIMEOUT),
         )
-        self._tools = Services()
+        self._tools = Services(search=search_client(), zone=ZoneInfo(settings.FLEET_TIME_ZONE))
         means = Means(self._models, self._tools, Opinions(self._models))
         self.runs = Runs(worker=self.name, store=self._store, means=means, on_change=self._log_changed)
         self.sockets: set[Socket] = set()  # that wait for an ending
@@ -207,6 +209,14 @@ class Worker:
                 continue
             if live := self.runs.live.get(uuid.UUID(message["run_id"])):
                 live.stop(CANCELLED)
+
+
+def search_client() -> SearchClient | None:
+    """The client for web search, if it is on."""
+    if settings.FLEET_SEARCH == "off":
+        return None
+    # Whoever asked for no key gets none, even where one is set.
+    return SearchClient(api_key=settings.TAVILY_API_KEY if settings.FLEET_SEARCH == "on" else "", base_url=settings.TAVILY_BASE_URL)
 
 
 async def _all_set(events: Iterable[asyncio.Event], *, within: float | None) -> None:

@@ -115,9 +115,16 @@ def show(prompts: Sequence[dict[str, Any]], routed: Column, always: Column) -> N
             f"{statistics.median(routed.seconds) / statistics.median(always.seconds):.2f}",
         ),
         ("light asks answered with one call", f"{routed.one_call} of {light}", f"{always.one_call} of {light}", ""),
-        ("full asks answered by the team", f"{routed.to_team} of {len(prompts) - light}", f"{always.to_team} of {len(prompts) - light}", ""),
+        (
+            "full asks answered by the team",
+            f"{routed.to_team} of {len(prompts) - light}",
+            f"{always.to_team} of {len(prompts) - light}",
+            "",
+        ),
     ]
-    sys.stdout.write(f"{len(prompts)} prompts, {light} of them light\n\n| what | with the router | always full | ratio |\n|---|---:|---:|---:|\n")
+    sys.stdout.write(
+        f"{len(prompts)} prompts, {light} of them light\n\n| what | with the router | always full | ratio |\n|---|---:|---:|---:|\n"
+    )
     for row in rows:
         sys.stdout.write(f"| {' | '.join(row)} |\n")
 
