@@ -426,6 +426,42 @@ async def test_a_wrong_tool_call_is_dropped_flagged_and_told(
     assert team.calls[1].body["messages"][-1]["role"] == "tool"
 
 
+async def test_the_obvious_tool_is_called_first_and_the_model_phrases_its_result(chat: Chatting, team: ScriptedModel) -> None:
+    events = await chat.answer("What is 12 * 7?")
+    assert shape(events)[4:9] == ["phase.start", "agent.start", "tool.start", "tool.complete", "response.delta"]
+    [call] = team.calls
+    assert "12 * 7 = 84" in call.question
+    assert call.question.endswith("What is 12 * 7?")
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"), [("What is 12 * 7?", "84"), ("how much is 15% of 80", "12"), ("What time is it in Tokyo?", "UTC+09:00")]
+)
+async def test_the_built_in_model_does_not_spoil_what_a_tool_says(
+    chat: Chatting, team: ScriptedModel, settings: Settings, asked: str, answer: str
+) -> None:
+    settings.FLEET_MODEL_BUILTIN = True
+    events = await chat.answer(asked)
+    assert answer in text_of(events)
+    assert not team.calls
+
+
+async def test_the_built_in_model_is_offered_no_tools_and_is_not_replaced_by_the_team(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
+    settings.FLEET_MODEL_BUILTIN = True
+    team.as_agent(ASSISTANT.instructions, Script(tokens=["I don't know."]))
+    events = await chat.answer("Who wrote it?")
+    assert text_of(events) == "I don't know."
+    assert "tools" not in team.calls[0].body
+
+
+async def test_a_tool_that_is_off_is_said_and_done_without(chat: Chatting, team: ScriptedModel) -> None:
+    events = await chat.answer("What is the weather in Oslo today?")
+    assert "Web search is off" in words(events)
+    assert text_of(events)
+
+
 # --- Who chooses ------------------------------------------------------------------------------------------------------
 
 

@@ -130,11 +130,21 @@ class Turn:
         `first` is a tool call that is made before the model is asked; its result goes with the question.
         """
         yield AgentStart(agent_id=self.agent.id, author=self.agent.name)
+        is_asked = True
         if first:
-            async with aclosing(self._use_first(first)) as events:
+            used = Use(self, first)
+            async with aclosing(used.events()) as events:
                 async for event in events:
                     yield event
-        is_asked = True
+            if used.is_ok and settings.FLEET_MODEL_BUILTIN and not used.is_from_outside:
+                # The built-in model would spoil the result: it is the answer as it stands.
+                is_asked = False
+                for event in self._say(used.text):
+                    yield event
+            elif used.is_ok:
+                # With the question, since some models know no tool messages.
+                question = self.messages.pop().content
+                self.messages.append(ChatMessage("user", f"{used.text}\n\n{question}"))
         while is_asked and self.rounds_used < self.rounds:
             async with aclosing(self._round()) as events:
                 async for event in events:
@@ -185,8 +195,8 @@ class Turn:
             model=settings.FLEET_LIGHT_MODEL if self.agent.tier == "light" else settings.FLEET_MODEL,
             max_tokens=self.most_tokens,
             effort=self.case.question.effort,
-            # Who may not ask again is offered nothing: it has to answer.
-            tools=() if is_last else self.case.toolbox.offered(self.tools),
+            # Who may not ask again is offered nothing: it has to answer. The built-in model does not know how to call.
+            tools=() if is_last or settings.FLEET_MODEL_BUILTIN else self.case.toolbox.offered(self.tools),
             schema=self.schema,
         )
         async with aclosing(pieces):
@@ -217,16 +227,6 @@ class Turn:
             return [ReasoningDelta(delta=words, agent_id=self.agent.id)]
         return []
 
-    async def _use_first(self, call: ToolCall) -> AsyncGenerator[StreamEvent]:
-        """A call before the first round. Weak models know no tool messages, so its result goes with the question."""
-        used = Use(self, call)
-        async with aclosing(used.events()) as events:
-            async for event in events:
-                yield event
-        if used.is_ok:
-            question = self.messages.pop().content
-            self.messages.append(ChatMessage("user", f"{used.text}\n\n{question}"))
-
     async def _use(self, call: ToolCall) -> AsyncGenerator[StreamEvent]:
         """A call that the model asked for; it reads what came of it in its next round."""
         used = Use(self, call)
@@ -245,6 +245,7 @@ class Use:
     call: ToolCall
     text: str = ""
     is_ok: bool = False
+    is_from_outside: bool = False
     is_beyond_cap: bool = False
 
     async def events(self) -> AsyncGenerator[StreamEvent]:
@@ -258,7 +259,7 @@ class Use:
         start = ToolCallData(tool=checked.name, call_id=self.call.id, arguments=checked.arguments)
         yield ToolStart(agent_id=agent.id, author=agent.name, data=start)
         result = await toolbox.run(checked)
-        self.text, self.is_ok = result.text, result.ok
+        self.text, self.is_ok, self.is_from_outside = result.text, result.ok, checked.tool.untrusted
         yield ToolComplete(agent_id=agent.id, author=agent.name, data=_result_data(result, self.call.id))
 
 
