@@ -62,7 +62,7 @@ class SearchClient:
 
     def __init__(self, *, api_key: str, base_url: str, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         # Tells accounts apart in keys, and gives nothing away.
-        self.provider = hashlib.sha256(f"{base_url}\n{api_key}".encode()).hexdigest()[:12]
+        self.account = hashlib.sha256(f"{base_url}\n{api_key}".encode()).hexdigest()[:12]
         keyless = {} if api_key else {"X-Tavily-Access-Mode": "keyless"}
         self._http = httpx.AsyncClient(
             base_url=base_url,

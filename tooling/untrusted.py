@@ -37,7 +37,7 @@ def one_line(text: str) -> str:
 
 def without_markup(text: str) -> str:
     """The words of a short text that may carry HTML, such as a title."""
-    return one_line(unescape(nh3.clean(text, tags=set())))
+    return one_line(unescape(nh3.clean(visible(text), tags=set())))
 
 
 def cut(text: str, most: int) -> str:

@@ -24,7 +24,7 @@ _CARD = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
 _PHONE = re.compile(
     r"(?<![\w.,+])(?:\+|00)\d(?:[ ().-]{0,2}\d){7,13}\b"  # +49 30 1234567
     r"|(?<![\w.,-])\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}\b(?![.,]?\d)"  # (555) 123-4567
-    r"|(?<![\w.,-])0\d{2,4}[ /-]\d{3,}(?:[ -]?\d{2,})*\b"  # 030 1234567
+    r"|(?<![\w.,-])(?<!\d )0\d{2,4}[ /-]\d{3,}(?:[ -]?\d{2,})*\b"  # 030 1234567
 )
 
 # Compatibility forms that mean something else than the plain character: 5² is not 52.
@@ -99,13 +99,16 @@ def _key_parameters(arguments: Arguments, services: Services) -> dict[str, Any]:
     request = request_for(arguments)
     relative = request["topic"] != "general" or "time_range" in request or is_about_today(request["query"])
     day = services.now().astimezone(services.zone).date().isoformat() if relative else ""
-    provider = services.search.provider if services.search else ""
-    return {**request, "query": normalised(request["query"]), "day": day, "provider": provider}
+    return {**request, "query": normalised(request["query"]), "day": day, "provider": _account(services)}
 
 
 def _ttl(arguments: Arguments) -> TtlClass:
     is_news = arguments["topic"] != "general" or arguments["time_range"] in {"day", "week"} or is_about_today(arguments["query"])
     return "news" if is_news else "general"
+
+
+def _account(services: Services) -> str:
+    return services.search.account if services.search else ""
 
 
 def _reason_off(services: Services) -> str:
@@ -129,6 +132,7 @@ def _arguments_in(question: str) -> dict[str, Any] | None:
         ttl=_ttl,
         query=lambda arguments: str(request_for(arguments)["query"]),
         topic=lambda arguments: str(arguments["topic"]),
+        account=_account,
     ),
     reason_off=_reason_off,
     from_question=_arguments_in,
