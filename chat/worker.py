@@ -16,8 +16,10 @@ from django.conf import settings
 from django.db import Error as DatabaseProblem
 from redis.exceptions import RedisError
 
+from tooling.cache import ToolCache, connected
+from tooling.registry import TtlClass
 from tooling.searchclient import SearchClient
-from tooling.services import Services
+from tooling.services import Services, utc_now
 
 from .database import in_database
 from .llm import Deadlines, ModelClient
@@ -63,7 +65,7 @@ class Worker:
             api_key=settings.OPENAI_API_KEY,
             deadlines=Deadlines(settings.FLEET_FIRST_CHUNK_TIMEOUT, settings.FLEET_CHUNK_TIMEOUT),
         )
-        self._tools = Services(search=search_client(), zone=ZoneInfo(settings.FLEET_TIME_ZONE))
+        self._tools = tool_services()
         means = Means(self._models, self._tools, Opinions(self._models))
         self.runs = Runs(worker=self.name, store=self._store, means=means, on_change=self._log_changed)
         self.sockets: set[Socket] = set()  # that wait for an ending
@@ -211,12 +213,16 @@ class Worker:
                 live.stop(CANCELLED)
 
 
-def search_client() -> SearchClient | None:
-    """The client for web search, if it is on."""
-    if settings.FLEET_SEARCH == "off":
-        return None
-    # Whoever asked for no key gets none, even where one is set.
-    return SearchClient(api_key=settings.TAVILY_API_KEY if settings.FLEET_SEARCH == "on" else "", base_url=settings.TAVILY_BASE_URL)
+def tool_services() -> Services:
+    """What the tools of one event loop share, as the settings say."""
+    ttl: dict[TtlClass, float] = {"news": settings.FLEET_CACHE_TTL_NEWS, "general": settings.FLEET_CACHE_TTL_GENERAL}
+    search = None
+    if settings.FLEET_SEARCH != "off":
+        # Whoever asked for no key gets none, even where one is set.
+        key = settings.TAVILY_API_KEY if settings.FLEET_SEARCH == "on" else ""
+        search = SearchClient(api_key=key, base_url=settings.TAVILY_BASE_URL)
+    cache = ToolCache(connected(settings.REDIS_URL), ttl=ttl, now=utc_now)
+    return Services(cache=cache, search=search, zone=ZoneInfo(settings.FLEET_TIME_ZONE))
 
 
 async def _all_set(events: Iterable[asyncio.Event], *, within: float | None) -> None:

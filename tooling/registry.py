@@ -57,6 +57,7 @@ class CacheRule:
     ttl: Callable[[Arguments], TtlClass]
     query: Callable[[Arguments], str]  # what the inspector shows
     topic: Callable[[Arguments], str]
+    account: Callable[[Services], str]  # which one pays: a closed account closes the tool for its users only
 
 
 @dataclass(frozen=True, slots=True)

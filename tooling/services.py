@@ -6,6 +6,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .cache import ToolCache
     from .searchclient import SearchClient
 
 
@@ -17,6 +18,7 @@ def utc_now() -> datetime:
 class Services:
     """Clients and clock of one event loop; `aclose` when the loop ends."""
 
+    cache: "ToolCache | None" = None
     search: "SearchClient | None" = None
     now: Callable[[], datetime] = utc_now
     zone: tzinfo = UTC  # of questions that name no place
@@ -33,3 +35,5 @@ class Services:
     async def aclose(self) -> None:
         if self.search:
             await self.search.aclose()
+        if self.cache:
+            await self.cache.aclose()

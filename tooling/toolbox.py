@@ -4,18 +4,21 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Literal
 
 import msgspec
 
+from .cache import Kept, ToolCache, connected
 from .calculator import calculator
 from .clock import clock
+from .entries import Wanted
 from .flights import Flights
-from .registry import Output, Passage, Tool, ToolFailure
+from .registry import Output, Passage, Tool, ToolFailure, TtlClass
 from .schema import Arguments, InvalidArguments, Json
-from .services import Services
+from .services import Services, utc_now
 from .untrusted import cut, fenced, one_line, visible, web_host, without_markup
 from .websearch import web_search
 
@@ -25,6 +28,7 @@ TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (calculator, clock, web
 
 MOST_ARGUMENT_BYTES = 8192
 MOST_TITLE_CHARS = 150
+LONGEST_CLOSED = 60.0  # seconds
 ATTEMPTS_PER_CALL = 4  # times `most_calls`: calls of any kind, wrong and repeated ones too, before all are refused
 
 type Reason = Literal["unknown_tool", "invalid_arguments", "not_allowed", "cap_reached", "malformed"]
@@ -93,6 +97,28 @@ class _NotMade(Exception):
         self.text = text
 
 
+def open_services(
+    *,
+    redis_url: str,
+    search: Literal["on", "off", "keyless"],
+    tavily_key: str,
+    tavily_url: str,
+    ttl: Mapping[TtlClass, float],
+    zone: tzinfo = UTC,
+    now: Callable[[], datetime] = utc_now,
+) -> Services:
+    """What the tools of the running event loop share, to be closed with it. Without a `redis_url` nothing is kept."""
+    services = Services(now=now, zone=zone)
+    if redis_url:
+        services.cache = ToolCache(connected(redis_url), ttl=ttl, now=now)
+    if search != "off":
+        # Half a second and 30 MB that nobody pays who has not turned search on.
+        from .searchclient import SearchClient  # noqa: PLC0415
+
+        services.search = SearchClient(api_key=tavily_key if search == "on" else "", base_url=tavily_url)
+    return services
+
+
 def allowed_on(path: Literal["light", "full"]) -> frozenset[str]:
     """The names of the tools that this path may use."""
     return frozenset(name for name, tool in TOOLS.items() if path in tool.paths)
@@ -141,9 +167,10 @@ class Toolbox:
         """The tools that can be called now."""
         return frozenset(name for name, tool in self._tools.items() if not self._reason_off(tool))
 
-    def offered(self, among: Collection[str]) -> list[dict[str, Any]]:
-        """Those of these tools that can be called now, as `tools` of a request to an OpenAI-compatible server."""
-        return [self._tools[name].offer for name in sorted(self.names & set(among))]
+    def offered(self, among: Collection[str] | None = None) -> list[dict[str, Any]]:
+        """The tools (of these) that can be called now, as `tools` of a request to an OpenAI-compatible server."""
+        names = self.names if among is None else self.names & set(among)
+        return [self._tools[name].offer for name in sorted(names)]
 
     def reason_off(self, name: str) -> str:
         """Why this tool cannot be called now, for a person; empty if it can, or is not for this run."""
@@ -190,7 +217,10 @@ class Toolbox:
             result = self._results[call.key]
         else:
             result = await self._flights.join(call.key, lambda: self._run(call.tool, call.arguments))
-        if result.failure != "temporary":
+        if result.failure == "temporary":
+            # Made again, it counts again.
+            self._made_before.discard(call.key)
+        else:
             self._results[call.key] = result
         if repeated:
             result = replace(result, repeated=True, credits=0)
@@ -247,9 +277,46 @@ class Toolbox:
 
     async def _made(self, tool: Tool, arguments: Arguments) -> ToolResult:
         async with asyncio.timeout(tool.timeout):
-            output = await tool.run(arguments, self._services)
-        text, sources = self._shown(tool, output)
-        return ToolResult(tool.name, arguments, text, sources=sources, credits=output.credits)
+            kept = await self._kept(tool, arguments)
+        text, sources = self._shown(tool, kept.output)
+        return ToolResult(
+            tool.name,
+            arguments,
+            text=text,
+            cached=kept.cached,
+            age_s=kept.age if kept.cached else None,
+            stale=kept.stale,
+            sources=sources,
+            credits=0 if kept.cached else kept.output.credits,
+        )
+
+    async def _kept(self, tool: Tool, arguments: Arguments) -> Kept:
+        """The result from the cache or from the tool itself; a failure that closes the tool is remembered."""
+        services, rule = self._services, tool.cache
+
+        async def work() -> Output:
+            if why := services.why_closed(tool.name):
+                raise ToolFailure(why, stale_will_do=True)
+            return await tool.run(arguments, services)
+
+        try:
+            if rule is None or services.cache is None:
+                return Kept(await work())
+            wanted = Wanted(
+                tool.name,
+                rule.parameters(arguments, services),
+                rule.ttl(arguments),
+                query=rule.query(arguments),
+                topic=rule.topic(arguments),
+                account=rule.account(services),
+            )
+            return await services.cache.get(wanted, work, fresh=self._fresh)
+        except ToolFailure as exc:
+            if exc.closed_for:
+                # Not longer than a minute by ourselves: then Redis knows whether it is still so.
+                until = services.now() + timedelta(seconds=min(exc.closed_for, LONGEST_CLOSED))
+                services.close_tool(tool.name, until=until, why=exc.message)
+            raise
 
     def _shown(self, tool: Tool, output: Output) -> tuple[str, tuple[Source, ...]]:
         """What the model reads, and the sources of its passages."""

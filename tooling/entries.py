@@ -1,0 +1,87 @@
+"""How a kept result stands in Redis: its key, its fields, its bytes.
+
+fleet:cache:v1:<tool>:<sha256>   hash: about, fetched, soft, credits, body, hits
+fleet:cache:lock:<entry key>     token of who is asking upstream; …:<token> why that failed, for those who wait
+fleet:cache:closed:<tool>:<id>   why this account can have no call now
+fleet:cache:day:<date>           hash: counters of a day
+"""
+
+import hashlib
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from .registry import Output, TtlClass
+
+SCHEMA_VERSION = 1  # of keys and of what stands in an entry; entries of another version are not looked at
+PREFIX = f"fleet:cache:v{SCHEMA_VERSION}:"
+LOCK_PREFIX = "fleet:cache:lock:"
+CLOSED_PREFIX = "fleet:cache:closed:"
+DAY_PREFIX = "fleet:cache:day:"
+COMPRESS_ABOVE = 4096  # bytes
+MOST_BYTES = 64 * 1024  # of a body as stored
+MOST_UNPACKED = 2**20
+_PACKED = b"z"  # JSON never begins like this
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A result by everything that decides it."""
+
+    tool: str
+    parameters: dict[str, Any]  # all that are effective, normalised
+    ttl: TtlClass
+    query: str = ""  # for the inspector
+    topic: str = ""
+    account: str = ""  # which one pays
+
+    @property
+    def key(self) -> str:
+        digest = hashlib.sha256(msgspec.json.encode(self.parameters, order="deterministic")).hexdigest()
+        return f"{PREFIX}{self.tool}:{digest}"
+
+
+class About(msgspec.Struct, frozen=True):
+    """What the inspector shows of an entry without reading its body."""
+
+    tool: str
+    query: str
+    topic: str
+    parameters: dict[str, Any]
+    source_date: str | None  # of the newest passage
+    size: int  # bytes as stored
+
+
+class Failure(msgspec.Struct):
+    """A ToolFailure on its way to other workers."""
+
+    message: str
+    advice: str
+    temporary: bool
+    stale_will_do: bool
+    closed_for: float
+
+
+def packed(output: Output) -> bytes | None:
+    """The output as it is stored; None if it is too big to be."""
+    body = msgspec.json.encode(output)
+    if len(body) > COMPRESS_ABOVE:
+        body = _PACKED + zlib.compress(body, level=6)
+    return body if len(body) <= MOST_BYTES else None
+
+
+def unpacked(body: bytes) -> Output | None:
+    """The output that was stored; None if the bytes are not one."""
+    try:
+        if body.startswith(_PACKED):
+            body = zlib.decompressobj().decompress(body[1:], MOST_UNPACKED)
+        return msgspec.json.decode(body, type=Output)
+    except (zlib.error, msgspec.MsgspecError, UnicodeError):
+        return None
+
+
+def about(wanted: Wanted, output: Output, size: int) -> bytes:
+    dates = [passage.published for passage in output.passages if passage.published]
+    return msgspec.json.encode(About(wanted.tool, wanted.query, wanted.topic, wanted.parameters, max(dates, default=None), size))
