@@ -192,15 +192,15 @@ class Toolbox:
         """
         started = time.perf_counter()
         try:
-            return self._check(name, arguments, self.names if among is None else self.names & set(among), started)
+            return self._check(name, arguments, self._tools.keys() if among is None else among, started)
         except _NotMade as exc:
             return replace(self._rejection(name, arguments, exc), duration_ms=(time.perf_counter() - started) * 1000)
 
-    def _check(self, name: str, arguments: str | dict[str, Any], usable: Collection[str], started: float) -> Checked:
+    def _check(self, name: str, arguments: str | dict[str, Any], among: Collection[str], started: float) -> Checked:
         self._attempts += 1
         if self._attempts > self._most_calls * ATTEMPTS_PER_CALL:
             raise self._cap()
-        tool = self._tool(name, usable)
+        tool = self._tool(name, among)
         checked = _checked(tool, arguments)
         key = self._identity(tool, checked)
         if key not in self._made_before:
@@ -226,14 +226,15 @@ class Toolbox:
             result = replace(result, repeated=True, credits=0)
         return replace(result, duration_ms=(time.perf_counter() - call.started) * 1000)
 
-    def _tool(self, name: str, usable: Collection[str]) -> Tool:
-        if name in usable:
-            return self._tools[name]
-        listed = ", ".join(sorted(usable)) or "none"
+    def _tool(self, name: str, among: Collection[str]) -> Tool:
+        usable = ", ".join(sorted(self.names & set(among))) or "none"
         if name not in self._known:
-            raise _NotMade("unknown_tool", f"There is no tool named {cut(one_line(name), 60)!r}. Available: {listed}.")
-        reason = self.reason_off(name) or f"The tool {name} is not available for this answer."
-        raise _NotMade("not_allowed", f"{reason} Available: {listed}.")
+            raise _NotMade("unknown_tool", f"There is no tool named {cut(one_line(name), 60)!r}. Available: {usable}.")
+        if name not in self._tools or name not in among:
+            raise _NotMade("not_allowed", f"The tool {name} is not available for this answer. Available: {usable}.")
+        if reason := self._tools[name].reason_off(self._services):
+            raise _NotMade("not_allowed", f"{reason} Available: {usable}.")
+        return self._tools[name]
 
     def _reason_off(self, tool: Tool) -> str:
         return tool.reason_off(self._services) or self._services.why_closed(tool.name)
