@@ -149,6 +149,11 @@ class RunLog:
             self._place(event)
         self._changed()
 
+    def forget_pending(self, stored: Sequence[Entry]) -> None:
+        """Redis has these, and all before them."""
+        while stored and self.pending and self.pending[0].seq <= stored[-1].seq:
+            self.pending.popleft()
+
     def fail(self, fault: Exception) -> None:
         """Let no follower wait any longer: raise this to each that has read what there is."""
         self.fault = fault
@@ -240,6 +245,15 @@ class Stored:
         return bool(self.entries)
 
 
+@dataclass(frozen=True, slots=True)
+class Unstored:
+    """What the store lacks of a run."""
+
+    run_id: UUID
+    entries: Sequence[Entry]
+    ending: Sequence[StreamEvent]
+
+
 class LogStore:
     """The logs of all runs in Redis. No call waits longer than CALL_TIMEOUT, and none is tried while the breaker is open."""
 
@@ -250,23 +264,14 @@ class LogStore:
 
     async def write(self, logs: Iterable[RunLog]) -> None:
         """Bring the store up to date with these logs in one round trip; StoreDown leaves their events pending."""
-        self._check_breaker()
-        sent = [(log, list(log.pending), list(log.ending)) for log in logs]
-        pipe = self._client.pipeline(transaction=False)
-        for log, entries, ending in sent:
-            self._queue(pipe, log.run_id, entries, ending)
-        await self._execute(pipe)
-        for log, entries, _ in sent:
-            last = entries[-1].seq if entries else 0
-            while log.pending and log.pending[0].seq <= last:
-                log.pending.popleft()
+        sent = [(log, Unstored(log.run_id, list(log.pending), list(log.ending))) for log in logs]
+        await self._write(part for _, part in sent)
+        for log, part in sent:
+            log.forget_pending(part.entries)
 
     async def write_ending(self, run_id: UUID, ending: Sequence[StreamEvent]) -> None:
         """Close the log of a run that another process left open."""
-        self._check_breaker()
-        pipe = self._client.pipeline(transaction=False)
-        self._queue(pipe, run_id, [], ending)
-        await self._execute(pipe)
+        await self._write([Unstored(run_id, [], ending)])
 
     async def read(self, run_id: UUID, after: int, *, wait: float = 0) -> Stored:
         """What stands behind `after`; waits up to `wait` seconds for something to come. StoreDown if Redis does not answer."""
@@ -291,7 +296,11 @@ class LogStore:
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    async def _execute(self, pipe: "Pipeline") -> None:
+    async def _write(self, parts: Iterable[Unstored]) -> None:
+        self._check_breaker()
+        pipe = self._client.pipeline(transaction=False)
+        for part in parts:
+            self._queue(pipe, part)
         try:
             async with asyncio.timeout(CALL_TIMEOUT):
                 replies = await pipe.execute(raise_on_error=False)
@@ -301,12 +310,12 @@ class LogStore:
             if isinstance(reply, Exception) and not _already_stored(reply):
                 raise self._down(reply) from reply
 
-    def _queue(self, pipe: "Pipeline", run_id: UUID, entries: Iterable[Entry], ending: Sequence[StreamEvent]) -> None:
-        key = _key(run_id)
-        for entry in entries:
+    def _queue(self, pipe: "Pipeline", part: Unstored) -> None:
+        key = _key(part.run_id)
+        for entry in part.entries:
             pipe.xadd(key, {b"event": entry.payload}, id=f"{entry.seq}-0")
-        if ending:
-            pipe.xadd(key, {b"ending": b"[" + b",".join(encode(event) for event in ending) + b"]"}, id=LAST_ID)
+        if part.ending:
+            pipe.xadd(key, {b"ending": b"[" + b",".join(encode(event) for event in part.ending) + b"]"}, id=LAST_ID)
         pipe.expire(key, self._ttl)
 
     def _check_breaker(self) -> None:

@@ -21,6 +21,7 @@ Fate = Literal["ended", "refused", "vanished", "lost", "silent", "unreachable", 
 
 SILENCE = 4.0  # seconds without any frame, at a heartbeat of 1 s: the connection is taken for lost
 OPENING = 5.0
+GOING = 0.5  # seconds for a good-bye; who has not read everything does not see the answer to it
 NO_LIMIT: None = None
 ASIDES = ("heartbeat", "notice")
 TRY_AGAIN = ("shutting_down", "storage_unavailable")
@@ -69,7 +70,14 @@ class Wire:
         url = self._address().replace("http", "ws", 1) + "ws/chat/"
         names = [Subprotocol(subprotocol)]
         return await connect(
-            url, subprotocols=names, max_size=NO_LIMIT, open_timeout=OPENING, ping_interval=None, proxy=None, compression=None
+            url,
+            subprotocols=names,
+            max_size=NO_LIMIT,
+            open_timeout=OPENING,
+            close_timeout=GOING,
+            ping_interval=None,
+            proxy=None,
+            compression=None,
         )
 
 
