@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import uuid
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Protocol
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
@@ -14,6 +16,7 @@ from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import Error as DatabaseProblem
+from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
 from tooling.cache import ToolCache, connected
@@ -33,7 +36,9 @@ from .workflow.opinion import Opinions
 logger = logging.getLogger(__name__)
 
 FLUSH_EVERY = 0.05  # seconds
-LEASE_SHARE = 0.2  # of a lease's time to live: how often it is renewed, and lost runs are looked for
+LEASE_SHARE = 0.125  # of a lease's time to live: how often it is renewed, and lost runs are looked for
+LOOKS = 3  # in which a lease is expired and the same before its run is given up: one renewal may fail or be late
+LONGEST_LEASE = 3  # times our own lease: who wrote a longer one had a clock that has gone back since
 LISTEN_RETRY = 1.0  # seconds
 DELIVERY = 1.5  # seconds that followers have to read an ending before the process goes
 REPAIRS = 50  # runs whose logs are closed in one round
@@ -49,6 +54,14 @@ class Socket(Protocol):
 
     def tell(self, code: str, message: str) -> None:
         """Show a notice to the reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A run whose lease does not hold, and that lease: a worker that lives soon writes another, whatever the clocks say."""
+
+    run_id: uuid.UUID
+    lease_expires_at: datetime
 
 
 _workers: "WeakKeyDictionary[asyncio.AbstractEventLoop, Worker]" = WeakKeyDictionary()
@@ -73,7 +86,7 @@ class Worker:
         self._lease = timedelta(seconds=settings.FLEET_LEASE_TTL)
         self._changed_logs: set[RunLog] = set()
         self._log_change = asyncio.Event()
-        self._suspects: set[uuid.UUID] = set()
+        self._suspects: Counter[Suspect] = Counter()  # in how many looks each was seen
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -163,7 +176,7 @@ class Worker:
                 await self._close_logs()
             except DatabaseProblem as exc:
                 # Without a renewal of its own a worker judges nobody.
-                self._suspects = set()
+                self._suspects.clear()
                 logger.warning("leases were not renewed: %s", exc)
             except StoreDown as exc:
                 logger.debug("logs are closed later: %s", exc)
@@ -183,14 +196,19 @@ class Worker:
                 live[run.pk].stop(CANCELLED)
 
     async def _end_lost_runs(self) -> None:
-        expired = await in_database(Run.objects.expired_ids)
-        for run_id in expired & self._suspects:
-            if row := await in_database(Run.objects.reap, run_id):
-                logger.warning("run=%s ended: its worker %s is gone", run_id, row.worker)
+        suspects = await in_database(self._find_suspects)
+        self._suspects = Counter({suspect: self._suspects[suspect] + 1 for suspect in suspects})
+        for suspect, looks in self._suspects.items():
+            if looks >= LOOKS and (row := await in_database(_give_up, suspect)):
+                logger.warning("run=%s ended: its worker %s is gone", row.pk, row.worker)
                 # Without Redis the log is closed later; the next lost run is ended now.
                 with suppress(StoreDown):
                     await self._close_log(row)
-        self._suspects = expired
+
+    def _find_suspects(self) -> list[Suspect]:
+        too_long = Run.objects.live().filter(lease_expires_at__gt=Now() + LONGEST_LEASE * self._lease)
+        leases = (Run.objects.expired() | too_long).values_list("pk", "lease_expires_at")
+        return [Suspect(run_id, lease) for run_id, lease in leases]
 
     async def _close_logs(self) -> None:
         for row in await in_database(lambda: list(Run.objects.unclosed().select_related("answer")[:REPAIRS])):
@@ -223,6 +241,15 @@ def tool_services() -> Services:
         search = SearchClient(api_key=key, base_url=settings.TAVILY_BASE_URL)
     cache = ToolCache(connected(settings.REDIS_URL), ttl=ttl, now=utc_now)
     return Services(cache=cache, search=search, zone=ZoneInfo(settings.FLEET_TIME_ZONE))
+
+
+def _give_up(suspect: Suspect) -> Run | None:
+    """End the run, unless its lease was renewed meanwhile."""
+    lease = Run.objects.live().filter(pk=suspect.run_id, lease_expires_at=suspect.lease_expires_at)
+    # One that is too long has to be expired, too, before anybody ends its run.
+    if not lease.update(lease_expires_at=Now() - timedelta(seconds=1)):
+        return None
+    return Run.objects.reap(suspect.run_id)
 
 
 async def _all_set(events: Iterable[asyncio.Event], *, within: float | None) -> None:

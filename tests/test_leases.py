@@ -66,7 +66,7 @@ async def test_a_lost_run_that_somebody_cancelled_ends_as_cancelled(worker: Work
 
 async def test_a_lease_that_was_renewed_between_the_looks_is_left_alone(worker: Worker) -> None:
     run, _ = await orphan()
-    assert run.pk in await in_database(Run.objects.expired_ids)
+    assert await Run.objects.expired().filter(pk=run.pk).aexists()
     await Run.objects.filter(pk=run.pk).aupdate(lease_expires_at=timezone.now() + timedelta(seconds=60))
     assert await in_database(Run.objects.reap, run.pk) is None
     assert (await Run.objects.aget(pk=run.pk)).status == "running"
