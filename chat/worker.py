@@ -98,6 +98,8 @@ class Worker:
             worker = _workers[loop] = cls()
             jobs = (worker._flush_logs, worker._keep_leases, worker._take_commands)
             worker._tasks = [loop.create_task(job(), name=f"{worker.name} {job.__name__}") for job in jobs]
+            for task in worker._tasks:
+                task.add_done_callback(_report_end)
         return worker
 
     async def drain(self, *, grace: float) -> None:
@@ -241,6 +243,11 @@ def tool_services() -> Services:
         search = SearchClient(api_key=key, base_url=settings.TAVILY_BASE_URL)
     cache = ToolCache(connected(settings.REDIS_URL), ttl=ttl, now=utc_now)
     return Services(cache=cache, search=search, zone=ZoneInfo(settings.FLEET_TIME_ZONE))
+
+
+def _report_end(job: "asyncio.Task[None]") -> None:
+    if not job.cancelled():
+        logger.critical("%s ended", job.get_name(), exc_info=job.exception())
 
 
 def _give_up(suspect: Suspect) -> Run | None:

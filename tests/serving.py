@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,13 +102,13 @@ def all_gone(processes: list[psutil.Process]) -> bool:
     return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
 
 
-def launch(folder: Path, *arguments: str, **environment: str) -> Fleet:
-    """Start a fleet, and do not wait for it."""
+def launch(folder: Path, *arguments: str, through: Sequence[str] = (), **environment: str) -> Fleet:
+    """Start a fleet, and do not wait for it. `through`: a command that becomes the one behind it."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(OWN_SETTINGS)}
     (folder / "state").mkdir(exist_ok=True)
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         process = subprocess.Popen(
-            [sys.executable, MANAGE, "fleet", "--port", "0", *arguments],
+            [*through, sys.executable, MANAGE, "fleet", "--port", "0", *arguments],
             env={**clean, "FLEET_STATE_DIR": str(folder / "state"), "FLEET_SHUTDOWN_GRACE": "5", **environment},
             stdout=out,
             stderr=err,
@@ -127,9 +127,10 @@ def end(fleet: Fleet) -> None:
 
 
 @contextmanager
-def running(folder: Path, model: ScriptedModel, *arguments: str, **environment: str) -> Iterator[Fleet]:
+def running(folder: Path, model: ScriptedModel, *arguments: str, through: Sequence[str] = (), **environment: str) -> Iterator[Fleet]:
     """A fleet that answers with this model, ready, until the end of the block."""
-    fleet = launch(folder, *arguments, OPENAI_BASE_URL=model.url, FLEET_MODEL="scripted", **{"FLEET_LIGHT_THRESHOLD": "0", **environment})
+    chosen = {"FLEET_LIGHT_THRESHOLD": "0", **environment}  # the light path, unless the router is the test's subject
+    fleet = launch(folder, *arguments, through=through, OPENAI_BASE_URL=model.url, FLEET_MODEL="scripted", **chosen)
     try:
         fleet.wait_until_ready()
         yield fleet
