@@ -4,8 +4,8 @@ import asyncio
 import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -15,7 +15,7 @@ import redis
 from django.db import connection
 from django.utils import timezone
 
-from chat.database import in_database
+from chat.database import close_connections, in_database
 from chat.models import Conversation, Message, Run
 from chat.worker import Worker
 from tests.chatting import Chatting, chat_request, is_terminal, kinds, text_of
@@ -25,6 +25,9 @@ from tests.scripted_model import ScriptedModel
 pytestmark = pytest.mark.django_db(transaction=True)
 
 FULL = "The answer is **42**."
+LONG = "word " * 4000  # more than the database finds room for in pages it has
+
+type Trouble = Callable[[], AbstractContextManager[None]]
 
 
 @pytest_asyncio.fixture
@@ -147,34 +150,57 @@ def locked_database() -> Iterator[None]:
         other.close()
 
 
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """SQLite finds no more space than it has. Its connections take this as they take their other options, when they are opened."""
+    options = connection.settings_dict["OPTIONS"]
+    usual = options["init_command"]
+    with closing(sqlite3.connect(connection.settings_dict["NAME"])) as other:
+        # No page is left over from rows of other tests.
+        other.execute("VACUUM")
+        [pages] = other.execute("PRAGMA page_count").fetchone()
+    options["init_command"] = f"{usual} PRAGMA max_page_count = {pages};"
+    close_connections()
+    try:
+        yield
+    finally:
+        options["init_command"] = usual
+        close_connections()
+
+
+@pytest.fixture(params=[locked_database, full_disk])
+def trouble(request: pytest.FixtureRequest) -> Trouble:
+    return request.param
+
+
 class TestDatabase:
     @pytest.fixture(autouse=True)
     def _short_patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.3)
 
-    async def test_a_locked_database_refuses_in_words_and_leaves_no_half_run(self, chat: Chatting) -> None:
-        with locked_database():
+    async def test_a_question_is_refused_in_words_and_leaves_no_half_run(self, chat: Chatting, trouble: Trouble) -> None:
+        with trouble():
             started = time.monotonic()
-            events = await chat.answer()
+            events = await chat.answer(LONG)
             assert time.monotonic() - started < 2
         assert (kinds(events), events[0]["error"]["code"]) == (["error"], "storage_unavailable")
         assert events[0]["error"]["retryable"]
         assert await Run.objects.acount() == await Message.objects.acount() == 0
         assert (await chat.answer())[-1]["type"] == "done"
 
-    async def test_a_finished_answer_is_not_lost_by_a_failed_write(self, chat: Chatting, model: ScriptedModel) -> None:
-        model.on("hold", hold_after=4)
+    async def test_a_finished_answer_is_not_lost_by_a_failed_write(self, chat: Chatting, model: ScriptedModel, trouble: Trouble) -> None:
+        model.on("hold", tokens=["The ", LONG], hold_after=1)
         request = chat_request("hold")
         socket = await chat.ask(request)
         await socket.until("response.delta")
-        with locked_database():
+        with trouble():
             model.release()
             await socket.until("agent.complete")
             await asyncio.sleep(1)
         events = await socket.rest()
         assert kinds(events)[-2:] == ["response.completed", "done"]
         run = await Run.objects.select_related("answer").aget(message_id=request["message_id"])
-        assert (run.status, run.answer.text) == ("completed", FULL)
+        assert (run.status, run.answer.text) == ("completed", "The " + LONG)
 
     async def test_readers_are_told_when_the_ending_cannot_be_stored(
         self, chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch

@@ -9,11 +9,13 @@ import stat
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from websockets.sync.client import ClientConnection
 
@@ -37,28 +39,11 @@ def read_to(kind: str, client: ClientConnection) -> None:
         pass
 
 
-def ending_of_another(fleet: Fleet) -> str:
+def refusal_of_another(fleet: Fleet) -> str:
+    """With which code it takes no new run, if it does not."""
     with fleet.ask("Another?") as client:
         end = read_to_end(client)[-1]
-    return end["error"]["code"] if end["type"] == "error" else end["data"]["status"]
-
-
-type Start = Callable[..., Fleet]
-
-
-@pytest.fixture
-def start(tmp_path: Path, model: ScriptedModel) -> Iterator[Start]:
-    """Starts fleets on the test's folder, with the scripted model, and waits until they are ready."""
-    fleets: list[Fleet] = []
-
-    def start_one(*arguments: str, **environment: str) -> Fleet:
-        fleets.append(launch(tmp_path, *arguments, **{"OPENAI_BASE_URL": model.url, "FLEET_MODEL": "scripted", **environment}))
-        fleets[-1].wait_until_ready()
-        return fleets[-1]
-
-    yield start_one
-    for fleet in fleets:
-        end(fleet)
+    return end["error"]["code"] if end["type"] == "error" else ""
 
 
 @pytest.fixture(scope="module")
@@ -173,58 +158,108 @@ class TestNotStarting:
         assert "--host no.such.host.invalid" in refused(tmp_path, "--host", "no.such.host.invalid")
 
 
-class TestEnding:
-    def test_a_signal_ends_it_with_all_its_children(self, start: Start) -> None:
-        fleet = start()
-        children = fleet.children()
-        assert fleet.stop() == 0
-        assert all_gone(children)
-        assert not (fleet.folder / "state/fleet.json").exists()
-        assert fleet.complained == ""
+@dataclass
+class Lives:
+    """What was seen of a fleet that ended three times on one folder."""
 
-    def test_it_starts_again_on_the_folder_it_left(self, start: Start) -> None:
-        start().stop()
-        fleet = start()
-        assert "password" not in fleet.said
-        assert fleet.stop() == 0
+    first: Fleet
+    refused_meanwhile: str
+    finished: dict[str, Any]  # the last event of the run that was live at the signal
+    first_exit: int
+    first_left: list[psutil.Process]
+    first_card_is_left: bool
+    second: Fleet
+    killed: dict[str, Any]
+    second_children: list[psutil.Process]
+    hurried: dict[str, Any]
+    third_exit: int
 
-    def test_a_run_may_finish_before_it_ends(self, start: Start, model: ScriptedModel) -> None:
-        model.on("Slowly, please.", hold_after=1)
-        fleet = start()
-        with fleet.ask("Slowly, please.") as client:
+
+@pytest.fixture(scope="module")
+def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
+    """It is asked to end and lets a run finish; is killed in mid-run; and is asked twice. Starts are what takes time here."""
+    folders = [tmp_path_factory.mktemp("lives")]
+    for number in ("second", "third"):
+        # The same state, and what it says to itself.
+        folders.append(folders[0] / number)
+        folders[-1].mkdir()
+    (folders[0] / "state").mkdir()
+    model = ScriptedModel()
+    model.on("Slowly, please.", hold_after=1)
+    model.on("For ever, please.", hang_after=1)
+    fleets: list[Fleet] = []
+
+    def start(*arguments: str, **environment: str) -> Fleet:
+        settings = {"OPENAI_BASE_URL": model.url, "FLEET_MODEL": "scripted", "FLEET_STATE_DIR": str(folders[0] / "state")}
+        fleets.append(launch(folders[len(fleets)], *arguments, **settings, **environment))
+        fleets[-1].wait_until_ready()
+        return fleets[-1]
+
+    try:
+        first = start(FLEET_LOG_LEVEL="warning")
+        children = first.children()
+        with first.ask("Slowly, please.") as client:
             read_to("response.delta", client)
-            fleet.signal(signal.SIGTERM)
-            until(lambda: ending_of_another(fleet) == "shutting_down", STOP, "new runs are still accepted")
+            first.signal(signal.SIGTERM)
+            refused_meanwhile = until(lambda: refusal_of_another(first), STOP, "it takes new runs")
             model.release()
-            assert read_to_end(client)[-1]["data"]["status"] == "completed"
-        assert fleet.process.wait(STOP) == 0
+            finished = read_to_end(client)[-1]
+        first_exit = first.process.wait(STOP)
+        first_left = [child for child in children if not all_gone([child])]
+        first_card_is_left = (folders[0] / "state/fleet.json").exists()
 
-    def test_a_second_signal_ends_runs_at_once_and_in_words(self, start: Start, model: ScriptedModel) -> None:
-        model.on("For ever, please.", hang_after=1)
-        fleet = start(FLEET_SHUTDOWN_GRACE="60")
-        with fleet.ask("For ever, please.") as client:
+        second = start(FLEET_SHUTDOWN_GRACE="60")
+        second_children = second.children()
+        port = str(second.port)
+        with second.ask("For ever, please.") as client:
             read_to("response.delta", client)
-            fleet.signal(signal.SIGTERM)
-            fleet.signal(signal.SIGINT)
-            assert read_to_end(client)[-1]["error"]["code"] == "shutting_down"
-        assert fleet.process.wait(STOP) == 0
+            second.signal(signal.SIGKILL)
+            killed = read_to_end(client)[-1]
+        second.process.wait()
 
-    def test_when_it_is_killed_its_children_end_and_readers_are_told(self, start: Start, model: ScriptedModel) -> None:
-        model.on("For ever, please.", hang_after=1)
-        fleet = start(FLEET_SHUTDOWN_GRACE="60")
-        children = fleet.children()
-        with fleet.ask("For ever, please.") as client:
+        third = start("--port", port, FLEET_SHUTDOWN_GRACE="60")
+        with third.ask("For ever, please.") as client:
             read_to("response.delta", client)
-            fleet.signal(signal.SIGKILL)
-            assert read_to_end(client)[-1]["error"]["code"] == "shutting_down"
-        until(lambda: all_gone(children), GONE, "children outlived the fleet")
+            third.signal(signal.SIGTERM)
+            third.signal(signal.SIGINT)
+            hurried = read_to_end(client)[-1]
+        third_exit = third.process.wait(STOP)
+        yield Lives(
+            *(first, refused_meanwhile, finished, first_exit, first_left, first_card_is_left),
+            *(second, killed, second_children, hurried, third_exit),
+        )
+    finally:
+        for fleet in fleets:
+            end(fleet)
+        model.stop()
 
-    def test_when_it_was_killed_it_starts_again_on_the_same_folder_and_port(self, start: Start) -> None:
-        fleet = start()
-        port = fleet.address.rpartition(":")[2].strip("/")
-        fleet.signal(signal.SIGKILL)
-        fleet.process.wait()
-        assert start("--port", port).stop() == 0
+
+class TestEnding:
+    def test_a_run_may_finish_before_it_ends(self, lives: Lives) -> None:
+        assert lives.finished["data"]["status"] == "completed"
+
+    def test_meanwhile_it_takes_no_new_runs(self, lives: Lives) -> None:
+        assert lives.refused_meanwhile == "shutting_down"
+
+    def test_a_signal_ends_it_with_all_its_children(self, lives: Lives) -> None:
+        assert (lives.first_exit, lives.first_left, lives.first_card_is_left, lives.first.complained) == (0, [], False, "")
+
+    def test_it_starts_again_on_the_folder_it_left(self, lives: Lives) -> None:
+        assert "password" in lives.first.said
+        assert "is ready on" in lives.second.said
+        assert "password" not in lives.second.said
+
+    def test_when_it_is_killed_readers_are_told(self, lives: Lives) -> None:
+        assert lives.killed["error"]["code"] == "shutting_down"
+
+    def test_when_it_is_killed_its_children_end(self, lives: Lives) -> None:
+        until(lambda: all_gone(lives.second_children), GONE, "children outlived the fleet")
+
+    def test_when_it_was_killed_it_starts_again_on_the_same_folder_and_port(self, lives: Lives) -> None:
+        assert lives.third_exit == 0
+
+    def test_a_second_signal_ends_runs_at_once_and_in_words(self, lives: Lives) -> None:
+        assert lives.hurried["error"]["code"] == "shutting_down"
 
 
 class TestKeepingAlive:
@@ -277,7 +312,8 @@ class Mortal:
 
 @pytest.mark.builtin_model
 def test_with_nothing_configured_the_built_in_model_answers(tmp_path: Path) -> None:
-    fleet = launch(tmp_path)
+    # On a busy machine its threads wait for each other: what one test needs of its words is little.
+    fleet = launch(tmp_path, FLEET_MAX_OUTPUT_TOKENS="16")
     try:
         fleet.wait_until_ready()
         with fleet.ask("What is the capital of France?") as client:

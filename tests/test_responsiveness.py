@@ -21,7 +21,7 @@ PACE = 0.02
 TRIES = 3  # a loop that is held up is so every time; a busy machine is not
 PARAGRAPH = "Some **bold** words, a [link](https://example.com) and `code` in a paragraph of usual length.\n\n"
 HEAVY = {
-    "one chunk of 256 KB of prose": {"tokens": [PARAGRAPH * (2**18 // len(PARAGRAPH))]},
+    "one chunk of 1 MB of prose": {"tokens": [PARAGRAPH * (2**20 // len(PARAGRAPH))]},
     "one line of 1 MB": {"tokens": ["word " * (2**20 // 5)]},
     "a table of 256 KB": {"tokens": ["| a | b |\n|---|---|\n" + "| cell | other cell |\n" * (2**18 // 22)]},
     "1,000 chunks at once": {"tokens": [PARAGRAPH] * 1000, "at_once": True},

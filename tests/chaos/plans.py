@@ -21,7 +21,7 @@ WORDS = (
     "42",
     "\n```\n",
 )
-GIANT = 200_000  # characters of one chunk
+GIANT = 2**20  # characters of one chunk
 BURST = 1000  # chunks at once
 LONGEST_REJOINING = 50
 RETRIES = 2
