@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 
-from .models import Conversation, Message, Phase, Run
+from .models import Conversation, Message, Phase, Run, ToolCall
 
 
 class ReadOnly(admin.ModelAdmin):
@@ -45,6 +45,21 @@ class PhaseInline(ReadOnlyInline):
         return milliseconds(phase.duration_ms)
 
 
+class ToolCallInline(ReadOnlyInline):
+    model = ToolCall
+    verbose_name_plural = "tool calls"
+    fields = ("tool", "agent_id", "outcome", "reason", "cached", "repeated", "age", "duration", "credits")
+    readonly_fields = fields
+
+    @admin.display(description="age of the result (s)")
+    def age(self, call: ToolCall) -> str:
+        return "–" if call.age_s is None else f"{call.age_s:,.0f}"
+
+    @admin.display(description="duration (ms)")
+    def duration(self, call: ToolCall) -> str:
+        return milliseconds(call.duration_ms)
+
+
 @admin.register(Run)
 class RunAdmin(ReadOnly):
     list_display = (
@@ -66,7 +81,7 @@ class RunAdmin(ReadOnly):
     date_hierarchy = "created_at"
     list_per_page = 50
     show_full_result_count = False
-    inlines = (PhaseInline,)
+    inlines = (PhaseInline, ToolCallInline)
     fieldsets = (
         (None, {"fields": ("id", "status", "error_code", "ending", "conversation_link", "owner", "message_id", "rerun_of")}),
         ("Asked", {"fields": ("mode", "path", "fresh", "reasoning_effort", "model")}),
