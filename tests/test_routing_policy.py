@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 from django.core.checks.registry import registry
+from django.core.management import CommandError, call_command
 from django.test import Client
 from pytest_django import Settings
 
@@ -116,6 +117,15 @@ def test_broken_weights_stop_the_start_with_a_clear_line(monkeypatch: pytest.Mon
     [error] = weights_can_be_read()
     assert str(broken) in error.msg
     assert "\n" not in error.msg
+
+
+def test_a_fleet_refuses_to_start_with_broken_weights(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    def broken() -> Classifier:
+        return Classifier.load(tmp_path / "gone.tsv")
+
+    monkeypatch.setattr("agenticfleet.management.commands.fleet.classifier", broken)
+    with pytest.raises(CommandError, match="gone.tsv"):
+        call_command("fleet", port=0)
 
 
 # --- The record -------------------------------------------------------------------------------------------------------

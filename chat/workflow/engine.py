@@ -102,7 +102,7 @@ class Case:
 
 @dataclass(slots=True)
 class Turn:
-    """One agent's turn. Drive it by `events`; then `text` is what the agent said, and the rest is how it went."""
+    """One agent's turn. Drive it by `events`; what it came to can be read afterwards, also of one that was cut."""
 
     agent: Agent
     case: Case
@@ -114,15 +114,22 @@ class Turn:
     schema: dict[str, Any] | None = None
     stops_when_short: bool = False  # of tool calls: somebody else takes over then
 
-    text: str = ""
     rounds_used: int = 0
     usage: Usage = field(default_factory=Usage)
     is_cut: bool = False
     is_refused: bool = False
     ran_short: bool = False
+    _words: list[str] = field(default_factory=list)
     _watch: Stopwatch = field(default_factory=Stopwatch)
     _is_thinking: bool = False
     _is_over: bool = False
+
+    @property
+    def text(self) -> str:
+        """What the agent said so far, all rounds together."""
+        if len(self._words) > 1:
+            self._words = ["".join(self._words)]
+        return self._words[0] if self._words else ""
 
     async def events(self, first: ToolCall | None = None) -> AsyncGenerator[StreamEvent]:
         """What the agent does, at the moment it happens. ModelError where its model fails.
@@ -130,30 +137,25 @@ class Turn:
         `first` is a tool call that is made before the model is asked; its result goes with the question.
         """
         yield AgentStart(agent_id=self.agent.id, author=self.agent.name)
-        is_asked = True
         if first:
-            used = Use(self, first)
-            async with aclosing(used.events()) as events:
+            async with aclosing(self._use_first(first)) as events:
                 async for event in events:
                     yield event
-            if used.is_ok and settings.FLEET_MODEL_BUILTIN and not used.is_from_outside:
-                # The built-in model would spoil the result: it is the answer as it stands.
-                is_asked = False
-                for event in self._say(used.text):
-                    yield event
-            elif used.is_ok:
-                # With the question, since some models know no tool messages.
-                question = self.messages.pop().content
-                self.messages.append(ChatMessage("user", f"{used.text}\n\n{question}"))
-        while is_asked and self.rounds_used < self.rounds:
+        while self._is_to_speak:
             async with aclosing(self._round()) as events:
                 async for event in events:
                     yield event
-            is_asked = self.messages[-1].role == "tool" and not self._gives_up
         if self.is_answer and not self.text.strip() and not self._gives_up:
             raise EmptyAnswer
         for event in self.close():
             yield event
+
+    @property
+    def _is_to_speak(self) -> bool:
+        """Whether its model is asked once more: after tools, and at first, unless a tool has said it all."""
+        if not self.rounds_used:
+            return not self._words
+        return self.rounds_used < self.rounds and self.messages[-1].role == "tool" and not self._gives_up
 
     @property
     def _gives_up(self) -> bool:
@@ -175,20 +177,20 @@ class Turn:
         """One model call, and the tools that it asks for."""
         self.rounds_used += 1
         calls: list[ToolCall] = []
-        said_before = self.text
+        said_before = len(self.text)
         async with aclosing(self._speak(calls)) as events:
             async for event in events:
                 yield event
         if not calls:
             return
-        self.messages.append(ChatMessage("assistant", self.text.removeprefix(said_before).lstrip(), tool_calls=calls))
+        self.messages.append(ChatMessage("assistant", self.text[said_before:].lstrip(), tool_calls=calls))
         async with aclosing(merged([self._use(call) for call in calls])) as events:
             async for event in events:
                 yield event
 
     async def _speak(self, calls: list[ToolCall]) -> AsyncGenerator[StreamEvent]:
         """The model's words as they come, and into `calls` what it wants called."""
-        gap = "\n\n" if self.text else ""
+        gap = "\n\n" if self._words else ""
         is_last = self.rounds_used == self.rounds
         pieces = self.case.models.stream(
             within(self.messages, settings.FLEET_CONTEXT_TOKENS),
@@ -217,7 +219,7 @@ class Turn:
                         self.is_cut, self.is_refused = piece.is_cut, piece.is_refused
 
     def _say(self, words: str) -> list[StreamEvent]:
-        self.text += words
+        self._words.append(words)
         if self.is_answer:
             ended: list[StreamEvent] = [ReasoningCompleted(agent_id=self.agent.id)] if self._is_thinking else []
             self._is_thinking = False
@@ -226,6 +228,21 @@ class Turn:
             self._is_thinking = True
             return [ReasoningDelta(delta=words, agent_id=self.agent.id)]
         return []
+
+    async def _use_first(self, call: ToolCall) -> AsyncGenerator[StreamEvent]:
+        """A call that is made before the model is asked."""
+        used = Use(self, call)
+        async with aclosing(used.events()) as events:
+            async for event in events:
+                yield event
+        if used.is_ok and settings.FLEET_MODEL_BUILTIN and not used.is_from_outside:
+            # The built-in model would spoil the result: it is the answer as it stands.
+            for event in self._say(used.text):
+                yield event
+        elif used.is_ok:
+            # With the question, since weak models know no tool messages.
+            question = self.messages.pop().content
+            self.messages.append(ChatMessage("user", f"{used.text}\n\n{question}"))
 
     async def _use(self, call: ToolCall) -> AsyncGenerator[StreamEvent]:
         """A call that the model asked for; it reads what came of it in its next round."""

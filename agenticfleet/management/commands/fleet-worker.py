@@ -19,6 +19,7 @@ from daphne.server import twisted_loop  # noqa: E402
 from agenticfleet.asgi import application  # noqa: E402
 from agenticfleet.server import Server  # noqa: E402
 from chat.worker import Worker  # noqa: E402
+from routing.policy import classifier  # noqa: E402
 
 MAX_FRAME = 4 * 1024 * 1024  # bytes
 
@@ -49,6 +50,7 @@ class Command(BaseCommand):
         self.serving.result()
 
     def start_serving(self) -> None:
+        classifier()  # read now, not while the first reader waits
         # What was imported lives as long as we do: no collection of garbage walks through it again (0.1 s each).
         gc.collect()
         gc.freeze()

@@ -37,6 +37,8 @@ from agenticfleet.embedded import (
     wait_until_answering,
     was_killed,
 )
+from routing.classifier import BrokenWeights
+from routing.policy import classifier
 
 BACKLOG = 1024  # connections that wait for a worker
 WORKER_PATIENCE = 60.0  # seconds
@@ -249,6 +251,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, host: str, port: int, workers: int, **options: Any) -> None:
         if workers < 1:
             raise CommandError("--workers must be at least 1.")
+        try:
+            classifier()
+        except BrokenWeights as exc:
+            # Each worker reads them too, and would only end with a traceback.
+            raise CommandError(str(exc)) from exc
         inbox = Inbox()
         try:
             with only_fleet(), listen(host, port, pause=inbox.pause) as listener, Watcher() as watcher:
