@@ -124,7 +124,7 @@ def test_a_fleet_refuses_to_start_with_broken_weights(monkeypatch: pytest.Monkey
         return Classifier.load(tmp_path / "gone.tsv")
 
     monkeypatch.setattr("agenticfleet.management.commands.fleet.classifier", broken)
-    with pytest.raises(CommandError, match="gone.tsv"):
+    with pytest.raises(CommandError, match=r"gone\.tsv"):
         call_command("fleet", port=0)
 
 

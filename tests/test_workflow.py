@@ -456,6 +456,14 @@ async def test_the_built_in_model_is_offered_no_tools_and_is_not_replaced_by_the
     assert "tools" not in team.calls[0].body
 
 
+async def test_the_built_in_model_neither_plans_nor_reviews(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+    settings.FLEET_MODEL_BUILTIN = True
+    events = await chat.answer(full("Compare two things."))
+    assert phases(events) == ["routing", "research", "final"]
+    assert "found it" in calls_of(team, EDITOR)[0].question
+    assert text_of(events) == "The final answer."
+
+
 async def test_a_tool_that_is_off_is_said_and_done_without(chat: Chatting, team: ScriptedModel) -> None:
     events = await chat.answer("What is the weather in Oslo today?")
     assert "Web search is off" in words(events)

@@ -48,10 +48,15 @@ class Team:
     """One full answer in work, filled step by step."""
 
     case: Case
-    plan: Plan = field(init=False)
+    plan: Plan = field(init=False)  # the default one, until there is a better
     findings: list[tuple[Subtask, Turn]] = field(default_factory=list)
     draft: str = ""
     verdict: Verdict | None = None
+
+    def __post_init__(self) -> None:
+        question = self.case.question.text
+        has_numbers = any(character.isdigit() for character in question)
+        self.plan = Plan([Subtask(agent.id, question) for agent in SPECIALISTS if agent.id == "researcher" or has_numbers])
 
     async def events(self) -> AsyncGenerator[StreamEvent]:
         """What the team does, to the last word of the answer. ModelError where that could not be written."""
@@ -68,6 +73,10 @@ class Team:
                 yield event
 
     def _steps(self) -> Iterator[tuple[str, Step]]:
+        if settings.FLEET_MODEL_BUILTIN:
+            # It is too small to plan or review: these would only cost time.
+            yield "research", self._research
+            return
         yield "analysis", self._analyse
         yield "research", self._research
         yield "writing", self._write
@@ -78,7 +87,6 @@ class Team:
     # --- The steps
 
     async def _analyse(self) -> AsyncGenerator[StreamEvent]:
-        self.plan = self._default_plan()
         roles = "\n".join(f"{agent.id}: {agent.role}. Tools: {', '.join(sorted(self._tools_of(agent))) or 'none'}" for agent in SPECIALISTS)
         planner = self._turn(PLANNER, ("Agents", roles), schema=Plan)
         try:
@@ -157,11 +165,6 @@ class Team:
                 yield event
 
     # --- What the steps are made of
-
-    def _default_plan(self) -> Plan:
-        question = self.case.question.text
-        has_numbers = any(character.isdigit() for character in question)
-        return Plan([Subtask(agent.id, question) for agent in SPECIALISTS if agent.id == "researcher" or has_numbers])
 
     def _specialist(self, subtask: Subtask) -> Turn:
         agent = next(agent for agent in SPECIALISTS if agent.id == subtask.agent)
