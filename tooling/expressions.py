@@ -35,7 +35,7 @@ from .quantities import (
 from .units import PLAIN, Unit, unit_named
 
 MOST_CHARS = 300
-MOST_DEPTH = 40
+MOST_DEPTH = 120  # three for each bracket
 MOST_EXPONENT = 400  # behind the e of a number
 
 type Kind = Literal["number", "word", "sign", "other", "end"]
@@ -268,9 +268,7 @@ class _Reader:
         return unit
 
     def _sum(self) -> Quantity:
-        self._depth += 1
-        if self._depth > MOST_DEPTH:
-            raise CannotCalculate("too many brackets")
+        self._enter()
         total = self._product()
         while sign := self._accept("+", "-"):
             total = checked(added(total, self._product(), 1 if sign == "+" else -1))
@@ -307,6 +305,12 @@ class _Reader:
         return name in CONSTANTS or ((name in UNARY or name in LISTS) and self._tokens[self._at + 1].text == "(")
 
     def _signed(self) -> Quantity:
+        self._enter()
+        quantity = self._unsigned()
+        self._depth -= 1
+        return quantity
+
+    def _unsigned(self) -> Quantity:
         if self._accept("-"):
             quantity = self._signed()
             if quantity.has_zero and quantity.unit:
@@ -318,17 +322,26 @@ class _Reader:
         return self._power()
 
     def _power(self) -> Quantity:
-        self._depth += 1
-        if self._depth > MOST_DEPTH:
-            raise CannotCalculate("too many brackets or powers")
         base = self._measure()
         if self._accept("^"):
             base = checked(raised(base, self._signed()))
             self.steps += 1
-        self._depth -= 1
         return base
 
+    def _enter(self) -> None:
+        self._depth += 1
+        if self._depth > MOST_DEPTH:
+            raise CannotCalculate("too many brackets or signs in one another")
+
     def _measure(self) -> Quantity:
+        self._enter()
+        quantity = self._counted()
+        self._depth -= 1
+        if not quantity.unit and not quantity.percent and (unit := self._unit(after_number=True)):
+            return Quantity(quantity.value * unit.factor + unit.zero, unit, quantity.exact)
+        return quantity
+
+    def _counted(self) -> Quantity:
         quantity = self._atom()
         while self._next.kind == "word" and (scale := SCALES.get(self._next.text.lower())):
             self._take()
@@ -343,8 +356,6 @@ class _Reader:
                 self.steps += 1
             else:
                 quantity = Quantity(quantity.value / 100, None, quantity.exact, percent=True)
-        if not quantity.unit and not quantity.percent and (unit := self._unit(after_number=True)):
-            return Quantity(quantity.value * unit.factor + unit.zero, unit, quantity.exact)
         return quantity
 
     def _atom(self) -> Quantity:

@@ -38,9 +38,10 @@ def _zones(name: str) -> tuple[tzinfo, ...]:
     if offset := _OFFSET.fullmatch(key):
         distance = timedelta(hours=int(offset[2]), minutes=int(offset[3] or 0))
         return (timezone(-distance if offset[1] == "-" else distance),) if distance < timedelta(hours=15) else ()
-    if "/" in name:
-        return _zone(name.strip().replace(" ", "_"))
-    return tuple(zone for key in _names().get(key, ()) for zone in _zone(key))
+    if known := _names().get(key):
+        return tuple(zone for known_key in known for zone in _zone(known_key))
+    # Older names too, such as US/Pacific.
+    return _zone(name.strip().replace(" ", "_")) if "/" in name else ()
 
 
 def _zone(key: str) -> tuple[tzinfo, ...]:
@@ -78,7 +79,8 @@ def _names() -> dict[str, tuple[str, ...]]:
     for line in _rows((data / "zone.tab").read_text()):
         country, _, zone, *_ = line.split("\t")
         by_country.setdefault(country, []).append(zone)
-        names.setdefault(_key(zone.rpartition("/")[2]), (zone,))
+        for name in (zone, zone.rpartition("/")[2]):
+            names.setdefault(_key(name), (zone,))
     for line in _rows((data / "iso3166.tab").read_text()):
         code, country = line.split("\t")
         # "Korea (South)" is also asked for as South Korea, "St Lucia" as Saint Lucia.

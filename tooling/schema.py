@@ -39,7 +39,8 @@ class Parameters:
         if faults := [self._worded(error) for error in self._validator.iter_errors(given)]:
             raise InvalidArguments("; ".join(faults[:MOST_FAULTS]))
         try:
-            return msgspec.structs.asdict(msgspec.json.decode(msgspec.json.encode(given), type=self._struct))
+            # Not strict: to JSON Schema 2.0 is an integer too.
+            return msgspec.structs.asdict(msgspec.convert(given, type=self._struct, strict=False))
         except msgspec.ValidationError as exc:
             raise InvalidArguments(str(exc)) from exc
 

@@ -322,10 +322,10 @@ class Toolbox:
     def _shown(self, tool: Tool, output: Output) -> tuple[str, tuple[Source, ...]]:
         """What the model reads, and the sources of its passages."""
         numbered = [(self._source(passage), passage) for passage in output.passages if web_host(passage.url)]
-        parts = [visible(output.text)] if output.text else []
+        parts = [visible(output.text[: tool.most_chars * 2])] if output.text else []
         room = max(0, tool.most_chars - sum(map(len, parts)))
         share = room // len(numbered) if numbered else 0
-        parts += [cut(_cited(source, passage), share) for source, passage in numbered]
+        parts += [cut(_cited(source, passage.text[: share * 2]), share) for source, passage in numbered]
         text = cut("\n\n".join(parts), tool.most_chars) or "Nothing was found."
         if tool.untrusted:
             text = fenced(text, about=tool.name, mark=self._mark)
@@ -341,9 +341,9 @@ class Toolbox:
         return source
 
 
-def _cited(source: Source, passage: Passage) -> str:
+def _cited(source: Source, text: str) -> str:
     date = f", {source.published}" if source.published else ""
-    return f"[{source.number}] {source.title} ({source.host}{date})\n{visible(passage.text).strip()}"
+    return f"[{source.number}] {source.title} ({source.host}{date})\n{visible(text).strip()}"
 
 
 def _checked(tool: Tool, arguments: str | dict[str, Any]) -> Arguments:

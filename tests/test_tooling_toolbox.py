@@ -1,0 +1,395 @@
+"""Tools as models call them: schemas, wrong calls, repeated calls, caps, time limits."""
+
+import asyncio
+import json
+from typing import Annotated, Any, Literal
+
+import pytest
+from jsonschema import Draft202012Validator
+from msgspec import Meta
+
+from tooling.registry import Output, Passage, Tool, ToolFailure, tool
+from tooling.services import Services
+from tooling.toolbox import TOOLS, Rejection, Toolbox, ToolResult, allowed_on, arguments_for
+
+# --- Tools for these tests --------------------------------------------------------------------------------------------
+
+
+class Stage:
+    """What the tools below do."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.cancelled = 0
+
+
+STAGE = Stage()
+
+
+@pytest.fixture(autouse=True)
+def stage() -> Stage:
+    STAGE.__init__()  # type: ignore[misc]
+    return STAGE
+
+
+@tool(timeout=5)
+async def echo(
+    word: Annotated[str, Meta(description="Any word", min_length=1, max_length=20)],
+    times: Annotated[int, Meta(ge=1, le=5)] = 1,
+    kind: Literal["plain", "loud"] = "plain",
+    tags: list[str] | None = None,
+) -> str:
+    """Say a word
+    several times."""
+    STAGE.calls.append(word)
+    try:
+        await STAGE.gate.wait()
+    except asyncio.CancelledError:
+        STAGE.cancelled += 1
+        raise
+    return " ".join([word.upper() if kind == "loud" else word] * times)
+
+
+@tool(timeout=0.05)
+async def slow() -> str:
+    """Take too long."""
+    await asyncio.sleep(60)
+    return ""
+
+
+@tool(timeout=5)
+async def failing(how: str) -> str:
+    """Fail."""
+    STAGE.calls.append(how)
+    match how:
+        case "temporary":
+            raise ToolFailure("The moon is in the way.", temporary=True)
+        case "permanent":
+            raise ToolFailure("There is no moon.", advice="Ask for the sun.")
+        case "bug":
+            raise ZeroDivisionError("secret detail")
+    return how
+
+
+@tool(timeout=5, most_chars=100, untrusted=True)
+async def flood() -> Output:
+    """Return far too much."""
+    passages = [Passage("t", f"https://x.example/{n}", "word " * 100_000) for n in range(3)]
+    return Output(text="y" * 10_000_000, passages=tuple(passages))
+
+
+@tool(timeout=5)
+async def secretive(services: Services) -> str:
+    """Use what we pass."""
+    return services.now().tzname() or ""
+
+
+MINE: dict[str, Tool] = {each.name: each for each in (echo, slow, failing, flood, secretive)}
+
+
+def box(*, most_calls: int = 100, allowed: frozenset[str] = frozenset(MINE), services: Services | None = None) -> Toolbox:
+    return Toolbox(services or Services(), allowed=allowed, most_calls=most_calls, tools=MINE)
+
+
+async def called(toolbox: Toolbox, name: str, arguments: Any = "{}") -> ToolResult:
+    result = await toolbox.call(name, arguments)
+    assert isinstance(result, ToolResult), result
+    return result
+
+
+async def rejected(toolbox: Toolbox, name: str, arguments: Any = "{}") -> Rejection:
+    result = await toolbox.call(name, arguments)
+    assert isinstance(result, Rejection), result
+    return result
+
+
+# --- Schemas ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_schema_comes_from_the_signature_and_the_docstring() -> None:
+    assert echo.offer == {
+        "type": "function",
+        "function": {
+            "name": "echo",
+            "description": "Say a word several times.",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "word": {"type": "string", "description": "Any word", "minLength": 1, "maxLength": 20},
+                    "times": {"type": "integer", "minimum": 1, "maximum": 5, "default": 1},
+                    "kind": {"enum": ["loud", "plain"], "default": "plain"},
+                    "tags": {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}], "default": None},
+                },
+                "required": ["word"],
+                "additionalProperties": False,
+            },
+        },
+    }
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_the_products_tools_have_valid_schemas_with_described_parameters(name: str) -> None:
+    schema = TOOLS[name].parameters.schema
+    Draft202012Validator.check_schema(schema)
+    assert schema["additionalProperties"] is False
+    assert all(parameter.get("description") for parameter in schema["properties"].values())
+    assert TOOLS[name].description
+    json.dumps(TOOLS[name].offer)
+
+
+def test_what_we_pass_ourselves_is_not_offered() -> None:
+    assert secretive.parameters.schema["properties"] == {}
+
+
+def test_only_allowed_tools_are_offered() -> None:
+    assert [each["function"]["name"] for each in box(allowed=frozenset({"echo", "nope"})).offered()] == ["echo"]
+
+
+def test_both_paths_have_the_tools() -> None:
+    assert allowed_on("light") == allowed_on("full") == {"calculator", "clock", "web_search"}
+
+
+# --- Right calls ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ('{"word": "a"}', "a"),
+        ({"word": "a", "times": 2}, "a a"),
+        ('{"word": "a", "times": 2.0, "kind": "loud"}', "A A"),
+        ('{"word": "a", "times": null, "kind": null, "tags": null}', "a"),
+        ('"{\\"word\\": \\"a\\"}"', "a"),
+        (' {"word": "\\u00e9"} ', "é"),
+    ],
+)
+async def test_a_right_call_is_made(arguments: Any, text: str) -> None:
+    result = await called(box(), "echo", arguments)
+    assert (result.ok, result.text, result.failure) == (True, text, None)
+    assert result.duration_ms > 0
+
+
+@pytest.mark.parametrize("arguments", ["", "{}", {}, '"{}"', '""'])
+async def test_no_arguments_may_be_written_in_several_ways(arguments: Any) -> None:
+    assert (await called(box(), "secretive", arguments)).text == "UTC"
+
+
+# --- Wrong calls ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "reason", "said"),
+    [
+        ("nope", "{}", "unknown_tool", "There is no tool named 'nope'. Available: echo, slow"),
+        ("", "{}", "unknown_tool", "There is no tool named ''"),
+        ("x" * 10_000, "{}", "unknown_tool", "[…]"),
+        ("e\u200bcho\n", "{}", "unknown_tool", "There is no tool named 'echo'"),
+        ("echo", "word=a", "malformed", "not a JSON object"),
+        ("echo", '{"word": "a"', "malformed", "not a JSON object"),
+        ("echo", "[1]", "malformed", "one JSON object"),
+        ("echo", "null", "malformed", "one JSON object"),
+        ("echo", "5", "malformed", "one JSON object"),
+        ("echo", "NaN", "malformed", "not a JSON object"),
+        ("echo", "[" * 5000, "malformed", "not a JSON object"),
+        ("echo", '"\\ud800"', "malformed", "not a JSON object"),
+        ("echo", "\ud800", "malformed", "not a JSON object"),
+        ("echo", {"word": object()}, "malformed", "not a JSON object"),
+        ("echo", {1: 2}, "invalid_arguments", "'word' is a required property"),
+        ("echo", "{}", "invalid_arguments", "'word' is a required property (there are: word, times, kind, tags)"),
+        ("echo", '{"word": 5}', "invalid_arguments", "`word`: 5 is not of type 'string'"),
+        ("echo", '{"word": null}', "invalid_arguments", "`word`: None is not of type 'string'"),
+        ("echo", '{"word": ""}', "invalid_arguments", "`word`"),
+        ("echo", '{"word": "' + "a" * 21 + '"}', "invalid_arguments", "`word` is longer than 20 characters"),
+        ("echo", '{"word": "a", "times": 9}', "invalid_arguments", "`times`: 9 is greater than the maximum of 5"),
+        ("echo", '{"word": "a", "times": "2"}', "invalid_arguments", "`times`: '2' is not of type 'integer'"),
+        ("echo", '{"word": "a", "times": true}', "invalid_arguments", "`times`: True is not of type 'integer'"),
+        ("echo", '{"word": "a", "kind": "shy"}', "invalid_arguments", "'shy' is not one of ['loud', 'plain']"),
+        ("echo", '{"word": "a", "tags": [1]}', "invalid_arguments", "`tags"),
+        ("echo", '{"word": "a", "wrod": "b"}', "invalid_arguments", "'wrod' was unexpected) (there are: word"),
+        ("echo", '{"word": "' + "a" * 9000 + '"}', "invalid_arguments", "longer than 8192 bytes"),
+    ],
+)
+async def test_a_wrong_call_is_not_made_and_says_what_to_mend(name: str, arguments: Any, reason: str, said: str) -> None:
+    toolbox = box()
+    result = await rejected(toolbox, name, arguments)
+    assert result.reason == reason
+    assert said in result.text
+    assert len(result.text) < 1200
+    assert (toolbox.calls, toolbox.rejections, STAGE.calls) == (0, 1, [])
+
+
+async def test_all_faults_are_named_at_once() -> None:
+    text = (await rejected(box(), "echo", '{"times": 9, "kind": "shy", "x": 1}')).text
+    for fault in ("'word'", "`times`", "'shy'", "'x'"):
+        assert fault in text
+
+
+async def test_a_tool_of_another_path_is_not_allowed() -> None:
+    result = await rejected(box(allowed=frozenset({"echo"})), "slow")
+    assert result.reason == "not_allowed"
+    assert "Available: echo." in result.text
+
+
+async def test_the_same_wrong_call_is_explained_once() -> None:
+    toolbox = box()
+    first, second, other = [await rejected(toolbox, "echo", arguments) for arguments in ("{", "{", "[")]
+    assert (first.repeated, second.repeated, other.repeated) == (False, True, False)
+    assert len(second.text) < len(first.text)
+    assert "Do not repeat" in second.text
+
+
+# --- Repeated calls and caps ------------------------------------------------------------------------------------------
+
+
+async def test_the_same_call_twice_is_made_once() -> None:
+    toolbox = box()
+    first = await called(toolbox, "echo", '{"word": "a"}')
+    second = await called(toolbox, "echo", '{"times": 1, "word": "a"}')
+    assert (first.repeated, second.repeated) == (False, True)
+    assert second.text == first.text
+    assert (STAGE.calls, toolbox.calls) == (["a"], 1)
+
+
+async def test_the_same_call_at_the_same_time_is_made_once() -> None:
+    toolbox = box(most_calls=5)
+    STAGE.gate.clear()
+    calling = [asyncio.ensure_future(called(toolbox, "echo", '{"word": "a"}')) for _ in range(5)]
+    await asyncio.sleep(0)
+    STAGE.gate.set()
+    results = await asyncio.gather(*calling)
+    assert STAGE.calls == ["a"]
+    assert [result.repeated for result in results].count(False) == 1
+
+
+async def test_a_temporary_failure_may_be_tried_again_a_permanent_one_not() -> None:
+    toolbox = box()
+    for how in ("temporary", "temporary", "permanent", "permanent"):
+        await called(toolbox, "failing", {"how": how})
+    assert STAGE.calls == ["temporary", "temporary", "permanent"]
+
+
+async def test_calls_beyond_the_cap_are_rejected_and_repeats_are_not() -> None:
+    toolbox = box(most_calls=2)
+    for word in "ab":
+        await called(toolbox, "echo", {"word": word})
+    result = await rejected(toolbox, "echo", {"word": "c"})
+    assert result.reason == "cap_reached"
+    assert "Answer with what you have" in result.text
+    assert (await called(toolbox, "echo", {"word": "a"})).repeated
+    assert toolbox.calls_left == 0
+
+
+@pytest.mark.parametrize("arguments", ['{"word": "a"}', "nonsense"])
+async def test_a_model_that_calls_for_ever_gets_nothing_more(arguments: str) -> None:
+    toolbox = box(most_calls=3)
+    results = [await toolbox.call("echo", arguments) for _ in range(50)]
+    assert all(isinstance(result, Rejection) and result.reason == "cap_reached" for result in results[12:])
+    assert len(STAGE.calls) <= 1
+
+
+async def test_no_calls_at_all_may_be_allowed() -> None:
+    assert (await rejected(box(most_calls=0), "echo", {"word": "a"})).reason == "cap_reached"
+
+
+# --- Failures and limits ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "message", "advice"),
+    [
+        ("temporary", "temporary", "The moon is in the way.", "later"),
+        ("permanent", "permanent", "There is no moon.", "Ask for the sun."),
+        ("bug", "permanent", "failing failed by a fault of this server.", "Do not repeat"),
+    ],
+)
+async def test_a_failure_is_a_result_with_words_for_person_and_model(
+    how: str, kind: str, message: str, advice: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = await called(box(), "failing", {"how": how})
+    assert (result.ok, result.failure, result.message) == (False, kind, message)
+    assert message in result.text
+    assert advice in result.text
+    assert "secret detail" not in result.text
+    assert ("secret detail" in caplog.text) is (how == "bug")
+
+
+async def test_a_tool_that_takes_too_long_is_ended() -> None:
+    result = await called(box(), "slow")
+    assert result.failure == "temporary"
+    assert "longer than 0.05 s" in result.message
+
+
+async def test_a_flood_is_cut_to_size_and_fenced() -> None:
+    async with asyncio.timeout(5):
+        result = await called(box(), "flood")
+    assert len(result.text) < 400
+    assert "[…]" in result.text
+    assert len(result.sources) == 3
+
+
+async def test_cancelling_a_call_ends_the_tool() -> None:
+    STAGE.gate.clear()
+    call = asyncio.ensure_future(box().call("echo", {"word": "a"}))
+    await asyncio.sleep(0.01)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert STAGE.cancelled == 1
+
+
+async def test_cancelling_one_of_two_leaves_the_other_its_result() -> None:
+    toolbox = box()
+    STAGE.gate.clear()
+    one, other = (asyncio.ensure_future(toolbox.call("echo", {"word": "a"})) for _ in range(2))
+    await asyncio.sleep(0.01)
+    one.cancel()
+    await asyncio.sleep(0.01)
+    STAGE.gate.set()
+    result = await other
+    assert isinstance(result, ToolResult)
+    assert result.text == "a"
+    assert STAGE.cancelled == 0
+
+
+async def test_runs_share_nothing() -> None:
+    boxes = [box() for _ in range(20)]
+    await asyncio.gather(*(called(toolbox, "echo", {"word": "a"}) for toolbox in boxes))
+    assert len(STAGE.calls) == 20
+
+
+# --- The products tools -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "question", "arguments"),
+    [
+        ("calculator", "What is 12 * 7?", {"expression": "12 * 7"}),
+        ("clock", "What time is it in Tokyo?", {"place": "Tokyo"}),
+        ("web_search", "who is the  pope?", {"query": "who is the pope?"}),
+        ("calculator", "Who wrote Dune?", None),
+        ("clock", "Who wrote Dune?", None),
+        ("web_search", "   ", None),
+        ("no_such_tool", "What is 12 * 7?", None),
+    ],
+)
+async def test_arguments_for_an_obvious_tool_are_found_and_fit(name: str, question: str, arguments: dict[str, Any] | None) -> None:
+    assert arguments_for(name, question) == arguments
+    if arguments is not None:
+        TOOLS[name].parameters.check(arguments)
+
+
+async def test_a_long_question_becomes_a_query_that_fits() -> None:
+    arguments = arguments_for("web_search", "why " * 5000)
+    assert arguments
+    TOOLS["web_search"].parameters.check(arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "text"),
+    [("calculator", {"expression": "12 * 7"}, "12 * 7 = 84"), ("clock", {"place": "Tokyo"}, "In Tokyo it is")],
+)
+async def test_the_products_tools_answer(name: str, arguments: dict[str, Any], text: str) -> None:
+    toolbox = Toolbox(Services(), allowed=frozenset(TOOLS), most_calls=5)
+    assert text in (await called(toolbox, name, arguments)).text
