@@ -20,7 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from .entries import CLOSED_PREFIX, DAY_PREFIX, LOCK_PREFIX, Failure, Wanted, about, packed, unpacked
+from .entries import CLOSED_INDEX, CLOSED_PREFIX, DAY_PREFIX, LOCK_PREFIX, Failure, Wanted, about, packed, unpacked
 from .flights import Flights
 from .registry import Output, ToolFailure, TtlClass
 
@@ -209,9 +209,12 @@ class ToolCache:
     async def _close(self, wanted: Wanted, failure: ToolFailure) -> None:
         """Let nobody with this account ask for a while."""
         key = f"{CLOSED_PREFIX}{wanted.tool}:{wanted.account}"
+        pipe = self._client.pipeline(transaction=True)
+        pipe.set(key, _failure_text(failure), px=max(1, int(failure.closed_for * 1000)), nx=True)
+        pipe.sadd(CLOSED_INDEX, key)
+        pipe.expire(CLOSED_INDEX, DAYS_COUNTED * 86400)
         with suppress(CacheDown):
-            milliseconds = max(1, int(failure.closed_for * 1000))
-            await self._ask(lambda: self._client.set(key, _failure_text(failure), px=milliseconds, nx=True))
+            await self._ask(pipe.execute)
 
     async def _keep_lock(self, wanted: Wanted, token: str) -> None:
         while True:

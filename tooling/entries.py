@@ -19,6 +19,7 @@ SCHEMA_VERSION = 1  # of keys and of what stands in an entry; entries of another
 PREFIX = f"fleet:cache:v{SCHEMA_VERSION}:"
 LOCK_PREFIX = "fleet:cache:lock:"
 CLOSED_PREFIX = "fleet:cache:closed:"
+CLOSED_INDEX = "fleet:cache:closed"
 DAY_PREFIX = "fleet:cache:day:"
 COMPRESS_ABOVE = 4096  # bytes
 MOST_BYTES = 64 * 1024  # of a body as stored

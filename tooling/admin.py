@@ -1,0 +1,207 @@
+"""The cache inspector: a page in the admin whose rows stand in Redis."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.models import DELETION, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.http import urlencode
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from redis.exceptions import RedisError
+
+from .inspector import DELETE_SECONDS, MOST_EXAMINED, Entry, Inspector
+from .models import CachedResult
+from .toolbox import TOOLS
+
+MOST_SHOWN_CHARS = 100_000
+MOST_SEARCHED_CHARS = 200
+
+type View = Callable[..., HttpResponse]
+
+
+@admin.register(CachedResult)
+class CachedResultAdmin(admin.ModelAdmin):
+    """Its views show and delete what stands in Redis; nothing of ModelAdmin's own that would ask the database is reachable."""
+
+    def get_urls(self) -> list[URLPattern]:
+        def url(route: str, view: View, name: str) -> URLPattern:
+            return path(route, self.admin_site.admin_view(view), name=f"tooling_cachedresult_{name}")
+
+        return [
+            url("", require_GET(self.list_view), "changelist"),
+            url("delete/", require_http_methods(["GET", "POST"])(self.delete_matching_view), "delete_matching"),
+            url("reopen/", require_POST(self.reopen_view), "reopen"),
+            url("<slug:tool>/<slug:digest>/", require_GET(self.entry_view), "entry"),
+            url("<slug:tool>/<slug:digest>/delete/", require_http_methods(["GET", "POST"])(self.delete_entry_view), "delete_entry"),
+        ]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def list_view(self, request: HttpRequest) -> HttpResponse:
+        self._check(self.has_view_permission(request))
+        tool, text = _filters(request.GET.get("tool", ""), request.GET.get("q", ""))
+        cursor = _cursor(request.GET.get("cursor", ""))
+        try:
+            with self._inspector() as inspector:
+                page = inspector.page(tool=tool, text=text, cursor=cursor)
+                totals, closed = inspector.totals(), inspector.closed()
+        except (RedisError, OSError):
+            return self._down(request)
+        context = {
+            "title": "Cached results",
+            "page": page,
+            "totals": totals,
+            "today": totals.days[0],
+            "closed": closed,
+            "tool": tool,
+            "text": text,
+            "tools": [name for name, each in TOOLS.items() if each.cache],
+            "is_first": not cursor,
+            "filters": urlencode({"tool": tool, "q": text}),
+            "most_examined": MOST_EXAMINED,
+            "may_delete": self.has_delete_permission(request),
+        }
+        return self._rendered(request, "list", context)
+
+    def entry_view(self, request: HttpRequest, tool: str, digest: str) -> HttpResponse:
+        self._check(self.has_view_permission(request))
+        try:
+            with self._inspector() as inspector:
+                found = inspector.entry(*_address(tool, digest))
+        except (RedisError, OSError):
+            return self._down(request)
+        if found is None:
+            return self._gone(request)
+        entry, value = found
+        context = {
+            "title": entry.about.query or entry.digest,
+            "entry": entry,
+            "parameters": _pretty(entry.about.parameters),
+            "value": None if value is None else _pretty(value),
+            "may_delete": self.has_delete_permission(request),
+        }
+        return self._rendered(request, "entry", context)
+
+    def delete_entry_view(self, request: HttpRequest, tool: str, digest: str) -> HttpResponse:
+        self._check(self.has_delete_permission(request))
+        try:
+            with self._inspector() as inspector:
+                found = inspector.entry(*_address(tool, digest))
+                if found is None:
+                    return self._gone(request)
+                entry, _ = found
+                if request.method != "POST":
+                    return self._rendered(request, "delete", {"title": "Are you sure?", "entry": entry})
+                inspector.delete(tool, digest)
+        except (RedisError, OSError):
+            return self._down(request)
+        self._log_deletion(request, key=entry.key, what=_name(entry), message="Deleted from the cache.")
+        messages.success(request, f"“{_name(entry)}” was deleted. Whoever asks it next gets a new result.")
+        return self._to_list()
+
+    def delete_matching_view(self, request: HttpRequest) -> HttpResponse:
+        self._check(self.has_delete_permission(request))
+        given = request.POST if request.method == "POST" else request.GET
+        tool, text = _filters(given.get("tool", ""), given.get("q", ""))
+        what = _described(tool, text)
+        try:
+            with self._inspector() as inspector:
+                if request.method != "POST":
+                    count, is_all = inspector.count_matching(tool=tool, text=text)
+                    context = {"title": "Are you sure?", "tool": tool, "text": text, "what": what, "count": count, "is_all": is_all}
+                    return self._rendered(request, "delete", context)
+                deleted = inspector.delete_matching(tool=tool, text=text)
+        except (RedisError, OSError):
+            return self._down(request)
+        self._log_deletion(request, key="", what=what, message=f"Deleted {deleted.count} cached results.")
+        if deleted.finished:
+            messages.success(request, f"{deleted.count:,} deleted: {what}.")
+        else:
+            messages.warning(request, f"{deleted.count:,} deleted in {DELETE_SECONDS:g} s, and there are more: {what}. Delete again.")
+        return self._to_list(tool=tool if text else "", text=text if not deleted.finished else "")
+
+    def reopen_view(self, request: HttpRequest) -> HttpResponse:
+        self._check(self.has_delete_permission(request))
+        tool, _ = _filters(request.POST.get("tool", ""), "")
+        try:
+            with self._inspector() as inspector:
+                inspector.reopen(tool)
+        except (RedisError, OSError):
+            return self._down(request)
+        messages.success(request, f"{tool} is tried again, by each worker within a minute.")
+        return self._to_list()
+
+    def _check(self, may: bool) -> None:
+        if not may:
+            raise PermissionDenied
+
+    def _inspector(self) -> Inspector:
+        return Inspector(settings.REDIS_URL)
+
+    def _rendered(self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+        everywhere = {**self.admin_site.each_context(request), "opts": self.opts, **context}
+        return TemplateResponse(request, f"admin/tooling/{template}.html", everywhere, status=status)
+
+    def _down(self, request: HttpRequest) -> HttpResponse:
+        return self._rendered(request, "down", {"title": "Cached results"}, status=503)
+
+    def _gone(self, request: HttpRequest) -> HttpResponse:
+        messages.warning(request, "This result is not kept any longer.")
+        return self._to_list()
+
+    def _to_list(self, *, tool: str = "", text: str = "") -> HttpResponse:
+        query = {name: value for name, value in (("tool", tool), ("q", text)) if value}
+        address = reverse("admin:tooling_cachedresult_changelist", current_app=self.admin_site.name)
+        return HttpResponseRedirect(f"{address}?{urlencode(query)}" if query else address)
+
+    def _log_deletion(self, request: HttpRequest, *, key: str, what: str, message: str) -> None:
+        assert request.user.pk is not None
+        LogEntry.objects.create(
+            user_id=request.user.pk,
+            content_type=ContentType.objects.get_for_model(CachedResult),
+            object_id=key,
+            object_repr=what[:200],
+            action_flag=DELETION,
+            change_message=message,
+        )
+
+
+def _filters(tool: str, text: str) -> tuple[str, str]:
+    """What was filtered by, without what could never match and what Redis would read as a pattern."""
+    return (tool if re.fullmatch(r"[a-z_]{1,50}", tool) else ""), text.replace("\x00", "").strip()[:MOST_SEARCHED_CHARS]
+
+
+def _cursor(given: str) -> int:
+    return int(given) if re.fullmatch(r"[0-9]{1,20}", given) and int(given) < 2**64 else 0
+
+
+def _address(tool: str, digest: str) -> tuple[str, str]:
+    """An entry's place; only places of entries are looked at."""
+    if not re.fullmatch(r"[a-z_]{1,50}", tool) or not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise Http404
+    return tool, digest
+
+
+def _name(entry: Entry) -> str:
+    return entry.about.query or entry.key
+
+
+def _described(tool: str, text: str) -> str:
+    return f"results of {tool or 'all tools'}" + (f" with “{text}”" if text else "")
+
+
+def _pretty(value: Any) -> str:
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    return text if len(text) <= MOST_SHOWN_CHARS else text[:MOST_SHOWN_CHARS] + "\n…"
