@@ -23,22 +23,34 @@ from chat.protocol import (
     Effort,
     Error,
     Mode,
+    OrchestratorMessage,
     ProtocolError,
     ResponseDelta,
     ResponseSnapshot,
+    RoutingDecided,
+    Source,
     StreamEvent,
+    ToolComplete,
+    ToolRejected,
 )
 from chat.runlog import Entry
 from chat.worker import Worker
+from tooling.untrusted import one_line
 
 
 class Command(BaseCommand):
     help = "Ask one question and stream the answer."
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._has_begun = False  # words of the answer stand in the terminal
+        self._sources: dict[int, Source] = {}
+
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("question", help=f"at most {MAX_MESSAGE:,} characters; - reads it from standard input")
         parser.add_argument("--mode", choices=get_args(Mode), default="auto")
         parser.add_argument("--effort", choices=get_args(Effort), default=None)
+        parser.add_argument("--fresh", action="store_true", help="search again, whatever the cache holds")
         parser.add_argument("--json", action="store_true", help="print the StreamEvents, one a line")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -47,7 +59,13 @@ class Command(BaseCommand):
         call_command("migrate", verbosity=0, interactive=False)
         text = sys.stdin.read() if options["question"] == "-" else options["question"]
         try:
-            request = ChatRequest(message=text, message_id=uuid.uuid4(), mode=options["mode"], reasoning_effort=options["effort"])
+            request = ChatRequest(
+                message=text,
+                message_id=uuid.uuid4(),
+                mode=options["mode"],
+                fresh=options["fresh"],
+                reasoning_effort=options["effort"],
+            )
         except ValueError as exc:
             raise CommandError(str(exc)) from exc
         with asyncio.Runner() as runner:
@@ -87,14 +105,61 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def _print_words(self, event: StreamEvent) -> None:
+        """The answer goes to stdout, what is said about it to stderr."""
         match event:
             case ResponseDelta():
                 self.stdout.write(event.delta, ending="")
+                self._has_begun = True
             case ResponseSnapshot():
+                if self._has_begun:
+                    # What was printed cannot be taken back.
+                    self._end_line()
+                    self._note("The answer begins again:" if event.data.text else "That answer is dropped.")
                 self.stdout.write(event.data.text, ending="")
+                self._has_begun = bool(event.data.text)
+            case RoutingDecided():
+                self._sources.clear()
+                path = "light" if event.data.path == "light" else "full team"
+                self._note(f"{path}: {'; '.join(event.data.reasons)}" if event.data.reasons else path)
+            case ToolComplete():
+                self._sources |= {source.number: source for source in event.data.sources}
+                self._note(f"{event.author}: {_outcome(event)}")
+            case ToolRejected():
+                self._note(f"{event.author}: {event.data.tool} was not called ({event.data.reason})")
+            case OrchestratorMessage():
+                self._note(event.message)
             case Done():
-                self.stdout.write("")
-                self.stderr.write(f"({event.data.timings.total_ms or 0:.0f} ms)", ending="\n")
+                self._end_line()
+                for number in sorted(self._sources):
+                    self.stdout.write(_cited(self._sources[number]))
+                self._note(f"({event.data.timings.total_ms or 0:.0f} ms)")
             case Error():
-                self.stdout.write("")
-                self.stderr.write(event.error.message)
+                self._end_line()
+                self._note(event.error.message)
+
+    def _end_line(self) -> None:
+        self.stdout.write("")
+
+    def _note(self, words: str) -> None:
+        """A line about the answer. It may hold words of models and of the web: one line, nothing that moves the cursor."""
+        self.stdout.flush()
+        self.stderr.write(one_line(words), style_func=str)
+
+
+def _outcome(event: ToolComplete) -> str:
+    data = event.data
+    if not data.ok:
+        return f"{data.tool} failed: {data.message}"
+    told = [f"{data.tool}, {data.duration_ms:.0f} ms"]
+    if data.repeated:
+        told.append("same as before")
+    elif data.cached:
+        told.append("from the cache" + (f", {data.age_s:.0f} s old" if data.age_s is not None else ""))
+    if data.stale:
+        told.append("stale")
+    return ", ".join(told)
+
+
+def _cited(source: Source) -> str:
+    date = f", {source.published}" if source.published else ""
+    return one_line(f"[{source.number}] {source.title} ({source.host}{date}) {source.url}")
