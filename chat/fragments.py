@@ -5,9 +5,11 @@ container in `data-slot`, so that a replay cannot show anything twice. Nothing h
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, assert_never
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Literal, assert_never
+from urllib.parse import urlsplit
 
 from django.template.loader import render_to_string
 
@@ -27,6 +29,7 @@ from .protocol import (
     Error,
     ErrorInfo,
     Heartbeat,
+    Mode,
     Notice,
     OrchestratorMessage,
     OrchestratorThought,
@@ -38,12 +41,15 @@ from .protocol import (
     ResponseCompleted,
     ResponseDelta,
     ResponseSnapshot,
+    RouteData,
     RoutingDecided,
+    Source,
     Status,
     StreamEvent,
     Timings,
     ToolComplete,
     ToolRejected,
+    ToolResultData,
     ToolStart,
     Usage,
     ending_events,
@@ -53,14 +59,43 @@ PHASES = {
     "routing": "Choosing the path",
     "analysis": "Planning",
     "research": "Researching",
-    "writing": "Writing",
+    "writing": "Drafting",
     "review": "Reviewing",
     "revision": "Revising",
+    "final": "Writing the answer",
     "answer": "Answering",
 }
-PATHS: dict[Path, str] = {"light": "Light", "full": "Full"}
+# What an agent does in a phase, and what its words are called there.
+DOING = {
+    "analysis": "is planning",
+    "writing": "is drafting",
+    "review": "is reviewing",
+    "revision": "is revising",
+    "final": "is writing the answer",
+    "answer": "is answering",
+}
+OUTPUTS = {"research": "Notes", "writing": "Draft", "revision": "Draft"}
+# Tools: what they are called, and what somebody does with them.
+TOOLS = {
+    "calculator": ("Calculator", "is calculating"),
+    "clock": ("Clock", "is looking at the clock"),
+    "web_search": ("Web search", "is searching the web"),
+}
+REJECTIONS = {
+    "unknown_tool": "there is no such tool",
+    "invalid_arguments": "its arguments do not fit",
+    "not_allowed": "it is not available for this answer",
+    "cap_reached": "the limit of tool calls is reached",
+    "malformed": "the call could not be read",
+}
+PATHS: dict[Path, str] = {"light": "Light", "full": "Full team"}
 OUTCOMES: dict[Status, str] = {"completed": "complete", "cancelled": "stopped", "failed": "failed"}
 LONGEST_DETAIL = 300  # characters of a tool call that the timeline shows
+LONGEST_NAME = 60  # characters of a tool's name, which may be a model's invention
+LONGEST_TITLE = 150  # characters of a source's title
+NUMBERS = 8  # sources that the closed line names
+ORDINARY = ("", "any", "general")  # values of arguments that say nothing
+UNTOLD = ("max_results",)  # arguments that nobody wants to read
 
 HELP: dict[Code, str] = {
     "model_unavailable": "Set OPENAI_BASE_URL to a model server that runs, or unset it to use the built-in model. Then start again.",
@@ -86,7 +121,18 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-Kind = Literal["route", "phase", "agent", "tool", "words", "output", "thinking"]
+def age(seconds: float) -> str:
+    """How old something is, in one unit."""
+    if seconds < 60:
+        return f"{max(0, seconds):.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min"
+    if seconds < 86_400:
+        return f"{seconds // 3600:.0f} h"
+    return counted(int(seconds // 86_400), "day")
+
+
+Kind = Literal["route", "phase", "agent", "tool", "words", "speech", "notes"]
 State = Literal["running", "done", "failed"]
 
 
@@ -95,108 +141,169 @@ State = Literal["running", "done", "failed"]
 
 @dataclass(slots=True)
 class Step:
-    """A line of the timeline, with the lines that belong to it."""
+    """A line of the timeline, with the lines that belong to it: first what was done, then what was said."""
 
+    key: str
     id: str
     slot: str
     kind: Kind
     title: str
     state: State = "done"
     detail: str = ""
+    note: str = ""  # what came of it, in words
     time: str = ""
+    doing: str = ""  # what the status line says while it runs
+    is_beside: bool = False  # begun while another one was at work
     blocks: list[str] = field(default_factory=list)
     children: list["Step"] = field(default_factory=list)
+    said: list["Step"] = field(default_factory=list)
+
+    def running(self, kind: Kind) -> list["Step"]:
+        return [step for step in (*self.children, *self.said) if step.kind == kind and step.state == "running"]
 
 
 class Timeline:
-    """Who did what, as a tree: phases, in them agents, in them their tools and words."""
+    """Who did what, as a tree: phases, in them agents, in them their tools and words.
+
+    Keys follow from the events alone, so that a follower who saw each of them and one who joined later name a step alike.
+    """
 
     def __init__(self, run: str) -> None:
         self.run = run
         self.steps: list[Step] = []
         self._known: dict[str, Step] = {}
         self.phase: Step | None = None  # the one that is running
-        self._count = 0
+        self.phase_name = ""
 
     def __len__(self) -> int:
-        return self._count
+        """What was done, as a person counts it."""
+        return sum(step.kind in ("agent", "tool") for step in self._known.values())
 
     def running(self) -> list[Step]:
         return [step for step in self._known.values() if step.state == "running"]
 
-    def add(self, key: str, parent: Step | None, kind: Kind, title: str, *, state: State = "done", detail: str = "") -> Step:
+    def at_work(self) -> str:
+        """Who does what at this moment; empty if nobody is known to do anything."""
+        agents = [step for step in self.running() if step.kind == "agent"]
+        if len(agents) > 1:
+            return f"{len(agents)} agents are working"
+        if not agents:
+            return self.phase.title if self.phase else ""
+        (agent,) = agents
+        tools = agent.running("tool")
+        if len(tools) > 1:
+            return f"{agent.title} is using {len(tools)} tools"
+        if tools:
+            return f"{agent.title} {tools[0].doing}"
+        if self.phase_name in ("answer", "final") and agent.running("notes"):
+            return f"{agent.title} is thinking"
+        return f"{agent.title} {agent.doing or 'is working'}"
+
+    def add(self, name: str, parent: Step | None, kind: Kind, title: str, *, state: State = "done", detail: str = "") -> Step:
         """A new step at the end of its parent's, or of the timeline."""
-        slot = f"{parent.id}-in" if parent else f"{self.run}-timeline"
-        step = Step(f"{self.run}-{_slug(key)}", slot, kind, title, state, detail)
-        (parent.children if parent else self.steps).append(step)
+        key, count = name, 1
+        while key in self._known:
+            count += 1
+            key = f"{name}--{count}"
+        if parent is None:
+            siblings, slot = self.steps, f"{self.run}-timeline"
+        elif parent.kind == "agent" and kind in ("notes", "speech"):
+            siblings, slot = parent.said, f"{parent.id}-out"
+        else:
+            siblings, slot = parent.children, f"{parent.id}-in"
+        step = Step(key, f"{self.run}-{key}", slot, kind, title, state, detail)
+        siblings.append(step)
         self._known[key] = step
-        self._count += kind != "thinking"
         return step
 
     def start_phase(self, event: PhaseStart) -> Step:
-        name = event.data.phase
-        self.phase = self.add(self._fresh_key(f"phase-{name}"), None, "phase", phase_title(name), state="running")
+        self.phase_name = event.data.phase
+        self.phase = self.add(f"phase-{_slug(self.phase_name)}", None, "phase", phase_title(self.phase_name), state="running")
         return self.phase
 
     def complete_phase(self, event: PhaseComplete) -> Step:
-        name = event.data.phase
-        step = self._current(f"phase-{name}", None, "phase", phase_title(name))
+        name = f"phase-{_slug(event.data.phase)}"
+        step = self._newest(name) or self.add(name, None, "phase", phase_title(event.data.phase))
         if step is self.phase:
-            self.phase = None
+            self.phase, self.phase_name = None, ""
         return _done(step, event.data.duration_ms)
 
     def start_agent(self, event: AgentStart) -> Step:
-        return self.add(self._fresh_key(f"agent-{event.agent_id}"), self.phase, "agent", event.author, state="running")
+        is_beside = bool(self.phase and self.phase.running("agent"))
+        step = self.add(f"agent-{_slug(event.agent_id)}", self.phase, "agent", _name(event.author), state="running")
+        step.is_beside = is_beside
+        step.doing = DOING.get(self.phase_name, "")
+        return step
 
-    def complete_agent(self, event: AgentComplete) -> Step:
+    def complete_agent(self, event: AgentComplete) -> dict[str, object]:
+        """The agent's step, and those in it that were cut."""
         step = self.agent(event.agent_id, event.author)
         tokens = event.data.usage.output_tokens
         step.detail = counted(tokens, "token") if tokens else ""
-        return _done(step, event.data.duration_ms)
+        return {"step": _done(step, event.data.duration_ms), "unfinished": _cut(step.running("tool"))}
 
     def agent(self, agent_id: str, author: str = "") -> Step:
-        return self._current(f"agent-{agent_id}", self.phase, "agent", author or agent_id)
+        """An agent's newest turn; a follower that joined later may not have seen it begin."""
+        name = f"agent-{_slug(agent_id)}"
+        return self._newest(name) or self.add(name, self.phase, "agent", _name(author or agent_id))
 
     def start_tool(self, event: ToolStart) -> Step:
-        arguments = ", ".join(f"{name}: {value}" for name, value in event.data.arguments.items())
-        parent = self.agent(event.agent_id, event.author)
-        detail = _shortened(arguments)
-        return self.add(f"tool-{event.data.call_id}", parent, "tool", event.data.tool, state="running", detail=detail)
-
-    def complete_tool(self, event: ToolComplete) -> Step:
-        data = event.data
-        step = self._known.get(f"tool-{data.call_id}")
-        if step is None:
-            step = self.add(f"tool-{data.call_id}", self.agent(event.agent_id, event.author), "tool", data.tool)
-        _done(step, data.duration_ms)
-        if not data.ok:
-            step.state = "failed"
-        if data.cached:
-            step.time = f"{step.time}, from the cache" + (f" ({duration(data.age_s * 1000)} old)" if data.age_s else "")
+        title, doing = _tool_words(event.data.tool)
+        agent = self.agent(event.agent_id, event.author)
+        step = self.add(_tool_key(agent, event.data.call_id), agent, "tool", title, state="running", detail=_in_words(event.data.arguments))
+        step.doing = doing
         return step
 
+    def complete_tool(self, event: ToolComplete) -> dict[str, object]:
+        """The call's step; whole, where nobody saw it begin."""
+        data = event.data
+        agent = self.agent(event.agent_id, event.author)
+        name = _tool_key(agent, data.call_id)
+        begun = self._newest(name)
+        step = begun or self.add(name, agent, "tool", _tool_words(data.tool)[0])
+        _done(step, data.duration_ms)
+        step.note = _outcome(data)
+        if not data.ok:
+            step.state = "failed"
+        if data.sources:
+            agent.doing = f"is reading {counted(len(data.sources), 'source')}"
+        return {"step": step, "is_new": begun is None}
+
     def reject_tool(self, event: ToolRejected) -> Step:
-        parent = self.agent(event.agent_id, event.author)
-        detail = _shortened(event.data.reason)
-        return self.add(f"tool-{event.data.call_id}-no", parent, "tool", f"{event.data.tool}: dropped", state="failed", detail=detail)
+        agent = self.agent(event.agent_id, event.author)
+        title, _ = _tool_words(event.data.tool)
+        step = self.add(f"{_tool_key(agent, event.data.call_id)}-no", agent, "tool", title, state="failed")
+        step.note = "not called: " + (REJECTIONS.get(event.data.reason) or _shortened(event.data.reason))
+        return step
 
-    def _current(self, key: str, parent: Step | None, kind: Kind, title: str) -> Step:
-        """The newest step of this name; a follower that joined later may not have seen it begin."""
+    def start_notes(self, agent: Step | None) -> Step:
+        """Where an agent's words go that are not the answer, while it thinks or writes them."""
+        return self.add(f"{agent.key}-notes" if agent else "notes", agent, "notes", "Thinking", state="running")
+
+    def complete_notes(self, step: Step, message: str) -> Step:
+        step.title = OUTPUTS.get(self.phase_name, "Result")
+        step.detail = counted(len(message.split()), "word")
+        step.state = "done"
+        step.blocks = render_all(message, step.id)
+        return step
+
+    def _newest(self, name: str) -> Step | None:
+        """The newest step of this name."""
         count = 1
-        step = self._known.get(key)
-        while found := self._known.get(f"{key}-{count + 1}"):
+        step = self._known.get(name)
+        while found := self._known.get(f"{name}--{count + 1}"):
             step, count = found, count + 1
-        return step or self.add(key, parent, kind, title)
-
-    def _fresh_key(self, key: str) -> str:
-        count = 1
-        while (name := key if count == 1 else f"{key}-{count}") in self._known:
-            count += 1
-        return name
+        return step
 
 
 def phase_title(name: str) -> str:
-    return PHASES.get(name) or name.replace("_", " ").capitalize()
+    return PHASES.get(name) or _name(name)
+
+
+def _cut(steps: list[Step]) -> list[Step]:
+    for step in steps:
+        step.state = "failed"
+    return steps
 
 
 def _done(step: Step, ms: float) -> Step:
@@ -205,14 +312,95 @@ def _done(step: Step, ms: float) -> Step:
     return step
 
 
-def _slug(key: str) -> str:
-    """Fit for an id: call ids are words of a model."""
-    return re.sub(r"[^\w-]", "-", key, flags=re.ASCII)[:80]
+def _slug(words: str) -> str:
+    """Fit for an id: call ids are words of a model. Two hyphens stand between a name and its number, so none has two."""
+    return re.sub(r"[^a-zA-Z0-9_]+", "-", words)[:40]
 
 
-def _shortened(text: str) -> str:
-    text = visible(text)
-    return text if len(text) <= LONGEST_DETAIL else text[: LONGEST_DETAIL - 1] + "…"
+def _tool_key(agent: Step, call_id: str) -> str:
+    return f"{agent.key}-tool-{_slug(call_id)}"
+
+
+def _tool_words(tool: str) -> tuple[str, str]:
+    """What a tool is called, and what somebody does with it."""
+    if known := TOOLS.get(tool):
+        return known
+    title = _name(tool)
+    return title, f"is using {title}"
+
+
+def _name(name: str) -> str:
+    return _capital(_shortened(name.replace("_", " "), LONGEST_NAME))
+
+
+def _in_words(arguments: Mapping[str, Any]) -> str:
+    """A call's arguments in a line: a single one needs no name."""
+    telling = {
+        name: value
+        for name, value in arguments.items()
+        if value is not None and value is not False and value not in ORDINARY and name not in UNTOLD
+    }
+    if len(telling) == 1:
+        return _shortened(str(*telling.values()))
+    return _shortened(", ".join(f"{name}: {value}" for name, value in telling.items()))
+
+
+def _outcome(data: ToolResultData) -> str:
+    """What came of a call, beyond that it was made."""
+    if not data.ok:
+        return _shortened(data.message) or "failed"
+    if data.repeated:
+        return "same as before"
+    found = [counted(len(data.sources), "source")] if data.sources else []
+    if data.cached:
+        found.append("from the cache" + (f", {age(data.age_s)} old" if data.age_s is not None else ""))
+    if data.stale:
+        found.append("stale: nothing newer could be had")
+    return ", ".join(found)
+
+
+def _shortened(text: str, most: int = LONGEST_DETAIL) -> str:
+    text = " ".join(visible(text).split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+# --- Sources ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLink:
+    """A source as it is shown. The host is read from the address itself; an address that may not be followed is left out."""
+
+    number: int
+    title: str
+    url: str
+    host: str
+    published: date | None
+
+    @classmethod
+    def of(cls, source: Source) -> "SourceLink":
+        host = _host(source.url)
+        title = _shortened(source.title, LONGEST_TITLE) or host or "Untitled"
+        return cls(source.number, title, source.url if host else "", host, _day(source.published))
+
+
+def _host(url: str) -> str:
+    """The host of a web address that may be followed; empty if it may not."""
+    # Browsers and urlsplit disagree about backslashes and blanks; nothing that needs them is followed.
+    if not re.fullmatch(r"https?://[^\s\\\x00-\x20]+", url, re.IGNORECASE):
+        return ""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return (parts.hostname or "") if parts.username is None else ""
+
+
+def _day(published: str | None) -> date | None:
+    try:
+        return date.fromisoformat((published or "")[:10])
+    except ValueError:
+        return None
 
 
 # --- The end of an answer ---------------------------------------------------------------------------------------------
@@ -233,16 +421,68 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
+class Why:
+    """Why an answer went the way it did, in words."""
+
+    sentences: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    rest: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """The foot of an answer that has ended, or was refused."""
 
     status: Status
     label: str
+    path: str = ""
     badges: tuple[str, ...] = ()
+    why: Why | None = None
     trouble: Trouble | None = None
+    mode: Mode = "auto"  # that the question was asked in
     can_copy: bool = False
     can_ask_again: bool = True
     can_continue: bool = False
+    can_use_team: bool = False
+    can_search_again: bool = False
+    can_rate: bool = False
+
+
+def why_of(route: RouteData | None, timings: Timings, usage: Usage) -> Why | None:
+    """None where nothing is known but the path."""
+    spent = _spent(timings, usage)
+    if route is None:
+        return Why(rest=spent) if spent else None
+    if route.escalated:
+        reason = f": {_shortened(route.reasons[0])}" if route.reasons else ""
+        return Why((f"Light, then the full team{reason}.",), rest=spent)
+    sure = f"{_percent(route.confidence)} sure that one agent suffices."
+    if route.mode != "auto":
+        return Why((f"{PATHS[route.path]}: asked for by you.", sure), rest=spent)
+    reasons = tuple(_capital(_shortened(reason)) for reason in route.reasons)
+    skipped = ", ".join(phase_title(phase).lower() for phase in route.skipped)
+    return Why((sure,), reasons, ((f"Skipped: {skipped}.",) if skipped else ()) + spent)
+
+
+def _percent(probability: float) -> str:
+    percent = round(probability * 100)
+    if percent > 99:
+        return "More than 99 %"
+    return f"{percent} %" if percent >= 1 else "Less than 1 %"
+
+
+def _spent(timings: Timings, usage: Usage) -> tuple[str, ...]:
+    parts = []
+    if timings.first_token_ms is not None:
+        parts.append(f"First word after {duration(timings.first_token_ms)}.")
+    if usage.model_calls:
+        calls = counted(usage.model_calls, "model call")
+        parts.append(f"{calls}: {usage.input_tokens:,} tokens read, {usage.output_tokens:,} written.")
+    return (" ".join(parts),) if parts else ()
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def trouble_of(error: ErrorInfo, workflow_id: str) -> Trouble:
@@ -268,10 +508,11 @@ def trouble_of(error: ErrorInfo, workflow_id: str) -> Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """The line above an answer: who is at work, or how many steps it took."""
+    """The line above an answer: who is at work, or how many steps it took. `why` says what is out of the ordinary."""
 
     words: str
     busy: bool = True
+    why: str = ""
 
 
 class AnswerView:
@@ -283,13 +524,20 @@ class AnswerView:
         self.message_id = ""
         self.conversation_id = ""
         self.number = 0  # of the question in its conversation, where it is known
+        self.rating: int | None = None
         self.activity = Activity("Connected")
         self.timeline = Timeline(self.run)
         self.end: End | None = None
         self._path: Path | None = None
+        self._route: RouteData | None = None
         self._usage = Usage()
+        self._sources: dict[int, SourceLink] = {}
+        self._fetched_at: datetime | None = None  # of the oldest result that came from the cache
+        self._is_stale = False
         self._restart("")
-        self._thinking: tuple[Step, Blocks] | None = None
+        self._thinking: dict[str, tuple[Step, Blocks]] = {}  # by agent
+        self._thoughts: dict[str, Step] = {}  # by agent: its newest that is not followed by its words as a whole
+        self._shown = self._surroundings
 
     @classmethod
     def of_record(cls, workflow_id: str, steps: Iterable[AnyEvent], text: str, ending: Ending | None) -> "AnswerView":
@@ -308,6 +556,19 @@ class AnswerView:
     def blocks(self) -> list[str]:
         return self._blocks.html()
 
+    @property
+    def sources(self) -> list[SourceLink]:
+        """What the answer was made from, by number; nothing while there is no answer yet."""
+        return [self._sources[number] for number in sorted(self._sources)] if self._text else []
+
+    @property
+    def first_sources(self) -> list[SourceLink]:
+        return self.sources[:NUMBERS]
+
+    @property
+    def sources_beyond(self) -> int:
+        return max(0, len(self.sources) - NUMBERS)
+
     def render(self, event: AnyEvent | StreamEvent) -> str:
         """The out-of-band HTML that shows this event; empty if there is nothing to show."""
         match event:
@@ -315,74 +576,109 @@ class AnswerView:
                 return self._write(event.delta)
             case ReasoningDelta():
                 return self._think(event)
-            case _:
+            case Notice() | Heartbeat():
                 return self._partial(event, **self._fold(event))
+            case _:
+                return self._partial(event, **self._fold(event)) + self._render_surroundings()
 
     # --- Answer and reasoning, without a template render per delta
 
     def _write(self, delta: str) -> str:
-        first = not self._text
+        is_first = not self._text
         self._text.append(delta)
         html = _out_of_band(self._blocks.feed(delta))
-        if first:
-            self.activity = Activity("Answering")
-            return html + self._partial_named("first_words")
+        if is_first:
+            self._look()
+            return html + self._render_surroundings()
         return html
 
     def _think(self, event: ReasoningDelta) -> str:
-        if self._thinking:
-            return _out_of_band(self._thinking[1].feed(event.delta))
-        agent = self.timeline.agent(event.agent_id) if event.agent_id else None
-        step = self.timeline.add(f"thinking-{event.seq}", agent, "thinking", "Thinking", state="running")
+        if thinking := self._thinking.get(event.agent_id):
+            return _out_of_band(thinking[1].feed(event.delta))
+        step = self.timeline.start_notes(self.timeline.agent(event.agent_id) if event.agent_id else None)
         blocks = Blocks(step.id)
         blocks.feed(event.delta)
         step.blocks = blocks.html()
-        self._thinking = step, blocks
-        self.activity = Activity(f"{agent.title} is thinking" if agent else "Thinking")
-        return self._partial(event, step=step)
+        self._thinking[event.agent_id] = step, blocks
+        self._thoughts[event.agent_id] = step
+        self._look()
+        return self._partial(event, step=step) + self._render_surroundings()
 
     def _restart(self, text: str) -> None:
         self._text = [text] if text else []
         self._blocks = Blocks(self.run)
         self._blocks.feed(text)
 
+    # --- What stands around the answer, and changes with many kinds of events
+
+    @property
+    def _surroundings(self) -> tuple[Activity, list[SourceLink]]:
+        return self.activity, self.sources
+
+    def _render_surroundings(self) -> str:
+        """The status line and the sources, where they are not on the page already."""
+        if not self.workflow_id:
+            return ""
+        (activity, sources), self._shown = self._shown, self._surroundings
+        html = self._partial_named("activity") if activity != self.activity else ""
+        return html + (self._partial_named("sources") if sources != self.sources else "")
+
+    def _look(self) -> None:
+        """See who is at work now."""
+        if self.activity.busy:
+            words = self.timeline.at_work() or ("Answering" if self._text else self.activity.words)
+            escalated = self._route is not None and self._route.escalated
+            self.activity = Activity(words, why=self._takeover if escalated else "")
+
+    @property
+    def _takeover(self) -> str:
+        reasons = self._route.reasons if self._route else []
+        return f"{_capital(_shortened(reasons[0]))}, so the full team takes over" if reasons else "The full team takes over"
+
     # --- Everything else
 
     def _fold(self, event: AnyEvent | StreamEvent) -> dict[str, object]:
         """Take the event in; what its partial needs to show it."""
+        context = self._taken(event)
+        self._look()
+        if isinstance(event, Connected | ResponseSnapshot):
+            # Their partials bring the surroundings along.
+            self._shown = self._surroundings
+        return context
+
+    def _taken(self, event: AnyEvent | StreamEvent) -> dict[str, object]:
         match event:
             case Connected():
                 self.message_id, self.conversation_id = str(event.data.message_id), str(event.data.conversation_id)
                 return {}
             case RoutingDecided():
-                return self._decide(event)
+                return {"step": self._decide(event.data)}
             case PhaseStart():
-                return self._doing(f"{phase_title(event.data.phase)}", self.timeline.start_phase(event))
+                return {"step": self.timeline.start_phase(event)}
             case PhaseComplete():
                 return {"step": self.timeline.complete_phase(event)}
             case AgentStart():
-                step = self.timeline.start_agent(event)
-                agents = sum(other.kind == "agent" for other in self.timeline.running())
-                return self._doing(f"{agents} agents are working" if agents > 1 else f"{event.author} is working", step)
-            case AgentMessage() | AgentOutput():
+                return {"step": self.timeline.start_agent(event)}
+            case AgentMessage():
                 return self._say(event)
+            case AgentOutput():
+                return self._put_out(event)
             case AgentComplete():
-                return {"step": self.timeline.complete_agent(event)}
+                return self.timeline.complete_agent(event)
             case ToolStart():
-                return self._doing(f"{event.author} uses {event.data.tool}", self.timeline.start_tool(event))
+                return {"step": self.timeline.start_tool(event)}
             case ToolComplete():
-                return self._doing(f"{event.author} is working", self.timeline.complete_tool(event))
+                self._take_result(event)
+                return self.timeline.complete_tool(event)
             case ToolRejected():
                 return {"step": self.timeline.reject_tool(event)}
             case OrchestratorMessage() | OrchestratorThought():
                 words = _shortened(event.message)
-                return {"step": self.timeline.add(f"words-{event.seq}", None, "words", "Fleet", detail=words)}
+                return {"step": self.timeline.add(f"words-{event.seq}", self.timeline.phase, "words", "", detail=words)}
             case ReasoningCompleted():
-                return self._stop_thinking()
+                return self._stop_thinking(event.agent_id)
             case ResponseSnapshot():
                 self._restart(event.data.text)
-                if event.data.text:
-                    self.activity = Activity("Answering")
                 return {}
             case ResponseCompleted():
                 self._path, self._usage = event.data.path, event.data.usage
@@ -407,27 +703,44 @@ class AnswerView:
                 raise AssertionError(f"{type(event).__name__} is no kind of event")
         assert_never(event)
 
-    def _decide(self, event: RoutingDecided) -> dict[str, object]:
-        self._path = event.data.path
-        words = "Light path" if event.data.path == "light" else "Full team"
-        step = self.timeline.add("route", self.timeline.phase, "route", words, detail=_shortened(" ".join(event.data.reasons)))
-        return self._doing(words, step)
+    def _decide(self, route: RouteData) -> Step:
+        self._path, self._route = route.path, route
+        if not route.escalated:
+            reasons = ", ".join(route.reasons)
+            return self.timeline.add("route", self.timeline.phase, "route", PATHS[route.path], detail=_shortened(reasons))
+        # What the light answer was made from is gone with it; the team counts its own sources.
+        self._sources.clear()
+        self._fetched_at, self._is_stale = None, False
+        return self.timeline.add("route", self.timeline.phase, "route", self._takeover)
 
-    def _doing(self, words: str, step: Step) -> dict[str, object]:
-        self.activity = Activity(words)
-        return {"step": step}
+    def _take_result(self, event: ToolComplete) -> None:
+        data = event.data
+        for source in data.sources:
+            self._sources.setdefault(source.number, SourceLink.of(source))
+        if data.cached:
+            fetched_at = _moment(event.timestamp) - timedelta(seconds=data.age_s or 0)
+            self._fetched_at = min(self._fetched_at or fetched_at, fetched_at)
+            self._is_stale = self._is_stale or data.stale
 
-    def _say(self, event: AgentMessage | AgentOutput) -> dict[str, object]:
+    def _say(self, event: AgentMessage) -> dict[str, object]:
         agent = self.timeline.agent(event.agent_id, event.author)
-        kind: Kind = "words" if isinstance(event, AgentMessage) else "output"
-        step = self.timeline.add(f"{kind}-{event.seq}", agent, kind, event.author, detail="Result" if kind == "output" else "")
+        step = self.timeline.add(f"speech-{event.seq}", agent, "speech", "")
         step.blocks = render_all(event.message, step.id)
         return {"step": step}
 
-    def _stop_thinking(self) -> dict[str, object]:
-        if self._thinking is None:
+    def _put_out(self, event: AgentOutput) -> dict[str, object]:
+        """An agent's words as a whole: they take the place of those that were streamed."""
+        step = self._thoughts.pop(event.agent_id, None)
+        self._thinking.pop(event.agent_id, None)
+        is_new = step is None
+        if step is None:
+            step = self.timeline.start_notes(self.timeline.agent(event.agent_id, event.author))
+        return {"step": self.timeline.complete_notes(step, event.message), "is_new": is_new}
+
+    def _stop_thinking(self, agent_id: str) -> dict[str, object]:
+        if agent_id not in self._thinking:
             return {}
-        (step, blocks), self._thinking = self._thinking, None
+        step, blocks = self._thinking.pop(agent_id)
         step.state = "done"
         # Not the step as a whole: the reader may have opened it.
         return {"step": step, "changed": _out_of_band(blocks.finish())}
@@ -436,35 +749,46 @@ class AnswerView:
         return {"changed": _out_of_band(self._blocks.finish())}
 
     def _end(self, status: Status, timings: Timings, usage: Usage, path: Path | None, error: ErrorInfo | None) -> dict[str, object]:
-        badges = [PATHS[path]] if path else []
+        badges = []
         if timings.total_ms is not None:
             badges.append(duration(timings.total_ms))
         if usage.tool_calls:
             badges.append(counted(usage.tool_calls, "tool"))
         if usage.output_tokens:
             badges.append(counted(usage.output_tokens, "token"))
-        label = ", ".join(([PATHS[path]] if path else []) + [OUTCOMES[status]])
+        if self._fetched_at:
+            old = age((datetime.now(UTC) - self._fetched_at).total_seconds())
+            badges.append(f"cached {old} ago" + (", stale" if self._is_stale else ""))
+        shown_path = PATHS[path] if path else ""
         trouble = trouble_of(error, self.workflow_id) if error else Trouble("Stopped.") if status == "cancelled" else None
         self.end = End(
             status,
-            label,
+            f"{shown_path}, {OUTCOMES[status]}" if path else OUTCOMES[status],
+            shown_path,
             tuple(badges),
+            why_of(self._route, timings, usage) if self.workflow_id else None,
             trouble,
+            mode=self._route.mode if self._route else "auto",
             can_copy=bool(self._text and self.workflow_id),
             can_ask_again=error is None or error.code not in NOTHING_TO_REPEAT,
             can_continue=status == "cancelled" and bool(self._text),
+            can_use_team=status == "completed" and path == "light",
+            can_search_again=status == "completed" and self._fetched_at is not None,
+            can_rate=status == "completed",
         )
         self.activity = Activity(counted(len(self.timeline), "step") if len(self.timeline) else "", busy=False)
-        unfinished = self.timeline.running()
-        for step in unfinished:
-            step.state = "failed"
-        return {"unfinished": unfinished}
+        return {"unfinished": _cut(self.timeline.running())}
 
     def _partial(self, event: AnyEvent | StreamEvent, **context: object) -> str:
         return self._partial_named(TYPE_OF[type(event)].replace(".", "_"), **context)
 
     def _partial_named(self, name: str, **context: object) -> str:
         return render_to_string(f"chat/stream.html#{name}", {"answer": self, "oob": True, **context}).strip()
+
+
+def _moment(timestamp: str) -> datetime:
+    """When an event was; now, where it does not say."""
+    return datetime.fromisoformat(timestamp) if timestamp else datetime.now(UTC)
 
 
 def _out_of_band(elements: list[Element]) -> str:

@@ -1,11 +1,11 @@
 """The pages: look up what is the owner's, and render it. Foreign and unknown ids are the same 404."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from functools import wraps
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Concatenate
 from urllib.parse import unquote, urlencode
 from uuid import UUID
@@ -16,7 +16,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.db.models import Exists, OuterRef, Q
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import Resolver404, resolve
 from django.utils import timezone
@@ -24,6 +24,8 @@ from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_GET, require_POST
 from django_htmx.http import HttpResponseClientRedirect
 from django_htmx.middleware import HtmxDetails
+
+from routing.models import RoutingDecision
 
 from .fragments import AnswerView
 from .models import TITLE_LENGTH, Conversation, Message, Run
@@ -40,10 +42,19 @@ EXAMPLES = [
 ]
 
 
+MODES = [
+    {"value": "auto", "name": "Auto", "meaning": "One agent or the team, as the question needs"},
+    {"value": "light", "name": "Light", "meaning": "One agent: quick and cheap"},
+    {"value": "full", "name": "Full team", "meaning": "Plan, research, draft and review: slower"},
+]
+RATINGS: dict[str, int | None] = {"up": RoutingDecision.Rating.UP, "down": RoutingDecision.Rating.DOWN, "none": None}
+
+
 @dataclass(frozen=True, slots=True)
 class ModelInUse:
     label: str
     is_builtin: bool
+    team_label: str = ""  # of the full team's model, where that is another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,19 +205,47 @@ def answer_text(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     return HttpResponse(text, content_type="text/plain; charset=utf-8", headers={"X-Content-Type-Options": "nosniff"})
 
 
+@require_POST
+@for_owner
+def rate(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
+    """Store a person's thumb on an answer, or take it back; the thumbs as they are now."""
+    word = request.POST.get("rating", "")
+    if word not in RATINGS:
+        return HttpResponseBadRequest("rating is up, down or none")
+    run = get_object_or_404(Run.objects.filter(owner=str(owner)).only("pk"), pk=pk)
+    if not RoutingDecision.objects.rate(run.pk, RATINGS[word]):
+        raise Http404
+    answer = AnswerView(str(run.pk))
+    answer.rating = RATINGS[word]
+    return render(request, "chat/room.html#rating", {"answer": answer})
+
+
 # --- What the pages show ----------------------------------------------------------------------------------------------
 
 
 def _page(request: HttpRequest, owner: Owner, chat: Conversation | None, thread: Thread) -> dict[str, object]:
     sidebar = sidebar_of(owner, Filters(), current=chat.pk if chat else None, zone=_zone(request))
-    model = model_in_use()
-    return {"conversation": chat, "thread": thread, "sidebar": sidebar, "model": model, "examples": EXAMPLES, "blank": {"turn": Turn()}}
+    return {
+        "conversation": chat,
+        "thread": thread,
+        "sidebar": sidebar,
+        "model": model_in_use(),
+        "modes": MODES,
+        "search_is_off": search_is_off(),
+        "examples": EXAMPLES,
+        "blank": {"turn": Turn()},
+    }
 
 
 def model_in_use() -> ModelInUse:
     if settings.FLEET_MODEL_BUILTIN:
         return ModelInUse("SmolLM2 (built-in)", is_builtin=True)
-    return ModelInUse(settings.FLEET_LIGHT_MODEL or settings.FLEET_MODEL, is_builtin=False)
+    light, full = settings.FLEET_LIGHT_MODEL or settings.FLEET_MODEL, settings.FLEET_MODEL
+    return ModelInUse(light, is_builtin=False, team_label=full if full != light else "")
+
+
+def search_is_off() -> bool:
+    return not getattr(settings, "FLEET_SEARCH_IS_ON", False)
 
 
 def thread_of(chat: Conversation, *, before: int | None = None) -> Thread:
@@ -220,18 +259,25 @@ def thread_of(chat: Conversation, *, before: int | None = None) -> Thread:
     first = questions.filter(pk__lt=shown[0].pk).count() + 1 if has_more else 1
     runs = Run.objects.filter(question__in=shown).select_related("answer").order_by("question_id", "answer_id")
     runs_of = {question_id: list(group) for question_id, group in groupby(runs, key=lambda run: run.question_id)}
+    ratings = _ratings_of(chain.from_iterable(runs_of.values()))
     turns = [
-        Turn(number, question.text, [_view_of(run, number) for run in runs_of.get(question.pk, [])])
+        Turn(number, question.text, [_view_of(run, number, ratings.get(run.pk)) for run in runs_of.get(question.pk, [])])
         for number, question in enumerate(shown, first)
     ]
     return Thread(turns, before=shown[0].pk if has_more else None)
 
 
-def _view_of(run: Run, number: int) -> AnswerView:
+def _ratings_of(runs: Iterable[Run]) -> dict[UUID, int]:
+    rated = RoutingDecision.objects.filter(workflow_id__in=[run.pk for run in runs], rating__isnull=False)
+    return {pk: rating for pk, rating in rated.values_list("workflow_id", "rating") if rating is not None}
+
+
+def _view_of(run: Run, number: int, rating: int | None) -> AnswerView:
     ending = run.recorded_ending
     steps = [event for step in run.steps if (event := _event_of(step))]
     view = AnswerView.of_record(str(run.pk), steps, run.answer.text if ending else run.text_so_far, ending)
     view.message_id, view.conversation_id, view.number = str(run.message_id), str(run.conversation_id), number
+    view.rating = rating
     return view
 
 

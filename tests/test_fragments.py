@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 from django.template.loader import get_template, render_to_string
 
-from chat.fragments import AnswerView, duration
+from chat.fragments import AnswerView, age, duration
 from chat.protocol import (
     EVENT_TYPES,
     TYPE_OF,
@@ -48,6 +48,7 @@ from chat.protocol import (
     RouteData,
     RoutingDecided,
     SnapshotData,
+    Source,
     StreamEvent,
     Timings,
     ToolCallData,
@@ -97,7 +98,7 @@ SAMPLES: dict[type[StreamEvent], AnyEvent] = {
     AgentComplete: AgentComplete(data=AgentTiming(900, USAGE), **WHO),
     ToolStart: ToolStart(data=ToolCallData(tool="web_search", call_id="c1", arguments={"query": "kafka"}), **WHO),
     ToolComplete: ToolComplete(data=ToolResultData(tool="web_search", call_id="c1", ok=True, duration_ms=50, cached=True, age_s=60), **WHO),
-    ToolRejected: ToolRejected(data=ToolRejection(tool="shell", call_id="c2", reason="unknown tool"), **WHO),
+    ToolRejected: ToolRejected(data=ToolRejection(tool="shell", call_id="c2", reason="unknown_tool"), **WHO),
     OrchestratorMessage: OrchestratorMessage(message="Two researchers are enough."),
     OrchestratorThought: OrchestratorThought(message="The plan is clear."),
     ReasoningDelta: ReasoningDelta(delta="Let me think.", agent_id="researcher"),
@@ -119,9 +120,9 @@ SHOWS = {
     AgentMessage: "<strong>numbers</strong>",
     AgentOutput: "<em>three</em>",
     AgentComplete: "212 tokens",
-    ToolStart: "query: kafka",
-    ToolComplete: "from the cache (1 min old)",
-    ToolRejected: "unknown tool",
+    ToolStart: "kafka",
+    ToolComplete: "from the cache, 1 min old",
+    ToolRejected: "not called: there is no such tool",
     OrchestratorMessage: "Two researchers are enough.",
     OrchestratorThought: "The plan is clear.",
     ReasoningDelta: "Let me think.",
@@ -311,7 +312,7 @@ def test_a_streamed_answer_ends_as_history_shows_it(seed: int) -> None:
         Ending(status="completed", timings=TIMINGS, usage=USAGE, path="full"),
     )
     history = history_page(recorded)
-    for name in ("body", "timeline", "activity", "outcome", "end"):
+    for name in ("body", "timeline", "activity", "sources", "outcome", "end"):
         assert page.part(name) == history.part(name), name
 
 
@@ -330,19 +331,23 @@ def test_a_replayed_stream_doubles_nothing() -> None:
 @pytest.mark.parametrize("cut", [1, 5, 12, 30, 60, 90])
 def test_a_follower_that_joins_with_a_snapshot_ends_with_the_same_answer(cut: int) -> None:
     events = full_run()
-    page, first = Page(), AnswerView(RUN)
+    page, first, second = Page(), AnswerView(RUN), AnswerView(RUN)
     for event in events[:cut]:
         page.show(first.render(event))
+    # As its socket does it: the steps again, and one snapshot.
+    second.render(events[0])
+    for event in events[1:cut]:
+        if not is_delta(event):
+            page.show(second.render(event))
     so_far = "".join(event.delta for event in events[:cut] if isinstance(event, ResponseDelta))
-    second = AnswerView(RUN)
     page.show(second.render(ResponseSnapshot(data=SnapshotData(so_far), seq=cut, workflow_id=RUN)))
     for event in events[cut:]:
         page.show(second.render(event))
     whole, view = Page(), AnswerView(RUN)
     for event in events:
         whole.show(view.render(event))
-    assert page.part("body") == whole.part("body")
-    assert page.part("end").replace("Full · ", "") == whole.part("end").replace("Full · ", "")
+    for name in ("body", "timeline", "sources", "end"):
+        assert page.part(name) == whole.part(name), name
 
 
 def test_a_snapshot_replaces_what_was_there() -> None:
@@ -392,8 +397,370 @@ def test_a_phase_that_comes_twice_has_two_lines() -> None:
     view = AnswerView(RUN)
     for kind in (PhaseStart, PhaseComplete, PhaseStart, PhaseComplete):
         view.render(SAMPLES[kind])
-    assert [step.id for step in view.timeline.steps] == [f"run-{RUN}-phase-research", f"run-{RUN}-phase-research-2"]
+    assert [step.id for step in view.timeline.steps] == [f"run-{RUN}-phase-research", f"run-{RUN}-phase-research--2"]
     assert [step.state for step in view.timeline.steps] == ["done", "done"]
+
+
+# --- The team at work ---------------------------------------------------------------------------------------------------
+
+ANALYST = {"agent_id": "analyst", "author": "Analyst"}
+SOURCES = [
+    Source(1, "Kafka docs", "https://kafka.apache.org/documentation/", "kafka.apache.org", "2026-10-02T08:00:00Z"),
+    Source(2, "Kafka on the wiki", "http://en.wikipedia.org/wiki/Kafka", "en.wikipedia.org"),
+]
+
+
+def searched(call_id: str = "c1", **fields: Any) -> ToolComplete:
+    given = {"tool": "web_search", "call_id": call_id, "ok": True, "duration_ms": 50, **fields}
+    return ToolComplete(data=ToolResultData(**given), **WHO)
+
+
+def called(tool: str = "web_search", call_id: str = "c1", who: dict[str, str] = WHO, **arguments: Any) -> ToolStart:
+    return ToolStart(data=ToolCallData(tool=tool, call_id=call_id, arguments=arguments), **who)
+
+
+def shown(*events: AnyEvent) -> tuple[Page, AnswerView]:
+    """A page that followed these events from the beginning."""
+    page, view = Page(), AnswerView(RUN)
+    for event in numbered([SAMPLES[Connected], *events]):
+        page.show(view.render(event))
+    return page, view
+
+
+def of_history(events: list[AnyEvent], text: str = "", ending: Ending | None = None) -> Page:
+    steps = [event for event in numbered([SAMPLES[Connected], *events]) if not is_delta(event)]
+    return history_page(AnswerView.of_record(RUN, steps, text, ending))
+
+
+def words_of(html: str) -> str:
+    return " ".join(re.sub("<[^>]*>", " ", html).split())
+
+
+TEAM: list[AnyEvent] = [
+    SAMPLES[PhaseStart],
+    AgentStart(**WHO),
+    AgentStart(**ANALYST),
+    ReasoningDelta(delta="I look ", agent_id="researcher"),
+    ReasoningDelta(delta="500 × ", agent_id="analyst"),
+    called(query="kafka"),
+    ReasoningDelta(delta="2 = 1000", agent_id="analyst"),
+    searched(sources=SOURCES),
+    ReasoningDelta(delta="it up.", agent_id="researcher"),
+    ReasoningCompleted(agent_id="analyst"),
+    AgentOutput(message="500 × 2 = 1000", **ANALYST),
+    AgentComplete(data=AgentTiming(900, USAGE), **ANALYST),
+    ReasoningCompleted(agent_id="researcher"),
+    AgentOutput(message="I look it up.", **WHO),
+    AgentComplete(data=AgentTiming(900, USAGE), **WHO),
+    SAMPLES[PhaseComplete],
+]
+
+
+def test_words_of_agents_at_work_together_are_kept_apart_and_stand_once() -> None:
+    page, _ = shown(*TEAM)
+    assert words_of(page.part("agent-researcher-notes-body")) == "I look it up."
+    assert words_of(page.part("agent-analyst-notes-body")) == "500 × 2 = 1000"
+    assert words_of(page.part("timeline")).count("it up.") == 1
+
+
+@pytest.mark.parametrize("cut", range(1, len(TEAM)))
+def test_the_timeline_of_a_team_is_the_same_live_in_history_and_after_a_rejoin(cut: int) -> None:
+    history = of_history(TEAM).part("timeline")
+    page, _ = shown(*TEAM[:cut])
+    assert shown(*TEAM)[0].part("timeline") == history
+    second = AnswerView(RUN)
+    for at, event in enumerate(numbered([SAMPLES[Connected], *TEAM])):
+        if at <= cut and is_delta(event):
+            continue  # a follower that joins gets no words of agents that were said before
+        html = second.render(event)
+        if at > cut:
+            page.show(html)
+    assert page.part("timeline") == history
+
+
+def test_the_words_of_an_agent_are_folded_and_what_it_says_to_the_team_is_open() -> None:
+    page, _ = shown(*TEAM, SAMPLES[AgentMessage])
+    assert page.part("agent-researcher-notes").startswith('<li class="step notes"')
+    assert '<details class="said"><summary>' in page.part("agent-researcher-notes")
+    assert "Notes 4 words" in words_of(page.part("agent-researcher-notes"))
+    assert "<details" not in page.part(f"speech-{len(TEAM) + 2}")
+    assert "<strong>numbers</strong>" in page.part(f"speech-{len(TEAM) + 2}")
+
+
+def test_a_fold_that_the_reader_opened_is_not_replaced_when_its_words_are_complete() -> None:
+    view = AnswerView(RUN)
+    for event in TEAM[:4]:
+        view.render(event)
+    html = view.render(AgentOutput(message="I look it up.", **WHO))
+    assert "<details" not in html
+    assert "I look it up." in html
+
+
+def test_who_begins_while_another_works_stands_beside_it() -> None:
+    page, _ = shown(*TEAM)
+    assert "beside" in page.part("agent-analyst").split(">")[0]
+    assert "beside" not in page.part("agent-researcher").split(">")[0]
+
+
+def test_the_status_line_says_who_does_what() -> None:
+    said = []
+    view = AnswerView(RUN)
+    planner = {"agent_id": "planner", "author": "Planner"}
+    for event in (
+        SAMPLES[Connected],
+        PhaseStart(data=PhaseData("analysis")),
+        AgentStart(**planner),
+        AgentComplete(data=AgentTiming(1), **planner),
+        PhaseComplete(data=PhaseTiming("analysis", 1)),
+        PhaseStart(data=PhaseData("research")),
+        AgentStart(**WHO),
+        called(query="kafka"),
+        searched(sources=SOURCES),
+        AgentStart(**ANALYST),
+        called("calculator", "c2", ANALYST, expression="1 + 1"),
+        AgentComplete(data=AgentTiming(1), **WHO),
+        ToolRejected(data=ToolRejection(tool="shell", call_id="c3", reason="unknown_tool"), **ANALYST),
+    ):
+        view.render(event)
+        if not said or said[-1] != view.activity.words:
+            said.append(view.activity.words)
+    assert said == [
+        "Connected",
+        "Planning",
+        "Planner is planning",
+        "Planning",
+        "Researching",
+        "Researcher is working",
+        "Researcher is searching the web",
+        "Researcher is reading 2 sources",
+        "2 agents are working",
+        "Analyst is calculating",
+    ]
+
+
+def test_the_status_line_goes_out_only_when_it_changes() -> None:
+    view = AnswerView(RUN)
+    assert "-activity" in view.render(SAMPLES[Connected])
+    assert "-activity" in view.render(SAMPLES[PhaseStart])
+    assert "-activity" not in view.render(SAMPLES[OrchestratorMessage])
+
+
+def test_calls_with_one_id_in_several_rounds_have_a_line_each() -> None:
+    calls = [event for query in ("one", "two") for event in (called(call_id="call-0", query=query), searched("call-0"))]
+    page, _ = shown(AgentStart(**WHO), *calls)
+    timeline = words_of(page.part("timeline"))
+    assert "one" in timeline
+    assert "two" in timeline
+    assert page.part("timeline").count("step-head done") == 2
+
+
+def test_ids_of_calls_that_differ_in_signs_alone_are_two_lines() -> None:
+    page, _ = shown(AgentStart(**WHO), called(call_id="c!", query="one"), called(call_id="c?", query="two"))
+    assert {"one", "two"} <= set(words_of(page.part("timeline")).split())
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"sources": SOURCES}, "2 sources"),
+        ({"cached": True, "age_s": 730}, "from the cache, 12 min old"),
+        ({"cached": True, "age_s": 7300, "stale": True}, "from the cache, 2 h old, stale: nothing newer could be had"),
+        ({"cached": True, "age_s": 730, "repeated": True}, "same as before"),
+        ({"ok": False, "message": "The provider did not answer."}, "The provider did not answer."),
+    ],
+)
+def test_what_came_of_a_call_is_said(fields: dict[str, Any], words: str) -> None:
+    page, _ = shown(AgentStart(**WHO), called(query="kafka"), searched(**fields))
+    assert f'<span class="step-note">{words}</span>' in page.part("timeline")
+    assert "50 ms" in page.part("timeline")
+
+
+def test_a_call_is_told_by_its_tool_and_the_arguments_that_say_something() -> None:
+    page, _ = shown(AgentStart(**WHO), called(query="kafka", topic="news", time_range="any", max_results=5, deep=False))
+    assert "Web search query: kafka, topic: news" in words_of(page.part("timeline"))
+    page, _ = shown(AgentStart(**WHO), called("calculator", expression="12 * 7"))
+    assert "Calculator 12 * 7" in words_of(page.part("timeline"))
+    page, _ = shown(AgentStart(**WHO), called("crystal_ball", question="x" * 900))
+    assert "Crystal ball xxx" in words_of(page.part("timeline"))
+    assert "x" * 300 not in page.part("timeline")
+
+
+@pytest.mark.parametrize("reason", ["unknown_tool", "invalid_arguments", "not_allowed", "cap_reached", "malformed"])
+def test_every_reason_for_a_call_that_was_not_made_is_words(reason: str) -> None:
+    page, _ = shown(AgentStart(**WHO), ToolRejected(data=ToolRejection(tool="shell", call_id="c", reason=reason), **WHO))
+    assert "not called: " in page.part("timeline")
+    assert reason not in page.part("timeline")
+
+
+def test_a_call_that_was_cut_with_its_agent_is_no_longer_running() -> None:
+    page, _ = shown(AgentStart(**WHO), called(query="kafka"), AgentComplete(data=AgentTiming(900), **WHO))
+    assert "running" not in page.part("timeline")
+    assert "step-head failed" in page.part("timeline")
+
+
+# --- Why, and from what -------------------------------------------------------------------------------------------------
+
+
+def decided(**fields: Any) -> RoutingDecided:
+    return RoutingDecided(data=RouteData(**{"path": "light", "mode": "auto", "confidence": 0.92, **fields}))
+
+
+def completed(text: str = "Hello", path: Any = "light") -> list[AnyEvent]:
+    return [ResponseCompleted(message=text, data=AnswerData(TIMINGS, USAGE, path)), SAMPLES[Done]]
+
+
+def test_the_badge_tells_why_this_path_was_taken() -> None:
+    route = decided(reasons=["asks for one fact", "is short"], skipped=["analysis", "review"])
+    page, _ = shown(route, ResponseDelta(delta="Hello"), *completed())
+    end = words_of(page.part("end"))
+    assert "Light 1.2 s 1 tool 212 tokens" in end
+    assert "92 % sure that one agent suffices. Asks for one fact Is short Skipped: planning, reviewing." in end
+    assert "First word after 0.3 s. 1 model call: 10 tokens read, 212 written." in end
+
+
+@pytest.mark.parametrize(
+    ("route", "words"),
+    [
+        ({"mode": "light"}, "Light: asked for by you."),
+        ({"path": "full", "mode": "full", "confidence": 0.2}, "Full team: asked for by you."),
+        (
+            {"path": "full", "escalated": True, "reasons": ["the light answer did not know"]},
+            "Light, then the full team: the light answer did not know.",
+        ),
+        ({"confidence": 0.999}, "More than 99 % sure"),
+        ({"confidence": 0.001}, "Less than 1 % sure"),
+    ],
+)
+def test_the_badge_says_what_was_out_of_the_ordinary(route: dict[str, Any], words: str) -> None:
+    page, _ = shown(decided(**route), ResponseDelta(delta="Hello"), *completed(path=route.get("path", "light")))
+    assert words in words_of(page.part("end"))
+
+
+def test_only_a_light_answer_that_is_complete_offers_the_full_team() -> None:
+    def end(*events: AnyEvent) -> str:
+        return shown(decided(), ResponseDelta(delta="Hello"), *events)[0].part("end")
+
+    assert 'data-action="team"' in end(*completed())
+    assert 'data-action="team"' not in end(*completed(path="full"))
+    assert 'data-action="team"' not in end(Cancelled(), Done(data=DoneData("cancelled", TIMINGS)))
+    assert 'data-action="team"' not in end(SAMPLES[Error])
+
+
+ASSISTANT = {"agent_id": "assistant", "author": "Assistant"}
+ESCALATED: list[AnyEvent] = [
+    decided(),
+    PhaseStart(data=PhaseData("answer")),
+    AgentStart(**ASSISTANT),
+    ToolComplete(
+        data=ToolResultData(tool="web_search", call_id="c", ok=True, duration_ms=5, cached=True, age_s=9, sources=SOURCES), **ASSISTANT
+    ),
+    ResponseDelta(delta="I don't know."),
+    AgentComplete(data=AgentTiming(5), **ASSISTANT),
+    PhaseComplete(data=PhaseTiming("answer", 5)),
+    decided(path="full", escalated=True, reasons=["the light answer did not know"]),
+    ResponseSnapshot(data=SnapshotData("")),
+    PhaseStart(data=PhaseData("analysis")),
+]
+
+
+def test_an_escalation_empties_the_answer_and_is_said_in_the_status_line_and_the_timeline() -> None:
+    page, _ = shown(*ESCALATED)
+    assert words_of(page.part("body")) == ""
+    assert words_of(page.part("sources")) == ""
+    assert words_of(page.part("activity")) == "The light answer did not know, so the full team takes over Planning"
+    assert "The light answer did not know, so the full team takes over" in words_of(page.part("route--2"))
+    rest: list[AnyEvent] = [ResponseDelta(delta="Now I do."), *completed("Now I do.", path="full")]
+    page, _ = shown(*ESCALATED, *rest)
+    history = of_history([*ESCALATED, *rest[:1]], "Now I do.", Ending(status="completed", timings=TIMINGS, usage=USAGE, path="full"))
+    assert words_of(page.part("body")) == "Now I do."
+    for name in ("body", "timeline", "sources", "end"):
+        assert page.part(name) == history.part(name), name
+    assert "cached" not in page.part("end")
+    assert "Search again" not in page.part("end")
+
+
+def test_sources_stand_under_the_answer_from_its_first_word_on() -> None:
+    events = [AgentStart(**WHO), searched(sources=SOURCES), searched(call_id="c2", sources=SOURCES[:1])]
+    page, _ = shown(*events)
+    assert words_of(page.part("sources")) == ""
+    page, _ = shown(*events, ResponseDelta(delta="Hello [1]"))
+    assert words_of(page.part("sources")) == "Sources 1 2 Kafka docs kafka.apache.org · 2 Oct 2026 Kafka on the wiki en.wikipedia.org"
+    link = '<a dir="auto" href="https://kafka.apache.org/documentation/" rel="noopener noreferrer nofollow ugc" target="_blank">'
+    assert link in page.part("sources")
+    assert of_history(events, "Hello [1]").part("sources") == page.part("sources")
+
+
+def test_a_long_list_of_sources_is_named_by_its_first_numbers() -> None:
+    many = [Source(number, f"Page {number}", f"https://example.org/{number}", "example.org") for number in range(1, 13)]
+    page, _ = shown(AgentStart(**WHO), searched(sources=many), SAMPLES[ResponseDelta])
+    assert words_of(page.part("sources")).startswith("Sources 1 2 3 4 5 6 7 8 +4 Page 1")
+    assert page.part("sources").count("<a ") == 12
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("https://example.org/@someone?q=a&b=<c>", "example.org"),
+        ("HTTP://EXAMPLE.org", "example.org"),
+        ("javascript:alert(1)", ""),
+        ("data:text/html,<script>alert(1)</script>", ""),
+        ("//example.org", ""),
+        ("https://", ""),
+        ("https://good.example\\@evil.example/", ""),
+        ("https://good.example@evil.example/", ""),
+        ("https://exa mple.org/", ""),
+        ("https://[::1", ""),
+        ("\njavascript:alert(1)", ""),
+    ],
+)
+def test_a_source_links_only_to_web_addresses_and_names_the_host_that_they_lead_to(address: str, host: str) -> None:
+    page, _ = shown(AgentStart(**WHO), searched(sources=[Source(1, "Title", address, "bank.example")]), SAMPLES[ResponseDelta])
+    sources = page.part("sources")
+    assert ("<a " in sources) == bool(host)
+    assert "bank.example" not in sources
+    assert "Title" in sources
+    if host:
+        assert f'<span class="source-where">{host}</span>' in sources
+
+
+@pytest.mark.parametrize("published", ["yesterday", "", "2026-99-99", "<b>2026"])
+def test_a_date_that_is_none_is_left_out(published: str) -> None:
+    source = Source(1, "Title", "https://example.org", "example.org", published)
+    page, _ = shown(AgentStart(**WHO), searched(sources=[source]), SAMPLES[ResponseDelta])
+    assert "<time" not in page.part("sources")
+
+
+def test_an_answer_from_the_cache_says_how_old_and_can_be_searched_again_in_its_mode() -> None:
+    events = [decided(mode="light"), AgentStart(**WHO), searched(cached=True, age_s=730), ResponseDelta(delta="Hello"), *completed()]
+    page, _ = shown(*events)
+    assert "<span>cached 12 min ago</span>" in page.part("end")
+    assert 'data-action="fresh" data-mode="light"' in page.part("end")
+    stale, _ = shown(AgentStart(**WHO), searched(cached=True, stale=True, age_s=7300), SAMPLES[ResponseDelta], *completed())
+    assert "<span>cached 2 h ago, stale</span>" in stale.part("end")
+    new, _ = shown(AgentStart(**WHO), searched(), SAMPLES[ResponseDelta], *completed())
+    assert 'data-action="fresh"' not in new.part("end")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "0 s"), (59, "59 s"), (730, "12 min"), (3599, "59 min"), (7300, "2 h"), (90_000, "1 day"), (180_000, "2 days")],
+)
+def test_ages_are_said_in_one_unit(seconds: float, words: str) -> None:
+    assert age(seconds) == words
+
+
+def test_only_a_complete_answer_can_be_rated() -> None:
+    assert 'value="up"' in shown(SAMPLES[ResponseDelta], *completed())[0].part("end")
+    assert 'value="up"' not in shown(SAMPLES[ResponseDelta], Cancelled(), Done(data=DoneData("cancelled", TIMINGS)))[0].part("end")
+
+
+@pytest.mark.parametrize(("rating", "up", "down"), [(None, "false", "false"), (1, "true", "false"), (-1, "false", "true")])
+def test_a_thumb_that_is_pressed_takes_its_rating_back(rating: int | None, up: str, down: str) -> None:
+    view = AnswerView(RUN)
+    view.rating = rating
+    html = render_to_string("chat/room.html#rating", {"answer": view})
+    assert re.findall('aria-pressed="(true|false)"', html) == [up, down]
+    assert re.findall('value="([a-z]+)"', html) == ["none" if rating == 1 else "up", "none" if rating == -1 else "down"]
 
 
 # --- Endings ------------------------------------------------------------------------------------------------------------
@@ -483,16 +850,34 @@ def test_words_of_models_and_tools_cannot_become_markup() -> None:
     who = {"agent_id": evil, "author": evil}
     events: list[AnyEvent] = [
         SAMPLES[Connected],
-        RoutingDecided(data=RouteData(path="light", mode="auto", confidence=1, reasons=[evil])),
+        RoutingDecided(data=RouteData(path="light", mode="auto", confidence=1, reasons=[evil], skipped=[evil])),
         PhaseStart(data=PhaseData(evil)),
         AgentStart(**who),
-        ToolStart(data=ToolCallData(tool=evil, call_id=evil, arguments={evil: evil}), **who),
+        ReasoningDelta(delta=evil, agent_id=evil),
+        ToolStart(data=ToolCallData(tool=evil, call_id=evil, arguments={evil: evil, "b": [evil]}), **who),
+        ToolComplete(
+            data=ToolResultData(
+                tool=evil,
+                call_id=evil,
+                ok=False,
+                duration_ms=1,
+                message=evil,
+                sources=[
+                    Source(1, evil, f"https://example.org/{evil}", evil, evil),
+                    Source(2, evil, f"https://a/{evil.replace(' ', '')}", evil),
+                ],
+            ),
+            **who,
+        ),
         ToolRejected(data=ToolRejection(tool=evil, call_id=evil, reason=evil), **who),
         AgentMessage(message=evil, **who),
         AgentOutput(message=evil, **who),
         OrchestratorMessage(message=evil),
+        RoutingDecided(data=RouteData(path="full", mode="auto", confidence=1, reasons=[evil], escalated=True)),
         Notice(message=evil, data=NoticeData(evil)),
         ResponseDelta(delta=evil),
+        AgentStart(**WHO),
+        searched(sources=[Source(2, evil, f"https://a.example/{evil.replace(' ', '')}", evil)]),
         Error(error=ErrorInfo("internal", evil)),
     ]
     page, view = Page(), AnswerView(RUN)

@@ -20,6 +20,7 @@ from chat import views
 from chat.models import Conversation, Message, Run
 from chat.owners import BROWSER_KEY
 from chat.protocol import AgentStart, Ending, ErrorInfo, PhaseData, PhaseStart, Timings, Usage
+from routing.models import RoutingDecision
 
 pytestmark = pytest.mark.django_db
 
@@ -66,6 +67,13 @@ def run_of(chat: Conversation, question: str | Message = "Which one?", answer: s
     )
 
 
+def decided_for(run: Run, **fields: Any) -> RoutingDecision:
+    """The decision that is stored with a run's ending."""
+    return RoutingDecision.objects.create(
+        workflow_id=run.pk, text_hash="0" * 16, path="light", confidence=0.9, mode="auto", outcome="completed", **fields
+    )
+
+
 def page(client: Client, path: str, **headers: str) -> str:
     response = client.get(path, headers=headers)
     assert response.status_code == 200, response
@@ -94,6 +102,35 @@ def test_the_built_in_model_is_called_small_and_a_better_one_explained(client: C
     assert "SmolLM2 (built-in)" in html
     assert "often wrong" in html
     assert all(name in html for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "FLEET_MODEL"))
+
+
+def test_two_models_are_both_named(client: Client, settings: Settings) -> None:
+    settings.FLEET_MODEL_BUILTIN = False
+    settings.FLEET_LIGHT_MODEL, settings.FLEET_MODEL = "small-model", "large-model"
+    html = page(client, "/")
+    foot = html.split('class="sidebar-foot"')[1].split('class="account"')[0]
+    assert "small-model" in foot
+    assert "large-model" in foot
+    settings.FLEET_LIGHT_MODEL = "large-model"
+    assert "Full team</span> large-model" not in page(client, "/")
+
+
+def test_search_that_is_off_is_said_once_with_how_to_turn_it_on(client: Client, settings: Settings) -> None:
+    settings.FLEET_SEARCH_IS_ON = False
+    html = page(client, "/")
+    assert html.count("Web search is off") == 1
+    assert "FLEET_SEARCH=keyless" in html
+    chat = conversation_of(client)
+    assert "Web search is off" not in page(client, address(chat))
+    settings.FLEET_SEARCH_IS_ON = True
+    assert "Web search is off" not in page(client, "/")
+
+
+def test_who_answers_can_be_chosen_and_is_auto_at_first(client: Client) -> None:
+    menu = page(client, "/").split('id="mode"')[1].split("</details>")[0]
+    assert [part.split('"')[0] for part in menu.split('data-mode-choice="')[1:]] == ["auto", "light", "full"]
+    assert menu.index('data-mode-choice="auto"') < menu.index('aria-pressed="true"') < menu.index('data-mode-choice="light"')
+    assert menu.count('aria-pressed="true"') == 1
 
 
 def test_pages_hold_nothing_that_the_content_security_policy_would_stop(client: Client) -> None:
@@ -140,7 +177,7 @@ def test_a_conversation_shows_its_questions_and_answers_with_their_labels(client
     assert 'aria-label="Question 2"' in html
     assert "Answer 2</span>" in html
     assert ", Light, complete</span>" in html
-    assert "<span>Light</span><span>1.2 s</span><span>1 tool</span><span>212 tokens</span>" in html
+    assert '<span class="path">Light</span><span>1.2 s</span><span>1 tool</span><span>212 tokens</span>' in html
 
 
 def test_the_exact_text_of_a_question_reaches_the_driver(client: Client) -> None:
@@ -160,7 +197,7 @@ def test_the_steps_of_an_answer_are_in_its_timeline(client: Client) -> None:
     html = page(client, address(chat))
     assert "Researching" in html
     assert "Researcher" in html
-    assert "2 steps" in html
+    assert "1 step<" in html
 
 
 def test_an_answer_that_failed_or_was_stopped_says_so(client: Client) -> None:
@@ -224,13 +261,13 @@ def test_a_page_takes_as_many_queries_for_thirty_questions_as_for_one(
 ) -> None:
     chat = conversation_of(client)
     run_of(chat)
-    with django_assert_num_queries(5):  # session, conversation, questions, runs with answers, list
+    with django_assert_num_queries(6):  # session, conversation, questions, runs with answers, ratings, list
         page(client, address(chat))
     for number in range(25):
         run = run_of(chat, f"question {number}")
-        run_of(chat, run.question, rerun_of=run)
+        decided_for(run_of(chat, run.question, rerun_of=run), rating=1)
         conversation_of(client, f"chat {number}")
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         page(client, address(chat))
 
 
@@ -312,6 +349,78 @@ def test_where_signing_in_is_required_every_page_leads_there(client: Client, set
     assert client.post(address(chat, "delete")).headers["Location"] == "/login/?next=/"
     assert client.get("/chats/", headers=HTMX).headers["HX-Redirect"] == "/login/?next=/"
     assert Conversation.objects.filter(pk=chat.pk).exists()
+
+
+# --- Ratings ------------------------------------------------------------------------------------------------------------
+
+
+def rated(client: Client, run: Run, rating: str = "up", **options: Any) -> Any:
+    return client.post(reverse("rate", args=[run.pk]), {"rating": rating}, **options)
+
+
+def pressed(html: str) -> list[str]:
+    """The thumbs that are pressed."""
+    return [part.split('aria-label="')[1].split('"')[0] for part in html.split('aria-pressed="true"')[1:] if 'aria-label="' in part]
+
+
+def test_a_thumb_is_stored_shown_and_taken_back(client: Client) -> None:
+    run = run_of(conversation_of(client))
+    decision = decided_for(run)
+    for rating, stored, shown in (("up", 1, "Good answer"), ("down", -1, "Bad answer"), ("none", None, "")):
+        html = rated(client, run, rating).content.decode()
+        decision.refresh_from_db()
+        assert decision.rating == stored
+        for part in (html, page(client, address(run.conversation)).split('id="thread"')[1].split("<template")[0].split('id="composer"')[0]):
+            assert pressed(part) == ([shown] if shown else [])
+
+
+def test_a_thumb_is_for_the_owner_alone(client: Client, stranger: Client) -> None:
+    run = run_of(conversation_of(client))
+    decision = decided_for(run)
+    anonymous = Client()
+    owner_of(stranger)
+    unknown = stranger.post(reverse("rate", args=[uuid.uuid4()]), {"rating": "up"})
+    for other in (stranger, anonymous):
+        foreign = rated(other, run)
+        assert foreign.status_code == unknown.status_code == 404
+        assert foreign.content == unknown.content
+    stranger.force_login(User.objects.create_superuser("root"))
+    assert rated(stranger, run).status_code == 404
+    decision.refresh_from_db()
+    assert decision.rating is None
+    assert rated(client, run).status_code == 200
+
+
+def test_an_answer_without_a_decision_cannot_be_rated(client: Client) -> None:
+    assert rated(client, run_of(conversation_of(client))).status_code == 404
+
+
+@pytest.mark.parametrize("rating", ["", "1", "UP", "sideways"])
+def test_a_rating_that_is_none_changes_nothing(client: Client, rating: str) -> None:
+    run = run_of(conversation_of(client))
+    decided_for(run, rating=1)
+    assert rated(client, run, rating).status_code == 400
+    assert RoutingDecision.objects.get(pk=run.pk).rating == 1
+
+
+def test_a_rating_needs_a_post_with_the_token_that_the_page_holds(client: Client) -> None:
+    run = run_of(conversation_of(client))
+    decided_for(run)
+    assert client.get(reverse("rate", args=[run.pk])).status_code == 405
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies[django_settings.SESSION_COOKIE_NAME] = client.cookies[django_settings.SESSION_COOKIE_NAME].value
+    html = page(strict, address(run.conversation))
+    assert rated(strict, run).status_code == 403
+    token = json.loads(html.split("hx-headers='")[1].split("'")[0])["X-CSRFToken"]
+    assert rated(strict, run, headers={"X-CSRFToken": token}).status_code == 200
+
+
+def test_where_signing_in_is_required_a_rating_leads_there(client: Client, settings: Settings) -> None:
+    run = run_of(conversation_of(client))
+    decided_for(run)
+    settings.FLEET_AUTH = "required"
+    assert rated(client, run, headers=HTMX).headers["HX-Redirect"] == "/login/?next=/"
+    assert RoutingDecision.objects.get(pk=run.pk).rating is None
 
 
 # --- Renaming and deleting ----------------------------------------------------------------------------------------------

@@ -32,8 +32,8 @@ const waiting = []; // questions to be asked next
 // --- One answer being followed ------------------------------------------------------------------------------------------
 
 class Following {
-  constructor({ text, article, turn, messageId = uuid(), rerunOf = null }) {
-    Object.assign(this, { text, article, turn, messageId, rerunOf });
+  constructor({ text, article, turn, messageId = uuid(), rerunOf = null, mode = "auto", fresh = false }) {
+    Object.assign(this, { text, article, turn, messageId, rerunOf, mode, fresh });
     this.conversation = conversation;
     this.cursor = 0;
     this.failures = 0;
@@ -65,8 +65,8 @@ class Following {
       message: this.text,
       message_id: this.messageId,
       conversation_id: this.conversation,
-      mode: "auto",
-      fresh: false,
+      mode: this.mode,
+      fresh: this.fresh,
       rerun_of: this.rerunOf,
       after: this.cursor,
     };
@@ -259,13 +259,15 @@ class Following {
 
 // --- Asking -------------------------------------------------------------------------------------------------------------
 
+// A question takes along who is to answer it (`mode`) and whether tools look again (`fresh`).
 function ask(question) {
-  if (live) return enqueue(question);
+  if (live) return enqueue({ mode: chosenMode(), ...question });
   const turn = question.turn ?? newTurn(question.text);
   const article = place("waiting-template", turn);
   const number = turn.dataset.turn;
   article.setAttribute("aria-label", `Answer ${number}`);
-  live = new Following({ text: question.text, rerunOf: question.rerunOf ?? null, turn, article });
+  const { text, rerunOf = null, mode = chosenMode(), fresh = false } = question;
+  live = new Following({ text, rerunOf, mode, fresh, turn, article });
   article.id = `answer-${live.messageId}`;
   article.dataset.rerunOf = question.rerunOf ?? "";
   live.open();
@@ -288,18 +290,18 @@ function newTurn(text) {
   return turn;
 }
 
-function askAgain(article) {
+function askAgain(article, { mode = chosenMode(), fresh = false } = {}) {
   const turn = article.closest(".turn");
   const text = JSON.parse(turn.querySelector(".question").dataset.text);
   const rerunOf = article.dataset.workflowId || article.dataset.rerunOf || null;
-  if (live) return enqueue({ text, turn, rerunOf, article });
-  foldAway(article, turn);
-  return ask({ text, turn, rerunOf });
+  if (live) return enqueue({ text, turn, rerunOf, article, mode, fresh });
+  for (const open of turn.querySelectorAll(":scope > [data-answer]")) foldAway(open, turn);
+  input.focus({ preventScroll: true }); // the button that was pressed is folded away
+  return ask({ text, turn, rerunOf, mode, fresh });
 }
 
 // The old answer is kept, folded; the place of a refusal is simply taken.
 function foldAway(article, turn) {
-  if (article.closest(".earlier")) return;
   if (!article.dataset.workflowId) return article.remove();
   const earlier = turn.querySelector(".earlier") ?? place("earlier-template", turn);
   turn.querySelector(".question").after(earlier);
@@ -320,7 +322,7 @@ function askNext() {
   if (!question) return;
   question.item.remove();
   remember();
-  if (question.article) askAgain(question.article);
+  if (question.article) askAgain(question.article, question);
   else ask(question);
 }
 
@@ -456,12 +458,12 @@ let lastTop = 0;
 
 function follow(always = false) {
   if (always) isFollowing = true;
-  if (isFollowing) scroller.scrollTop = scroller.scrollHeight;
+  if (isFollowing && !byId("empty")) scroller.scrollTop = scroller.scrollHeight;
   jumpState();
 }
 
 function jumpState() {
-  byId("jump").hidden = isFollowing || scroller.scrollHeight <= scroller.clientHeight + AT_END;
+  byId("jump").hidden = isFollowing || Boolean(byId("empty")) || scroller.scrollHeight <= scroller.clientHeight + AT_END;
 }
 
 scroller.addEventListener("scroll", () => {
@@ -499,6 +501,8 @@ setInterval(tick, 1_000);
 
 const ACTIONS = {
   again: (button) => askAgain(button.closest("[data-answer]")),
+  team: (button) => askAgain(button.closest("[data-answer]"), { mode: "full" }),
+  fresh: (button) => askAgain(button.closest("[data-answer]"), { mode: button.dataset.mode, fresh: true }),
   continue: () => ask({ text: "Continue." }),
   stop: () => {
     live?.stop();
@@ -522,6 +526,10 @@ document.addEventListener("click", (event) => {
   const button = target.closest("button, [data-action]");
   if (button?.dataset.action) ACTIONS[button.dataset.action]?.(button);
   if (button?.dataset.copy) copy(button);
+  if (button?.dataset.modeChoice) {
+    chooseMode(button.dataset.modeChoice);
+    input.focus();
+  }
   if (button?.dataset.example) {
     input.value = button.dataset.example;
     fit();
@@ -569,11 +577,68 @@ document.addEventListener("keydown", (event) => {
     input.focus();
   } else if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
     const menu = document.querySelector("[data-menu][open]");
-    if (menu) menu.open = false;
+    if (menu) closeMenu(menu);
     else if (document.body.classList.contains("drawer-open")) setDrawer(false);
     else if (live && !live.stopping && event.target.id !== "search") ACTIONS.stop();
   }
 });
+
+// --- Who answers: chosen once, kept in this browser ---------------------------------------------------------------------
+
+const modeMenu = byId("mode");
+const modes = [...modeMenu.querySelectorAll("[data-mode-choice]")];
+
+function chosenMode() {
+  return modes.find((button) => button.getAttribute("aria-pressed") === "true").dataset.modeChoice;
+}
+
+function chooseMode(mode) {
+  const chosen = modes.find((button) => button.dataset.modeChoice === mode);
+  if (!chosen) return;
+  for (const button of modes) button.setAttribute("aria-pressed", String(button === chosen));
+  modeMenu.querySelector("[data-mode-name]").textContent = chosen.dataset.name;
+  try {
+    localStorage.setItem("fleet:mode", mode);
+  } catch {
+    // It still holds for this page.
+  }
+}
+
+function rememberedMode() {
+  try {
+    return localStorage.getItem("fleet:mode");
+  } catch {
+    return null;
+  }
+}
+
+modeMenu.addEventListener("keydown", (event) => {
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (!step) return;
+  event.preventDefault();
+  modeMenu.open = true;
+  const at = modes.indexOf(document.activeElement);
+  const next = at < 0 ? modes.findIndex((button) => button.dataset.modeChoice === chosenMode()) : at + step;
+  modes[(next + modes.length) % modes.length].focus();
+});
+
+// What had the focus inside a menu is gone with it.
+function closeMenu(menu) {
+  const hadFocus = menu.contains(document.activeElement);
+  menu.open = false;
+  if (hadFocus) menu.querySelector("summary").focus();
+}
+
+// A menu that the keyboard leaves is closed.
+document.addEventListener("focusout", (event) => {
+  const menu = event.target.closest("[data-menu][open]");
+  if (menu && event.relatedTarget && !menu.contains(event.relatedTarget)) menu.open = false;
+});
+
+// What opens at the foot of an answer is brought into view.
+thread.addEventListener("toggle", (event) => {
+  if (event.target.open && event.target.matches(".facts, .sources")) event.target.lastElementChild.scrollIntoView({ block: "nearest" });
+}, true);
 
 function fit() {
   // Where the style sheet cannot do it (field-sizing), rows grow with the lines.
@@ -587,14 +652,30 @@ async function copy(button) {
     details: () => button.parentElement.querySelector("[data-details]").textContent,
     answer: () => fetch(button.dataset.url).then((reply) => (reply.ok ? reply.text() : Promise.reject(reply.status))),
   }[button.dataset.copy];
-  const label = button.textContent;
+  let said = "Copied";
   try {
     await toClipboard(text());
-    button.textContent = "Copied";
   } catch {
-    button.textContent = "Not copied";
+    said = "Not copied";
   }
+  const icon = button.querySelector("use");
+  if (icon) return copiedIcon(button, icon, said);
+  const label = button.textContent;
+  button.textContent = said;
   setTimeout(() => (button.textContent = label), 1_500);
+  return undefined;
+}
+
+function copiedIcon(button, icon, said) {
+  const before = icon.getAttribute("href");
+  if (before.endsWith("#check")) return;
+  announce(said);
+  button.title = said;
+  if (said === "Copied") icon.setAttribute("href", before.replace(/#.*/, "#check"));
+  setTimeout(() => {
+    icon.setAttribute("href", before);
+    button.title = button.getAttribute("aria-label");
+  }, 1_500);
 }
 
 async function toClipboard(text) {
@@ -650,6 +731,7 @@ for (const article of thread.querySelectorAll("[data-answer][data-live]")) {
   live.workflowId = article.dataset.workflowId;
   live.open();
 }
+chooseMode(rememberedMode());
 recall();
 fit();
 if (conversation) follow(true);
