@@ -1,0 +1,240 @@
+"""What the page shows of who answers, and lets one choose: in a real Chromium, on a real fleet, with a model that plays scripts."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from chat.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER
+from tests.scripted_model import Script, ScriptedModel
+from tests.serving import Fleet, running
+from tests.test_browser import ARGUMENTS, CHROMIUM, REQUIRED, answer, ask, expect_ready_for_the_next
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists() and not REQUIRED, reason="no /usr/bin/chromium: apt-get install chromium"),
+]
+
+RESEARCHER, ANALYST = SPECIALISTS
+FINAL = "The team's answer."
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Fleet]:
+    with running(tmp_path_factory.mktemp("fleet"), model_server) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def open_page(chromium: Browser, fleet: Fleet, model: ScriptedModel) -> Iterator[Open]:
+    """Opens the page in a browser of its own; at the end no page may have complained in its console."""
+    complaints: list[str] = []
+    contexts = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(message.text)
+
+    def open_page(*, width: int = 1280, **options: Any) -> Page:
+        context = chromium.new_context(viewport={"width": width, "height": 800}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", note)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(fleet.address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def team(model: ScriptedModel) -> ScriptedModel:
+    """A model that plays every member of the team."""
+    subtasks = [{"agent": "researcher", "task": "find it"}, {"agent": "analyst", "task": "count it"}]
+    model.as_agent(PLANNER.instructions, Script(tokens=[json.dumps({"subtasks": subtasks, "mode": "parallel"})]))
+    model.as_agent(RESEARCHER.instructions, Script(tokens=["It was ", "found."]))
+    model.as_agent(ANALYST.instructions, Script(tokens=["It was ", "counted."]))
+    model.as_agent(WRITER.instructions, Script(tokens=["a draft"]))
+    model.as_agent(REVIEWER.instructions, Script(tokens=[json.dumps({"score": 9, "missing": []})]))
+    model.as_agent(EDITOR.instructions, Script(tokens=[FINAL]))
+    return model
+
+
+def choose(page: Page, mode: str) -> None:
+    page.locator("#mode > summary").click()
+    page.locator(f"#mode [data-mode-choice={mode}]").click()
+
+
+def answer_body(page: Page) -> Any:
+    return answer(page).locator("> .prose")
+
+
+def runs(fleet: Fleet) -> list[dict[str, Any]]:
+    """The rows of all runs, oldest first."""
+    with closing(sqlite3.connect(fleet.folder / "state/fleet.sqlite3")) as rows:
+        rows.row_factory = sqlite3.Row
+        return [dict(row) for row in rows.execute("SELECT * FROM chat_run ORDER BY created_at")]
+
+
+def rewrite_steps(fleet: Fleet, change: Callable[[list[dict[str, Any]]], None]) -> None:
+    """Change what is recorded of the newest run."""
+    run = runs(fleet)[-1]
+    steps = json.loads(run["steps"])
+    change(steps)
+    with closing(sqlite3.connect(fleet.folder / "state/fleet.sqlite3")) as rows, rows:
+        rows.execute("UPDATE chat_run SET steps = ? WHERE id = ?", (json.dumps(steps), run["id"]))
+
+
+def with_cached_search(steps: list[dict[str, Any]]) -> None:
+    sources = [
+        {"number": 1, "title": "<i>Docs</i>", "url": "https://docs.example/a?b=1&c=2", "host": "docs.example", "published": "2026-10-02"},
+        {"number": 2, "title": "Trap", "url": "javascript:alert(1)", "host": "docs.example"},
+    ]
+    who = {"agent_id": "assistant", "author": "Assistant"}
+    data = {"tool": "web_search", "call_id": "c", "ok": True, "duration_ms": 3, "cached": True, "age_s": 730, "sources": sources}
+    steps.append({"type": "tool.complete", "data": data, **who})
+
+
+def test_the_team_can_be_chosen_by_keyboard_and_is_remembered(fleet: Fleet, open_page: Open, team: ScriptedModel) -> None:
+    page = open_page()
+    page.locator("#composer-text").press("Tab")
+    expect(page.locator("#mode > summary")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("[data-mode-choice=auto]")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#mode > summary")).to_be_focused()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    expect(page.locator("#mode > summary")).to_have_text("Who answers: Full team")
+    expect(page.locator("#composer-text")).to_be_focused()
+    page.reload()
+    expect(page.locator("#mode > summary")).to_have_text("Who answers: Full team")
+    expect(page.locator("[data-mode-choice=full]")).to_have_attribute("aria-pressed", "true")
+    ask(page, "Compare them.")
+    expect(answer_body(page)).to_have_text(FINAL)
+    expect_ready_for_the_next(page)
+    expect(answer(page).locator(".badges .path")).to_have_text("Full team")
+    assert runs(fleet)[-1]["mode"] == "full"
+
+
+def test_the_work_of_the_team_looks_in_history_as_it_did_live(open_page: Open, team: ScriptedModel) -> None:
+    team.as_agent(RESEARCHER.instructions, Script(tokens=["It was ", "found."], hold_after=1))
+    page = open_page()
+    choose(page, "full")
+    ask(page, "Compare them.")
+    expect(answer(page).locator("[data-words]")).to_have_text("Researcher is working")
+    answer(page).locator(".steps > summary").click()
+    notes = answer(page).locator("[id$=agent-researcher-notes]")
+    notes.locator("summary").click()
+    expect(notes.locator(".prose")).to_have_text("It was")
+    team.release()
+    expect(notes.locator(".prose")).to_have_text("It was found.")
+    expect(notes.locator("details")).to_have_attribute("open", "")  # as the reader left it
+    expect_ready_for_the_next(page)
+    timeline = answer(page).locator(".steps > .timeline")
+    live = timeline.evaluate("element => element.textContent.replace(/\\s+/g, ' ')")
+    assert live.count("It was found.") == 1
+    page.reload()
+    assert timeline.evaluate("element => element.textContent.replace(/\\s+/g, ' ')") == live
+
+
+def test_the_full_team_can_take_over_and_the_first_answer_is_kept(fleet: Fleet, open_page: Open, team: ScriptedModel) -> None:
+    page = open_page()
+    ask(page, "What is it?")
+    expect_ready_for_the_next(page)
+    expect(answer(page).locator(".badges .path")).to_have_text("Light")
+    answer(page).locator("[data-action=team]").click()
+    expect(page.locator("#composer-text")).to_be_focused()
+    expect(page.locator(".turn > .answer > .prose")).to_have_text(FINAL)
+    expect_ready_for_the_next(page)
+    expect(page.locator(".earlier .answer > .prose")).to_have_text("The answer is 42.")
+    expect(page.locator("article.question")).to_have_count(1)
+    expect(page.locator(".turn > .answer [data-action=team]")).to_have_count(0)
+    first, second = runs(fleet)[-2:]
+    assert (second["mode"], second["rerun_of_id"]) == ("full", first["id"])
+    # From the folded answer too, and then the newest one is folded.
+    page.locator(".earlier > summary").click()
+    page.locator(".earlier [data-action=team]").click()
+    expect(page.locator(".earlier .answer")).to_have_count(2)
+    expect(page.locator(".turn > .answer")).to_have_count(1)
+    expect_ready_for_the_next(page)
+
+
+def test_an_escalated_answer_is_emptied_in_words_and_filled_again(open_page: Open, team: ScriptedModel) -> None:
+    team.as_agent(ASSISTANT.instructions, Script(tokens=["I don't know ", "that."], hold_after=1))
+    page = open_page()
+    ask(page, "Who won the cup?")
+    expect(answer_body(page)).to_have_text("I don't know")
+    team.as_agent(PLANNER.instructions, Script(tokens=["{}"], first_after=1))
+    team.release()
+    expect(answer(page).locator(".why-now")).to_have_text("The light answer did not know, so the full team takes over")
+    expect(answer_body(page)).to_have_text("")
+    expect(answer(page).locator("[data-words]")).to_have_text("Planner is planning")
+    expect(answer_body(page)).to_have_text(FINAL)
+    expect_ready_for_the_next(page)
+    answer(page).locator(".facts > summary").click()
+    expect(answer(page).locator(".why")).to_contain_text("Light, then the full team: the light answer did not know.")
+    expect(answer(page).locator(".step.route").last).to_contain_text("so the full team takes over")
+
+
+def test_thumbs_are_stored_and_survive_a_reload(open_page: Open) -> None:
+    page = open_page()
+    ask(page, "What is it?")
+    expect_ready_for_the_next(page)
+    up, down = (answer(page).get_by_role("button", name=name) for name in ("Good answer", "Bad answer"))
+    up.click()
+    expect(up).to_have_attribute("aria-pressed", "true")
+    expect(up).to_be_focused()
+    page.reload()
+    expect(up).to_have_attribute("aria-pressed", "true")
+    down.focus()
+    page.keyboard.press("Space")
+    expect(down).to_have_attribute("aria-pressed", "true")
+    expect(up).to_have_attribute("aria-pressed", "false")
+    down.click()
+    expect(down).to_have_attribute("aria-pressed", "false")
+    page.reload()
+    expect(answer(page).locator("[aria-pressed=true]")).to_have_count(0)
+
+
+def test_an_answer_from_the_cache_names_its_sources_and_is_searched_again(fleet: Fleet, open_page: Open) -> None:
+    page = open_page(width=320)
+    ask(page, "What is it worth?")
+    expect_ready_for_the_next(page)
+    expect(answer(page).locator("[data-action=fresh]")).to_have_count(0)
+    rewrite_steps(fleet, with_cached_search)
+    page.reload()
+    answer(page).locator(".sources > summary").click()
+    link = answer(page).locator(".sources a")
+    expect(link).to_have_count(1)
+    expect(link).to_have_text("<i>Docs</i>")
+    expect(link).to_have_attribute("href", "https://docs.example/a?b=1&c=2")
+    expect(link).to_have_attribute("rel", "noopener noreferrer nofollow ugc")
+    expect(link).to_have_attribute("target", "_blank")
+    expect(answer(page).locator(".badges")).to_contain_text("cached 12 min ago")
+    answer(page).locator(".facts > summary").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    answer(page).locator("[data-action=fresh]").click()
+    expect(page.locator(".earlier .answer")).to_have_count(1)
+    expect_ready_for_the_next(page)
+    again = runs(fleet)[-1]
+    assert (again["fresh"], again["mode"]) == (1, "auto")
+    assert again["rerun_of_id"] is not None
