@@ -108,7 +108,7 @@ def test_totals_count_entries_memory_hits_calls_and_credits(admin: Client, redis
     counters = {"hits": 30, "misses": 10, "upstream": 11, "credits_spent": 11, "credits_saved": 30.5, "unknown": 1}
     redis.hset(f"{DAY_PREFIX}{datetime.now(UTC).date()}", mapping=counters)  # type: ignore[arg-type]
     page = re.sub(r"\s+", " ", admin.get(LIST).text)
-    for shown in ("<dt>Kept</dt><dd>3</dd>", "<dd>75%</dd>", "<dd>11</dd>", "<dd>30.5</dd>"):
+    for shown in ("<dt>Kept</dt><dd>3</dd>", "<dd>75%</dd>", "<dd>11 calls</dd>", "<dd>11 credits</dd>", "<dd>30.5 credits</dd>"):
         assert shown in page
     assert re.search(r"<dt>Memory</dt><dd>\d", page)
     assert str(datetime.now(UTC).date() - timedelta(days=6)) in page

@@ -329,6 +329,11 @@ async def test_a_flood_is_cut_to_size_and_fenced() -> None:
     assert len(result.sources) == 3
 
 
+async def test_a_run_for_a_small_model_gets_shorter_results() -> None:
+    toolbox = Toolbox(Services(), allowed=frozenset(MINE), most_calls=5, most_chars=30, tools=MINE)
+    assert len((await called(toolbox, "echo", {"word": "a" * 20, "times": 5})).text) <= 30
+
+
 async def test_cancelling_a_call_ends_the_tool() -> None:
     STAGE.gate.clear()
     call = asyncio.ensure_future(box().call("echo", {"word": "a"}))

@@ -125,11 +125,11 @@ class CachedResultAdmin(admin.ModelAdmin):
                 deleted = inspector.delete_matching(tool=tool, text=text)
         except (RedisError, OSError):
             return self._down(request)
-        self._log_deletion(request, key="", what=what, message=f"Deleted {deleted.count} cached results.")
+        self._log_deletion(request, key="", what=f"results {what}", message=f"Deleted {deleted.count}.")
         if deleted.finished:
-            messages.success(request, f"{deleted.count:,} deleted: {what}.")
+            messages.success(request, f"{deleted.count:,} deleted {what}.")
         else:
-            messages.warning(request, f"{deleted.count:,} deleted in {DELETE_SECONDS:g} s, and there are more: {what}. Delete again.")
+            messages.warning(request, f"{deleted.count:,} deleted in {DELETE_SECONDS:g} s, and there are more {what}. Delete again.")
         return self._to_list(tool=tool if text else "", text=text if not deleted.finished else "")
 
     def reopen_view(self, request: HttpRequest) -> HttpResponse:
@@ -199,7 +199,7 @@ def _name(entry: Entry) -> str:
 
 
 def _described(tool: str, text: str) -> str:
-    return f"results of {tool or 'all tools'}" + (f" with “{text}”" if text else "")
+    return f"of {tool or 'all tools'}" + (f" with “{text}”" if text else "")
 
 
 def _pretty(value: Any) -> str:

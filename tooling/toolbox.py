@@ -136,7 +136,10 @@ def reasons_off(services: Services) -> dict[str, str]:
 
 
 class Toolbox:
-    """What one run may do with tools. `call` raises for nothing that a model or a provider does wrong."""
+    """What one run may do with tools. `call` raises for nothing that a model or a provider does wrong.
+
+    `most_calls` different calls are made at the most; `most_chars` bounds each result for models with little room.
+    """
 
     def __init__(
         self,
@@ -145,6 +148,7 @@ class Toolbox:
         allowed: frozenset[str],
         most_calls: int,
         fresh: bool = False,
+        most_chars: int = 100_000,
         tools: Mapping[str, Tool] = TOOLS,
     ) -> None:
         self.sources: list[Source] = []  # of all results, in the order of their numbers
@@ -155,6 +159,7 @@ class Toolbox:
         self._known = tools.keys()
         self._most_calls = most_calls
         self._fresh = fresh
+        self._most_chars = most_chars
         self._attempts = 0
         self._told: set[int] = set()
         self._made_before: set[str] = set()  # keys of counted calls
@@ -321,12 +326,13 @@ class Toolbox:
 
     def _shown(self, tool: Tool, output: Output) -> tuple[str, tuple[Source, ...]]:
         """What the model reads, and the sources of its passages."""
+        most = min(tool.most_chars, self._most_chars)
         numbered = [(self._source(passage), passage) for passage in output.passages if web_host(passage.url)]
-        parts = [visible(output.text[: tool.most_chars * 2])] if output.text else []
-        room = max(0, tool.most_chars - sum(map(len, parts)))
+        parts = [visible(output.text[: most * 2])] if output.text else []
+        room = max(0, most - sum(map(len, parts)))
         share = room // len(numbered) if numbered else 0
         parts += [cut(_cited(source, passage.text[: share * 2]), share) for source, passage in numbered]
-        text = cut("\n\n".join(parts), tool.most_chars) or "Nothing was found."
+        text = cut("\n\n".join(parts), most) or "Nothing was found."
         if tool.untrusted:
             text = fenced(text, about=tool.name, mark=self._mark)
         return text, tuple(source for source, _ in numbered)
