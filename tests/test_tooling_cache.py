@@ -655,7 +655,7 @@ async def test_what_is_kept_is_the_providers_and_clean(ask: Any, search: Scripte
 async def test_personal_data_does_not_stay_in_redis(ask: Any, redis: Redis) -> None:
     await ask("who is ada.lovelace@example.org in maths")
     [key] = [key async for key in redis.scan_iter(f"{PREFIX}*")]
-    assert b"example.org" not in b"".join((await redis.hgetall(key)).values()).replace(RESULT["url"].encode(), b"")
+    assert b"example.org" not in b"".join((await redis.hgetall(key)).values())
 
 
 async def test_calculator_and_clock_keep_nothing(redis: Redis, valkey_url: str, clock: Clock) -> None:

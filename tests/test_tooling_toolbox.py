@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from tooling.registry import Output, Passage, Tool, ToolFailure, tool
 from tooling.services import Services
-from tooling.toolbox import TOOLS, Rejection, Toolbox, ToolResult, allowed_on, arguments_for
+from tooling.toolbox import TOOLS, Call, Rejection, Toolbox, ToolResult, allowed_on, arguments_for
 
 # --- Tools for these tests --------------------------------------------------------------------------------------------
 
@@ -261,6 +261,18 @@ async def test_the_same_call_at_the_same_time_is_made_once() -> None:
     results = await asyncio.gather(*calling)
     assert STAGE.calls == ["a"]
     assert [result.repeated for result in results].count(False) == 1
+
+
+async def test_a_call_can_be_checked_before_it_is_waited_for() -> None:
+    toolbox = box(most_calls=1)
+    call = toolbox.check("echo", {"word": "a", "times": 1})
+    assert isinstance(call, Call)
+    assert (call.arguments, call.repeated, STAGE.calls) == ({"word": "a"}, False, [])
+    assert isinstance(toolbox.check("echo", {"word": "b"}), Rejection)
+    assert (await toolbox.make(call)).text == "a"
+    again = toolbox.check("echo", {"word": "a"})
+    assert isinstance(again, Call)
+    assert again.repeated
 
 
 async def test_a_temporary_failure_may_be_tried_again_a_permanent_one_not() -> None:

@@ -196,6 +196,7 @@ async def test_only_web_addresses_become_sources(web: ScriptedSearch, search: An
         ("<b>Bold</b> &amp; <i>brave</i>", "Bold & brave"),
         ("<script>alert(1)</script>News", "News"),
         ('<img src=x onerror="alert(1)">Pic', "Pic"),
+        ("How to use &lt;div&gt;", "How to use <div>"),
         ("a\u200bb\u202ec\U000e0041d", "abcd"),
         ("two\nlines\tand\x1b[31m red", "two lines and[31m red"),
         ("x" * 400, "x" * 145 + " […]"),

@@ -29,7 +29,7 @@ class ToolFailure(Exception):
 
 
 class Passage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A piece of text and where it stands."""
+    """A piece of plain text and where it stands."""
 
     title: str
     url: str

@@ -44,6 +44,11 @@ class Parameters:
         except msgspec.ValidationError as exc:
             raise InvalidArguments(str(exc)) from exc
 
+    def told(self, arguments: Arguments) -> Arguments:
+        """The arguments that are not their defaults: what a person wants to read."""
+        defaults = {name: schema["default"] for name, schema in self.schema["properties"].items() if "default" in schema}
+        return {name: value for name, value in arguments.items() if name not in defaults or value != defaults[name]}
+
     def _worded(self, error: ValidationError) -> str:
         where = ".".join(str(part) for part in error.absolute_path)
         known = ", ".join(self.schema["properties"])

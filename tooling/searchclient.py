@@ -1,6 +1,6 @@
 """The only client for web search: Tavily by its own library, with every way in which it fails turned into one of ours.
 
-Imported only where search is on: the library costs half a second and 30 MB.
+Imported only where search is on: the library takes half a second.
 """
 
 import asyncio

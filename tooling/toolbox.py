@@ -4,8 +4,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from .flights import Flights
 from .registry import Output, Passage, Tool, ToolFailure, TtlClass
 from .schema import Arguments, InvalidArguments, Json
 from .services import Services, utc_now
-from .untrusted import cut, fenced, one_line, visible, web_host, without_markup
+from .untrusted import cut, fenced, one_line, visible, web_host
 from .websearch import web_search
 
 logger = logging.getLogger(__name__)
@@ -77,17 +77,15 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """A call that may be made."""
+class Call:
+    """A call that may be made. `arguments` are those that say something, without defaults."""
 
-    tool: Tool
+    name: str
     arguments: Arguments
-    key: str  # equal for equal calls
-    started: float
-
-    @property
-    def name(self) -> str:
-        return self.tool.name
+    repeated: bool
+    tool: Tool = field(repr=False)
+    effective: Arguments = field(repr=False)
+    key: str = field(repr=False)
 
 
 class _NotMade(Exception):
@@ -112,7 +110,7 @@ def open_services(
     if redis_url:
         services.cache = ToolCache(connected(redis_url), ttl=ttl, now=now)
     if search != "off":
-        # Half a second and 30 MB that nobody pays who has not turned search on.
+        # Half a second that nobody waits who has not turned search on.
         from .searchclient import SearchClient  # noqa: PLC0415
 
         services.search = SearchClient(api_key=tavily_key if search == "on" else "", base_url=tavily_url)
@@ -162,84 +160,71 @@ class Toolbox:
         self._most_chars = most_chars
         self._attempts = 0
         self._told: set[int] = set()
-        self._made_before: set[str] = set()  # keys of counted calls
+        self._planned: set[str] = set()
         self._results: dict[str, ToolResult] = {}
         self._flights: Flights[ToolResult] = Flights()
         self._mark = secrets.token_hex(4)
 
-    @property
-    def names(self) -> frozenset[str]:
-        """The tools that can be called now."""
-        return frozenset(name for name, tool in self._tools.items() if not self._reason_off(tool))
-
-    def offered(self, among: Collection[str] | None = None) -> list[dict[str, Any]]:
-        """The tools (of these) that can be called now, as `tools` of a request to an OpenAI-compatible server."""
-        names = self.names if among is None else self.names & set(among)
-        return [self._tools[name].offer for name in sorted(names)]
-
-    def reason_off(self, name: str) -> str:
-        """Why this tool cannot be called now, for a person; empty if it can, or is not for this run."""
-        return self._reason_off(self._tools[name]) if name in self._tools else ""
+    def offered(self) -> list[dict[str, Any]]:
+        """The tools that can be called now, as `tools` of a request to an OpenAI-compatible server."""
+        return [tool.offer for tool in self._tools.values() if not self._reason_off(tool)]
 
     @property
     def calls_left(self) -> int:
         return self._most_calls - self.calls
 
     async def call(self, name: str, arguments: str | dict[str, Any]) -> ToolResult | Rejection:
-        """Make the call if it is a right one: `check` and `run` at once."""
+        """Make the call if it is a right one. `arguments` as a model sends them: JSON text, or an object."""
         checked = self.check(name, arguments)
-        return checked if isinstance(checked, Rejection) else await self.run(checked)
+        return checked if isinstance(checked, Rejection) else await self.make(checked)
 
-    def check(self, name: str, arguments: str | dict[str, Any], *, among: Collection[str] | None = None) -> Checked | Rejection:
-        """The call if it is a right one, to be made by `run`; it counts from here on.
-
-        `arguments` as a model sends them: JSON text, or an object. `among`: only these tools may be called.
-        """
+    def check(self, name: str, arguments: str | dict[str, Any]) -> Call | Rejection:
+        """The call, ready to be made and counted, or why it is not made; for those who want to say so before they wait."""
         started = time.perf_counter()
         try:
-            return self._check(name, arguments, self._tools.keys() if among is None else among, started)
+            return self._planned_call(name, arguments)
         except _NotMade as exc:
-            return replace(self._rejection(name, arguments, exc), duration_ms=(time.perf_counter() - started) * 1000)
+            return replace(self._rejection(name, arguments, exc), duration_ms=_milliseconds_since(started))
 
-    def _check(self, name: str, arguments: str | dict[str, Any], among: Collection[str], started: float) -> Checked:
+    async def make(self, call: Call) -> ToolResult:
+        """The result of a checked call; the same call is made once, however often and by however many it is wanted."""
+        started = time.perf_counter()
+        result = self._results.get(call.key)
+        if result is None:
+            result = await self._flights.join(call.key, lambda: self._run(call.tool, call.effective))
+            if result.failure == "temporary":
+                self._planned.discard(call.key)
+            else:
+                self._results[call.key] = result
+        if call.repeated:
+            result = replace(result, repeated=True, credits=0)
+        return replace(result, duration_ms=_milliseconds_since(started))
+
+    def _planned_call(self, name: str, arguments: str | dict[str, Any]) -> Call:
         self._attempts += 1
         if self._attempts > self._most_calls * ATTEMPTS_PER_CALL:
             raise self._cap()
-        tool = self._tool(name, among)
-        checked = _checked(tool, arguments)
-        key = self._identity(tool, checked)
-        if key not in self._made_before:
+        tool = self._tool(name)
+        effective = _checked(tool, arguments)
+        key = self._identity(tool, effective)
+        repeated = key in self._planned
+        if not repeated:
             if self.calls >= self._most_calls:
                 raise self._cap()
             self.calls += 1
-            self._made_before.add(key)
-        return Checked(tool, checked, key, started)
+            self._planned.add(key)
+        return Call(tool.name, tool.parameters.told(effective), repeated, tool, effective, key)
 
-    async def run(self, call: Checked) -> ToolResult:
-        """Make a checked call. A call that was made before, or is being made, is not made again."""
-        repeated = call.key in self._results or call.key in self._flights
-        if call.key in self._results:
-            result = self._results[call.key]
-        else:
-            result = await self._flights.join(call.key, lambda: self._run(call.tool, call.arguments))
-        if result.failure == "temporary":
-            # Made again, it counts again.
-            self._made_before.discard(call.key)
-        else:
-            self._results[call.key] = result
-        if repeated:
-            result = replace(result, repeated=True, credits=0)
-        return replace(result, duration_ms=(time.perf_counter() - call.started) * 1000)
-
-    def _tool(self, name: str, among: Collection[str]) -> Tool:
-        usable = ", ".join(sorted(self.names & set(among))) or "none"
-        if name not in self._known:
+    def _tool(self, name: str) -> Tool:
+        tool = self._tools.get(name)
+        if tool is None:
+            usable = ", ".join(each["function"]["name"] for each in self.offered()) or "none"
+            if name in self._known:
+                raise _NotMade("not_allowed", f"The tool {name} is not available for this answer. Available: {usable}.")
             raise _NotMade("unknown_tool", f"There is no tool named {cut(one_line(name), 60)!r}. Available: {usable}.")
-        if name not in self._tools or name not in among:
-            raise _NotMade("not_allowed", f"The tool {name} is not available for this answer. Available: {usable}.")
-        if reason := self._tools[name].reason_off(self._services):
-            raise _NotMade("not_allowed", f"{reason} Available: {usable}.")
-        return self._tools[name]
+        if reason := tool.reason_off(self._services):
+            raise _NotMade("not_allowed", f"{reason} Answer without {name}.")
+        return tool
 
     def _reason_off(self, tool: Tool) -> str:
         return tool.reason_off(self._services) or self._services.why_closed(tool.name)
@@ -274,7 +259,7 @@ class Toolbox:
         advice = failure.advice or ("It may work later." if failure.temporary else "Do not repeat this call.")
         return ToolResult(
             tool.name,
-            arguments,
+            tool.parameters.told(arguments),
             text=f"{tool.name} failed: {visible(failure.message)} {advice}",
             ok=False,
             failure="temporary" if failure.temporary else "permanent",
@@ -287,7 +272,7 @@ class Toolbox:
         text, sources = self._shown(tool, kept.output)
         return ToolResult(
             tool.name,
-            arguments,
+            tool.parameters.told(arguments),
             text=text,
             cached=kept.cached,
             age_s=kept.age if kept.cached else None,
@@ -341,7 +326,7 @@ class Toolbox:
         known = next((source for source in self.sources if source.url == passage.url), None)
         if known:
             return known
-        title = cut(without_markup(passage.title), MOST_TITLE_CHARS) or web_host(passage.url)
+        title = cut(one_line(passage.title), MOST_TITLE_CHARS) or web_host(passage.url)
         source = Source(len(self.sources) + 1, title, passage.url, web_host(passage.url), passage.published)
         self.sources.append(source)
         return source
@@ -350,6 +335,10 @@ class Toolbox:
 def _cited(source: Source, text: str) -> str:
     date = f", {source.published}" if source.published else ""
     return f"[{source.number}] {source.title} ({source.host}{date})\n{visible(text).strip()}"
+
+
+def _milliseconds_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000
 
 
 def _checked(tool: Tool, arguments: str | dict[str, Any]) -> Arguments:
