@@ -117,7 +117,7 @@ class SearchClient:
         except httpx.HTTPError as exc:
             raise _TryAgain(ToolFailure("The search service cannot be reached.", temporary=True, stale_will_do=True)) from exc
         except (_Unreadable, ValueError, TypeError, AttributeError, RecursionError) as exc:
-            # What the library makes of a body of another shape than it expects.
+            # What the library makes of a body of another shape than it expects, and of any success but 200.
             raise ToolFailure("The search service sent something unreadable.", temporary=True, stale_will_do=True) from exc
 
 
@@ -164,15 +164,13 @@ def _as_utf8(body: bytes, charset: str) -> bytes:
 
 
 async def _inspect(response: httpx.Response) -> None:
-    """Bound the body, and raise for what the library would hide: how long to wait, and a success that is none."""
+    """Bound the body, and raise where the library would hide how long to wait."""
     if response.headers.get("content-encoding", "identity") != "identity":
         raise _Unreadable
     assert isinstance(response.stream, httpx.AsyncByteStream)
     response.stream = _Bounded(response.stream, (response.charset_encoding or "").lower())
     if response.status_code == 429:
         raise _RateLimited(_retry_after(response.headers.get("retry-after", ""), await response.aread()))
-    if 200 < response.status_code < 300:
-        raise _Unreadable
 
 
 def _retry_after(header: str, body: bytes) -> float | None:
