@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol, cast
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
@@ -19,10 +19,8 @@ from django.db import Error as DatabaseProblem
 from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
-from tooling.cache import ToolCache, connected
-from tooling.registry import TtlClass
-from tooling.searchclient import SearchClient
-from tooling.services import Services, utc_now
+from tooling.services import Services
+from tooling.toolbox import open_services
 
 from .database import in_database
 from .llm import Deadlines, ModelClient
@@ -234,15 +232,15 @@ class Worker:
 
 
 def tool_services() -> Services:
-    """What the tools of one event loop share, as the settings say."""
-    ttl: dict[TtlClass, float] = {"news": settings.FLEET_CACHE_TTL_NEWS, "general": settings.FLEET_CACHE_TTL_GENERAL}
-    search = None
-    if settings.FLEET_SEARCH != "off":
-        # Whoever asked for no key gets none, even where one is set.
-        key = settings.TAVILY_API_KEY if settings.FLEET_SEARCH == "on" else ""
-        search = SearchClient(api_key=key, base_url=settings.TAVILY_BASE_URL)
-    cache = ToolCache(connected(settings.REDIS_URL), ttl=ttl, now=utc_now)
-    return Services(cache=cache, search=search, zone=ZoneInfo(settings.FLEET_TIME_ZONE))
+    """What the tools of this event loop share, as the settings say."""
+    return open_services(
+        redis_url=settings.REDIS_URL,
+        search=cast("Literal['on', 'off', 'keyless']", settings.FLEET_SEARCH),  # settings.py takes nothing else
+        tavily_key=settings.TAVILY_API_KEY,
+        tavily_url=settings.TAVILY_BASE_URL,
+        ttl={"news": settings.FLEET_CACHE_TTL_NEWS, "general": settings.FLEET_CACHE_TTL_GENERAL},
+        zone=ZoneInfo(settings.FLEET_TIME_ZONE),
+    )
 
 
 def _report_end(job: "asyncio.Task[None]") -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Literal
@@ -165,9 +165,18 @@ class Toolbox:
         self._flights: Flights[ToolResult] = Flights()
         self._mark = secrets.token_hex(4)
 
-    def offered(self) -> list[dict[str, Any]]:
-        """The tools that can be called now, as `tools` of a request to an OpenAI-compatible server."""
-        return [tool.offer for tool in self._tools.values() if not self._reason_off(tool)]
+    @property
+    def names(self) -> frozenset[str]:
+        """The tools that can be called now."""
+        return frozenset(name for name, tool in self._tools.items() if not self._reason_off(tool))
+
+    def offered(self, among: Collection[str] | None = None) -> list[dict[str, Any]]:
+        """The tools (of these) that can be called now, as `tools` of a request to an OpenAI-compatible server."""
+        return [self._tools[name].offer for name in self._usable(among)]
+
+    def reason_off(self, name: str) -> str:
+        """Why this tool of the run cannot be called now, for a person; empty if it can."""
+        return self._reason_off(self._tools[name]) if name in self._tools else ""
 
     @property
     def calls_left(self) -> int:
@@ -178,11 +187,14 @@ class Toolbox:
         checked = self.check(name, arguments)
         return checked if isinstance(checked, Rejection) else await self.make(checked)
 
-    def check(self, name: str, arguments: str | dict[str, Any]) -> Call | Rejection:
-        """The call, ready to be made and counted, or why it is not made; for those who want to say so before they wait."""
+    def check(self, name: str, arguments: str | dict[str, Any], *, among: Collection[str] | None = None) -> Call | Rejection:
+        """The call, ready to be made and counted, or why it is not made; for those who want to say so before they wait.
+
+        `among`: only these tools may be called.
+        """
         started = time.perf_counter()
         try:
-            return self._planned_call(name, arguments)
+            return self._planned_call(name, arguments, among)
         except _NotMade as exc:
             return replace(self._rejection(name, arguments, exc), duration_ms=_milliseconds_since(started))
 
@@ -200,11 +212,11 @@ class Toolbox:
             result = replace(result, repeated=True, credits=0)
         return replace(result, duration_ms=_milliseconds_since(started))
 
-    def _planned_call(self, name: str, arguments: str | dict[str, Any]) -> Call:
+    def _planned_call(self, name: str, arguments: str | dict[str, Any], among: Collection[str] | None) -> Call:
         self._attempts += 1
         if self._attempts > self._most_calls * ATTEMPTS_PER_CALL:
             raise self._cap()
-        tool = self._tool(name)
+        tool = self._tool(name, among)
         effective = _checked(tool, arguments)
         key = self._identity(tool, effective)
         repeated = key in self._planned
@@ -215,13 +227,17 @@ class Toolbox:
             self._planned.add(key)
         return Call(tool.name, tool.parameters.told(effective), repeated, tool, effective, key)
 
-    def _tool(self, name: str) -> Tool:
-        tool = self._tools.get(name)
-        if tool is None:
-            usable = ", ".join(each["function"]["name"] for each in self.offered()) or "none"
-            if name in self._known:
-                raise _NotMade("not_allowed", f"The tool {name} is not available for this answer. Available: {usable}.")
+    def _usable(self, among: Collection[str] | None) -> list[str]:
+        names = self.names if among is None else self.names & set(among)
+        return [name for name in self._tools if name in names]
+
+    def _tool(self, name: str, among: Collection[str] | None) -> Tool:
+        usable = ", ".join(self._usable(among)) or "none"
+        if name not in self._known:
             raise _NotMade("unknown_tool", f"There is no tool named {cut(one_line(name), 60)!r}. Available: {usable}.")
+        if name not in self._tools or (among is not None and name not in among):
+            raise _NotMade("not_allowed", f"The tool {name} is not available for this answer. Available: {usable}.")
+        tool = self._tools[name]
         if reason := tool.reason_off(self._services):
             raise _NotMade("not_allowed", f"{reason} Answer without {name}.")
         return tool

@@ -93,5 +93,7 @@ class Answer:
             allowed=allowed_on(route.path),
             most_calls=route.caps.tool_calls,
             fresh=self.question.fresh,
+            # A result leaves room for the question and for others.
+            most_chars=settings.FLEET_CONTEXT_TOKENS,
         )
         return Case(self.question, self._means.models, toolbox, Meter(route.caps))

@@ -275,7 +275,7 @@ class Use:
             return
         start = ToolCallData(tool=checked.name, call_id=self.call.id, arguments=checked.arguments)
         yield ToolStart(agent_id=agent.id, author=agent.name, data=start)
-        result = await toolbox.run(checked)
+        result = await toolbox.make(checked)
         self.text, self.is_ok, self.is_from_outside = result.text, result.ok, checked.tool.untrusted
         yield ToolComplete(agent_id=agent.id, author=agent.name, data=_result_data(result, self.call.id))
 
