@@ -1,6 +1,7 @@
 """One question in the terminal, answered by the same engine as on the page."""
 
 import asyncio
+import logging
 import os
 import subprocess
 import sys
@@ -68,6 +69,10 @@ class Command(BaseCommand):
             )
         except ValueError as exc:
             raise CommandError(str(exc)) from exc
+        if not options["json"] and settings.FLEET_LOG_LEVEL == "INFO":
+            # What a reader wants to know of it is said in words.
+            logging.getLogger("chat").setLevel(logging.WARNING)
+            logging.getLogger("chat.sla").setLevel(logging.ERROR)
         with asyncio.Runner() as runner:
             ended_well = runner.run(self._ask(request, as_json=options["json"]))
         if not ended_well:
@@ -111,13 +116,12 @@ class Command(BaseCommand):
                 self.stdout.write(event.delta, ending="")
                 self._has_begun = True
             case ResponseSnapshot():
-                if self._has_begun:
-                    # What was printed cannot be taken back.
-                    self._end_line()
-                    self._note("The answer begins again:" if event.data.text else "That answer is dropped.")
+                self._drop("The answer begins again:" if event.data.text else "That answer is dropped.")
                 self.stdout.write(event.data.text, ending="")
                 self._has_begun = bool(event.data.text)
             case RoutingDecided():
+                if event.data.escalated:
+                    self._drop("That answer is dropped.")
                 self._sources.clear()
                 path = "light" if event.data.path == "light" else "full team"
                 self._note(f"{path}: {'; '.join(event.data.reasons)}" if event.data.reasons else path)
@@ -139,11 +143,19 @@ class Command(BaseCommand):
 
     def _end_line(self) -> None:
         self.stdout.write("")
+        self._has_begun = False
+
+    def _drop(self, words: str) -> None:
+        """Say that what was printed of the answer does not count: it cannot be taken back."""
+        if self._has_begun:
+            self._end_line()
+            self._note(words)
 
     def _note(self, words: str) -> None:
         """A line about the answer. It may hold words of models and of the web: one line, nothing that moves the cursor."""
         self.stdout.flush()
-        self.stderr.write(one_line(words), style_func=str)
+        gap = "\n" if self._has_begun else ""  # the answer's line is not complete
+        self.stderr.write(gap + one_line(words), style_func=str)
 
 
 def _outcome(event: ToolComplete) -> str:
@@ -161,5 +173,5 @@ def _outcome(event: ToolComplete) -> str:
 
 
 def _cited(source: Source) -> str:
-    date = f", {source.published}" if source.published else ""
+    date = f", {source.published[:10]}" if source.published else ""
     return one_line(f"[{source.number}] {source.title} ({source.host}{date}) {source.url}")
