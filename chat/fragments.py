@@ -455,7 +455,8 @@ def why_of(route: RouteData | None, timings: Timings, usage: Usage) -> Why | Non
         return Why(rest=spent) if spent else None
     if route.escalated:
         reason = f": {_shortened(route.reasons[0])}" if route.reasons else ""
-        return Why((f"Light, then the full team{reason}.",), rest=spent)
+        # The first word was one that was taken back.
+        return Why((f"Light, then the full team{reason}.",), rest=_spent(Timings(), usage))
     sure = f"{_percent(route.confidence)} sure that one agent suffices."
     if route.mode != "auto":
         return Why((f"{PATHS[route.path]}: asked for by you.", sure), rest=spent)

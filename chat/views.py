@@ -43,7 +43,7 @@ EXAMPLES = [
 
 
 MODES = [
-    {"value": "auto", "name": "Auto", "meaning": "One agent or the team, as the question needs"},
+    {"value": "auto", "name": "Auto", "meaning": "One agent or the team, as needed"},
     {"value": "light", "name": "Light", "meaning": "One agent: quick and cheap"},
     {"value": "full", "name": "Full team", "meaning": "Plan, research, draft and review: slower"},
 ]

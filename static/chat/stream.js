@@ -466,9 +466,12 @@ function jumpState() {
   byId("jump").hidden = isFollowing || Boolean(byId("empty")) || scroller.scrollHeight <= scroller.clientHeight + AT_END;
 }
 
+function distanceFromEnd() {
+  return scroller.scrollHeight - scroller.clientHeight - scroller.scrollTop;
+}
+
 scroller.addEventListener("scroll", () => {
-  const distance = scroller.scrollHeight - scroller.clientHeight - scroller.scrollTop;
-  if (distance < AT_END) isFollowing = true;
+  if (distanceFromEnd() < AT_END) isFollowing = true;
   else if (scroller.scrollTop < lastTop) isFollowing = false;
   lastTop = scroller.scrollTop;
   jumpState();
@@ -635,9 +638,12 @@ document.addEventListener("focusout", (event) => {
   if (menu && event.relatedTarget && !menu.contains(event.relatedTarget)) menu.open = false;
 });
 
-// What opens at the foot of an answer is brought into view.
-thread.addEventListener("toggle", (event) => {
-  if (event.target.open && event.target.matches(".facts, .sources")) event.target.lastElementChild.scrollIntoView({ block: "nearest" });
+// What opens at the foot of an answer is brought into view. Who opens something to read it is not taken to the end.
+thread.addEventListener("toggle", ({ target }) => {
+  if (!target.open) return;
+  if (target.matches(".facts, .sources")) target.lastElementChild.scrollIntoView({ block: "nearest" });
+  if (distanceFromEnd() >= AT_END) isFollowing = false;
+  jumpState();
 }, true);
 
 function fit() {
