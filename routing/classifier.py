@@ -56,6 +56,7 @@ class Classifier:
         grams: dict[str, float] = {}
         scales: dict[str, Scale] = {}
         constants: dict[str, float] = {}
+        known = read("").named
         for number, (kind, key, *values) in _lines(path):
             try:
                 numbers = [float(value) for value in values]
@@ -66,6 +67,8 @@ class Classifier:
                         (grams[key],) = numbers
                     case "named":
                         scales[key] = Scale(*numbers)
+                        if key not in known or scales[key].spread <= 0:
+                            raise ValueError(f"{key!r} is no feature, or has no spread")
                     case "constant":
                         (constants[key],) = numbers
                     case _:
@@ -83,10 +86,11 @@ class Classifier:
         by_gram = self._weigh_grams(reading)
         by_name = {name: scale.weight * (reading.named[name] - scale.mean) / scale.spread for name, scale in self.scales.items()}
         score = self.bias + sum(by_gram.values()) + sum(by_name.values())
+        high = {name for name, scale in self.scales.items() if reading.named[name] > scale.mean}
         light = 1 / (1 + math.exp(-max(-30.0, min(30.0, self.slope * score))))
         return Judgement(
             light=light,
-            reasons=in_words(reading, by_gram, by_name, is_light=light >= self.threshold),
+            reasons=in_words(by_gram, by_name, high=high, is_light=light >= self.threshold),
             features={name: round(value, 3) for name, value in reading.named.items() if value},
             tools=obvious_tool(reading.core),
         )

@@ -1,0 +1,310 @@
+"""The router's decision: values in, values out; and the two commands around it."""
+
+import json
+import time
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from routing.classifier import WEIGHTS, BrokenWeights, Classifier
+from routing.features import normalise
+from routing.wrappers import unwrap
+
+MOST = 32_000
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return Classifier.load()
+
+
+def is_light(classifier: Classifier, text: str, *context: str) -> bool:
+    return classifier.judge(text, context).light >= classifier.threshold
+
+
+@pytest.mark.parametrize(
+    ("text", "light"),
+    [
+        ("Hi, please implement a REST API with authentication for our shop.", False),
+        ("how do I deploy kubernetes and set up monitoring", False),
+        ("in one word: write me a business plan", False),
+        ("what is 12 * 7", True),
+        ("What's the capital of Peru?", True),
+        ("Stockholm", True),
+        ("bitcoin price", True),
+        ("Write an essay about rivers... just kidding, what's the chemical symbol for gold?", True),
+        ("Wer hat Faust geschrieben?", True),
+        ("Schreib mir ein Gedicht über den Herbst.", False),
+        ("Compare the economies of Chile and Portugal", False),
+        ("thanks!", True),
+    ],
+)
+def test_a_question_takes_the_path_it_deserves(classifier: Classifier, text: str, light: bool) -> None:
+    assert is_light(classifier, text) is light
+
+
+@pytest.mark.parametrize(
+    ("text", "context", "light"),
+    [
+        ("and of Spain?", "What is the capital of France?", True),
+        ("and for Spain?", "Draft a plan for entering the French market, with a budget", False),
+        ("now make it thread-safe", "Write a cache in Python that forgets the oldest entry", False),
+    ],
+)
+def test_a_follow_up_is_judged_with_its_context(classifier: Classifier, text: str, context: str, light: bool) -> None:
+    assert is_light(classifier, text, context) is light
+
+
+def test_the_same_words_weigh_differently_after_a_larger_task(classifier: Classifier) -> None:
+    after_fact = classifier.judge("and for Spain?", ["What is the capital of France?"]).light
+    after_task = classifier.judge("and for Spain?", ["Draft a plan for entering the French market, with a budget"]).light
+    assert after_fact > after_task + 0.2
+
+
+@pytest.mark.parametrize(
+    ("bare", "wrapped"),
+    [
+        ("what is the capital of Peru", "Hi there! Could you please tell me what is the capital of Peru? Thanks a lot!"),
+        ("how tall is Mount Fuji?", "Hello, I hope you are well. Quick question: how tall is Mount Fuji? Thank you in advance!"),
+        ("write a short story about a lighthouse", "Hey, could you please write a short story about a lighthouse? Thanks!"),
+        ("write a business plan for a bakery", "Just a quick question: write a business plan for a bakery, please."),
+    ],
+)
+def test_wrappers_do_not_change_the_decision(classifier: Classifier, bare: str, wrapped: str) -> None:
+    assert is_light(classifier, bare) == is_light(classifier, wrapped)
+
+
+def test_a_wrapper_alone_is_kept() -> None:
+    assert unwrap("please") == ("please", False)
+    assert unwrap("Hello, could you please tell me the time? Thanks!") == ("the time?", False)
+    assert unwrap("do you know when it opens") == ("when it opens", True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "   \n\t ",
+        "😀🎉",
+        "```\nfor i in range(3):\n    print(i)\n```",
+        "\x00\x07\x1b[31m",
+        "\u200b\u202e\ufeff",
+        "\ud800",
+        "Что такое recursion 是什么 क्या है?",
+        "a" * MOST,
+        "ﷺ" * MOST,
+        "which or " * (MOST // 9),
+        "'\"“«" * (MOST // 4),
+        "\n" * MOST,
+        "- what? " * (MOST // 8),
+    ],
+    ids=lambda text: repr(text[:12]),
+)
+def test_odd_input_gets_a_probability_and_three_reasons_within_bounds(classifier: Classifier, text: str) -> None:
+    started = time.thread_time()
+    judgement = classifier.judge(text, (text, text))
+    # Measured: 2 to 6 ms for the worst of these.
+    assert time.thread_time() - started < 0.1
+    assert 0 <= judgement.light <= 1
+    assert len(set(judgement.reasons)) == 3
+
+
+def test_odd_characters_do_not_count() -> None:
+    assert normalise("ｗｈａｔ\u200b is\u00a0 \x07 this\r\n\r\nnow") == "what is this\nnow"
+
+
+def test_a_usual_decision_takes_well_under_a_frame(classifier: Classifier) -> None:
+    questions = [
+        "What's the capital of Peru?",
+        "Compare the economies of Chile and Portugal and recommend one for a small software company.",
+    ] * 50
+    started = time.thread_time()
+    for question in questions:
+        classifier.judge(question)
+    assert (time.thread_time() - started) / len(questions) < 0.005
+
+
+def test_reasons_are_words_and_speak_for_the_decision(classifier: Classifier) -> None:
+    full = classifier.judge("Compare the economies of Chile and Portugal").reasons
+    assert "compares things" in full
+    light = classifier.judge("What's the capital of Peru?").reasons
+    assert "its question is short" in light
+    for reason in (*full, *light):
+        assert ":" not in reason
+        assert "_" not in reason
+
+
+def test_features_are_named_numbers(classifier: Classifier) -> None:
+    features = classifier.judge("What's the capital of Peru?").features
+    assert features["questions"] == 1
+    assert all(isinstance(value, float) for value in features.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "tools"),
+    [
+        ("what is 12 * 7", ("calculator",)),
+        ("how many miles is 10 km in miles", ("calculator",)),
+        ("what is 15% of 80", ("calculator",)),
+        ("what time is it in Tokyo?", ("clock",)),
+        ("bitcoin price", ("web_search",)),
+        ("weather in Oslo tomorrow", ("web_search",)),
+        ("What's the capital of Peru?", ()),
+    ],
+)
+def test_an_obvious_tool_is_named(classifier: Classifier, text: str, tools: tuple[str, ...]) -> None:
+    assert classifier.judge(text).tools == tools
+
+
+def broken(content: bytes, *, old: bytes = b"", new: bytes = b"") -> bytes:
+    assert old in content
+    return content.replace(old, new, 1)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda good: good[: len(good) // 2], "cut off"),
+        (lambda good: b"", "version"),
+        (lambda good: broken(good, old=b"router-weights 1", new=b"router-weights 9"), "version"),
+        (lambda good: broken(good, old=b"constant\tbias\t", new=b"constant\tbias\tnan"), "line 2"),
+        (lambda good: broken(good, old=b"constant\tbias\t", new=b"constant\tbias\tx"), "line 2"),
+        (lambda good: broken(good, old=b"constant\tbias\t", new=b"constant\tbias "), "line 2"),
+        (lambda good: broken(good, old=b"constant\tbias\t", new=b"constant\tmood\t"), "bias"),
+        (lambda good: broken(good, old=b"constant\tbias\t", new=b"mood\tbias\t"), "unknown kind"),
+        (lambda good: broken(good, old=b"named\tsize\t", new=b"named\tgirth\t"), "girth"),
+        (lambda good: broken(good, old=b"named\tsize\t", new=b"named\tsize\t1\t"), "line"),
+        (lambda good: b"\xff" + good, "UTF-8"),
+    ],
+)
+def test_broken_weights_are_refused_with_file_and_reason_in_one_line(tmp_path: Path, damage, reason: str) -> None:
+    path = tmp_path / "router.tsv"
+    path.write_bytes(damage(WEIGHTS.read_bytes()))
+    with pytest.raises(BrokenWeights) as refused:
+        Classifier.load(path)
+    assert str(path) in str(refused.value)
+    assert reason in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_missing_weights_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BrokenWeights, match=r"nowhere\.tsv: No such file"):
+        Classifier.load(tmp_path / "nowhere.tsv")
+
+
+def test_weights_are_small_and_sorted() -> None:
+    lines = WEIGHTS.read_text().split("\n")
+    assert WEIGHTS.stat().st_size < 3_000_000
+    grams = [line.split("\t")[1] for line in lines if line.startswith("gram\t")]
+    assert grams == sorted(grams)
+
+
+def lines_of(*items: object) -> str:
+    return "".join(json.dumps(item) + "\n" for item in items)
+
+
+def called(*arguments: object) -> str:
+    out = StringIO()
+    call_command(*map(str, arguments), stdout=out)
+    return out.getvalue()
+
+
+GOOD = (
+    {"text": "What's the capital of Peru?", "label": "light", "slice": "factoid"},
+    {"text": "and of Spain?", "label": "light", "context": "What is the capital of France?", "slice": "followup"},
+    {"text": "Compare the economies of Chile and Portugal", "label": "full", "slice": "analysis"},
+    {"text": "What's the capital of Chile?", "label": "full", "slice": "wrong"},
+)
+
+
+def test_evaluation_prints_a_row_for_each_slice_and_the_misrouted(tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    path.write_text(lines_of(*GOOD))
+    printed = called("evaluate_routing", path, "--errors")
+    for name in ("factoid", "followup", "analysis", "wrong", "all"):
+        assert f"\n{name:<20}" in printed
+    assert 'should be full: "What\'s the capital of Chile?"' in printed
+    assert "Portugal" not in printed
+
+
+def test_evaluation_as_json_has_the_agreed_keys(tmp_path: Path) -> None:
+    path = tmp_path / "items.jsonl"
+    path.write_text(lines_of(*GOOD))
+    found = json.loads(called("evaluate_routing", path, "--json"))
+    assert found["accuracy"] == 0.75
+    assert found["light_precision"] == pytest.approx(2 / 3, abs=1e-3)
+    assert found["light_recall"] == 1
+    assert found["light_f1"] == 0.8
+    assert found["p50_ms"] <= found["p99_ms"]
+    assert set(found["slices"]) == {"factoid", "followup", "analysis", "wrong"}
+
+
+BAD_LINES = [
+    ("{nonsense", "not JSON"),
+    ("[]", "not a JSON object"),
+    ('{"label": "light"}', "`text`"),
+    ('{"text": 3, "label": "light"}', "`text`"),
+    ('{"text": "a", "label": "maybe"}', "`label`"),
+    ('{"text": "a"}', "`label`"),
+    ('{"text": "a", "label": "light", "context": 3}', "`context`"),
+    ('{"text": "a", "label": "light", "context": [3]}', "`context`"),
+    ('{"text": "a", "label": "light", "slice": 3}', "`slice`"),
+]
+
+
+@pytest.mark.parametrize(("line", "reason"), BAD_LINES)
+@pytest.mark.parametrize("command", ["evaluate_routing", "train_router"])
+def test_a_bad_line_is_named_and_nothing_is_written(tmp_path: Path, command: str, line: str, reason: str) -> None:
+    if command == "train_router":
+        pytest.importorskip("sklearn")
+    path, output = tmp_path / "items.jsonl", tmp_path / "router.tsv"
+    path.write_text(lines_of(GOOD[0]) + line + "\n")
+    with pytest.raises(CommandError, match=r"items\.jsonl:2: ") as refused:
+        called(command, path, *(["--output", output, "--no-own"] if command == "train_router" else []))
+    assert reason in str(refused.value)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_or_empty_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="No such file"):
+        called("evaluate_routing", tmp_path / "nowhere.jsonl")
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("\n")
+    with pytest.raises(CommandError, match="no questions"):
+        called("evaluate_routing", empty)
+
+
+def small_data(folder: Path) -> tuple[Path, Path]:
+    """Two files, of two sources each."""
+    places = ("Peru", "Chile", "Spain", "Norway", "Kenya", "Japan", "Cuba", "Nepal")
+    light = [{"text": f"What is the capital of {place}?", "label": "light"} for place in places]
+    full = [{"text": f"Write a detailed travel plan for {place} and compare two routes.", "label": "full"} for place in places]
+    items = [item | {"source": f"{'north' if number % 2 else 'south'}-1", "id": str(number)} for number, item in enumerate((*light, *full))]
+    data, checked = folder / "data.jsonl", folder / "checked.jsonl"
+    data.write_text(lines_of(*items[::3], *items[1::3]))
+    checked.write_text(lines_of(*items[2::3]))
+    return data, checked
+
+
+def test_training_twice_writes_the_same_bytes_and_usable_weights(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    data, checked = small_data(tmp_path)
+    outputs = [tmp_path / "first.tsv", tmp_path / "second.tsv"]
+    for output in outputs:
+        report = called("train_router", data, "--checked", checked, "--output", output, "--no-own")
+    assert "north" in report
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    trained = Classifier.load(outputs[0])
+    assert trained.judge("What is the capital of Ghana?").light > trained.judge("Write a detailed travel plan for Ghana.").light
+
+
+def test_training_that_cannot_judge_leaves_the_old_weights(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    data, _ = small_data(tmp_path)
+    output = tmp_path / "router.tsv"
+    output.write_text("as it was")
+    with pytest.raises(CommandError, match="Nothing to judge by"):
+        called("train_router", data, "--output", output, "--no-own")
+    assert output.read_text() == "as it was"
