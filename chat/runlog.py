@@ -169,7 +169,8 @@ class RunLog:
         try:
             cursor = after
             while True:
-                if batch := self._fold(0, seen=after) if folded and self.last_seq >= after else self._since(cursor):
+                covers = self.last_seq >= after or self.ending
+                if batch := self._fold(0, seen=after) if folded and covers else self._since(cursor):
                     yield batch
                     cursor = batch[-1].seq
                     if batch[-1].is_terminal:

@@ -22,7 +22,7 @@ async def test_every_event_has_html_and_the_json_stream_has_none(chat: Chatting)
 async def test_the_answer_is_rendered_under_the_runs_own_ids(chat: Chatting) -> None:
     events = await chat.answer(subprotocol=SUBPROTOCOL_HTML)
     blocks = [event["html"] for event in events if event["type"] == "response.delta"]
-    assert f'id="run-{events[0]["workflow_id"]}-b0"' in blocks[-1]
+    assert f'id="run-{events[0]["workflow_id"]}-b0"' in blocks[0]
     assert "<strong>42</strong>" in "".join(event["html"] for event in events if event["type"].startswith("response."))
 
 
