@@ -11,25 +11,36 @@ from django.apps import apps
 from django.conf import settings
 
 TESTS = Path(settings.BASE_DIR) / "tests"
+PROCESSES = 2
 
 
 class PytestRunner:
     """Hands over to pytest. A label is an app (the tests that import it) or a path or node id; any other is a word that narrows by name."""
 
     def __init__(
-        self, *, verbosity: int = 1, failfast: bool = False, keepdb: bool = False, keyword: str = "", markers: str = "", **_: Any
+        self,
+        *,
+        verbosity: int = 1,
+        failfast: bool = False,
+        keepdb: bool = False,
+        keyword: str = "",
+        markers: str = "",
+        processes: int = PROCESSES,
+        **_: Any,
     ) -> None:
         self._options = ["-v"] * (verbosity - 1) if verbosity else ["-q"]
         self._options += ["--exitfirst"] if failfast else []
         self._options += ["--reuse-db"] if keepdb else []
         self._options += ["-m", markers] if markers else []
         self._keyword = keyword
+        self._processes = processes
 
     @classmethod
     def add_arguments(cls, parser: ArgumentParser) -> None:
         parser.add_argument("--failfast", action="store_true", help="Stop at the first failure.")
         parser.add_argument("--keepdb", action="store_true", help="Keep the test database, and use it again.")
         parser.add_argument("-k", dest="keyword", default="", help="Only tests whose names match this pytest expression.")
+        parser.add_argument("--processes", type=int, default=PROCESSES, help="Of a run of all tests (%(default)s); a part of them has one.")
         parser.add_argument("-m", dest="markers", default="", help="Only tests whose marks match this pytest expression.")
 
     def run_tests(self, test_labels: Sequence[str]) -> int:
@@ -38,7 +49,10 @@ class PytestRunner:
         words = [label for label in test_labels if not targets_of(label)]
         conditions = [f"({condition})" for condition in (" or ".join(words), self._keyword) if condition]
         narrowed = ["-k", " and ".join(conditions)] if conditions else []
-        return int(pytest.main([*self._options, *narrowed, *targets]))
+        # Most of the time goes into waiting. Each process has its own Valkey, model server, fleets and database; a file stays in one.
+        several = self._processes > 1 and not (narrowed or targets)
+        spread = ["-n", str(self._processes), "--dist", "loadfile", "--no-loadscope-reorder"] if several else []
+        return int(pytest.main([*self._options, *spread, *narrowed, *targets]))
 
 
 def targets_of(label: str) -> list[str]:

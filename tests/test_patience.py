@@ -463,10 +463,11 @@ SCENES: dict[str, Callable[[Path], Coroutine[Any, Any, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What each scene found, or what it failed of."""
+def played(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What each scene found, or what it failed of; only those that the chosen tests ask about."""
     folder = tmp_path_factory.mktemp("scenes")
-    names = [name for name in SCENES if name != "filled" or can_mount(folder)]
+    wanted = {item.cls.SCENE for item in request.session.items if item.path == request.path}
+    names = [name for name in SCENES if name in wanted and (name != "filled" or can_mount(folder))]
 
     async def play() -> list[Any]:
         return await asyncio.gather(*(SCENES[name](folder / name) for name in names), return_exceptions=True)
@@ -483,9 +484,11 @@ def found(played: dict[str, Any], name: str) -> Any:
 
 
 class TestKilledWorker:
+    SCENE = "killed"
+
     @pytest.fixture
     def killed(self, played: dict[str, Any]) -> Killed:
-        return found(played, "killed")
+        return found(played, self.SCENE)
 
     def test_every_follower_has_its_terminal_in_time_after_kill_9(self, killed: Killed) -> None:
         assert len(killed.told) == 2 * len(killed.endings)
@@ -499,9 +502,11 @@ class TestKilledWorker:
 
 
 class TestSleepingPhone:
+    SCENE = "slept"
+
     @pytest.fixture(params=[JSON, HTML])
     def slept(self, played: dict[str, Any], request: pytest.FixtureRequest) -> Slept:
-        return found(played, "slept")[request.param]
+        return found(played, self.SCENE)[request.param]
 
     def test_it_gets_the_rest(self, slept: Slept) -> None:
         assert text_of([*slept.before, *slept.after]) == "".join(f"word{n} " for n in range(400))
@@ -516,9 +521,11 @@ class TestSleepingPhone:
 
 
 class TestClocks:
+    SCENE = "jumped"
+
     @pytest.fixture
     def jumped(self, played: dict[str, Any]) -> Jumped:
-        return found(played, "jumped")
+        return found(played, self.SCENE)
 
     def test_no_run_of_a_living_worker_is_ended_by_a_jump(self, jumped: Jumped) -> None:
         assert set(jumped.endings) == {"completed"}
@@ -532,9 +539,11 @@ class TestClocks:
 
 
 class TestFullDisk:
+    SCENE = "filled"
+
     @pytest.fixture
     def filled(self, played: dict[str, Any]) -> Filled:
-        return found(played, "filled")
+        return found(played, self.SCENE)
 
     def test_a_question_is_refused_in_words(self, filled: Filled) -> None:
         [refusal] = filled.refusal
