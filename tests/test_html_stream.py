@@ -1,10 +1,20 @@
 """The html subprotocol over the socket: the same events, with markup ready to swap."""
 
 import time
+import uuid
 
 import pytest
 
-from chat.protocol import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
+from chat.protocol import (
+    SUBPROTOCOL_HTML,
+    SUBPROTOCOL_JSON,
+    Done,
+    Ending,
+    ResponseDelta,
+    ResponseSnapshot,
+    ending_events,
+)
+from chat.runlog import RunLog
 from tests.chatting import Chatting, chat_request, kinds, text_of
 from tests.scripted_model import ScriptedModel
 
@@ -48,6 +58,15 @@ async def test_a_reader_who_comes_late_gets_the_whole_text(chat: Chatting, worke
     events = await chat.answer({**request, "after": after}, subprotocol=SUBPROTOCOL_HTML)
     assert text_of(events) == "The answer is **42**."
     assert events[-1]["type"] == "done"
+
+
+async def test_beyond_the_end_the_whole_text_comes_also_while_the_run_is_live() -> None:
+    log = RunLog(uuid.uuid4(), on_change=lambda _: None)
+    log.append(ResponseDelta(delta="All of it."))
+    log.close(ending_events(Ending(status="completed"), log.text))
+    [batch] = [batch async for batch in log.follow(5000, folded=True)]
+    assert [type(entry.event) for entry in batch] == [ResponseSnapshot, Done]
+    assert [entry.seq for entry in batch] == [5000, 5001]
 
 
 async def test_a_flood_is_merged_to_few_frames_and_loses_nothing(chat: Chatting, model: ScriptedModel) -> None:
