@@ -128,7 +128,8 @@ class Play:
         self._slots = asyncio.Semaphore(storm.concurrency)
 
     async def play(self) -> Report:
-        watching = [asyncio.create_task(self._journal.watch_load()), asyncio.create_task(self._report_progress())]
+        jobs = (self._journal.watch_load(), self._journal.watch_pressure(), self._report_progress())
+        watching = [asyncio.create_task(job) for job in jobs]
         try:
             await self._blow()
             readers_took = await self._heal()

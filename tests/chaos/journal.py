@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
+from pathlib import Path
 
 AFTERMATH = {"redis": 2.0, "database": 1.0, "worker": 6.0, "load": 0.5}  # seconds until the traces of a fault are gone
 TICK, LATE = 0.02, 0.08  # seconds
+PRESSURE = Path("/proc/pressure/cpu")  # Linux counts here the microseconds in which somebody waited for a processor
+MOST_PRESSURE = 0.5  # of a moment: more, and a process may be late without a fault of its own
+MOMENT = 0.25  # seconds
 
 
 @dataclass(slots=True)
@@ -28,6 +32,7 @@ class Journal:
 
     windows: list[Window] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    pressed: list[tuple[float, float]] = field(default_factory=list)  # when processes waited for a processor
     born: float = field(default_factory=time.monotonic)
 
     def count(self, kind: str) -> None:
@@ -52,10 +57,21 @@ class Journal:
     def were_workers_frozen(self, since: float, until: float) -> bool:
         return any(w.kind == "freeze" and w.since <= until and w.until >= since for w in self.windows)
 
+    def was_pressed(self, since: float, until: float) -> bool:
+        return any(began <= until and ended >= since for began, ended in self.pressed)
+
     def around(self, since: float, until: float) -> list[str]:
         """The faults of this time, for people."""
         found = [w for w in self.windows if w.domain != "load" and w.since <= until and w.until + AFTERMATH[w.domain] >= since]
         return [f"{w.since - self.born:.1f}–{w.until - self.born:.1f} s {w.domain} {w.kind}" for w in found]
+
+    async def watch_pressure(self) -> None:
+        """Note when the processors were asked for more than they have, where the kernel tells."""
+        while PRESSURE.exists():
+            before, waited = time.monotonic(), _waited()
+            await asyncio.sleep(MOMENT)
+            if _waited() - waited > MOST_PRESSURE * ((now := time.monotonic()) - before):
+                self.pressed.append((before, now))
 
     async def watch_load(self) -> None:
         """Note when this very process was too busy to take times."""
@@ -64,3 +80,8 @@ class Journal:
             await asyncio.sleep(TICK)
             if (now := time.monotonic()) - before > TICK + LATE:
                 self.windows.append(Window("load", "late", before, now))
+
+
+def _waited() -> float:
+    """Seconds, ever more, in which at least one process waited for a processor."""
+    return int(PRESSURE.read_text().partition("total=")[2].split()[0]) / 1e6
