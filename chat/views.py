@@ -231,7 +231,7 @@ def _page(request: HttpRequest, owner: Owner, chat: Conversation | None, thread:
         "sidebar": sidebar,
         "model": model_in_use(),
         "modes": MODES,
-        "search_is_off": search_is_off(),
+        "search_is_off": settings.FLEET_SEARCH == "off",
         "examples": EXAMPLES,
         "blank": {"turn": Turn()},
     }
@@ -242,10 +242,6 @@ def model_in_use() -> ModelInUse:
         return ModelInUse("SmolLM2 (built-in)", is_builtin=True)
     light, full = settings.FLEET_LIGHT_MODEL or settings.FLEET_MODEL, settings.FLEET_MODEL
     return ModelInUse(light, is_builtin=False, team_label=full if full != light else "")
-
-
-def search_is_off() -> bool:
-    return not getattr(settings, "FLEET_SEARCH_IS_ON", False)
 
 
 def thread_of(chat: Conversation, *, before: int | None = None) -> Thread:

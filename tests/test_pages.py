@@ -116,13 +116,13 @@ def test_two_models_are_both_named(client: Client, settings: Settings) -> None:
 
 
 def test_search_that_is_off_is_said_once_with_how_to_turn_it_on(client: Client, settings: Settings) -> None:
-    settings.FLEET_SEARCH_IS_ON = False
+    settings.FLEET_SEARCH = "off"
     html = page(client, "/")
     assert html.count("Web search is off") == 1
     assert "FLEET_SEARCH=keyless" in html
     chat = conversation_of(client)
     assert "Web search is off" not in page(client, address(chat))
-    settings.FLEET_SEARCH_IS_ON = True
+    settings.FLEET_SEARCH = "on"
     assert "Web search is off" not in page(client, "/")
 
 
