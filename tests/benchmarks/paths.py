@@ -1,7 +1,7 @@
-"""What the router saves: the same prompts with the router, and all by the full team: `python -m tests.benchmarks.paths [--quick]`.
+"""What the paths cost: the same prompts with the router, all light, and all by the full team: `python -m tests.benchmarks.paths [--quick]`.
 
 A real fleet, and a model server that plays every member of the team and counts its calls. It does not count tokens, so the product
-estimates them from the texts, in both columns alike.
+estimates them from the texts, in all columns alike.
 """
 
 import argparse
@@ -98,35 +98,25 @@ def main() -> None:
     with TemporaryDirectory() as folder, running(Path(folder), model, FLEET_LIGHT_THRESHOLD="") as fleet:
         url = fleet.address.replace("http", "ws") + "ws/chat/"
         routed = asyncio.run(measure(url, model, prompts, "auto"))
-        always = asyncio.run(measure(url, model, prompts, "full"))
+        light = asyncio.run(measure(url, model, prompts, "light"))
+        full = asyncio.run(measure(url, model, prompts, "full"))
     model.stop()
-    show(prompts, routed, always)
+    show(prompts, {"with the router": routed, "all light": light, "all full": full})
 
 
-def show(prompts: Sequence[dict[str, Any]], routed: Column, always: Column) -> None:
+def show(prompts: Sequence[dict[str, Any]], columns: dict[str, Column]) -> None:
     light = sum(prompt["label"] == "light" for prompt in prompts)
-    rows = [
-        ("model calls", f"{routed.calls:,}", f"{always.calls:,}", f"{routed.calls / always.calls:.2f}"),
-        ("tokens", f"{routed.tokens:,}", f"{always.tokens:,}", f"{routed.tokens / always.tokens:.2f}"),
-        (
-            "seconds to done, median",
-            f"{statistics.median(routed.seconds):.2f}",
-            f"{statistics.median(always.seconds):.2f}",
-            f"{statistics.median(routed.seconds) / statistics.median(always.seconds):.2f}",
-        ),
-        ("light asks answered with one call", f"{routed.one_call} of {light}", f"{always.one_call} of {light}", ""),
-        (
-            "full asks answered by the team",
-            f"{routed.to_team} of {len(prompts) - light}",
-            f"{always.to_team} of {len(prompts) - light}",
-            "",
-        ),
-    ]
-    sys.stdout.write(
-        f"{len(prompts)} prompts, {light} of them light\n\n| what | with the router | always full | ratio |\n|---|---:|---:|---:|\n"
-    )
-    for row in rows:
-        sys.stdout.write(f"| {' | '.join(row)} |\n")
+    most = columns["all full"]
+    rows = {
+        "model calls": [f"{column.calls:,} ({column.calls / most.calls:.0%})" for column in columns.values()],
+        "tokens": [f"{column.tokens:,} ({column.tokens / most.tokens:.0%})" for column in columns.values()],
+        "seconds to done, median": [f"{statistics.median(column.seconds):.2f}" for column in columns.values()],
+        "light asks answered with one call": [f"{column.one_call} of {light}" for column in columns.values()],
+        "full asks answered by the team": [f"{column.to_team} of {len(prompts) - light}" for column in columns.values()],
+    }
+    sys.stdout.write(f"{len(prompts)} prompts, {light} of them light\n\n| what | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}\n")
+    for what, cells in rows.items():
+        sys.stdout.write(f"| {what} | {' | '.join(cells)} |\n")
 
 
 if __name__ == "__main__":

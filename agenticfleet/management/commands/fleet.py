@@ -227,7 +227,7 @@ class Fleet:
             [
                 f"AgenticFleet is ready on {self._address}",
                 f"  model       {self._model_text()}",
-                "  web search  not in this version yet",
+                f"  web search  {search_text()}",
                 f"  database    {database_text()}",
                 f"  Redis       {redis}",
             ]
@@ -237,6 +237,16 @@ class Fleet:
         if self._model:
             return f"{settings.BUILTIN_MODEL}, built in: small and weak; {BETTER_MODEL}"
         return f"{settings.FLEET_MODEL} at {without_secrets(settings.OPENAI_BASE_URL) or 'OpenAI'}"
+
+
+def search_text() -> str:
+    match settings.FLEET_SEARCH:
+        case "on":
+            return f"on, by {without_secrets(settings.TAVILY_BASE_URL)}"
+        case "keyless":
+            return f"on without a key, within narrow limits, by {without_secrets(settings.TAVILY_BASE_URL)}; queries leave this machine"
+        case _:
+            return "off; set TAVILY_API_KEY, or FLEET_SEARCH=keyless to search without a key"
 
 
 class Command(BaseCommand):
