@@ -457,6 +457,9 @@ TEAM: list[AnyEvent] = [
 
 
 def test_words_of_agents_at_work_together_are_kept_apart_and_stand_once() -> None:
+    page, _ = shown(*TEAM[:7])
+    assert words_of(page.part("agent-researcher-notes-body")) == "I look"
+    assert words_of(page.part("agent-analyst-notes-body")) == "500 × 2 = 1000"
     page, _ = shown(*TEAM)
     assert words_of(page.part("agent-researcher-notes-body")) == "I look it up."
     assert words_of(page.part("agent-analyst-notes-body")) == "500 × 2 = 1000"
@@ -673,6 +676,7 @@ def test_an_escalation_empties_the_answer_and_is_said_in_the_status_line_and_the
     page, _ = shown(*ESCALATED, *rest)
     history = of_history([*ESCALATED, *rest[:1]], "Now I do.", Ending(status="completed", timings=TIMINGS, usage=USAGE, path="full"))
     assert words_of(page.part("body")) == "Now I do."
+    assert words_of(page.part("sources")) == ""
     for name in ("body", "timeline", "sources", "end"):
         assert page.part(name) == history.part(name), name
     assert "cached" not in page.part("end")
@@ -845,8 +849,22 @@ def test_durations_are_said_briefly(ms: float, words: str) -> None:
 # --- Hostile ------------------------------------------------------------------------------------------------------------
 
 
+EVIL = '"><img src=x onerror=alert(1) hx-get=/admin/ hx-swap-oob=true id=composer>'
+
+
+def test_reasons_cannot_become_markup() -> None:
+    view = AnswerView(RUN)
+    for event in (decided(reasons=[EVIL], skipped=[EVIL]), SAMPLES[ResponseDelta], *completed()):
+        html = view.render(event)
+    assert html.count("&lt;img") == 2  # a reason, and what was skipped
+    assert "<img" not in html
+    html = AnswerView(RUN).render(decided(path="full", escalated=True, reasons=[EVIL]))
+    assert html.count("&lt;img") == 2  # in the timeline and the status line
+    assert "<img" not in html
+
+
 def test_words_of_models_and_tools_cannot_become_markup() -> None:
-    evil = '"><img src=x onerror=alert(1) hx-get=/admin/ hx-swap-oob=true id=composer>'
+    evil = EVIL
     who = {"agent_id": evil, "author": evil}
     events: list[AnyEvent] = [
         SAMPLES[Connected],
