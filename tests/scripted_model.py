@@ -70,6 +70,7 @@ class ScriptedModel:
         self.default = Script()
         self._scripts: dict[str, Script] = {}
         self._agents: dict[str, list[Script]] = {}
+        self._assignments: dict[tuple[str, str], Script] = {}
         self._loop = asyncio.new_event_loop()
         self._released: asyncio.Event
         self._ready = threading.Event()
@@ -87,6 +88,7 @@ class ScriptedModel:
         self.release()
         self._scripts.clear()
         self._agents.clear()
+        self._assignments.clear()
         self.calls.clear()
         self.default = Script()
         self._loop.call_soon_threadsafe(self._fresh_gate)
@@ -100,9 +102,15 @@ class ScriptedModel:
         """Play these scripts one after the other, the last one for ever, for whoever has these instructions."""
         self._agents[instructions] = list(scripts)
 
+    def as_agent_on(self, instructions: str, question: str, script: Script) -> None:
+        """Play this script for whoever has these instructions and works on this question."""
+        self._assignments[instructions, question] = script
+
     def _script_for(self, body: dict[str, Any]) -> Script:
         messages = body["messages"]
-        if script := self._scripts.get(str(messages[-1]["content"])):
+        asked = str(messages[-1]["content"])
+        question = asked.removeprefix("Question:\n").partition("\n")[0]
+        if script := self._scripts.get(asked) or self._assignments.get((str(messages[0]["content"]), question)):
             return script
         scripts = self._agents.get(str(messages[0]["content"]), [])
         return scripts.pop(0) if len(scripts) > 1 else scripts[0] if scripts else self.default

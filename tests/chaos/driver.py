@@ -14,7 +14,8 @@ from random import Random
 from tempfile import mkdtemp
 
 from agenticfleet.embedded import Watcher, start_valkey, wait_until_answering
-from tests.scripted_model import ScriptedModel
+from chat.agents import EDITOR, PLANNER, REVIEWER
+from tests.scripted_model import Script, ScriptedModel
 from tests.serving import Fleet, running
 
 from .checks import Evidence, Violation, violations_of
@@ -44,6 +45,9 @@ SHORT_TIMES = {
     "FLEET_HEARTBEAT": "1",
     "FLEET_SHUTDOWN_GRACE": "2",
 }
+
+
+PLAN = '{"subtasks": [{"agent": "researcher", "task": "look"}, {"agent": "analyst", "task": "count"}], "mode": "parallel"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,10 @@ def _stage(storm: Storm, folder: Path) -> Iterator[Stage]:
         stack.callback(faults.proxy.stop)
         model = ScriptedModel()
         stack.callback(model.stop)
+        # What the others of a team say: the storm is about who answers.
+        model.default = Script(tokens=["note ", "after ", "note"], pace=0.05)
+        model.as_agent(PLANNER.instructions, Script(tokens=[PLAN], pace=0.05))
+        model.as_agent(REVIEWER.instructions, Script(tokens=['{"score": 8}'], first_after=0.05))
         fleet = stack.enter_context(running(folder, model, "--workers", str(storm.workers), REDIS_URL=faults.url, **SHORT_TIMES))
         watcher.watch(fleet.process.pid, "worker")
         workers = WorkerFaults(fleet)
@@ -169,7 +177,11 @@ class Play:
             await asyncio.sleep(rng.expovariate(5))
 
     def _start(self, plan: RunPlan) -> None:
-        self._stage.model.on(plan.question, **plan.play.script)
+        model, play = self._stage.model, plan.play
+        if not play.by_team or play.doubtful:
+            model.on(plan.question, **(play.doubtful or play.script))
+        if play.by_team:
+            model.as_agent_on(EDITOR.instructions, plan.question, Script(**play.script))
         self._following.add(asyncio.create_task(self._live_through(plan)))
 
     async def _live_through(self, plan: RunPlan) -> None:
@@ -256,7 +268,7 @@ class Play:
         rows = read_rows(self._stage.database)
         for run in self._evidence:
             run.rows = rows.pop(run.plan.message_id, [])
-            run.calls = [call for call in self._stage.model.calls if call.question == run.plan.question]
+            run.calls = [call for call in self._stage.model.calls if run.plan.question in call.question]
         found = [violation for run in self._evidence for violation in violations_of(run, self._journal)]
         found += [Violation(0, "rows", f"nobody asked for {len(rows)} of them")] if rows else []
         return found + [Violation(0, "redis", f"{key} has no time to live") for key in self._stage.redis.eternal_keys()]

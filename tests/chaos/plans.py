@@ -25,6 +25,7 @@ GIANT = 2**20  # characters of one chunk
 BURST = 1000  # chunks at once
 LONGEST_REJOINING = 50
 RETRIES = 2
+TEAM_CALLS = 7  # with a light answer before them
 
 ProbeKind = Literal["beyond the end", "negative cursor", "another text"]
 # What a script may end in besides its own ending, whatever it is: others take part.
@@ -34,15 +35,31 @@ CLOCKS = frozenset({"first_chunk_timeout", "idle_timeout", "max_runtime"})
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """What the model server does with a question, and how a run that nothing else disturbs ends."""
+    """What the model server does with a question, and how a run that nothing else disturbs ends.
+
+    `script` is for whoever answers in the end; a `doubtful` light answer comes first and goes to the team.
+    """
 
     name: str
     script: dict[str, Any]
     ends: frozenset[str]
+    by_team: bool = False
+    doubtful: dict[str, Any] | None = None
+
+    @property
+    def mode(self) -> Literal["light", "full", "auto"]:
+        if self.doubtful:
+            return "auto"
+        return "full" if self.by_team else "light"
 
     @property
     def text(self) -> str:
         return "".join(self.script["tokens"])
+
+    @property
+    def beginnings(self) -> list[str]:
+        """Texts of which a run that did not complete may hold the beginning."""
+        return [self.text, *(["".join(self.doubtful["tokens"])] if self.doubtful else [])]
 
     @property
     def is_heavy(self) -> bool:
@@ -52,6 +69,8 @@ class Play:
     @property
     def most_calls(self) -> int:
         """How often the model may be asked: a failure before the first chunk is tried again, an answer never is."""
+        if self.by_team:
+            return TEAM_CALLS
         fails = self.script.get("status", 200) != 200
         return int(self.script.get("fail_times", RETRIES)) + 1 if fails else 1
 
@@ -164,10 +183,13 @@ def _play(rng: Random) -> Play:
         "cut": (1, {"tokens": _words(rng, 30, 40), "cut_after": rng.randint(1, 29), "pace": 0.02}, frozenset({"model_error"})),
         "garbage": (1, {"tokens": _words(rng, 30, 40), "garbage_after": rng.randint(1, 29), "pace": 0.02}, frozenset({"model_error"})),
         "endless": (0.3, {"tokens": _words(rng, 150, 150), "pace": 0.5}, frozenset({"max_runtime"})),
+        "team": (3, {"tokens": _words(rng, 20, 60), "pace": 0.02}, done),
+        "doubtful": (2, {"tokens": _words(rng, 20, 60), "pace": 0.02}, done),
     }
     [name] = rng.choices(list(makers), [weight for weight, _, _ in makers.values()])
     _, script, ends = makers[name]
-    return Play(name, script, ends)
+    doubtful = {"tokens": ["I ", "don't ", "know ", "that."], "pace": 0.05} if name == "doubtful" else None
+    return Play(name, script, ends, by_team=name in ("team", "doubtful"), doubtful=doubtful)
 
 
 def _words(rng: Random, least: int, most: int) -> list[str]:

@@ -82,7 +82,7 @@ class Wire:
 
 
 def request_of(plan: RunPlan, *, after: int, **changes: Any) -> str:
-    return json.dumps({"message": plan.question, "message_id": str(plan.message_id), "after": after, **changes})
+    return json.dumps({"message": plan.question, "message_id": str(plan.message_id), "mode": plan.play.mode, "after": after, **changes})
 
 
 @dataclass(slots=True)
