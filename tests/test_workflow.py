@@ -145,6 +145,7 @@ async def test_a_broken_plan_is_replaced_and_flagged(chat: Chatting, team: Scrip
     team.as_agent(PLANNER.instructions, reply)
     events = await chat.answer(full("Compare 3 things."))
     assert "default plan" in words(events)
+    assert len(of_kind(events, "agent.start")) == len(of_kind(events, "agent.complete"))
     assert calls_of(team, RESEARCHER)
     assert calls_of(team, ANALYST), "there are numbers"
     assert text_of(events) == "The final answer."

@@ -89,12 +89,10 @@ class Team:
     async def _analyse(self) -> AsyncGenerator[StreamEvent]:
         roles = "\n".join(f"{agent.id}: {agent.role}. Tools: {', '.join(sorted(self._tools_of(agent))) or 'none'}" for agent in SPECIALISTS)
         planner = self._turn(PLANNER, ("Agents", roles), schema=Plan)
-        try:
-            async with aclosing(self._work(planner)) as events:
-                async for event in events:
-                    yield event
-        except EmptyAnswer:
-            pass  # as broken as any other plan that cannot be read
+        # An empty plan is as broken as one that cannot be read; a model that fails for the first to ask would fail for all.
+        async with aclosing(self._work(planner, forgiving=EmptyAnswer)) as events:
+            async for event in events:
+                yield event
         plan = parsed(planner.text, Plan)
         if plan is None or not all(subtask.agent in {agent.id for agent in SPECIALISTS} for subtask in plan.subtasks):
             yield OrchestratorMessage(message="The plan could not be used, so the default plan is followed.")
@@ -127,7 +125,7 @@ class Team:
                 return
             batch = [(subtask, self._specialist(subtask)) for subtask in subtasks[start : start + at_once]]
             self.findings += batch
-            async with aclosing(self._work(*[turn for _, turn in batch], forgiving=True)) as events:
+            async with aclosing(self._work(*[turn for _, turn in batch], forgiving=ModelError)) as events:
                 async for event in events:
                     yield event
 
@@ -135,7 +133,7 @@ class Team:
         """The draft; or its revision, when there is a verdict."""
         review = [("Draft", self.draft), ("Missing or wrong in it", "\n".join(self.verdict.missing))] if self.verdict else []
         writer = self._turn(WRITER, *review, *self._notes())
-        async with aclosing(self._work(writer, forgiving=True)) as events:
+        async with aclosing(self._work(writer, forgiving=ModelError)) as events:
             async for event in events:
                 yield event
         self.draft = writer.text or self.draft
@@ -145,7 +143,7 @@ class Team:
             yield OrchestratorMessage(message="There is no draft to review.")
             return
         reviewer = self._turn(REVIEWER, ("Draft", self.draft), schema=Verdict)
-        async with aclosing(self._work(reviewer, forgiving=True)) as events:
+        async with aclosing(self._work(reviewer, forgiving=ModelError)) as events:
             async for event in events:
                 yield event
         self.verdict = parsed(reviewer.text, Verdict)
@@ -205,12 +203,12 @@ class Team:
             schema=msgspec.json.schema(schema) if schema else None,
         )
 
-    async def _work(self, *turns: Turn, forgiving: bool = False) -> AsyncGenerator[StreamEvent]:
+    async def _work(self, *turns: Turn, forgiving: type[ModelError]) -> AsyncGenerator[StreamEvent]:
         """Agents at work side by side until they are done, or the time of the team is up.
 
-        `forgiving`: one whose model fails costs what it would have found, not the answer.
+        One whose model fails in this way costs what it would have found, not the answer.
         """
-        works = [_forgiven(turn) if forgiving else turn.events() for turn in turns]
+        works = [_forgiven(turn, forgiving) for turn in turns]
         async with aclosing(merged(works, until=self.case.meter.overdue_at)) as events:
             async for event in events:
                 yield event
@@ -220,10 +218,10 @@ class Team:
         self.case.meter.supersteps -= max(turn.rounds_used for turn in turns)
 
 
-async def _forgiven(turn: Turn) -> AsyncGenerator[StreamEvent]:
+async def _forgiven(turn: Turn, failure: type[ModelError]) -> AsyncGenerator[StreamEvent]:
     try:
         async with aclosing(turn.events()) as events:
             async for event in events:
                 yield event
-    except ModelError as exc:
+    except failure as exc:
         yield OrchestratorMessage(message=f"{turn.agent.name} could not finish: {exc}")
