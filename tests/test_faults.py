@@ -185,7 +185,7 @@ class TestDatabase:
             assert time.monotonic() - started < 2
         assert (kinds(events), events[0]["error"]["code"]) == (["error"], "storage_unavailable")
         assert events[0]["error"]["retryable"]
-        assert await Run.objects.acount() == await Message.objects.acount() == 0
+        assert [await rows.objects.acount() for rows in (Conversation, Message, Run)] == [0, 0, 0]
         assert (await chat.answer())[-1]["type"] == "done"
 
     async def test_a_finished_answer_is_not_lost_by_a_failed_write(

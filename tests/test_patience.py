@@ -415,7 +415,9 @@ async def fill_the_disk(folder: Path) -> Filled:
                 await when(lambda: "cannot store its ending" in on.fleet.complained, "nobody noticed")
             kept += await read_to_end(socket)
         complaint = next(line for line in on.fleet.complained.splitlines() if "cannot store its ending" in line)
-        refused = on.rows("SELECT * FROM chat_message WHERE text = 'refused'")
+        refused = on.rows(
+            "SELECT title FROM chat_conversation WHERE title = 'refused' UNION SELECT text FROM chat_message WHERE text = 'refused'"
+        )
         stored = on.rows("SELECT r.status, m.text FROM chat_run r JOIN chat_message m ON m.id = r.answer_id")
         return Filled(refusal, took, refused, complaint, kept, stored, await ask(on, "later"))
 
