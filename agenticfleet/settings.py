@@ -233,7 +233,7 @@ FLEET_LIGHT_MODE = env_bool("FLEET_LIGHT_MODE", True)
 # From this confidence on a question goes the light path; unset, the classifier's own threshold counts.
 FLEET_LIGHT_THRESHOLD = env_number("FLEET_LIGHT_THRESHOLD", 0, most=1) if env("FLEET_LIGHT_THRESHOLD") else None
 FLEET_ROUTER_MODEL = env("FLEET_ROUTER_MODEL")
-FLEET_ROUTER_LOW = env_number("FLEET_ROUTER_LOW", 0.35, most=1)
+FLEET_ROUTER_LOW = env_number("FLEET_ROUTER_LOW", 0.45, most=1)
 FLEET_ROUTER_HIGH = env_number("FLEET_ROUTER_HIGH", 0.75, most=1)
 if FLEET_ROUTER_LOW > FLEET_ROUTER_HIGH:
     raise ImproperlyConfigured("FLEET_ROUTER_LOW must not be above FLEET_ROUTER_HIGH.")

@@ -51,7 +51,7 @@ class Route:
 def choose(text: str, *, context: Sequence[str] = (), mode: Mode = "auto") -> Route:
     """The route of a question; `context` is what the same person asked before, oldest first."""
     judgement = classifier().judge(text, context)
-    threshold = classifier().threshold if settings.FLEET_LIGHT_THRESHOLD is None else settings.FLEET_LIGHT_THRESHOLD
+    threshold, usual = settings.FLEET_LIGHT_THRESHOLD, classifier().threshold
     path: Path
     reasons: tuple[str, ...]
     match mode:
@@ -62,7 +62,10 @@ def choose(text: str, *, context: Sequence[str] = (), mode: Mode = "auto") -> Ro
         case "auto" if not settings.FLEET_LIGHT_MODE:
             path, reasons = "full", ("the light path is switched off",)
         case "auto":
-            path, reasons = "light" if judgement.light >= threshold else "full", judgement.reasons
+            path, reasons = "light" if judgement.light >= (usual if threshold is None else threshold) else "full", judgement.reasons
+            if (path == "light") != (judgement.light >= usual):
+                # The classifier's reasons speak for the other path.
+                reasons = ("the threshold that is set here says so",)
     return Route(
         path,
         confidence=judgement.light,

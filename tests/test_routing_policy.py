@@ -59,7 +59,9 @@ def test_the_threshold_and_the_person_decide(monkeypatch: pytest.MonkeyPatch, li
 def test_a_setting_replaces_the_classifiers_threshold(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     sure(monkeypatch, 0.61)
     settings.FLEET_LIGHT_THRESHOLD = 0.62
-    assert choose("anything").path == "full"
+    route = choose("anything")
+    assert route.path == "full"
+    assert route.reasons == ("the threshold that is set here says so",)
     settings.FLEET_LIGHT_THRESHOLD = 0
     assert choose("anything").path == "light"
 
