@@ -638,11 +638,11 @@ document.addEventListener("focusout", (event) => {
   if (menu && event.relatedTarget && !menu.contains(event.relatedTarget)) menu.open = false;
 });
 
-// What opens at the foot of an answer is brought into view. Who opens something to read it is not taken to the end.
+// What opens at the foot of an answer is brought into view. Who opens a step of a running answer is not taken to the end.
 thread.addEventListener("toggle", ({ target }) => {
   if (!target.open) return;
   if (target.matches(".facts, .sources")) target.lastElementChild.scrollIntoView({ block: "nearest" });
-  if (distanceFromEnd() >= AT_END) isFollowing = false;
+  if (target.closest("[aria-busy=true]") && distanceFromEnd() >= AT_END) isFollowing = false;
   jumpState();
 }, true);
 
