@@ -275,10 +275,11 @@ async def test_the_cap_on_fan_out_makes_others_wait(chat: Chatting, team: Script
     events = await chat.answer(full())
     at_work = most = 0
     for event in events:
-        if event.get("agent_id") == "researcher":
+        if event.get("agent_id", "").startswith("researcher"):
             at_work += {"agent.start": 1, "agent.complete": -1}.get(event["type"], 0)
             most = max(most, at_work)
     assert most == 2
+    assert len({event["agent_id"] for event in of_kind(events, "agent.start")} & {"researcher", "researcher-2", "researcher-3"}) == 3
     assert len(calls_of(team, RESEARCHER)) == 4, "a plan has at most four subtasks"
     assert "6 subtasks" in words(events)
 

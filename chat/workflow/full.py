@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import msgspec
@@ -123,9 +123,11 @@ class Team:
                 left = ", ".join(subtask.agent for subtask in subtasks[start:])
                 yield OrchestratorMessage(message=f"The limit of {cap} is reached. Not done: {left}.")
                 return
-            batch = [(subtask, self._specialist(subtask)) for subtask in subtasks[start : start + at_once]]
-            self.findings += batch
-            async with aclosing(self._work(*[turn for _, turn in batch], forgiving=ModelError)) as events:
+            batch = subtasks[start : start + at_once]
+            for subtask in batch:
+                self.findings.append((subtask, self._specialist(subtask)))
+            turns = [turn for _, turn in self.findings[-len(batch) :]]
+            async with aclosing(self._work(*turns, forgiving=ModelError)) as events:
                 async for event in events:
                     yield event
 
@@ -166,6 +168,9 @@ class Team:
 
     def _specialist(self, subtask: Subtask) -> Turn:
         agent = next(agent for agent in SPECIALISTS if agent.id == subtask.agent)
+        if earlier := sum(other.agent == subtask.agent for other, _ in self.findings):
+            # Readers tell agents apart by their ids.
+            agent = replace(agent, id=f"{agent.id}-{earlier + 1}", name=f"{agent.name} {earlier + 1}")
         # One of a sequence builds on what was found before it; those at work side by side do not wait for each other.
         found = self._notes() if self.plan.mode == "sequential" else []
         tools = self._tools_of(agent) & set(subtask.tools) if subtask.tools else self._tools_of(agent)
