@@ -177,9 +177,6 @@ class RunQuerySet(models.QuerySet["Run"]):
         mine.bulk_update(progress, ["lease_expires_at", "last_seq", "text_so_far"])
         return {pk: wanted is not None for pk, wanted in mine.values_list("pk", "cancel_requested_at")}
 
-    def expired_ids(self) -> "set[uuid.UUID]":
-        return set(self.expired().values_list("pk", flat=True))
-
     def reap(self, run_id: uuid.UUID) -> "Run | None":
         """End a run whose worker is gone, unless its lease was renewed meanwhile; the ended run, or None."""
         with transaction.atomic():
