@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html
 
 from .models import Conversation, Message, Phase, Run, ToolCall
@@ -84,7 +85,7 @@ class RunAdmin(ReadOnly):
     inlines = (PhaseInline, ToolCallInline)
     fieldsets = (
         (None, {"fields": ("id", "status", "error_code", "ending", "conversation_link", "owner", "message_id", "rerun_of")}),
-        ("Asked", {"fields": ("mode", "path", "fresh", "reasoning_effort", "model")}),
+        ("Asked", {"fields": ("mode", "path", "decision_link", "fresh", "reasoning_effort", "model")}),
         ("Times (ms)", {"fields": ("created_at", "ended_at", "first_event", "first_token", "total")}),
         ("Spent", {"fields": ("input_tokens", "output_tokens", "model_calls", "tool_calls")}),
         ("Worker", {"fields": ("worker", "lease_expires_at", "last_seq", "cancel_requested_at", "closed_at"), "classes": ("collapse",)}),
@@ -109,6 +110,10 @@ class RunAdmin(ReadOnly):
     @admin.display(description="total (ms)", ordering="total_ms")
     def total(self, run: Run) -> str:
         return milliseconds(run.total_ms)
+
+    @admin.display(description="routing decision")
+    def decision_link(self, run: Run) -> str:
+        return format_html('<a href="{}">why this path</a>', reverse("admin:routing_routingdecision_change", args=[run.pk]))
 
     @admin.display(description="conversation")
     def conversation_link(self, run: Run) -> str:

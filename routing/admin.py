@@ -1,11 +1,12 @@
 """Operators read here how questions were routed, what that saved, and where it was regretted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Avg, Count, Q, QuerySet, Sum
+from django.db.models import Avg, FloatField, Q, QuerySet, Sum, Value, aggregates
 from django.db.models.functions import TruncDate
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -17,21 +18,45 @@ LIGHT = Q(path="light", escalated=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
-    """What the router did on one day."""
+class Count:
+    """What the router did, on one day or on all of them."""
 
-    date: Any
-    questions: int
-    light: int
-    escalated: int
-    forced: int
-    light_down: int
-    light_rated: int
-    tokens_saved: int | None  # against the mean of full answers; None while there is none
+    date: date | None
+    questions: int = 0
+    light: int = 0
+    escalated: int = 0
+    forced: int = 0
+    light_down: int = 0
+    light_rated: int = 0
+    tokens_saved: int | None = None  # against the mean of full answers; None while there is none
 
     @property
     def light_share(self) -> float:
         return 100 * self.light / self.questions
+
+    def __add__(self, other: "Count") -> "Count":
+        return Count(
+            None,
+            self.questions + other.questions,
+            self.light + other.light,
+            self.escalated + other.escalated,
+            self.forced + other.forced,
+            self.light_down + other.light_down,
+            self.light_rated + other.light_rated,
+            other.tokens_saved if self.tokens_saved is None else self.tokens_saved + (other.tokens_saved or 0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The last days, newest first."""
+
+    days: Sequence[Count]
+    length: int = DAYS
+
+    @property
+    def total(self) -> Count:
+        return sum(self.days, Count(None))
 
 
 @admin.register(RoutingDecision)
@@ -46,7 +71,6 @@ class RoutingDecisionAdmin(admin.ModelAdmin):
         "shown_tokens",
         "tokens_saved",
         "rating",
-        "reasons",
     )
     list_filter = ("path", "mode", "escalated", "outcome", "rating", "created_at")
     search_fields = ("workflow_id__startswith", "text_hash", "reasons")
@@ -62,10 +86,11 @@ class RoutingDecisionAdmin(admin.ModelAdmin):
         return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RoutingDecision]:
-        return super().get_queryset(request).defer("features")
+        decisions: QuerySet[RoutingDecision] = super().get_queryset(request)
+        return decisions.defer("features").annotate(tokens_of_full=Value(tokens_of_full(), FloatField()))
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return super().changelist_view(request, {**(extra_context or {}), "days": by_day()})
+        return super().changelist_view(request, {**(extra_context or {}), "summary": Summary(by_day())})
 
     @admin.display(description="confidence", ordering="confidence")
     def shown_confidence(self, decision: RoutingDecision) -> str:
@@ -77,7 +102,7 @@ class RoutingDecisionAdmin(admin.ModelAdmin):
 
     @admin.display(description="tokens saved (estimate)")
     def tokens_saved(self, decision: RoutingDecision) -> str:
-        full = tokens_of_full()
+        full: float | None = decision.tokens_of_full  # type: ignore[attr-defined]  # annotated above
         if full is None or decision.path == "full" or decision.escalated:
             return "–"
         return f"{full - decision.tokens:,.0f}"
@@ -90,7 +115,7 @@ def tokens_of_full() -> float | None:
     return mean
 
 
-def by_day() -> list[Day]:
+def by_day() -> list[Count]:
     """The last days, newest first."""
     full = tokens_of_full()
     rows = (
@@ -98,18 +123,18 @@ def by_day() -> list[Day]:
         .annotate(date=TruncDate("created_at"))
         .values("date")
         .annotate(
-            questions=Count("pk"),
-            light=Count("pk", filter=LIGHT),
+            questions=aggregates.Count("pk"),
+            light=aggregates.Count("pk", filter=LIGHT),
             light_tokens=Sum("tokens", filter=LIGHT, default=0),
-            escalations=Count("pk", filter=Q(escalated=True)),
-            forced=Count("pk", filter=~Q(mode="auto")),
-            light_down=Count("pk", filter=LIGHT & Q(rating=-1)),
-            light_rated=Count("pk", filter=LIGHT & Q(rating__isnull=False)),
+            escalations=aggregates.Count("pk", filter=Q(escalated=True)),
+            forced=aggregates.Count("pk", filter=~Q(mode="auto")),
+            light_down=aggregates.Count("pk", filter=LIGHT & Q(rating=-1)),
+            light_rated=aggregates.Count("pk", filter=LIGHT & Q(rating__isnull=False)),
         )
         .order_by("-date")
     )
     return [
-        Day(
+        Count(
             date=row["date"],
             questions=row["questions"],
             light=row["light"],

@@ -6,7 +6,7 @@ import pytest
 from django.core.checks.registry import registry
 from django.core.management import CommandError, call_command
 from django.test import Client
-from pytest_django import Settings
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from routing import policy
 from routing.checks import weights_can_be_read
@@ -158,18 +158,23 @@ def test_a_thumb_is_stored_changed_and_taken_back(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.django_db
-def test_the_admin_counts_by_day_and_estimates_what_was_saved(monkeypatch: pytest.MonkeyPatch, admin_client: Client) -> None:
+def test_the_admin_counts_by_day_and_estimates_what_was_saved(
+    monkeypatch: pytest.MonkeyPatch, admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
     record(monkeypatch, tokens=100)
     regretted = record(monkeypatch, tokens=300)
     RoutingDecision.objects.rate(regretted.pk, -1)
     record(monkeypatch, light=0.1, tokens=2000)
     record(monkeypatch, escalated=True, tokens=2400)
     page = admin_client.get("/admin/routing/routingdecision/")
-    [day] = page.context["days"]
+    [day] = page.context["summary"].days
     assert (day.questions, day.light, day.escalated, day.forced) == (4, 2, 1, 0)
     assert (day.light_down, day.light_rated) == (1, 1)
     assert day.tokens_saved == 2 * 2000 - 400
+    assert page.context["summary"].total.tokens_saved == day.tokens_saved
     assert "1,900" in page.content.decode()
+    with django_assert_max_num_queries(15):
+        admin_client.get("/admin/routing/routingdecision/")
 
 
 @pytest.mark.django_db
