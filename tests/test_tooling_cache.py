@@ -22,7 +22,7 @@ from tooling import cache as cache_module
 from tooling import toolbox as toolbox_module
 from tooling.cache import ToolCache, connected
 from tooling.entries import DAY_PREFIX, LOCK_PREFIX, MOST_BYTES, PREFIX, Wanted, packed, unpacked
-from tooling.registry import Output, Passage, ToolFailure
+from tooling.results import Output, Passage, ToolFailure
 from tooling.services import Services
 from tooling.toolbox import Toolbox, ToolResult
 from tooling.websearch import web_search

@@ -9,7 +9,7 @@ import pytest
 from tooling.clock import arguments_in, clock
 from tooling.dates import UnknownDate, date_of
 from tooling.places import place_named
-from tooling.registry import ToolFailure
+from tooling.results import ToolFailure
 from tooling.services import Services
 
 NOW = datetime(2026, 11, 22, 19, 5, tzinfo=UTC)

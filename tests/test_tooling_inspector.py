@@ -18,7 +18,7 @@ from redis import Redis
 from tooling import inspector as inspector_module
 from tooling.entries import CLOSED_INDEX, CLOSED_PREFIX, DAY_PREFIX, PREFIX, Failure, Wanted, about, packed
 from tooling.inspector import Inspector
-from tooling.registry import Output, Passage
+from tooling.results import Output, Passage
 from tooling.templatetags.tooling_cache import duration, grouped, percent, size
 
 pytestmark = pytest.mark.django_db

@@ -8,7 +8,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from msgspec import Meta
 
-from tooling.registry import Output, Passage, Tool, ToolFailure, tool
+from tooling.registry import Tool, tool
+from tooling.results import Output, Passage, ToolFailure
 from tooling.services import Services
 from tooling.toolbox import TOOLS, Call, Rejection, Toolbox, ToolResult, allowed_on, arguments_for
 

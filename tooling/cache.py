@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from .entries import CLOSED_INDEX, CLOSED_PREFIX, DAY_PREFIX, LOCK_PREFIX, Failure, Wanted, about, packed, unpacked
 from .flights import Flights
-from .registry import Output, ToolFailure, TtlClass
+from .results import Output, ToolFailure, TtlClass
 
 logger = logging.getLogger(__name__)
 

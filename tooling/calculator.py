@@ -8,7 +8,8 @@ from msgspec import Meta
 
 from .expressions import MOST_CHARS, Token, can_be_part, evaluate, prepared, read, tokens_of
 from .quantities import CannotCalculate, Quantity, decimal_of
-from .registry import ToolFailure, tool
+from .registry import tool
+from .results import ToolFailure
 
 SHOWN_DIGITS = 12  # of a number that does not end
 EXACT_DECIMALS = 20  # of a number that does

@@ -8,7 +8,8 @@ from msgspec import Meta
 
 from .dates import UnknownDate, date_of
 from .places import Place, place_named
-from .registry import ToolFailure, tool
+from .registry import tool
+from .results import ToolFailure
 from .services import Services
 
 MOST_QUESTION_CHARS = 300

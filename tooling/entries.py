@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from .registry import Output, TtlClass
+from .results import Output, TtlClass
 
 SCHEMA_VERSION = 1  # of keys and of what stands in an entry; entries of another version are not looked at
 PREFIX = f"fleet:cache:v{SCHEMA_VERSION}:"

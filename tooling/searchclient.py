@@ -17,7 +17,7 @@ import httpx
 import tavily.errors
 from tavily import AsyncTavilyClient
 
-from .registry import Output, Passage, ToolFailure
+from .results import Output, Passage, ToolFailure
 from .untrusted import cut, visible, web_host, without_markup
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
 
+from .cache import ToolCache
+
 if TYPE_CHECKING:
-    from .cache import ToolCache
+    # Half a second that nobody waits who has not turned search on.
     from .searchclient import SearchClient
 
 
@@ -18,7 +20,7 @@ def utc_now() -> datetime:
 class Services:
     """Clients and clock of one event loop; `aclose` when the loop ends."""
 
-    cache: "ToolCache | None" = None
+    cache: ToolCache | None = None
     search: "SearchClient | None" = None
     now: Callable[[], datetime] = utc_now
     zone: tzinfo = UTC  # of questions that name no place

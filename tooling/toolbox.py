@@ -16,7 +16,8 @@ from .calculator import calculator
 from .clock import clock
 from .entries import Wanted
 from .flights import Flights
-from .registry import Output, Passage, Tool, ToolFailure, TtlClass
+from .registry import Tool
+from .results import Output, Passage, ToolFailure, TtlClass
 from .schema import Arguments, InvalidArguments, Json
 from .services import Services, utc_now
 from .untrusted import cut, fenced, one_line, visible, web_host

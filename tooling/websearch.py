@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from .registry import CacheRule, Output, ToolFailure, TtlClass, tool
+from .registry import CacheRule, tool
+from .results import Output, ToolFailure, TtlClass
 from .schema import Arguments
 from .services import Services
 from .untrusted import cut, one_line
