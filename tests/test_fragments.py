@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 from django.template.loader import get_template, render_to_string
 
-from chat.fragments import AnswerView, age, duration
+from chat.fragments import AnswerView
 from chat.protocol import (
     EVENT_TYPES,
     TYPE_OF,
@@ -59,6 +59,7 @@ from chat.protocol import (
     ToolStart,
     Usage,
 )
+from chat.words import age, duration
 
 RUN = "0b5f3c1e-0000-4000-8000-000000000001"
 MESSAGE = uuid.UUID("0b5f3c1e-0000-4000-8000-000000000002")

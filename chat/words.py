@@ -1,0 +1,47 @@
+"""How figures and names are put into words for a reader."""
+
+from .markdown import visible
+
+LONGEST_DETAIL = 300  # characters of a tool call that the timeline shows
+LONGEST_NAME = 60  # characters of a tool's name, which may be a model's invention
+
+
+def duration(ms: float) -> str:
+    if ms < 100:
+        return f"{ms:.0f} ms"
+    if ms < 10_000:
+        return f"{ms / 1000:.1f} s"
+    minutes, seconds = divmod(round(ms / 1000), 60)
+    if not minutes:
+        return f"{seconds} s"
+    return f"{minutes} min {seconds} s" if seconds else f"{minutes} min"
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def age(seconds: float) -> str:
+    """How old something is, in one unit."""
+    if seconds < 60:
+        return f"{max(0, seconds):.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min"
+    if seconds < 86_400:
+        return f"{seconds // 3600:.0f} h"
+    return counted(int(seconds // 86_400), "day")
+
+
+def capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def shortened(text: str, most: int = LONGEST_DETAIL) -> str:
+    """The visible text in one line, cut where it is longer than that."""
+    text = " ".join(visible(text).split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def named(name: str) -> str:
+    """A name as a title: of an agent, a phase or a tool."""
+    return capital(shortened(name.replace("_", " "), LONGEST_NAME))
