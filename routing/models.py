@@ -44,7 +44,7 @@ class RoutingDecisionQuerySet(models.QuerySet["RoutingDecision"]):
 
 
 class RoutingDecision(models.Model):
-    """One question's way: what the classifier saw, where it went, and how that went. It holds no words of a person."""
+    """One question's way: what the classifier saw, where it went, and how that went. Of its words only those that a reason names."""
 
     class Path(models.TextChoices):
         LIGHT = "light"
