@@ -14,6 +14,7 @@ from chat import database
 from chat.worker import Worker
 from tests.chatting import Chatting
 from tests.scripted_model import ScriptedModel
+from tests.scripted_search import ScriptedSearch
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +29,13 @@ def valkey_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def model_server() -> Iterator[ScriptedModel]:
     server = ScriptedModel()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def search_server() -> Iterator[ScriptedSearch]:
+    server = ScriptedSearch()
     yield server
     server.stop()
 

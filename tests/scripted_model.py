@@ -13,6 +13,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.loopback import LoopbackServer
+
 DEFAULT_ANSWER = ["The ", "answer ", "is ", "**42**", "."]
 
 
@@ -71,27 +73,20 @@ class ScriptedModel:
         self._scripts: dict[str, Script] = {}
         self._agents: dict[str, list[Script]] = {}
         self._assignments: dict[tuple[str, str], Script] = {}
-        self._loop = asyncio.new_event_loop()
-        self._released: asyncio.Event
-        self._ready = threading.Event()
-        self._port = port
-        self._thread = threading.Thread(target=self._run, name="scripted model", daemon=True)
-        self._thread.start()
-        assert self._ready.wait(10)
+        self._server = LoopbackServer("/v1/chat/completions", self._complete, port=port)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/v1"
+        return f"{self._server.address}/v1"
 
     def reset(self) -> None:
         """Forget scripts and calls, and let go of whoever still waits."""
-        self.release()
+        self._server.hold_again()
         self._scripts.clear()
         self._agents.clear()
         self._assignments.clear()
         self.calls.clear()
         self.default = Script()
-        self._loop.call_soon_threadsafe(self._fresh_gate)
 
     def on(self, question: str, **script: Any) -> Script:
         """Play this script for this very question."""
@@ -117,34 +112,10 @@ class ScriptedModel:
 
     def release(self) -> None:
         """Let scripts that hold go on."""
-        self._loop.call_soon_threadsafe(self._released.set)
+        self._server.release()
 
     def stop(self) -> None:
-        self.release()
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-
-    def _fresh_gate(self) -> None:
-        self._released = asyncio.Event()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
-
-    async def _serve(self) -> None:
-        self._stop = asyncio.Event()
-        self._fresh_gate()
-        app = web.Application(client_max_size=64 * 2**20)
-        app.router.add_post("/v1/chat/completions", self._complete)
-        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self._port, reuse_address=True)
-        await site.start()
-        self._port = runner.addresses[0][1]
-        self._ready.set()
-        await self._stop.wait()
-        await runner.cleanup()
+        self._server.stop()
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -208,7 +179,7 @@ class ScriptedModel:
         if script.hang_after == number:
             await asyncio.Event().wait()
         if script.hold_after == number:
-            await self._released.wait()
+            await self._server.released.wait()
         if script.garbage_after == number:
             await response.write(b"data: {not json\n\n")
         if script.cut_after == number:

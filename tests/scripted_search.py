@@ -10,6 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.loopback import LoopbackServer
+
 RESULT = {
     "title": "Peru - Encyclopedia",
     "url": "https://encyclopedia.example/peru",
@@ -59,24 +61,18 @@ class ScriptedSearch:
         self.queries: list[Query] = []
         self.default = Answer()
         self._answers: dict[str, Answer] = {}
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._port = port
-        self._thread = threading.Thread(target=self._run, name="scripted search", daemon=True)
-        self._thread.start()
-        assert self._ready.wait(10)
+        self._server = LoopbackServer("/search", self._search, port=port)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return self._server.address
 
     def reset(self) -> None:
         """Forget answers and queries, and let go of whoever still waits."""
-        self.release()
+        self._server.hold_again()
         self._answers.clear()
         self.queries.clear()
         self.default = Answer()
-        self._loop.call_soon_threadsafe(self._fresh_gate)
 
     def on(self, query: str, **answer: Any) -> Answer:
         """Answer this very query so."""
@@ -85,34 +81,10 @@ class ScriptedSearch:
 
     def release(self) -> None:
         """Let answers that hold go on."""
-        self._loop.call_soon_threadsafe(self._released.set)
+        self._server.release()
 
     def stop(self) -> None:
-        self.release()
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-
-    def _fresh_gate(self) -> None:
-        self._released = asyncio.Event()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
-
-    async def _serve(self) -> None:
-        self._stop = asyncio.Event()
-        self._fresh_gate()
-        app = web.Application()
-        app.router.add_post("/search", self._search)
-        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self._port, reuse_address=True)
-        await site.start()
-        self._port = runner.addresses[0][1]
-        self._ready.set()
-        await self._stop.wait()
-        await runner.cleanup()
+        self._server.stop()
 
     async def _search(self, request: web.Request) -> web.StreamResponse:
         query = Query(await request.json(), dict(request.headers))
@@ -131,7 +103,7 @@ class ScriptedSearch:
         if answer.hang:
             await asyncio.Event().wait()
         if answer.hold:
-            await self._released.wait()
+            await self._server.released.wait()
         if answer.cut:
             assert request.transport is not None
             request.transport.abort()

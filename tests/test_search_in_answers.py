@@ -1,6 +1,6 @@
 """Web search as a person meets it in an answer: found once, cached with its age, asked afresh, broken, and hostile."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -16,13 +16,6 @@ from tests.scripted_search import Answer, ScriptedSearch
 from tests.test_workflow import RESEARCHER, of_kind, plan, wants
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(scope="module")
-def search_server() -> Iterator[ScriptedSearch]:
-    server = ScriptedSearch()
-    yield server
-    server.stop()
 
 
 @pytest_asyncio.fixture

@@ -455,13 +455,6 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-@pytest.fixture(scope="module")
-def search_server() -> Iterator[ScriptedSearch]:
-    server = ScriptedSearch()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def search(search_server: ScriptedSearch) -> Iterator[ScriptedSearch]:
     search_server.reset()

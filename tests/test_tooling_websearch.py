@@ -19,13 +19,6 @@ from tooling.websearch import is_about_today, normalised, redacted
 NOW = datetime(2026, 11, 22, 19, 5, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def search_server() -> Iterator[ScriptedSearch]:
-    server = ScriptedSearch()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def web(search_server: ScriptedSearch) -> Iterator[ScriptedSearch]:
     search_server.reset()

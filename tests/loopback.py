@@ -1,0 +1,62 @@
+"""A real HTTP server on loopback, in a thread with an event loop of its own, for servers that play scripts."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+LARGEST_REQUEST = 64 * 2**20  # bytes
+
+
+class LoopbackServer:
+    """Answers one path by one handler until `stop`. Handlers may wait for `released`, which `release` sets for all."""
+
+    def __init__(self, path: str, handler: Callable[[web.Request], Awaitable[web.StreamResponse]], *, port: int = 0) -> None:
+        self.released: asyncio.Event
+        self._path, self._handler, self._port = path, handler, port
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"server of {path}", daemon=True)
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def release(self) -> None:
+        """Let handlers that wait go on."""
+        self._loop.call_soon_threadsafe(self.released.set)
+
+    def hold_again(self) -> None:
+        """Let go of those who wait, and make those who come wait again."""
+        self.release()
+        self._loop.call_soon_threadsafe(self._fresh_gate)
+
+    def stop(self) -> None:
+        self.release()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    def _fresh_gate(self) -> None:
+        self.released = asyncio.Event()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        self._fresh_gate()
+        app = web.Application(client_max_size=LARGEST_REQUEST)
+        app.router.add_post(self._path, self._handler)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", self._port, reuse_address=True)
+        await site.start()
+        self._port = runner.addresses[0][1]
+        self._ready.set()
+        await self._stop.wait()
+        await runner.cleanup()
