@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
 
 WINDOW = 256  # events kept in memory for followers
-MOST_STEPS = 1000  # events other than deltas kept for a follower that joins late
+MOST_STEPS = 1000  # events, text aside, kept for a follower that joins late
 MOST_PENDING = 5000  # events kept for Redis while it is away
 LAST_ID = f"{2**64 - 1}-{2**64 - 1}".encode()
 CALL_TIMEOUT = 0.3  # seconds that anything waits on Redis
@@ -92,12 +92,13 @@ def fold(entries: Sequence[Entry], *, seen: int, run_id: UUID) -> list[Entry]:
                 text.append(entry.event.delta)
             case ResponseSnapshot():
                 text = [entry.event.data.text]
-    steps = [entry for entry in entries if not is_delta(entry.event)]
+    steps = [entry for entry in entries if is_step(entry.event)]
     return [*steps, snapshot_of("".join(text), seq=max(seen, entries[-1].seq), run_id=run_id)] if entries else []
 
 
-def is_delta(event: StreamEvent) -> bool:
-    return isinstance(event, ResponseDelta | ReasoningDelta)
+def is_step(event: StreamEvent) -> bool:
+    """Whether a follower that joins late is shown this event; for the others one snapshot stands."""
+    return not isinstance(event, ResponseDelta | ReasoningDelta | ResponseSnapshot)
 
 
 class RunLog:
@@ -137,7 +138,7 @@ class RunLog:
             self._text.append(event.delta)
         elif isinstance(event, ResponseSnapshot):
             self._text = [event.data.text]
-        if not is_delta(event) and len(self._steps) < MOST_STEPS:
+        if is_step(event) and len(self._steps) < MOST_STEPS:
             self._steps.append(entry)
         self._changed()
 

@@ -20,7 +20,7 @@ class Caps:
     supersteps: int  # rounds of model calls; agents that work side by side share theirs
     tool_calls: int
     fan_out: int  # agents at work at once
-    tokens: int  # that models write
+    tokens: int  # that models write; on the full path before the answer
     seconds: float  # until nothing but the final answer is begun
 
 
@@ -89,7 +89,7 @@ def caps_of(path: Path) -> Caps:
             supersteps=settings.FLEET_LIGHT_MAX_SUPERSTEPS,
             tool_calls=settings.FLEET_LIGHT_MAX_TOOL_CALLS,
             fan_out=1,
-            tokens=settings.FLEET_MAX_OUTPUT_TOKENS,
+            tokens=settings.FLEET_LIGHT_MAX_TOKENS,
             seconds=settings.FLEET_MAX_RUNTIME,
         )
     return Caps(

@@ -24,6 +24,15 @@ def is_light(classifier: Classifier, text: str, *context: str) -> bool:
     return classifier.judge(text, context).light >= classifier.threshold
 
 
+def test_the_projects_own_questions_are_routed_as_well_as_promised() -> None:
+    out = StringIO()
+    call_command("evaluate_routing", str(Path(__file__).parent / "routing_prompts.jsonl"), "--json", stdout=out)
+    figures = json.loads(out.getvalue())
+    assert figures["accuracy"] >= 0.87
+    assert figures["light_precision"] >= 0.90
+    assert figures["light_recall"] >= 0.80
+
+
 @pytest.mark.parametrize(
     ("text", "light"),
     [

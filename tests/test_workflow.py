@@ -12,6 +12,7 @@ from pytest_django import Settings
 from chat.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER
 from chat.llm import ChatMessage, estimated_tokens
 from chat.models import Run, ToolCall
+from chat.protocol import SUBPROTOCOL_HTML
 from chat.worker import Worker
 from chat.workflow.engine import LEFT_OUT, within
 from chat.workflow.opinion import DEFINITION
@@ -325,6 +326,7 @@ SHORTFALLS = {
     "filtered": (Script(tokens=["Well"], finish_reason="content_filter"), "refusal"),
     "unsure": (Script(tokens=["I'm sorry, ", "but I don't know who that is."]), "did not know"),
     "unsure, in German": (Script(tokens=["Das weiß ich leider nicht."]), "did not know"),
+    "cut": (Script(tokens=["So ", "much ", "to "], finish_reason="length"), "more words"),
     "short of tools": (wants(("calculator", {"expression": "1 + 1"}), ("calculator", {"expression": "2 + 2"})), "more tools"),
 }
 
@@ -346,6 +348,21 @@ async def test_a_light_answer_that_will_not_do_goes_to_the_team_once(
         [reset] = of_kind(events, "response.snapshot")
         assert reset["data"]["text"] == ""
         assert events.index(reset) == events.index(second) + 1
+
+
+async def test_who_joins_after_an_escalation_never_sees_the_answer_emptied(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(ASSISTANT.instructions, Script(tokens=["I don't know."]))
+    team.as_agent(EDITOR.instructions, Script(tokens=["The final", " answer."], hold_after=1))
+    request = chat_request()
+    first = await chat.ask(request)
+    await first.until("response.snapshot")
+    seen = await first.until("response.delta")
+    late = await chat.ask({**request, "after": seen["seq"]}, subprotocol=SUBPROTOCOL_HTML)
+    snapshot = await late.until("response.snapshot")
+    assert snapshot["data"]["text"] == "The final"
+    team.release()
+    assert of_kind(await late.rest(), "response.snapshot") == [snapshot]
+    await first.rest()
 
 
 @pytest.mark.parametrize("answer", ["I don't know.", "No sé."])
@@ -377,6 +394,15 @@ async def test_who_chose_light_keeps_it(chat: Chatting, team: ScriptedModel, rep
     events = await chat.answer(chat_request(mode="light"))
     assert phases(events) == ["routing", "answer"]
     assert len(of_kind(events, "routing.decided")) == 1
+
+
+async def test_an_answer_that_is_cut_says_so(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+    settings.FLEET_LIGHT_MAX_TOKENS = 17
+    team.as_agent(ASSISTANT.instructions, Script(tokens=["So ", "much"], finish_reason="length"))
+    events = await chat.answer(chat_request(mode="light"))
+    assert text_of(events) == "So much"
+    assert "17 tokens" in words(events)
+    assert team.calls[0].body["max_tokens"] == 17
 
 
 async def test_a_light_answer_calls_one_tool_however_many_it_wants(chat: Chatting, team: ScriptedModel) -> None:

@@ -25,6 +25,7 @@ from chat.protocol import (
     AgentTiming,
     Effort,
     Mode,
+    OrchestratorMessage,
     PhaseComplete,
     PhaseData,
     PhaseStart,
@@ -147,6 +148,8 @@ class Turn:
                     yield event
         if self.is_answer and not self.text.strip() and not self._gives_up:
             raise EmptyAnswer
+        if self.is_answer and self.is_cut:
+            yield OrchestratorMessage(message=f"The answer reached the limit of {self.most_tokens:,} tokens.")
         for event in self.close():
             yield event
 

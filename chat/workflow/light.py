@@ -55,7 +55,7 @@ class Light:
             ASSISTANT,
             self.case,
             prompt(ASSISTANT, self.case.question),
-            most_tokens=settings.FLEET_MAX_OUTPUT_TOKENS,
+            most_tokens=self.case.meter.caps.tokens,
             tools=ASSISTANT.tools & self.case.toolbox.names,
             rounds=self.case.meter.supersteps,
             is_answer=True,
@@ -92,6 +92,8 @@ class Light:
         text = self.turn.text
         if self.turn.ran_short:
             return "the light answer needed more tools than it may use"
+        if self.turn.is_cut:
+            return "the light answer needed more words than it may use"
         if self._is_empty:
             return "the light answer was empty"
         if self.turn.is_refused:
