@@ -108,3 +108,18 @@ async def test_words_from_outside_stay_data(chat: Chatting, web: ScriptedSearch,
     [found] = of_kind(events, "tool.complete")
     assert [source["url"] for source in found["data"]["sources"]] == ["https://evil.example/"]
     assert len(of_kind(events, "tool.start")) == 1
+
+
+async def test_a_search_that_fails_is_told_to_the_model_and_the_built_in_one_invents_nothing(
+    chat: Chatting, web: ScriptedSearch, model: ScriptedModel, settings: Settings
+) -> None:
+    web.default = Answer(status=400)
+    await chat.answer(QUESTION)
+    [call] = model.calls
+    assert call.question != QUESTION
+    assert call.question.endswith(QUESTION)
+    settings.FLEET_MODEL_BUILTIN = True
+    events = await chat.answer(QUESTION)
+    assert len(model.calls) == 1
+    [failed] = of_kind(events, "tool.complete")
+    assert text_of(events) == failed["data"]["message"]

@@ -493,9 +493,18 @@ async def test_the_built_in_model_neither_plans_nor_reviews(chat: Chatting, team
 
 
 async def test_a_tool_that_is_off_is_said_and_done_without(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(ASSISTANT.instructions, Script(tokens=["I don't know."]))
     events = await chat.answer("What is the weather in Oslo today?")
     assert "Web search is off" in words(events)
-    assert text_of(events)
+    assert "Web search is off" in team.calls[0].question
+    assert text_of(events) == "I don't know.", "the team has no search either"
+
+
+async def test_the_built_in_model_does_not_invent_what_should_be_looked_up(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+    settings.FLEET_MODEL_BUILTIN = True
+    events = await chat.answer("What is the weather in Oslo today?")
+    assert "Web search is off" in text_of(events)
+    assert not team.calls
 
 
 # --- Who chooses ------------------------------------------------------------------------------------------------------

@@ -120,6 +120,7 @@ class Turn:
     is_cut: bool = False
     is_refused: bool = False
     ran_short: bool = False
+    lacks: str = ""  # why it could not look up what it was asked
     _words: list[str] = field(default_factory=list)
     _watch: Stopwatch = field(default_factory=Stopwatch)
     _is_thinking: bool = False
@@ -132,12 +133,16 @@ class Turn:
             self._words = ["".join(self._words)]
         return self._words[0] if self._words else ""
 
-    async def events(self, first: ToolCall | None = None) -> AsyncGenerator[StreamEvent]:
+    async def events(self, first: ToolCall | None = None, *, lacking: str = "") -> AsyncGenerator[StreamEvent]:
         """What the agent does, at the moment it happens. ModelError where its model fails.
 
         `first` is a tool call that is made before the model is asked; its result goes with the question.
+        `lacking` says why the tool that the question needs cannot be called.
         """
         yield AgentStart(agent_id=self.agent.id, author=self.agent.name)
+        self.lacks = lacking
+        for event in self._tell(lacking):
+            yield event
         if first:
             async with aclosing(self._use_first(first)) as events:
                 async for event in events:
@@ -238,14 +243,26 @@ class Turn:
         async with aclosing(used.events()) as events:
             async for event in events:
                 yield event
-        if used.is_ok and settings.FLEET_MODEL_BUILTIN and not used.is_from_outside:
-            # The built-in model would spoil the result: it is the answer as it stands.
-            for event in self._say(used.text):
+        if used.is_from_outside:
+            self.lacks = used.failure
+        if used.is_ok and used.is_from_outside:
+            self._ask_with(used.text)
+        else:
+            for event in self._tell(used.text if used.is_ok else self.lacks):
                 yield event
-        elif used.is_ok:
-            # With the question, since weak models know no tool messages.
-            question = self.messages.pop().content
-            self.messages.append(ChatMessage("user", f"{used.text}\n\n{question}"))
+
+    def _tell(self, words: str) -> list[StreamEvent]:
+        """Let the model know this with the question; the built-in one would spoil it, so there it is the answer as it stands."""
+        if words and settings.FLEET_MODEL_BUILTIN:
+            return self._say(words)
+        if words:
+            self._ask_with(words)
+        return []
+
+    def _ask_with(self, words: str) -> None:
+        # Not as a tool's message, which weak models do not know.
+        question = self.messages.pop().content
+        self.messages.append(ChatMessage("user", f"{words}\n\n{question}"))
 
     async def _use(self, call: ToolCall) -> AsyncGenerator[StreamEvent]:
         """A call that the model asked for; it reads what came of it in its next round."""
@@ -266,6 +283,7 @@ class Use:
     text: str = ""
     is_ok: bool = False
     is_from_outside: bool = False
+    failure: str = ""  # for a person
     is_beyond_cap: bool = False
 
     async def events(self) -> AsyncGenerator[StreamEvent]:
@@ -279,7 +297,7 @@ class Use:
         start = ToolCallData(tool=checked.name, call_id=self.call.id, arguments=checked.arguments)
         yield ToolStart(agent_id=agent.id, author=agent.name, data=start)
         result = await toolbox.make(checked)
-        self.text, self.is_ok, self.is_from_outside = result.text, result.ok, checked.tool.untrusted
+        self.text, self.is_ok, self.is_from_outside, self.failure = result.text, result.ok, checked.tool.untrusted, result.message
         yield ToolComplete(agent_id=agent.id, author=agent.name, data=_result_data(result, self.call.id))
 
 

@@ -69,14 +69,14 @@ class Light:
                 yield event
 
     async def _answer(self) -> AsyncGenerator[StreamEvent]:
-        first = None
+        first, lacking = None, ""
         for tool in self.tools:
-            if reason := self.case.toolbox.reason_off(tool):
-                yield OrchestratorMessage(message=reason)
+            if lacking := self.case.toolbox.reason_off(tool):
+                yield OrchestratorMessage(message=lacking)
             elif (arguments := arguments_for(tool, self.case.question.text)) is not None:
                 first = ToolCall("call_route", tool, msgspec.json.encode(arguments).decode())
         try:
-            async with aclosing(self.turn.events(first)) as events:
+            async with aclosing(self.turn.events(first, lacking=lacking)) as events:
                 async for event in events:
                     yield event
         except EmptyAnswer:
@@ -98,7 +98,8 @@ class Light:
             return "the light answer was empty"
         if self.turn.is_refused:
             return "the light answer was a refusal"
-        if len(text) <= LONGEST_UNSURE and UNSURE.match(text):
+        # Where the search is missing, the team would not know either.
+        if not self.turn.lacks and len(text) <= LONGEST_UNSURE and UNSURE.match(text):
             return "the light answer did not know"
         return None
 
