@@ -35,8 +35,8 @@ from .protocol import AnyEvent
 QUESTIONS = 30  # of a conversation on the page before one asks for earlier ones
 CHATS = 40  # in the list before one asks for older ones
 EXAMPLES = [
-    {"label": "Quick", "question": "What is the difference between a process and a thread?"},
-    {"label": "Quick", "question": "Write a Python function that checks whether a word is a palindrome."},
+    {"label": "Quick", "question": "What time is it in Tokyo?"},
+    {"label": "Quick", "question": "How many days are left until 24 December?"},
     {"label": "Thorough", "question": "Compare Kafka and RabbitMQ for an order system with 500 orders per second."},
     {"label": "Thorough", "question": "Plan a three-day visit to Lisbon for a family with two small children."},
 ]

@@ -20,6 +20,8 @@ from chat import views
 from chat.models import Conversation, Message, Run
 from chat.owners import BROWSER_KEY
 from chat.protocol import AgentStart, Ending, ErrorInfo, PhaseData, PhaseStart, Timings, Usage
+from chat.views import EXAMPLES
+from routing.classifier import Classifier
 from routing.models import RoutingDecision
 
 pytestmark = pytest.mark.django_db
@@ -553,3 +555,10 @@ def test_a_page_that_is_missing_leads_back(client: Client) -> None:
     assert response.status_code == 404
     assert 'href="/"' in response.content.decode()
     assert "server's log" in get_template("500.html").render()
+
+
+def test_the_examples_go_the_way_that_their_labels_say() -> None:
+    classifier = Classifier.load()
+    for example in EXAMPLES:
+        is_light = classifier.judge(example["question"]).light >= classifier.threshold
+        assert is_light == (example["label"] == "Quick"), example
