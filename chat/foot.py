@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 from datetime import date
-from urllib.parse import urlsplit
+
+from tooling.untrusted import web_host
 
 from .protocol import Code, ErrorInfo, Mode, Path, RouteData, Source, Status, Timings, Usage
 from .timeline import phase_title
@@ -33,21 +34,9 @@ class SourceLink:
 
     @classmethod
     def of(cls, source: Source) -> "SourceLink":
-        host = _host(source.url)
+        host = web_host(source.url)
         title = shortened(source.title, LONGEST_TITLE) or host or "Untitled"
         return cls(source.number, title, source.url if host else "", host, _day(source.published))
-
-
-def _host(url: str) -> str:
-    """The host of a web address that may be followed; empty if it may not."""
-    # Browsers and urlsplit disagree about backslashes and blanks; nothing that needs them is followed.
-    if not re.fullmatch(r"https?://[^\s\\\x00-\x20]+", url, re.IGNORECASE):
-        return ""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return ""
-    return (parts.hostname or "") if parts.username is None else ""
 
 
 def _day(published: str | None) -> date | None:

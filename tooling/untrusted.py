@@ -53,7 +53,8 @@ def cut(text: str, most: int) -> str:
 
 def web_host(url: str) -> str:
     """The host of a web address that may be shown as a link; empty if it may not."""
-    if len(url) > MOST_URL_CHARS or " " in url or url != one_line(url):
+    # Browsers and urlsplit disagree about backslashes and blanks; nothing that needs them is followed.
+    if len(url) > MOST_URL_CHARS or " " in url or "\\" in url or url != one_line(url):
         return ""
     try:
         parts = urlsplit(url)
