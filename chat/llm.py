@@ -23,6 +23,7 @@ LONGEST_RETRY_AFTER = 5.0  # seconds; a server that asks for more gets an error 
 LARGEST_EVENT = 4 * 1024 * 1024  # bytes of one streamed event
 LONGEST_ARGUMENTS = 256 * 1024  # characters of all tool calls of one answer
 EXTRAS = ("tools", "response_format", "reasoning_effort")  # of a request, that a server may not know; it is asked without them then
+BYTES_PER_TOKEN = 3  # at the least, as budgets reckon
 NO_KEY = "none"  # servers without a key want some header all the same
 
 EFFORTS: dict[Effort, str] = {"minimal": "low", "medium": "medium", "maximal": "high"}
@@ -374,7 +375,7 @@ class _CallParts:
 
 def estimated_tokens(text: str) -> int:
     """About how many tokens a text has, for budgets; servers differ, so this errs to the high side."""
-    return len(text.encode()) // 3 + 4
+    return len(text.encode()) // BYTES_PER_TOKEN + 4
 
 
 def estimated_usage(messages: Sequence[ChatMessage], written: int) -> Usage:

@@ -73,7 +73,6 @@ class LiveRun:
 
     def __init__(self, run: Run, *, log: RunLog, answer: Answer, telemetry: RunTelemetry, limits: Limits) -> None:
         self.id: UUID = run.pk
-        self._question = answer.question
         self.worker = run.worker
         self.log = log
         self.closed = asyncio.Event()  # set when the ending stands in the row and the log
@@ -103,7 +102,7 @@ class LiveRun:
             logger.info(event.log_line)
         log_service_levels(self.id, ending.status, ending.timings)
         if settings.FLEET_LOG_CONTENT:
-            logger.info("run=%s question=%r answer=%r", self.id, self._question.text, self.log.text)
+            logger.info("run=%s question=%r answer=%r", self.id, self._answer.question.text, self.log.text)
 
     async def _outcome(self) -> Ending:
         """How the work ended: every failure becomes a value here, once."""
@@ -190,7 +189,8 @@ class LiveRun:
         route = self._answer.route
         if route is None:
             return None
-        return Routed(text=self._question.text, mode=self._question.mode, route=route, escalated=self._answer.is_escalated)
+        question = self._answer.question
+        return Routed(text=question.text, mode=question.mode, route=route, escalated=self._answer.is_escalated)
 
     async def _recorded_events(self) -> list[StreamEvent]:
         """The ending that somebody else wrote, or is about to write."""

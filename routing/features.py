@@ -203,10 +203,7 @@ def _measure(whole: str, core: str, asks: Sequence[Ask]) -> dict[str, float]:
     }
     named |= {f"core:{concept}": float(min(core_concepts[concept], 4)) for concept in CONCEPTS}
     named |= {f"first:{concept}": float(concept in first) for concept in (*_ASKING, *_ORDERING)}
-    named |= {
-        f"all:{concept}": float(min(concepts[concept], 6))
-        for concept in ("make", "build", "plan", "study", "document", "software", "depth", "must", "me")
-    }
+    named |= {f"all:{concept}": float(min(concepts[concept], 6)) for concept in _OF_WHOLE}
     return named
 
 

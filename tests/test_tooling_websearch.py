@@ -13,7 +13,7 @@ from tests.scripted_search import RESULT, ScriptedSearch
 from tooling import searchclient
 from tooling.searchclient import SearchClient
 from tooling.services import Services
-from tooling.toolbox import Rejection, Toolbox, ToolResult, open_services, reasons_off
+from tooling.toolbox import Rejection, Toolbox, ToolResult, open_services
 from tooling.websearch import is_about_today, normalised, redacted
 
 NOW = datetime(2026, 11, 22, 19, 5, tzinfo=UTC)
@@ -113,7 +113,7 @@ async def test_without_a_key_search_is_off_and_never_keyless(web: ScriptedSearch
     services = open_services(redis_url="", search="off", tavily_key="", tavily_url=web.url, ttl={})
     toolbox = Toolbox(services, allowed=frozenset({"web_search"}), most_calls=5)
     assert toolbox.offered() == []
-    assert "TAVILY_API_KEY" in reasons_off(services)["web_search"]
+    assert "TAVILY_API_KEY" in Toolbox(services, allowed=frozenset({"web_search"}), most_calls=1).reason_off("web_search")
     result = await toolbox.call("web_search", {"query": "q"})
     assert isinstance(result, Rejection)
     assert result.reason == "not_allowed"
@@ -369,7 +369,7 @@ async def test_a_refused_key_closes_the_tool_and_raises_the_alarm_once(
     assert len(web.queries) == 1
     assert [record.levelname for record in caplog.records if "TAVILY_API_KEY" in record.message] == ["ERROR"]
     assert Toolbox(services, allowed=frozenset({"web_search"}), most_calls=5).offered() == []
-    assert "refused the key" in reasons_off(services)["web_search"]
+    assert "refused the key" in Toolbox(services, allowed=frozenset({"web_search"}), most_calls=1).reason_off("web_search")
 
 
 async def test_words_of_the_provider_and_the_key_are_not_passed_on(

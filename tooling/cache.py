@@ -20,7 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from .entries import CLOSED_INDEX, CLOSED_PREFIX, DAY_PREFIX, LOCK_PREFIX, Failure, Wanted, about, packed, unpacked
+from .entries import CLOSED_INDEX, DAY_PREFIX, LOCK_PREFIX, Failure, Wanted, about, packed, unpacked
 from .flights import Flights
 from .results import Output, ToolFailure, TtlClass
 
@@ -151,7 +151,7 @@ class ToolCache:
                     pause = min(pause * 1.5, LONGEST_POLL)
 
     async def _claimed(self, wanted: Wanted, token: str, *, since: float, awaited: str, fresh: bool) -> list[Any]:
-        keys = [wanted.key, LOCK_PREFIX + wanted.key, self._day(), f"{CLOSED_PREFIX}{wanted.tool}:{wanted.account}"]
+        keys = [wanted.key, LOCK_PREFIX + wanted.key, self._day(), wanted.closed_key]
         miss = "bypass" if fresh else "misses"
         arguments: list[str | float] = [self._stamp(), since, token, int(LOCK * 1000), awaited, miss, DAYS_COUNTED * 86400]
         reply: list[Any] = await self._ask(lambda: self._claim(keys=keys, args=arguments))
@@ -208,10 +208,9 @@ class ToolCache:
 
     async def _close(self, wanted: Wanted, failure: ToolFailure) -> None:
         """Let nobody with this account ask for a while."""
-        key = f"{CLOSED_PREFIX}{wanted.tool}:{wanted.account}"
         pipe = self._client.pipeline(transaction=True)
-        pipe.set(key, _failure_text(failure), px=max(1, int(failure.closed_for * 1000)), nx=True)
-        pipe.sadd(CLOSED_INDEX, key)
+        pipe.set(wanted.closed_key, _failure_text(failure), px=max(1, int(failure.closed_for * 1000)), nx=True)
+        pipe.sadd(CLOSED_INDEX, wanted.closed_key)
         pipe.expire(CLOSED_INDEX, DAYS_COUNTED * 86400)
         with suppress(CacheDown):
             await self._ask(pipe.execute)

@@ -43,6 +43,11 @@ class Wanted:
         digest = hashlib.sha256(msgspec.json.encode(self.parameters, order="deterministic")).hexdigest()
         return f"{PREFIX}{self.tool}:{digest}"
 
+    @property
+    def closed_key(self) -> str:
+        """Where it stands that this account can have no call of the tool."""
+        return f"{CLOSED_PREFIX}{self.tool}:{self.account}"
+
 
 class About(msgspec.Struct, frozen=True):
     """What the inspector shows of an entry without reading its body."""

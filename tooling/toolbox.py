@@ -128,12 +128,6 @@ def arguments_for(name: str, question: str) -> dict[str, Any] | None:
     return TOOLS[name].from_question(question) if name in TOOLS else None
 
 
-def reasons_off(services: Services) -> dict[str, str]:
-    """Tools that cannot be used now, each with the reason in words for a person."""
-    reasons = {name: tool.reason_off(services) or services.why_closed(name) for name, tool in TOOLS.items()}
-    return {name: reason for name, reason in reasons.items() if reason}
-
-
 class Toolbox:
     """What one run may do with tools. `call` raises for nothing that a model or a provider does wrong.
 
@@ -232,12 +226,14 @@ class Toolbox:
         names = self.names if among is None else self.names & set(among)
         return [name for name in self._tools if name in names]
 
+    def _listed(self, among: Collection[str] | None) -> str:
+        return ", ".join(self._usable(among)) or "none"
+
     def _tool(self, name: str, among: Collection[str] | None) -> Tool:
-        usable = ", ".join(self._usable(among)) or "none"
         if name not in self._known:
-            raise _NotMade("unknown_tool", f"There is no tool named {cut(one_line(name), 60)!r}. Available: {usable}.")
+            raise _NotMade("unknown_tool", f"There is no tool named {cut(one_line(name), 60)!r}. Available: {self._listed(among)}.")
         if name not in self._tools or (among is not None and name not in among):
-            raise _NotMade("not_allowed", f"The tool {name} is not available for this answer. Available: {usable}.")
+            raise _NotMade("not_allowed", f"The tool {name} is not available for this answer. Available: {self._listed(among)}.")
         tool = self._tools[name]
         if reason := tool.reason_off(self._services):
             raise _NotMade("not_allowed", f"{reason} Answer without {name}.")

@@ -16,7 +16,7 @@ from django.conf import settings
 from msgspec import Struct
 
 from chat.agents import Agent
-from chat.llm import ChatMessage, EmptyAnswer, Finished, ModelClient, Reasoning, Text, ToolCall, estimated_tokens
+from chat.llm import BYTES_PER_TOKEN, ChatMessage, EmptyAnswer, Finished, ModelClient, Reasoning, Text, ToolCall, estimated_tokens
 from chat.models import Turn as EarlierTurn
 from chat.protocol import (
     AgentComplete,
@@ -384,5 +384,7 @@ def within(messages: Sequence[ChatMessage], budget: int) -> list[ChatMessage]:
     if over > 0:
         place = max(range(len(kept)), key=lambda i: len(kept[i].content))
         content = kept[place].content.encode()
-        kept[place] = replace(kept[place], content=content[: max(0, len(content) - 3 * over)].decode(errors="ignore") + " […]")
+        kept[place] = replace(
+            kept[place], content=content[: max(0, len(content) - BYTES_PER_TOKEN * over)].decode(errors="ignore") + " […]"
+        )
     return kept

@@ -10,7 +10,7 @@ from django.conf import settings
 from msgspec import Meta, Struct
 
 from chat.agents import EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
-from chat.llm import ChatMessage, EmptyAnswer, ModelError
+from chat.llm import BYTES_PER_TOKEN, ChatMessage, EmptyAnswer, ModelError
 from chat.protocol import AgentMessage, OrchestratorMessage, StreamEvent
 from tooling.untrusted import cut
 
@@ -20,7 +20,6 @@ from .light import prompt
 MOST_SUBTASKS = 4
 RESEARCH_ROUNDS = 3  # model calls of one specialist, with tools between them
 GOOD_ENOUGH = 7  # of 10; a draft below this score is revised once
-CHARS_PER_TOKEN = 3
 
 type Step = Callable[[], AsyncGenerator[StreamEvent]]
 
@@ -182,7 +181,7 @@ class Team:
 
     def _notes(self) -> list[tuple[str, str]]:
         """What the specialists found, each cut to its share of what a model reads."""
-        share = CHARS_PER_TOKEN * settings.FLEET_CONTEXT_TOKENS // (2 * max(1, len(self.findings)))
+        share = BYTES_PER_TOKEN * settings.FLEET_CONTEXT_TOKENS // (2 * max(1, len(self.findings)))
         return [(f"Notes of the {turn.agent.name.lower()} on: {subtask.task}", cut(turn.text, share)) for subtask, turn in self.findings]
 
     def _turn(
