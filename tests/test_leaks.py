@@ -17,6 +17,8 @@ from tests.scripted_model import ScriptedModel
 from tests.serving import Fleet, running, until
 
 AT_ONCE = 20
+# Pools keep the connections that were wanted at once, and by chance that is more in later runs. A leak at one kind of ending shows a hundred.
+POOLED = AT_ONCE
 ENDINGS = ["completes", "fails", "is cut", "is cancelled", "is left"]
 
 
@@ -64,15 +66,14 @@ def test_a_worker_gives_back_what_500_runs_used(tmp_path: Path, model: ScriptedM
         (worker,) = fleet.children("fleet-worker")
         url = fleet.address.replace("http", "ws") + "ws/chat/"
         with redis.Redis.from_url(fleet.card["redis_url"]) as client:
-            # The first runs fill pools and caches.
-            asyncio.run(many_runs(url, 300, chance))
+            asyncio.run(many_runs(url, 500, chance))
             before = settled(fleet, worker, client)
             asyncio.run(many_runs(url, 500, chance))
             after = settled(fleet, worker, client)
             assert [key for key in client.scan_iter("fleet:*") if client.ttl(key) < 0] == []
-    assert after.descriptors <= before.descriptors + 5
-    assert after.sockets <= before.sockets + 5
-    assert after.redis_connections <= before.redis_connections + 5
+    assert after.descriptors <= before.descriptors + POOLED
+    assert after.sockets <= before.sockets + POOLED
+    assert after.redis_connections <= before.redis_connections + POOLED
     assert after.resident <= before.resident * 1.1
 
 
