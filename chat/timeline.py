@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .markdown import render_all
-from .protocol import AgentComplete, AgentStart, PhaseComplete, PhaseStart, ToolComplete, ToolRejected, ToolResultData, ToolStart
-from .words import age, counted, duration, named, shortened
+from .protocol import AgentComplete, AgentStart, PhaseComplete, PhaseStart, ToolComplete, ToolRejected, ToolStart
+from .words import counted, duration, named, result_words, shortened
 
 PHASES = {
     "routing": "Choosing the path",
@@ -173,7 +173,7 @@ class Timeline:
         begun = self._newest(name)
         step = begun or self.add(name, agent, "tool", _tool_words(data.tool)[0])
         _done(step, data.duration_ms)
-        step.note = _outcome(data)
+        step.note = result_words(data)
         if not data.ok:
             step.state = "failed"
         if data.sources:
@@ -250,17 +250,3 @@ def _in_words(arguments: Mapping[str, Any]) -> str:
     if len(telling) == 1:
         return shortened(str(*telling.values()))
     return shortened(", ".join(f"{name}: {value}" for name, value in telling.items()))
-
-
-def _outcome(data: ToolResultData) -> str:
-    """What came of a call, beyond that it was made."""
-    if not data.ok:
-        return shortened(data.message) or "failed"
-    if data.repeated:
-        return "same as before"
-    found = [counted(len(data.sources), "source")] if data.sources else []
-    if data.cached:
-        found.append("from the cache" + (f", {age(data.age_s)} old" if data.age_s is not None else ""))
-    if data.stale:
-        found.append("stale: nothing newer could be had")
-    return ", ".join(found)

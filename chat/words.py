@@ -1,6 +1,7 @@
 """How figures and names are put into words for a reader."""
 
 from .markdown import visible
+from .protocol import ToolResultData
 
 LONGEST_DETAIL = 300  # characters of a tool call that the timeline shows
 LONGEST_NAME = 60  # characters of a tool's name, which may be a model's invention
@@ -45,3 +46,17 @@ def shortened(text: str, most: int = LONGEST_DETAIL) -> str:
 def named(name: str) -> str:
     """A name as a title: of an agent, a phase or a tool."""
     return capital(shortened(name.replace("_", " "), LONGEST_NAME))
+
+
+def result_words(data: ToolResultData) -> str:
+    """What came of a tool call, beyond that it was made; may be empty."""
+    if not data.ok:
+        return shortened(data.message) or "failed"
+    if data.repeated:
+        return "same as before"
+    found = [counted(len(data.sources), "source")] if data.sources else []
+    if data.cached:
+        found.append("from the cache" + (f", {age(data.age_s)} old" if data.age_s is not None else ""))
+    if data.stale:
+        found.append("stale: nothing newer could be had")
+    return ", ".join(found)

@@ -17,7 +17,7 @@ from tests.scripted_model import ScriptedModel
 from tests.serving import Fleet, running, until
 
 AT_ONCE = 20
-# Pools keep the connections that were wanted at once, and by chance that is more in later runs. A leak at one kind of ending shows a hundred.
+# Pools keep the connections that were wanted at once, by chance more in later runs; a leak at one kind of ending shows a hundred.
 POOLED = AT_ONCE
 ENDINGS = ["completes", "fails", "is cut", "is cancelled", "is left"]
 

@@ -35,6 +35,7 @@ from chat.protocol import (
     ToolRejected,
 )
 from chat.runlog import Entry
+from chat.words import duration, result_words
 from chat.worker import Worker
 from tooling.untrusted import one_line
 
@@ -127,7 +128,8 @@ class Command(BaseCommand):
                 self._note(f"{path}: {'; '.join(event.data.reasons)}" if event.data.reasons else path)
             case ToolComplete():
                 self._sources |= {source.number: source for source in event.data.sources}
-                self._note(f"{event.author}: {_outcome(event)}")
+                told = (event.data.tool, duration(event.data.duration_ms), result_words(event.data))
+                self._note(f"{event.author}: {', '.join(filter(None, told))}")
             case ToolRejected():
                 self._note(f"{event.author}: {event.data.tool} was not called ({event.data.reason})")
             case OrchestratorMessage():
@@ -136,7 +138,7 @@ class Command(BaseCommand):
                 self._end_line()
                 for number in sorted(self._sources):
                     self.stdout.write(_cited(self._sources[number]))
-                self._note(f"({event.data.timings.total_ms or 0:.0f} ms)")
+                self._note(f"({duration(event.data.timings.total_ms or 0)})")
             case Error():
                 self._end_line()
                 self._note(event.error.message)
@@ -156,20 +158,6 @@ class Command(BaseCommand):
         self.stdout.flush()
         gap = "\n" if self._has_begun else ""  # the answer's line is not complete
         self.stderr.write(gap + one_line(words), style_func=str)
-
-
-def _outcome(event: ToolComplete) -> str:
-    data = event.data
-    if not data.ok:
-        return f"{data.tool} failed: {data.message}"
-    told = [f"{data.tool}, {data.duration_ms:.0f} ms"]
-    if data.repeated:
-        told.append("same as before")
-    elif data.cached:
-        told.append("from the cache" + (f", {data.age_s:.0f} s old" if data.age_s is not None else ""))
-    if data.stale:
-        told.append("stale")
-    return ", ".join(told)
 
 
 def _cited(source: Source) -> str:
