@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import msgspec
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
+
+from tooling.bounded import BoundedRedis
 
 from .protocol import (
     TERMINAL,
@@ -38,8 +37,6 @@ WINDOW = 256  # events kept in memory for followers
 MOST_STEPS = 1000  # events, text aside, kept for a follower that joins late
 MOST_PENDING = 5000  # events kept for Redis while it is away
 LAST_ID = f"{2**64 - 1}-{2**64 - 1}".encode()
-CALL_TIMEOUT = 0.3  # seconds that anything waits on Redis
-BREAKER = 1.0  # seconds without a further try after a failed call
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,10 +219,6 @@ class RunLog:
             waker.set()
 
 
-class StoreDown(Exception):
-    """Redis did not answer in time, or did not long ago."""
-
-
 @dataclass(frozen=True, slots=True)
 class Stored:
     """What the store holds of a run behind a cursor."""
@@ -257,15 +250,14 @@ class Unstored:
 
 
 class LogStore:
-    """The logs of all runs in Redis. No call waits longer than CALL_TIMEOUT, and none is tried while the breaker is open."""
+    """The logs of all runs in Redis; RedisDown where it does not answer in time."""
 
     def __init__(self, url: str, *, ttl: int) -> None:
-        self._client = _connect(url)
+        self._redis = BoundedRedis(url)
         self._ttl = ttl
-        self._closed_until = 0.0
 
     async def write(self, logs: Iterable[RunLog]) -> None:
-        """Bring the store up to date with these logs in one round trip; StoreDown leaves their events pending."""
+        """Bring the store up to date with these logs in one round trip; after RedisDown their events are still pending."""
         sent = [(log, Unstored(log.run_id, list(log.pending), list(log.ending))) for log in logs]
         await self._write(part for _, part in sent)
         for log, part in sent:
@@ -276,14 +268,10 @@ class LogStore:
         await self._write([Unstored(run_id, [], ending)])
 
     async def read(self, run_id: UUID, after: int, *, wait: float = 0) -> Stored:
-        """What stands behind `after`; waits up to `wait` seconds for something to come. StoreDown if Redis does not answer."""
-        self._check_breaker()
+        """What stands behind `after`; waits up to `wait` seconds for something to come."""
         block = int(wait * 1000) if wait else None
-        try:
-            async with asyncio.timeout(wait + CALL_TIMEOUT):
-                reply: Any = await self._client.xread({_key(run_id): f"{after}-18446744073709551615"}, block=block)
-        except (RedisError, OSError, TimeoutError) as exc:
-            raise self._down(exc) from exc
+        cursor = f"{after}-18446744073709551615"
+        reply: Any = await self._redis.ask(lambda: self._redis.client.xread({_key(run_id): cursor}, block=block), blocks=wait)
         entries: list[Entry] = []
         ending: list[StreamEvent] = []
         rows = cast("list[tuple[bytes, dict[bytes, bytes]]]", reply[0][1] if reply else [])
@@ -296,21 +284,13 @@ class LogStore:
         return Stored(entries, ending)
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        await self._redis.aclose()
 
     async def _write(self, parts: Iterable[Unstored]) -> None:
-        self._check_breaker()
-        pipe = self._client.pipeline(transaction=False)
+        pipe = self._redis.client.pipeline(transaction=False)
         for part in parts:
             self._queue(pipe, part)
-        try:
-            async with asyncio.timeout(CALL_TIMEOUT):
-                replies = await pipe.execute(raise_on_error=False)
-        except (RedisError, OSError, TimeoutError) as exc:
-            raise self._down(exc) from exc
-        for reply in replies:
-            if isinstance(reply, Exception) and not _already_stored(reply):
-                raise self._down(reply) from reply
+        await self._redis.ask(lambda: _executed(pipe))
 
     def _queue(self, pipe: "Pipeline", part: Unstored) -> None:
         key = _key(part.run_id)
@@ -320,29 +300,16 @@ class LogStore:
             pipe.xadd(key, {b"ending": b"[" + b",".join(encode(event) for event in part.ending) + b"]"}, id=LAST_ID)
         pipe.expire(key, self._ttl)
 
-    def _check_breaker(self) -> None:
-        if time.monotonic() < self._closed_until:
-            raise StoreDown("Redis did not answer a moment ago")
-
-    def _down(self, cause: Exception) -> StoreDown:
-        self._closed_until = time.monotonic() + BREAKER
-        return StoreDown(str(cause) or type(cause).__name__)
-
-
-def _connect(url: str) -> Redis:
-    # Deadlines stand around whole calls: redis-py's own are set for every reply, and its default ends idle reads after 5 s.
-    return Redis.from_url(
-        url,
-        protocol=2,
-        socket_timeout=None,
-        socket_connect_timeout=CALL_TIMEOUT,
-        retry=Retry(NoBackoff(), 0),
-        max_connections=10_000,
-    )
-
 
 def _key(run_id: UUID) -> str:
     return f"fleet:run:{run_id}"
+
+
+async def _executed(pipe: "Pipeline") -> None:
+    """Send the pipeline; raise the first reply that is an error, unless it says that Redis has the entry."""
+    for reply in await pipe.execute(raise_on_error=False):
+        if isinstance(reply, Exception) and not _already_stored(reply):
+            raise reply
 
 
 def _already_stored(reply: Exception) -> bool:

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import Error as DatabaseProblem
 
 from routing.models import Routed
+from tooling.bounded import RedisDown
 
 from .database import in_database
 from .llm import ModelError
@@ -30,7 +31,7 @@ from .protocol import (
     StreamEvent,
     ending_events,
 )
-from .runlog import Entry, LogStore, RunLog, Stored, StoreDown, fold, place_ending, snapshot_of
+from .runlog import Entry, LogStore, RunLog, Stored, fold, place_ending, snapshot_of
 from .telemetry import RunTelemetry, log_service_levels
 from .workflow.answer import Answer, Means
 from .workflow.engine import Question
@@ -282,7 +283,7 @@ class Runs:
             await live.supervise()
             await self._store.write([live.log])
             await in_database(Run.objects.mark_closed, live.id)
-        except (StoreDown, DatabaseProblem) as exc:
+        except (RedisDown, DatabaseProblem) as exc:
             logger.warning("run=%s ended, its log is closed later: %s", live.id, exc)
         finally:
             if not live.log.ending:
@@ -348,7 +349,7 @@ class Runs:
     async def _read(self, run_id: UUID, cursor: int, *, wait: float) -> Stored | None:
         try:
             return await self._store.read(run_id, cursor, wait=wait)
-        except StoreDown:
+        except RedisDown:
             return None
 
     async def _from_row(self, run_id: UUID, cursor: int, *, seen: int, folded: bool) -> list[Entry]:

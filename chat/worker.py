@@ -19,6 +19,7 @@ from django.db import Error as DatabaseProblem
 from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
+from tooling.bounded import CALL_TIMEOUT, RedisDown
 from tooling.services import Services
 from tooling.toolbox import open_services
 
@@ -26,7 +27,7 @@ from .database import in_database
 from .llm import Deadlines, ModelClient
 from .models import Run
 from .protocol import Ending
-from .runlog import CALL_TIMEOUT, LogStore, RunLog, StoreDown
+from .runlog import LogStore, RunLog
 from .runs import CANCELLED, SHUTTING_DOWN, Runs, failed, row_ending_events
 from .workflow.answer import Means
 from .workflow.opinion import Opinions
@@ -149,7 +150,7 @@ class Worker:
             logs, self._changed_logs = self._changed_logs, set()
             try:
                 await self._store.write(logs)
-            except StoreDown as exc:
+            except RedisDown as exc:
                 self._note_redis(is_there=False, why=str(exc))
                 self._changed_logs |= logs
                 self._log_change.set()
@@ -178,7 +179,7 @@ class Worker:
                 # Without a renewal of its own a worker judges nobody.
                 self._suspects.clear()
                 logger.warning("leases were not renewed: %s", exc)
-            except StoreDown as exc:
+            except RedisDown as exc:
                 logger.debug("logs are closed later: %s", exc)
             await asyncio.sleep(period)
 
@@ -202,7 +203,7 @@ class Worker:
             if looks >= LOOKS and (row := await in_database(_give_up, suspect)):
                 logger.warning("run=%s ended: its worker %s is gone", row.pk, row.worker)
                 # Without Redis the log is closed later; the next lost run is ended now.
-                with suppress(StoreDown):
+                with suppress(RedisDown):
                     await self._close_log(row)
 
     def _find_suspects(self) -> list[Suspect]:

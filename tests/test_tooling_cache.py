@@ -18,9 +18,11 @@ from redis.asyncio import Redis
 
 from tests.proxy import Proxy
 from tests.scripted_search import RESULT, ScriptedSearch
+from tooling import bounded
 from tooling import cache as cache_module
 from tooling import toolbox as toolbox_module
-from tooling.cache import ToolCache, connected
+from tooling.bounded import BoundedRedis
+from tooling.cache import ToolCache
 from tooling.entries import DAY_PREFIX, LOCK_PREFIX, MOST_BYTES, PREFIX, Wanted, packed, unpacked
 from tooling.results import Output, Passage, ToolFailure
 from tooling.services import Services
@@ -100,7 +102,7 @@ async def make_cache(redis: Redis, valkey_url: str, clock: Clock) -> AsyncIterat
     made: list[ToolCache] = []
 
     def make(url: str = valkey_url, **options: Any) -> ToolCache:
-        made.append(ToolCache(connected(url), **{"ttl": TTL, "now": clock, **options}))
+        made.append(ToolCache(BoundedRedis(url), **{"ttl": TTL, "now": clock, **options}))
         return made[-1]
 
     yield make
@@ -437,12 +439,12 @@ async def test_a_lock_is_released_by_its_owner_only(make_cache: MakeCache, upstr
 
 ASKER = """
 import asyncio, json, sys
-from tooling import cache
+from tooling import bounded, cache
 from tooling.toolbox import Toolbox, open_services
 
 async def main(redis_url, search_url, count, lock):
     cache.LOCK, cache.RENEW = float(lock), float(lock) / 3
-    cache.CALL_TIMEOUT = 5  # a busy machine is not a dead Redis
+    bounded.CALL_TIMEOUT = 5  # a busy machine is not a dead Redis
     services = open_services(redis_url=redis_url, search="on", tavily_key="k", tavily_url=search_url, ttl={"news": 600, "general": 3600})
     print("ready", flush=True)
     query = await asyncio.to_thread(sys.stdin.readline)
@@ -574,7 +576,7 @@ async def test_redis_may_come_back(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(cache_module, "BREAKER", 0.05)
+    monkeypatch.setattr(bounded, "BREAKER", 0.05)
     cache = make_cache(through(proxy, valkey_url))
     proxy.set("refuse")
     await cache.get(wanted(), upstream, fresh=False)
@@ -652,7 +654,7 @@ async def test_personal_data_does_not_stay_in_redis(ask: Any, redis: Redis) -> N
 
 
 async def test_calculator_and_clock_keep_nothing(redis: Redis, valkey_url: str, clock: Clock) -> None:
-    services = Services(cache=ToolCache(connected(valkey_url), ttl=TTL, now=clock), now=clock)
+    services = Services(cache=ToolCache(BoundedRedis(valkey_url), ttl=TTL, now=clock), now=clock)
     box = Toolbox(services, allowed=frozenset({"calculator", "clock"}), most_calls=5)
     await box.call("calculator", {"expression": "1 + 1"})
     await box.call("clock", {})

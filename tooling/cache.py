@@ -7,7 +7,6 @@ import asyncio
 import logging
 import random
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,19 +14,14 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import msgspec
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
+from .bounded import BoundedRedis, RedisDown
 from .entries import CLOSED_INDEX, DAY_PREFIX, LOCK_PREFIX, Failure, Wanted, about, packed, unpacked
 from .flights import Flights
 from .results import Output, ToolFailure, TtlClass
 
 logger = logging.getLogger(__name__)
 
-CALL_TIMEOUT = 0.3  # seconds that a call waits on Redis
-BREAKER = 1.0  # seconds without a further try after a failed one
 LOCK = 3.0  # seconds for which a leader that died blocks the others
 RENEW = LOCK / 3
 FIRST_POLL, LONGEST_POLL = 0.02, 0.2  # seconds between looks of those who wait
@@ -71,10 +65,6 @@ return redis.call('DEL', KEYS[1])
 """
 
 
-class CacheDown(Exception):
-    """Redis did not answer in time, or did not long ago."""
-
-
 @dataclass(frozen=True, slots=True)
 class Kept:
     """A result, and how it was come by."""
@@ -88,17 +78,17 @@ class Kept:
 class ToolCache:
     """The cache as one event loop sees it."""
 
-    def __init__(self, client: Redis, *, ttl: Mapping[TtlClass, float], now: Callable[[], datetime]) -> None:
-        self._client = client
+    def __init__(self, redis: BoundedRedis, *, ttl: Mapping[TtlClass, float], now: Callable[[], datetime]) -> None:
+        self._redis = redis
+        self._client = redis.client
         self._ttl = ttl
         self._now = now
-        self._closed_until = 0.0
         self._is_up = True
         self._flights: Flights[Kept] = Flights()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._claim = client.register_script(_CLAIM)
-        self._renew = client.register_script(_RENEW)
-        self._release = client.register_script(_RELEASE)
+        self._claim = redis.client.register_script(_CLAIM)
+        self._renew = redis.client.register_script(_RENEW)
+        self._release = redis.client.register_script(_RELEASE)
 
     async def get(self, wanted: Wanted, work: Callable[[], Awaitable[Output]], *, fresh: bool) -> Kept:
         """The kept result, or that of `work`, which is then kept; `fresh`: nothing that was fetched before this call.
@@ -113,12 +103,12 @@ class ToolCache:
     async def aclose(self) -> None:
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await self._client.aclose()
+        await self._redis.aclose()
 
     async def _get(self, wanted: Wanted, work: Callable[[], Awaitable[Output]], *, fresh: bool) -> Kept:
         try:
             return await self._kept_or_made(wanted, work, fresh=fresh)
-        except CacheDown:
+        except RedisDown:
             return Kept(await work())
         except ToolFailure as exc:
             if exc.closed_for:
@@ -128,7 +118,7 @@ class ToolCache:
             raise
 
     async def _kept_or_made(self, wanted: Wanted, work: Callable[[], Awaitable[Output]], *, fresh: bool) -> Kept:
-        """A kept result, or the result of leading; waits while somebody else leads. CacheDown before anything was asked upstream."""
+        """A kept result, or the result of leading; waits while somebody else leads. RedisDown before anything was asked upstream."""
         token = secrets.token_hex(8)
         since = self._stamp() if fresh else 0
         awaited, pause = "", FIRST_POLL
@@ -188,7 +178,7 @@ class ToolCache:
         try:
             await self._ask(pipe.execute)
             await self._let_go(wanted, token)
-        except CacheDown as exc:
+        except RedisDown as exc:
             logger.debug("a result was not kept: %s", exc)
 
     def _lifetime(self, wanted: Wanted, output: Output) -> tuple[float, float]:
@@ -199,7 +189,7 @@ class ToolCache:
         return ttl, ttl * STALE_FACTOR
 
     async def _stale(self, wanted: Wanted) -> Kept | None:
-        with suppress(CacheDown):
+        with suppress(RedisDown):
             fetched, body = cast("list[bytes | None]", await self._ask(lambda: self._client.hmget(wanted.key, ["fetched", "body"])))
             if fetched and body and (output := unpacked(body)):
                 await self._ask(lambda: self._client.hincrby(self._day(), "stale", 1))
@@ -212,18 +202,18 @@ class ToolCache:
         pipe.set(wanted.closed_key, _failure_text(failure), px=max(1, int(failure.closed_for * 1000)), nx=True)
         pipe.sadd(CLOSED_INDEX, wanted.closed_key)
         pipe.expire(CLOSED_INDEX, DAYS_COUNTED * 86400)
-        with suppress(CacheDown):
+        with suppress(RedisDown):
             await self._ask(pipe.execute)
 
     async def _keep_lock(self, wanted: Wanted, token: str) -> None:
         while True:
             await asyncio.sleep(RENEW)
-            with suppress(CacheDown):
+            with suppress(RedisDown):
                 await self._ask(lambda: self._renew(keys=[LOCK_PREFIX + wanted.key], args=[token, int(LOCK * 1000)]))
 
     async def _let_go(self, wanted: Wanted, token: str, *, failure: ToolFailure | None = None) -> None:
         why = b"" if failure is None else _failure_text(failure)
-        with suppress(CacheDown):
+        with suppress(RedisDown):
             await self._ask(lambda: self._release(keys=[LOCK_PREFIX + wanted.key], args=[token, why, int(FAILURE_KEPT * 1000)]))
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
@@ -233,16 +223,12 @@ class ToolCache:
         task.add_done_callback(self._tasks.discard)
 
     async def _ask[T](self, call: Callable[[], Awaitable[T]]) -> T:
-        """What Redis replies; CacheDown if it does not, and at once while it did not a moment ago."""
-        if time.monotonic() < self._closed_until:
-            raise CacheDown("Redis did not answer a moment ago")
+        """What Redis replies, or RedisDown; says in the log when that changes."""
         try:
-            async with asyncio.timeout(CALL_TIMEOUT):
-                reply = await call()
-        except (RedisError, OSError, TimeoutError) as exc:
-            self._closed_until = time.monotonic() + BREAKER
-            self._note(is_up=False, why=str(exc) or type(exc).__name__)
-            raise CacheDown(str(exc) or type(exc).__name__) from exc
+            reply = await self._redis.ask(call)
+        except RedisDown as exc:
+            self._note(is_up=False, why=str(exc))
+            raise
         self._note(is_up=True)
         return reply
 
@@ -256,11 +242,6 @@ class ToolCache:
 
     def _day(self) -> str:
         return f"{DAY_PREFIX}{self._now().astimezone(UTC).date()}"
-
-
-def connected(url: str) -> Redis:
-    """A client whose calls are bounded by us alone: no retries, no deadlines of its own but for connecting."""
-    return Redis.from_url(url, protocol=2, socket_timeout=None, socket_connect_timeout=CALL_TIMEOUT, retry=Retry(NoBackoff(), 0))
 
 
 def _failure_text(failure: ToolFailure) -> bytes:

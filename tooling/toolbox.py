@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from .cache import Kept, ToolCache, connected
+from .bounded import BoundedRedis
+from .cache import Kept, ToolCache
 from .calculator import calculator
 from .clock import clock
 from .entries import Wanted
@@ -109,7 +110,7 @@ def open_services(
     """What the tools of the running event loop share, to be closed with it. Without a `redis_url` nothing is kept."""
     services = Services(now=now, zone=zone)
     if redis_url:
-        services.cache = ToolCache(connected(redis_url), ttl=ttl, now=now)
+        services.cache = ToolCache(BoundedRedis(redis_url), ttl=ttl, now=now)
     if search != "off":
         # Half a second that nobody waits who has not turned search on.
         from .searchclient import SearchClient  # noqa: PLC0415
