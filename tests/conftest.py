@@ -65,6 +65,13 @@ def model(model_server: ScriptedModel) -> Iterator[ScriptedModel]:
     model_server.reset()
 
 
+@pytest.fixture
+def web(search_server: ScriptedSearch) -> Iterator[ScriptedSearch]:
+    search_server.reset()
+    yield search_server
+    search_server.reset()
+
+
 @pytest_asyncio.fixture
 async def worker(transactional_db: None) -> AsyncIterator[Worker]:
     """The Worker of the test's event loop; at the end no run of it is left."""

@@ -19,15 +19,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest_asyncio.fixture
-async def web(chat: Chatting, search_server: ScriptedSearch, settings: Settings) -> AsyncIterator[ScriptedSearch]:
+async def web(chat: Chatting, web: ScriptedSearch, settings: Settings) -> AsyncIterator[ScriptedSearch]:
     """The search server that the worker asks, with nothing kept from before."""
-    search_server.reset()
-    settings.TAVILY_BASE_URL, settings.TAVILY_API_KEY, settings.FLEET_SEARCH = search_server.url, "tvly-x", "on"
+    settings.TAVILY_BASE_URL, settings.TAVILY_API_KEY, settings.FLEET_SEARCH = web.url, "tvly-x", "on"
     await Worker.current().stop()  # the next one reads the settings
     with Redis.from_url(settings.REDIS_URL) as client:
         client.flushdb()
-    yield search_server
-    search_server.reset()
+    yield web
 
 
 QUESTION = "What is the weather in Oslo today?"

@@ -457,13 +457,6 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-@pytest.fixture
-def search(search_server: ScriptedSearch) -> Iterator[ScriptedSearch]:
-    search_server.reset()
-    yield search_server
-    search_server.reset()
-
-
 @pytest.fixture(scope="module", autouse=True)
 def askers(valkey_url: str, search_server: ScriptedSearch) -> "Iterator[list[subprocess.Popen[str]]]":
     """Processes that ask as soon as they are given a query; they start while other tests run."""
@@ -487,28 +480,28 @@ def go(asker: "subprocess.Popen[str]", query: str) -> None:
 
 
 async def test_fifty_askers_in_two_processes_are_one_call_upstream(
-    redis: Redis, search: ScriptedSearch, askers: "list[subprocess.Popen[str]]"
+    redis: Redis, web: ScriptedSearch, askers: "list[subprocess.Popen[str]]"
 ) -> None:
-    search.default.hold = True
+    web.default.hold = True
     for asker in askers[:2]:
         go(asker, "Capital of Peru?")
-    wait_until(lambda: bool(search.queries))
+    wait_until(lambda: bool(web.queries))
     time.sleep(0.3)
-    search.release()
+    web.release()
     results = [row for asker in askers[:2] for row in json.loads(asker.communicate(timeout=20)[0])]
-    assert len(search.queries) == 1
+    assert len(web.queries) == 1
     assert [ok for ok, _ in results] == [True] * 50
     assert [cached for _, cached in results].count(False) == 1
 
 
 async def test_a_dead_leader_blocks_nobody_beyond_its_lock(
-    redis: Redis, search: ScriptedSearch, askers: "list[subprocess.Popen[str]]", ask: Any
+    redis: Redis, web: ScriptedSearch, askers: "list[subprocess.Popen[str]]", ask: Any
 ) -> None:
-    search.default.hang = True
+    web.default.hang = True
     leader = askers[2]
     go(leader, "Capital of Chile?")
-    wait_until(lambda: bool(search.queries))
-    search.default.hang = False
+    wait_until(lambda: bool(web.queries))
+    web.default.hang = False
     following = asyncio.ensure_future(ask("Capital of Chile?"))
     await asyncio.sleep(0.1)
     leader.kill()
@@ -516,7 +509,7 @@ async def test_a_dead_leader_blocks_nobody_beyond_its_lock(
     result = await following
     assert (result.ok, result.cached) == (True, False)
     assert time.monotonic() - died < 0.5 + 0.5
-    assert len(search.queries) == 2
+    assert len(web.queries) == 2
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
@@ -591,9 +584,9 @@ async def test_redis_may_come_back(
 
 
 @pytest_asyncio.fixture
-async def ask(redis: Redis, valkey_url: str, search: ScriptedSearch, clock: Clock) -> AsyncIterator[Callable[..., Awaitable[ToolResult]]]:
+async def ask(redis: Redis, valkey_url: str, web: ScriptedSearch, clock: Clock) -> AsyncIterator[Callable[..., Awaitable[ToolResult]]]:
     services = toolbox_module.open_services(
-        redis_url=valkey_url, search="on", tavily_key="k", tavily_url=search.url, ttl={"news": 600, "general": 3600}, now=clock
+        redis_url=valkey_url, search="on", tavily_key="k", tavily_url=web.url, ttl={"news": 600, "general": 3600}, now=clock
     )
 
     async def call(query: str = "Capital of Peru?", *, fresh: bool = False, **arguments: Any) -> ToolResult:
@@ -606,31 +599,31 @@ async def ask(redis: Redis, valkey_url: str, search: ScriptedSearch, clock: Cloc
     await services.aclose()
 
 
-async def test_another_run_gets_the_kept_result_and_pays_nothing(ask: Any, search: ScriptedSearch, clock: Clock) -> None:
+async def test_another_run_gets_the_kept_result_and_pays_nothing(ask: Any, web: ScriptedSearch, clock: Clock) -> None:
     first = await ask()
     clock.pass_(90)
     second = await ask(" capital of PERU ")
     assert (first.cached, first.age_s, first.credits) == (False, None, 1)
     assert (second.cached, second.age_s, second.credits) == (True, 90, 0)
     assert second.sources == first.sources
-    assert len(search.queries) == 1
+    assert len(web.queries) == 1
 
 
-async def test_a_fresh_run_searches_again(ask: Any, search: ScriptedSearch, clock: Clock) -> None:
+async def test_a_fresh_run_searches_again(ask: Any, web: ScriptedSearch, clock: Clock) -> None:
     await ask()
     clock.pass_(1)
     assert not (await ask(fresh=True)).cached
-    assert len(search.queries) == 2
+    assert len(web.queries) == 2
 
 
-async def test_a_failing_provider_leaves_the_old_result_marked_as_stale(ask: Any, search: ScriptedSearch, clock: Clock) -> None:
+async def test_a_failing_provider_leaves_the_old_result_marked_as_stale(ask: Any, web: ScriptedSearch, clock: Clock) -> None:
     await ask()
     clock.pass_(4000)
-    search.default.status = 432
+    web.default.status = 432
     result = await ask()
     assert (result.ok, result.stale, result.cached, result.age_s) == (True, True, True, 4000)
     await ask()
-    assert len(search.queries) == 2
+    assert len(web.queries) == 2
 
 
 async def test_a_hit_takes_less_than_five_milliseconds(ask: Any) -> None:
@@ -639,8 +632,8 @@ async def test_a_hit_takes_less_than_five_milliseconds(ask: Any) -> None:
     assert times[25] < 5
 
 
-async def test_what_is_kept_is_the_providers_and_clean(ask: Any, search: ScriptedSearch, redis: Redis) -> None:
-    search.default.results = [{**RESULT, "content": "Li\u200bma", "title": "<b>Peru</b>"}]
+async def test_what_is_kept_is_the_providers_and_clean(ask: Any, web: ScriptedSearch, redis: Redis) -> None:
+    web.default.results = [{**RESULT, "content": "Li\u200bma", "title": "<b>Peru</b>"}]
     await ask()
     [key] = [key async for key in redis.scan_iter(f"{PREFIX}*")]
     body = json.loads(await redis.hget(key, "body"))

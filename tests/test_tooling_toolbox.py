@@ -291,7 +291,7 @@ async def test_calls_beyond_the_cap_are_rejected_and_repeats_are_not() -> None:
     assert result.reason == "cap_reached"
     assert "Answer with what you have" in result.text
     assert (await called(toolbox, "echo", {"word": "a"})).repeated
-    assert toolbox.calls_left == 0
+    assert toolbox.calls == 2
 
 
 @pytest.mark.parametrize("arguments", ['{"word": "a"}', "nonsense"])

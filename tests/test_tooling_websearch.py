@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,13 +17,6 @@ from tooling.toolbox import Rejection, Toolbox, ToolResult, open_services
 from tooling.websearch import is_about_today, normalised, redacted
 
 NOW = datetime(2026, 11, 22, 19, 5, tzinfo=UTC)
-
-
-@pytest.fixture
-def web(search_server: ScriptedSearch) -> Iterator[ScriptedSearch]:
-    search_server.reset()
-    yield search_server
-    search_server.reset()
 
 
 @pytest.fixture

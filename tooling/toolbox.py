@@ -174,10 +174,6 @@ class Toolbox:
         """Why this tool of the run cannot be called now, for a person; empty if it can."""
         return self._reason_off(self._tools[name]) if name in self._tools else ""
 
-    @property
-    def calls_left(self) -> int:
-        return self._most_calls - self.calls
-
     async def call(self, name: str, arguments: str | dict[str, Any]) -> ToolResult | Rejection:
         """Make the call if it is a right one. `arguments` as a model sends them: JSON text, or an object."""
         checked = self.check(name, arguments)
