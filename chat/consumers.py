@@ -66,10 +66,10 @@ TRY_AGAIN_LATER = 1013
 UNAUTHENTICATED = 4401
 INTERNAL_ERROR = 1011
 
-FOREIGN_ORIGIN = ProtocolError("forbidden", "This page is not of this server.")
-NOT_SIGNED_IN = ProtocolError("forbidden", "Sign in first.")
-TOO_LARGE = ProtocolError("bad_request", f"A frame has at most {MAX_FRAME:,} characters.")
-HANDSHAKE = ProtocolError("handshake_timeout", "No request came in time.", retryable=True)
+FOREIGN_ORIGIN = ErrorInfo("forbidden", "This page is not of this server.")
+NOT_SIGNED_IN = ErrorInfo("forbidden", "Sign in first.")
+TOO_LARGE = ErrorInfo("bad_request", f"A frame has at most {MAX_FRAME:,} characters.")
+HANDSHAKE = ErrorInfo("handshake_timeout", "No request came in time.", retryable=True)
 
 
 class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
@@ -125,7 +125,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         is_first = self._handshake is not None
         try:
             if text_data and len(text_data) > MAX_FRAME:
-                raise TOO_LARGE
+                raise ProtocolError(TOO_LARGE)
             if self._handshake is not None:
                 self._handshake.cancel()
                 self._handshake = None
@@ -134,7 +134,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 parse_command(text_data)
                 self._cancel()
         except ProtocolError as exc:
-            await (self._refuse(exc) if is_first else self._notice(exc.code, str(exc)))
+            await (self._refuse(exc.error) if is_first else self._notice(exc.error.code, exc.error.message))
 
     async def _await_request(self) -> None:
         await asyncio.sleep(settings.FLEET_HANDSHAKE_TIMEOUT)
@@ -160,7 +160,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             worker.sockets.add(self)
             await self._follow(worker, self._run, request.after)
         except ProtocolError as exc:
-            await self._refuse(exc)
+            await self._refuse(exc.error)
             return
         except DatabaseProblem as exc:
             logger.warning("a socket cannot be served: %s", exc)
@@ -215,15 +215,15 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if not self._over:
             await self._send_aside(Notice(message=message, data=NoticeData(code)))
 
-    async def _refuse(self, exc: ProtocolError) -> None:
+    async def _refuse(self, error: ErrorInfo) -> None:
         """Say no in a frame that a browser can read, then close."""
         if self._over:
             return
-        event = Error(error=ErrorInfo(exc.code, str(exc), exc.retryable))
+        event = Error(error=error)
         await self._send_aside(event)
         self._over = True
         logger.info(event.log_line)
-        await self.close(UNAUTHENTICATED if exc is NOT_SIGNED_IN else CLOSE_OF.get(exc.code, TRY_AGAIN_LATER))
+        await self.close(UNAUTHENTICATED if error is NOT_SIGNED_IN else CLOSE_OF.get(error.code, TRY_AGAIN_LATER))
 
     async def _send_entry(self, entry: Entry, payload: bytes) -> None:
         if self._over:
@@ -264,7 +264,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         cookies = parse_cookie(self._header(b"cookie").decode("latin-1"))
         owner = owner_of_cookie(cookies.get(settings.SESSION_COOKIE_NAME), is_browser=bool(self._header(b"origin")))
         if owner is None:
-            raise NOT_SIGNED_IN
+            raise ProtocolError(NOT_SIGNED_IN)
         return owner
 
     def _header(self, name: bytes) -> bytes:

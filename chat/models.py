@@ -19,14 +19,14 @@ from .protocol import ChatRequest, Ending, ErrorInfo, ProtocolError, ToolResultD
 MAX_TURNS = 50  # of earlier conversation loaded for a run; the workflow's token budget then picks
 TITLE_LENGTH = 60
 
-FORBIDDEN = ProtocolError("forbidden", "This conversation does not exist, or it is not yours.")
+FORBIDDEN = ErrorInfo("forbidden", "This conversation does not exist, or it is not yours.")
 
 
 WORKER_LOST = ErrorInfo("worker_lost", "The server restarted during this answer. What came so far is kept.", retryable=True)
 
 LOST = Ending(status="failed", error=WORKER_LOST, lost=True)
-BUSY = ProtocolError("conversation_busy", "This conversation is still answering.", retryable=True)
-NO_NEW_RUNS = ProtocolError("shutting_down", "The server is restarting. Try again in a moment.", retryable=True)
+BUSY = ErrorInfo("conversation_busy", "This conversation is still answering.", retryable=True)
+NO_NEW_RUNS = ErrorInfo("shutting_down", "The server is restarting. Try again in a moment.", retryable=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
             return self.create(owner=str(owner), title=title)
         if conversation := self.for_owner(owner).filter(pk=request.conversation_id).first():
             return conversation
-        raise FORBIDDEN
+        raise ProtocolError(FORBIDDEN)
 
 
 class Conversation(models.Model):
@@ -239,7 +239,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         """
         try:
             if worker is None:
-                raise NO_NEW_RUNS
+                raise ProtocolError(NO_NEW_RUNS)
             with transaction.atomic():
                 run = self._create(owner, request, worker=worker, model=model, lease=lease, most_live=most_live)
                 return Started(run, is_new=True, turns=() if request.is_first else run.conversation.turns_before(run.question))
@@ -249,7 +249,7 @@ class RunQuerySet(models.QuerySet["Run"]):
                 return Started(known, is_new=False)
             if isinstance(refusal, ProtocolError):
                 raise
-            raise BUSY from None
+            raise ProtocolError(BUSY) from None
 
     def request_cancel(self, run_id: uuid.UUID) -> str | None:
         """Note in a live row that somebody wants it cancelled; the worker that answers it."""
@@ -262,14 +262,14 @@ class RunQuerySet(models.QuerySet["Run"]):
     def _known(self, owner: Owner, request: ChatRequest) -> "Run | None":
         run = self.filter(owner=str(owner), message_id=request.message_id).select_related("question").first()
         if run and run.question.text != request.message:
-            raise ProtocolError("bad_request", "This message_id was used for another text.")
+            raise ProtocolError(ErrorInfo("bad_request", "This message_id was used for another text."))
         return run
 
     def _create(self, owner: Owner, request: ChatRequest, *, worker: str, model: str, lease: timedelta, most_live: int) -> "Run":
         if request.after:
-            raise ProtocolError("bad_request", "after is for rejoining; this message_id is not known.")
+            raise ProtocolError(ErrorInfo("bad_request", "after is for rejoining; this message_id is not known."))
         if owner.kind in ("user", "browser") and self.live().filter(owner=str(owner)).count() >= most_live:
-            raise ProtocolError("too_many_runs", f"{most_live} answers are already running.", retryable=True)
+            raise ProtocolError(ErrorInfo("too_many_runs", f"{most_live} answers are already running.", retryable=True))
         earlier = self._earlier(owner, request)
         conversation = earlier.conversation if earlier else Conversation.objects.for_request(owner, request)
         asked = Message(conversation=conversation, role=Message.Role.USER, text=request.message)
@@ -297,9 +297,9 @@ class RunQuerySet(models.QuerySet["Run"]):
             return None
         run = self.filter(owner=str(owner), pk=request.rerun_of).select_related("question", "conversation").first()
         if run is None or request.conversation_id not in (None, run.conversation_id):
-            raise FORBIDDEN
+            raise ProtocolError(FORBIDDEN)
         if run.question.text != request.message:
-            raise ProtocolError("bad_request", "rerun_of answers the same message again; this text is another.")
+            raise ProtocolError(ErrorInfo("bad_request", "rerun_of answers the same message again; this text is another."))
         return run
 
 

@@ -40,13 +40,20 @@ Code = Literal[
 ]
 
 
-class ProtocolError(Exception):
-    """A frame or request that is refused: `code` for programs, the message for people."""
+class ErrorInfo(Struct, frozen=True):
+    """What went wrong: `code` for programs, `message` for people."""
 
-    def __init__(self, code: Code, message: str, *, retryable: bool = False) -> None:
-        super().__init__(message)
-        self.code: Code = code
-        self.retryable = retryable
+    code: Code
+    message: str
+    retryable: bool = False
+
+
+class ProtocolError(Exception):
+    """A frame or request that is refused."""
+
+    def __init__(self, error: ErrorInfo) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 # --- What the client sends --------------------------------------------------------------------------------------------
@@ -100,11 +107,11 @@ _command_decoder = msgspec.json.Decoder(Cancel)
 
 def _parse[T](frame: str | bytes | None, decoder: msgspec.json.Decoder[T]) -> T:
     if not isinstance(frame, str):
-        raise ProtocolError("bad_request", "Frames are JSON text, not binary.")
+        raise ProtocolError(ErrorInfo("bad_request", "Frames are JSON text, not binary."))
     try:
         return decoder.decode(frame)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as exc:
-        raise ProtocolError("bad_request", f"This frame cannot be taken: {exc}.") from exc
+        raise ProtocolError(ErrorInfo("bad_request", f"This frame cannot be taken: {exc}.")) from exc
 
 
 # --- What the server sends --------------------------------------------------------------------------------------------
@@ -140,12 +147,6 @@ class Usage(Struct, frozen=True):
             self.model_calls + other.model_calls,
             self.tool_calls + other.tool_calls,
         )
-
-
-class ErrorInfo(Struct, frozen=True):
-    code: Code
-    message: str
-    retryable: bool = False
 
 
 class Ending(Struct, frozen=True, kw_only=True):

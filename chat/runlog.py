@@ -108,7 +108,7 @@ class RunLog:
         self.changed_at = time.monotonic()
         self.pending: deque[Entry] = deque(maxlen=MOST_PENDING)  # not yet in Redis
         self.ending: list[StreamEvent] = []
-        self.fault: Exception | None = None  # raised to followers, while there is one
+        self.fault: Callable[[], Exception] | None = None  # makes what is raised to each follower, while there is one
         self._on_change = on_change
         self._window: deque[Entry] = deque(maxlen=WINDOW)
         self._steps: list[Entry] = []
@@ -152,8 +152,8 @@ class RunLog:
         while stored and self.pending and self.pending[0].seq <= stored[-1].seq:
             self.pending.popleft()
 
-    def fail(self, fault: Exception) -> None:
-        """Let no follower wait any longer: raise this to each that has read what there is."""
+    def fail(self, fault: Callable[[], Exception]) -> None:
+        """Let no follower wait any longer: raise what this makes to each that has read what there is."""
         self.fault = fault
         self._wake()
 
@@ -176,7 +176,7 @@ class RunLog:
                     folded = False
                 if not (self.ending or self.last_seq > cursor):
                     if self.fault:
-                        raise self.fault
+                        raise self.fault()
                     await waker.wait()
                 waker.clear()
         finally:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -51,10 +52,10 @@ SHUTTING_DOWN = ErrorInfo("shutting_down", "The server restarted during this ans
 IDLE = ErrorInfo("idle_timeout", "The model did not answer in time. What came so far is kept.", retryable=True)
 MAX_RUNTIME = ErrorInfo("max_runtime", "The answer took too long. What came so far is kept.", retryable=True)
 INTERNAL = ErrorInfo("internal", "Something went wrong here. It is in the server's log.", retryable=True)
-ENDING_NOT_STORED = ProtocolError(
+ENDING_NOT_STORED = ErrorInfo(
     "storage_unavailable", "The database does not answer. The answer is kept here and stored when it does.", retryable=True
 )
-STORAGE = ProtocolError("storage_unavailable", "The database does not answer. Nothing was started; try again.", retryable=True)
+STORAGE = ErrorInfo("storage_unavailable", "The database does not answer. Nothing was started; try again.", retryable=True)
 
 
 def failed(error: ErrorInfo) -> Ending:
@@ -183,7 +184,7 @@ class LiveRun:
             except DatabaseProblem as exc:
                 logger.error("run=%s cannot store its ending, trying again: %s", self.id, exc)
                 if time.monotonic() > given_up:
-                    self.log.fail(ENDING_NOT_STORED)
+                    self.log.fail(partial(ProtocolError, ENDING_NOT_STORED))
                 await asyncio.sleep(ROW_RETRY)
 
     def _routed(self) -> Routed | None:
@@ -247,7 +248,7 @@ class Runs:
             started = await in_database(self._start_in_database, owner, request, arrived)
         except DatabaseProblem as exc:
             logger.error("cannot start a run: %s", exc)
-            raise STORAGE from exc
+            raise ProtocolError(STORAGE) from exc
         if started.is_new:
             self._launch(started.run, request, started.turns, arrived)
         return started.run
@@ -255,7 +256,7 @@ class Runs:
     def _start_in_database(self, owner: Callable[[], Owner], request: ChatRequest, arrived: float) -> Started:
         if time.perf_counter() - arrived > START_PATIENCE:
             # It waited behind others who waited for the database; its reader has waited long enough.
-            raise STORAGE
+            raise ProtocolError(STORAGE)
         return Run.objects.start(
             owner(),
             request,
@@ -288,7 +289,7 @@ class Runs:
         finally:
             if not live.log.ending:
                 # A fault of ours. The lease runs out and a reaper ends the run; until then its readers come back and ask.
-                live.log.fail(RuntimeError(f"run {live.id} was abandoned"))
+                live.log.fail(partial(RuntimeError, f"run {live.id} was abandoned"))
             live.closed.set()
             del self.live[live.id]
 

@@ -1,8 +1,11 @@
 """Frames that cannot be taken: each gets a named refusal, nothing is stored, nothing raises, and a new socket works at once."""
 
+import asyncio
+import gc
 import json
 import logging
 import uuid
+from types import TracebackType
 
 import pytest
 from channels.testing import WebsocketCommunicator
@@ -141,6 +144,24 @@ async def test_frames_behind_the_terminal_are_ignored(chat: Chatting) -> None:
     await socket.send("hello")
     await socket.send({"type": "cancel"})
     assert await socket.communicator.receive_nothing(timeout=0.2)
+
+
+async def test_a_refusal_keeps_nothing_of_what_was_refused(chat: Chatting) -> None:
+    for frame in (FIRST_FRAMES["over the size limit"], FIRST_FRAMES["not JSON"], with_field(conversation_id=str(uuid.uuid4()))):
+        socket = await chat.socket()
+        await socket.send(frame)
+        assert (await socket.event())["type"] == "error"
+        await socket.close()
+    async with asyncio.timeout(5):
+        while places_held():
+            await asyncio.sleep(0.05)
+
+
+def places_held() -> list[str]:
+    """Where in the application tracebacks stand that somebody keeps, with all that was at hand there."""
+    gc.collect()
+    places = [found.tb_frame.f_code for found in gc.get_objects() if isinstance(found, TracebackType)]
+    return [place.co_qualname for place in places if "/chat/" in place.co_filename]
 
 
 async def test_an_unknown_path_is_refused_quietly(worker, quiet: None) -> None:
