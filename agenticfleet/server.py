@@ -7,6 +7,7 @@ import socket
 import sys
 import termios
 from contextlib import suppress
+from struct import pack
 from typing import Any
 
 import daphne.server
@@ -16,12 +17,14 @@ from twisted.internet.main import CONNECTION_LOST
 logger = logging.getLogger(__name__)
 
 FULL = 64 * 1024  # bytes in our memory, and as many in the kernel's, above which senders wait for the reader
-PIECE = 64 * 1024  # bytes of a frame, the most that comes on top of that: a longer message goes out in several frames
+PIECE = 2**16 - 1  # bytes of a frame, the most that comes on top of that: a longer message goes out in several frames
 LOOK = 1.0  # seconds between looks at a reader for which somebody waits
 PATIENCE = 10  # looks in a row at which it has taken nothing, then it is dropped
 FAREWELL = 5.0  # seconds that a reader has to answer a close frame before its connection is cut
 TRY_AGAIN_LATER = 1013
 TEXT, BINARY, CONTINUATION = 1, 2, 0  # opcodes
+LONG = 126  # in place of a frame's size: it stands in the next two bytes
+LAST = 0x80  # in a frame's first byte: its message ends there
 
 
 class Server(daphne.server.Server):  # type: ignore[misc]
@@ -55,13 +58,19 @@ class Server(daphne.server.Server):  # type: ignore[misc]
 
 
 class Connection(tcp.Server):
-    """A client's connection that notices a reset which comes right behind data.
+    """A client's connection that sends at once what the kernel takes, and notices a reset which comes right behind data."""
 
-    uvloop tells of an error once, by the call to read, and watches the socket no more; where that call found data, Twisted
-    would believe in the connection for ever.
-    """
+    def write(self, data: bytes) -> None:
+        """Send, and keep only what the kernel does not take: Twisted keeps all, and has the loop watch the socket for each write."""
+        if self.connected and not self.dataBuffer and not self._tempDataLen:
+            sent = self.writeSomeData(data)
+            # A connection that is lost is for the reactor to end, when it tries the same again.
+            data = data if isinstance(sent, Exception) else data[sent:]
+        super().write(data)  # type: ignore[no-untyped-call]
 
     def doRead(self) -> Any:
+        # uvloop tells of an error once, by the call to read, and watches the socket no more; where that call found data, Twisted
+        # would believe in the connection for ever.
         lost = super().doRead()
         if lost is None and self.connected and self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             return CONNECTION_LOST
@@ -94,8 +103,7 @@ class Reader:
                 if not self._is_open:
                     return
                 end = start + PIECE
-                # Not sendMessage(): it holds our messages to the size that is allowed to the client's.
-                self._protocol.sendFrame(CONTINUATION if start else opcode, payload[start:end], fin=end >= len(payload))
+                self._transport.write(frame(CONTINUATION if start else opcode, payload[start:end], is_last=end >= len(payload)))
 
     async def close(self, code: int) -> None:
         """Say good-bye after all earlier messages."""
@@ -148,3 +156,9 @@ class Reader:
         self._protocol.sendCloseFrame(TRY_AGAIN_LATER)
         # Also where the closing handshake is over, and its last frames are never taken.
         asyncio.get_running_loop().call_later(FAREWELL, self._transport.abortConnection)
+
+
+def frame(opcode: int, payload: bytes, *, is_last: bool) -> bytes:
+    """A frame of a WebSocket message with at most PIECE bytes. A server's are not masked, so they cost nothing more than their head."""
+    first, size = opcode | (LAST if is_last else 0), len(payload)
+    return (pack(">BB", first, size) if size < LONG else pack(">BBH", first, LONG, size)) + payload
