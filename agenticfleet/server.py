@@ -10,6 +10,7 @@ from contextlib import suppress
 from struct import pack
 from typing import Any
 
+import autobahn.websocket.protocol
 import daphne.server
 from twisted.internet import tcp
 from twisted.internet.main import CONNECTION_LOST
@@ -25,6 +26,9 @@ TRY_AGAIN_LATER = 1013
 TEXT, BINARY, CONTINUATION = 1, 2, 0  # opcodes
 LONG = 126  # in place of a frame's size: it stands in the next two bytes
 LAST = 0x80  # in a frame's first byte: its message ends there
+
+# For a debug line that nobody reads autobahn formats its options at every connection: prettily, that is half of what a handshake costs.
+autobahn.websocket.protocol.pformat = repr  # type: ignore[attr-defined, assignment]
 
 
 class Server(daphne.server.Server):  # type: ignore[misc]
