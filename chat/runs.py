@@ -18,7 +18,7 @@ from django.db import Error as DatabaseProblem
 from routing.models import Routed
 from tooling.bounded import RedisDown
 
-from .database import in_database
+from .database import Together, in_database
 from .llm import ModelError
 from .models import Outcome, Run, Started, Turn
 from .owners import Owner
@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 EVENTS_IN_A_ROW = 16  # shown before others get a turn
 CANCEL_GRACE = 0.1  # seconds that a cancelled workflow has to close its upstream before the ending is written without it
+STARTS_FIRST = 0.1  # seconds that the work on an answer waits while others are being started
 START_PATIENCE = 5.0  # seconds that a request may wait for its turn in the database
 ROW_RETRY = 0.5  # seconds between tries to write an ending while the database is away
 ROW_PATIENCE = 5.0  # seconds after which followers do not wait for it any longer
@@ -234,6 +235,7 @@ class Runs:
         self._means = means
         self._on_change = on_change
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._starts: Together[Started] = Together()
 
     def start_or_join(self, owner: Callable[[], Owner], request: ChatRequest, *, arrived: float) -> "asyncio.Task[Run]":
         """The run of this request, started if it is new. ProtocolError says why there is none.
@@ -245,7 +247,7 @@ class Runs:
 
     async def _start(self, owner: Callable[[], Owner], request: ChatRequest, arrived: float) -> Run:
         try:
-            started = await in_database(self._start_in_database, owner, request, arrived)
+            started = await self._starts.do(partial(self._start_in_database, owner, request, arrived))
         except DatabaseProblem as exc:
             logger.error("cannot start a run: %s", exc)
             raise ProtocolError(STORAGE) from exc
@@ -281,6 +283,8 @@ class Runs:
 
     async def _live_through(self, live: LiveRun) -> None:
         try:
+            # Of many who ask at once everybody sees that his question was taken before anybody's is worked on.
+            await self._starts.settle(within=STARTS_FIRST)
             await live.supervise()
             await self._store.write([live.log])
             await in_database(Run.objects.mark_closed, live.id)

@@ -6,6 +6,8 @@ import uuid
 
 import pytest
 
+from chat import runs
+from chat.database import AT_ONCE
 from chat.models import Message, Run
 from tests.chatting import Chatting, chat_request, is_terminal, kinds, shape, text_of
 from tests.scripted_model import ScriptedModel
@@ -404,3 +406,23 @@ async def test_a_message_id_used_for_another_text_is_refused(chat: Chatting) -> 
     message_id = str(uuid.uuid4())
     await chat.answer(chat_request("one", message_id=message_id))
     assert (await chat.answer(chat_request("two", message_id=message_id)))[0]["error"]["code"] == "bad_request"
+
+
+async def test_who_asks_together_is_refused_or_answered_alone(chat: Chatting) -> None:
+    known = chat_request("known")
+    requests = [known, chat_request("new"), {**known, "message": "other"}, chat_request(after=3), known, chat_request("newer")]
+    answers = await asyncio.gather(*(chat.answer(request) for request in requests))
+    assert [kinds(events)[-1] for events in answers] == ["done", "done", "error", "error", "done", "done"]
+    assert await Run.objects.acount() == 3
+
+
+async def test_of_many_who_ask_at_once_all_are_taken_before_one_is_worked_on(
+    chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "STARTS_FIRST", 10)
+    sockets = [await chat.socket() for _ in range(3 * AT_ONCE)]
+    for socket in sockets:
+        await socket.send(chat_request())
+    answers = [await socket.rest() for socket in sockets]
+    taken, worked_on = ([event["timestamp"] for events in answers for event in events if event["seq"] == seq] for seq in (1, 2))
+    assert max(taken) <= min(worked_on)
