@@ -1,7 +1,8 @@
 """The ordered, replayable log of a run: live in the process that answers, in a Redis Stream for everyone else.
 
-In Redis an event's entry id is `<seq>-0`. The ending is one entry with the greatest id there is: a reader at any cursor gets
-it, and Redis refuses every entry after it, so that "one ending, and last" holds in the store too.
+In Redis the events that are written together are one entry; its id is `<seq of the last>-0`. What was perhaps stored already is
+written again with what came since, so a reader skips what it has. The ending is one entry with the greatest id there is: a
+reader at any cursor gets it, and Redis refuses every entry after it, so that "one ending, and last" holds in the store too.
 """
 
 import asyncio
@@ -37,6 +38,7 @@ WINDOW = 256  # events kept in memory for followers
 MOST_STEPS = 1000  # events, text aside, kept for a follower that joins late
 MOST_PENDING = 5000  # events kept for Redis while it is away
 LAST_ID = f"{2**64 - 1}-{2**64 - 1}".encode()
+EVENTS = b"events"  # an entry's one field: a JSON array
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,11 +278,12 @@ class LogStore:
         ending: list[StreamEvent] = []
         rows = cast("list[tuple[bytes, dict[bytes, bytes]]]", reply[0][1] if reply else [])
         for entry_id, fields in rows:
+            stored = _events_of(fields[EVENTS])
             if entry_id == LAST_ID:
-                ending = [decode(raw) for raw in msgspec.json.decode(fields[b"ending"], type=list[msgspec.Raw])]
+                ending = [entry.event for entry in stored]
             else:
-                event = decode(fields[b"event"])
-                entries.append(Entry(event.seq, fields[b"event"], event))
+                seen = entries[-1].seq if entries else after
+                entries += [entry for entry in stored if entry.seq > seen]
         return Stored(entries, ending)
 
     async def aclose(self) -> None:
@@ -294,15 +297,25 @@ class LogStore:
 
     def _queue(self, pipe: "Pipeline", part: Unstored) -> None:
         key = _key(part.run_id)
-        for entry in part.entries:
-            pipe.xadd(key, {b"event": entry.payload}, id=f"{entry.seq}-0")
+        if part.entries:
+            pipe.xadd(key, {EVENTS: _array_of(entry.payload for entry in part.entries)}, id=f"{part.entries[-1].seq}-0")
         if part.ending:
-            pipe.xadd(key, {b"ending": b"[" + b",".join(encode(event) for event in part.ending) + b"]"}, id=LAST_ID)
-        pipe.expire(key, self._ttl)
+            pipe.xadd(key, {EVENTS: _array_of(encode(event) for event in part.ending)}, id=LAST_ID)
+        if part.ending or (part.entries and part.entries[0].seq == 1):
+            pipe.expire(key, self._ttl)
 
 
 def _key(run_id: UUID) -> str:
-    return f"fleet:run:{run_id}"
+    return f"fleet:log:{run_id}"
+
+
+def _array_of(payloads: Iterable[bytes]) -> bytes:
+    return b"[" + b",".join(payloads) + b"]"
+
+
+def _events_of(array: bytes) -> list[Entry]:
+    events = [(bytes(raw), decode(raw)) for raw in msgspec.json.decode(array, type=list[msgspec.Raw])]
+    return [Entry(event.seq, payload, event) for payload, event in events]
 
 
 async def _executed(pipe: "Pipeline") -> None:

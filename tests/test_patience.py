@@ -161,8 +161,8 @@ class Crowd:
         await when(lambda: all(map(has_words, followers)), "an answer does not begin")
         with redis.Redis.from_url(self._stage.fleet.card["redis_url"]) as client:
             # Others join only what the log has.
-            logs = {f"fleet:run:{run_events(follower)[0]['workflow_id']}": follower.cursor for follower in followers}
-            await when(lambda: all(client.xlen(log) >= length for log, length in logs.items()), "a log does not grow")
+            logs = {f"fleet:log:{run_events(follower)[0]['workflow_id']}": follower.cursor for follower in followers}
+            await when(lambda: all(client.xrange(log, min=f"{cursor}-0") for log, cursor in logs.items()), "a log does not grow")
 
     @property
     def followers(self) -> list[Follower]:
