@@ -112,8 +112,12 @@ def _image_as_words(_renderer: object, tokens: list[Token], index: int, *_rest: 
 _markdown.add_render_rule("image", _image_as_words)
 
 
+# Words that Markdown and HTML leave as they are.
+_PLAIN = re.compile(r"(?:[^\W_]|[ ,.;:()?!'-])*")
+
+
 def _inline(text: str) -> str:
-    if text.isalnum():
+    if _PLAIN.fullmatch(text):
         return text
     return _cleaner.clean(_markdown.renderInline(text))
 

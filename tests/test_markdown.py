@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from chat.markdown import LONGEST_PART, Blocks, render_all
+from chat.markdown import _PLAIN, LONGEST_PART, Blocks, _cleaner, _markdown, render_all
 
 LINES = [
     *["# Title", "## Sub", "#tag", "words with **bold** and `code`", "more words", "Title", "===", "---", "***", "* * *"],
@@ -48,6 +48,13 @@ def test_every_way_of_cutting_a_text_gives_the_same_blocks_and_no_finished_one_c
         finished = now
     blocks.finish()
     assert blocks.html() == render_all(text, "r")
+
+
+@pytest.mark.parametrize("character", [chr(code) for code in range(0x20, 0x180)] + list("中مか\u2028\u3000’—…"))
+def test_words_that_are_taken_for_plain_are_what_markdown_makes_of_them(character: str) -> None:
+    for text in (character, f"{character} a", f"a {character}", f"a{character}b", f"({character}{character}a{character}{character})"):
+        if _PLAIN.fullmatch(text):
+            assert _cleaner.clean(_markdown.renderInline(text)) == text
 
 
 @pytest.mark.parametrize(
