@@ -87,6 +87,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._run: Run | None = None
         self._view: AnswerView | None = None
         self._over = False  # a terminal or a refusal was sent, or the client has gone
+        self._rested_at = 0.0
         self._last_seq = 0
         self._last_event_at = self._last_frame_at = time.monotonic()
 
@@ -177,7 +178,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if self._subprotocol == SUBPROTOCOL_HTML:
             self._view = AnswerView(str(run.pk))
             # Folded, so that the view knows the steps that the page has seen: later ones are drawn as parts of them.
-            async with aclosing(worker.runs.follow(run.pk, after, folded=True)) as batches:
+            async with aclosing(worker.runs.follow(run.pk, after, folded=True, rest=self._rest)) as batches:
                 async for batch in batches:
                     await self._show(self._view, batch, after)
         else:
@@ -187,15 +188,21 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                         await self._send_entry(entry, entry.payload)
 
     async def _show(self, view: AnswerView, batch: list[Entry], after: int) -> None:
-        """Send the events behind `after` with their html; then rest as long as the reader's screen, or our processor, asks for."""
+        """Send the events behind `after` with their html."""
         started = time.thread_time()
         for entry in merge_deltas(batch):
             html = await rendered(view, entry.event)
             if entry.seq > after or entry.is_terminal or isinstance(entry.event, ResponseSnapshot):
                 await self._send_entry(entry, with_html(entry.payload, html))
-        cost = time.thread_time() - started
-        if not self._over and isinstance(batch[-1].event, ResponseDelta | ReasoningDelta):
-            await asyncio.sleep(min(max(FRAME_TIME, RENDER_SHARE * cost), LONGEST_PAUSE))
+        if isinstance(batch[-1].event, ResponseDelta | ReasoningDelta):
+            cost = time.thread_time() - started
+            self._rested_at = time.monotonic() + min(max(FRAME_TIME, RENDER_SHARE * cost), LONGEST_PAUSE)
+
+    async def _rest(self) -> None:
+        """After a piece of an answer let pass what the reader's screen, or our processor, asks for."""
+        pause = self._rested_at - time.monotonic()
+        if pause > 0:
+            await asyncio.sleep(pause)
 
     async def _beat(self) -> None:
         """A frame at least every few seconds, with how long the run has been silent."""

@@ -8,7 +8,7 @@ reader at any cursor gets it, and Redis refuses every entry after it, so that "o
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
@@ -39,6 +39,9 @@ MOST_STEPS = 1000  # events, text aside, kept for a follower that joins late
 MOST_PENDING = 5000  # events kept for Redis while it is away
 LAST_ID = f"{2**64 - 1}-{2**64 - 1}".encode()
 EVENTS = b"events"  # an entry's one field: a JSON array
+
+
+type Rest = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +162,11 @@ class RunLog:
         self.fault = fault
         self._wake()
 
-    async def follow(self, after: int, *, folded: bool) -> AsyncGenerator[list[Entry]]:
+    async def follow(self, after: int, *, folded: bool, rest: Rest | None = None) -> AsyncGenerator[list[Entry]]:
         """What comes behind `after`, in the batches in which it became known, to the ending.
 
-        `folded`: begin with all steps and one snapshot that covers `after`. Raises the log's `fault`.
+        `folded`: begin with all steps and one snapshot that covers `after`. `rest` is waited for once there is more: what comes
+        meanwhile is in the same batch. Raises the log's `fault`.
         """
         waker = asyncio.Event()
         self._wakers.add(waker)
@@ -180,6 +184,8 @@ class RunLog:
                     if self.fault:
                         raise self.fault()
                     await waker.wait()
+                if rest:
+                    await rest()
                 waker.clear()
         finally:
             self._wakers.discard(waker)

@@ -32,7 +32,7 @@ from .protocol import (
     StreamEvent,
     ending_events,
 )
-from .runlog import Entry, LogStore, RunLog, Stored, fold, place_ending, snapshot_of
+from .runlog import Entry, LogStore, Rest, RunLog, Stored, fold, place_ending, snapshot_of
 from .telemetry import RunTelemetry, log_service_levels
 from .workflow.answer import Answer, Means
 from .workflow.engine import Question
@@ -316,16 +316,17 @@ class Runs:
         if not task.cancelled() and (exc := task.exception()) and not isinstance(exc, ProtocolError):
             logger.error("a task of the runs failed", exc_info=exc)
 
-    def follow(self, run_id: UUID, after: int, *, folded: bool) -> AsyncGenerator[list[Entry]]:
+    def follow(self, run_id: UUID, after: int, *, folded: bool, rest: Rest | None = None) -> AsyncGenerator[list[Entry]]:
         """The events of a run behind `after`, in batches, to its ending.
 
-        `folded`: begin with all steps and one snapshot that covers `after`, instead of deltas.
+        `folded`: begin with all steps and one snapshot that covers `after`, instead of deltas. `rest` is waited for before a
+        further batch is put together.
         """
         if live := self.live.get(run_id):
-            return live.log.follow(after, folded=folded)
-        return self._follow_stored(run_id, after, folded=folded)
+            return live.log.follow(after, folded=folded, rest=rest)
+        return self._follow_stored(run_id, after, folded=folded, rest=rest)
 
-    async def _follow_stored(self, run_id: UUID, after: int, *, folded: bool) -> AsyncGenerator[list[Entry]]:
+    async def _follow_stored(self, run_id: UUID, after: int, *, folded: bool, rest: Rest | None) -> AsyncGenerator[list[Entry]]:
         """The same for a run that another process answers, or answered: from its log, or from its row where the log has a gap."""
         cursor = 0 if folded else after
         held: list[Entry] = []  # of a folded beginning, while it does not yet cover what the follower has seen
@@ -350,6 +351,8 @@ class Runs:
                 if batch[-1].is_terminal:
                     return
                 cursor, held, folded = batch[-1].seq, [], False
+                if rest:
+                    await rest()
 
     async def _read(self, run_id: UUID, cursor: int, *, wait: float) -> Stored | None:
         try:

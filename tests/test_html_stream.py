@@ -2,9 +2,11 @@
 
 import time
 import uuid
+from contextlib import aclosing
 
 import pytest
 
+from chat.consumers import FRAME_TIME
 from chat.protocol import (
     SUBPROTOCOL_HTML,
     SUBPROTOCOL_JSON,
@@ -77,6 +79,31 @@ async def test_a_flood_is_merged_to_few_frames_and_loses_nothing(chat: Chatting,
     assert text_of(events) == "".join(tokens)
     assert sum(kind.startswith("response.") for kind in kinds(events)) < 200
     assert time.monotonic() - started < 5
+
+
+async def test_what_comes_while_a_follower_rests_is_one_batch() -> None:
+    log = RunLog(uuid.uuid4(), on_change=lambda _: None)
+
+    async def rest() -> None:
+        log.append(ResponseDelta(delta="three"))
+
+    log.append(ResponseDelta(delta="one "))
+    async with aclosing(log.follow(0, folded=False, rest=rest)) as batches:
+        assert [entry.seq for entry in await anext(batches)] == [1]
+        log.append(ResponseDelta(delta="two "))
+        assert [entry.seq for entry in await anext(batches)] == [2, 3]
+
+
+async def test_pieces_are_shown_no_more_often_than_a_screen_shows_them(chat: Chatting, model: ScriptedModel) -> None:
+    tokens = [f"word{number} " for number in range(100)]
+    model.on("fast", tokens=tokens, pace=0.002)
+    socket = await chat.ask("fast", subprotocol=SUBPROTOCOL_HTML)
+    first = await socket.until("response.delta")
+    began = time.monotonic()
+    events = await socket.rest()
+    assert first["delta"] == tokens[0]
+    assert text_of(events) == "".join(tokens)
+    assert kinds(events).count("response.delta") <= 2 + (time.monotonic() - began) / FRAME_TIME
 
 
 async def test_the_first_delta_does_not_wait_for_a_second(chat: Chatting, model: ScriptedModel) -> None:
