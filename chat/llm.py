@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Literal, cast
+from math import inf
+from typing import Any, Literal, Self, cast
 from urllib.parse import urlsplit
 
 import httpx2
@@ -230,26 +231,28 @@ class ModelClient:
 
     async def _chunks(self, request: dict[str, Any]) -> AsyncGenerator[_Chunk]:
         """The decoded events of one answer; a first-chunk deadline over the start, a silence deadline over each read."""
-        loop = asyncio.get_running_loop()
-        first_due = loop.time() + self._deadlines.first_chunk
+        first_due = asyncio.get_running_loop().time() + self._deadlines.first_chunk
         started = False
         async with self._opened(request, first_due) as response:
             lines = _EventLines()
             async with aclosing(cast("AsyncGenerator[bytes]", response.iter_bytes())) as body:
-                while True:
-                    due = loop.time() + self._deadlines.chunk if started else first_due
-                    try:
-                        async with asyncio.timeout_at(due):
-                            data = await anext(body, None)
-                    except TimeoutError as exc:
-                        raise self._silent(started) from exc
-                    if data is None:
-                        return
-                    for payload in lines.feed(data):
-                        if payload == b"[DONE]":
-                            return
-                        started = True
-                        yield _decode_chunk(payload)
+                with _Silence(self._deadlines.chunk) as silence:
+                    while (data := await self._read(body, silence, None if started else first_due)) is not None:
+                        for payload in lines.feed(data):
+                            if payload == b"[DONE]":
+                                return
+                            started = True
+                            yield _decode_chunk(payload)
+
+    async def _read(self, body: AsyncGenerator[bytes], silence: "_Silence", first_due: float | None) -> bytes | None:
+        """What comes next, None at the end. ModelError if it is not there by `first_due`, or after too long a silence."""
+        try:
+            if first_due is None:
+                return await silence.read(body)
+            async with asyncio.timeout_at(first_due):
+                return await anext(body, None)
+        except TimeoutError as exc:
+            raise self._silent(started=first_due is None) from exc
 
     @asynccontextmanager
     async def _opened(self, request: dict[str, Any], due: float) -> AsyncIterator[AsyncAPIResponse[Any]]:
@@ -328,6 +331,45 @@ class _ErrorsInWords:
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return ModelError("model_unavailable", f"The model server at {self._place} has a problem (status {status}).")
         return ModelError("model_error", f"The model server at {self._place} did not take the request (status {status}).", retryable=False)
+
+
+class _Silence:
+    """Ends a read that takes too long. Its one timer is set again when it runs out: one for each read costs more than the read."""
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._loop = asyncio.get_running_loop()
+        self._reader: asyncio.Task[Any] | None = None
+        self._since = inf  # when the read began that is under way
+        self._is_broken = False
+
+    def __enter__(self) -> Self:
+        self._timer = self._loop.call_later(self._longest, self._look)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    async def read(self, body: AsyncGenerator[bytes]) -> bytes | None:
+        """What comes next, None at the end; TimeoutError if it takes too long."""
+        self._reader, self._since = asyncio.current_task(), self._loop.time()
+        try:
+            return await anext(body, None)
+        except asyncio.CancelledError as exc:
+            # Ours, unless somebody else wants an end, too.
+            if self._is_broken and self._reader and not self._reader.uncancel():
+                raise TimeoutError from exc
+            raise
+        finally:
+            self._since = inf
+
+    def _look(self) -> None:
+        silent = max(0, self._loop.time() - self._since)
+        if silent < self._longest:
+            self._timer = self._loop.call_later(self._longest - silent, self._look)
+        elif self._reader:
+            self._is_broken = True
+            self._reader.cancel()
 
 
 class _EventLines:

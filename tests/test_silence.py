@@ -1,0 +1,68 @@
+"""The deadline on a model's silence: it is about one read, and never takes a cancel for its own."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from chat.llm import _Silence
+
+LONGEST = 0.1
+
+
+async def chunks(*pauses: float) -> AsyncGenerator[bytes]:
+    for pause in pauses:
+        await asyncio.sleep(pause)
+        yield b"chunk"
+
+
+async def test_reads_that_are_short_may_take_long_together() -> None:
+    with _Silence(LONGEST) as silence:
+        body = chunks(*[LONGEST / 4] * 12)
+        assert [await silence.read(body) for _ in range(13)] == [b"chunk"] * 12 + [None]
+
+
+async def test_time_between_reads_does_not_count() -> None:
+    with _Silence(LONGEST) as silence:
+        body = chunks(0, LONGEST / 2)
+        assert await silence.read(body) == b"chunk"
+        await asyncio.sleep(2 * LONGEST)
+        assert await silence.read(body) == b"chunk"
+
+
+async def test_a_read_that_takes_too_long_is_ended_and_the_task_goes_on() -> None:
+    began = asyncio.get_running_loop().time()
+    with _Silence(LONGEST) as silence:
+        body = chunks(LONGEST / 2, 60)
+        assert await silence.read(body) == b"chunk"
+        with pytest.raises(TimeoutError):
+            await silence.read(body)
+    assert 1.4 * LONGEST < asyncio.get_running_loop().time() - began < 20 * LONGEST
+    task = asyncio.current_task()
+    assert task
+    assert not task.cancelling()
+
+
+async def test_a_cancel_in_the_same_moment_stays_one() -> None:
+    async def read(silence: _Silence) -> None:
+        await silence.read(chunks(60))
+
+    with _Silence(LONGEST) as silence:
+        task = asyncio.create_task(read(silence))
+        asyncio.get_running_loop().call_later(LONGEST, task.cancel)
+        await asyncio.wait({task})
+        silence._look()
+        assert task.cancelled()
+    with _Silence(0) as silence:
+        task = asyncio.create_task(read(silence))
+        await asyncio.sleep(0)
+        silence._look()
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled()
+
+
+async def test_nothing_is_left_behind() -> None:
+    with _Silence(LONGEST) as silence:
+        await silence.read(chunks(0))
+    assert silence._timer.cancelled()
