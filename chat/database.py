@@ -62,6 +62,8 @@ class Together[R]:
             except Error as exc:
                 outcomes = [exc] * len(batch)
             for (_, done), outcome in zip(batch, outcomes, strict=True):
+                if done.cancelled():
+                    continue
                 if isinstance(outcome, Exception):
                     done.set_exception(outcome)
                 else:

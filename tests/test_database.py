@@ -55,3 +55,12 @@ async def test_who_settles_waits_for_the_last_call(worker: Worker) -> None:
     await together.settle(within=5)
     assert len(await titles()) == 20
     await asyncio.gather(*calls)
+
+
+async def test_who_goes_before_the_end_holds_up_nobody(worker: Worker) -> None:
+    together: Together[str] = Together()
+    first, second = (asyncio.create_task(together.do(partial(store, title))) for title in ("one", "two"))
+    await asyncio.sleep(0)
+    first.cancel()
+    async with asyncio.timeout(5):
+        assert await second == "two"
