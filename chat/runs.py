@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -78,7 +78,6 @@ class LiveRun:
         self.id: UUID = run.pk
         self.worker = run.worker
         self.log = log
-        self.closed = asyncio.Event()  # set when the ending stands in the row and the log
         self._telemetry = telemetry
         self._limits = limits
         self._stopping = asyncio.Event()
@@ -230,6 +229,7 @@ class Runs:
     def __init__(self, *, worker: str, store: LogStore, means: Means, on_change: Callable[[RunLog], None]) -> None:
         self.live: dict[UUID, LiveRun] = {}
         self.accepting = True
+        self._end_at_once: Ending | None = None
         self._worker = worker
         self._store = store
         self._means = means
@@ -279,6 +279,8 @@ class Runs:
         )
         self.live[run.pk] = live
         live.show(Connected(data=ConnectedData(run.conversation_id, run.message_id)))
+        if self._end_at_once:
+            live.stop(self._end_at_once)
         self.keep(self._live_through(live))
 
     async def _live_through(self, live: LiveRun) -> None:
@@ -294,7 +296,6 @@ class Runs:
             if not live.log.ending:
                 # A fault of ours. The lease runs out and a reaper ends the run; until then its readers come back and ask.
                 live.log.fail(partial(RuntimeError, f"run {live.id} was abandoned"))
-            live.closed.set()
             del self.live[live.id]
 
     async def cancel(self, run_id: UUID) -> str | None:
@@ -310,6 +311,20 @@ class Runs:
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
+
+    def end_all(self, reason: Ending) -> None:
+        """Take no new runs, and end all others: those that are being started as soon as they are."""
+        self.accepting = False
+        self._end_at_once = reason
+        for live in self.live.values():
+            live.stop(reason)
+
+    async def idle(self, *, within: float) -> None:
+        """Until nothing is being started, answered, ended or cancelled here; for this many seconds at the most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
 
     def _done(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)

@@ -39,6 +39,7 @@ LEASE_SHARE = 0.125  # of a lease's time to live: how often it is renewed, and l
 LOOKS = 3  # in which a lease is expired and the same before its run is given up: one renewal may fail or be late
 LONGEST_LEASE = 3  # times our own lease: who wrote a longer one had a clock that has gone back since
 LISTEN_RETRY = 1.0  # seconds
+ENDINGS = 5.0  # seconds that endings have to be stored before the process goes without; the lease ends those runs
 DELIVERY = 1.5  # seconds that followers have to read an ending before the process goes
 REPAIRS = 50  # runs whose logs are closed in one round
 
@@ -104,16 +105,14 @@ class Worker:
     async def drain(self, *, grace: float) -> None:
         """Take no new runs, let the running ones finish for `grace` seconds, end the rest in words, and deliver all endings."""
         self.runs.accepting = False
-        await _all_set((live.closed for live in self.runs.live.values()), within=grace)
+        await self.runs.idle(within=grace)
         self.hurry()
-        await _all_set((live.closed for live in self.runs.live.values()), within=None)
+        await self.runs.idle(within=ENDINGS)
         await _all_set((socket.served for socket in self.sockets), within=DELIVERY)
 
     def hurry(self) -> None:
         """End all running runs now."""
-        self.runs.accepting = False
-        for live in list(self.runs.live.values()):
-            live.stop(failed(SHUTTING_DOWN))
+        self.runs.end_all(failed(SHUTTING_DOWN))
 
     async def stop(self) -> None:
         """End the background work and close what it holds; for loops that end before their process."""
@@ -258,7 +257,7 @@ def _give_up(suspect: Suspect) -> Run | None:
     return Run.objects.reap(suspect.run_id)
 
 
-async def _all_set(events: Iterable[asyncio.Event], *, within: float | None) -> None:
+async def _all_set(events: Iterable[asyncio.Event], *, within: float) -> None:
     """Wait until these are set, for this many seconds at the most."""
     waits = [asyncio.ensure_future(event.wait()) for event in events]
     if waits:

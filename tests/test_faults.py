@@ -2,11 +2,13 @@
 
 import asyncio
 import sqlite3
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,17 +18,19 @@ from django.db import connection
 from django.utils import timezone
 
 from chat.database import close_connections, in_database
-from chat.models import Conversation, Message, Run
+from chat.models import Conversation, Message, Run, RunQuerySet
 from chat.worker import Worker
 from tests.chatting import Chatting, chat_request, is_terminal, kinds, text_of
 from tests.proxy import Proxy
 from tests.scripted_model import ScriptedModel
+from tests.test_leases import orphan
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 FULL = "The answer is **42**."
 LONG = "word " * 4000  # more than the database finds room for in pages it has
 
+type Entered = Callable[[str], threading.Event]
 type Trouble = Callable[[], AbstractContextManager[None]]
 
 
@@ -235,6 +239,72 @@ class TestDatabase:
                 gaps.append(time.monotonic() - before)
         assert max(gaps) < 0.2
         assert is_terminal((await socket.rest())[-1])
+
+
+class TestStopping:
+    """A worker that is told to go while the database keeps it waiting."""
+
+    async def test_a_run_that_is_being_started_may_finish(self, chat: Chatting, worker: Worker, entered: Entered) -> None:
+        starts = entered("start")
+        request = chat_request()
+        with locked_database():
+            socket = await chat.ask(request)
+            await asyncio.to_thread(starts.wait, 5)
+            draining = asyncio.create_task(worker.drain(grace=5))
+            await asyncio.sleep(0)  # it has begun
+        await draining
+        assert (await Run.objects.aget(message_id=request["message_id"])).status == "completed"
+        assert (await socket.rest())[-1]["type"] == "done"
+
+    async def test_a_run_that_is_being_started_ends_in_words(
+        self, chat: Chatting, worker: Worker, entered: Entered, model: ScriptedModel
+    ) -> None:
+        model.on("For ever?", hang_after=0)
+        starts = entered("start")
+        request = chat_request("For ever?")
+        with locked_database():
+            socket = await chat.ask(request)
+            await asyncio.to_thread(starts.wait, 5)
+            draining = asyncio.create_task(worker.drain(grace=0))
+            await asyncio.sleep(0)  # it has begun
+        await draining
+        assert (await Run.objects.aget(message_id=request["message_id"])).error_code == "shutting_down"
+        assert (await socket.rest())[-1]["error"]["code"] == "shutting_down"
+
+    async def test_a_cancel_on_its_way_arrives(
+        self, chat: Chatting, worker: Worker, entered: Entered, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("chat.worker.DELIVERY", 0)  # for readers; this one has no ending to read
+        cancels = entered("request_cancel")
+        run, request = await orphan(expires_in=60, last_seq=1, text_so_far="Elsewhere")
+        socket = await chat.ask(request)
+        await socket.until("response.snapshot")
+        with locked_database():
+            await socket.send({"type": "cancel"})
+            await asyncio.to_thread(cancels.wait, 5)
+            draining = asyncio.create_task(worker.drain(grace=0))
+            done, _ = await asyncio.wait({draining}, timeout=0.2)
+            assert not done
+        await draining
+        assert (await Run.objects.aget(pk=run.pk)).cancel_requested_at
+
+
+@pytest.fixture
+def entered(monkeypatch: pytest.MonkeyPatch) -> Entered:
+    """Notes when a change of state of a run is begun, by its name."""
+
+    def noted(name: str) -> threading.Event:
+        begun = threading.Event()
+        change = getattr(RunQuerySet, name)
+
+        def begin(self: RunQuerySet, *args: Any, **options: Any) -> Any:
+            begun.set()
+            return change(self, *args, **options)
+
+        monkeypatch.setattr(RunQuerySet, name, begin)
+        return begun
+
+    return noted
 
 
 async def until_closed(request: dict) -> None:
