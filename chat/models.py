@@ -2,12 +2,13 @@
 
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
 import msgspec
-from django.db import IntegrityError, models, transaction
+from django.db import DataError, IntegrityError, models, transaction
 from django.db.models.functions import Now
 from django.utils.text import Truncator
 
@@ -18,6 +19,7 @@ from .protocol import ChatRequest, Ending, ErrorInfo, ProtocolError, ToolResultD
 
 MAX_TURNS = 50  # of earlier conversation loaded for a run; the workflow's token budget then picks
 TITLE_LENGTH = 60
+UNSTORABLE = (DataError, IntegrityError)  # what the database will not take, however often it is tried
 
 FORBIDDEN = ErrorInfo("forbidden", "This conversation does not exist, or it is not yours.")
 
@@ -167,14 +169,20 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.live().filter(lease_expires_at__lt=Now())
 
     def renew(self, worker: str, progress: "Sequence[Run]", lease: timedelta) -> "dict[uuid.UUID, bool]":
-        """Renew the leases of a worker's runs and store how far they are, in one UPDATE.
+        """Renew the leases of a worker's runs and store how far they are, in one UPDATE unless one has a text that cannot be stored.
 
         Of each run that it still holds: whether somebody wants it cancelled.
         """
         for run in progress:
             run.lease_expires_at = Now() + lease
         mine = self.owned_by_worker(worker)
-        mine.bulk_update(progress, ["lease_expires_at", "last_seq", "text_so_far"])
+        try:
+            mine.bulk_update(progress, ["lease_expires_at", "last_seq", "text_so_far"])
+        except UNSTORABLE:
+            mine.bulk_update(progress, ["lease_expires_at"])
+            for run in progress:
+                with suppress(*UNSTORABLE):
+                    mine.bulk_update([run], ["last_seq", "text_so_far"])
         return {pk: wanted is not None for pk, wanted in mine.values_list("pk", "cancel_requested_at")}
 
     def reap(self, run_id: uuid.UUID) -> "Run | None":

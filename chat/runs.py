@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from tooling.bounded import RedisDown
 
 from .database import Together, in_database
 from .llm import ModelError
-from .models import Outcome, Run, Started, Turn
+from .models import UNSTORABLE, Outcome, Run, Started, Turn
 from .owners import Owner
 from .protocol import (
     ChatRequest,
@@ -54,7 +54,7 @@ IDLE = ErrorInfo("idle_timeout", "The model did not answer in time. What came so
 MAX_RUNTIME = ErrorInfo("max_runtime", "The answer took too long. What came so far is kept.", retryable=True)
 INTERNAL = ErrorInfo("internal", "Something went wrong here. It is in the server's log.", retryable=True)
 ENDING_NOT_STORED = ErrorInfo(
-    "storage_unavailable", "The database does not answer. The answer is kept here and stored when it does.", retryable=True
+    "storage_unavailable", "The answer could not be stored yet. It is kept here and stored as soon as it can be.", retryable=True
 )
 STORAGE = ErrorInfo("storage_unavailable", "The database does not answer. Nothing was started; try again.", retryable=True)
 
@@ -97,7 +97,7 @@ class LiveRun:
         ending = msgspec.structs.replace(ending, timings=self._telemetry.timings(), usage=self._telemetry.usage, path=self._telemetry.path)
         events = ending_events(ending, self.log.text)
         if not await self._record(ending, self.log.last_seq + len(events)):
-            # Somebody else ended it: deliver what the row says.
+            # Deliver what the row says.
             events = await self._recorded_events()
         self.log.close(events)
         for event in events:
@@ -167,8 +167,8 @@ class LiveRun:
             await asyncio.sleep(min(overdue, idle) - now)
 
     async def _record(self, ending: Ending, last_seq: int) -> bool:
-        """Write the ending into the row, for as long as it takes; False if the row was ended by somebody else."""
-        outcome = Outcome(
+        """Write the ending into the row, for as long as it takes; False if another one stands there then."""
+        whole = Outcome(
             ending=ending,
             text=self.log.text,
             last_seq=last_seq,
@@ -177,10 +177,24 @@ class LiveRun:
             tool_uses=self._telemetry.tool_uses,
             routed=self._routed(),
         )
+        failure = msgspec.structs.replace(ending, status="failed", error=INTERNAL)
+        bare = Outcome(ending=failure, text=self.log.text, last_seq=self.log.last_seq + 1)
+        for outcome in (whole, bare):
+            try:
+                return await self._write(outcome) and outcome is whole
+            except UNSTORABLE as exc:
+                logger.error("run=%s the database does not take all of its ending: %s", self.id, exc)
+        await self._write(replace(bare, text=""))
+        return False
+
+    async def _write(self, outcome: Outcome) -> bool:
+        """Write this ending, trying again while the database is away; whether the row was still live. May raise UNSTORABLE."""
         given_up = time.monotonic() + ROW_PATIENCE
         while True:
             try:
                 return await in_database(Run.objects.finish, self.id, outcome, worker=self.worker)
+            except UNSTORABLE:
+                raise
             except DatabaseProblem as exc:
                 logger.error("run=%s cannot store its ending, trying again: %s", self.id, exc)
                 if time.monotonic() > given_up:

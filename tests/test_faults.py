@@ -6,15 +6,18 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 import redis
+from django.core.management import call_command
 from django.db import connection
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from chat.database import close_connections, in_database
@@ -23,6 +26,7 @@ from chat.worker import Worker
 from tests.chatting import Chatting, chat_request, is_terminal, kinds, text_of
 from tests.proxy import Proxy
 from tests.scripted_model import ScriptedModel
+from tests.serving import until
 from tests.test_leases import orphan
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -239,6 +243,78 @@ class TestDatabase:
                 gaps.append(time.monotonic() - before)
         assert max(gaps) < 0.2
         assert is_terminal((await socket.rest())[-1])
+
+
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """The database does not take this, as PostgreSQL takes no NUL."""
+    with closing(sqlite3.connect(connection.settings_dict["NAME"])) as other:
+        other.execute(f"CREATE TRIGGER refusing BEFORE {what} BEGIN SELECT RAISE(ABORT, 'not this'); END")
+        try:
+            yield
+        finally:
+            other.execute("DROP TRIGGER refusing")
+
+
+class TestWhatCannotBeStored:
+    @pytest.mark.parametrize(
+        ("refused", "kept"), [("INSERT ON chat_phase", FULL), ("UPDATE ON chat_message WHEN NEW.text != ''", "")], ids=["times", "words"]
+    )
+    async def test_an_ending_that_is_not_taken_is_one_in_words(self, chat: Chatting, refused: str, kept: str) -> None:
+        with refusing(refused):
+            events = await chat.answer()
+        assert (events[-1]["error"]["code"], text_of(events)) == ("internal", FULL)
+        run = await Run.objects.select_related("answer").aget(pk=events[-1]["workflow_id"])
+        assert (run.status, run.error_code, run.last_seq, run.answer.text) == ("failed", "internal", events[-1]["seq"], kept)
+        assert (await chat.answer(chat_request(conversation_id=str(run.conversation_id))))[-1]["type"] == "done"
+
+    async def test_leases_and_other_texts_do_not_wait_for_one_that_is_not_taken(
+        self, chat: Chatting, model: ScriptedModel, settings
+    ) -> None:
+        settings.FLEET_LEASE_TTL = 1
+        model.on("taken", hold_after=1)
+        model.on("not taken", tokens=["strange ", "words"], hold_after=1)
+        with refusing("UPDATE ON chat_run WHEN NEW.text_so_far LIKE 'strange%'"):
+            runs = {}
+            for question in ("taken", "not taken"):
+                socket = await chat.ask(question)
+                runs[question] = await Run.objects.aget(pk=(await socket.until("response.delta"))["workflow_id"])
+            for run in runs.values():
+                await until_true(Run.objects.filter(pk=run.pk, lease_expires_at__gt=run.lease_expires_at + timedelta(seconds=1)))
+            await until_true(Run.objects.filter(pk=runs["taken"].pk, text_so_far="The "))
+        model.release()
+
+
+async def until_true(rows: QuerySet[Run]) -> None:
+    """Wait until there are such rows."""
+    async with asyncio.timeout(5):
+        while not await rows.aexists():
+            await asyncio.sleep(0.05)
+
+
+def test_the_terminal_says_what_cannot_be_stored_and_returns(
+    transactional_db: None, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.3)
+    monkeypatch.setattr("chat.runs.ROW_PATIENCE", 0.3)
+    monkeypatch.setattr("chat.worker.ENDINGS", 1.0)
+    model.on("hold", hold_after=1)
+    said, complained = StringIO(), StringIO()
+
+    def ask() -> None:
+        with suppress(SystemExit), closing(connection):
+            call_command("ask", "hold", "--json", stdout=said, stderr=complained)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    until(lambda: "response.delta" in said.getvalue(), 5, "no answer")
+    with locked_database():
+        model.release()
+        until(lambda: "could not be stored" in complained.getvalue(), 5, "nothing is said")
+        assert asking.is_alive()  # and tries for a while longer
+        asking.join(5)
+        assert not asking.is_alive()
+    close_connections()
 
 
 class TestStopping:

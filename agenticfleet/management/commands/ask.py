@@ -98,7 +98,9 @@ class Command(BaseCommand):
                         self._print(entry, as_json=as_json)
             return isinstance(batch[-1].event, Done)
         except ProtocolError as exc:
-            raise CommandError(str(exc)) from exc
+            # Said here, before the worker is drained: that may take seconds.
+            self._note(str(exc))
+            return False
         finally:
             await worker.drain(grace=0)
             await worker.stop()
