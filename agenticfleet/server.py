@@ -12,6 +12,7 @@ from typing import Any
 
 import autobahn.websocket.protocol
 import daphne.server
+from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import tcp
 from twisted.internet.main import CONNECTION_LOST
 
@@ -22,6 +23,7 @@ PIECE = 2**16 - 1  # bytes of a frame, the most that comes on top of that: a lon
 LOOK = 1.0  # seconds between looks at a reader for which somebody waits
 PATIENCE = 10  # looks in a row at which it has taken nothing, then it is dropped
 FAREWELL = 5.0  # seconds that a reader has to answer a close frame before its connection is cut
+MOST_WAITING = 16  # frames of a client that wait to be handled
 TRY_AGAIN_LATER = 1013
 TEXT, BINARY, CONTINUATION = 1, 2, 0  # opcodes
 LONG = 126  # in place of a frame's size: it stands in the next two bytes
@@ -41,6 +43,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)
         port.transport = Connection
+        self.ws_factory.protocol = Client
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         reader = self._readers.get(protocol)
@@ -59,6 +62,14 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         super().protocol_disconnected(protocol)
         if reader := self._readers.pop(protocol, None):
             reader.stopProducing()
+
+
+class Client(WebSocketProtocol):  # type: ignore[misc]
+    """A WebSocket whose frames are dropped when they come faster than they are handled: a request and its cancel never do."""
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        if self.application_queue.qsize() < MOST_WAITING:
+            super().onMessage(payload, isBinary)
 
 
 class Connection(tcp.Server):

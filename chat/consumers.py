@@ -83,6 +83,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshake: asyncio.Task[None] | None = None
         self._joining: asyncio.Task[Run] | None = None
+        self._cancelling: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
         self.served = asyncio.Event()
         self._run: Run | None = None
         self._view: AnswerView | None = None
@@ -135,7 +137,10 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 parse_command(text_data)
                 self._cancel()
         except ProtocolError as exc:
-            await (self._refuse(exc.error) if is_first else self._notice(exc.error.code, exc.error.message))
+            if is_first:
+                await self._refuse(exc.error)
+            else:
+                self.tell(exc.error.code, exc.error.message)
 
     async def _await_request(self) -> None:
         await asyncio.sleep(settings.FLEET_HANDSHAKE_TIMEOUT)
@@ -148,10 +153,10 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._spawn(self._beat())
 
     def _cancel(self) -> None:
-        if self._joining is not None:
+        if self._joining is not None and _is_free(self._cancelling):
             worker = Worker.current()
             # Kept by the worker: a client may cancel and go.
-            worker.runs.keep(worker.cancel(self._joining))
+            self._cancelling = worker.runs.keep(worker.cancel(self._joining))
 
     async def _serve(self, joining: "asyncio.Task[Run]", request: ChatRequest) -> None:
         """Follow the request's run to its end."""
@@ -215,8 +220,9 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 await self._send_aside(Heartbeat(data=HeartbeatData(int((now - self._last_event_at) * 1000))))
 
     def tell(self, code: str, message: str) -> None:
-        """Show a notice to the reader."""
-        self._spawn(self._notice(code, message))
+        """Show a notice to the reader; none while the last one still waits for a reader that takes nothing."""
+        if _is_free(self._telling):
+            self._telling = self._spawn(self._notice(code, message))
 
     async def _notice(self, code: str, message: str) -> None:
         if not self._over:
@@ -276,6 +282,11 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     def _header(self, name: bytes) -> bytes:
         return next((value for key, value in self.scope["headers"] if key == name), b"")
+
+
+def _is_free(last: "asyncio.Task[None] | None") -> bool:
+    """Whether the next of these tasks may begin: what a client can ask for without end is done one at a time."""
+    return last is None or last.done()
 
 
 async def rendered(view: AnswerView, event: StreamEvent) -> str:

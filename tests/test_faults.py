@@ -317,6 +317,24 @@ def test_the_terminal_says_what_cannot_be_stored_and_returns(
     close_connections()
 
 
+async def test_cancels_without_end_are_one_at_a_time(chat: Chatting, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[uuid.UUID] = []
+    monkeypatch.setattr(RunQuerySet, "request_cancel", lambda _, run_id: asked.append(run_id))
+    _, request = await orphan(expires_in=60, last_seq=1, text_so_far="Elsewhere")
+    socket = await chat.ask(request)
+    await socket.until("response.snapshot")
+    held = threading.Event()
+    holding = asyncio.create_task(in_database(held.wait, 5))
+    for _ in range(50):
+        await socket.send({"type": "cancel"})
+    await socket.send("nonsense")
+    await socket.until("notice")
+    held.set()
+    await holding
+    await in_database(lambda: None)  # behind whatever was queued
+    assert len(asked) == 1
+
+
 class TestStopping:
     """A worker that is told to go while the database keeps it waiting."""
 

@@ -1,5 +1,6 @@
 """Readers that stop reading, or vanish, against a real worker: it neither fills up nor waits for them, and nobody else notices."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -19,6 +20,7 @@ from websockets.protocol import State
 from websockets.sync.client import connect
 from websockets.uri import parse_uri
 
+from agenticfleet.server import MOST_WAITING, Client
 from tests.chatting import Event, chat_request, is_terminal, kinds, text_of
 from tests.scripted_model import ScriptedModel
 from tests.serving import STOP, Fleet, running, until
@@ -26,6 +28,8 @@ from tests.serving import STOP, Fleet, running, until
 MB = 2**20
 CHUNK = "0123456789abcdef" * 1024
 FLOOD = [CHUNK] * (8 * MB // len(CHUNK))
+LONG_FRAME = 500_000  # characters
+MOST_HEARD = 30 * MB  # that frames of a reader which takes nothing may cost the worker
 STUCK = 10  # readers of a flood that take nothing
 MOST_MEMORY = 60 * MB  # that a flood may cost the worker; its text alone, in its several forms, is two thirds of that
 MOST_DELAY = 0.1  # seconds by which others may get an event later
@@ -353,6 +357,30 @@ def test_requests_that_are_reset_leave_nothing_behind(fleet: Fleet) -> None:
             client.sendall(b"GET / HTTP/1.1\r\n")
             reset(client)
     until(lambda: worker.num_fds() <= sockets + SPARE, GONE, "sockets are left")
+
+
+def test_what_they_send_does_not_fill_the_worker(fleet: Fleet, model: ScriptedModel) -> None:
+    model.on("You speak, please.", tokens=FLOOD[: 2 * MB // len(CHUNK)], hold_after=2 * MB // len(CHUNK))
+    request = chat_request("You speak, please.")
+    with closing(SlowReader(fleet, request)) as stuck:
+        live = Live(fleet, request)
+        live.wait_for(2 * MB // len(CHUNK))
+        worker = worker_of(fleet)
+        before = worker.memory_info().rss
+        for _ in range(3 * MOST_HEARD // LONG_FRAME):
+            stuck.send({"nonsense": "x" * LONG_FRAME})
+        assert worker.memory_info().rss - before < MOST_HEARD
+        model.release()
+        live.wait()
+
+
+def test_frames_that_come_faster_than_they_are_handled_are_dropped() -> None:
+    client = Client()
+    client.client_addr = None
+    client.application_queue = asyncio.Queue()
+    for _ in range(10 * MOST_WAITING):
+        client.onMessage(b"{}", False)
+    assert client.application_queue.qsize() == MOST_WAITING
 
 
 def test_they_do_not_hold_up_the_end(fleet: Fleet, model: ScriptedModel) -> None:
