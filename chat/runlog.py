@@ -1,8 +1,9 @@
 """The ordered, replayable log of a run: live in the process that answers, in a Redis Stream for everyone else.
 
-In Redis the events that are written together are one entry; its id is `<seq of the last>-0`. What was perhaps stored already is
-written again with what came since, so a reader skips what it has. The ending is one entry with the greatest id there is: a
-reader at any cursor gets it, and Redis refuses every entry after it, so that "one ending, and last" holds in the store too.
+In Redis the events that are written together, up to MOST_TOGETHER, are one entry; its id is `<seq of the last>-0`. What was
+perhaps stored already is written again with what came since, so a reader skips what it has. The ending is one entry with the
+greatest id there is: a reader at any cursor gets it, and Redis refuses every entry after it, so that "one ending, and last"
+holds in the store too.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import batched, islice
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 WINDOW = 256  # events kept in memory for followers
 MOST_STEPS = 1000  # events, text aside, kept for a follower that joins late
+MOST_TOGETHER = 64  # events in one entry of a stored log
+MOST_READ = 32  # entries that are read at once: full ones hold up the loop for some 10 ms
 MOST_PENDING = 5000  # events kept for Redis while it is away
 LAST_ID = f"{2**64 - 1}-{2**64 - 1}".encode()
 EVENTS = b"events"  # an entry's one field: a JSON array
@@ -233,6 +236,7 @@ class Stored:
 
     entries: list[Entry]
     ending: list[StreamEvent]
+    has_more: bool = False  # behind these
 
     def last_seq(self, cursor: int) -> int:
         return self.entries[-1].seq if self.entries else cursor
@@ -276,21 +280,26 @@ class LogStore:
         await self._write([Unstored(run_id, [], ending)])
 
     async def read(self, run_id: UUID, after: int, *, wait: float = 0) -> Stored:
-        """What stands behind `after`; waits up to `wait` seconds for something to come."""
+        """What stands behind `after`, MOST_READ entries at the most; waits up to `wait` seconds for something to come."""
         block = int(wait * 1000) if wait else None
         cursor = f"{after}-18446744073709551615"
-        reply: Any = await self._redis.ask(lambda: self._redis.client.xread({_key(run_id): cursor}, block=block), blocks=wait)
+
+        def call() -> Awaitable[Any]:
+            # One more than is wanted, to know whether it is there.
+            return self._redis.client.xread({_key(run_id): cursor}, count=MOST_READ + 1, block=block)
+
+        reply: Any = await self._redis.ask(call, blocks=wait)
         entries: list[Entry] = []
         ending: list[StreamEvent] = []
         rows = cast("list[tuple[bytes, dict[bytes, bytes]]]", reply[0][1] if reply else [])
-        for entry_id, fields in rows:
+        for entry_id, fields in rows[:MOST_READ]:
             stored = _events_of(fields[EVENTS])
             if entry_id == LAST_ID:
                 ending = [entry.event for entry in stored]
             else:
                 seen = entries[-1].seq if entries else after
                 entries += [entry for entry in stored if entry.seq > seen]
-        return Stored(entries, ending)
+        return Stored(entries, ending, has_more=len(rows) > MOST_READ)
 
     async def aclose(self) -> None:
         await self._redis.aclose()
@@ -303,8 +312,8 @@ class LogStore:
 
     def _queue(self, pipe: "Pipeline", part: Unstored) -> None:
         key = _key(part.run_id)
-        if part.entries:
-            pipe.xadd(key, {EVENTS: _array_of(entry.payload for entry in part.entries)}, id=f"{part.entries[-1].seq}-0")
+        for together in batched(part.entries, MOST_TOGETHER, strict=False):
+            pipe.xadd(key, {EVENTS: _array_of(entry.payload for entry in together)}, id=f"{together[-1].seq}-0")
         if part.ending:
             pipe.xadd(key, {EVENTS: _array_of(encode(event) for event in part.ending)}, id=LAST_ID)
         if part.ending or (part.entries and part.entries[0].seq == 1):

@@ -358,7 +358,7 @@ class Runs:
     async def _follow_stored(self, run_id: UUID, after: int, *, folded: bool, rest: Rest | None) -> AsyncGenerator[list[Entry]]:
         """The same for a run that another process answers, or answered: from its log, or from its row where the log has a gap."""
         cursor = 0 if folded else after
-        held: list[Entry] = []  # of a folded beginning, while it does not yet cover what the follower has seen
+        held: list[Entry] = []  # of a folded beginning, while it does not yet cover what is stored and what the follower has seen
         wait = 0.0
         while True:
             stored = await self._read(run_id, cursor, wait=wait)
@@ -366,7 +366,7 @@ class Runs:
             if stored and stored.connects(cursor):
                 held += stored.entries
                 cursor = stored.last_seq(cursor)
-                if folded and cursor < after and not stored.ending:
+                if folded and (cursor < after or stored.has_more) and not stored.ending:
                     continue
                 batch = fold(held, seen=after, run_id=run_id) if folded else held
                 if stored.ending:

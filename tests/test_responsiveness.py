@@ -5,17 +5,24 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Awaitable, Iterator
+from contextlib import aclosing
 
+import msgspec
 import pytest
+from django.conf import settings
 
 from chat.database import in_database
-from chat.protocol import SUBPROTOCOL_HTML
+from chat.protocol import SUBPROTOCOL_HTML, Connected, ConnectedData, Ending, ResponseDelta, ResponseSnapshot, StreamEvent, ending_events
+from chat.runlog import MOST_READ, MOST_TOGETHER, LogStore, RunLog
+from chat.worker import Worker
 from tests.chatting import Chatting, Socket, text_of
 from tests.scripted_model import ScriptedModel
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+LONGEST_HOLD = 0.02  # seconds
 LONGEST_GAP = 0.1  # seconds beyond the pace
 PACE = 0.02
 TRIES = 8  # a loop that is held up is so every time; a busy machine is not
@@ -75,6 +82,68 @@ async def test_a_heavy_answer_of_one_reader_does_not_delay_another(chat: Chattin
         if longest[-1] < PACE + LONGEST_GAP:
             break
     assert min(longest) < PACE + LONGEST_GAP
+
+
+LONG_LOG = 20_000  # events
+READ_AT_ONCE = MOST_READ * MOST_TOGETHER  # events
+
+
+async def write_log(run_id: uuid.UUID, words: list[str], *, has_ended: bool = False) -> None:
+    """The log of a run that another process answers, as that process brings it to Redis."""
+    store = LogStore(settings.REDIS_URL, ttl=60)
+    log = RunLog(run_id, on_change=lambda _: None)
+    log.append(Connected(data=ConnectedData(uuid.uuid4(), uuid.uuid4())))
+    for word in words:
+        log.append(ResponseDelta(delta=word))
+        if not log.last_seq % MOST_TOGETHER:
+            await store.write([log])
+    if has_ended:
+        log.close(ending_events(Ending(status="completed"), "".join(words)))
+    await store.write([log])
+    await store.aclose()
+
+
+async def longest_hold(work: Awaitable[object]) -> float:
+    """For how long the loop had no turn for others while this was done."""
+    task = asyncio.ensure_future(work)
+    longest, last = 0.0, time.monotonic()
+    while not task.done():
+        await asyncio.sleep(0.001)
+        longest, last = max(longest, time.monotonic() - last), time.monotonic()
+    await task
+    return longest
+
+
+async def test_joining_a_long_answer_of_another_worker_does_not_hold_up_the_loop(worker: Worker) -> None:
+    run_id, words = uuid.uuid4(), [f"{number} " for number in range(LONG_LOG)]
+    await write_log(run_id, words)
+    holds = []
+    for _ in range(TRIES):
+        async with aclosing(worker.runs.follow(run_id, 0, folded=True)) as batches:
+            first = asyncio.ensure_future(anext(batches))
+            holds.append(await longest_hold(first))
+        connected, snapshot = (entry.event for entry in first.result())
+        assert isinstance(connected, Connected)
+        assert isinstance(snapshot, ResponseSnapshot)
+        assert (snapshot.data.text, snapshot.seq) == ("".join(words), LONG_LOG + 1)
+        if holds[-1] < LONGEST_HOLD:
+            break
+    assert min(holds) < LONGEST_HOLD
+
+
+@pytest.mark.parametrize("length", [READ_AT_ONCE - 1, READ_AT_ONCE, READ_AT_ONCE + 1, 2 * READ_AT_ONCE])
+@pytest.mark.parametrize("folded", [True, False])
+@pytest.mark.parametrize("has_ended", [True, False])
+async def test_a_log_that_is_read_in_parts_is_read_whole(worker: Worker, length: int, folded: bool, has_ended: bool) -> None:
+    run_id, words = uuid.uuid4(), [f"{number} " for number in range(length - 1)]
+    await write_log(run_id, words, has_ended=has_ended)
+    last = length + 2 if has_ended else length
+    events: list[StreamEvent] = []
+    async with aclosing(worker.runs.follow(run_id, 0, folded=folded)) as batches:
+        while not events or events[-1].seq < last:
+            events += [entry.event for entry in await asyncio.wait_for(anext(batches), 2)]
+    assert text_of([msgspec.to_builtins(event) for event in events]) == "".join(words)
+    assert len(events) == last - (length - 2 if folded else 0)
 
 
 async def test_a_slow_query_does_not_delay_anybodys_deltas(chat: Chatting, model: ScriptedModel) -> None:

@@ -74,4 +74,4 @@ async def test_a_log_has_an_end_of_life_from_its_first_write(store: LogStore, lo
     await store.write([log])
     say(log, "two")
     await store.write([log])
-    assert 0 < await store._client.ttl(f"fleet:log:{log.run_id}") <= TTL
+    assert 0 < await store._redis.client.ttl(f"fleet:log:{log.run_id}") <= TTL
