@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 
 WORKERS_PATIENCE = 4.0  # seconds
 SERVICES_PATIENCE = 1.0
@@ -44,8 +45,10 @@ def read_watched(lines: Iterable[str]) -> dict[int, str]:
 def send(pids: Iterable[int], number: signal.Signals) -> None:
     """Signal the groups that these processes lead, as far as they still run."""
     for pid in pids:
-        if is_running(pid):
-            os.killpg(pid, number)
+        # One may end, and be reaped, in between; the others wait for their signals.
+        with suppress(ProcessLookupError):
+            if is_running(pid):
+                os.killpg(pid, number)
 
 
 def wait_for(pids: Collection[int], patience: float) -> None:

@@ -19,7 +19,7 @@ import psutil
 import pytest
 from websockets.sync.client import ClientConnection
 
-from agenticfleet import embedded
+from agenticfleet import embedded, watcher
 from agenticfleet.management.commands.fleet import Lifeline
 from tests.scripted_model import ScriptedModel
 from tests.serving import GONE, MANAGE, START, STOP, Fleet, all_gone, end, launch, running, until
@@ -308,6 +308,15 @@ class Mortal:
             self._lifeline.tend(self._now, lambda _: None)
             self._now += 0 if self.alive else 0.25
         return self._now - died
+
+
+def test_a_process_that_ends_in_between_does_not_keep_the_watcher_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, other = (subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(2))
+    gone.kill()
+    gone.wait()
+    monkeypatch.setattr(watcher, "is_running", lambda pid: True)  # it was, when the watcher looked
+    watcher.send([gone.pid, other.pid], signal.SIGKILL)
+    assert other.wait(GONE) == -signal.SIGKILL
 
 
 @pytest.mark.builtin_model
