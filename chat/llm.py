@@ -16,6 +16,8 @@ import openai
 from msgspec import Struct
 from openai import AsyncAPIResponse, AsyncOpenAI, DefaultAioHttpClient
 
+from tooling.untrusted import without_nul
+
 from .protocol import Code, Effort, Usage
 
 RETRIES = 2  # before the first chunk, never after it
@@ -24,6 +26,7 @@ LONGEST_RETRY_AFTER = 5.0  # seconds; a server that asks for more gets an error 
 LARGEST_EVENT = 4 * 1024 * 1024  # bytes of one streamed event
 LONGEST_ARGUMENTS = 256 * 1024  # characters of all tool calls of one answer
 EXTRAS = ("tools", "response_format", "reasoning_effort")  # of a request, that a server may not know; it is asked without them then
+MOST_TOKENS = 10_000_000  # of one call, that are believed; a column holds the sum of many
 BYTES_PER_TOKEN = 3  # at the least, as budgets reckon
 NO_KEY = "none"  # servers without a key want some header all the same
 
@@ -205,7 +208,7 @@ class ModelClient:
                     if chunk.error is not None:
                         raise ModelError("model_error", f"The model server at {self._place} reported an error in mid-answer.")
                     if chunk.usage is not None:
-                        usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens, model_calls=1)
+                        usage = Usage(_count(chunk.usage.prompt_tokens), _count(chunk.usage.completion_tokens), model_calls=1)
                     for choice in chunk.choices:
                         finish_reason = choice.finish_reason or finish_reason
                         delta = choice.delta
@@ -242,7 +245,7 @@ class ModelClient:
                             if payload == b"[DONE]":
                                 return
                             started = True
-                            yield _decode_chunk(payload)
+                            yield _decode_chunk(without_nul(payload))
 
     async def _read(self, body: AsyncGenerator[bytes], silence: "_Silence", first_due: float | None) -> bytes | None:
         """What comes next, None at the end. ModelError if it is not there by `first_due`, or after too long a silence."""
@@ -413,6 +416,11 @@ class _CallParts:
         """Each call, with an id of our own where the server gave none."""
         parts = [self._parts[index] for index in sorted(self._parts)]
         return [ToolCall(id_ or f"call_{number}", name, "".join(arguments)) for number, (id_, name, arguments) in enumerate(parts)]
+
+
+def _count(tokens: int) -> int:
+    """A server's count of tokens as it may be stored."""
+    return min(max(0, tokens), MOST_TOKENS)
 
 
 def estimated_tokens(text: str) -> int:

@@ -39,6 +39,7 @@ class Script:
     refusal: bool = False  # the tokens come as a refusal
     finish_reason: str = "stop"
     usage: bool = True
+    read_tokens: int = 7  # as its usage says
     finish: bool = True
     trickle: bool = False  # one byte at a time
 
@@ -152,11 +153,8 @@ class ScriptedModel:
         if script.finish:
             end = _event({}, finish="tool_calls" if script.calls else script.finish_reason)
             if script.usage:
-                end += (
-                    b"data: "
-                    + json.dumps({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": len(script.tokens)}}).encode()
-                    + b"\n\n"
-                )
+                usage = {"prompt_tokens": script.read_tokens, "completion_tokens": len(script.tokens)}
+                end += b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n"
             await response.write(end + b"data: [DONE]\n\n")
         return response
 

@@ -19,6 +19,7 @@ from chat.workflow.opinion import DEFINITION
 from routing.models import RoutingDecision
 from tests.chatting import Chatting, Event, chat_request, kinds, shape, text_of
 from tests.scripted_model import Script, ScriptedModel
+from tooling.untrusted import without_nul
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -604,6 +605,38 @@ async def test_an_escalated_run_is_recorded_as_such(chat: Chatting, team: Script
     decision = await RoutingDecision.objects.aget(pk=events[0]["workflow_id"])
     assert (decision.path, decision.escalated) == ("light", True)
     assert (await Run.objects.aget(pk=decision.pk)).path == "full"
+
+
+async def test_what_no_store_can_hold_is_left_out(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(PLANNER.instructions, Script(tokens=['{"subtasks": [{"agent": "analyst", "task": "cou\\u0000nt"}]}']))
+    team.as_agent(
+        ANALYST.instructions,
+        Script(tokens=[], calls=[("calcu\0lator", '{"expression": "1 +\\u0000 1"}'), ("tele\0port", "{}")]),
+        Script(tokens=["cou\0nted"], reasoning=["h\0m"]),
+    )
+    team.as_agent(REVIEWER.instructions, verdict(9, "no\0thing"))
+    team.as_agent(EDITOR.instructions, Script(tokens=["An ans\0wer, where \\u0000 is text."], read_tokens=-100))
+    events = await chat.answer(full())
+    assert "\\u0000" not in json.dumps(events).replace("\\\\u0000", "")
+    assert text_of(events) == "An answer, where \\u0000 is text."
+    assert {event["data"]["tool"] for event in events if event["type"].startswith("tool.")} == {"calculator", "teleport"}
+    run = await Run.objects.select_related("answer").aget(pk=events[0]["workflow_id"])
+    assert run.answer.text == text_of(events)
+    assert run.status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (rb'"a\u0000b"', "ab"),
+        (rb'"\u0000\u0000"', ""),
+        (rb'"a\\u0000b"', r"a\u0000b"),
+        (rb'"a\\\u0000b"', "a\\b"),
+        (rb'{"a\u0000": ["\\\\\u0000\u00001"]}', {"a": ["\\\\1"]}),
+    ],
+)
+def test_json_without_nul_is_the_same_otherwise(sent: bytes, kept: object) -> None:
+    assert json.loads(without_nul(sent)) == kept
 
 
 def test_what_does_not_fit_is_left_out_oldest_result_first() -> None:

@@ -21,7 +21,7 @@ from .registry import Tool
 from .results import Output, Passage, ToolFailure, TtlClass
 from .schema import Arguments, InvalidArguments, Json
 from .services import Services, utc_now
-from .untrusted import cut, fenced, one_line, visible, web_host
+from .untrusted import cut, fenced, one_line, visible, web_host, without_nul
 from .websearch import web_search
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (calculator, clock, web
 
 MOST_ARGUMENT_BYTES = 8192
 MOST_TITLE_CHARS = 150
+MOST_MESSAGE_CHARS = 300  # of a failure, which may quote a model
 LONGEST_CLOSED = 60.0  # seconds
 ATTEMPTS_PER_CALL = 4  # times `most_calls`: calls of any kind, wrong and repeated ones too, before all are refused
 
@@ -273,7 +274,7 @@ class Toolbox:
             text=f"{tool.name} failed: {visible(failure.message)} {advice}",
             ok=False,
             failure="temporary" if failure.temporary else "permanent",
-            message=visible(failure.message),
+            message=cut(visible(failure.message), MOST_MESSAGE_CHARS),
         )
 
     async def _made(self, tool: Tool, arguments: Arguments) -> ToolResult:
@@ -357,10 +358,10 @@ def _checked(tool: Tool, arguments: str | dict[str, Any]) -> Arguments:
         raw = arguments.encode() if isinstance(arguments, str) else msgspec.json.encode(arguments)
         if len(raw) > MOST_ARGUMENT_BYTES:
             raise _NotMade("invalid_arguments", f"The arguments are longer than {MOST_ARGUMENT_BYTES} bytes.")
-        given: Json = msgspec.json.decode(raw or b"{}")
+        given: Json = msgspec.json.decode(without_nul(raw) or b"{}")
         if isinstance(given, str):
             # Some models encode the object twice.
-            given = msgspec.json.decode(given or "{}")
+            given = msgspec.json.decode(without_nul(given.encode()) or b"{}")
     except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError) as exc:
         known = ", ".join(tool.parameters.schema["properties"])
         text = f"The arguments of {tool.name} are not a JSON object: {cut(str(exc), 100)}. Send one object with: {known}."

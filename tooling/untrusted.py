@@ -13,6 +13,7 @@ _VARIATION_SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
 _HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn"}  # control, format (zero width, direction, tags), surrogate, private, unassigned
 _SUSPECT = re.compile(rf"[^\S\n ]|[{_BLANKS}{_VARIATION_SELECTORS}]|[^\x20-\x7e\n]")
 _CUT = " […]"
+_ESCAPED_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 MOST_URL_CHARS = 2000
 
 
@@ -28,6 +29,11 @@ def _visible_character(match: re.Match[str]) -> str:
     if character in _BLANKS or "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef":
         return ""
     return "" if unicodedata.category(character) in _HIDDEN_CATEGORIES else character
+
+
+def without_nul(json: bytes) -> bytes:
+    """The JSON with every NUL left out of its strings: PostgreSQL stores none, neither as text nor in JSON."""
+    return _ESCAPED_NUL.sub(rb"\1", json) if rb"\u0000" in json else json
 
 
 def one_line(text: str) -> str:

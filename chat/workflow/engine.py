@@ -45,6 +45,7 @@ from chat.protocol import (
 )
 from routing.policy import Caps
 from tooling.toolbox import Rejection, Toolbox, ToolResult
+from tooling.untrusted import without_nul
 
 LEFT_OUT = "[An earlier result was left out here, to stay within the limit.]"
 
@@ -368,7 +369,7 @@ def parsed[T: Struct](text: str, kind: type[T]) -> T | None:
     """The JSON object in a model's words, if it is one of this kind."""
     start, end = text.find("{"), text.rfind("}")
     try:
-        return msgspec.json.decode(text[start : end + 1], type=kind)
+        return msgspec.json.decode(without_nul(text[start : end + 1].encode()), type=kind)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
 
