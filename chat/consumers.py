@@ -217,7 +217,12 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             if now < due:
                 await asyncio.sleep(due - now)
             else:
-                await self._send_aside(Heartbeat(data=HeartbeatData(int((now - self._last_event_at) * 1000))))
+                await self._send_aside(Heartbeat(data=HeartbeatData(int((now - self._heard_at) * 1000))))
+
+    @property
+    def _heard_at(self) -> float:
+        """When this socket's run was last heard: by an event, or by a model that is at work."""
+        return max(self._last_event_at, Worker.current().runs.heard_at(self._run.pk) if self._run else 0)
 
     def tell(self, code: str, message: str) -> None:
         """Show a notice to the reader; none while the last one still waits for a reader that takes nothing."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -103,7 +103,12 @@ class Finished:
     is_refused: bool = False
 
 
-Piece = Text | Reasoning | ToolCall | Finished
+class Pulse:
+    """Bytes of the server that say nothing by themselves: it is at work."""
+
+
+PULSE = Pulse()
+Piece = Text | Reasoning | ToolCall | Pulse | Finished
 
 
 class _Function(Struct):
@@ -141,6 +146,7 @@ class _Chunk(Struct):
     error: msgspec.Raw | None = None
 
 
+NOTHING = _Chunk()
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
@@ -180,7 +186,7 @@ class ModelClient:
         tools: Sequence[dict[str, Any]] = (),
         schema: dict[str, Any] | None = None,
     ) -> AsyncGenerator[Piece]:
-        """The answer piece by piece as the server sends it, then the tools it wants called, then Finished.
+        """The answer piece by piece as the server sends it, then the tools it wants called, then Finished; Pulse in between.
 
         `tools` are offered to the model; `schema` is the JSON Schema that the answer is to follow, where the server can
         enforce one. ModelError says what went wrong.
@@ -198,42 +204,22 @@ class ModelClient:
             request["tools"] = list(tools)
         if schema is not None:
             request["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-        usage = finish_reason = None
-        written = 0
-        is_refused = False
-        calls = _CallParts()
+        answer = _Gathered()
         with self._errors_in_words(model):
             async with aclosing(self._chunks(request)) as chunks:
                 async for chunk in chunks:
                     if chunk.error is not None:
                         raise ModelError("model_error", f"The model server at {self._place} reported an error in mid-answer.")
-                    if chunk.usage is not None:
-                        usage = Usage(_count(chunk.usage.prompt_tokens), _count(chunk.usage.completion_tokens), model_calls=1)
-                    for choice in chunk.choices:
-                        finish_reason = choice.finish_reason or finish_reason
-                        delta = choice.delta
-                        if thought := delta.reasoning_content or delta.reasoning:
-                            yield Reasoning(thought)
-                        if text := delta.content or delta.refusal:
-                            written += len(text)
-                            is_refused = is_refused or not delta.content
-                            yield Text(text)
-                        if delta.tool_calls:
-                            calls.add(delta.tool_calls)
-        if finish_reason is None:
-            raise ModelError("model_error", "The model's answer was cut off. What came so far is kept.")
-        if not written and not calls:
-            raise EmptyAnswer
-        for call in calls.whole():
-            yield call
-        is_refused = is_refused or finish_reason == "content_filter"
-        yield Finished(usage or estimated_usage(messages, written), is_cut=finish_reason == "length", is_refused=is_refused)
+                    for piece in answer.take(chunk) or (PULSE,):
+                        yield piece
+        for last in answer.end(messages):
+            yield last
 
     async def aclose(self) -> None:
         await self._client.close()
 
     async def _chunks(self, request: dict[str, Any]) -> AsyncGenerator[_Chunk]:
-        """The decoded events of one answer; a first-chunk deadline over the start, a silence deadline over each read."""
+        """The decoded events of one answer, NOTHING for bytes that hold none; deadlines over the start and over each read."""
         first_due = asyncio.get_running_loop().time() + self._deadlines.first_chunk
         started = False
         async with self._opened(request, first_due) as response:
@@ -241,7 +227,10 @@ class ModelClient:
             async with aclosing(cast("AsyncGenerator[bytes]", response.iter_bytes())) as body:
                 with _Silence(self._deadlines.chunk) as silence:
                     while (data := await self._read(body, silence, None if started else first_due)) is not None:
-                        for payload in lines.feed(data):
+                        payloads = lines.feed(data)
+                        if not payloads:
+                            yield NOTHING
+                        for payload in payloads:
                             if payload == b"[DONE]":
                                 return
                             started = True
@@ -384,13 +373,53 @@ class _EventLines:
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def feed(self, data: bytes) -> list[bytes]:
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > LARGEST_EVENT:
             raise ModelError("model_error", "The model server sent an event that is too large.")
-        for line in lines:
-            if line.startswith(b"data:"):
-                yield line[5:].strip()
+        return [line[5:].strip() for line in lines if line.startswith(b"data:")]
+
+
+class _Gathered:
+    """What one answer has come to so far."""
+
+    def __init__(self) -> None:
+        self._usage: Usage | None = None
+        self._finish_reason: str | None = None
+        self._written = 0  # characters
+        self._is_refused = False
+        self._calls = _CallParts()
+
+    def take(self, chunk: _Chunk) -> list[Text | Reasoning]:
+        """What there is to show of this chunk."""
+        if chunk.usage is not None:
+            self._usage = Usage(_count(chunk.usage.prompt_tokens), _count(chunk.usage.completion_tokens), model_calls=1)
+        shown: list[Text | Reasoning] = []
+        for choice in chunk.choices:
+            self._finish_reason = choice.finish_reason or self._finish_reason
+            delta = choice.delta
+            if thought := delta.reasoning_content or delta.reasoning:
+                shown.append(Reasoning(thought))
+            if text := delta.content or delta.refusal:
+                self._written += len(text)
+                self._is_refused = self._is_refused or not delta.content
+                shown.append(Text(text))
+            if delta.tool_calls:
+                self._calls.add(delta.tool_calls)
+        return shown
+
+    def end(self, messages: Sequence[ChatMessage]) -> list[ToolCall | Finished]:
+        """The tools that it wants called, and Finished; ModelError if this is no answer."""
+        if self._finish_reason is None:
+            raise ModelError("model_error", "The model's answer was cut off. What came so far is kept.")
+        if not self._written and not self._calls:
+            raise EmptyAnswer
+        finished = Finished(
+            self._usage or estimated_usage(messages, self._written),
+            is_cut=self._finish_reason == "length",
+            is_refused=self._is_refused or self._finish_reason == "content_filter",
+        )
+        return [*self._calls.whole(), finished]
 
 
 class _CallParts:

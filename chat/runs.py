@@ -65,7 +65,7 @@ def failed(error: ErrorInfo) -> Ending:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds: of a whole run, and without any event."""
+    """Seconds: of a whole run, and without a sign of life."""
 
     runtime: float
     idle: float
@@ -83,6 +83,11 @@ class LiveRun:
         self._stopping = asyncio.Event()
         self._reason: Ending | None = None
         self._answer = answer
+
+    @property
+    def heard_at(self) -> float:
+        """time.monotonic() of the last sign of life: an event, or bytes of a model that are not shown."""
+        return max(self.log.changed_at, self._answer.heard_at)
 
     def stop(self, reason: Ending) -> None:
         """Ask the run to end; the first reason counts, and a natural end that is already there beats it."""
@@ -155,11 +160,11 @@ class LiveRun:
         logger.log(logging.DEBUG if "delta" in type(event).__struct_fields__ else logging.INFO, event.log_line)
 
     async def _watch_limits(self) -> None:
-        """Stop the run at its deadline, or when nothing was shown for too long, whether or not events arrive."""
+        """Stop the run at its deadline, or when nothing was heard for too long, whether or not events arrive."""
         overdue = time.monotonic() + self._limits.runtime
         while True:
             now = time.monotonic()
-            idle = self.log.changed_at + self._limits.idle
+            idle = self.heard_at + self._limits.idle
             if now >= overdue:
                 return self.stop(failed(MAX_RUNTIME))
             if now >= idle:
@@ -344,6 +349,11 @@ class Runs:
         self._tasks.discard(task)
         if not task.cancelled() and (exc := task.exception()) and not isinstance(exc, ProtocolError):
             logger.error("a task of the runs failed", exc_info=exc)
+
+    def heard_at(self, run_id: UUID) -> float:
+        """time.monotonic() of the last sign of life of a run that is answered here; 0 of any other."""
+        live = self.live.get(run_id)
+        return live.heard_at if live else 0
 
     def follow(self, run_id: UUID, after: int, *, folded: bool, rest: Rest | None = None) -> AsyncGenerator[list[Entry]]:
         """The events of a run behind `after`, in batches, to its ending.

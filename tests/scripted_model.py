@@ -36,6 +36,8 @@ class Script:
     at_once: bool = False  # all tokens in one write
     reasoning: list[str] = field(default_factory=list)
     calls: list[tuple[str, str]] = field(default_factory=list)  # tools that it wants called, with their arguments, after the tokens
+    call_pace: float = 0  # between the parts of a call
+    waits: int = 0  # so many comments before the tokens, at their pace, as servers send them while a request waits its turn
     refusal: bool = False  # the tokens come as a refusal
     finish_reason: str = "stop"
     usage: bool = True
@@ -146,10 +148,12 @@ class ScriptedModel:
         else:
             await self._play_tokens(request, response, call)
         for number, (name, arguments) in enumerate(script.calls):
-            # In two parts, as servers do it.
+            # In parts, as servers do it.
             begun = {"index": number, "id": f"call-{number}", "type": "function", "function": {"name": name, "arguments": arguments[:5]}}
             await response.write(_event({"tool_calls": [begun]}))
-            await response.write(_event({"tool_calls": [{"index": number, "function": {"arguments": arguments[5:]}}]}))
+            for part in [arguments[at : at + 5] for at in range(5, len(arguments), 5)] if script.call_pace else [arguments[5:]]:
+                await response.write(_event({"tool_calls": [{"index": number, "function": {"arguments": part}}]}))
+                await asyncio.sleep(script.call_pace)
         if script.finish:
             end = _event({}, finish="tool_calls" if script.calls else script.finish_reason)
             if script.usage:
@@ -162,6 +166,9 @@ class ScriptedModel:
         script = call.script
         for thought in script.reasoning:
             await response.write(_event({"reasoning_content": thought}))
+        for _ in range(script.waits):
+            await response.write(b": waiting\n\n")
+            await asyncio.sleep(script.pace)
         await asyncio.sleep(script.first_after)
         for number, token in enumerate(script.tokens):
             await self._pause_before(number, request, response, script)

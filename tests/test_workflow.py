@@ -207,6 +207,30 @@ async def test_a_specialist_that_hangs_is_found_while_others_work(chat: Chatting
     assert text_of(events) == "The final answer."
 
 
+def _in_pieces(script: Script, pace: float) -> Script:
+    text = script.tokens[0]
+    return Script(tokens=[text[at : at + 4] for at in range(0, len(text), 4)], pace=pace)
+
+
+@pytest.mark.parametrize("agent", [PLANNER, ANALYST, WRITER])
+async def test_a_model_that_writes_what_is_not_shown_is_not_silent(
+    chat: Chatting, team: ScriptedModel, settings: Settings, agent: Any
+) -> None:
+    settings.FLEET_IDLE_TIMEOUT, settings.FLEET_HEARTBEAT = 0.8, 0.1
+    arguments = json.dumps({"expression": "1 + 1" + " " * 90})
+    slow = {
+        PLANNER: _in_pieces(plan("analyst"), 0.05),
+        ANALYST: Script(tokens=[], calls=[("calculator", arguments)], call_pace=0.05),
+        WRITER: Script(tokens=["a draft"], waits=20, pace=0.05),
+    }
+    team.as_agent(agent.instructions, slow[agent], Script(tokens=["done"]))
+    events = await chat.answer(full())
+    assert events[-1]["type"] == "done", events[-1]
+    silent = [event["data"]["silent_ms"] for event in of_kind(events, "heartbeat")]
+    assert len(silent) > 3
+    assert max(silent) < 600
+
+
 @pytest.mark.parametrize("agent", [PLANNER, EDITOR])
 async def test_without_its_head_the_team_ends_in_words(chat: Chatting, team: ScriptedModel, agent: Any) -> None:
     team.as_agent(agent.instructions, Script(status=400))

@@ -38,6 +38,12 @@ class Answer:
         self.route: Route | None = None
         self.is_escalated = False
         self._means = means
+        self._case: Case | None = None  # of the path that answers
+
+    @property
+    def heard_at(self) -> float:
+        """time.monotonic() of a model's last sign of life."""
+        return self._case.heard_at if self._case else 0
 
     async def events(self) -> AsyncGenerator[StreamEvent]:
         """The events of the answer, each at the moment it happens; ModelError where a model fails."""
@@ -48,7 +54,7 @@ class Answer:
         assert route is not None, "the routing phase chooses"
         if route.path == "light":
             may_escalate = self.question.mode == "auto" and not settings.FLEET_MODEL_BUILTIN
-            light = Light(self._case(route), route.tools, may_escalate)
+            light = Light(self._open(route), route.tools, may_escalate)
             async with aclosing(light.events()) as events:
                 async for event in events:
                     yield event
@@ -59,7 +65,7 @@ class Answer:
             yield self._decided(route, Stopwatch())
             if light.turn.text:
                 yield ResponseSnapshot(data=SnapshotData(""))
-        async with aclosing(Team(self._case(route)).events()) as events:
+        async with aclosing(Team(self._open(route)).events()) as events:
             async for event in events:
                 yield event
 
@@ -87,7 +93,7 @@ class Answer:
             )
         )
 
-    def _case(self, route: Route) -> Case:
+    def _open(self, route: Route) -> Case:
         toolbox = Toolbox(
             self._means.tools,
             allowed=allowed_on(route.path),
@@ -96,4 +102,5 @@ class Answer:
             # A result leaves room for the question and for others.
             most_chars=settings.FLEET_CONTEXT_TOKENS,
         )
-        return Case(self.question, self._means.models, toolbox, Meter(route.caps))
+        self._case = Case(self.question, self._means.models, toolbox, Meter(route.caps))
+        return self._case

@@ -16,7 +16,7 @@ from django.conf import settings
 from msgspec import Struct
 
 from chat.agents import Agent
-from chat.llm import BYTES_PER_TOKEN, ChatMessage, EmptyAnswer, Finished, ModelClient, Reasoning, Text, ToolCall, estimated_tokens
+from chat.llm import BYTES_PER_TOKEN, ChatMessage, EmptyAnswer, Finished, ModelClient, Pulse, Reasoning, Text, ToolCall, estimated_tokens
 from chat.models import Turn as EarlierTurn
 from chat.protocol import (
     AgentComplete,
@@ -100,6 +100,7 @@ class Case:
     models: ModelClient
     toolbox: Toolbox
     meter: Meter
+    heard_at: float = 0  # time.monotonic() of a model's last sign of life, whether or not it was something to show
 
 
 @dataclass(slots=True)
@@ -212,7 +213,10 @@ class Turn:
         )
         async with aclosing(pieces):
             async for piece in pieces:
+                self.case.heard_at = time.monotonic()
                 match piece:
+                    case Pulse():
+                        pass
                     case Text():
                         words, gap = gap + piece.text, ""
                         for event in self._say(words):
