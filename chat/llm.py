@@ -25,6 +25,9 @@ BACKOFF = 0.25  # seconds before the first retry; doubles
 LONGEST_RETRY_AFTER = 5.0  # seconds; a server that asks for more gets an error in words
 LARGEST_EVENT = 4 * 1024 * 1024  # bytes of one streamed event
 LONGEST_ARGUMENTS = 256 * 1024  # characters of all tool calls of one answer
+MOST_CALLS = 32  # of one answer; what a model wants beyond them is left out
+LONGEST_ID = 64  # characters of a call's
+LONGEST_NAME = 200  # characters of a tool's, which may be invented
 EXTRAS = ("tools", "response_format", "reasoning_effort")  # of a request, that a server may not know; it is asked without them then
 MOST_TOKENS = 10_000_000  # of one call, that are believed; a column holds the sum of many
 BYTES_PER_TOKEN = 3  # at the least, as budgets reckon
@@ -101,6 +104,7 @@ class Finished:
     usage: Usage
     is_cut: bool = False  # it would have said more, and was not allowed more tokens
     is_refused: bool = False
+    wants_more: bool = False  # tools than MOST_CALLS
 
 
 class Pulse:
@@ -418,6 +422,7 @@ class _Gathered:
             self._usage or estimated_usage(messages, self._written),
             is_cut=self._finish_reason == "length",
             is_refused=self._is_refused or self._finish_reason == "content_filter",
+            wants_more=self._calls.is_over,
         )
         return [*self._calls.whole(), finished]
 
@@ -426,6 +431,7 @@ class _CallParts:
     """The tool calls of one answer, which come in parts."""
 
     def __init__(self) -> None:
+        self.is_over = False  # there were more than are taken
         self._parts: dict[int, tuple[str, str, list[str]]] = {}
         self._length = 0
 
@@ -434,17 +440,23 @@ class _CallParts:
 
     def add(self, parts: Sequence[_CallPart]) -> None:
         for part in parts:
+            if part.index not in self._parts and len(self._parts) == MOST_CALLS:
+                self.is_over = True
+                continue
             id_, name, arguments = self._parts.get(part.index, ("", "", []))
             arguments.append(part.function.arguments or "")
             self._length += len(arguments[-1])
             if self._length > LONGEST_ARGUMENTS:
                 raise ModelError("model_error", "The model called tools with arguments that are too long.")
-            self._parts[part.index] = (part.id or id_, part.function.name or name, arguments)
+            self._parts[part.index] = (part.id or id_)[:LONGEST_ID], (part.function.name or name)[:LONGEST_NAME], arguments
 
     def whole(self) -> list[ToolCall]:
-        """Each call, with an id of our own where the server gave none."""
+        """Each call, with ids of our own where the server's do not tell them apart."""
         parts = [self._parts[index] for index in sorted(self._parts)]
-        return [ToolCall(id_ or f"call_{number}", name, "".join(arguments)) for number, (id_, name, arguments) in enumerate(parts)]
+        ids = [id_ for id_, _, _ in parts]
+        if not all(ids) or len(set(ids)) < len(ids):
+            ids = [f"call_{number}" for number in range(len(ids))]
+        return [ToolCall(id_, name, "".join(arguments)) for id_, (_, name, arguments) in zip(ids, parts, strict=True)]
 
 
 def _count(tokens: int) -> int:

@@ -36,6 +36,7 @@ class Script:
     at_once: bool = False  # all tokens in one write
     reasoning: list[str] = field(default_factory=list)
     calls: list[tuple[str, str]] = field(default_factory=list)  # tools that it wants called, with their arguments, after the tokens
+    call_id: str | None = None  # of all calls, where they are not told apart
     call_pace: float = 0  # between the parts of a call
     waits: int = 0  # so many comments before the tokens, at their pace, as servers send them while a request waits its turn
     refusal: bool = False  # the tokens come as a refusal
@@ -149,7 +150,8 @@ class ScriptedModel:
             await self._play_tokens(request, response, call)
         for number, (name, arguments) in enumerate(script.calls):
             # In parts, as servers do it.
-            begun = {"index": number, "id": f"call-{number}", "type": "function", "function": {"name": name, "arguments": arguments[:5]}}
+            call_id = f"call-{number}" if script.call_id is None else script.call_id
+            begun = {"index": number, "id": call_id, "type": "function", "function": {"name": name, "arguments": arguments[:5]}}
             await response.write(_event({"tool_calls": [begun]}))
             for part in [arguments[at : at + 5] for at in range(5, len(arguments), 5)] if script.call_pace else [arguments[5:]]:
                 await response.write(_event({"tool_calls": [{"index": number, "function": {"arguments": part}}]}))

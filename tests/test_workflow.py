@@ -10,7 +10,7 @@ import pytest
 from pytest_django import Settings
 
 from chat.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER
-from chat.llm import ChatMessage, estimated_tokens
+from chat.llm import MOST_CALLS, ChatMessage, estimated_tokens
 from chat.models import Run, ToolCall
 from chat.protocol import SUBPROTOCOL_HTML
 from chat.worker import Worker
@@ -438,6 +438,28 @@ async def test_a_light_answer_calls_one_tool_however_many_it_wants(chat: Chattin
     assert len(of_kind(events, "tool.rejected")) == 9 + 10, "in its last round it may call nothing"
     assert len(team.calls) == 2, "two supersteps"
     assert events[-1]["error"]["message"] == "The model gave an empty answer."
+
+
+async def test_of_thousands_of_calls_at_once_few_are_looked_at_and_that_is_said(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(ASSISTANT.instructions, wants(*[("teleport", {})] * 3000), Script(tokens=["Without them."]))
+    events = await chat.answer(chat_request(mode="light"))
+    assert len(of_kind(events, "tool.rejected")) == MOST_CALLS
+    assert "more than 32 tools at once" in words(events)
+    assert text_of(events) == "Without them."
+
+
+@pytest.mark.parametrize("call_id", ["", "same", "long" * 1000])
+async def test_calls_are_told_apart_where_the_server_does_not(chat: Chatting, team: ScriptedModel, call_id: str) -> None:
+    both = wants(("calculator", {"expression": "1 + 1"}), ("clock", {}))
+    both.call_id = call_id
+    team.as_agent(PLANNER.instructions, plan("analyst"))
+    team.as_agent(ANALYST.instructions, both, Script(tokens=["done"]))
+    events = await chat.answer(full())
+    started = [event["data"]["call_id"] for event in of_kind(events, "tool.start")]
+    assert len(set(started)) == 2
+    assert sorted(started) == sorted(event["data"]["call_id"] for event in of_kind(events, "tool.complete"))
+    asked, *answered = calls_of(team, ANALYST)[1].body["messages"][-3:]
+    assert {call["id"] for call in asked["tool_calls"]} == {message["tool_call_id"] for message in answered} == set(started)
 
 
 async def test_the_result_of_a_tool_is_read_by_the_model(chat: Chatting, team: ScriptedModel) -> None:

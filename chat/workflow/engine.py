@@ -16,7 +16,19 @@ from django.conf import settings
 from msgspec import Struct
 
 from chat.agents import Agent
-from chat.llm import BYTES_PER_TOKEN, ChatMessage, EmptyAnswer, Finished, ModelClient, Pulse, Reasoning, Text, ToolCall, estimated_tokens
+from chat.llm import (
+    BYTES_PER_TOKEN,
+    MOST_CALLS,
+    ChatMessage,
+    EmptyAnswer,
+    Finished,
+    ModelClient,
+    Pulse,
+    Reasoning,
+    Text,
+    ToolCall,
+    estimated_tokens,
+)
 from chat.models import Turn as EarlierTurn
 from chat.protocol import (
     AgentComplete,
@@ -230,6 +242,9 @@ class Turn:
                         self.usage += piece.usage
                         self.case.meter.tokens -= piece.usage.output_tokens
                         self.is_cut, self.is_refused = piece.is_cut, piece.is_refused
+                        if piece.wants_more:
+                            message = f"{self.agent.name} wanted more than {MOST_CALLS} tools at once; the others are left out."
+                            yield OrchestratorMessage(message=message)
 
     def _say(self, words: str) -> list[StreamEvent]:
         self._words.append(words)
