@@ -70,6 +70,11 @@ class ChatMessage:
     tool_calls: Sequence[ToolCall] = ()
     tool_call_id: str = ""
 
+    @property
+    def tokens(self) -> int:
+        """About how many it has, for budgets."""
+        return estimated_tokens(self.content) + sum(estimated_tokens(call.name + call.arguments) for call in self.tool_calls)
+
     def encoded(self) -> dict[str, Any]:
         """The message as the API takes it."""
         message: dict[str, Any] = {"role": self.role, "content": self.content}
@@ -471,7 +476,7 @@ def estimated_tokens(text: str) -> int:
 
 def estimated_usage(messages: Sequence[ChatMessage], written: int) -> Usage:
     """For servers that do not count."""
-    return Usage(sum(estimated_tokens(message.content) for message in messages), written // 4 + 1, model_calls=1)
+    return Usage(sum(message.tokens for message in messages), written // 4 + 1, model_calls=1)
 
 
 def _refused_extra(exc: openai.APIError, request: dict[str, Any]) -> str | None:

@@ -10,7 +10,8 @@ import pytest
 from pytest_django import Settings
 
 from chat.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER
-from chat.llm import MOST_CALLS, ChatMessage, estimated_tokens
+from chat.llm import MOST_CALLS, ChatMessage
+from chat.llm import ToolCall as WantedCall
 from chat.models import Run, ToolCall
 from chat.protocol import SUBPROTOCOL_HTML
 from chat.worker import Worker
@@ -696,5 +697,29 @@ def test_what_does_not_fit_is_left_out_oldest_result_first() -> None:
     assert [message.content for message in kept[:3]] == ["s", "the question", LEFT_OUT]
     assert kept[3].content == "new " * 300
     tight = within(messages, 100)
-    assert sum(estimated_tokens(message.content) for message in tight) <= 110
+    assert sum(message.tokens for message in tight) <= 110
     assert tight[1].content == "the question"
+
+
+def test_the_arguments_of_calls_count_too() -> None:
+    wordy = [WantedCall(f"{number}", "web_search", "x" * 8000) for number in range(MOST_CALLS)]
+    messages = [
+        ChatMessage("system", "s"),
+        ChatMessage("user", "the question"),
+        ChatMessage("assistant", "", tool_calls=wordy),
+        *[ChatMessage("tool", "rejected", tool_call_id=call.id) for call in wordy],
+    ]
+    kept = within(messages, 6000)
+    assert sum(message.tokens for message in kept) <= 6000
+    assert [message.content for message in kept] == [message.content for message in messages]
+    assert within(messages, 1_000_000) == messages
+
+
+async def test_arguments_that_were_refused_for_their_length_are_not_read_again(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
+    settings.FLEET_CONTEXT_TOKENS = 100_000  # they would fit
+    team.as_agent(ASSISTANT.instructions, wants(("calculator", {"expression": "1" * 200_000})), Script(tokens=["Without it, then."]))
+    events = await chat.answer("Please work it out.")
+    assert text_of(events) == "Without it, then."
+    assert len(json.dumps(team.calls[1].body["messages"])) < 2000

@@ -27,7 +27,6 @@ from chat.llm import (
     Reasoning,
     Text,
     ToolCall,
-    estimated_tokens,
 )
 from chat.models import Turn as EarlierTurn
 from chat.protocol import (
@@ -56,9 +55,10 @@ from chat.protocol import (
     Usage,
 )
 from routing.policy import Caps
-from tooling.toolbox import Rejection, Toolbox, ToolResult
+from tooling.toolbox import MOST_ARGUMENT_BYTES, Rejection, Toolbox, ToolResult
 from tooling.untrusted import without_nul
 
+NO_ARGUMENTS = "{}"
 LEFT_OUT = "[An earlier result was left out here, to stay within the limit.]"
 
 
@@ -205,7 +205,7 @@ class Turn:
                 yield event
         if not calls:
             return
-        self.messages.append(ChatMessage("assistant", self.text[said_before:].lstrip(), tool_calls=calls))
+        self.messages.append(ChatMessage("assistant", self.text[said_before:].lstrip(), tool_calls=[_as_told(call) for call in calls]))
         async with aclosing(merged([self._use(call) for call in calls])) as events:
             async for event in events:
                 yield event
@@ -321,6 +321,11 @@ class Use:
         yield ToolComplete(agent_id=agent.id, author=agent.name, data=_result_data(result, self.call.id))
 
 
+def _as_told(call: ToolCall) -> ToolCall:
+    """The call as its model reads it again: arguments that are refused for their length would take the room of everything else."""
+    return replace(call, arguments=NO_ARGUMENTS) if len(call.arguments.encode()) > MOST_ARGUMENT_BYTES else call
+
+
 def _result_data(result: ToolResult, call_id: str) -> ToolResultData:
     return ToolResultData(
         tool=result.name,
@@ -394,13 +399,14 @@ def parsed[T: Struct](text: str, kind: type[T]) -> T | None:
 
 
 def within(messages: Sequence[ChatMessage], budget: int) -> list[ChatMessage]:
-    """The messages in at most `budget` tokens: the oldest tool results go first, then the end of the longest message."""
+    """The messages in at most `budget` tokens: the oldest calls and results go first, then the end of the longest message."""
     kept = list(messages)
-    over = sum(estimated_tokens(message.content) for message in kept) - budget
+    over = sum(message.tokens for message in kept) - budget
     for place, message in enumerate(kept):
-        if over > 0 and message.role == "tool" and message.content != LEFT_OUT:
-            over -= estimated_tokens(message.content) - estimated_tokens(LEFT_OUT)
-            kept[place] = replace(message, content=LEFT_OUT)
+        shorter = _left_out(message)
+        if over > 0 and shorter.tokens < message.tokens:
+            over -= message.tokens - shorter.tokens
+            kept[place] = shorter
     if over > 0:
         place = max(range(len(kept)), key=lambda i: len(kept[i].content))
         content = kept[place].content.encode()
@@ -408,3 +414,10 @@ def within(messages: Sequence[ChatMessage], budget: int) -> list[ChatMessage]:
             kept[place], content=content[: max(0, len(content) - BYTES_PER_TOKEN * over)].decode(errors="ignore") + " […]"
         )
     return kept
+
+
+def _left_out(message: ChatMessage) -> ChatMessage:
+    """The message without the arguments of its calls, or without its result."""
+    if message.role == "tool":
+        return replace(message, content=LEFT_OUT)
+    return replace(message, tool_calls=[replace(call, arguments=NO_ARGUMENTS) for call in message.tool_calls])
