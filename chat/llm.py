@@ -48,8 +48,8 @@ class ModelError(Exception):
 class EmptyAnswer(ModelError):
     """The model ended without a word."""
 
-    def __init__(self) -> None:
-        super().__init__("model_error", "The model gave an empty answer.")
+    def __init__(self, message: str = "The model gave an empty answer.") -> None:
+        super().__init__("model_error", message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -284,6 +284,18 @@ async def test_the_cap_on_written_tokens_ends_the_preparation(chat: Chatting, te
     assert text_of(events) == "The final answer."
 
 
+async def test_the_cap_on_written_tokens_ends_a_specialists_rounds(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+    settings.FLEET_FULL_MAX_TOKENS = 10
+    team.as_agent(PLANNER.instructions, plan("analyst"))
+    counting = wants(("calculator", {"expression": "1 + 1"}))
+    counting.tokens = ["so "] * 10
+    team.as_agent(ANALYST.instructions, counting)
+    events = await chat.answer(full())
+    assert "10 written tokens is reached. Analyst stops here." in words(events)
+    assert len(calls_of(team, ANALYST)) == 1
+    assert text_of(events) == "The final answer."
+
+
 async def test_the_cap_on_time_ends_a_phase_with_what_is_there(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
     settings.FLEET_FULL_MAX_SECONDS = 0.4
     team.as_agent(RESEARCHER.instructions, Script(tokens=["half of ", "it"], hang_after=1))
@@ -429,6 +441,34 @@ async def test_an_answer_that_is_cut_says_so(chat: Chatting, team: ScriptedModel
     assert text_of(events) == "So much"
     assert "17 tokens" in words(events)
     assert team.calls[0].body["max_tokens"] == 17
+
+
+def _counts_before(tokens: int) -> Script:
+    return Script(tokens=["so "] * tokens, calls=[("calculator", '{"expression": "1 + 1"}')])
+
+
+async def test_the_length_of_a_light_answer_is_that_of_all_its_rounds(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+    settings.FLEET_LIGHT_MAX_TOKENS = 20
+    team.as_agent(ASSISTANT.instructions, _counts_before(15), Script(tokens=["Two."]))
+    await chat.answer(chat_request(mode="light"))
+    assert [call.body["max_tokens"] for call in team.calls] == [20, 5]
+
+
+@pytest.mark.parametrize("mode", ["light", "auto"])
+async def test_a_light_answer_that_has_used_its_length_goes_no_further(
+    chat: Chatting, team: ScriptedModel, settings: Settings, mode: str
+) -> None:
+    settings.FLEET_LIGHT_MAX_TOKENS = 20
+    used = _counts_before(20)
+    used.tokens[:] = [""] * 20
+    team.as_agent(ASSISTANT.instructions, used)
+    events = await chat.answer(chat_request(mode=mode))
+    assert len(calls_of(team, ASSISTANT)) == 1
+    if mode == "light":
+        assert events[-1]["error"]["message"] == "The limit of 20 written tokens was reached before the answer."
+    else:
+        assert "more words" in of_kind(events, "routing.decided")[1]["data"]["reasons"][0]
+        assert text_of(events) == "The final answer."
 
 
 async def test_a_light_answer_calls_one_tool_however_many_it_wants(chat: Chatting, team: ScriptedModel) -> None:

@@ -122,7 +122,7 @@ class Turn:
     agent: Agent
     case: Case
     messages: list[ChatMessage]
-    most_tokens: int  # a round
+    most_tokens: int  # a round; of an answer, all its rounds together
     tools: frozenset[str] = frozenset()
     rounds: int = 1  # model calls, with tools between them
     is_answer: bool = False  # its words are the answer that the person reads
@@ -161,12 +161,17 @@ class Turn:
             async with aclosing(self._use_first(first)) as events:
                 async for event in events:
                     yield event
+        cap: str | None = None
         while self._is_to_speak:
+            if self.rounds_used and (cap := self.case.meter.reached()):
+                self.is_cut = True
+                yield OrchestratorMessage(message=f"The limit of {cap} is reached. {self.agent.name} stops here.")
+                break
             async with aclosing(self._round()) as events:
                 async for event in events:
                     yield event
         if self.is_answer and not self.text.strip() and not self._gives_up:
-            raise EmptyAnswer
+            raise EmptyAnswer(f"The limit of {cap} was reached before the answer.") if cap else EmptyAnswer
         if self.is_answer and self.is_cut:
             yield OrchestratorMessage(message=f"The answer reached the limit of {self.most_tokens:,} tokens.")
         for event in self.close():
@@ -217,7 +222,7 @@ class Turn:
         pieces = self.case.models.stream(
             within(self.messages, settings.FLEET_CONTEXT_TOKENS),
             model=settings.FLEET_LIGHT_MODEL if self.agent.tier == "light" else settings.FLEET_MODEL,
-            max_tokens=self.most_tokens,
+            max_tokens=self.most_tokens - self.usage.output_tokens if self.is_answer else self.most_tokens,
             effort=self.case.question.effort,
             # Who may not ask again is offered nothing: it has to answer. The built-in model does not know how to call.
             tools=() if is_last or settings.FLEET_MODEL_BUILTIN else self.case.toolbox.offered(self.tools),
