@@ -4,18 +4,19 @@ To add a specialist, add an Agent to SPECIALISTS: the planner is told of it, and
 """
 
 from dataclasses import dataclass
-from typing import Literal
+
+from .protocol import Path
 
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """One member of the fleet. `role` is what the planner is told of it, `tier` names the setting that holds its model."""
+    """One member of the fleet. `role` is what the planner is told of it, `tier` is the path whose model it has."""
 
     id: str
     name: str
     role: str
     instructions: str
-    tier: Literal["light", "full"] = "full"
+    tier: Path = "full"
     tools: frozenset[str] = frozenset()
 
 

@@ -95,6 +95,7 @@ class Outcome:
     ending: Ending
     text: str
     last_seq: int
+    model: str = ""
     steps: Sequence[dict[str, Any]] = ()
     phases: Sequence[PhaseTime] = ()
     tool_uses: Sequence[ToolUse] = ()
@@ -201,7 +202,8 @@ class RunQuerySet(models.QuerySet["Run"]):
     def finish(self, run_id: uuid.UUID, outcome: "Outcome", *, worker: str) -> bool:
         """Write the ending of a run, once: False if it was already ended, or belongs to somebody else."""
         with transaction.atomic():
-            if not self.owned_by_worker(worker).filter(pk=run_id)._end(outcome.ending, outcome.last_seq, outcome.steps):
+            mine = self.owned_by_worker(worker).filter(pk=run_id)
+            if not mine._end(outcome.ending, outcome.last_seq, model=outcome.model, steps=outcome.steps):
                 return False
             Message.objects.filter(run=run_id).update(text=outcome.text)
             Phase.objects.bulk_create(
@@ -214,7 +216,7 @@ class RunQuerySet(models.QuerySet["Run"]):
                 RoutingDecision.objects.record(run_id, outcome.routed, outcome=ending.status, tokens=tokens)
             return True
 
-    def _end(self, ending: Ending, last_seq: int, steps: "Sequence[dict[str, Any]]" = ()) -> bool:
+    def _end(self, ending: Ending, last_seq: int, *, model: str = "", steps: "Sequence[dict[str, Any]]" = ()) -> bool:
         timings, usage = ending.timings, ending.usage
         return bool(
             self.update(
@@ -225,6 +227,7 @@ class RunQuerySet(models.QuerySet["Run"]):
                 text_so_far="",
                 steps=list(steps),
                 path=ending.path,
+                model=model,
                 first_event_ms=timings.first_event_ms,
                 first_token_ms=timings.first_token_ms,
                 total_ms=timings.total_ms,
@@ -240,7 +243,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Ended rows whose log may lack its ending: the worker died in between, or Redis was away."""
         return self.exclude(status=Run.Status.RUNNING).filter(closed_at=None, ended_at__lt=Now() - timedelta(seconds=5))
 
-    def start(self, owner: Owner, request: ChatRequest, *, worker: str | None, model: str, lease: timedelta, most_live: int) -> Started:
+    def start(self, owner: Owner, request: ChatRequest, *, worker: str | None, lease: timedelta, most_live: int) -> Started:
         """The run of this request: the one it already has, or a new one driven by `worker`.
 
         ProtocolError says why there is none; then nothing was stored. Without a worker, only runs that exist are found.
@@ -249,7 +252,7 @@ class RunQuerySet(models.QuerySet["Run"]):
             if worker is None:
                 raise ProtocolError(NO_NEW_RUNS)
             with transaction.atomic():
-                run = self._create(owner, request, worker=worker, model=model, lease=lease, most_live=most_live)
+                run = self._create(owner, request, worker=worker, lease=lease, most_live=most_live)
                 return Started(run, is_new=True, turns=() if request.is_first else run.conversation.turns_before(run.question))
         except (IntegrityError, ProtocolError) as refusal:
             # Most requests are new, so this is tried first; one that is known joins its run whatever speaks against a new one.
@@ -273,7 +276,7 @@ class RunQuerySet(models.QuerySet["Run"]):
             raise ProtocolError(ErrorInfo("bad_request", "This message_id was used for another text."))
         return run
 
-    def _create(self, owner: Owner, request: ChatRequest, *, worker: str, model: str, lease: timedelta, most_live: int) -> "Run":
+    def _create(self, owner: Owner, request: ChatRequest, *, worker: str, lease: timedelta, most_live: int) -> "Run":
         if request.after:
             raise ProtocolError(ErrorInfo("bad_request", "after is for rejoining; this message_id is not known."))
         if owner.kind in ("user", "browser") and self.live().filter(owner=str(owner)).count() >= most_live:
@@ -295,7 +298,6 @@ class RunQuerySet(models.QuerySet["Run"]):
             mode=request.mode,
             fresh=request.fresh,
             reasoning_effort=request.reasoning_effort or "",
-            model=model,
             worker=worker,
             lease_expires_at=Now() + lease,
         )

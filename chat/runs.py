@@ -176,6 +176,7 @@ class LiveRun:
         whole = Outcome(
             ending=ending,
             text=self.log.text,
+            model=self._answer.model,
             last_seq=last_seq,
             steps=[msgspec.to_builtins(event) for event in self.log.steps],
             phases=self._telemetry.phases,
@@ -282,7 +283,6 @@ class Runs:
             owner(),
             request,
             worker=self._worker if self.accepting else None,
-            model=settings.FLEET_LIGHT_MODEL,
             lease=timedelta(seconds=settings.FLEET_LEASE_TTL),
             most_live=settings.FLEET_MAX_RUNS_PER_OWNER,
         )

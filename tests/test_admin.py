@@ -31,12 +31,11 @@ def run() -> Run:
         owner="browser:b",
         message_id=uuid.uuid4(),
         mode="auto",
-        model="scripted",
         worker="w",
         lease_expires_at=timezone.now(),
     )
     ending = Ending(status="completed", timings=Timings(first_event_ms=7, first_token_ms=1234, total_ms=5678), usage=Usage(10, 20, 1))
-    outcome = Outcome(ending, "Answered.", 9, phases=[PhaseTime("routing", 0, 1.5), PhaseTime("answer", 2, 4321)])
+    outcome = Outcome(ending, "Answered.", 9, model="scripted", phases=[PhaseTime("routing", 0, 1.5), PhaseTime("answer", 2, 4321)])
     assert Run.objects.finish(run.pk, outcome, worker="w")
     return run
 

@@ -686,6 +686,17 @@ async def test_a_run_leaves_its_decision_and_its_tool_calls(chat: Chatting, team
     assert {(use.tool, use.outcome) for use in uses} == {("calculator", "ok"), ("teleport", "rejected")}
 
 
+@pytest.mark.parametrize(("mode", "reply", "name"), [("light", "Yes.", "weak"), ("auto", "", "strong"), ("full", "Yes.", "strong")])
+async def test_a_run_is_recorded_with_the_model_that_answered(
+    chat: Chatting, team: ScriptedModel, settings: Settings, mode: str, reply: str, name: str
+) -> None:
+    settings.FLEET_MODEL, settings.FLEET_LIGHT_MODEL = "strong", "weak"
+    team.as_agent(ASSISTANT.instructions, Script(tokens=[reply] if reply else []))
+    events = await chat.answer(chat_request(mode=mode))
+    assert team.calls[-1].body["model"] == name
+    assert (await Run.objects.aget(pk=events[0]["workflow_id"])).model == name
+
+
 async def test_an_escalated_run_is_recorded_as_such(chat: Chatting, team: ScriptedModel) -> None:
     team.as_agent(ASSISTANT.instructions, Script(tokens=[]))
     events = await chat.answer()

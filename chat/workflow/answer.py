@@ -12,7 +12,7 @@ from routing.policy import Route, choose
 from tooling.services import Services
 from tooling.toolbox import Toolbox, allowed_on
 
-from .engine import Case, Meter, Question, Stopwatch, phase
+from .engine import Case, Meter, Question, Stopwatch, model_of, phase
 from .full import Team
 from .light import Light
 from .opinion import Opinions
@@ -44,6 +44,13 @@ class Answer:
     def heard_at(self) -> float:
         """time.monotonic() of a model's last sign of life."""
         return self._case.heard_at if self._case else 0
+
+    @property
+    def model(self) -> str:
+        """The model of the path that was gone at last; empty before one was chosen."""
+        if self.route is None:
+            return ""
+        return model_of("full" if self.is_escalated else self.route.path)
 
     async def events(self) -> AsyncGenerator[StreamEvent]:
         """The events of the answer, each at the moment it happens; ModelError where a model fails."""

@@ -37,6 +37,7 @@ from chat.protocol import (
     Effort,
     Mode,
     OrchestratorMessage,
+    Path,
     PhaseComplete,
     PhaseData,
     PhaseStart,
@@ -221,7 +222,7 @@ class Turn:
         is_last = self.rounds_used == self.rounds
         pieces = self.case.models.stream(
             within(self.messages, settings.FLEET_CONTEXT_TOKENS),
-            model=settings.FLEET_LIGHT_MODEL if self.agent.tier == "light" else settings.FLEET_MODEL,
+            model=model_of(self.agent.tier),
             max_tokens=self.most_tokens - self.usage.output_tokens if self.is_answer else self.most_tokens,
             effort=self.case.question.effort,
             # Who may not ask again is offered nothing: it has to answer. The built-in model does not know how to call.
@@ -324,6 +325,11 @@ class Use:
         result = await toolbox.make(checked)
         self.text, self.is_ok, self.is_from_outside, self.failure = result.text, result.ok, checked.tool.untrusted, result.message
         yield ToolComplete(agent_id=agent.id, author=agent.name, data=_result_data(result, self.call.id))
+
+
+def model_of(path: Path) -> str:
+    """The model that answers on this path."""
+    return settings.FLEET_LIGHT_MODEL if path == "light" else settings.FLEET_MODEL
 
 
 def _as_told(call: ToolCall) -> ToolCall:
