@@ -4,6 +4,7 @@ A wrong value stops the start with `ImproperlyConfigured`, which names the varia
 """
 
 import os
+import re
 import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -206,6 +207,10 @@ FLEET_LIGHT_MODEL = env("FLEET_LIGHT_MODEL", FLEET_MODEL)
 BUILTIN_MODEL = "SmolLM2-135M-Instruct"
 FLEET_MODEL_BUILTIN = env_bool("FLEET_MODEL_BUILTIN", False)
 FLEET_CONTEXT_TOKENS = env_int("FLEET_CONTEXT_TOKENS", 1200 if FLEET_MODEL_BUILTIN else 6000, least=200)
+# Hidden thinking counts as tokens that a model writes, so those that are known to think get these besides, in each call.
+_THINKING_MODEL = re.compile(r"(^|/)(gpt-[5-9]|gpt-oss|o[1-9]\b)")
+_THINKS = any(_THINKING_MODEL.search(model) for model in (FLEET_MODEL, FLEET_LIGHT_MODEL))
+FLEET_THINKING_TOKENS = env_int("FLEET_THINKING_TOKENS", 4000 if _THINKS else 0)
 FLEET_MAX_OUTPUT_TOKENS = env_int("FLEET_MAX_OUTPUT_TOKENS", 600 if FLEET_MODEL_BUILTIN else 4096, least=16)
 
 # --- Tools ------------------------------------------------------------------------------------------------------------

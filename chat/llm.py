@@ -1,7 +1,9 @@
 """The only client for models: streamed chat completions of any OpenAI-compatible server, with deadlines and errors in words."""
 
 import asyncio
+import logging
 import random
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from tooling.untrusted import without_nul
 
 from .protocol import Code, Effort, Usage
 
+logger = logging.getLogger(__name__)
+
 RETRIES = 2  # before the first chunk, never after it
 BACKOFF = 0.25  # seconds before the first retry; doubles
 LONGEST_RETRY_AFTER = 5.0  # seconds; a server that asks for more gets an error in words
@@ -28,10 +32,15 @@ LONGEST_ARGUMENTS = 256 * 1024  # characters of all tool calls of one answer
 MOST_CALLS = 32  # of one answer; what a model wants beyond them is left out
 LONGEST_ID = 64  # characters of a call's
 LONGEST_NAME = 200  # characters of a tool's, which may be invented
-EXTRAS = ("tools", "response_format", "reasoning_effort")  # of a request, that a server may not know; it is asked without them then
+# Parts of a request that a server may not know, each with what its refusal names; it is asked without them then. The least loss first.
+EXTRAS = {"reasoning_effort": ("reasoning_effort", "think"), "response_format": ("response_format",), "tools": ("tools",)}
+ASKED_WITHOUT = 3600.0  # seconds after which a refused part is tried again: servers and models change
 MOST_TOKENS = 10_000_000  # of one call, that are believed; a column holds the sum of many
 BYTES_PER_TOKEN = 3  # at the least, as budgets reckon
 NO_KEY = "none"  # servers without a key want some header all the same
+ALL_THINKING = (
+    "The model spent all its tokens on thinking and said nothing. Ask for less reasoning effort, or set FLEET_THINKING_TOKENS higher."
+)
 
 EFFORTS: dict[Effort, str] = {"minimal": "low", "medium": "medium", "maximal": "high"}
 
@@ -107,6 +116,7 @@ class Finished:
     """The end of a model's answer: why it ended there, and what it cost."""
 
     usage: Usage
+    words: int  # tokens of what it said, without its hidden thinking
     is_cut: bool = False  # it would have said more, and was not allowed more tokens
     is_refused: bool = False
     wants_more: bool = False  # tools than MOST_CALLS
@@ -144,9 +154,14 @@ class _Choice(Struct):
     finish_reason: str | None = None
 
 
+class _OutputDetails(Struct):
+    reasoning_tokens: int | None = None
+
+
 class _Usage(Struct):
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    completion_tokens_details: _OutputDetails | None = None
 
 
 class _Chunk(Struct):
@@ -168,10 +183,14 @@ class Deadlines:
 
 
 class ModelClient:
-    """Talks to one model server. One per event loop; `aclose` when the loop ends."""
+    """Talks to one model server. One per event loop; `aclose` when the loop ends.
 
-    def __init__(self, *, base_url: str, api_key: str, deadlines: Deadlines) -> None:
+    `thinking_tokens` are what a model may spend on hidden thinking, besides the words of each call; 0 if none thinks.
+    """
+
+    def __init__(self, *, base_url: str, api_key: str, deadlines: Deadlines, thinking_tokens: int = 0) -> None:
         self._deadlines = deadlines
+        self._thinking_tokens = thinking_tokens
         # Deadlines are ours, so the SDK's own are off; so are its retries, which do not know ours.
         self._client = AsyncOpenAI(
             base_url=base_url or None,
@@ -183,7 +202,8 @@ class ModelClient:
         # The SDK imports its parts when they are first touched, for 0.3 s: now, and not while readers wait.
         self._create = self._client.chat.completions.with_streaming_response.create
         self._place = urlsplit(str(self._client.base_url)).netloc
-        self._unknown_extras: set[tuple[str, str]] = set()  # (model, extra) that the server refused
+        self._limit_name = "max_completion_tokens" if self._place == "api.openai.com" else "max_tokens"
+        self._refused: dict[tuple[str, str], float] = {}  # when the server refused which extra for which model
 
     async def stream(
         self,
@@ -192,20 +212,25 @@ class ModelClient:
         model: str,
         max_tokens: int,
         effort: Effort | None = None,
+        is_aside: bool = False,
         tools: Sequence[dict[str, Any]] = (),
         schema: dict[str, Any] | None = None,
     ) -> AsyncGenerator[Piece]:
         """The answer piece by piece as the server sends it, then the tools it wants called, then Finished; Pulse in between.
 
+        `max_tokens` are of words. `is_aside`: these are not the answer, so a model that thinks is to think little about them.
         `tools` are offered to the model; `schema` is the JSON Schema that the answer is to follow, where the server can
         enforce one. ModelError says what went wrong.
         """
+        thinks = self._thinking_tokens > 0 and self._takes(model, "reasoning_effort")
+        if thinks and is_aside and effort is None:
+            effort = "minimal"
         request: dict[str, Any] = {
             "model": model,
             "messages": [message.encoded() for message in messages],
             "stream": True,
             "stream_options": {"include_usage": True},
-            "max_completion_tokens" if self._place == "api.openai.com" else "max_tokens": max_tokens,
+            self._limit_name: max_tokens + (self._thinking_tokens if thinks else 0),
         }
         if effort is not None:
             request["reasoning_effort"] = EFFORTS[effort]
@@ -269,7 +294,7 @@ class ModelClient:
             await response.close()
 
     async def _open_with_retries(self, request: dict[str, Any]) -> AsyncAPIResponse[Any]:
-        request = {name: value for name, value in request.items() if (request["model"], name) not in self._unknown_extras}
+        request = {name: value for name, value in request.items() if self._takes(request["model"], name)}
         for attempt in range(RETRIES + 1):
             try:
                 opening = self._create(**request)
@@ -277,13 +302,19 @@ class ModelClient:
                 return cast("AsyncAPIResponse[Any]", await opening.__aenter__())
             except openai.APIError as exc:
                 if extra := _refused_extra(exc, request):
-                    self._unknown_extras.add((request["model"], extra))
-                    return await self._open_with_retries(request)
+                    logger.warning("model=%s takes no %s: it is asked without for an hour", request["model"], extra)
+                    self._refused[request["model"], extra] = time.monotonic()
+                    return await self._open_with_retries({name: value for name, value in request.items() if name != extra})
                 wait = _seconds_before_retry(exc, attempt)
                 if wait is None or attempt == RETRIES:
                     raise
                 await asyncio.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
+
+    def _takes(self, model: str, extra: str) -> bool:
+        """Whether this part of a request may be sent: it was not refused lately."""
+        refused = self._refused.get((model, extra))
+        return refused is None or time.monotonic() > refused + ASKED_WITHOUT
 
     def _silent(self, started: bool) -> ModelError:
         if started:
@@ -394,6 +425,7 @@ class _Gathered:
 
     def __init__(self) -> None:
         self._usage: Usage | None = None
+        self._thinking_tokens = 0
         self._finish_reason: str | None = None
         self._written = 0  # characters
         self._is_refused = False
@@ -403,6 +435,8 @@ class _Gathered:
         """What there is to show of this chunk."""
         if chunk.usage is not None:
             self._usage = Usage(_count(chunk.usage.prompt_tokens), _count(chunk.usage.completion_tokens), model_calls=1)
+            details = chunk.usage.completion_tokens_details
+            self._thinking_tokens = _count((details and details.reasoning_tokens) or 0)
         shown: list[Text | Reasoning] = []
         for choice in chunk.choices:
             self._finish_reason = choice.finish_reason or self._finish_reason
@@ -422,9 +456,11 @@ class _Gathered:
         if self._finish_reason is None:
             raise ModelError("model_error", "The model's answer was cut off. What came so far is kept.")
         if not self._written and not self._calls:
-            raise EmptyAnswer
+            raise EmptyAnswer(ALL_THINKING) if self._finish_reason == "length" else EmptyAnswer
+        usage = self._usage or estimated_usage(messages, self._written)
         finished = Finished(
-            self._usage or estimated_usage(messages, self._written),
+            usage,
+            max(0, usage.output_tokens - self._thinking_tokens),
             is_cut=self._finish_reason == "length",
             is_refused=self._is_refused or self._finish_reason == "content_filter",
             wants_more=self._calls.is_over,
@@ -483,7 +519,7 @@ def _refused_extra(exc: openai.APIError, request: dict[str, Any]) -> str | None:
     """The part of a request that the server says it cannot take, if the request makes sense without it."""
     if not isinstance(exc, openai.BadRequestError | openai.UnprocessableEntityError) or _is_too_long(exc):
         return None
-    return next((extra for extra in EXTRAS if extra in request and extra in exc.message), None)
+    return next((extra for extra, names in EXTRAS.items() if extra in request and any(name in exc.message for name in names)), None)
 
 
 def _seconds_before_retry(exc: openai.APIError, attempt: int) -> float | None:

@@ -77,6 +77,7 @@ class Worker:
             base_url=settings.OPENAI_BASE_URL,
             api_key=settings.OPENAI_API_KEY,
             deadlines=Deadlines(settings.FLEET_FIRST_CHUNK_TIMEOUT, settings.FLEET_CHUNK_TIMEOUT),
+            thinking_tokens=settings.FLEET_THINKING_TOKENS,
         )
         self._tools = tool_services()
         means = Means(self._models, self._tools, Opinions(self._models))

@@ -20,7 +20,7 @@ class Caps:
     supersteps: int  # rounds of model calls; agents that work side by side share theirs
     tool_calls: int
     fan_out: int  # agents at work at once
-    tokens: int  # that models write; on the full path before the answer
+    tokens: int  # that models write, hidden thinking aside; on the full path before the answer
     seconds: float  # until nothing but the final answer is begun
 
 

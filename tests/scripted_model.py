@@ -42,6 +42,8 @@ class Script:
     refusal: bool = False  # the tokens come as a refusal
     finish_reason: str = "stop"
     usage: bool = True
+    thinking_tokens: int = 0  # that it spent in secret, as its usage says
+    refuses: dict[str, str] = field(default_factory=dict)  # parts of a request that it does not take, and what it says then
     read_tokens: int = 7  # as its usage says
     finish: bool = True
     trickle: bool = False  # one byte at a time
@@ -129,6 +131,9 @@ class ScriptedModel:
         try:
             if script.status != 200 and (not script.fail_times or self._tries(call) <= script.fail_times):
                 return web.json_response({"error": script.error or {"message": "scripted"}}, status=script.status, headers=script.headers)
+            for part, words in script.refuses.items():
+                if part in body:
+                    return web.json_response({"error": {"message": words}}, status=400)
             return await self._play(request, call)
         except (asyncio.CancelledError, ConnectionError):
             call.hung_up = True
@@ -159,7 +164,11 @@ class ScriptedModel:
         if script.finish:
             end = _event({}, finish="tool_calls" if script.calls else script.finish_reason)
             if script.usage:
-                usage = {"prompt_tokens": script.read_tokens, "completion_tokens": len(script.tokens)}
+                usage = {
+                    "prompt_tokens": script.read_tokens,
+                    "completion_tokens": len(script.tokens) + script.thinking_tokens,
+                    "completion_tokens_details": {"reasoning_tokens": script.thinking_tokens or None},
+                }
                 end += b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n"
             await response.write(end + b"data: [DONE]\n\n")
         return response

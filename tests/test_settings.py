@@ -62,3 +62,10 @@ def test_a_wrong_setting_stops_the_start_in_one_line(tmp_path: Path, name: str, 
     assert result.stdout == ""
     assert name in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("model", "room"), [("gpt-5-mini", 4000), ("openai/o4-mini", 4000), ("gpt-4.1", 0), ("llama3.2", 0)])
+def test_models_that_are_known_to_think_get_room_for_it(tmp_path: Path, model: str, room: int) -> None:
+    environment = {**os.environ, "FLEET_STATE_DIR": str(tmp_path), "FLEET_MODEL": model}
+    command = [sys.executable, "-c", "from agenticfleet import settings; print(settings.FLEET_THINKING_TOKENS)"]
+    assert subprocess.check_output(command, cwd=ROOT, env=environment, text=True, timeout=30) == f"{room}\n"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from pytest_django import Settings
 
 from chat.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER
@@ -593,6 +594,86 @@ async def test_the_built_in_model_does_not_invent_what_should_be_looked_up(chat:
     events = await chat.answer("What is the weather in Oslo today?")
     assert "Web search is off" in text_of(events)
     assert not team.calls
+
+
+# --- Models that think in secret --------------------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture
+async def thinker(chat: Chatting, team: ScriptedModel, settings: Settings) -> ScriptedModel:
+    """A team whose model is known to think."""
+    settings.FLEET_THINKING_TOKENS, settings.FLEET_STEP_TOKENS, settings.FLEET_MAX_OUTPUT_TOKENS = 4000, 1000, 3000
+    await Worker.current().stop()  # the next one reads the setting
+    return team
+
+
+async def test_all_but_the_answer_is_asked_with_little_thinking_and_everything_with_room_for_it(
+    chat: Chatting, thinker: ScriptedModel
+) -> None:
+    await chat.answer(full())
+    for agent in MEMBERS:
+        [call] = calls_of(thinker, agent)
+        is_answer = agent is EDITOR
+        assert call.body.get("reasoning_effort") == (None if is_answer else "low")
+        assert call.body["max_tokens"] == 4000 + (3000 if is_answer else 1000)
+
+
+async def test_the_effort_that_a_person_chose_is_everybodys(chat: Chatting, thinker: ScriptedModel) -> None:
+    await chat.answer(full(reasoning_effort="maximal"))
+    assert {call.body["reasoning_effort"] for call in thinker.calls} == {"high"}
+
+
+async def test_a_model_that_is_not_known_to_think_is_asked_as_before(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+    await chat.answer(full())
+    assert not any("reasoning_effort" in call.body for call in team.calls)
+    assert calls_of(team, WRITER)[0].body["max_tokens"] == settings.FLEET_STEP_TOKENS
+
+
+@pytest.mark.parametrize("words", ["Unrecognized request argument supplied: reasoning_effort", '"scripted" does not support thinking'])
+async def test_effort_that_is_refused_is_left_out_for_an_hour(
+    chat: Chatting,
+    thinker: ScriptedModel,
+    words: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cautious = plan("researcher")
+    cautious.refuses = {"reasoning_effort": words}
+    thinker.as_agent(PLANNER.instructions, cautious)
+    assert text_of(await chat.answer(full())) == "The final answer."
+    assert ["reasoning_effort" in call.body for call in thinker.calls] == [True] + 5 * [False]
+    assert calls_of(thinker, WRITER)[0].body["max_tokens"] == 1000, "who does not think needs no room for it"
+    assert "takes no reasoning_effort" in caplog.text
+    monkeypatch.setattr("chat.llm.ASKED_WITHOUT", 0)
+    await chat.answer(full())
+    assert "reasoning_effort" in calls_of(thinker, PLANNER)[2].body
+
+
+async def test_a_refusal_that_names_several_parts_costs_the_least_of_them(chat: Chatting, thinker: ScriptedModel) -> None:
+    both = Script(tokens=["counted"], refuses={"reasoning_effort": "Function tools with reasoning_effort are not supported."})
+    thinker.as_agent(PLANNER.instructions, plan("analyst"))
+    thinker.as_agent(ANALYST.instructions, both)
+    await chat.answer(full())
+    assert "tools" in calls_of(thinker, ANALYST)[1].body
+
+
+async def test_a_model_that_only_thought_says_so(chat: Chatting, team: ScriptedModel) -> None:
+    mute = Script(tokens=[], finish_reason="length", thinking_tokens=1000)
+    team.as_agent(WRITER.instructions, mute)
+    team.as_agent(EDITOR.instructions, mute)
+    events = await chat.answer(full())
+    assert "Writer could not finish: The model spent all its tokens on thinking" in words(events)
+    assert "FLEET_THINKING_TOKENS" in events[-1]["error"]["message"]
+
+
+async def test_thinking_is_paid_for_and_takes_no_words_from_the_answer(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+    settings.FLEET_LIGHT_MAX_TOKENS = 20
+    thoughtful = _counts_before(5)
+    thoughtful.thinking_tokens = 500
+    team.as_agent(ASSISTANT.instructions, thoughtful, Script(tokens=["Two."]))
+    events = await chat.answer(chat_request(mode="light"))
+    assert [call.body["max_tokens"] for call in team.calls] == [20, 15]
+    assert events[-2]["data"]["usage"]["output_tokens"] == 506
 
 
 # --- Who chooses ------------------------------------------------------------------------------------------------------

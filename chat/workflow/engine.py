@@ -131,6 +131,7 @@ class Turn:
     stops_when_short: bool = False  # of tool calls: somebody else takes over then
 
     rounds_used: int = 0
+    words_used: int = 0  # in tokens
     usage: Usage = field(default_factory=Usage)
     is_cut: bool = False
     is_refused: bool = False
@@ -223,8 +224,9 @@ class Turn:
         pieces = self.case.models.stream(
             within(self.messages, settings.FLEET_CONTEXT_TOKENS),
             model=model_of(self.agent.tier),
-            max_tokens=self.most_tokens - self.usage.output_tokens if self.is_answer else self.most_tokens,
+            max_tokens=self.most_tokens - self.words_used if self.is_answer else self.most_tokens,
             effort=self.case.question.effort,
+            is_aside=not self.is_answer,
             # Who may not ask again is offered nothing: it has to answer. The built-in model does not know how to call.
             tools=() if is_last or settings.FLEET_MODEL_BUILTIN else self.case.toolbox.offered(self.tools),
             schema=self.schema,
@@ -246,7 +248,8 @@ class Turn:
                         calls.append(piece)
                     case Finished():
                         self.usage += piece.usage
-                        self.case.meter.tokens -= piece.usage.output_tokens
+                        self.words_used += piece.words
+                        self.case.meter.tokens -= piece.words
                         self.is_cut, self.is_refused = piece.is_cut, piece.is_refused
                         if piece.wants_more:
                             message = f"{self.agent.name} wanted more than {MOST_CALLS} tools at once; the others are left out."

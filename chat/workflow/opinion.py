@@ -72,6 +72,7 @@ class Opinions:
             [ChatMessage("system", DEFINITION), ChatMessage("user", text)],
             model=settings.FLEET_ROUTER_MODEL,
             max_tokens=MOST_TOKENS,
+            is_aside=True,
             schema=msgspec.json.schema(Verdict),
         )
         async with aclosing(pieces):
