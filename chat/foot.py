@@ -97,12 +97,13 @@ def why_of(route: RouteData | None, timings: Timings, usage: Usage) -> Why | Non
         reason = f": {shortened(route.reasons[0])}" if route.reasons else ""
         # The first word was one that was taken back.
         return Why((f"Light, then the full team{reason}.",), rest=_spent(Timings(), usage))
+    skipped = ", ".join(phase_title(phase).lower() for phase in route.skipped)
+    rest = ((f"Skipped: {skipped}.",) if skipped else ()) + spent
     sure = f"{_percent(route.confidence)} sure that one agent suffices."
     if route.mode != "auto":
-        return Why((f"{PATHS[route.path]}: asked for by you.", sure), rest=spent)
+        return Why((f"{PATHS[route.path]}: asked for by you.", sure), rest=rest)
     reasons = tuple(capital(shortened(reason)) for reason in route.reasons)
-    skipped = ", ".join(phase_title(phase).lower() for phase in route.skipped)
-    return Why((sure,), reasons, ((f"Skipped: {skipped}.",) if skipped else ()) + spent)
+    return Why((sure,), reasons, rest)
 
 
 def _percent(probability: float) -> str:

@@ -631,6 +631,10 @@ def test_the_badge_tells_why_this_path_was_taken() -> None:
             {"path": "full", "escalated": True, "reasons": ["the light answer did not know"]},
             "Light, then the full team: the light answer did not know.",
         ),
+        (
+            {"path": "full", "mode": "full", "skipped": ["writing"]},
+            "Full team: asked for by you. 92 % sure that one agent suffices. Skipped: drafting.",
+        ),
         ({"confidence": 0.999}, "More than 99 % sure"),
         ({"confidence": 0.001}, "Less than 1 % sure"),
     ],

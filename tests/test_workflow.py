@@ -85,9 +85,9 @@ async def test_the_team_answers_in_the_agreed_order(chat: Chatting, team: Script
         "connected",
         *["phase.start", "routing.decided", "phase.complete"],
         *["phase.start", "agent.start", "agent.complete", "agent.message", "phase.complete"],
+        *["phase.start", "orchestrator.message", *turn, "phase.complete"],
         *["phase.start", *turn, "phase.complete"],
-        *["phase.start", *turn, "phase.complete"],
-        *["phase.start", "agent.start", "agent.complete", "agent.message", "phase.complete"],
+        *["phase.start", "agent.start", "agent.complete", "agent.message", "orchestrator.message", "phase.complete"],
         *["phase.start", "agent.start", "response.delta", "agent.complete", "phase.complete"],
         *["response.completed", "done"],
     ]
@@ -182,6 +182,16 @@ async def test_a_weak_draft_is_revised_once(chat: Chatting, team: ScriptedModel)
     assert len(calls_of(team, REVIEWER)) == 1
 
 
+async def test_what_the_team_leaves_out_is_said(chat: Chatting, team: ScriptedModel) -> None:
+    everybody = words(await chat.answer(full()))
+    assert everybody == "The draft is good enough, so there is no revision."
+    team.as_agent(PLANNER.instructions, plan("analyst"))
+    team.as_agent(REVIEWER.instructions, verdict(3, "the year is missing"))
+    events = await chat.answer(full())
+    assert words(events) == "Not needed: researcher."
+    assert of_kind(events, "routing.decided")[0]["data"]["skipped"] == []
+
+
 async def test_a_review_that_cannot_be_read_changes_nothing(chat: Chatting, team: ScriptedModel) -> None:
     team.as_agent(REVIEWER.instructions, Script(tokens=["Looks fine to me, 12 of 10."]))
     events = await chat.answer(full())
@@ -274,7 +284,7 @@ async def test_agents_side_by_side_share_a_superstep(chat: Chatting, team: Scrip
     settings.FLEET_FULL_MAX_SUPERSTEPS = 5
     events = await chat.answer(full())
     assert len(team.calls) == 6
-    assert words(events) == ""
+    assert "limit" not in words(events)
 
 
 async def test_the_cap_on_written_tokens_ends_the_preparation(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
@@ -577,6 +587,8 @@ async def test_the_built_in_model_neither_plans_nor_reviews(chat: Chatting, team
     settings.FLEET_MODEL_BUILTIN = True
     events = await chat.answer(full("Compare two things."))
     assert phases(events) == ["routing", "research", "final"]
+    assert of_kind(events, "routing.decided")[0]["data"]["skipped"] == ["analysis", "writing", "review"]
+    assert words(events) == "Not needed: analyst."
     assert "found it" in calls_of(team, EDITOR)[0].question
     assert text_of(events) == "The final answer."
 

@@ -13,12 +13,11 @@ from tooling.services import Services
 from tooling.toolbox import Toolbox, allowed_on
 
 from .engine import Case, Meter, Question, Stopwatch, model_of, phase
-from .full import Team
+from .full import PHASES, Team, phases
 from .light import Light
 from .opinion import Opinions
 
 CONTEXT = 5  # earlier questions that the router reads
-TEAM_PHASES = ["analysis", "research", "writing", "review"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ class Answer:
                 mode=self.question.mode,
                 confidence=round(route.confidence, 3),
                 reasons=list(route.reasons),
-                skipped=TEAM_PHASES if route.path == "light" else [],
+                skipped=[name for name in PHASES if route.path == "light" or name not in phases()],
                 escalated=self.is_escalated,
                 duration_ms=watch.ms,
             )

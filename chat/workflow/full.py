@@ -17,9 +17,16 @@ from tooling.untrusted import cut
 from .engine import Case, Turn, merged, parsed, phase
 from .light import prompt
 
+PHASES = ("analysis", "research", "writing", "review")  # before the answer; after a weak review there is a revision too
 MOST_SUBTASKS = 4
 RESEARCH_ROUNDS = 3  # model calls of one specialist, with tools between them
 GOOD_ENOUGH = 7  # of 10; a draft below this score is revised once
+
+
+def phases() -> tuple[str, ...]:
+    """The phases that the model in use is fit for: the built-in one is too small to plan or review, which would only cost time."""
+    return ("research",) if settings.FLEET_MODEL_BUILTIN else PHASES
+
 
 type Step = Callable[[], AsyncGenerator[StreamEvent]]
 
@@ -72,16 +79,16 @@ class Team:
                 yield event
 
     def _steps(self) -> Iterator[tuple[str, Step]]:
-        if settings.FLEET_MODEL_BUILTIN:
-            # It is too small to plan or review: these would only cost time.
-            yield "research", self._research
-            return
-        yield "analysis", self._analyse
-        yield "research", self._research
-        yield "writing", self._write
-        yield "review", self._review
-        if self.verdict and self.verdict.score < GOOD_ENOUGH:
+        steps = {"analysis": self._analyse, "research": self._research, "writing": self._write, "review": self._review}
+        for name in phases():
+            yield name, steps[name]
+        if self.is_weak:
             yield "revision", self._write
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether the review asks for a revision."""
+        return self.verdict is not None and self.verdict.score < GOOD_ENOUGH
 
     # --- The steps
 
@@ -114,6 +121,8 @@ class Team:
 
     async def _research(self) -> AsyncGenerator[StreamEvent]:
         subtasks = self.plan.subtasks
+        if idle := [agent.id for agent in SPECIALISTS if agent.id not in {subtask.agent for subtask in subtasks}]:
+            yield OrchestratorMessage(message=f"Not needed: {', '.join(idle)}.")
         at_once = self.case.meter.caps.fan_out if self.plan.mode == "parallel" else 1
         if self.plan.mode == "parallel" and len(subtasks) > at_once:
             yield OrchestratorMessage(message=f"At most {at_once} agents work at once; the others follow.")
@@ -154,6 +163,8 @@ class Team:
         missing = "".join(f"\n- {point}" for point in self.verdict.missing)
         words = f"Score: {self.verdict.score} of 10.{missing}"
         yield AgentMessage(agent_id=REVIEWER.id, author=REVIEWER.name, message=words)
+        if not self.is_weak:
+            yield OrchestratorMessage(message="The draft is good enough, so there is no revision.")
 
     async def _finish(self) -> AsyncGenerator[StreamEvent]:
         open_points = "\n".join(self.verdict.missing) if self.verdict else ""
