@@ -24,6 +24,7 @@ class Count:
     date: date | None
     questions: int = 0
     light: int = 0
+    asked: int = 0
     escalated: int = 0
     forced: int = 0
     light_down: int = 0
@@ -39,6 +40,7 @@ class Count:
             None,
             self.questions + other.questions,
             self.light + other.light,
+            self.asked + other.asked,
             self.escalated + other.escalated,
             self.forced + other.forced,
             self.light_down + other.light_down,
@@ -66,13 +68,14 @@ class RoutingDecisionAdmin(admin.ModelAdmin):
         "path",
         "shown_confidence",
         "mode",
+        "asked",
         "escalated",
         "outcome",
         "shown_tokens",
         "tokens_saved",
         "rating",
     )
-    list_filter = ("path", "mode", "escalated", "outcome", "rating", "created_at")
+    list_filter = ("path", "mode", "asked", "escalated", "outcome", "rating", "created_at")
     search_fields = ("workflow_id__startswith", "text_hash", "reasons")
     date_hierarchy = "created_at"
     list_per_page = 50
@@ -126,6 +129,7 @@ def by_day() -> list[Count]:
             questions=aggregates.Count("pk"),
             light=aggregates.Count("pk", filter=LIGHT),
             light_tokens=Sum("tokens", filter=LIGHT, default=0),
+            opinions=aggregates.Count("pk", filter=Q(asked=True)),
             escalations=aggregates.Count("pk", filter=Q(escalated=True)),
             forced=aggregates.Count("pk", filter=~Q(mode="auto")),
             light_down=aggregates.Count("pk", filter=LIGHT & Q(rating=-1)),
@@ -138,6 +142,7 @@ def by_day() -> list[Count]:
             date=row["date"],
             questions=row["questions"],
             light=row["light"],
+            asked=row["opinions"],
             escalated=row["escalations"],
             forced=row["forced"],
             light_down=row["light_down"],

@@ -33,6 +33,7 @@ class RoutingDecisionQuerySet(models.QuerySet["RoutingDecision"]):
             confidence=route.confidence,
             mode=routed.mode,
             reasons="; ".join(route.reasons),
+            asked=route.asked,
             escalated=routed.escalated,
             outcome=outcome,
             tokens=tokens,
@@ -66,6 +67,7 @@ class RoutingDecision(models.Model):
     confidence = models.FloatField(help_text="probability that the light path answers well")
     mode = models.CharField(max_length=5, choices=Mode)
     reasons = models.TextField(blank=True)
+    asked = models.BooleanField(default=False, help_text="the classifier was not sure, so the router's model was asked")
     escalated = models.BooleanField(default=False, help_text="the light answer would not do, so the full team took over")
     outcome = models.CharField(max_length=9)
     tokens = models.PositiveIntegerField(default=0, help_text="read and written by models")

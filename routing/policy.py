@@ -38,10 +38,11 @@ class Route:
     tools: tuple[str, ...] = ()
     features: Mapping[str, float] = field(default_factory=dict)
     is_grey: bool = False  # too close to call: a second opinion is wanted
+    asked: bool = False  # for that opinion
 
     def with_opinion(self, path: Path, reason: str) -> "Route":
         """The route after somebody else's word on a grey one."""
-        return replace(self, path=path, caps=caps_of(path), reasons=(reason, *self.reasons[:2]), is_grey=False)
+        return replace(self, path=path, caps=caps_of(path), reasons=(reason, *self.reasons[:2]), is_grey=False, asked=True)
 
     def escalated(self, reason: str) -> "Route":
         """The full path after all, because the light answer would not do."""

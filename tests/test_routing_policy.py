@@ -134,10 +134,17 @@ def test_a_fleet_refuses_to_start_with_broken_weights(monkeypatch: pytest.Monkey
 
 
 def record(
-    monkeypatch: pytest.MonkeyPatch, text: str = "What is it?", *, light: float = 0.9, escalated: bool = False, tokens: int = 100
+    monkeypatch: pytest.MonkeyPatch,
+    text: str = "What is it?",
+    *,
+    light: float = 0.9,
+    escalated: bool = False,
+    tokens: int = 100,
+    asked: bool = False,
 ) -> RoutingDecision:
     sure(monkeypatch, light)
-    routed = Routed(text, "auto", choose(text), escalated)
+    route = choose(text)
+    routed = Routed(text, "auto", route.with_opinion("light", "it said so") if asked else route, escalated)
     return RoutingDecision.objects.record(uuid.uuid4(), routed, outcome="completed", tokens=tokens)
 
 
@@ -165,10 +172,11 @@ def test_the_admin_counts_by_day_and_estimates_what_was_saved(
     regretted = record(monkeypatch, tokens=300)
     RoutingDecision.objects.rate(regretted.pk, -1)
     record(monkeypatch, light=0.1, tokens=2000)
-    record(monkeypatch, escalated=True, tokens=2400)
+    record(monkeypatch, escalated=True, tokens=2400, asked=True)
     page = admin_client.get("/admin/routing/routingdecision/")
     [day] = page.context["summary"].days
     assert (day.questions, day.light, day.escalated, day.forced) == (4, 2, 1, 0)
+    assert (day.asked, page.context["summary"].total.asked) == (1, 1)
     assert (day.light_down, day.light_rated) == (1, 1)
     assert day.tokens_saved == 2 * 2000 - 400
     assert page.context["summary"].total.tokens_saved == day.tokens_saved
@@ -183,7 +191,7 @@ def test_the_admin_page_works_before_anything_was_asked(admin_client: Client) ->
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("query", ["path=light", "escalated__exact=1", "rating__exact=-1", "mode=auto", "q=abc"])
+@pytest.mark.parametrize("query", ["path=light", "asked__exact=1", "escalated__exact=1", "rating__exact=-1", "mode=auto", "q=abc"])
 def test_the_admin_list_is_filtered(monkeypatch: pytest.MonkeyPatch, admin_client: Client, query: str) -> None:
     record(monkeypatch)
     assert admin_client.get(f"/admin/routing/routingdecision/?{query}").status_code == 200

@@ -721,6 +721,7 @@ async def test_in_the_grey_zone_the_routers_model_decides(chat: Chatting, team: 
     [decided] = of_kind(events, "routing.decided")
     assert decided["data"]["path"] == "full"
     assert "two lookups" in decided["data"]["reasons"][0]
+    assert (await RoutingDecision.objects.aget(pk=events[0]["workflow_id"])).asked
     await chat.answer()
     assert sum(call.instructions == DEFINITION for call in team.calls) == 1, "the second time it is known"
 
