@@ -170,7 +170,7 @@ class ConnectedData(Struct, frozen=True):
 
 
 class RouteData(Struct, frozen=True, kw_only=True):
-    """Where a question goes. `confidence` is the probability that the light path answers well."""
+    """Where a question goes. `confidence` is the probability that the light path answers well; `usage` is of a model asked about it."""
 
     path: Path
     mode: Mode
@@ -179,6 +179,7 @@ class RouteData(Struct, frozen=True, kw_only=True):
     skipped: list[str] = []
     escalated: bool = False
     duration_ms: float = 0.0
+    usage: Usage = Usage()
 
 
 class PhaseData(Struct, frozen=True):

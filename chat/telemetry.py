@@ -63,6 +63,7 @@ class RunTelemetry:
                 self.tool_uses.append(use)
             case RoutingDecided():
                 self.path = event.data.path
+                self.usage += event.data.usage
 
     def close_phases(self) -> None:
         """End what was running when the run was cut, so that its time is not lost."""

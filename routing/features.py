@@ -66,10 +66,14 @@ def read(text: str, context: Sequence[str] = ()) -> Reading:
     return Reading(core, tuple(_grams(whole, core, earlier)), named)
 
 
+def head_and_tail(text: str) -> str:
+    """What is read of a text: all of it, or its beginning and its end."""
+    return text if len(text) <= HEAD + TAIL else f"{text[:HEAD]}\n{text[-TAIL:]}"
+
+
 def normalise(text: str) -> str:
     """One form for the many ways to type the same: NFKC, no control or invisible characters, single spaces, bounded length."""
-    if len(text) > HEAD + TAIL:
-        text = f"{text[:HEAD]}\n{text[-TAIL:]}"
+    text = head_and_tail(text)
     text = unicodedata.normalize("NFKC", text)[: HEAD + 2 * TAIL].replace("’", "'").replace("‘", "'")
     if not text.isprintable():
         text = "".join(

@@ -726,6 +726,34 @@ async def test_in_the_grey_zone_the_routers_model_decides(chat: Chatting, team: 
     assert sum(call.instructions == DEFINITION for call in team.calls) == 1, "the second time it is known"
 
 
+async def test_an_opinion_is_paid_for_once(chat: Chatting, team: ScriptedModel, grey: Callable[[Script], None]) -> None:
+    grey(Script(tokens=['{"path": ', '"light"}'], read_tokens=100))
+    first, again = await chat.answer(), await chat.answer()
+    assert of_kind(first, "routing.decided")[0]["data"]["usage"]["input_tokens"] == 100
+    assert first[-2]["data"]["usage"]["input_tokens"] == again[-2]["data"]["usage"]["input_tokens"] + 100
+    assert first[-2]["data"]["usage"]["model_calls"] == 2
+    decision = await RoutingDecision.objects.aget(pk=first[0]["workflow_id"])
+    assert decision.tokens == (await RoutingDecision.objects.aget(pk=again[0]["workflow_id"])).tokens + 102
+
+
+async def test_of_a_long_question_the_routers_model_reads_both_ends(
+    chat: Chatting, team: ScriptedModel, grey: Callable[[Script], None]
+) -> None:
+    grey(Script(tokens=['{"path": "light"}']))
+    await chat.answer("Read this. " + "Words. " * 4000 + "Who wrote it?")
+    [asked] = [call.question for call in team.calls if call.instructions == DEFINITION]
+    assert asked.startswith("Read this.")
+    assert asked.endswith("Who wrote it?")
+    assert len(asked) < 2000
+
+
+async def test_an_opinion_takes_little_thinking(chat: Chatting, thinker: ScriptedModel, grey: Callable[[Script], None]) -> None:
+    grey(Script(tokens=['{"path": "light"}']))
+    await chat.answer()
+    [asked] = [call for call in thinker.calls if call.instructions == DEFINITION]
+    assert (asked.body["reasoning_effort"], asked.body["max_tokens"]) == ("low", 4060)
+
+
 @pytest.mark.parametrize(
     ("script", "reason"),
     [

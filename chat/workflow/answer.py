@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from chat.llm import ModelClient
-from chat.protocol import ResponseSnapshot, RouteData, RoutingDecided, SnapshotData, StreamEvent
+from chat.protocol import ResponseSnapshot, RouteData, RoutingDecided, SnapshotData, StreamEvent, Usage
 from routing.policy import Route, choose
 from tooling.services import Services
 from tooling.toolbox import Toolbox, allowed_on
@@ -68,7 +68,7 @@ class Answer:
                 return
             route = route.escalated(shortfall)
             self.is_escalated = True
-            yield self._decided(route, Stopwatch())
+            yield self._decided(route, Stopwatch(), Usage())
             if light.turn.text:
                 yield ResponseSnapshot(data=SnapshotData(""))
         async with aclosing(Team(self._open(route)).events()) as events:
@@ -80,13 +80,15 @@ class Answer:
         question = self.question
         context = [turn.question for turn in question.turns[-CONTEXT:]]
         route = choose(question.text, context=context, mode=question.mode)
+        usage = Usage()
         if route.is_grey and settings.FLEET_ROUTER_MODEL:
             opinion = await self._means.opinions.on(question)
             route = route.with_opinion(opinion.path, opinion.reason)
+            usage = opinion.usage
         self.route = route
-        yield self._decided(route, watch)
+        yield self._decided(route, watch, usage)
 
-    def _decided(self, route: Route, watch: Stopwatch) -> RoutingDecided:
+    def _decided(self, route: Route, watch: Stopwatch, usage: Usage) -> RoutingDecided:
         return RoutingDecided(
             data=RouteData(
                 path=route.path,
@@ -96,6 +98,7 @@ class Answer:
                 skipped=[name for name in PHASES if route.path == "light" or name not in phases()],
                 escalated=self.is_escalated,
                 duration_ms=watch.ms,
+                usage=usage,
             )
         )
 

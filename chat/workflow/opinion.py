@@ -3,14 +3,17 @@
 import asyncio
 from collections import OrderedDict
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Annotated, Literal
 
 import msgspec
 from django.conf import settings
 from msgspec import Meta, Struct
 
-from chat.llm import ChatMessage, ModelClient, ModelError, Text
+from chat.llm import ChatMessage, Finished, ModelClient, ModelError, Text
+from chat.protocol import Usage
+from routing.features import head_and_tail
 from routing.policy import Path
 
 from .engine import Question, parsed
@@ -18,6 +21,7 @@ from .engine import Question, parsed
 DEADLINE = 1.5  # seconds; then the question goes the full path
 MOST_KEPT = 1000
 MOST_TOKENS = 60
+NO_OPINION = "the router's model gave no opinion"
 
 DEFINITION = (
     "Decide how a chat message is answered. light: one fact or lookup, a definition, one calculation, conversion, date or time, a short"
@@ -36,38 +40,43 @@ class Verdict(Struct, frozen=True):
 class Opinion:
     path: Path
     reason: str
+    usage: Usage = field(default_factory=Usage)  # of the call that it took
 
 
 class Opinions:
-    """What the router's model said, by text. One per event loop."""
+    """What the router's model said, by a digest of what it was asked. One per event loop."""
 
     def __init__(self, models: ModelClient) -> None:
         self._models = models
-        self._known: OrderedDict[str, Opinion] = OrderedDict()
+        self._known: OrderedDict[bytes, Opinion] = OrderedDict()
 
     async def on(self, question: Question) -> Opinion:
         """The model's opinion; full where it has none in time."""
-        asked = "\n".join([*(turn.question for turn in question.turns[-2:]), question.text])
-        if known := self._known.get(asked):
-            self._known.move_to_end(asked)
+        asked = "\n".join(head_and_tail(text) for text in (*(turn.question for turn in question.turns[-2:]), question.text))
+        key = sha256(asked.encode()).digest()
+        if known := self._known.get(key):
+            self._known.move_to_end(key)
             return known
         try:
             async with asyncio.timeout(DEADLINE):
-                verdict = await self._ask(asked)
+                words, usage = await self._ask(asked)
         except TimeoutError:
             return Opinion("full", f"the router's model took longer than {DEADLINE:g} s")
         except ModelError:
-            verdict = None
+            return Opinion("full", NO_OPINION)
+        verdict = parsed(words, Verdict)
         if verdict is None:
-            return Opinion("full", "the router's model gave no opinion")
-        opinion = Opinion(verdict.path, f"the router's model says: {verdict.reason or verdict.path}")
-        self._known[asked] = opinion
+            return Opinion("full", NO_OPINION, usage)
+        opinion = Opinion(verdict.path, f"the router's model says: {verdict.reason or verdict.path}", usage)
+        self._known[key] = replace(opinion, usage=Usage())
         if len(self._known) > MOST_KEPT:
             self._known.popitem(last=False)
         return opinion
 
-    async def _ask(self, text: str) -> Verdict | None:
-        words = []
+    async def _ask(self, text: str) -> tuple[str, Usage]:
+        """The model's words, and what they cost."""
+        words: list[str] = []
+        usage = Usage()
         pieces = self._models.stream(
             [ChatMessage("system", DEFINITION), ChatMessage("user", text)],
             model=settings.FLEET_ROUTER_MODEL,
@@ -77,6 +86,9 @@ class Opinions:
         )
         async with aclosing(pieces):
             async for piece in pieces:
-                if isinstance(piece, Text):
-                    words.append(piece.text)
-        return parsed("".join(words), Verdict)
+                match piece:
+                    case Text():
+                        words.append(piece.text)
+                    case Finished():
+                        usage = piece.usage
+        return "".join(words), usage
