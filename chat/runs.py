@@ -293,7 +293,7 @@ class Runs:
             run,
             log=RunLog(run.pk, on_change=self._on_change),
             answer=Answer(question, self._means),
-            telemetry=RunTelemetry(run.pk, started=arrived),
+            telemetry=RunTelemetry(started=arrived),
             limits=Limits(runtime=settings.FLEET_MAX_RUNTIME, idle=settings.FLEET_IDLE_TIMEOUT),
         )
         self.live[run.pk] = live

@@ -27,15 +27,14 @@ logger = logging.getLogger("chat.sla")
 
 
 class RunTelemetry:
-    """Watches the events of a run as they are shown. Times are milliseconds since the request arrived."""
+    """Watches the events of a run as they are shown. Times are milliseconds since `started`, its time.perf_counter()."""
 
-    def __init__(self, run_id: UUID, *, started: float | None = None) -> None:
-        self.run_id = run_id
+    def __init__(self, *, started: float) -> None:
         self.path: Path = "light"
         self.usage = Usage()
         self.phases: list[PhaseTime] = []
         self.tool_uses: list[ToolUse] = []
-        self._started = started or time.perf_counter()
+        self._started = started
         self._first_event_ms: float | None = None
         self._first_token_ms: float | None = None
         self._open_phases: dict[str, float] = {}
