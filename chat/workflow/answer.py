@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from chat.llm import ModelClient
+from chat.llm import BYTES_PER_TOKEN, ModelClient
 from chat.protocol import ResponseSnapshot, RouteData, RoutingDecided, SnapshotData, StreamEvent, Usage
 from routing.policy import Route, choose
 from tooling.services import Services
@@ -17,6 +17,7 @@ from .full import PHASES, Team, phases
 from .light import Light
 from .opinion import Opinions
 
+RESULTS = 3  # of tools, each as long as it may be, that fit into what a model reads
 CONTEXT = 5  # earlier questions that the router reads
 
 
@@ -108,8 +109,7 @@ class Answer:
             allowed=allowed_on(route.path),
             most_calls=route.caps.tool_calls,
             fresh=self.question.fresh,
-            # A result leaves room for the question and for others.
-            most_chars=settings.FLEET_CONTEXT_TOKENS,
+            most_chars=BYTES_PER_TOKEN * settings.FLEET_CONTEXT_TOKENS // RESULTS,
         )
         self._case = Case(self.question, self._means.models, toolbox, Meter(route.caps))
         return self._case
