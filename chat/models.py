@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from django.db import DataError, IntegrityError, models, transaction
@@ -15,7 +15,8 @@ from django.utils.text import Truncator
 from routing.models import Routed, RoutingDecision
 
 from .owners import Owner
-from .protocol import ChatRequest, Ending, ErrorInfo, ProtocolError, ToolResultData
+from .protocol import ChatRequest, Ending, ErrorInfo, ProtocolError
+from .record import Exchange, PhaseTime, ToolUse
 
 MAX_TURNS = 50  # of earlier conversation loaded for a run; the workflow's token budget then picks
 TITLE_LENGTH = 60
@@ -32,60 +33,12 @@ NO_NEW_RUNS = ErrorInfo("shutting_down", "The server is restarting. Try again in
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """An earlier question and its answer, as context for the next."""
-
-    question: str
-    answer: str
-
-
-@dataclass(frozen=True, slots=True)
 class Started:
     """The run of a request, whether the request made it, and what was said before it."""
 
     run: "Run"
     is_new: bool
-    turns: Sequence[Turn] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseTime:
-    """When a phase began and how long it took, in milliseconds since the run was started."""
-
-    name: str
-    started_ms: float
-    duration_ms: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolUse:
-    """A tool call that was made, or refused before it was made."""
-
-    tool: str
-    agent_id: str
-    outcome: Literal["ok", "failed", "rejected"]
-    reason: str = ""  # of a refusal or failure
-    cached: bool = False
-    stale: bool = False
-    repeated: bool = False
-    age_s: float | None = None
-    duration_ms: float = 0
-    credits: float = 0
-
-    @classmethod
-    def of_result(cls, agent_id: str, data: ToolResultData) -> "ToolUse":
-        return cls(
-            tool=data.tool,
-            agent_id=agent_id,
-            outcome="ok" if data.ok else "failed",
-            reason=data.message,
-            cached=data.cached,
-            stale=data.stale,
-            repeated=data.repeated,
-            age_s=data.age_s,
-            duration_ms=data.duration_ms,
-            credits=data.credits,
-        )
+    turns: Sequence[Exchange] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +85,12 @@ class Conversation(models.Model):
     def __str__(self) -> str:
         return self.title
 
-    def turns_before(self, question: "Message") -> list[Turn]:
+    def turns_before(self, question: "Message") -> list[Exchange]:
         """What was asked and answered before `question`, oldest first; of several answers the newest."""
         runs = self.runs.filter(question__lt=question.pk).exclude(answer__text="").order_by("-question_id", "-answer_id")
-        newest: dict[int, Turn] = {}
+        newest: dict[int, Exchange] = {}
         for question_id, asked, answered in runs.values_list("question_id", "question__text", "answer__text")[:MAX_TURNS]:
-            newest.setdefault(question_id, Turn(asked, answered))
+            newest.setdefault(question_id, Exchange(asked, answered))
         return [newest[key] for key in sorted(newest)]
 
 

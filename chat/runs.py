@@ -20,7 +20,7 @@ from tooling.bounded import RedisDown
 
 from .database import Together, in_database
 from .llm import ModelError
-from .models import UNSTORABLE, Outcome, Run, Started, Turn
+from .models import UNSTORABLE, Outcome, Run, Started
 from .owners import Owner
 from .protocol import (
     ChatRequest,
@@ -32,6 +32,7 @@ from .protocol import (
     StreamEvent,
     ending_events,
 )
+from .record import Exchange
 from .runlog import Entry, LogStore, Rest, RunLog, Stored, fold, place_ending, snapshot_of
 from .telemetry import RunTelemetry, log_service_levels
 from .workflow.answer import Answer, Means
@@ -287,7 +288,7 @@ class Runs:
             most_live=settings.FLEET_MAX_RUNS_PER_OWNER,
         )
 
-    def _launch(self, run: Run, request: ChatRequest, turns: Sequence[Turn], arrived: float) -> None:
+    def _launch(self, run: Run, request: ChatRequest, turns: Sequence[Exchange], arrived: float) -> None:
         question = Question(request.message, request.mode, request.reasoning_effort, turns, fresh=request.fresh)
         live = LiveRun(
             run,

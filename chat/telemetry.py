@@ -7,7 +7,6 @@ from uuid import UUID
 import msgspec
 from django.conf import settings
 
-from .models import PhaseTime, ToolUse
 from .protocol import (
     AgentComplete,
     Path,
@@ -22,6 +21,7 @@ from .protocol import (
     ToolRejected,
     Usage,
 )
+from .record import PhaseTime, ToolUse
 
 logger = logging.getLogger("chat.sla")
 

@@ -7,8 +7,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from chat.models import Conversation, Message, Outcome, PhaseTime, Run
+from chat.models import Conversation, Message, Outcome, Run
 from chat.protocol import Ending, Timings, Usage
+from chat.record import PhaseTime
 
 pytestmark = pytest.mark.django_db
 

@@ -28,7 +28,6 @@ from chat.llm import (
     Text,
     ToolCall,
 )
-from chat.models import Turn as EarlierTurn
 from chat.protocol import (
     AgentComplete,
     AgentOutput,
@@ -55,6 +54,7 @@ from chat.protocol import (
     ToolStart,
     Usage,
 )
+from chat.record import Exchange
 from routing.policy import Caps
 from tooling.toolbox import MOST_ARGUMENT_BYTES, Rejection, Toolbox, ToolResult
 from tooling.untrusted import without_nul
@@ -70,7 +70,7 @@ class Question:
     text: str
     mode: Mode
     effort: Effort | None = None
-    turns: Sequence[EarlierTurn] = ()
+    turns: Sequence[Exchange] = ()
     fresh: bool = False
 
 
