@@ -64,9 +64,30 @@ def env_list(name: str, default: str = "") -> list[str]:
 
 def env_url(name: str, schemes: tuple[str, ...]) -> str:
     value = env(name)
-    if value and urlsplit(value).scheme not in schemes:
+    if value and value.lower().partition("://")[0] not in schemes:
         raise ImproperlyConfigured(f"{name} must start with {' or '.join(s + '://' for s in schemes)}, not {value!r}.")
+    if value and not _has_place(value):
+        # The value may hold a password.
+        raise ImproperlyConfigured(f"{name} must be a URL with a host, and a number as the port if it has one.")
     return value
+
+
+def _has_place(url: str) -> bool:
+    """Whether a URL has a host, with a possible port if any; a path, if it is of a socket in the file system."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def env_origins(name: str) -> list[str]:
+    origins = env_list(name)
+    for origin in origins:
+        scheme, _, host = origin.partition("://")
+        if not scheme or not host or "/" in host:
+            raise ImproperlyConfigured(f"{name} must hold origins such as https://chat.example, not {origin!r}.")
+    return origins
 
 
 def state_dir() -> Path:
@@ -99,7 +120,7 @@ FLEET_STATE_DIR = state_dir()
 SECRET_KEY = secret_key()
 DEBUG = env_bool("DJANGO_DEBUG", False)
 ALLOWED_HOSTS = env_list("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
-CSRF_TRUSTED_ORIGINS = env_list("DJANGO_CSRF_TRUSTED_ORIGINS")
+CSRF_TRUSTED_ORIGINS = env_origins("DJANGO_CSRF_TRUSTED_ORIGINS")
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -231,6 +252,9 @@ except (ZoneInfoNotFoundError, ValueError, OSError):
 
 # Tokens that a member of the team may write in one step; the answer itself has FLEET_MAX_OUTPUT_TOKENS.
 FLEET_STEP_TOKENS = env_int("FLEET_STEP_TOKENS", 150 if FLEET_MODEL_BUILTIN else 1000, least=16)
+if FLEET_CONTEXT_TOKENS < FLEET_STEP_TOKENS:
+    # The next step could not read what this one wrote.
+    raise ImproperlyConfigured(f"FLEET_CONTEXT_TOKENS must not be below FLEET_STEP_TOKENS, which is {FLEET_STEP_TOKENS}.")
 
 # --- Light or full ----------------------------------------------------------------------------------------------------
 

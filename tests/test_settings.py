@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from agenticfleet.settings import env_origins, env_url
 
 ROOT = Path(__file__).parent.parent
 
@@ -45,7 +48,11 @@ def test_the_environment_is_read_in_settings_only() -> None:
         ("FLEET_AUTH", "maybe"),
         ("DJANGO_DEBUG", "perhaps"),
         ("REDIS_URL", "http://127.0.0.1"),
+        ("REDIS_URL", "redis://:secret@/0"),
         ("OPENAI_BASE_URL", "127.0.0.1:8000"),
+        ("OPENAI_BASE_URL", "http://h:abc/v1"),
+        ("FLEET_CONTEXT_TOKENS", "900"),
+        ("DJANGO_CSRF_TRUSTED_ORIGINS", "chat.example"),
         ("TAVILY_BASE_URL", "ftp://search"),
         ("FLEET_SEARCH", "on"),
         ("FLEET_SEARCH", "perhaps"),
@@ -62,6 +69,7 @@ def test_a_wrong_setting_stops_the_start_in_one_line(tmp_path: Path, name: str, 
     assert result.stdout == ""
     assert name in result.stderr
     assert result.stderr.count("\n") == 1
+    assert "secret" not in result.stderr
 
 
 @pytest.mark.parametrize(("model", "room"), [("gpt-5-mini", 4000), ("openai/o4-mini", 4000), ("gpt-4.1", 0), ("llama3.2", 0)])
@@ -69,3 +77,31 @@ def test_models_that_are_known_to_think_get_room_for_it(tmp_path: Path, model: s
     environment = {**os.environ, "FLEET_STATE_DIR": str(tmp_path), "FLEET_MODEL": model}
     command = [sys.executable, "-c", "from agenticfleet import settings; print(settings.FLEET_THINKING_TOKENS)"]
     assert subprocess.check_output(command, cwd=ROOT, env=environment, text=True, timeout=30) == f"{room}\n"
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h:abc/0", "redis://h:70000/0", "redis://[::1/0", "redis:///0", "unix://host", "redis:h", "http://h"]
+)
+def test_a_url_without_a_place_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    with pytest.raises(ImproperlyConfigured, match="REDIS_URL must"):
+        env_url("REDIS_URL", ("redis", "rediss", "unix"))
+
+
+@pytest.mark.parametrize("url", ["redis://:password@redis:6379/0", "rediss://[::1]:6380", "unix:///run/valkey.sock?db=1", ""])
+def test_a_url_with_a_place_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    assert env_url("REDIS_URL", ("redis", "rediss", "unix")) == url
+
+
+@pytest.mark.parametrize("origin", ["chat.example", "http://", "https://chat.example/", "://chat.example"])
+def test_an_origin_that_no_browser_sends_is_refused(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+    monkeypatch.setenv("DJANGO_CSRF_TRUSTED_ORIGINS", f"https://good.example,{origin}")
+    with pytest.raises(ImproperlyConfigured, match=f"not '{origin}'"):
+        env_origins("DJANGO_CSRF_TRUSTED_ORIGINS")
+
+
+def test_origins_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    origins = ["https://chat.example", "https://*.example.org:8443", "http://[::1]:8000", "chrome-extension://abc"]
+    monkeypatch.setenv("DJANGO_CSRF_TRUSTED_ORIGINS", ", ".join(origins))
+    assert env_origins("DJANGO_CSRF_TRUSTED_ORIGINS") == origins
