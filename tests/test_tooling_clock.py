@@ -228,6 +228,6 @@ async def test_what_a_question_asks_of_the_clock_is_found(question: str, argumen
     ],
 )
 def test_other_questions_are_not_for_the_clock(question: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     assert arguments_in(question) is None
-    assert time.perf_counter() - started < 0.1
+    assert time.thread_time() - started < 0.1
