@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import statistics
 import subprocess
 import sys
 import time
@@ -55,9 +56,11 @@ class Upstream:
         self.failure: ToolFailure | None = None
         self.gate = asyncio.Event()
         self.gate.set()
+        self.asked = asyncio.Event()
 
     async def __call__(self) -> Output:
         self.calls += 1
+        self.asked.set()
         await self.gate.wait()
         if self.failure:
             raise self.failure
@@ -359,7 +362,7 @@ def test_today_rolls_over_with_the_date(clock: Clock, arguments: dict[str, Any],
 async def test_many_askers_in_one_process_are_one_call(cache: ToolCache, upstream: Upstream) -> None:
     upstream.gate.clear()
     asking = [asyncio.ensure_future(cache.get(wanted(), upstream, fresh=False)) for _ in range(50)]
-    await asyncio.sleep(0.05)
+    await upstream.asked.wait()
     upstream.gate.set()
     kept = await asyncio.gather(*asking)
     assert upstream.calls == 1
@@ -373,8 +376,9 @@ async def test_a_fresh_asker_joins_a_call_under_way_elsewhere_but_takes_nothing_
     await here.get(wanted(), upstream, fresh=False)
     clock.pass_(1)
     upstream.gate.clear()
+    upstream.asked.clear()
     asking = [asyncio.ensure_future(each.get(wanted(), upstream, fresh=True)) for each in (here, there)]
-    await asyncio.sleep(0.05)
+    await upstream.asked.wait()
     clock.pass_(1)
     upstream.gate.set()
     kept = await asyncio.gather(*asking)
@@ -386,6 +390,7 @@ async def test_those_who_waited_for_a_failure_share_it(make_cache: MakeCache, up
     upstream.gate.clear()
     upstream.failure = BUSY
     asking = [asyncio.ensure_future(make_cache().get(wanted(), upstream, fresh=False)) for _ in range(10)]
+    await upstream.asked.wait()
     await asyncio.sleep(0.1)
     upstream.gate.set()
     outcomes = await asyncio.gather(*asking, return_exceptions=True)
@@ -396,12 +401,11 @@ async def test_those_who_waited_for_a_failure_share_it(make_cache: MakeCache, up
 async def test_a_cancelled_leader_lets_go_at_once(make_cache: MakeCache, upstream: Upstream, redis: Redis) -> None:
     upstream.gate.clear()
     leading = asyncio.ensure_future(make_cache().get(wanted(), upstream, fresh=False))
-    await asyncio.sleep(0.05)
+    await upstream.asked.wait()
     waiting = asyncio.ensure_future(make_cache().get(wanted(), upstream, fresh=False))
-    await asyncio.sleep(0.05)
     leading.cancel()
     upstream.gate.set()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(cache_module.LOCK - 1):
         assert not (await waiting).cached
     assert upstream.calls == 2
 
@@ -409,19 +413,27 @@ async def test_a_cancelled_leader_lets_go_at_once(make_cache: MakeCache, upstrea
 async def test_one_of_many_that_leaves_does_not_end_the_call(cache: ToolCache, upstream: Upstream) -> None:
     upstream.gate.clear()
     asking = [asyncio.ensure_future(cache.get(wanted(), upstream, fresh=False)) for _ in range(3)]
-    await asyncio.sleep(0.05)
+    await upstream.asked.wait()
     asking[0].cancel()
     upstream.gate.set()
     assert (await asking[1]).output == found("Lima")
     assert upstream.calls == 1
 
 
-async def test_a_slow_leader_keeps_its_lock(make_cache: MakeCache, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "LOCK", 0.2)
-    monkeypatch.setattr(cache_module, "RENEW", 0.05)
+async def test_a_slow_leader_keeps_its_lock(
+    make_cache: MakeCache, upstream: Upstream, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "LOCK", 1.0)
+    monkeypatch.setattr(cache_module, "RENEW", 0.1)
     upstream.gate.clear()
     asking = [asyncio.ensure_future(make_cache().get(wanted(), upstream, fresh=False)) for _ in range(2)]
-    await asyncio.sleep(0.6)
+    await upstream.asked.wait()
+    renewals, left = 0, 1000
+    async with asyncio.timeout(10):
+        while renewals < 3:
+            await asyncio.sleep(0.02)
+            before, left = left, await redis.pttl(LOCK_PREFIX + wanted().key)
+            renewals += left > before
     upstream.gate.set()
     await asyncio.gather(*asking)
     assert upstream.calls == 1
@@ -430,7 +442,7 @@ async def test_a_slow_leader_keeps_its_lock(make_cache: MakeCache, upstream: Ups
 async def test_a_lock_is_released_by_its_owner_only(make_cache: MakeCache, upstream: Upstream, redis: Redis) -> None:
     upstream.gate.clear()
     asking = asyncio.ensure_future(make_cache().get(wanted(), upstream, fresh=False))
-    await asyncio.sleep(0.05)
+    await upstream.asked.wait()
     await redis.set(LOCK_PREFIX + wanted().key, "somebody else's")
     upstream.gate.set()
     await asking
@@ -508,7 +520,7 @@ async def test_a_dead_leader_blocks_nobody_beyond_its_lock(
     died = time.monotonic()
     result = await following
     assert (result.ok, result.cached) == (True, False)
-    assert time.monotonic() - died < 0.5 + 0.5
+    assert time.monotonic() - died < 3  # the lock, a look at it and the search; a call may take 15
     assert len(web.queries) == 2
 
 
@@ -544,8 +556,8 @@ async def test_without_redis_tools_are_called_at_once(
         started = time.perf_counter()
         assert not (await cache.get(wanted(), upstream, fresh=False)).cached
         times.append(time.perf_counter() - started)
-    assert times[0] < 0.4
-    assert max(times[1:]) < 0.05
+    assert times[0] < bounded.CALL_TIMEOUT + 1
+    assert statistics.median(times[1:]) < 0.05
     assert upstream.calls == 5
     assert len([record for record in caplog.records if "does not answer" in record.message]) == 1
 
@@ -554,7 +566,7 @@ async def test_redis_may_go_in_the_middle_of_a_call(make_cache: MakeCache, upstr
     cache = make_cache(through(proxy, valkey_url))
     upstream.gate.clear()
     asking = asyncio.ensure_future(cache.get(wanted(), upstream, fresh=False))
-    await asyncio.sleep(0.05)
+    await upstream.asked.wait()
     proxy.set("refuse")
     upstream.gate.set()
     assert (await asking).output == found("Lima")
