@@ -25,13 +25,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from tests.scripted_model import Call
+from tests.timing import CANCEL_TIME
 
 from .journal import Journal
 from .plans import CLOCKS, RunPlan
 from .readers import ASIDES, CancelSent, Follower, Frame, Probed, Socket, is_refusal, is_terminal
 from .rows import Row
 
-CANCEL_TIME = 0.25  # seconds
 CANCEL_TIME_PRESSED = 1.0  # while processes wait for a processor
 CANCEL_FELT = 0.5  # seconds around a cancel in which nothing else may happen, if its time is to count
 LAST_WORDS = {"completed": "response.completed", "cancelled": "cancelled"}
