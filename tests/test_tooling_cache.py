@@ -27,7 +27,7 @@ from tooling.cache import ToolCache
 from tooling.entries import DAY_PREFIX, LOCK_PREFIX, MOST_BYTES, PREFIX, Wanted, packed, unpacked
 from tooling.results import Output, Passage, ToolFailure
 from tooling.services import Services
-from tooling.toolbox import Toolbox, ToolResult
+from tooling.toolbox import Call, Toolbox, ToolResult
 from tooling.websearch import web_search
 
 ROOT = Path(__file__).parent.parent
@@ -461,7 +461,7 @@ async def main(redis_url, search_url, count, lock):
     print("ready", flush=True)
     query = await asyncio.to_thread(sys.stdin.readline)
     boxes = [Toolbox(services, allowed=frozenset({"web_search"}), most_calls=1) for _ in range(int(count))]
-    results = await asyncio.gather(*(box.call("web_search", {"query": query}) for box in boxes))
+    results = await asyncio.gather(*(box.make(box.check("web_search", {"query": query})) for box in boxes))
     print(json.dumps([[result.ok, result.cached] for result in results]), flush=True)
     await services.aclose()
 
@@ -603,9 +603,9 @@ async def ask(redis: Redis, valkey_url: str, web: ScriptedSearch, clock: Clock) 
 
     async def call(query: str = "Capital of Peru?", *, fresh: bool = False, **arguments: Any) -> ToolResult:
         box = Toolbox(services, allowed=frozenset({"web_search"}), most_calls=5, fresh=fresh)
-        result = await box.call("web_search", {"query": query, **arguments})
-        assert isinstance(result, ToolResult)
-        return result
+        made = box.check("web_search", {"query": query, **arguments})
+        assert isinstance(made, Call)
+        return await box.make(made)
 
     yield call
     await services.aclose()
@@ -661,7 +661,8 @@ async def test_personal_data_does_not_stay_in_redis(ask: Any, redis: Redis) -> N
 async def test_calculator_and_clock_keep_nothing(redis: Redis, valkey_url: str, clock: Clock) -> None:
     services = Services(cache=ToolCache(BoundedRedis(valkey_url), ttl=TTL, now=clock), now=clock)
     box = Toolbox(services, allowed=frozenset({"calculator", "clock"}), most_calls=5)
-    await box.call("calculator", {"expression": "1 + 1"})
-    await box.call("clock", {})
+    for made in (box.check("calculator", {"expression": "1 + 1"}), box.check("clock", {})):
+        assert isinstance(made, Call)
+        await box.make(made)
     assert [key async for key in redis.scan_iter("fleet:cache:*")] == []
     await services.aclose()

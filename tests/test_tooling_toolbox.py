@@ -95,15 +95,15 @@ def box(*, most_calls: int = 100, allowed: frozenset[str] = frozenset(MINE), ser
 
 
 async def called(toolbox: Toolbox, name: str, arguments: Any = "{}") -> ToolResult:
-    result = await toolbox.call(name, arguments)
-    assert isinstance(result, ToolResult), result
-    return result
+    call = toolbox.check(name, arguments)
+    assert isinstance(call, Call), call
+    return await toolbox.make(call)
 
 
-async def rejected(toolbox: Toolbox, name: str, arguments: Any = "{}") -> Rejection:
-    result = await toolbox.call(name, arguments)
-    assert isinstance(result, Rejection), result
-    return result
+def rejected(toolbox: Toolbox, name: str, arguments: Any = "{}") -> Rejection:
+    rejection = toolbox.check(name, arguments)
+    assert isinstance(rejection, Rejection), rejection
+    return rejection
 
 
 # --- Schemas ----------------------------------------------------------------------------------------------------------
@@ -214,31 +214,30 @@ async def test_no_arguments_may_be_written_in_several_ways(arguments: Any) -> No
 )
 async def test_a_wrong_call_is_not_made_and_says_what_to_mend(name: str, arguments: Any, reason: str, said: str) -> None:
     toolbox = box()
-    result = await rejected(toolbox, name, arguments)
+    result = rejected(toolbox, name, arguments)
     assert result.reason == reason
     assert said in result.text
     assert len(result.text) < 1200
-    assert (toolbox.calls, toolbox.rejections, STAGE.calls) == (0, 1, [])
+    assert (toolbox.calls, STAGE.calls) == (0, [])
 
 
 async def test_all_faults_are_named_at_once() -> None:
-    text = (await rejected(box(), "echo", '{"times": 9, "kind": "shy", "x": 1}')).text
+    text = rejected(box(), "echo", '{"times": 9, "kind": "shy", "x": 1}').text
     for fault in ("'word'", "`times`", "'shy'", "'x'"):
         assert fault in text
 
 
 async def test_a_tool_of_another_path_is_not_allowed() -> None:
-    result = await rejected(box(allowed=frozenset({"echo"})), "slow")
+    result = rejected(box(allowed=frozenset({"echo"})), "slow")
     assert result.reason == "not_allowed"
     assert "Available: echo." in result.text
 
 
 async def test_the_same_wrong_call_is_explained_once() -> None:
     toolbox = box()
-    first, second, other = [await rejected(toolbox, "echo", arguments) for arguments in ("{", "{", "[")]
-    assert (first.repeated, second.repeated, other.repeated) == (False, True, False)
+    first, second, other = [rejected(toolbox, "echo", arguments) for arguments in ("{", "{", "[")]
+    assert ["Do not repeat" in each.text for each in (first, second, other)] == [False, True, False]
     assert len(second.text) < len(first.text)
-    assert "Do not repeat" in second.text
 
 
 # --- Repeated calls and caps ------------------------------------------------------------------------------------------
@@ -287,7 +286,7 @@ async def test_calls_beyond_the_cap_are_rejected_and_repeats_are_not() -> None:
     toolbox = box(most_calls=2)
     for word in "ab":
         await called(toolbox, "echo", {"word": word})
-    result = await rejected(toolbox, "echo", {"word": "c"})
+    result = rejected(toolbox, "echo", {"word": "c"})
     assert result.reason == "cap_reached"
     assert "Answer with what you have" in result.text
     assert (await called(toolbox, "echo", {"word": "a"})).repeated
@@ -297,13 +296,12 @@ async def test_calls_beyond_the_cap_are_rejected_and_repeats_are_not() -> None:
 @pytest.mark.parametrize("arguments", ['{"word": "a"}', "nonsense"])
 async def test_a_model_that_calls_for_ever_gets_nothing_more(arguments: str) -> None:
     toolbox = box(most_calls=3)
-    results = [await toolbox.call("echo", arguments) for _ in range(50)]
-    assert all(isinstance(result, Rejection) and result.reason == "cap_reached" for result in results[12:])
-    assert len(STAGE.calls) <= 1
+    checked = [toolbox.check("echo", arguments) for _ in range(50)]
+    assert all(isinstance(each, Rejection) and each.reason == "cap_reached" for each in checked[12:])
 
 
 async def test_no_calls_at_all_may_be_allowed() -> None:
-    assert (await rejected(box(most_calls=0), "echo", {"word": "a"})).reason == "cap_reached"
+    assert rejected(box(most_calls=0), "echo", {"word": "a"}).reason == "cap_reached"
 
 
 # --- Failures and limits ----------------------------------------------------------------------------------------------
@@ -350,7 +348,7 @@ async def test_a_run_for_a_small_model_gets_shorter_results() -> None:
 
 async def test_cancelling_a_call_ends_the_tool() -> None:
     STAGE.gate.clear()
-    call = asyncio.ensure_future(box().call("echo", {"word": "a"}))
+    call = asyncio.ensure_future(called(box(), "echo", {"word": "a"}))
     await asyncio.sleep(0.01)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -362,7 +360,7 @@ async def test_cancelling_a_call_ends_the_tool() -> None:
 async def test_cancelling_one_of_two_leaves_the_other_its_result() -> None:
     toolbox = box()
     STAGE.gate.clear()
-    one, other = (asyncio.ensure_future(toolbox.call("echo", {"word": "a"})) for _ in range(2))
+    one, other = (asyncio.ensure_future(called(toolbox, "echo", {"word": "a"})) for _ in range(2))
     await asyncio.sleep(0.01)
     one.cancel()
     await asyncio.sleep(0.01)

@@ -54,7 +54,6 @@ class ToolResult:
     """What came of a call that was made. `text` is what the model reads, also when it failed."""
 
     name: str
-    arguments: Arguments
     text: str
     ok: bool = True
     failure: FailureKind | None = None
@@ -75,8 +74,6 @@ class Rejection:
     name: str
     reason: Reason
     text: str
-    repeated: bool = False
-    duration_ms: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +128,7 @@ def arguments_for(name: str, question: str) -> dict[str, Any] | None:
 
 
 class Toolbox:
-    """What one run may do with tools. `call` raises for nothing that a model or a provider does wrong.
+    """What one run may do with tools. It raises for nothing that a model or a provider does wrong.
 
     `most_calls` different calls are made at the most; `most_chars` bounds each result for models with little room.
     """
@@ -148,7 +145,6 @@ class Toolbox:
     ) -> None:
         self.sources: list[Source] = []  # of all results, in the order of their numbers
         self.calls = 0
-        self.rejections = 0
         self._services = services
         self._tools = {name: tool for name, tool in tools.items() if name in allowed}
         self._known = tools.keys()
@@ -175,21 +171,15 @@ class Toolbox:
         """Why this tool of the run cannot be called now, for a person; empty if it can."""
         return self._reason_off(self._tools[name]) if name in self._tools else ""
 
-    async def call(self, name: str, arguments: str | dict[str, Any]) -> ToolResult | Rejection:
-        """Make the call if it is a right one. `arguments` as a model sends them: JSON text, or an object."""
-        checked = self.check(name, arguments)
-        return checked if isinstance(checked, Rejection) else await self.make(checked)
-
     def check(self, name: str, arguments: str | dict[str, Any], *, among: Collection[str] | None = None) -> Call | Rejection:
-        """The call, ready to be made and counted, or why it is not made; for those who want to say so before they wait.
+        """The call, counted and ready to be made, or why it is not made. `arguments` as a model sends them: JSON text, or an object.
 
         `among`: only these tools may be called.
         """
-        started = time.perf_counter()
         try:
             return self._planned_call(name, arguments, among)
         except _NotMade as exc:
-            return replace(self._rejection(name, arguments, exc), duration_ms=_milliseconds_since(started))
+            return self._rejection(name, arguments, exc)
 
     async def make(self, call: Call) -> ToolResult:
         """The result of a checked call; the same call is made once, however often and by however many it is wanted."""
@@ -203,7 +193,7 @@ class Toolbox:
                 self._results[call.key] = result
         if call.repeated:
             result = replace(result, repeated=True, credits=0)
-        return replace(result, duration_ms=_milliseconds_since(started))
+        return replace(result, duration_ms=(time.perf_counter() - started) * 1000)
 
     def _planned_call(self, name: str, arguments: str | dict[str, Any], among: Collection[str] | None) -> Call:
         self._attempts += 1
@@ -248,12 +238,10 @@ class Toolbox:
         return _NotMade("cap_reached", f"No more tool calls for this answer; {self.calls} were made. Answer with what you have.")
 
     def _rejection(self, name: str, arguments: str | dict[str, Any], why: _NotMade) -> Rejection:
-        self.rejections += 1
         told = hash((name, why.reason, str(arguments)))
-        repeated = told in self._told
+        text = f"Rejected again ({why.reason}). Do not repeat this call." if told in self._told else why.text
         self._told.add(told)
-        text = f"Rejected again ({why.reason}). Do not repeat this call." if repeated else why.text
-        return Rejection(cut(one_line(name), 60), why.reason, text, repeated)
+        return Rejection(cut(one_line(name), 60), why.reason, text)
 
     async def _run(self, tool: Tool, arguments: Arguments) -> ToolResult:
         """The call itself; whatever fails becomes a failed result."""
@@ -270,7 +258,6 @@ class Toolbox:
         advice = failure.advice or ("It may work later." if failure.temporary else "Do not repeat this call.")
         return ToolResult(
             tool.name,
-            tool.parameters.told(arguments),
             text=f"{tool.name} failed: {visible(failure.message)} {advice}",
             ok=False,
             failure="temporary" if failure.temporary else "permanent",
@@ -283,7 +270,6 @@ class Toolbox:
         text, sources = self._shown(tool, kept.output)
         return ToolResult(
             tool.name,
-            tool.parameters.told(arguments),
             text=text,
             cached=kept.cached,
             age_s=kept.age if kept.cached else None,
@@ -346,10 +332,6 @@ class Toolbox:
 def _cited(source: Source, text: str) -> str:
     date = f", {source.published}" if source.published else ""
     return f"[{source.number}] {source.title} ({source.host}{date})\n{visible(text).strip()}"
-
-
-def _milliseconds_since(started: float) -> float:
-    return (time.perf_counter() - started) * 1000
 
 
 def _checked(tool: Tool, arguments: str | dict[str, Any]) -> Arguments:
