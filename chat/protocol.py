@@ -150,7 +150,7 @@ class Usage(Struct, frozen=True):
 
 
 class Ending(Struct, frozen=True, kw_only=True):
-    """How a run ended, as its row stores it; `events` are the group that a reader gets."""
+    """How a run ended, as its row stores it."""
 
     status: Status
     timings: Timings = Timings()
