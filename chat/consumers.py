@@ -49,7 +49,7 @@ from .worker import Worker
 
 logger = logging.getLogger(__name__)
 
-MAX_FRAME = 512 * 1024  # characters of one frame: the longest message, every character escaped, fits
+LONGEST_REQUEST = 512 * 1024  # characters of one frame: the longest message, every character escaped, fits
 FRAME_TIME = 0.016  # seconds: html is sent no more often than a screen shows it
 RENDER_SHARE = 10  # the next rendering comes no sooner than this many times what the last one cost
 LONG_TEXT = 4000  # characters; rendering them takes some 5 to 20 ms
@@ -68,7 +68,7 @@ INTERNAL_ERROR = 1011
 
 FOREIGN_ORIGIN = ErrorInfo("forbidden", "This page is not of this server.")
 NOT_SIGNED_IN = ErrorInfo("forbidden", "Sign in first.")
-TOO_LARGE = ErrorInfo("bad_request", f"A frame has at most {MAX_FRAME:,} characters.")
+TOO_LARGE = ErrorInfo("bad_request", f"A frame has at most {LONGEST_REQUEST:,} characters.")
 HANDSHAKE = ErrorInfo("handshake_timeout", "No request came in time.", retryable=True)
 
 
@@ -127,7 +127,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             return
         is_first = self._handshake is not None
         try:
-            if text_data and len(text_data) > MAX_FRAME:
+            if text_data and len(text_data) > LONGEST_REQUEST:
                 raise ProtocolError(TOO_LARGE)
             if self._handshake is not None:
                 self._handshake.cancel()

@@ -17,7 +17,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from redis.exceptions import RedisError
 
-from .inspector import DELETE_SECONDS, MOST_EXAMINED, Entry, Inspector
+from .inspector import DELETE_SECONDS, MOST_EXAMINED, CachedEntry, Inspector
 from .models import CachedResult
 from .toolbox import TOOLS
 
@@ -194,7 +194,7 @@ def _address(tool: str, digest: str) -> tuple[str, str]:
     return tool, digest
 
 
-def _name(entry: Entry) -> str:
+def _name(entry: CachedEntry) -> str:
     return entry.about.query or entry.key
 
 

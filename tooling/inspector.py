@@ -27,7 +27,7 @@ CALL_TIMEOUT = 1.0  # seconds that one call waits on Redis
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CachedEntry:
     """A kept result as the list shows it."""
 
     tool: str
@@ -57,7 +57,7 @@ class Entry:
 class Page:
     """A part of the entries, in no order but newest first within it."""
 
-    entries: list[Entry]
+    entries: list[CachedEntry]
     next_cursor: int  # 0 at the end
     examined: int
 
@@ -125,7 +125,7 @@ class Inspector:
     def page(self, *, tool: str = "", text: str = "", cursor: int = 0) -> Page:
         """The next entries of this tool whose query, topic or key has the text in it."""
         end = time.monotonic() + PAGE_SECONDS
-        found: dict[bytes, Entry] = {}
+        found: dict[bytes, CachedEntry] = {}
         examined = 0
         while True:
             cursor, keys = self._scan(tool, cursor, BATCH)
@@ -134,7 +134,7 @@ class Inspector:
             if not cursor or len(found) >= PAGE or examined >= MOST_EXAMINED or time.monotonic() > end:
                 return Page(sorted(found.values(), key=lambda entry: entry.fetched_at, reverse=True), cursor, examined)
 
-    def entry(self, tool: str, digest: str) -> tuple[Entry, Any] | None:
+    def entry(self, tool: str, digest: str) -> tuple[CachedEntry, Any] | None:
         """One entry and its value as plain JSON types (None if it cannot be read)."""
         key = f"{PREFIX}{tool}:{digest}".encode()
         for _, entry in self._entries([key]):
@@ -197,7 +197,7 @@ class Inspector:
         reply = self._client.scan(cursor, match=f"{PREFIX}{tool or '*'}:*", count=count)
         return cast("tuple[int, list[bytes]]", reply)
 
-    def _entries(self, keys: list[bytes]) -> Iterator[tuple[bytes, Entry]]:
+    def _entries(self, keys: list[bytes]) -> Iterator[tuple[bytes, CachedEntry]]:
         pipe = self._client.pipeline(transaction=False)
         for key in keys:
             pipe.hmget(key.decode(), ["about", "fetched", "soft", "hits", "credits"])
@@ -235,11 +235,11 @@ def _tool_of(closed_key: bytes) -> str:
     return closed_key.decode().removeprefix(CLOSED_PREFIX).partition(":")[0]
 
 
-def _entry(key: bytes, fields: list[bytes | None], left: int, now: datetime) -> Entry | None:
+def _entry(key: bytes, fields: list[bytes | None], left: int, now: datetime) -> CachedEntry | None:
     about, fetched, soft, hits, credits_ = fields
     tool, _, digest = key.decode().removeprefix(PREFIX).partition(":")
     try:
-        return Entry(
+        return CachedEntry(
             tool=tool,
             digest=digest,
             about=msgspec.json.decode(about or b"", type=About),
@@ -254,6 +254,6 @@ def _entry(key: bytes, fields: list[bytes | None], left: int, now: datetime) -> 
         return None
 
 
-def _matches(entry: Entry, text: str) -> bool:
+def _matches(entry: CachedEntry, text: str) -> bool:
     needle = text.strip().lower()
     return any(needle in hay.lower() for hay in (entry.about.query, entry.about.topic, entry.key))
