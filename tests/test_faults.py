@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -36,7 +37,7 @@ FULL = "The answer is **42**."
 UNNOTICED = 0.25  # seconds; a call that waits for Redis waits for 0.3
 LONG = "word " * 4000  # more than the database finds room for in pages it has
 
-type Entered = Callable[[str], threading.Event]
+type Hold = Callable[[str], "Held"]
 type Trouble = Callable[[], AbstractContextManager[None]]
 
 
@@ -356,69 +357,75 @@ async def test_cancels_without_end_are_one_at_a_time(chat: Chatting, monkeypatch
 
 
 class TestStopping:
-    """A worker that is told to go while the database keeps it waiting."""
+    """A worker that is told to go while the database is at work for it."""
 
-    async def test_a_run_that_is_being_started_may_finish(self, chat: Chatting, worker: Worker, entered: Entered) -> None:
-        starts = entered("start")
+    async def test_a_run_that_is_being_started_may_finish(self, chat: Chatting, worker: Worker, hold: Hold) -> None:
+        start = hold("start")
         request = chat_request()
-        with locked_database():
-            socket = await chat.ask(request)
-            await asyncio.to_thread(starts.wait, 5)
-            draining = asyncio.create_task(worker.drain(grace=5))
-            await asyncio.sleep(0)  # it has begun
+        socket = await chat.ask(request)
+        assert await asyncio.to_thread(start.entered.wait, 5)
+        draining = asyncio.create_task(worker.drain(grace=5))
+        await asyncio.sleep(0)  # it has begun
+        start.go.set()
         await draining
         assert (await Run.objects.aget(message_id=request["message_id"])).status == "completed"
         assert (await socket.rest())[-1]["type"] == "done"
 
     async def test_a_run_that_is_being_started_ends_in_words(
-        self, chat: Chatting, worker: Worker, entered: Entered, model: ScriptedModel
+        self, chat: Chatting, worker: Worker, hold: Hold, model: ScriptedModel
     ) -> None:
         model.on("For ever?", hang_after=0)
-        starts = entered("start")
+        start = hold("start")
         request = chat_request("For ever?")
-        with locked_database():
-            socket = await chat.ask(request)
-            await asyncio.to_thread(starts.wait, 5)
-            draining = asyncio.create_task(worker.drain(grace=0))
-            await asyncio.sleep(0)  # it has begun
+        socket = await chat.ask(request)
+        assert await asyncio.to_thread(start.entered.wait, 5)
+        draining = asyncio.create_task(worker.drain(grace=0))
+        await asyncio.sleep(0)  # it has begun
+        start.go.set()
         await draining
         assert (await Run.objects.aget(message_id=request["message_id"])).error_code == "shutting_down"
         assert (await socket.rest())[-1]["error"]["code"] == "shutting_down"
 
-    async def test_a_cancel_on_its_way_arrives(
-        self, chat: Chatting, worker: Worker, entered: Entered, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_a_cancel_on_its_way_arrives(self, chat: Chatting, worker: Worker, hold: Hold, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("chat.worker.DELIVERY", 0)  # for readers; this one has no ending to read
-        cancels = entered("request_cancel")
+        cancel = hold("request_cancel")
         run, request = await orphan(expires_in=60, last_seq=1, text_so_far="Elsewhere")
         socket = await chat.ask(request)
         await socket.until("response.snapshot")
-        with locked_database():
-            await socket.send({"type": "cancel"})
-            await asyncio.to_thread(cancels.wait, 5)
-            draining = asyncio.create_task(worker.drain(grace=0))
-            done, _ = await asyncio.wait({draining}, timeout=0.2)
-            assert not done
+        await socket.send({"type": "cancel"})
+        assert await asyncio.to_thread(cancel.entered.wait, 5)
+        draining = asyncio.create_task(worker.drain(grace=0))
+        done, _ = await asyncio.wait({draining}, timeout=0.2)
+        assert not done
+        cancel.go.set()
         await draining
         assert (await Run.objects.aget(pk=run.pk)).cancel_requested_at
 
 
+@dataclass(frozen=True)
+class Held:
+    """A change of state of a run that is made once it may go on."""
+
+    entered: threading.Event
+    go: threading.Event
+
+
 @pytest.fixture
-def entered(monkeypatch: pytest.MonkeyPatch) -> Entered:
-    """Notes when a change of state of a run is begun, by its name."""
+def hold(monkeypatch: pytest.MonkeyPatch) -> Hold:
+    """Holds up a change of state of a run, by its name."""
 
-    def noted(name: str) -> threading.Event:
-        begun = threading.Event()
-        change = getattr(RunQuerySet, name)
+    def held(name: str) -> Held:
+        change, at = getattr(RunQuerySet, name), Held(threading.Event(), threading.Event())
 
-        def begin(self: RunQuerySet, *args: Any, **options: Any) -> Any:
-            begun.set()
-            return change(self, *args, **options)
+        def wait_and_change(*args: Any, **options: Any) -> Any:
+            at.entered.set()
+            assert at.go.wait(10)
+            return change(*args, **options)
 
-        monkeypatch.setattr(RunQuerySet, name, begin)
-        return begun
+        monkeypatch.setattr(RunQuerySet, name, wait_and_change)
+        return at
 
-    return noted
+    return held
 
 
 async def until_closed(request: dict) -> None:
