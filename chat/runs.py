@@ -50,6 +50,7 @@ ROW_LOOK = 5.0  # seconds after which a silent follower looks at the row
 ROW_POLL = 0.5  # seconds between looks at the row while the log is of no help
 
 CANCELLED = Ending(status="cancelled")
+DELETED = CANCELLED  # a deleted conversation takes its runs along; who still follows one gets an end all the same
 SHUTTING_DOWN = ErrorInfo("shutting_down", "The server restarted during this answer. What came so far is kept.", retryable=True)
 IDLE = ErrorInfo("idle_timeout", "The model did not answer in time. What came so far is kept.", retryable=True)
 MAX_RUNTIME = ErrorInfo("max_runtime", "The answer took too long. What came so far is kept.", retryable=True)
@@ -218,13 +219,14 @@ class LiveRun:
     async def _recorded_events(self) -> list[StreamEvent]:
         """The ending that somebody else wrote, or is about to write."""
         while True:
-            row = await in_database(Run.objects.select_related("answer").filter(pk=self.id).first)
-            if row is None:
-                # A deleted conversation took its run along; who still follows it gets an end all the same.
-                return ending_events(CANCELLED, "")
-            if events := row_ending_events(row):
+            row = await in_database(find_row, self.id)
+            if events := row_ending_events(row) if row else ending_events(DELETED, ""):
                 return events
             await asyncio.sleep(ROW_POLL)
+
+
+def find_row(run_id: UUID) -> Run | None:
+    return Run.objects.select_related("answer").filter(pk=run_id).first()
 
 
 def row_ending_events(row: Run) -> list[StreamEvent]:
@@ -402,7 +404,9 @@ class Runs:
 
     async def _from_row(self, run_id: UUID, cursor: int, *, seen: int, folded: bool) -> list[Entry]:
         """What the row knows, and a follower at `cursor` that has seen events up to `seen` does not."""
-        row = await in_database(Run.objects.select_related("answer").get, pk=run_id)
+        row = await in_database(find_row, run_id)
+        if row is None:
+            return place_ending(ending_events(DELETED, ""), cursor=max(seen, cursor), run_id=run_id)
         ending = row_ending_events(row)
         if not ending:
             known = row.last_seq >= max(seen, 1) if folded else row.last_seq > cursor

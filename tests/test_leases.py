@@ -64,6 +64,20 @@ async def test_a_lost_run_that_somebody_cancelled_ends_as_cancelled(worker: Work
     assert kinds(await chat.answer(request))[-3:] == ["response.snapshot", "cancelled", "done"]
 
 
+async def test_a_run_that_is_deleted_has_an_end_for_its_followers_elsewhere(
+    chat: Chatting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("chat.runs.ROW_LOOK", 0.1)
+    run, request = await orphan(expires_in=60, text_so_far="half", last_seq=9)
+    socket = await chat.ask(request)
+    await socket.until("response.snapshot")
+    await Conversation.objects.filter(pk=run.conversation_id).adelete()
+    events = await socket.rest()
+    assert kinds(events) == ["response.snapshot", "cancelled", "done"]
+    assert [event["seq"] for event in events] == [9, 10, 11]
+    assert "a socket failed" not in caplog.text
+
+
 async def test_a_lease_that_was_renewed_between_the_looks_is_left_alone(worker: Worker) -> None:
     run, _ = await orphan()
     assert await Run.objects.expired().filter(pk=run.pk).aexists()
