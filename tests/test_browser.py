@@ -239,6 +239,20 @@ def test_a_question_sent_during_an_answer_waits_its_turn(fleet: Fleet, open_page
     assert [call.question for call in model.calls] == ["first", "second"]
 
 
+def test_a_question_that_waits_behind_a_refused_one_is_asked(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+    model.on("first", hold_after=1)
+    page = open_page(fleet.address)
+    ask(page, "first")
+    expect(answer(page).locator(".prose").first).to_contain_text("The")
+    ask(page, "nobody takes a \0")
+    ask(page, "third")
+    model.release()
+    expect(page.locator("#queue li")).to_have_count(0)
+    expect(page.get_by_text("This frame cannot be taken")).to_be_visible()
+    expect(answer(page)).to_have_attribute("aria-busy", "false")
+    assert [call.question for call in model.calls] == ["first", "third"]
+
+
 class TestKeyboard:
     def test_shift_enter_breaks_the_line(self, fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
         page = open_page(fleet.address)

@@ -144,6 +144,7 @@ class Following {
     this.article.querySelector(".steps")?.remove();
     announce("");
     follow();
+    askNext();
     return undefined;
   }
 
