@@ -8,6 +8,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
+from routing.models import RoutingDecision
+
 from .models import Conversation, Message, Phase, Run, ToolCall
 
 
@@ -112,7 +114,9 @@ class RunAdmin(ReadOnly):
         return milliseconds(run.total_ms)
 
     @admin.display(description="routing decision")
-    def decision_link(self, run: Run) -> str:
+    def decision_link(self, run: Run) -> str | None:
+        if not RoutingDecision.objects.filter(pk=run.pk).exists():
+            return None
         return format_html('<a href="{}">why this path</a>', reverse("admin:routing_routingdecision_change", args=[run.pk]))
 
     @admin.display(description="conversation")

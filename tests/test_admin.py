@@ -10,6 +10,7 @@ from django.utils import timezone
 from chat.models import Conversation, Message, Outcome, Run
 from chat.protocol import Ending, Timings, Usage
 from chat.record import PhaseTime
+from routing.models import RoutingDecision
 
 pytestmark = pytest.mark.django_db
 
@@ -56,6 +57,12 @@ def test_a_run_shows_its_phases(admin: Client, run: Run) -> None:
     page = admin.get(f"/admin/chat/run/{run.pk}/change/").text
     assert "routing" in page
     assert "4,321" in page
+
+
+def test_a_run_leads_to_its_routing_decision_where_there_is_one(admin: Client, run: Run) -> None:
+    assert "why this path" not in admin.get(f"/admin/chat/run/{run.pk}/change/").text
+    RoutingDecision.objects.create(workflow_id=run.pk, text_hash="0" * 16, path="light", confidence=0.9, mode="auto", outcome="completed")
+    assert f"/admin/routing/routingdecision/{run.pk}/change/" in admin.get(f"/admin/chat/run/{run.pk}/change/").text
 
 
 def test_nothing_can_be_edited_or_added(admin: Client, run: Run) -> None:
