@@ -23,7 +23,8 @@ PIECE = 2**16 - 1  # bytes of a frame, the most that comes on top of that: a lon
 LOOK = 1.0  # seconds between looks at a reader for which somebody waits
 PATIENCE = 10  # looks in a row at which it has taken nothing, then it is dropped
 FAREWELL = 5.0  # seconds that a reader has to answer a close frame before its connection is cut
-MOST_WAITING = 16  # frames of a client that wait to be handled
+MOST_WAITING = 8 * 1024 * 1024  # bytes of a client's frames that wait to be handled
+FRAME_COST = 1024  # bytes that a frame costs besides its text
 TRY_AGAIN_LATER = 1013
 TEXT, BINARY, CONTINUATION = 1, 2, 0  # opcodes
 LONG = 126  # in place of a frame's size: it stands in the next two bytes
@@ -65,10 +66,15 @@ class Server(daphne.server.Server):  # type: ignore[misc]
 
 
 class Client(WebSocketProtocol):  # type: ignore[misc]
-    """A WebSocket whose frames are dropped when they come faster than they are handled: a request and its cancel never do."""
+    """A WebSocket whose frames are dropped while too many wait to be handled: who asks and cancels never gets there."""
+
+    _waiting = 0  # bytes, since the queue was last seen empty
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        if self.application_queue.qsize() < MOST_WAITING:
+        if self.application_queue.empty():
+            self._waiting = 0
+        self._waiting += FRAME_COST + len(payload)
+        if self._waiting <= MOST_WAITING:
             super().onMessage(payload, isBinary)
 
 

@@ -62,6 +62,7 @@ CLOSE_OF: dict[Code, int] = {
     "too_many_runs": 4429,
     "rate_limited": 4429,
 }
+MOST_NOTICES = 16  # that wait for a reader
 TRY_AGAIN_LATER = 1013
 UNAUTHENTICATED = 4401
 INTERNAL_ERROR = 1011
@@ -84,7 +85,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._handshake: asyncio.Task[None] | None = None
         self._joining: asyncio.Task[Run] | None = None
         self._cancelling: asyncio.Task[None] | None = None
-        self._telling: asyncio.Task[None] | None = None
+        self._telling: set[asyncio.Task[None]] = set()
         self.served = asyncio.Event()
         self._run: Run | None = None
         self._view: AnswerView | None = None
@@ -153,7 +154,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._spawn(self._beat())
 
     def _cancel(self) -> None:
-        if self._joining is not None and _is_free(self._cancelling):
+        if self._joining is not None and (self._cancelling is None or self._cancelling.done()):
             worker = Worker.current()
             # Kept by the worker: a client may cancel and go.
             self._cancelling = worker.runs.keep(worker.cancel(self._joining))
@@ -225,9 +226,11 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         return max(self._last_event_at, Worker.current().runs.heard_at(self._run.pk) if self._run else 0)
 
     def tell(self, code: str, message: str) -> None:
-        """Show a notice to the reader; none while the last one still waits for a reader that takes nothing."""
-        if _is_free(self._telling):
-            self._telling = self._spawn(self._notice(code, message))
+        """Show a notice to the reader; none while MOST_NOTICES wait for one that takes nothing."""
+        if len(self._telling) < MOST_NOTICES:
+            task = self._spawn(self._notice(code, message))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
 
     async def _notice(self, code: str, message: str) -> None:
         if not self._over:
@@ -287,11 +290,6 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     def _header(self, name: bytes) -> bytes:
         return next((value for key, value in self.scope["headers"] if key == name), b"")
-
-
-def _is_free(last: "asyncio.Task[None] | None") -> bool:
-    """Whether the next of these tasks may begin: what a client can ask for without end is done one at a time."""
-    return last is None or last.done()
 
 
 async def rendered(view: AnswerView, event: StreamEvent) -> str:

@@ -128,6 +128,18 @@ async def test_a_surprise_on_a_live_socket_gets_one_notice_and_the_run_goes_on(
     assert await Run.objects.acount() == 1
 
 
+async def test_each_bad_frame_of_a_burst_gets_a_notice_and_the_cancel_behind_them_acts(chat: Chatting, model: ScriptedModel) -> None:
+    model.on("hold", hold_after=1)
+    socket = await chat.ask("hold")
+    await socket.until("response.delta")
+    for frame in ("hello", "[]", '{"type": "pause"}'):
+        await socket.send(frame)
+    await socket.send({"type": "cancel"})
+    events = await socket.rest()
+    assert kinds(events).count("notice") == 3
+    assert events[-1]["data"]["status"] == "cancelled"
+
+
 async def test_a_binary_surprise_gets_a_notice(chat: Chatting, model: ScriptedModel, quiet: None) -> None:
     model.on("hold", hold_after=1)
     socket = await chat.ask("hold")
