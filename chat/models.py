@@ -213,6 +213,9 @@ class RunQuerySet(models.QuerySet["Run"]):
                 return Started(known, is_new=False)
             if isinstance(refusal, ProtocolError):
                 raise
+            if request.conversation_id and not Conversation.objects.filter(pk=request.conversation_id).exists():
+                # Deleted at this very moment: nobody need wait for its turn there.
+                raise ProtocolError(FORBIDDEN) from None
             raise ProtocolError(BUSY) from None
 
     def request_cancel(self, run_id: uuid.UUID) -> str | None:

@@ -9,9 +9,10 @@ from types import TracebackType
 
 import pytest
 from channels.testing import WebsocketCommunicator
+from django.db import IntegrityError
 
 from agenticfleet.asgi import application
-from chat.models import Conversation, Message, Run
+from chat.models import Conversation, Message, Run, RunQuerySet
 from tests.chatting import Chatting, chat_request, kinds
 from tests.scripted_model import ScriptedModel
 
@@ -91,6 +92,17 @@ async def test_unknown_and_foreign_conversations_get_the_same_refusal(chat: Chat
     assert answers[0] == answers[1]
     assert answers[0]["code"] == "forbidden"
     assert await Message.objects.acount() == 0
+
+
+async def test_a_conversation_that_is_deleted_at_this_very_moment_is_not_told_as_busy(
+    chat: Chatting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_at_commit(self: RunQuerySet, *args: object, **options: object) -> None:
+        raise IntegrityError("the conversation is gone")  # SQLite, with its one writer, knows no such moment
+
+    monkeypatch.setattr(RunQuerySet, "_create", fail_at_commit)
+    refusal = (await chat.answer(chat_request(conversation_id=str(uuid.uuid4()))))[0]
+    assert refusal["error"]["code"] == "forbidden"
 
 
 async def test_unknown_and_foreign_reruns_get_the_same_refusal(chat: Chatting, model: ScriptedModel) -> None:
