@@ -119,8 +119,9 @@ class RunLog:
         self.fault: Callable[[], Exception] | None = None  # makes what is raised to each follower, while there is one
         self._on_change = on_change
         self._window: deque[Entry] = deque(maxlen=WINDOW)
-        self._steps: list[Entry] = []
+        self._steps: list[tuple[Entry, int]] = []  # each with how long the answer was then
         self._text: list[str] = []
+        self._length = 0  # characters of the answer
         self._wakers: set[asyncio.Event] = set()
 
     @property
@@ -131,7 +132,7 @@ class RunLog:
 
     @property
     def steps(self) -> list[StreamEvent]:
-        return [entry.event for entry in self._steps]
+        return [entry.event for entry, _ in self._steps]
 
     def append(self, event: StreamEvent) -> None:
         """Give the event its place and show it to everybody. After the ending it is dropped."""
@@ -141,10 +142,12 @@ class RunLog:
         self.pending.append(entry)
         if isinstance(event, ResponseDelta):
             self._text.append(event.delta)
+            self._length += len(event.delta)
         elif isinstance(event, ResponseSnapshot):
             self._text = [event.data.text]
+            self._length = len(event.data.text)
         if is_step(event) and len(self._steps) < MOST_STEPS:
-            self._steps.append(entry)
+            self._steps.append((entry, self._length))
         self._changed()
 
     def close(self, ending: Sequence[StreamEvent]) -> None:
@@ -177,7 +180,7 @@ class RunLog:
             cursor = after
             while True:
                 covers = self.last_seq >= after or self.ending
-                if batch := self._fold(0, seen=after) if folded and covers else self._since(cursor):
+                if batch := self._fold(seen=after) if folded and covers else self._since(cursor):
                     yield batch
                     cursor = batch[-1].seq
                     if batch[-1].is_terminal:
@@ -195,23 +198,40 @@ class RunLog:
 
     def _since(self, cursor: int) -> list[Entry]:
         if self.ending and cursor >= self.last_seq:
-            return place_ending(self.ending, cursor=cursor, run_id=self.run_id)
+            return self._ending_behind(cursor)
         if cursor >= self.last_seq:
             return []
         if cursor == self.last_seq - 1:
             return [self._window[-1]]
         if cursor < self._window[0].seq - 1:
-            return self._fold(cursor, seen=cursor)
+            return self._catch_up(cursor)
         newest_first = list(islice(reversed(self._window), self.last_seq - cursor))
         return newest_first[::-1]
 
-    def _fold(self, cursor: int, *, seen: int) -> list[Entry]:
-        """The steps behind `cursor`, a snapshot, and the ending if there is one, for a follower that has seen events up to `seen`."""
-        steps = [entry for entry in self._steps if entry.seq > cursor]
+    def _fold(self, *, seen: int) -> list[Entry]:
+        """All steps, a snapshot, and the ending if there is one, for a follower that joins and has seen events up to `seen`."""
         before_ending = max(seen, self.last_seq - len(self.ending))
         snapshot = snapshot_of(self.text, seq=before_ending, run_id=self.run_id)
-        ending = place_ending(self.ending, cursor=before_ending, run_id=self.run_id) if self.ending else []
-        return [*steps, snapshot, *ending]
+        return [*(entry for entry, _ in self._steps), snapshot, *self._ending_behind(before_ending)]
+
+    def _catch_up(self, cursor: int) -> list[Entry]:
+        """The steps behind `cursor` and the ending. A snapshot stands where events are left out, of the answer as it was there: a
+        follower that goes away between any two of these has lost nothing when it comes back.
+        """
+        entries: list[Entry] = []
+        for step, length in self._steps:
+            if step.seq > cursor + 1:
+                entries.append(snapshot_of(self.text[:length], seq=step.seq - 1, run_id=self.run_id))
+            if step.seq > cursor:
+                entries.append(step)
+                cursor = step.seq
+        before_ending = self.last_seq - len(self.ending)
+        if before_ending > cursor:
+            entries.append(snapshot_of(self.text, seq=before_ending, run_id=self.run_id))
+        return [*entries, *self._ending_behind(before_ending)]
+
+    def _ending_behind(self, cursor: int) -> list[Entry]:
+        return place_ending(self.ending, cursor=cursor, run_id=self.run_id) if self.ending else []
 
     def _place(self, event: StreamEvent) -> Entry:
         self.last_seq += 1

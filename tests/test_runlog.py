@@ -1,13 +1,14 @@
 """The log of a run in a real Redis: what is written together, written again, and read from any cursor."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 
 import pytest
 import pytest_asyncio
 
-from chat.protocol import Ending, ResponseDelta, ending_events
-from chat.runlog import LogStore, RunLog
+from chat.protocol import Ending, OrchestratorMessage, ResponseDelta, ResponseSnapshot, SnapshotData, ending_events
+from chat.runlog import WINDOW, Entry, LogStore, RunLog
 
 TTL = 60
 
@@ -75,3 +76,42 @@ async def test_a_log_has_an_end_of_life_from_its_first_write(store: LogStore, lo
     say(log, "two")
     await store.write([log])
     assert 0 < await store._redis.client.ttl(f"fleet:log:{log.run_id}") <= TTL
+
+
+async def behind(log: RunLog, after: int) -> list[Entry]:
+    async with aclosing(log.follow(after, folded=False)) as batches:
+        return await anext(batches)
+
+
+def read(text: str, entries: Sequence[Entry]) -> str:
+    """The answer as a client has it that had this text."""
+    for entry in entries:
+        match entry.event:
+            case ResponseDelta(delta=delta):
+                text += delta
+            case ResponseSnapshot(data=SnapshotData(text=whole)):
+                text = whole
+    return text
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_who_fell_behind_may_go_away_after_any_event_and_loses_nothing(log: RunLog, has_ended: bool, restarted: bool) -> None:
+    say(log, "before ")
+    log.append(OrchestratorMessage(message="a step"))
+    say(log, *(f"{number} " for number in range(WINDOW)))
+    log.append(OrchestratorMessage(message="right behind a word"))
+    log.append(OrchestratorMessage(message="right behind a step"))
+    if restarted:
+        log.append(ResponseSnapshot(data=SnapshotData("")))
+        log.append(OrchestratorMessage(message="right behind nothing"))
+    say(log, *(f"{number} " for number in range(WINDOW)))
+    if has_ended:
+        log.append(OrchestratorMessage(message="the last"))
+        log.close(ending_events(Ending(status="completed"), log.text))
+    batch = await behind(log, 1)
+    seqs = [entry.seq for entry in batch]
+    assert seqs == sorted(set(seqs))
+    for met in range(len(batch)):
+        text, cursor = read("before ", batch[:met]), batch[met - 1].seq if met else 1
+        assert read(text, await behind(log, cursor) if cursor < log.last_seq else []) == log.text
