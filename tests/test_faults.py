@@ -363,11 +363,7 @@ class TestStopping:
         start = hold("start")
         request = chat_request()
         socket = await chat.ask(request)
-        assert await asyncio.to_thread(start.entered.wait, 5)
-        draining = asyncio.create_task(worker.drain(grace=5))
-        await asyncio.sleep(0)  # it has begun
-        start.go.set()
-        await draining
+        await drain_during(start, worker, grace=5)
         assert (await Run.objects.aget(message_id=request["message_id"])).status == "completed"
         assert (await socket.rest())[-1]["type"] == "done"
 
@@ -378,11 +374,7 @@ class TestStopping:
         start = hold("start")
         request = chat_request("For ever?")
         socket = await chat.ask(request)
-        assert await asyncio.to_thread(start.entered.wait, 5)
-        draining = asyncio.create_task(worker.drain(grace=0))
-        await asyncio.sleep(0)  # it has begun
-        start.go.set()
-        await draining
+        await drain_during(start, worker, grace=0)
         assert (await Run.objects.aget(message_id=request["message_id"])).error_code == "shutting_down"
         assert (await socket.rest())[-1]["error"]["code"] == "shutting_down"
 
@@ -393,12 +385,7 @@ class TestStopping:
         socket = await chat.ask(request)
         await socket.until("response.snapshot")
         await socket.send({"type": "cancel"})
-        assert await asyncio.to_thread(cancel.entered.wait, 5)
-        draining = asyncio.create_task(worker.drain(grace=0))
-        done, _ = await asyncio.wait({draining}, timeout=0.2)
-        assert not done
-        cancel.go.set()
-        await draining
+        await drain_during(cancel, worker, grace=0)
         assert (await Run.objects.aget(pk=run.pk)).cancel_requested_at
 
 
@@ -408,6 +395,16 @@ class Held:
 
     entered: threading.Event
     go: threading.Event
+
+
+async def drain_during(change: Held, worker: Worker, *, grace: float) -> None:
+    """Tell the worker to go while this change is under way, and see it wait until the change is made."""
+    assert await asyncio.to_thread(change.entered.wait, 5)
+    draining = asyncio.create_task(worker.drain(grace=grace))
+    done, _ = await asyncio.wait({draining}, timeout=0.2)
+    assert not done
+    change.go.set()
+    await draining
 
 
 @pytest.fixture
