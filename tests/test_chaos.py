@@ -1,8 +1,37 @@
 """A short storm over a real fleet; `manage.py chaos` plays longer ones."""
 
+from uuid import uuid4
+
+import pytest
+
+from tests.chaos.checks import Evidence, model_breaks
 from tests.chaos.driver import Storm, run
+from tests.chaos.plans import Play, RunPlan
+from tests.chaos.rows import Row
+from tests.scripted_model import Call, Script
 
 
 def test_every_stream_ends_as_it_must_in_a_storm() -> None:
     report = run(Storm(runs=30, seed=3, concurrency=12, longest_freeze=5), tell=print)
     assert not report.violations, report.text()
+
+
+@pytest.mark.parametrize(
+    ("stored", "is_right"),
+    [
+        ("", True),
+        ("I don't know that.", True),  # of the light answer, when the team's had begun: its worker was lost with the rest
+        ("I don't know that. No.", False),
+        ("Here is ", True),
+        ("Here is the answer", False),  # more than was sent
+        ("note", False),  # of somebody else in the team
+    ],
+)
+def test_a_stored_text_is_held_against_the_call_that_sent_it(stored: str, *, is_right: bool) -> None:
+    light = Script(tokens=["I don't ", "know that."])
+    final = Script(tokens=["Here ", "is ", "the ", "answer"])
+    play = Play("doubtful", {"tokens": final.tokens}, frozenset({"completed"}), by_team=True, doubtful={"tokens": light.tokens})
+    plan = RunPlan(number=1, message_id=uuid4(), play=play, readers=[])
+    calls = [Call({}, light, sent=2), Call({}, Script(tokens=["note"]), sent=1), Call({}, final, sent=1)]
+    row = Row(uuid4(), "failed", "worker_lost", {"lost": True}, None, 10, "", stored, "worker.1")
+    assert (not list(model_breaks(row, Evidence(plan, [], asked_at=0, calls=calls)))) is is_right

@@ -215,13 +215,13 @@ def model_breaks(row: Row, run: Evidence) -> Iterator[str]:
             yield f"the stored text {_difference(row.text, whole)}"
     elif not any(text.startswith(row.text) for text in run.plan.play.beginnings):
         yield f"the stored text is no beginning of the model's: {_difference(row.text, whole)}"
-    elif run.calls and not run.plan.play.script.get("at_once") and len(row.text) > _most_sent(run.calls[-1]):
+    elif row.text and not any(_most_sent(call).startswith(row.text) for call in run.calls):
         yield "the stored text is longer than what the model had sent"
 
 
-def _most_sent(call: Call) -> int:
-    """Characters; the last write may have gone out without being counted."""
-    return len("".join(call.script.tokens[: call.sent + 1]))
+def _most_sent(call: Call) -> str:
+    """The text; the last write may have gone out without being counted."""
+    return "".join(call.script.tokens if call.script.at_once else call.script.tokens[: call.sent + 1])
 
 
 def ending_breaks(row: Row, run: Evidence, journal: Journal) -> Iterator[str]:
