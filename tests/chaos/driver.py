@@ -26,7 +26,7 @@ from .readers import Follower, Wire, cancel_from_elsewhere, probe
 from .report import Report
 from .rows import count_open, read_rows
 
-HEALING = 30.0  # seconds that all readers have to finish, once nothing goes wrong any more
+HEALING = 60.0  # seconds that all readers have to finish, once nothing goes wrong: a run of 20 s, and workers that start on a busy machine
 SLOT = 40.0  # seconds after which the next run does not wait for a slow one
 LAST_GUST = 3.0  # seconds that the storm goes on when the last run was started
 QUIET_CANCELS = 12
