@@ -879,6 +879,33 @@ def test_what_does_not_fit_is_left_out_oldest_result_first() -> None:
     assert tight[1].content == "the question"
 
 
+def test_what_was_said_before_makes_room_for_the_question_and_what_was_found_for_it() -> None:
+    turns = [ChatMessage(role, f"{role} {number} " * 100) for number in range(3) for role in ("user", "assistant")]
+    asked = ChatMessage("user", "found " * 300 + "the question")
+    calls = [ChatMessage("assistant", "", tool_calls=[WantedCall("1", "clock", "{}")]), ChatMessage("tool", "noon", tool_call_id="1")]
+    whole = [ChatMessage("system", "s"), *turns, asked, *calls]
+    kept = within(whole, 1500)
+    assert kept == [whole[0], *turns[4:], asked, *calls]
+    assert sum(message.tokens for message in kept) <= 1500
+    assert within([whole[0], *turns[4:], asked], 1000)[1].content == turns[4].content, "the last turn is what a follow-up is about"
+
+
+async def test_after_a_long_talk_the_team_reads_its_notes(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(ASSISTANT.instructions, Script(tokens=["word " * 1000]))
+    conversation = None
+    for _ in range(5):
+        events = await chat.answer(chat_request(mode="light", conversation_id=conversation))
+        conversation = events[0]["data"]["conversation_id"]
+    team.as_agent(RESEARCHER.instructions, Script(tokens=["found " * 400]))
+    team.as_agent(WRITER.instructions, Script(tokens=["a draft " * 300]))
+    await chat.answer(full(conversation_id=conversation))
+    [call] = calls_of(team, EDITOR)
+    assert call.question.count("a draft") == 300
+    assert call.question.count("found") == 400
+    assert "counted it" in call.question
+    assert "word word" in json.dumps(call.body["messages"])
+
+
 def test_the_arguments_of_calls_count_too() -> None:
     wordy = [WantedCall(f"{number}", "web_search", "x" * 8000) for number in range(MOST_CALLS)]
     messages = [

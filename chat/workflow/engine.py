@@ -413,9 +413,16 @@ def parsed[T: Struct](text: str, kind: type[T]) -> T | None:
 
 
 def within(messages: Sequence[ChatMessage], budget: int) -> list[ChatMessage]:
-    """The messages in at most `budget` tokens: the oldest calls and results go first, then the end of the longest message."""
+    """The messages in at most `budget` tokens.
+
+    What was said before the question goes first, but for the last of it; then the oldest calls and results; then the end of the
+    longest message.
+    """
     kept = list(messages)
     over = sum(message.tokens for message in kept) - budget
+    while over > 0 and _begins_with_two_turns(kept):
+        over -= kept[1].tokens + kept[2].tokens
+        del kept[1:3]
     for place, message in enumerate(kept):
         shorter = _left_out(message)
         if over > 0 and shorter.tokens < message.tokens:
@@ -428,6 +435,12 @@ def within(messages: Sequence[ChatMessage], budget: int) -> list[ChatMessage]:
             kept[place], content=content[: max(0, len(content) - BYTES_PER_TOKEN * over)].decode(errors="ignore") + " […]"
         )
     return kept
+
+
+def _begins_with_two_turns(messages: Sequence[ChatMessage]) -> bool:
+    """Whether two turns of the conversation follow the instructions, before the question."""
+    first = messages[1:5]
+    return [message.role for message in first] == ["user", "assistant"] * 2 and not any(message.tool_calls for message in first)
 
 
 def _left_out(message: ChatMessage) -> ChatMessage:
