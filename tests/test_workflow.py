@@ -170,6 +170,14 @@ async def test_tools_that_a_plan_invents_are_dropped_and_flagged(chat: Chatting,
     assert [tool["function"]["name"] for tool in first.body["tools"]] == ["calculator"]
 
 
+async def test_an_agent_whose_plan_names_only_tools_of_others_keeps_its_own(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(PLANNER.instructions, plan("researcher", tools=["calculator"]))
+    events = await chat.answer(full())
+    assert "dropped: calculator" in words(events)
+    [call] = calls_of(team, RESEARCHER)
+    assert [tool["function"]["name"] for tool in call.body["tools"]] == ["clock"]
+
+
 async def test_a_weak_draft_is_revised_once(chat: Chatting, team: ScriptedModel) -> None:
     team.as_agent(REVIEWER.instructions, verdict(3, "the year is missing"))
     team.as_agent(WRITER.instructions, Script(tokens=["first draft"]), Script(tokens=["second draft"]))

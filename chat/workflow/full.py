@@ -113,10 +113,14 @@ class Team:
         kept = plan.subtasks[:MOST_SUBTASKS]
         if len(plan.subtasks) > len(kept):
             yield OrchestratorMessage(message=f"The plan has {len(plan.subtasks)} subtasks; the first {MOST_SUBTASKS} are done.")
-        known = self.case.toolbox.names
-        if unknown := sorted({tool for subtask in kept for tool in subtask.tools} - known):
-            yield OrchestratorMessage(message=f"The plan names tools that do not exist, which are dropped: {cut(', '.join(unknown), 200)}.")
-        cleaned = [msgspec.structs.replace(subtask, tools=[tool for tool in subtask.tools if tool in known]) for subtask in kept]
+        has = {agent.id: self._tools_of(agent) for agent in SPECIALISTS}
+        if missing := sorted({tool for subtask in kept for tool in subtask.tools if tool not in has[subtask.agent]}):
+            yield OrchestratorMessage(
+                message=f"The plan names tools that its agents do not have, which are dropped: {cut(', '.join(missing), 200)}."
+            )
+        cleaned = [
+            msgspec.structs.replace(subtask, tools=[tool for tool in subtask.tools if tool in has[subtask.agent]]) for subtask in kept
+        ]
         self.plan = Plan(cleaned, plan.mode)
 
     async def _research(self) -> AsyncGenerator[StreamEvent]:
@@ -183,7 +187,7 @@ class Team:
             agent = replace(agent, id=f"{agent.id}-{earlier + 1}", name=f"{agent.name} {earlier + 1}")
         # One of a sequence builds on what was found before it; those at work side by side do not wait for each other.
         found = self._notes() if self.plan.mode == "sequential" else []
-        tools = self._tools_of(agent) & set(subtask.tools) if subtask.tools else self._tools_of(agent)
+        tools = frozenset(subtask.tools) or self._tools_of(agent)
         rounds = max(1, min(RESEARCH_ROUNDS, self.case.meter.supersteps - 1))
         return self._turn(agent, ("Your subtask", subtask.task), *found, tools=tools, rounds=rounds)
 
