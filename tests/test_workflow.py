@@ -369,6 +369,27 @@ async def test_a_specialist_that_loops_ends_after_its_rounds(chat: Chatting, tea
     assert text_of(events) == "The final answer."
 
 
+async def test_a_tool_whose_result_nobody_would_read_is_not_called(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(PLANNER.instructions, plan("analyst"))
+    sums = [wants(("calculator", {"expression": f"{n} + 1"})) for n in range(3)]
+    team.as_agent(ANALYST.instructions, *sums)
+    events = await chat.answer(full())
+    assert len(calls_of(team, ANALYST)) == 3
+    assert len(of_kind(events, "tool.complete")) == 2
+    assert [event["data"]["reason"] for event in of_kind(events, "tool.rejected")] == ["cap_reached"]
+
+
+async def test_a_light_answer_that_wants_a_tool_after_its_last_round_needs_more_than_it_may(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
+    settings.FLEET_LIGHT_MAX_TOOL_CALLS = 5
+    team.as_agent(ASSISTANT.instructions, *[wants(("calculator", {"expression": f"{n} + 1"})) for n in range(5)])
+    events = await chat.answer()
+    assert len(calls_of(team, ASSISTANT)) == 2
+    assert "more tools" in of_kind(events, "routing.decided")[1]["data"]["reasons"][0]
+    assert text_of(events) == "The final answer."
+
+
 # --- The light path, and when the team takes over ---------------------------------------------------------------------
 
 

@@ -171,13 +171,15 @@ class Toolbox:
         """Why this tool of the run cannot be called now, for a person; empty if it can."""
         return self._reason_off(self._tools[name]) if name in self._tools else ""
 
-    def check(self, name: str, arguments: str | dict[str, Any], *, among: Collection[str] | None = None) -> Call | Rejection:
+    def check(
+        self, name: str, arguments: str | dict[str, Any], *, among: Collection[str] | None = None, is_too_late: bool = False
+    ) -> Call | Rejection:
         """The call, counted and ready to be made, or why it is not made. `arguments` as a model sends them: JSON text, or an object.
 
-        `among`: only these tools may be called.
+        `among`: only these tools may be called. `is_too_late`: who asks is not going to read a result.
         """
         try:
-            return self._planned_call(name, arguments, among)
+            return self._planned_call(name, arguments, among, is_too_late)
         except _NotMade as exc:
             return self._rejection(name, arguments, exc)
 
@@ -195,7 +197,7 @@ class Toolbox:
             result = replace(result, repeated=True, credits=0)
         return replace(result, duration_ms=(time.perf_counter() - started) * 1000)
 
-    def _planned_call(self, name: str, arguments: str | dict[str, Any], among: Collection[str] | None) -> Call:
+    def _planned_call(self, name: str, arguments: str | dict[str, Any], among: Collection[str] | None, is_too_late: bool) -> Call:
         self._attempts += 1
         if self._attempts > self._most_calls * ATTEMPTS_PER_CALL:
             raise self._cap()
@@ -203,9 +205,9 @@ class Toolbox:
         effective = _checked(tool, arguments)
         key = self._identity(tool, effective)
         repeated = key in self._planned
+        if is_too_late or (not repeated and self.calls >= self._most_calls):
+            raise self._cap()
         if not repeated:
-            if self.calls >= self._most_calls:
-                raise self._cap()
             self.calls += 1
             self._planned.add(key)
         return Call(tool.name, tool.parameters.told(effective), repeated, tool, effective, key)

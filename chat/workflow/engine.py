@@ -180,11 +180,16 @@ class Turn:
             yield event
 
     @property
+    def is_last_round(self) -> bool:
+        """Whether nothing would be made of a tool's result any more."""
+        return self.rounds_used >= self.rounds
+
+    @property
     def _is_to_speak(self) -> bool:
         """Whether its model is asked once more: after tools, and at first, unless a tool has said it all."""
         if not self.rounds_used:
             return not self._words
-        return self.rounds_used < self.rounds and self.messages[-1].role == "tool" and not self._gives_up
+        return not self.is_last_round and self.messages[-1].role == "tool" and not self._gives_up
 
     @property
     def _gives_up(self) -> bool:
@@ -220,7 +225,6 @@ class Turn:
     async def _speak(self, calls: list[ToolCall]) -> AsyncGenerator[StreamEvent]:
         """The model's words as they come, and into `calls` what it wants called."""
         gap = "\n\n" if self._words else ""
-        is_last = self.rounds_used == self.rounds
         pieces = self.case.models.stream(
             within(self.messages, settings.FLEET_CONTEXT_TOKENS),
             model=model_of(self.agent.tier),
@@ -228,7 +232,7 @@ class Turn:
             effort=self.case.question.effort,
             is_aside=not self.is_answer,
             # Who may not ask again is offered nothing: it has to answer. The built-in model does not know how to call.
-            tools=() if is_last or settings.FLEET_MODEL_BUILTIN else self.case.toolbox.offered(self.tools),
+            tools=() if self.is_last_round or settings.FLEET_MODEL_BUILTIN else self.case.toolbox.offered(self.tools),
             schema=self.schema,
         )
         async with aclosing(pieces):
@@ -317,7 +321,7 @@ class Use:
 
     async def events(self) -> AsyncGenerator[StreamEvent]:
         agent, toolbox = self.turn.agent, self.turn.case.toolbox
-        checked = toolbox.check(self.call.name, self.call.arguments, among=self.turn.tools)
+        checked = toolbox.check(self.call.name, self.call.arguments, among=self.turn.tools, is_too_late=self.turn.is_last_round)
         if isinstance(checked, Rejection):
             self.text, self.is_beyond_cap = checked.text, checked.reason == "cap_reached"
             data = ToolRejection(tool=checked.name, call_id=self.call.id, reason=checked.reason)
