@@ -35,6 +35,7 @@ LONGEST_NAME = 200  # characters of a tool's, which may be invented
 # Parts of a request that a server may not know, each with what its refusal names; it is asked without them then. The least loss first.
 EXTRAS = {"reasoning_effort": ("reasoning_effort", "think"), "response_format": ("response_format",), "tools": ("tools",)}
 ASKED_WITHOUT = 3600.0  # seconds after which a refused part is tried again: servers and models change
+CHARACTERS_PER_TOKEN = 16  # at the most, over a whole answer
 MOST_TOKENS = 10_000_000  # of one call, that are believed; a column holds the sum of many
 BYTES_PER_TOKEN = 3  # at the least, as budgets reckon
 NO_KEY = "none"  # servers without a key want some header all the same
@@ -230,7 +231,7 @@ class ModelClient:
             "messages": [message.encoded() for message in messages],
             "stream": True,
             "stream_options": {"include_usage": True},
-            self._limit_name: max_tokens + (self._thinking_tokens if thinks else 0),
+            self._limit_name: (limit := max_tokens + (self._thinking_tokens if thinks else 0)),
         }
         if effort is not None:
             request["reasoning_effort"] = EFFORTS[effort]
@@ -246,6 +247,10 @@ class ModelClient:
                         raise ModelError("model_error", f"The model server at {self._place} reported an error in mid-answer.")
                     for piece in answer.take(chunk) or (PULSE,):
                         yield piece
+                    if answer.is_beyond(limit):
+                        # The server does not mind the limit, and would not end.
+                        answer.cut()
+                        break
         for last in answer.end(messages):
             yield last
 
@@ -428,6 +433,8 @@ class _Gathered:
         self._thinking_tokens = 0
         self._finish_reason: str | None = None
         self._written = 0  # characters
+        self._thought = 0
+        self._pieces = 0
         self._is_refused = False
         self._calls = _CallParts()
 
@@ -442,6 +449,7 @@ class _Gathered:
             self._finish_reason = choice.finish_reason or self._finish_reason
             delta = choice.delta
             if thought := delta.reasoning_content or delta.reasoning:
+                self._thought += len(thought)
                 shown.append(Reasoning(thought))
             if text := delta.content or delta.refusal:
                 self._written += len(text)
@@ -449,7 +457,16 @@ class _Gathered:
                 shown.append(Text(text))
             if delta.tool_calls:
                 self._calls.add(delta.tool_calls)
+        self._pieces += len(shown)
         return shown
+
+    def is_beyond(self, tokens: int) -> bool:
+        """Whether this is surely more than so many tokens: in number, as servers send whole ones, and in length, as some send letters."""
+        return self._pieces > tokens and self._written + self._thought > tokens * CHARACTERS_PER_TOKEN
+
+    def cut(self) -> None:
+        """Let what came so far be all, as if the server had ended it there."""
+        self._finish_reason = "length"
 
     def end(self, messages: Sequence[ChatMessage]) -> list[ToolCall | Finished]:
         """The tools that it wants called, and Finished; ModelError if this is no answer."""
