@@ -40,6 +40,11 @@ class Route:
     is_grey: bool = False  # too close to call: a second opinion is wanted
     asked: bool = False  # for that opinion
 
+    @property
+    def is_follow_up(self) -> bool:
+        """Whether the question says by its words that it goes on with the one before it."""
+        return bool(self.features.get("follows"))
+
     def with_opinion(self, path: Path, reason: str) -> "Route":
         """The route after somebody else's word on a grey one."""
         return replace(self, path=path, caps=caps_of(path), reasons=(reason, *self.reasons[:2]), is_grey=False, asked=True)

@@ -61,6 +61,13 @@ async def test_fresh_asks_again(chat: Chatting, web: ScriptedSearch) -> None:
     assert len(web.queries) == 2
 
 
+async def test_a_follow_up_is_searched_for_with_what_it_follows(chat: Chatting, web: ScriptedSearch) -> None:
+    conversation = (await chat.answer(QUESTION))[0]["data"]["conversation_id"]
+    await chat.answer(chat_request("And tomorrow?", conversation_id=conversation))
+    await chat.answer(chat_request("What is the price of gold today?", conversation_id=conversation))
+    assert [query.text for query in web.queries] == [QUESTION, f"{QUESTION} And tomorrow?", "What is the price of gold today?"]
+
+
 async def test_specialists_that_ask_the_same_cause_one_search(chat: Chatting, web: ScriptedSearch, model: ScriptedModel) -> None:
     model.as_agent(PLANNER.instructions, plan("researcher", "researcher", "researcher"))
     same = wants(("web_search", {"query": "height of K2"}))

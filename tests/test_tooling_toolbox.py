@@ -398,6 +398,15 @@ async def test_arguments_for_an_obvious_tool_are_found_and_fit(name: str, questi
         TOOLS[name].parameters.check(arguments)
 
 
+async def test_a_follow_up_is_searched_for_with_what_it_follows() -> None:
+    found = arguments_for("web_search", "And tomorrow?", follows="What is the weather\nin Oslo today?")
+    assert found == {"query": "What is the weather in Oslo today? And tomorrow?"}
+    long = arguments_for("web_search", "And tomorrow?", follows="why " * 5000)
+    assert long is not None
+    assert len(long["query"]) < 250
+    assert long["query"].endswith(" And tomorrow?")
+
+
 async def test_a_long_question_becomes_a_query_that_fits() -> None:
     arguments = arguments_for("web_search", "why " * 5000)
     assert arguments

@@ -132,7 +132,7 @@ def _is_all(rest: list[Token]) -> bool:
     return len([token for token in rest if token.kind == "word"]) <= MOST_OTHER_WORDS and not any(token.text.isdigit() for token in rest)
 
 
-def _arguments_in(question: str) -> dict[str, str] | None:
+def _arguments_in(question: str, follows: str) -> dict[str, str] | None:
     expression = expression_in(question)
     return {"expression": expression} if expression and len(expression) <= MOST_CHARS else None
 

@@ -20,7 +20,7 @@ class _Unknown(Exception):
     pass
 
 
-@tool(timeout=2, most_chars=1500, from_question=lambda question: arguments_in(question))
+@tool(timeout=2, most_chars=1500, from_question=lambda question, follows: arguments_in(question))
 async def clock(
     place: Annotated[
         str, Meta(description="City, country, state, time zone or offset: Tokyo, Peru, CET, UTC+3. Empty: here.", max_length=60)

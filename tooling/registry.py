@@ -38,7 +38,7 @@ class Tool:
     cache: CacheRule | None
     untrusted: bool  # its result holds text from outside
     reason_off: Callable[[Services], str]
-    from_question: Callable[[str], dict[str, Any] | None]
+    from_question: Callable[[str, str], dict[str, Any] | None]
 
     @property
     def offer(self) -> dict[str, Any]:
@@ -61,12 +61,13 @@ def tool(
     cache: CacheRule | None = None,
     untrusted: bool = False,
     reason_off: Callable[[Services], str] = lambda services: "",
-    from_question: Callable[[str], dict[str, Any] | None] = lambda question: None,
+    from_question: Callable[[str, str], dict[str, Any] | None] = lambda question, follows: None,
 ) -> Callable[[Callable[..., Awaitable[str | Output]]], Tool]:
     """Make a tool of an async function: its name, docstring and typed signature are what models see.
 
     `reason_off` says why it cannot be used now, empty if it can. `from_question` finds the arguments in a question
-    whose answer is obviously one call of this tool. A parameter `services: Services` is passed by us.
+    whose answer is obviously one call of this tool, and in the question that it follows, which is empty if it stands
+    alone. A parameter `services: Services` is passed by us.
     """
 
     def made(function: Callable[..., Awaitable[str | Output]]) -> Tool:

@@ -122,9 +122,12 @@ def allowed_on(path: Literal["light", "full"]) -> frozenset[str]:
     return frozenset(name for name, tool in TOOLS.items() if path in tool.paths)
 
 
-def arguments_for(name: str, question: str) -> dict[str, Any] | None:
-    """The arguments of the one call that answers this question, for models too weak to make it; None if it is not obvious."""
-    return TOOLS[name].from_question(question) if name in TOOLS else None
+def arguments_for(name: str, question: str, *, follows: str = "") -> dict[str, Any] | None:
+    """The arguments of the one call that answers this question, for models too weak to make it; None if it is not obvious.
+
+    `follows`: the earlier question without which this one cannot be understood.
+    """
+    return TOOLS[name].from_question(question, follows) if name in TOOLS else None
 
 
 class Toolbox:

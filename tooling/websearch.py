@@ -13,6 +13,7 @@ from .services import Services
 from .untrusted import cut, one_line
 
 MOST_QUERY_CHARS = 380  # the provider takes 400
+MOST_FOLLOWED_CHARS = 200  # of the question before a follow-up
 SEARCH_OFF = "Web search is off: set TAVILY_API_KEY, or FLEET_SEARCH=keyless."
 
 type Topic = Literal["general", "news", "finance"]
@@ -116,8 +117,9 @@ def _reason_off(services: Services) -> str:
     return "" if services.search else SEARCH_OFF
 
 
-def _arguments_in(question: str) -> dict[str, Any] | None:
-    query = cut(" ".join(question.split()), MOST_QUERY_CHARS).removesuffix(" […]")
+def _arguments_in(question: str, follows: str) -> dict[str, Any] | None:
+    whole = f"{cut(one_line(follows), MOST_FOLLOWED_CHARS).removesuffix(' […]')} {question}"
+    query = cut(" ".join(whole.split()), MOST_QUERY_CHARS).removesuffix(" […]")
     return {"query": query} if query else None
 
 

@@ -61,7 +61,7 @@ class Answer:
         assert route is not None, "the routing phase chooses"
         if route.path == "light":
             may_escalate = self.question.mode == "auto" and not settings.FLEET_MODEL_BUILTIN
-            light = Light(self._open(route), route.tools, may_escalate)
+            light = Light(self._open(route), route, may_escalate)
             async with aclosing(light.events()) as events:
                 async for event in events:
                     yield event

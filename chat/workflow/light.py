@@ -1,7 +1,7 @@
 """The light path: one agent, at most one tool call, one answer."""
 
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -11,6 +11,7 @@ from django.conf import settings
 from chat.agents import ASSISTANT, Agent
 from chat.llm import ChatMessage, EmptyAnswer, ToolCall, estimated_tokens
 from chat.protocol import OrchestratorMessage, StreamEvent
+from routing.policy import Route
 from tooling.toolbox import arguments_for
 
 from .engine import Case, Question, Turn, phase
@@ -39,13 +40,13 @@ UNSURE = re.compile(rf"\W*{APOLOGY}(?:{'|'.join(UNSURE_PHRASES)})", re.IGNORECAS
 
 @dataclass(slots=True)
 class Light:
-    """One light answer in work. `tools` obviously answer the question, so their call is not left to the model.
+    """One light answer in work. The route's tools obviously answer the question, so their call is not left to the model.
 
     `may_escalate`: the full path can take over, so it stops where it would fall short.
     """
 
     case: Case
-    tools: Sequence[str]
+    route: Route
     may_escalate: bool
     turn: Turn = field(init=False)
     _is_empty: bool = False
@@ -70,10 +71,12 @@ class Light:
 
     async def _answer(self) -> AsyncGenerator[StreamEvent]:
         first, lacking = None, ""
-        for tool in self.tools:
+        question = self.case.question
+        follows = question.turns[-1].question if self.route.is_follow_up else ""
+        for tool in self.route.tools:
             if lacking := self.case.toolbox.reason_off(tool):
                 yield OrchestratorMessage(message=lacking)
-            elif (arguments := arguments_for(tool, self.case.question.text)) is not None:
+            elif (arguments := arguments_for(tool, question.text, follows=follows)) is not None:
                 first = ToolCall("call_route", tool, msgspec.json.encode(arguments).decode())
         try:
             async with aclosing(self.turn.events(first, lacking=lacking)) as events:
