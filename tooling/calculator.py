@@ -117,7 +117,7 @@ def _longest(text: str) -> str | None:
             run = tokens[start : start + length]
             if all(map(can_be_part, run)) and _calculates(run):
                 rest = tokens[:start] + tokens[start + length :]
-                return text[run[0].start : run[-1].end].rstrip("= ") if _is_all(rest) else None
+                return _calculable(text[run[0].start : run[-1].end].rstrip("= ")) if _is_all(rest) else None
     return None
 
 
@@ -129,7 +129,9 @@ def _calculates(run: list[Token]) -> bool:
 
 
 def _is_all(rest: list[Token]) -> bool:
-    return len([token for token in rest if token.kind == "word"]) <= MOST_OTHER_WORDS and not any(token.text.isdigit() for token in rest)
+    """Whether the rest is talk: few words, and no further number but for “in one word”."""
+    words = [token for token in rest if token.kind == "word"]
+    return len(words) <= MOST_OTHER_WORDS and not any(token.kind == "number" and token.text.lower() != "one" for token in rest)
 
 
 def _arguments_in(question: str, follows: str) -> dict[str, str] | None:

@@ -2,7 +2,7 @@
 
 result  = sum { ("to" | "in") unit } ["="]
 sum     = product { ("+" | "-") product }            a percentage behind a sign is one of what stands before: 200 + 10% = 220
-product = signed { ("*" | "/" | "mod" | "of" | "off") signed | factor }
+product = signed { ("*" | "/" | "mod" | "of" | "off") signed | factor }      17 % 5 is 17 mod 5
 signed  = ("-" | "+") signed | power
 power   = measure ["^" signed]
 measure = atom { "million" … } { "!" | "%" } [unit]
@@ -19,6 +19,7 @@ from .quantities import (
     CONSTANTS,
     LISTS,
     PERCENT,
+    PLAIN_LISTS,
     UNARY,
     CannotCalculate,
     Quantity,
@@ -80,7 +81,7 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _NUMBER_IN_LIST = re.compile(r"\d*\.?\d+(?:[eE][+-]?\d+)?")
-_WORD = re.compile(r"°?[^\W\d_]+|[°″′]")
+_WORD = re.compile(r"log(?:2|10)(?=\s*\()|°?[^\W\d_]+|[°″′]")
 _SIGNS = ("**", "->", "+", "-", "*", "/", "^", "%", "!", "(", ")", ",", ";", "=", "√", "∛")
 ROOTS = {"√": 2, "∛": 3}
 _CONVERSIONS = {"to", "in", "->"}
@@ -283,7 +284,7 @@ class _Reader:
                 result = multiplied(result, self._signed())
             elif self._accept("/"):
                 result = divided(result, self._signed())
-            elif self._accept("mod"):
+            elif self._accept("mod", "%"):
                 result = remainder(result, self._signed())
             elif self._accept("off"):
                 result = added(self._signed(), result, -1)
@@ -346,17 +347,19 @@ class _Reader:
         while self._next.kind == "word" and (scale := SCALES.get(self._next.text.lower())):
             self._take()
             quantity = checked(multiplied(quantity, Quantity(Fraction(scale))))
-        while mark := self._accept("!", "%"):
+        while not self._is_remainder and (mark := self._accept("!", "%")):
             if mark == "!":
                 quantity = factorial(quantity)
-                self.steps += 1
-            elif self._next.kind == "number":
-                # 17 % 5: something follows, so it is the remainder.
-                quantity = remainder(quantity, self._power())
                 self.steps += 1
             else:
                 quantity = Quantity(quantity.value / 100, None, quantity.exact, percent=True)
         return quantity
+
+    @property
+    def _is_remainder(self) -> bool:
+        """Whether a % comes next that is no percentage, since a number follows: 17 % 5, 17 % (2 + 3)."""
+        follows = self._tokens[min(self._at + 1, len(self._tokens) - 1)]
+        return self._next.text == "%" and (follows.kind == "number" or follows.text == "(")
 
     def _atom(self) -> Quantity:
         token = self._take()
@@ -391,6 +394,8 @@ class _Reader:
             return checked(UNARY[name](given[0]))
         if name in {"log", "round"} and len(given) > 2:
             raise CannotCalculate(f"{name} takes at most two numbers")
+        if name in PLAIN_LISTS and any(quantity.unit for quantity in given):
+            raise CannotCalculate(f"{name} takes plain numbers")
         return checked(LISTS[name](*given))
 
     def _expect(self, sign: str) -> None:
@@ -423,9 +428,10 @@ class _Reader:
 
     def _named_unit(self, at: int) -> tuple[Unit, int] | None:
         """The unit at this place and the number of words of its name: fl oz, degrees Celsius, square metre."""
-        words = []
+        words: list[str] = []
         for token in self._tokens[at : at + 3]:
-            if token.kind != "word":
+            # An "in" behind a unit asks for another one: m in cm are not minutes, but sq in are square inches.
+            if token.kind != "word" or (token.text == "in" and unit_named("".join(words))):
                 break
             words.append(token.text)
         for count in range(len(words), 0, -1):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Context, Decimal
 from fractions import Fraction
 
@@ -248,15 +248,23 @@ def _whole(function: Callable[..., int]) -> Callable[..., Quantity]:
 
 
 def _mean(*quantities: Quantity) -> Quantity:
-    total = quantities[0]
+    # Among other numbers 10% is 0.1, not a tenth more.
+    is_percent = all(quantity.percent for quantity in quantities)
+    total = replace(quantities[0], percent=is_percent)
     for quantity in quantities[1:]:
-        total = added(total, quantity, 1)
-    return Quantity(total.value / len(quantities), total.unit, total.exact)
+        total = added(total, replace(quantity, percent=is_percent), 1)
+    return replace(total, value=total.value / len(quantities))
+
+
+def _sum(*quantities: Quantity) -> Quantity:
+    mean = _mean(*quantities)
+    return replace(mean, value=mean.value * len(quantities))
 
 
 LISTS: dict[str, Callable[..., Quantity]] = {
     "min": _pick(min), "max": _pick(max), "gcd": _whole(math.gcd), "lcm": _whole(math.lcm), "mean": _mean, "average": _mean, "avg": _mean,
-    "round": _rounded, "log": _log, "sum": lambda *q: Quantity(_mean(*q).value * len(q), q[0].unit, all(each.exact for each in q)),
+    "round": _rounded, "log": _log, "sum": _sum,
 }  # fmt: skip
+PLAIN_LISTS = {"gcd", "lcm", "round", "log"}  # without units
 
 CONSTANTS = {"pi": PI, "π": PI, "e": Fraction(Decimal(1).exp(_PRECISE)), "tau": 2 * PI}
