@@ -80,6 +80,18 @@ async def test_every_zone_of_a_large_country_is_told() -> None:
         ({"date": "1 May", "until": "today"}, "From Friday, 1 May 2026, to Sunday, 22 November 2026: 205 days (29 weeks and 2 days)."),
         ({"date": "2024-02-01", "until": "2024-03-01"},
          "From Thursday, 1 February 2024, to Friday, 1 March 2024: 29 days (4 weeks and 1 day)."),
+        ({"date": "2026-12-01", "until": "tomorrow"},
+         "From Tuesday, 1 December 2026, to Monday, 23 November 2026: -8 days (1 week and 1 day)."),
+        ({"date": "24 December", "until": "3 January"},
+         "From Thursday, 24 December 2026, to Sunday, 3 January 2027: 10 days (1 week and 3 days)."),
+        # Time zones lie up to 26 hours apart, and their distance changes with the date.
+        ({"time": "23:30", "place": "Pago Pago", "to_place": "Kiritimati"},
+         "23:30 in Pago Pago (UTC-11:00) is 00:30 in Kiritimati (UTC+14:00), two days later."),
+        ({"time": "00:30", "place": "Kiritimati", "to_place": "Pago Pago"},
+         "00:30 in Kiritimati (UTC+14:00) is 23:30 in Pago Pago (UTC-11:00), two days before."),
+        ({"time": "15:00", "place": "New York", "to_place": "Phoenix", "date": "1 July 2027"},
+         "On 1 July 2027, 15:00 in New York (UTC-04:00) is 12:00 in Phoenix (UTC-07:00), the same day."),
+        ({"time": "12 midnight", "place": "UTC"}, "00:00 in UTC (UTC) is 00:00 here (UTC), the same day."),
         # Today is the day at the place that is asked about.
         ({"place": "Tokyo", "date": "today"}, "Monday, 23 November 2026, today."),
     ],
@@ -107,6 +119,7 @@ async def test_summer_time_is_minded() -> None:
         {"time": "13 pm"},
         {"date": "3/4/2026"},
         {"date": "in 999999 years"},
+        {"date": "9999-12-31", "time": "23:00", "place": "New York"},
     ],
 )
 async def test_what_the_clock_does_not_know_it_says(arguments: dict[str, str]) -> None:
@@ -132,7 +145,7 @@ async def test_what_the_clock_does_not_know_it_says(arguments: dict[str, str]) -
         ("vor 2 Tagen", date(2026, 11, 20)),
         ("2 weeks after 1 January 2027", date(2027, 1, 15)), ("3 days before Christmas", date(2026, 12, 22)),
         ("next Friday", date(2026, 11, 27)), ("friday", date(2026, 11, 27)), ("last Friday", date(2026, 11, 20)),
-        ("next Sunday", date(2026, 11, 29)),
+        ("next Sunday", date(2026, 11, 29)), ("this Sunday", TODAY),
         ("nächsten Freitag", date(2026, 11, 27)), ("vendredi prochain", date(2026, 11, 27)),
         ("Christmas", date(2026, 12, 25)), ("Christmas 2030", date(2030, 12, 25)), ("New Year's Eve", date(2026, 12, 31)),
         ("last Halloween", date(2026, 10, 31)),

@@ -42,7 +42,9 @@ async def clock(
         if date and not time:
             return _day(date, today)
         if time:
-            return _converted(time, place, to_place, now, services)
+            day = date_of(date, today) if date else today
+            told = _converted(time, place, to_place, day, services)
+            return f"On {_date(day)}, {told}" if date else told
         if to_place:
             return f"{_now_in(place, now, services)} {_now_in(to_place, now, services)} {_difference(place, to_place, now, services)}"
         return _now_in(place, now, services)
@@ -50,6 +52,8 @@ async def clock(
         raise ToolFailure(str(exc), advice="Name a larger city nearby, or a time zone such as Europe/Paris.") from exc
     except UnknownDate as exc:
         raise ToolFailure(f"{exc}.", advice="Write days as 2026-12-24.") from exc
+    except OverflowError as exc:
+        raise ToolFailure("That is not in the calendar.") from exc
 
 
 def _place(name: str) -> Place:
@@ -70,14 +74,15 @@ def _now_in(name: str, now: datetime, services: Services) -> str:
     return f"{place.name} has several time zones. " + "; ".join(lines[:MOST_ZONES]) + "."
 
 
-def _converted(written: str, place: str, to_place: str, now: datetime, services: Services) -> str:
+def _converted(written: str, place: str, to_place: str, day: date, services: Services) -> str:
     zone = _place(place).zones[0] if place else services.zone
     to_zone = _place(to_place).zones[0] if to_place else services.zone
-    here = datetime.combine(now.astimezone(zone).date(), _time_of(written), tzinfo=zone)
+    here = datetime.combine(day, _time_of(written), tzinfo=zone)
     there = here.astimezone(to_zone)
-    days = (there.date() - here.date()).days
-    day = {0: "the same day", 1: "the next day", -1: "the day before"}[days]
-    return f"{here:%H:%M} {_in(place)} ({_offset(here)}) is {there:%H:%M} {_in(to_place)} ({_offset(there)}), {day}."
+    # Places may be 26 hours apart.
+    which = {-2: "two days before", -1: "the day before", 0: "the same day", 1: "the next day", 2: "two days later"}
+    relation = which[(there.date() - here.date()).days]
+    return f"{here:%H:%M} {_in(place)} ({_offset(here)}) is {there:%H:%M} {_in(to_place)} ({_offset(there)}), {relation}."
 
 
 def _difference(place: str, to_place: str, now: datetime, services: Services) -> str:
@@ -97,7 +102,7 @@ def _day(written: str, today: date) -> str:
 
 def _days_between(first: str, second: str, today: date) -> str:
     start = date_of(first, today, past=_is_today(second))
-    end = date_of(second, max(start, today) if not _is_today(second) else today)
+    end = date_of(second, today, since=max(start, today))
     days = (end - start).days
     weeks, rest = divmod(abs(days), 7)
     in_weeks = f" ({_counted(weeks, 'week')}{f' and {_counted(rest, "day")}' if rest else ''})" if weeks else ""
@@ -131,7 +136,8 @@ def _time_of(written: str) -> time:
         raise _Unknown(f"{written!r} is not a time of day.")
     if match[4]:
         return time(12 if match[4] == "noon" else 0)
-    hour, minute, half = int(match[1]), int(match[2] or 0), (match[3] or "").replace(".", "")
+    hour, minute = int(match[1]), int(match[2] or 0)
+    half = {"noon": "pm", "midnight": "am"}.get(match[3], (match[3] or "").replace(".", ""))
     if half in {"am", "pm"}:
         hour = hour % 12 + (12 if half == "pm" else 0) if 1 <= hour <= 12 else 99
     if hour > 23 or minute > 59:

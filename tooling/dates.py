@@ -113,14 +113,19 @@ _WEEKDAY = re.compile(
 )
 
 
-def date_of(text: str, today: date, *, past: bool = False) -> date:
-    """The day that is meant. A day without a year is the next such one, or the last one if `past`. UnknownDate says why not."""
+def date_of(text: str, today: date, *, since: date | None = None, past: bool = False) -> date:
+    """The day that is meant. UnknownDate says why not.
+
+    A day without a year is the next such one from `since` on (today, if that is not given), or the last one if `past`.
+    """
     plain = _plain(text)
     if not 1 <= len(plain) <= MOST_CHARS:
         raise UnknownDate(f"{text[:MOST_CHARS]!r} is not a date")
     try:
-        for reading in (_relative, _numeric, _by_month, _feast, _by_weekday):
-            if (found := reading(plain, today, past)) is not None:
+        if (found := _relative(plain, today)) is not None:
+            return found
+        for reading in (_numeric, _by_month, _feast, _by_weekday):
+            if (found := reading(plain, since or today, past)) is not None:
                 return found
     except (ValueError, OverflowError) as exc:
         raise UnknownDate(f"{text!r} is not in the calendar") from exc
@@ -134,7 +139,7 @@ def _plain(text: str) -> str:
     return re.sub(r"^(?:the|den|dem|der|le|el|il|on|am|zum|al|au) (?=.)", "", plain)
 
 
-def _relative(text: str, today: date, past: bool) -> date | None:
+def _relative(text: str, today: date) -> date | None:
     if text in _FROM_TODAY:
         return today + timedelta(days=_FROM_TODAY[text])
     for pattern, sign in _RELATIVE:
@@ -219,5 +224,5 @@ def _by_weekday(text: str, today: date, past: bool) -> date | None:
     ahead = (_WEEKDAYS[match["day"]] - today.weekday()) % 7
     if match["which"] in {"last", "letzten"} or (past and not match["which"]):
         return today + timedelta(days=ahead - 7)
-    # "Next Friday" on a Friday is the one in a week; otherwise the first to come.
-    return today + timedelta(days=ahead or 7)
+    # "Friday" and "next Friday" on a Friday are the one in a week, "this Friday" is today; otherwise the first to come.
+    return today + timedelta(days=ahead or (0 if match["which"] == "this" else 7))
