@@ -554,7 +554,7 @@ def _seconds_before_retry(exc: openai.APIError, attempt: int) -> float | None:
 
 def _retry_after(exc: openai.APIStatusError) -> float | None:
     value: str = exc.response.headers.get("retry-after", "")
-    return float(value) if value.replace(".", "", 1).isdigit() else None
+    return float(value) if value.replace(".", "", 1).isdecimal() else None
 
 
 def _is_too_long(exc: openai.APIStatusError) -> bool:

@@ -215,6 +215,7 @@ class TestFailures:
             ({"status": 401}, "model_error", "refused the key"),
             ({"status": 404}, "model_error", 'does not know "scripted"'),
             ({"status": 429, "headers": {"Retry-After": "20"}}, "rate_limited", "Try again in 20 s"),
+            ({"status": 429, "headers": {"Retry-After": "²"}}, "rate_limited", "Try again in a moment"),
             ({"status": 500}, "model_unavailable", "status 500"),
             ({"status": 400}, "model_error", "status 400"),
             ({"status": 400, "error": {"code": "context_length_exceeded", "message": "x"}}, "context_too_long", "too long"),
