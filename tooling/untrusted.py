@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import nh3
 
 # Blank to the eye, yet letters or marks to Unicode.
-_BLANKS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+_BLANKS = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0\U0001d159"
 _VARIATION_SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
 _HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn"}  # control, format (zero width, direction, tags), surrogate, private, unassigned
 _SUSPECT = re.compile(rf"[^\S\n ]|[{_BLANKS}{_VARIATION_SELECTORS}]|[^\x20-\x7e\n]")
