@@ -54,7 +54,7 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             found = json.loads(raw)
-        except ValueError as exc:  # bad JSON and bad UTF-8
+        except (ValueError, RecursionError) as exc:  # bad JSON, bad UTF-8, brackets without end
             raise BadLine(path, number, f"not JSON ({exc})") from exc
         if not isinstance(found, dict):
             raise BadLine(path, number, "not a JSON object")

@@ -252,6 +252,7 @@ def test_evaluation_as_json_has_the_agreed_keys(tmp_path: Path) -> None:
 
 BAD_LINES = [
     ("{nonsense", "not JSON"),
+    ("[" * 100_000, "not JSON"),
     ("[]", "not a JSON object"),
     ('{"label": "light"}', "`text`"),
     ('{"text": 3, "label": "light"}', "`text`"),
