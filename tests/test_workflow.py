@@ -408,6 +408,8 @@ SHORTFALLS = {
     "refused": (Script(tokens=["I would rather not."], refusal=True), "refusal"),
     "filtered": (Script(tokens=["Well"], finish_reason="content_filter"), "refusal"),
     "unsure": (Script(tokens=["I'm sorry, ", "but I don't know who that is."]), "did not know"),
+    "unsure, as an AI": (Script(tokens=["As an AI language model, I don't have access to today's news."]), "did not know"),
+    "unsure, with regret": (Script(tokens=["I'm afraid I'm not able to say."]), "did not know"),
     "unsure, in German": (Script(tokens=["Das weiß ich leider nicht."]), "did not know"),
     "cut": (Script(tokens=["So ", "much ", "to "], finish_reason="length"), "more words"),
     "short of tools": (wants(("calculator", {"expression": "1 + 1"}), ("calculator", {"expression": "2 + 2"})), "more tools"),

@@ -19,14 +19,16 @@ from .engine import Case, Question, Turn, phase
 LONGEST_UNSURE = 400  # characters; a longer answer says more than that it does not know
 # How an answer begins that has none to give, by language.
 APOLOGY = (
-    r"(?:(?:i am |i'm |i’m )?(?:very |so )?sorry\b[^.]{0,30}?[,.]? *|unfortunately,? *|i apologi[sz]e\b[^.]{0,30}?[,.] *|leider |"
-    r"entschuldigung,? *|tut mir leid,? *|désolée?,? *|lo siento,? *|mi dispiace,? *|desculpe,? *)?(?:but |aber |mais |pero |ma |mas )?"
+    r"(?:as an ai\b[^.]{0,40}?, *)?"
+    r"(?:(?:i am |i'm |i’m )?(?:very |so )?(?:sorry|afraid)\b[^.]{0,30}?[,.]? *|unfortunately,? *|i apologi[sz]e\b[^.]{0,30}?[,.] *|"
+    r"leider |entschuldigung,? *|(?:es )?tut mir (?:sehr )?leid,? *|désolée?,? *|lo siento,? *|mi dispiace,? *|desculpe,? *)?"
+    r"(?:but |aber |mais |pero |ma |mas )?"
 )
 UNSURE_PHRASES = (
-    r"i(?:'m| am|’m) (?:not sure|unsure|unable to)",
-    r"i (?:do not|don['’]t) know",
+    r"i(?:'m| am|’m) (?:not sure|unsure|unable to|not able to)",
+    r"i (?:really |actually )?(?:do not|don['’]t) know",
     r"i (?:cannot|can['’]t|could not|couldn['’]t) (?:answer|help|assist|find|access|provide|determine|tell|say|browse|look)",
-    r"i (?:do not|don['’]t) have (?:any |the |enough |access|real|current|up)",
+    r"i (?:do not|don['’]t) have (?:any |the |that |enough |access|information|real|current|up)",
     r"i (?:have no (?:information|access|way|idea|knowledge)|lack (?:the )?(?:information|access|knowledge))",
     r"(?:das |es )?weiß ich (?:das |es )?(?:leider )?nicht|ich weiß (?:das |es )?(?:leider )?nicht",
     r"(?:das |dabei )?kann ich .{0,30}\bnicht|ich kann .{0,30}\bnicht (?:beantworten|sagen|finden|helfen)",
