@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -588,6 +589,8 @@ async def test_the_result_of_a_tool_is_read_by_the_model(chat: Chatting, team: S
     [
         ("teleport", "{}", "unknown_tool"),
         ("", "{}", "unknown_tool"),
+        ("functions.calculator", "{}", "unknown_tool"),
+        ("tele port\u200b" * 20, "[" * 5000, "unknown_tool"),
         ("calculator", "{not json", "malformed"),
         ("calculator", "[1]", "malformed"),
         ("calculator", '{"expresion": "1+1"}', "invalid_arguments"),
@@ -607,7 +610,11 @@ async def test_a_wrong_tool_call_is_dropped_flagged_and_told(
     [rejected] = of_kind(events, "tool.rejected")
     assert rejected["data"]["reason"] == reason
     assert text_of(events) == "Without it, then."
-    assert team.calls[1].body["messages"][-1]["role"] == "tool"
+    asked, answered = team.calls[1].body["messages"][-2:]
+    assert answered["role"] == "tool"
+    told = asked["tool_calls"][0]["function"]
+    assert re.fullmatch("[a-zA-Z0-9_-]{1,64}", told["name"]), "servers refuse to read it otherwise"
+    json.loads(told["arguments"])
 
 
 async def test_the_obvious_tool_is_called_first_and_the_model_phrases_its_result(chat: Chatting, team: ScriptedModel) -> None:

@@ -4,6 +4,7 @@ Steps are generators of StreamEvents; what a step found stands in its `Turn` aft
 """
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -60,6 +61,8 @@ from tooling.toolbox import MOST_ARGUMENT_BYTES, Rejection, Toolbox, ToolResult
 from tooling.untrusted import without_nul
 
 NO_ARGUMENTS = "{}"
+NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")  # of a function, as OpenAI takes it
+LONGEST_TOLD_NAME = 64
 LEFT_OUT = "[An earlier result was left out here, to stay within the limit.]"
 
 
@@ -340,8 +343,21 @@ def model_of(path: Path) -> str:
 
 
 def _as_told(call: ToolCall) -> ToolCall:
-    """The call as its model reads it again: arguments that are refused for their length would take the room of everything else."""
-    return replace(call, arguments=NO_ARGUMENTS) if len(call.arguments.encode()) > MOST_ARGUMENT_BYTES else call
+    """The call as its model reads it again. Servers refuse names with odd characters and arguments that are not JSON.
+
+    Arguments that were refused for their length would take the room of everything else.
+    """
+    name = NOT_IN_A_NAME.sub("_", call.name)[:LONGEST_TOLD_NAME] or "_"
+    is_fit = len(call.arguments.encode()) <= MOST_ARGUMENT_BYTES and _is_json(call.arguments)
+    return replace(call, name=name, arguments=call.arguments if is_fit else NO_ARGUMENTS)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
+    return True
 
 
 def _result_data(result: ToolResult, call_id: str) -> ToolResultData:
