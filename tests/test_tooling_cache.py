@@ -359,7 +359,7 @@ def test_today_rolls_over_with_the_date(clock: Clock, arguments: dict[str, Any],
 # --- One flight -------------------------------------------------------------------------------------------------------
 
 
-async def test_many_askers_in_one_process_are_one_call(cache: ToolCache, upstream: Upstream) -> None:
+async def test_many_askers_in_one_process_are_one_call(cache: ToolCache, upstream: Upstream, clock: Clock, redis: Redis) -> None:
     upstream.gate.clear()
     asking = [asyncio.ensure_future(cache.get(wanted(), upstream, fresh=False)) for _ in range(50)]
     await upstream.asked.wait()
@@ -367,6 +367,8 @@ async def test_many_askers_in_one_process_are_one_call(cache: ToolCache, upstrea
     kept = await asyncio.gather(*asking)
     assert upstream.calls == 1
     assert [each.cached for each in kept].count(False) == 1
+    await cache.aclose()
+    assert await counters(redis, clock) == {"misses": 1, "upstream": 1, "hits": 49, "credits_spent": 1, "credits_saved": 49}
 
 
 async def test_a_fresh_asker_joins_a_call_under_way_elsewhere_but_takes_nothing_older(

@@ -98,7 +98,10 @@ class ToolCache:
         flight = (wanted.key, fresh)
         joined = flight in self._flights
         kept = await self._flights.join(flight, lambda: self._get(wanted, work, fresh=fresh))
-        return replace(kept, cached=True) if joined else kept
+        if not joined:
+            return kept
+        self._later(self._count_joined(kept))
+        return replace(kept, cached=True)
 
     async def aclose(self) -> None:
         if self._tasks:
@@ -215,6 +218,16 @@ class ToolCache:
         why = b"" if failure is None else _failure_text(failure)
         with suppress(RedisDown):
             await self._ask(lambda: self._release(keys=[LOCK_PREFIX + wanted.key], args=[token, why, int(FAILURE_KEPT * 1000)]))
+
+    async def _count_joined(self, kept: Kept) -> None:
+        """Who took a result that somebody else in this process asked for counts as if it had been read from Redis."""
+        pipe = self._client.pipeline(transaction=True)
+        pipe.hincrby(self._day(), "stale" if kept.stale else "hits", 1)
+        if not kept.stale:
+            pipe.hincrbyfloat(self._day(), "credits_saved", kept.output.credits)
+        pipe.expire(self._day(), DAYS_COUNTED * 86400)
+        with suppress(RedisDown):
+            await self._ask(pipe.execute)
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         """Do it without making anybody wait who is being cancelled."""
