@@ -15,6 +15,7 @@ from .models import RoutingDecision
 
 DAYS = 14  # in the table above the list
 LIGHT = Q(path="light", escalated=False)
+SAVING = LIGHT & Q(outcome="completed")  # an answer that failed or was cancelled saved nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class RoutingDecisionAdmin(admin.ModelAdmin):
     @admin.display(description="tokens saved (estimate)")
     def tokens_saved(self, decision: RoutingDecision) -> str:
         full: float | None = decision.tokens_of_full  # type: ignore[attr-defined]  # annotated above
-        if full is None or decision.path == "full" or decision.escalated:
+        if full is None or decision.path == "full" or decision.escalated or decision.outcome != "completed":
             return "–"
         return f"{full - decision.tokens:,.0f}"
 
@@ -119,16 +120,18 @@ def tokens_of_full() -> float | None:
 
 
 def by_day() -> list[Count]:
-    """The last days, newest first."""
+    """The last days, newest first, each of them whole."""
     full = tokens_of_full()
+    first = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=DAYS - 1)
     rows = (
-        RoutingDecision.objects.filter(created_at__gt=timezone.now() - timedelta(days=DAYS))
+        RoutingDecision.objects.filter(created_at__gte=first)
         .annotate(date=TruncDate("created_at"))
         .values("date")
         .annotate(
             questions=aggregates.Count("pk"),
             light=aggregates.Count("pk", filter=LIGHT),
-            light_tokens=Sum("tokens", filter=LIGHT, default=0),
+            savings=aggregates.Count("pk", filter=SAVING),
+            tokens_of_savings=Sum("tokens", filter=SAVING, default=0),
             opinions=aggregates.Count("pk", filter=Q(asked=True)),
             escalations=aggregates.Count("pk", filter=Q(escalated=True)),
             forced=aggregates.Count("pk", filter=~Q(mode="auto")),
@@ -147,7 +150,7 @@ def by_day() -> list[Count]:
             forced=row["forced"],
             light_down=row["light_down"],
             light_rated=row["light_rated"],
-            tokens_saved=None if full is None else round(full * row["light"] - row["light_tokens"]),
+            tokens_saved=None if full is None else round(full * row["savings"] - row["tokens_of_savings"]),
         )
         for row in rows
     ]

@@ -1,17 +1,20 @@
 """From a judgement to a route: thresholds, modes, switches and caps; the record of decisions and its page in the admin."""
 
 import uuid
+from datetime import timedelta
 
 import pytest
 from django.core.checks.registry import registry
 from django.core.management import CommandError, call_command
 from django.test import Client
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from routing import policy
+from routing.admin import DAYS
 from routing.checks import weights_can_be_read
 from routing.classifier import Classifier, Judgement
-from routing.models import Routed, RoutingDecision, text_hash
+from routing.models import Outcome, Routed, RoutingDecision, text_hash
 from routing.policy import Path, caps_of, choose
 
 
@@ -141,11 +144,12 @@ def record(
     escalated: bool = False,
     tokens: int = 100,
     asked: bool = False,
+    outcome: Outcome = "completed",
 ) -> RoutingDecision:
     sure(monkeypatch, light)
     route = choose(text)
     routed = Routed(text, "auto", route.with_opinion("light", "it said so") if asked else route, escalated)
-    return RoutingDecision.objects.record(uuid.uuid4(), routed, outcome="completed", tokens=tokens)
+    return RoutingDecision.objects.record(uuid.uuid4(), routed, outcome=outcome, tokens=tokens)
 
 
 def test_a_hash_knows_equal_texts_and_tells_none() -> None:
@@ -173,16 +177,28 @@ def test_the_admin_counts_by_day_and_estimates_what_was_saved(
     RoutingDecision.objects.rate(regretted.pk, -1)
     record(monkeypatch, light=0.1, tokens=2000)
     record(monkeypatch, escalated=True, tokens=2400, asked=True)
+    record(monkeypatch, tokens=7, outcome="failed")
+    record(monkeypatch, tokens=7, outcome="cancelled")
     page = admin_client.get("/admin/routing/routingdecision/")
     [day] = page.context["summary"].days
-    assert (day.questions, day.light, day.escalated, day.forced) == (4, 2, 1, 0)
+    assert (day.questions, day.light, day.escalated, day.forced) == (6, 4, 1, 0)
     assert (day.asked, page.context["summary"].total.asked) == (1, 1)
     assert (day.light_down, day.light_rated) == (1, 1)
-    assert day.tokens_saved == 2 * 2000 - 400
+    assert day.tokens_saved == 2 * 2000 - 400, "what failed or was cancelled saved nothing"
     assert page.context["summary"].total.tokens_saved == day.tokens_saved
     assert "1,900" in page.content.decode()
+    assert "1,993" not in page.content.decode()
     with django_assert_max_num_queries(15):
         admin_client.get("/admin/routing/routingdecision/")
+
+
+@pytest.mark.django_db
+def test_the_admin_shows_whole_days_only(monkeypatch: pytest.MonkeyPatch, admin_client: Client) -> None:
+    midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    for created_at in (midnight - timedelta(days=DAYS - 1), midnight - timedelta(days=DAYS - 1, seconds=1)):
+        RoutingDecision.objects.filter(pk=record(monkeypatch).pk).update(created_at=created_at)
+    [day] = admin_client.get("/admin/routing/routingdecision/").context["summary"].days
+    assert (day.date, day.questions) == ((midnight - timedelta(days=DAYS - 1)).date(), 1)
 
 
 @pytest.mark.django_db
