@@ -215,6 +215,13 @@ async def test_a_closed_account_is_not_asked_by_anybody(make_cache: MakeCache, u
     assert (await make_cache().get(other, upstream, fresh=False)).output == found("Lima")
 
 
+async def test_an_account_that_is_closed_for_no_known_reason_is_not_asked(cache: ToolCache, upstream: Upstream, redis: Redis) -> None:
+    await redis.set(wanted().closed_key, "nonsense", ex=60)
+    with pytest.raises(ToolFailure, match="cannot be called now"):
+        await cache.get(wanted(), upstream, fresh=False)
+    assert upstream.calls == 0
+
+
 # --- What stands in Redis ---------------------------------------------------------------------------------------------
 
 

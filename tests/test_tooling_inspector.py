@@ -188,8 +188,12 @@ def test_broken_entries_do_not_break_the_page(admin: Client, redis: Redis) -> No
     redis.hset(f"{PREFIX}web_search:{'0' * 64}", mapping={"about": "{", "fetched": "x"})
     redis.set(f"{PREFIX}web_search:{'1' * 64}", "of another type")
     redis.hset(f"{PREFIX}web_search:{'2' * 64}", mapping={"about": redis.hget(good, "about"), "fetched": "1e99", "soft": "nan"})  # type: ignore[dict-item]
+    for stray in (b"\xff:1", b"a b:" + b"0" * 64, b"web_search", b":"):
+        redis.copy(good, PREFIX.encode() + stray)  # type: ignore[arg-type]
     page = admin.get(LIST).text
     assert "good" in page
+    assert "<dd>5</dd>" in page, "keys that are no entries do not count"
+    assert admin.get(f"{LIST}?q=good").status_code == 200
     assert "cannot be read" in admin.get(address(unreadable)).text
 
 
@@ -251,6 +255,12 @@ def test_a_closed_tool_is_shown_and_can_be_tried_again(admin: Client, redis: Red
 
 
 # --- Who may ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_tool_that_is_closed_for_no_known_reason_is_shown_too(admin: Client, redis: Redis) -> None:
+    redis.sadd(CLOSED_INDEX, f"{CLOSED_PREFIX}web_search:acc")
+    redis.set(f"{CLOSED_PREFIX}web_search:acc", "nonsense", ex=60)
+    assert "web_search is closed" in admin.get(LIST).text
 
 
 def test_who_may_do_what(redis: Redis) -> None:

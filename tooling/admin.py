@@ -17,7 +17,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from redis.exceptions import RedisError
 
-from .inspector import DELETE_SECONDS, MOST_EXAMINED, CachedEntry, Inspector
+from .inspector import DELETE_SECONDS, DIGEST, MOST_EXAMINED, TOOL, CachedEntry, Inspector
 from .models import CachedResult
 from .toolbox import TOOLS
 
@@ -180,7 +180,7 @@ class CachedResultAdmin(admin.ModelAdmin):
 
 def _filters(tool: str, text: str) -> tuple[str, str]:
     """What was filtered by, without what could never match and what Redis would read as a pattern."""
-    return (tool if re.fullmatch(r"[a-z_]{1,50}", tool) else ""), text.replace("\x00", "").strip()[:MOST_SEARCHED_CHARS]
+    return (tool if re.fullmatch(TOOL, tool) else ""), text.replace("\x00", "").strip()[:MOST_SEARCHED_CHARS]
 
 
 def _cursor(given: str) -> int:
@@ -189,7 +189,7 @@ def _cursor(given: str) -> int:
 
 def _address(tool: str, digest: str) -> tuple[str, str]:
     """An entry's place; only places of entries are looked at."""
-    if not re.fullmatch(r"[a-z_]{1,50}", tool) or not re.fullmatch(r"[0-9a-f]{64}", digest):
+    if not re.fullmatch(TOOL, tool) or not re.fullmatch(DIGEST, digest):
         raise Http404
     return tool, digest
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 import msgspec
 
 from .bounded import BoundedRedis, RedisDown
-from .entries import CLOSED_INDEX, DAY_PREFIX, LOCK_PREFIX, Failure, Wanted, about, packed, unpacked
+from .entries import CLOSED_INDEX, DAY_PREFIX, LOCK_PREFIX, Failure, Wanted, about, failure_in, packed, unpacked
 from .flights import Flights
 from .results import Output, ToolFailure, TtlClass
 
@@ -263,7 +263,7 @@ def _failure_text(failure: ToolFailure) -> bytes:
 
 
 def _failure_of(text: bytes, *, closed_for: float = 0) -> ToolFailure:
-    told = msgspec.json.decode(text, type=Failure)
+    told = failure_in(text)
     return ToolFailure(
         told.message,
         advice=told.advice,

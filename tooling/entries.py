@@ -70,6 +70,14 @@ class Failure(msgspec.Struct):
     closed_for: float
 
 
+def failure_in(text: bytes) -> Failure:
+    """The failure that was stored; one in general words if the bytes are none."""
+    try:
+        return msgspec.json.decode(text, type=Failure)
+    except (msgspec.MsgspecError, UnicodeError):
+        return Failure("This tool cannot be called now.", "", temporary=False, stale_will_do=True, closed_for=0)
+
+
 def packed(output: Output) -> bytes | None:
     """The output as it is stored; None if it is too big to be."""
     body = msgspec.json.encode(output)

@@ -1,5 +1,6 @@
 """What operators see of the tool cache, and what they may delete. Every call does a bounded amount of work, however much is kept."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from .entries import CLOSED_INDEX, CLOSED_PREFIX, DAY_PREFIX, PREFIX, About, Failure, unpacked
+from .entries import CLOSED_INDEX, CLOSED_PREFIX, DAY_PREFIX, PREFIX, About, failure_in, unpacked
 from .services import utc_now
 
 PAGE = 50  # entries; a page ends at the end of a batch
@@ -24,6 +25,8 @@ DELETE_SECONDS = 5.0
 SAMPLE = 200  # entries measured for their memory
 DAYS = 7
 CALL_TIMEOUT = 1.0  # seconds that one call waits on Redis
+TOOL, DIGEST = r"[a-z_]{1,50}", r"[0-9a-f]{64}"
+_KEY = re.compile(rf"{PREFIX}{TOOL}:{DIGEST}".encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +188,7 @@ class Inspector:
         for key in cast("set[bytes]", self._client.smembers(CLOSED_INDEX)):
             why, left = cast("bytes | None", self._client.get(key)), self._client.pttl(key)
             if why is not None:
-                rows.append(Closed(_tool_of(key), msgspec.json.decode(why, type=Failure).message, max(0, left) / 1000))
+                rows.append(Closed(_tool_of(key), failure_in(why).message, max(0, left) / 1000))
         return rows
 
     def reopen(self, tool: str) -> int:
@@ -195,14 +198,15 @@ class Inspector:
 
     def _scan(self, tool: str, cursor: int, count: int) -> tuple[int, list[bytes]]:
         reply = self._client.scan(cursor, match=f"{PREFIX}{tool or '*'}:*", count=count)
-        return cast("tuple[int, list[bytes]]", reply)
+        cursor, keys = cast("tuple[int, list[bytes]]", reply)
+        # What is no entry of ours is left out, not a fault of the page.
+        return cursor, [key for key in keys if _KEY.fullmatch(key)]
 
     def _entries(self, keys: list[bytes]) -> Iterator[tuple[bytes, CachedEntry]]:
         pipe = self._client.pipeline(transaction=False)
         for key in keys:
             pipe.hmget(key.decode(), ["about", "fetched", "soft", "hits", "credits"])
             pipe.pttl(key.decode())
-        # What is no entry of ours is left out, not a fault of the page.
         replies = pipe.execute(raise_on_error=False)
         now = self._now()
         for key, fields, left in zip(keys, replies[::2], replies[1::2], strict=True):
