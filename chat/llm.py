@@ -490,7 +490,8 @@ class _CallParts:
 
     def __init__(self) -> None:
         self.is_over = False  # there were more than are taken
-        self._parts: dict[int, tuple[str, str, list[str]]] = {}
+        self._parts: dict[tuple[int, int], tuple[str, str, list[str]]] = {}  # by the server's index, and our count of calls at it
+        self._counts: dict[int, int] = {}
         self._length = 0
 
     def __bool__(self) -> bool:
@@ -498,15 +499,25 @@ class _CallParts:
 
     def add(self, parts: Sequence[_CallPart]) -> None:
         for part in parts:
-            if part.index not in self._parts and len(self._parts) == MOST_CALLS:
+            place = self._place_of(part)
+            if place not in self._parts and len(self._parts) == MOST_CALLS:
                 self.is_over = True
                 continue
-            id_, name, arguments = self._parts.get(part.index, ("", "", []))
+            id_, name, arguments = self._parts.get(place, ("", "", []))
             arguments.append(part.function.arguments or "")
             self._length += len(arguments[-1])
             if self._length > LONGEST_ARGUMENTS:
                 raise ModelError("model_error", "The model called tools with arguments that are too long.")
-            self._parts[part.index] = (part.id or id_)[:LONGEST_ID], (part.function.name or name)[:LONGEST_NAME], arguments
+            self._parts[place] = (part.id or id_)[:LONGEST_ID], (part.function.name or name)[:LONGEST_NAME], arguments
+
+    def _place_of(self, part: _CallPart) -> tuple[int, int]:
+        """Where a part belongs: some servers give all calls one index, and only another id and name say that another call begins."""
+        place = part.index, self._counts.get(part.index, 0)
+        known, _, _ = self._parts.get(place, ("", "", []))
+        if known and part.id and part.function.name and part.id[:LONGEST_ID] != known:
+            self._counts[part.index] = place[1] + 1
+            return part.index, place[1] + 1
+        return place
 
     def whole(self) -> list[ToolCall]:
         """Each call, with ids of our own where the server's do not tell them apart."""

@@ -37,6 +37,7 @@ class Script:
     reasoning: list[str] = field(default_factory=list)
     calls: list[tuple[str, str]] = field(default_factory=list)  # tools that it wants called, with their arguments, after the tokens
     call_id: str | None = None  # of all calls, where they are not told apart
+    call_index: int | None = None  # of all calls, as some servers count
     call_pace: float = 0  # between the parts of a call
     waits: int = 0  # so many comments before the tokens, at their pace, as servers send them while a request waits its turn
     refusal: bool = False  # the tokens come as a refusal
@@ -156,10 +157,11 @@ class ScriptedModel:
         for number, (name, arguments) in enumerate(script.calls):
             # In parts, as servers do it.
             call_id = f"call-{number}" if script.call_id is None else script.call_id
-            begun = {"index": number, "id": call_id, "type": "function", "function": {"name": name, "arguments": arguments[:5]}}
+            index = number if script.call_index is None else script.call_index
+            begun = {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": arguments[:5]}}
             await response.write(_event({"tool_calls": [begun]}))
             for part in [arguments[at : at + 5] for at in range(5, len(arguments), 5)] if script.call_pace else [arguments[5:]]:
-                await response.write(_event({"tool_calls": [{"index": number, "function": {"arguments": part}}]}))
+                await response.write(_event({"tool_calls": [{"index": index, "function": {"arguments": part}}]}))
                 await asyncio.sleep(script.call_pace)
         if script.finish:
             end = _event({}, finish="tool_calls" if script.calls else script.finish_reason)

@@ -558,10 +558,12 @@ async def test_of_thousands_of_calls_at_once_few_are_looked_at_and_that_is_said(
     assert text_of(events) == "Without them."
 
 
-@pytest.mark.parametrize("call_id", ["", "same", "long" * 1000])
-async def test_calls_are_told_apart_where_the_server_does_not(chat: Chatting, team: ScriptedModel, call_id: str) -> None:
+@pytest.mark.parametrize(("call_id", "index"), [("", None), ("same", None), ("long" * 1000, None), (None, 0)])
+async def test_calls_are_told_apart_where_the_server_does_not(
+    chat: Chatting, team: ScriptedModel, call_id: str | None, index: int | None
+) -> None:
     both = wants(("calculator", {"expression": "1 + 1"}), ("clock", {}))
-    both.call_id = call_id
+    both.call_id, both.call_index = call_id, index
     team.as_agent(PLANNER.instructions, plan("analyst"))
     team.as_agent(ANALYST.instructions, both, Script(tokens=["done"]))
     events = await chat.answer(full())
