@@ -50,6 +50,18 @@ _RELATIVE_TO_TODAY = re.compile(
     re.IGNORECASE,
 )
 
+# Not "who won": that may be long ago; nor "news" alone, which is a part of names.
+_NEWS = re.compile(
+    r"\b(?:(?:any|latest|breaking|recent|top|today'?s|in the) news|news (?:about|of|on|from|today|tonight)|headlines"
+    r"|nachrichten|noticias|nouvelles|notizie)\b|новости|新闻|ニュース",
+    re.IGNORECASE,
+)
+_FINANCE = re.compile(
+    r"\b(?:(?:share|stock)s? (?:price|market)s?|exchange rates?|nasdaq|dow jones|s&p 500|dax|bitcoin|btc|ethereum"
+    r"|price of (?:gold|silver|oil)|(?:gold|silver|oil) price|aktienkurs|wechselkurs)\b",
+    re.IGNORECASE,
+)
+
 
 def redacted(query: str) -> str:
     """The query without what looks like an e-mail address, a payment card or a phone number: it goes to somebody else."""
@@ -120,7 +132,10 @@ def _reason_off(services: Services) -> str:
 def _arguments_in(question: str, follows: str) -> dict[str, Any] | None:
     whole = f"{cut(one_line(follows), MOST_FOLLOWED_CHARS).removesuffix(' […]')} {question}"
     query = cut(" ".join(whole.split()), MOST_QUERY_CHARS).removesuffix(" […]")
-    return {"query": query} if query else None
+    if not query:
+        return None
+    topic = "news" if _NEWS.search(query) else "finance" if _FINANCE.search(query) else None
+    return {"query": query, "topic": topic} if topic else {"query": query}
 
 
 # --- The tool ---------------------------------------------------------------------------------------------------------
