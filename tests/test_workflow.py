@@ -951,6 +951,15 @@ def test_what_was_said_before_makes_room_for_the_question_and_what_was_found_for
     assert within([whole[0], *turns[4:], asked], 1000)[1].content == turns[4].content, "the last turn is what a follow-up is about"
 
 
+async def test_of_a_question_that_is_too_long_both_ends_are_read(chat: Chatting, team: ScriptedModel) -> None:
+    await chat.answer(chat_request("Read this: " + "größer " * 4000 + "Who wrote it?", mode="light"))
+    [call] = team.calls
+    assert call.question.startswith("Read this: größer")
+    assert " […] " in call.question
+    assert call.question.endswith("größer Who wrote it?")
+    assert len(call.question.encode()) < 3 * 6000
+
+
 async def test_after_a_long_talk_the_team_reads_its_notes(chat: Chatting, team: ScriptedModel) -> None:
     team.as_agent(ASSISTANT.instructions, Script(tokens=["word " * 1000]))
     conversation = None

@@ -435,8 +435,8 @@ def parsed[T: Struct](text: str, kind: type[T]) -> T | None:
 def within(messages: Sequence[ChatMessage], budget: int) -> list[ChatMessage]:
     """The messages in at most `budget` tokens.
 
-    What was said before the question goes first, but for the last of it; then the oldest calls and results; then the end of the
-    longest message.
+    What was said before the question goes first, but for the last of it; then the oldest calls and results; then the middle of the
+    longest message, since people ask at the beginning or at the end.
     """
     kept = list(messages)
     over = sum(message.tokens for message in kept) - budget
@@ -450,11 +450,16 @@ def within(messages: Sequence[ChatMessage], budget: int) -> list[ChatMessage]:
             kept[place] = shorter
     if over > 0:
         place = max(range(len(kept)), key=lambda i: len(kept[i].content))
-        content = kept[place].content.encode()
-        kept[place] = replace(
-            kept[place], content=content[: max(0, len(content) - BYTES_PER_TOKEN * over)].decode(errors="ignore") + " […]"
-        )
+        kept[place] = replace(kept[place], content=_without_middle(kept[place].content, BYTES_PER_TOKEN * over))
     return kept
+
+
+def _without_middle(text: str, fewer: int) -> str:
+    """The text with so many bytes less, but for the mark of the cut."""
+    content = text.encode()
+    room = max(0, len(content) - fewer)
+    head, tail = content[: room - room // 3], content[len(content) - room // 3 :]
+    return f"{head.decode(errors='ignore')} […] {tail.decode(errors='ignore')}"
 
 
 def _begins_with_two_turns(messages: Sequence[ChatMessage]) -> bool:
