@@ -782,7 +782,7 @@ def grey(team: ScriptedModel, settings: Settings) -> Callable[[Script], None]:
 
 
 async def test_in_the_grey_zone_the_routers_model_decides(chat: Chatting, team: ScriptedModel, grey: Callable[[Script], None]) -> None:
-    grey(Script(tokens=['{"path": "full", "reason": "two lookups"}']))
+    grey(Script(tokens=['{"path": "full", "reason": "two\\n\\u202e lookups"}']))
     events = await chat.answer()
     [decided] = of_kind(events, "routing.decided")
     assert decided["data"]["path"] == "full"

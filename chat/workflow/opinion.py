@@ -15,6 +15,7 @@ from chat.llm import ChatMessage, Finished, ModelClient, ModelError, Text
 from chat.protocol import Usage
 from routing.features import head_and_tail
 from routing.policy import Path
+from tooling.untrusted import one_line
 
 from .engine import Question, parsed
 
@@ -67,7 +68,7 @@ class Opinions:
         verdict = parsed(words, Verdict)
         if verdict is None:
             return Opinion("full", NO_OPINION, usage)
-        opinion = Opinion(verdict.path, f"the router's model says: {verdict.reason or verdict.path}", usage)
+        opinion = Opinion(verdict.path, f"the router's model says: {one_line(verdict.reason) or verdict.path}", usage)
         self._known[key] = replace(opinion, usage=Usage())
         if len(self._known) > MOST_KEPT:
             self._known.popitem(last=False)
