@@ -231,7 +231,7 @@ class ModelClient:
             "messages": [message.encoded() for message in messages],
             "stream": True,
             "stream_options": {"include_usage": True},
-            self._limit_name: (limit := max_tokens + (self._thinking_tokens if thinks else 0)),
+            self._limit_name: max_tokens + (self._thinking_tokens if thinks else 0),
         }
         if effort is not None:
             request["reasoning_effort"] = EFFORTS[effort]
@@ -247,7 +247,7 @@ class ModelClient:
                         raise ModelError("model_error", f"The model server at {self._place} reported an error in mid-answer.")
                     for piece in answer.take(chunk) or (PULSE,):
                         yield piece
-                    if answer.is_beyond(limit):
+                    if answer.is_beyond(max_tokens):
                         # The server does not mind the limit, and would not end.
                         answer.cut()
                         break
@@ -433,7 +433,6 @@ class _Gathered:
         self._thinking_tokens = 0
         self._finish_reason: str | None = None
         self._written = 0  # characters
-        self._thought = 0
         self._pieces = 0
         self._is_refused = False
         self._calls = _CallParts()
@@ -449,20 +448,22 @@ class _Gathered:
             self._finish_reason = choice.finish_reason or self._finish_reason
             delta = choice.delta
             if thought := delta.reasoning_content or delta.reasoning:
-                self._thought += len(thought)
                 shown.append(Reasoning(thought))
             if text := delta.content or delta.refusal:
                 self._written += len(text)
+                self._pieces += 1
                 self._is_refused = self._is_refused or not delta.content
                 shown.append(Text(text))
             if delta.tool_calls:
                 self._calls.add(delta.tool_calls)
-        self._pieces += len(shown)
         return shown
 
     def is_beyond(self, tokens: int) -> bool:
-        """Whether this is surely more than so many tokens: in number, as servers send whole ones, and in length, as some send letters."""
-        return self._pieces > tokens and self._written + self._thought > tokens * CHARACTERS_PER_TOKEN
+        """Whether its words are surely more than so many tokens: in number, as servers send whole ones, and in length, as some send less.
+
+        Thinking does not count: not every server means it by its limit.
+        """
+        return self._pieces > tokens and self._written > tokens * CHARACTERS_PER_TOKEN
 
     def cut(self) -> None:
         """Let what came so far be all, as if the server had ended it there."""
