@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 MAX_MESSAGE = 32_000  # characters
+MAX_SEQ = 2**31 - 1  # that a run's row can hold
 SUBPROTOCOL_JSON = "fleet.json.v1"
 SUBPROTOCOL_HTML = "fleet.html.v1"
 
@@ -83,8 +84,9 @@ class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ValueError(f"the message has {len(self.message):,} characters; at most {MAX_MESSAGE:,} are taken")
         if "\0" in self.message:
             raise ValueError("the message holds a NUL character")
-        if self.after < 0:
-            raise ValueError("after must not be negative")
+        if not 0 <= self.after <= MAX_SEQ:
+            # Redis would refuse a greater one, which looks as if Redis itself were broken.
+            raise ValueError(f"after is between 0 and {MAX_SEQ:,}")
 
 
 class Cancel(Struct, frozen=True, tag_field="type", tag="cancel", forbid_unknown_fields=True):

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import wraps
 from itertools import chain, groupby
 from typing import Concatenate
@@ -118,12 +118,7 @@ class Filters:
     @classmethod
     def of_request(cls, request: HttpRequest) -> "Filters":
         query = request.GET
-        try:
-            before = parse_datetime(query.get("before", ""))
-        except ValueError:
-            before = None
-        if before and timezone.is_naive(before):
-            before = None
+        before = _moment(query.get("before", ""))
         return cls(query.get("q", "").strip()[:100].replace("\0", ""), "running" in query, before, query.get("under", "") if before else "")
 
 
@@ -322,6 +317,15 @@ def _current_of(request: HttpRequest) -> UUID | None:
         return None
     pk = match.kwargs.get("pk")
     return pk if isinstance(pk, UUID) else None
+
+
+def _moment(text: str) -> datetime | None:
+    """The point in time that a cursor names; None for one that the database could not compare."""
+    try:
+        moment = parse_datetime(text)
+        return moment.astimezone(UTC) if moment and timezone.is_aware(moment) else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _uuid(text: str) -> UUID | None:

@@ -80,7 +80,9 @@ async def test_a_signed_in_person_owns_what_she_asks(chat: Chatting) -> None:
     assert (await Conversation.objects.aget(pk=events[0]["data"]["conversation_id"])).owner == f"user:{user.pk}"
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "http://testserver.evil.example", "http://testserver:8001", "null", "garbage"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "http://testserver.evil.example", "http://testserver:8001", "null", "garbage", "http://[", "http://é"]
+)
 async def test_a_foreign_origin_is_refused_after_accept(chat: Chatting, origin: str) -> None:
     client = await in_database(browser)
     socket = await chat.socket(headers=headers_of(client, origin))

@@ -42,6 +42,7 @@ FIRST_FRAMES = {
     "a wrong flag": with_field(fresh="yes"),
     "a negative cursor": with_field(after=-1),
     "a fractional cursor": with_field(after=1.5),
+    "a cursor that no run reaches": with_field(after=2**31),
     "an unknown field": with_field(temperature=1),
     "a cancel": '{"type": "cancel"}',
     "deep nesting": '{"message": ' + "[" * 50_000,

@@ -528,7 +528,16 @@ def test_the_list_continues_where_it_stopped(client: Client, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "query", ["before=nonsense", "before=2020-13-99T00:00:00Z", "before=2020-01-01", "opened=x", "q=%00", "before=99999999999999999999"]
+    "query",
+    [
+        "before=nonsense",
+        "before=2020-13-99T00:00:00Z",
+        "before=2020-01-01",
+        "opened=x",
+        "q=%00",
+        "before=99999999999999999999",
+        "before=9999-12-31T23:59:59-14:00",
+    ],
 )
 def test_a_query_that_makes_no_sense_is_no_error(client: Client, query: str) -> None:
     chat = conversation_of(client)
