@@ -29,6 +29,7 @@ WORKER_LOST = ErrorInfo("worker_lost", "The server restarted during this answer.
 
 LOST = Ending(status="failed", error=WORKER_LOST, lost=True)
 BUSY = ErrorInfo("conversation_busy", "This conversation is still answering.", retryable=True)
+OTHER_VERSION = ErrorInfo("internal", "Another version of this server wrote how this answer ended. What came of it is kept.")
 NO_NEW_RUNS = ErrorInfo("shutting_down", "The server is restarting. Try again in a moment.", retryable=True)
 
 
@@ -329,7 +330,12 @@ class Run(models.Model):
 
     @property
     def recorded_ending(self) -> Ending | None:
-        return msgspec.convert(self.ending, Ending) if self.ending else None
+        """How the run ended; None while it is live."""
+        try:
+            return msgspec.convert(self.ending, Ending) if self.ending else None
+        except msgspec.ValidationError:
+            # Workers of two versions may share a database for a while.
+            return Ending(status="failed", error=OTHER_VERSION)
 
 
 class ToolCall(models.Model):

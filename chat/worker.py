@@ -4,11 +4,11 @@ import asyncio
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
@@ -39,6 +39,7 @@ LEASE_SHARE = 0.125  # of a lease's time to live: how often it is renewed, and l
 LOOKS = 3  # in which a lease is expired and the same before its run is given up: one renewal may fail or be late
 LONGEST_LEASE = 3  # times our own lease: who wrote a longer one had a clock that has gone back since
 LISTEN_RETRY = 1.0  # seconds
+JOB_RETRY = 1.0  # seconds
 ENDINGS = 5.0  # seconds that endings have to be stored before the process goes without; the lease ends those runs
 DELIVERY = 1.5  # seconds that followers have to read an ending before the process goes
 REPAIRS = 50  # runs whose logs are closed in one round
@@ -98,9 +99,7 @@ class Worker:
         if worker is None:
             worker = _workers[loop] = cls()
             jobs = (worker._flush_logs, worker._keep_leases, worker._take_commands)
-            worker._tasks = [loop.create_task(job(), name=f"{worker.name} {job.__name__}") for job in jobs]
-            for task in worker._tasks:
-                task.add_done_callback(_report_end)
+            worker._tasks = [loop.create_task(worker._keep_doing(job), name=f"{worker.name} {job.__name__}") for job in jobs]
         return worker
 
     async def drain(self, *, grace: float) -> None:
@@ -138,6 +137,15 @@ class Worker:
         except (RedisError, OSError, TimeoutError, ChannelFull) as exc:
             # The row says it too: that worker finds it when it next renews its leases.
             logger.warning("run=%s cancel was not poked: %s", run_id, exc)
+
+    async def _keep_doing(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """A job that fails over something nobody foresaw begins again: without it, lost runs would never be ended."""
+        while True:
+            try:
+                await job()
+            except Exception:
+                logger.critical("%s %s failed and begins again", self.name, job.__name__, exc_info=True)
+            await asyncio.sleep(JOB_RETRY)
 
     def _log_changed(self, log: RunLog) -> None:
         self._changed_logs.add(log)
@@ -242,11 +250,6 @@ def tool_services() -> Services:
         ttl={"news": settings.FLEET_CACHE_TTL_NEWS, "general": settings.FLEET_CACHE_TTL_GENERAL},
         zone=ZoneInfo(settings.FLEET_TIME_ZONE),
     )
-
-
-def _report_end(job: "asyncio.Task[None]") -> None:
-    if not job.cancelled():
-        logger.critical("%s ended", job.get_name(), exc_info=job.exception())
 
 
 def _give_up(suspect: Suspect) -> Run | None:

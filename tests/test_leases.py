@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from chat.database import in_database
-from chat.models import Conversation, Message, Run
+from chat.models import Conversation, Message, Run, RunQuerySet
 from chat.worker import Worker
 from tests.chatting import Chatting, chat_request, kinds, text_of
 from tests.scripted_model import ScriptedModel
@@ -39,6 +39,12 @@ async def orphan(*, expires_in: float = -1, **fields) -> tuple[Run, dict]:
     return run, request
 
 
+async def until_closed(run: Run) -> None:
+    async with asyncio.timeout(10):
+        while (await Run.objects.aget(pk=run.pk)).closed_at is None:
+            await asyncio.sleep(0.05)
+
+
 def reap_as_another_worker(run_id: str) -> None:
     """What a reaper on another host does to a run whose worker it takes for dead."""
     Run.objects.filter(pk=run_id).update(lease_expires_at=timezone.now() - timedelta(seconds=5), text_so_far="The ")
@@ -54,9 +60,7 @@ async def test_a_lost_run_is_ended_with_what_was_stored(worker: Worker, chat: Ch
     assert events[-1]["error"]["retryable"]
     row = await Run.objects.select_related("answer").aget(pk=run.pk)
     assert (row.status, row.error_code, row.answer.text) == ("failed", "worker_lost", "half an ans")
-    async with asyncio.timeout(5):
-        while (await Run.objects.aget(pk=run.pk)).closed_at is None:
-            await asyncio.sleep(0.05)
+    await until_closed(run)
 
 
 async def test_a_lost_run_that_somebody_cancelled_ends_as_cancelled(worker: Worker, chat: Chatting) -> None:
@@ -76,6 +80,26 @@ async def test_a_run_that_is_deleted_has_an_end_for_its_followers_elsewhere(
     assert kinds(events) == ["response.snapshot", "cancelled", "done"]
     assert [event["seq"] for event in events] == [9, 10, 11]
     assert "a socket failed" not in caplog.text
+
+
+async def test_an_ending_that_another_version_wrote_is_an_end_and_stands_in_nobodys_way(worker: Worker, chat: Chatting) -> None:
+    ending = {"status": "failed", "error": {"code": "a_code_of_tomorrow", "message": "x"}}
+    ended = {"status": "failed", "ending": ending, "ended_at": timezone.now() - timedelta(seconds=60), "last_seq": 9}
+    run, request = await orphan(**ended)
+    await until_closed(run)
+    assert kinds(await chat.answer(request))[-1] == "error"
+    lost, _ = await orphan()
+    await until_closed(lost)
+
+
+async def test_a_job_that_fails_begins_again(worker: Worker, chat: Chatting, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: RunQuerySet) -> RunQuerySet:
+        monkeypatch.undo()
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr(RunQuerySet, "unclosed", fails)
+    run, _ = await orphan()
+    await until_closed(run)
 
 
 async def test_a_lease_that_was_renewed_between_the_looks_is_left_alone(worker: Worker) -> None:
