@@ -43,7 +43,7 @@ from .protocol import (
     with_html,
 )
 from .runlog import Entry, entry_of
-from .runs import STORAGE
+from .runs import JOIN_PATIENCE, STORAGE
 from .worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Follow the request's run to its end."""
         worker = Worker.current()
         try:
-            self._run = await asyncio.shield(joining)
+            self._run = await _joined(joining)
             worker.sockets.add(self)
             await self._follow(worker, self._run, request.after)
         except ProtocolError as exc:
@@ -289,6 +289,14 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     def _header(self, name: bytes) -> bytes:
         return next((value for key, value in self.scope["headers"] if key == name), b"")
+
+
+async def _joined(joining: "asyncio.Task[Run]") -> Run:
+    """The run, once it is joined; ProtocolError where it takes too long, or says why it is not joined."""
+    done, _ = await asyncio.wait({joining}, timeout=JOIN_PATIENCE)
+    if not done:
+        raise ProtocolError(STORAGE)
+    return joining.result()
 
 
 async def rendered(view: AnswerView, event: StreamEvent) -> str:

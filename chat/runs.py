@@ -44,6 +44,7 @@ EVENTS_IN_A_ROW = 16  # shown before others get a turn
 CANCEL_GRACE = 0.1  # seconds that a cancelled workflow has to close its upstream before the ending is written without it
 STARTS_FIRST = 0.1  # seconds that the work on an answer waits while others are being started
 START_PATIENCE = 5.0  # seconds that a request may wait for its turn in the database
+JOIN_PATIENCE = 10.0  # seconds after which a socket does not wait for its run: that turn, and as long for a lock
 ROW_RETRY = 0.5  # seconds between tries to write an ending while the database is away
 ROW_PATIENCE = 5.0  # seconds after which followers do not wait for it any longer
 ROW_LOOK = 5.0  # seconds after which a silent follower looks at the row
@@ -58,7 +59,7 @@ INTERNAL = ErrorInfo("internal", "Something went wrong here. It is in the server
 ENDING_NOT_STORED = ErrorInfo(
     "storage_unavailable", "The answer could not be stored yet. It is kept here and stored as soon as it can be.", retryable=True
 )
-STORAGE = ErrorInfo("storage_unavailable", "The database does not answer. Nothing was started; try again.", retryable=True)
+STORAGE = ErrorInfo("storage_unavailable", "The database does not answer. Try again in a moment.", retryable=True)
 
 
 def failed(error: ErrorInfo) -> Ending:
@@ -103,9 +104,12 @@ class LiveRun:
         self._telemetry.close_phases()
         ending = msgspec.structs.replace(ending, timings=self._telemetry.timings(), usage=self._telemetry.usage, path=self._telemetry.path)
         events = ending_events(ending, self.log.text)
+        # A timer, and no look between two tries to write: each waits behind those of all other runs.
+        giving_up = asyncio.get_running_loop().call_later(ROW_PATIENCE, self.log.fail, partial(ProtocolError, ENDING_NOT_STORED))
         if not await self._record(ending, self.log.last_seq + len(events)):
             # Deliver what the row says.
             events = await self._recorded_events()
+        giving_up.cancel()
         self.log.close(events)
         for event in events:
             logger.info(event.log_line)
@@ -197,7 +201,6 @@ class LiveRun:
 
     async def _write(self, outcome: Outcome) -> bool:
         """Write this ending, trying again while the database is away; whether the row was still live. May raise UNSTORABLE."""
-        given_up = time.monotonic() + ROW_PATIENCE
         while True:
             try:
                 return await in_database(Run.objects.finish, self.id, outcome, worker=self.worker)
@@ -205,8 +208,6 @@ class LiveRun:
                 raise
             except DatabaseProblem as exc:
                 logger.error("run=%s cannot store its ending, trying again: %s", self.id, exc)
-                if time.monotonic() > given_up:
-                    self.log.fail(partial(ProtocolError, ENDING_NOT_STORED))
                 await asyncio.sleep(ROW_RETRY)
 
     def _routed(self) -> Routed | None:

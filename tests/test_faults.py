@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from io import StringIO
@@ -21,7 +21,7 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from chat.database import close_connections, in_database
+from chat.database import THREADS, close_connections, in_database
 from chat.models import Conversation, Message, Run, RunQuerySet
 from chat.worker import Worker
 from tests.chatting import Chatting, chat_request, is_terminal, kinds, text_of
@@ -175,6 +175,18 @@ def locked_database() -> Iterator[None]:
         other.close()
 
 
+@asynccontextmanager
+async def busy_database() -> AsyncIterator[None]:
+    """All threads that call the database are at work for others."""
+    gate = threading.Event()
+    calls = [asyncio.create_task(in_database(gate.wait)) for _ in range(THREADS)]
+    try:
+        yield
+    finally:
+        gate.set()
+        await asyncio.gather(*calls)
+
+
 @contextmanager
 def full_disk() -> Iterator[None]:
     """SQLite finds no more space than it has. Its connections take this as they take their other options, when they are opened."""
@@ -247,6 +259,22 @@ class TestDatabase:
         again = await chat.answer(request)
         assert kinds(again)[-2:] == ["response.completed", "done"]
         assert text_of(again) == FULL
+
+    async def test_nobody_waits_for_the_writes_of_all_others(
+        self, chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("chat.runs.ROW_PATIENCE", 0.3)
+        monkeypatch.setattr("chat.consumers.JOIN_PATIENCE", 0.3)
+        model.on("hold", hold_after=4)
+        request = chat_request("hold")
+        socket = await chat.ask(request)
+        await socket.until("response.delta")
+        async with busy_database():
+            model.release()
+            assert (await socket.rest())[-1]["error"]["code"] == "storage_unavailable"
+            assert (await chat.answer())[-1]["error"]["code"] == "storage_unavailable"
+        await until_closed(request)
+        assert text_of(await chat.answer(request)) == FULL
 
     async def test_deltas_go_on_while_the_database_is_locked(self, chat: Chatting, model: ScriptedModel) -> None:
         model.on("paced", tokens=["x"] * 30, pace=0.02)
