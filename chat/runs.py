@@ -45,7 +45,7 @@ CANCEL_GRACE = 0.1  # seconds that a cancelled workflow has to close its upstrea
 STARTS_FIRST = 0.1  # seconds that the work on an answer waits while others are being started
 START_PATIENCE = 5.0  # seconds that a request may wait for its turn in the database
 JOIN_PATIENCE = 10.0  # seconds after which a socket does not wait for its run: that turn, and as long for a lock
-ROW_RETRY = 0.5  # seconds between tries to write an ending while the database is away
+ROW_RETRY = 0.5  # seconds between tries to write an ending, or a cancel, while the database is away
 ROW_PATIENCE = 5.0  # seconds after which followers do not wait for it any longer
 ROW_LOOK = 5.0  # seconds after which a silent follower looks at the row
 ROW_POLL = 0.5  # seconds between looks at the row while the log is of no help
@@ -326,7 +326,12 @@ class Runs:
         if live := self.live.get(run_id):
             live.stop(CANCELLED)
             return None
-        return await in_database(Run.objects.request_cancel, run_id)
+        while True:
+            try:
+                return await in_database(Run.objects.request_cancel, run_id)
+            except DatabaseProblem as exc:
+                logger.warning("run=%s cannot be cancelled yet, trying again: %s", run_id, exc)
+                await asyncio.sleep(ROW_RETRY)
 
     def keep[T](self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Do this whatever becomes of the socket that asked for it. asyncio itself holds tasks weakly."""

@@ -276,6 +276,17 @@ class TestDatabase:
         await until_closed(request)
         assert text_of(await chat.answer(request)) == FULL
 
+    async def test_a_cancel_of_a_run_elsewhere_waits_for_the_database(self, chat: Chatting, caplog: pytest.LogCaptureFixture) -> None:
+        run, request = await orphan(expires_in=60, last_seq=1, text_so_far="Elsewhere")
+        socket = await chat.ask(request)
+        await socket.until("response.snapshot")
+        with locked_database():
+            await socket.send({"type": "cancel"})
+            async with asyncio.timeout(5):
+                while "cannot be cancelled yet" not in caplog.text:
+                    await asyncio.sleep(0.02)
+        await until_true(Run.objects.filter(pk=run.pk, cancel_requested_at__isnull=False))
+
     async def test_deltas_go_on_while_the_database_is_locked(self, chat: Chatting, model: ScriptedModel) -> None:
         model.on("paced", tokens=["x"] * 30, pace=0.02)
 
