@@ -42,6 +42,7 @@ LISTEN_RETRY = 1.0  # seconds
 JOB_RETRY = 1.0  # seconds
 ENDINGS = 5.0  # seconds that endings have to be stored before the process goes without; the lease ends those runs
 DELIVERY = 1.5  # seconds that followers have to read an ending before the process goes
+MOST_KEPT = 50  # logs of ended runs while Redis is away: long ones hold megabytes
 REPAIRS = 50  # runs whose logs are closed in one round
 
 REDIS_GONE = ("redis_gone", "Redis does not answer. This answer goes on; joining it from elsewhere takes longer.")
@@ -160,7 +161,9 @@ class Worker:
                 await self._store.write(logs)
             except RedisDown as exc:
                 self._note_redis(is_there=False, why=str(exc))
-                self._changed_logs |= logs
+                ended = [log for log in logs if log.ending]
+                # What is dropped here is in the row, and its log is closed from there.
+                self._changed_logs |= logs.difference(ended[MOST_KEPT:])
                 self._log_change.set()
             else:
                 self._note_redis(is_there=True)

@@ -113,6 +113,20 @@ class TestRedis:
         await until_closed(request)
         assert await chat.answer(request) == [event for event in live if event["type"] != "notice"]
 
+    async def test_of_ended_runs_few_are_kept_for_redis(self, network: Proxy, chat: Chatting, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("chat.worker.MOST_KEPT", 2)
+        network.set("refuse")
+        requests = [chat_request() for _ in range(5)]
+        for request in requests:
+            await chat.answer(request)
+        async with asyncio.timeout(5):
+            while len(Worker.current()._changed_logs) > 2:
+                await asyncio.sleep(0.1)
+        network.set("open")
+        for request in requests:
+            await until_closed(request)
+            assert text_of(await chat.answer(request)) == FULL
+
     async def test_a_flushed_log_falls_back_to_the_row(self, network: Proxy, chat: Chatting, valkey_url: str) -> None:
         request = chat_request()
         await chat.answer(request)
