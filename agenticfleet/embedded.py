@@ -237,7 +237,10 @@ def start_model(watcher: Watcher) -> Child:
 
 def redis_problem(url: str) -> str | None:
     """Why the Redis at this URL cannot be used, or None if it answers."""
-    client = redis.Redis.from_url(url, socket_timeout=PROBE_TIMEOUT, socket_connect_timeout=PROBE_TIMEOUT, retry=Retry(NoBackoff(), 0))
+    try:
+        client = redis.Redis.from_url(url, socket_timeout=PROBE_TIMEOUT, socket_connect_timeout=PROBE_TIMEOUT, retry=Retry(NoBackoff(), 0))
+    except ValueError as exc:  # a part behind the question mark
+        return str(exc)
     try:
         client.ping()
     except (redis.RedisError, OSError) as exc:

@@ -141,6 +141,9 @@ class TestNotStarting:
         assert "REDIS_URL: redis://127.0.0.1" in line
         assert "secret" not in line
 
+    def test_a_redis_whose_options_make_no_sense_is_named(self, tmp_path: Path) -> None:
+        assert "REDIS_URL: redis://127.0.0.1" in refused(tmp_path, REDIS_URL="redis://127.0.0.1/?db=first", **NO_MODEL)
+
     def test_a_database_that_cannot_be_opened_is_named(self, tmp_path: Path) -> None:
         url = f"sqlite:///{tmp_path}/nowhere/fleet.sqlite3"
         assert "DATABASE_URL: SQLite" in refused(tmp_path, DATABASE_URL=url, **NO_MODEL)
@@ -154,8 +157,9 @@ class TestNotStarting:
                 embedded.wait_until_answering([child.start()])
             child.stop()
 
-    def test_an_unknown_host_is_named(self, tmp_path: Path) -> None:
-        assert "--host no.such.host.invalid" in refused(tmp_path, "--host", "no.such.host.invalid")
+    @pytest.mark.parametrize("host", ["no.such.host.invalid", "a..b"])
+    def test_an_unknown_host_is_named(self, tmp_path: Path, host: str) -> None:
+        assert f"--host {host}: " in refused(tmp_path, "--host", host)
 
 
 @dataclass

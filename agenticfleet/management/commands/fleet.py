@@ -288,6 +288,8 @@ def listen(host: str, port: int, *, pause: Callable[[float], None]) -> socket.so
         address = socket.gethostbyname(host), port
     except socket.gaierror as exc:
         raise EmbeddedError(f"--host {host}: {exc.strerror}.") from exc
+    except UnicodeError as exc:
+        raise EmbeddedError(f"--host {host}: this is no name of a host.") from exc
     deadline = time.monotonic() + (PREDECESSOR_PATIENCE if was_killed() else 0)
     while True:
         try:
