@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,10 +13,10 @@ from contextlib import aclosing
 from typing import Any, get_args
 
 from django.conf import settings
-from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from agenticfleet import embedded
+from agenticfleet.management.commands.fleet import migrate
 from chat.owners import TERMINAL
 from chat.protocol import (
     MAX_MESSAGE,
@@ -35,6 +36,7 @@ from chat.protocol import (
     ToolRejected,
 )
 from chat.runlog import Entry
+from chat.runs import CANCELLED
 from chat.words import duration, result_words
 from chat.worker import Worker
 from tooling.untrusted import one_line
@@ -42,6 +44,7 @@ from tooling.untrusted import one_line
 
 class Command(BaseCommand):
     help = "Ask one question and stream the answer."
+    requires_system_checks = []
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -56,10 +59,23 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print the StreamEvents, one a line")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not (settings.REDIS_URL and settings.FLEET_MODEL):
-            sys.exit(self._with_services())
-        call_command("migrate", verbosity=0, interactive=False)
-        text = sys.stdin.read() if options["question"] == "-" else options["question"]
+        try:
+            ended_well = self._answer_here(options) if settings.REDIS_URL and settings.FLEET_MODEL else self._with_services()
+        except embedded.EmbeddedError as exc:
+            raise CommandError(str(exc)) from exc
+        except KeyboardInterrupt:
+            ended_well = False
+        if not ended_well:
+            sys.exit(1)
+
+    def _answer_here(self, options: dict[str, Any]) -> bool:
+        """Answer in this process; whether the answer was completed."""
+        migrate()
+        try:
+            text = sys.stdin.read() if options["question"] == "-" else options["question"]
+            text.encode()  # bytes that are no UTF-8 got this far as halves of characters
+        except UnicodeError as exc:
+            raise CommandError("The question is not in UTF-8.") from exc
         try:
             request = ChatRequest(
                 message=text,
@@ -75,18 +91,15 @@ class Command(BaseCommand):
             logging.getLogger("chat").setLevel(logging.WARNING)
             logging.getLogger("chat.sla").setLevel(logging.ERROR)
         with asyncio.Runner() as runner:
-            ended_well = runner.run(self._ask(request, as_json=options["json"]))
-        if not ended_well:
-            sys.exit(1)
+            return runner.run(self._ask(request, as_json=options["json"]))
 
-    def _with_services(self) -> int:
+    def _with_services(self) -> bool:
         """The same command once more, where Redis and a model are known from the environment."""
-        try:
-            with embedded.services() as services:
-                command = [sys.executable, str(settings.BASE_DIR / "manage.py"), *sys.argv[1:]]
-                return subprocess.run(command, env={**os.environ, **services.environment()}, check=False).returncode  # noqa: S603
-        except embedded.EmbeddedError as exc:
-            raise CommandError(str(exc)) from exc
+        with embedded.services() as services:
+            command = [sys.executable, str(settings.BASE_DIR / "manage.py"), *sys.argv[1:]]
+            # Ctrl-C reaches the command too: it says its last words, for which it needs the services.
+            signal.signal(signal.SIGINT, lambda *_: None)
+            return subprocess.run(command, env={**os.environ, **services.environment()}, check=False).returncode == 0  # noqa: S603
 
     async def _ask(self, request: ChatRequest, *, as_json: bool) -> bool:
         worker = Worker.current()
@@ -101,6 +114,9 @@ class Command(BaseCommand):
             # Said here, before the worker is drained: that may take seconds.
             self._note(str(exc))
             return False
+        except asyncio.CancelledError:
+            worker.runs.end_all(CANCELLED)
+            raise
         finally:
             await worker.drain(grace=0)
             await worker.stop()
