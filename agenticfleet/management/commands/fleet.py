@@ -42,7 +42,7 @@ from routing.policy import classifier
 
 BACKLOG = 1024  # connections that wait for a worker
 WORKER_PATIENCE = 60.0  # seconds
-ENDINGS_PATIENCE = 5.0  # on top of the shutdown grace
+ENDINGS_PATIENCE = 10.0  # on top of the shutdown grace; a worker needs up to 6.5 to write endings and deliver them
 PREDECESSOR_PATIENCE = 10.0  # for the port, when the last fleet was killed and its children are going
 LOOK_EVERY = 0.5
 FIRST_DELAY, LONGEST_DELAY, LONG_LIFE = 0.5, 10.0, 30.0
