@@ -217,7 +217,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             if now < due:
                 await asyncio.sleep(due - now)
             else:
-                await self._send_aside(Heartbeat(data=HeartbeatData(int((now - self._heard_at) * 1000))))
+                await self._send_frame(self._aside(Heartbeat(data=HeartbeatData(int((now - self._heard_at) * 1000)))))
 
     @property
     def _heard_at(self) -> float:
@@ -233,15 +233,17 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _notice(self, code: str, message: str) -> None:
         if not self._over:
-            await self._send_aside(Notice(message=message, data=NoticeData(code)))
+            await self._send_frame(self._aside(Notice(message=message, data=NoticeData(code))))
 
     async def _refuse(self, error: ErrorInfo) -> None:
         """Say no in a frame that a browser can read, then close."""
         if self._over:
             return
         event = Error(error=error)
-        await self._send_aside(event)
+        payload = self._aside(event)
+        # Before it is sent, which may take a while: nothing comes behind it.
         self._over = True
+        await self._send_frame(payload)
         logger.info(event.log_line)
         await self.close(UNAUTHENTICATED if error is NOT_SIGNED_IN else CLOSE_OF.get(error.code, TRY_AGAIN_LATER))
 
@@ -253,13 +255,13 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._over = entry.is_terminal
         await self._send_frame(payload)
 
-    async def _send_aside(self, event: StreamEvent) -> None:
-        """Send an event that belongs to this socket and not to the run: it carries the last seq and is not logged."""
+    def _aside(self, event: StreamEvent) -> bytes:
+        """The frame of an event that belongs to this socket and not to the run: it carries the last seq and is not logged."""
         stamp(event, seq=self._last_seq, workflow_id=str(self._run.pk) if self._run else "")
         payload = encode(event)
         if self._subprotocol == SUBPROTOCOL_HTML:
             payload = with_html(payload, (self._view or AnswerView("")).render(event))
-        await self._send_frame(payload)
+        return payload
 
     async def _send_frame(self, payload: bytes) -> None:
         self._last_frame_at = time.monotonic()

@@ -6,13 +6,16 @@ import json
 import logging
 import uuid
 from types import TracebackType
+from typing import Any
 
 import pytest
 from channels.testing import WebsocketCommunicator
 from django.db import IntegrityError
 
 from agenticfleet.asgi import application
+from chat.consumers import ChatConsumer
 from chat.models import Conversation, Message, Run, RunQuerySet
+from chat.worker import Worker
 from tests.chatting import Chatting, chat_request, kinds
 from tests.scripted_model import ScriptedModel
 
@@ -161,6 +164,37 @@ async def test_a_binary_surprise_gets_a_notice(chat: Chatting, model: ScriptedMo
     assert (await socket.event())["type"] == "notice"
     model.release()
     assert (await socket.rest())[-1]["type"] == "done"
+
+
+async def test_nothing_comes_behind_a_refusal_that_waits_for_its_reader(worker: Worker) -> None:
+    frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    sent: list[str] = []
+    turn, waits, room, closed = asyncio.Lock(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def send(message: dict[str, Any]) -> None:
+        async with turn:
+            if message["type"] == "websocket.send":
+                waits.set()
+                await room.wait()
+            sent.append(json.loads(message["text"])["type"] if "text" in message else message["type"])
+            if message["type"] == "websocket.close":
+                closed.set()
+
+    socket = asyncio.create_task(ChatConsumer.as_asgi()({"type": "websocket", "subprotocols": [], "headers": []}, frames.get, send))
+    await frames.put({"type": "websocket.connect"})
+    await frames.put({"type": "websocket.receive", "text": with_field(after=7)})
+    async with asyncio.timeout(5):
+        await waits.wait()
+        await frames.put({"type": "websocket.receive", "text": "nonsense"})
+        while not frames.empty():
+            await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)  # a notice would be under way by now
+        room.set()
+        await closed.wait()
+        await frames.put({"type": "websocket.disconnect"})
+        await socket
+    assert sent == ["websocket.accept", "error", "websocket.close"]
 
 
 async def test_frames_behind_the_terminal_are_ignored(chat: Chatting) -> None:
