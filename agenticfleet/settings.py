@@ -195,6 +195,9 @@ except (ValueError, KeyError) as exc:
     raise ImproperlyConfigured(f"DATABASE_URL: {exc}") from exc
 DATABASES = {"default": dict(_DATABASE)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    if DATABASES["default"]["NAME"] == ":memory:":
+        # Each thread of each process would have one of its own, without a table.
+        raise ImproperlyConfigured("DATABASE_URL must name a file, as in sqlite:////srv/fleet.sqlite3.")
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 5,

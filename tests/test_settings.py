@@ -59,6 +59,7 @@ def test_the_environment_is_read_in_settings_only() -> None:
         ("FLEET_CACHE_TTL_NEWS", "0"),
         ("FLEET_TIME_ZONE", "Mars/Olympus"),
         ("DATABASE_URL", "nonsense://x"),
+        ("DATABASE_URL", "sqlite://"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_in_one_line(tmp_path: Path, name: str, value: str) -> None:
