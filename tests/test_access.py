@@ -89,6 +89,22 @@ async def test_a_foreign_origin_is_refused_after_accept(chat: Chatting, origin: 
     assert await refusal(socket) == ("forbidden", 4403)
 
 
+@pytest.mark.parametrize(
+    ("origin", "is_ours"),
+    [
+        ("https://a.proxy.example", True),
+        ("https://plain.example", True),
+        ("http://a.proxy.example", False),
+        ("https://aproxy.example", False),
+    ],
+)
+async def test_origins_that_are_trusted_for_pages_are_for_sockets(chat: Chatting, settings, origin: str, is_ours: bool) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = ["https://*.proxy.example", "https://plain.example"]
+    client = await in_database(browser)
+    socket = await chat.ask(headers=headers_of(client, origin))
+    assert (await socket.event())["type"] == ("connected" if is_ours else "error")
+
+
 async def test_a_host_that_is_not_ours_is_refused_with_its_origin(chat: Chatting) -> None:
     socket = await chat.socket(headers={"host": "rebound.example", "origin": "http://rebound.example"})
     assert await refusal(socket) == ("forbidden", 4403)
