@@ -360,6 +360,14 @@ async def test_the_cap_on_tool_calls_holds_for_the_whole_team(chat: Chatting, te
     assert text_of(events) == "The final answer."
 
 
+async def test_a_specialist_that_has_spoken_is_not_asked_again(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(PLANNER.instructions, plan("analyst"))
+    team.as_agent(ANALYST.instructions, wants(("calculator", {"expression": "1 + 1"})), Script(tokens=["It is 2."]))
+    events = await chat.answer(full())
+    assert len(calls_of(team, ANALYST)) == 2, "one that wants a tool, one that reads its result"
+    assert [event["message"] for event in of_kind(events, "agent.output") if event["agent_id"] == "analyst"] == ["It is 2."]
+
+
 async def test_a_specialist_that_loops_ends_after_its_rounds(chat: Chatting, team: ScriptedModel) -> None:
     team.as_agent(PLANNER.instructions, plan("analyst"))
     team.as_agent(ANALYST.instructions, wants(("calculator", {"expression": "1 + 1"})))

@@ -218,9 +218,9 @@ class Turn:
         async with aclosing(self._speak(calls)) as events:
             async for event in events:
                 yield event
+        self.messages.append(ChatMessage("assistant", self.text[said_before:].lstrip(), tool_calls=[_as_told(call) for call in calls]))
         if not calls:
             return
-        self.messages.append(ChatMessage("assistant", self.text[said_before:].lstrip(), tool_calls=[_as_told(call) for call in calls]))
         async with aclosing(merged([self._use(call) for call in calls])) as events:
             async for event in events:
                 yield event
