@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 from tooling.untrusted import web_host
 
@@ -51,7 +51,7 @@ class Trouble:
     """Why there is no whole answer, in words, and what one can do."""
 
     words: str
-    wait: str = ""  # seconds that the page counts down
+    wait: int | None = None  # seconds that the page counts down
     after_wait: str = ""
     help: str = ""
     code: str = ""
@@ -123,10 +123,12 @@ def _spent(timings: Timings, usage: Usage) -> tuple[str, ...]:
     return (" ".join(parts),) if parts else ()
 
 
-def trouble_of(error: ErrorInfo, workflow_id: str) -> Trouble:
-    words, wait, rest = error.message, "", ""
-    if error.code == "rate_limited" and (match := re.search(r"\b\d{1,4}(?= s\b)", words)):
-        words, wait, rest = words[: match.start()], match[0], words[match.end() :]
+def trouble_of(error: ErrorInfo, workflow_id: str, *, ended_at: datetime | None) -> Trouble:
+    """`ended_at`: what was to be waited for then may be over."""
+    words, wait, rest = error.message, None, ""
+    if error.code == "rate_limited" and (match := re.search(r"\bin (\d{1,4}) s\b", words)):
+        over = (datetime.now(UTC) - ended_at).total_seconds() if ended_at else 0
+        words, wait, rest = words[: match.start()], max(0, int(match[1]) - int(over)), words[match.end() :]
     # A model that failed once may do better; one that will fail again needs another setting.
     needs_action = error.code in NEEDS_ACTION and not (error.code == "model_error" and error.retryable)
     return Trouble(

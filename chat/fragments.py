@@ -89,7 +89,9 @@ class AnswerView:
         self._shown = self._surroundings
 
     @classmethod
-    def of_record(cls, workflow_id: str, steps: Iterable[AnyEvent], text: str, ending: Ending | None) -> "AnswerView":
+    def of_record(
+        cls, workflow_id: str, steps: Iterable[AnyEvent], text: str, ending: Ending | None, *, ended_at: datetime | None = None
+    ) -> "AnswerView":
         """The answer as its row tells it; still open if there is no ending."""
         view = cls(workflow_id)
         for event in steps:
@@ -98,7 +100,7 @@ class AnswerView:
         for last in ending_events(ending, text) if ending else ():
             view._fold(last)
         if ending:
-            view._end(ending.status, ending.timings, ending.usage, ending.path, ending.error)
+            view._end(ending.status, ending.timings, ending.usage, ending.path, ending.error, ended_at=ended_at)
         return view
 
     @property
@@ -243,7 +245,7 @@ class AnswerView:
                 return changed | self._end(event.data.status, event.data.timings, self._usage, self._path, None)
             case Error():
                 changed = self._finish()
-                return changed | self._end("failed", Timings(), self._usage, self._path, event.error)
+                return changed | self._end("failed", Timings(), self._usage, self._path, event.error, ended_at=_moment(event.timestamp))
             case Notice():
                 return {"id": f"{self.run}-notice-{slug(event.data.code)}", "words": event.message}
             case Heartbeat() | ResponseDelta() | ReasoningDelta():
@@ -297,7 +299,16 @@ class AnswerView:
     def _finish(self) -> dict[str, object]:
         return {"changed": _out_of_band(self._blocks.finish())}
 
-    def _end(self, status: Status, timings: Timings, usage: Usage, path: Path | None, error: ErrorInfo | None) -> dict[str, object]:
+    def _end(
+        self,
+        status: Status,
+        timings: Timings,
+        usage: Usage,
+        path: Path | None,
+        error: ErrorInfo | None,
+        *,
+        ended_at: datetime | None = None,
+    ) -> dict[str, object]:
         badges = []
         if timings.total_ms is not None:
             badges.append(duration(timings.total_ms))
@@ -309,7 +320,9 @@ class AnswerView:
             old = age((datetime.now(UTC) - self._fetched_at).total_seconds())
             badges.append(f"cached {old} ago" + (", stale" if self._is_stale else ""))
         shown_path = PATHS[path] if path else ""
-        trouble = trouble_of(error, self.workflow_id) if error else Trouble("Stopped.") if status == "cancelled" else None
+        trouble = (
+            trouble_of(error, self.workflow_id, ended_at=ended_at) if error else Trouble("Stopped.") if status == "cancelled" else None
+        )
         self.end = End(
             status,
             f"{shown_path}, {OUTCOMES[status]}" if path else OUTCOMES[status],

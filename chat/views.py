@@ -266,7 +266,8 @@ def _ratings_of(runs: Iterable[Run]) -> dict[UUID, int]:
 def _view_of(run: Run, number: int, rating: int | None) -> AnswerView:
     ending = run.recorded_ending
     steps = [event for step in run.steps if (event := _event_of(step))]
-    view = AnswerView.of_record(str(run.pk), steps, run.answer.text if ending else run.text_so_far, ending)
+    text = run.answer.text if ending else run.text_so_far
+    view = AnswerView.of_record(str(run.pk), steps, text, ending, ended_at=run.ended_at)
     view.message_id, view.conversation_id, view.number = str(run.message_id), str(run.conversation_id), number
     view.rating = rating
     return view

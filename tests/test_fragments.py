@@ -4,6 +4,7 @@ import random
 import re
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any, get_args
 
@@ -820,7 +821,13 @@ def test_only_an_error_that_needs_a_hand_is_an_alert() -> None:
 
 def test_a_busy_model_has_its_seconds_counted_down() -> None:
     end = ended_with(Error(error=ErrorInfo("rate_limited", "The model is busy. Try again in 20 s.", retryable=True)))
-    assert 'Try again in <span data-countdown="20">20</span> s.' in end
+    assert 'Try again <span data-countdown="20">in 20 s</span>.' in end
+
+
+def test_seconds_that_are_over_are_not_counted_again() -> None:
+    ending = Ending(status="failed", error=ErrorInfo("rate_limited", "The model is busy. Try again in 20 s.", retryable=True))
+    view = AnswerView.of_record(RUN, [], "", ending, ended_at=datetime.now(UTC) - timedelta(minutes=1))
+    assert 'Try again <span data-countdown="0">now</span>.' in render_to_string("chat/room.html#answer", {"answer": view})
 
 
 def test_too_many_answers_can_be_shown() -> None:

@@ -494,7 +494,7 @@ function tick() {
   for (const clock of thread.querySelectorAll("[data-countdown]")) {
     if (!since.has(clock)) since.set(clock, now);
     const left = Math.max(0, Number(clock.dataset.countdown) - Math.floor((now - since.get(clock)) / 1000));
-    clock.textContent = left;
+    clock.textContent = left ? `in ${left} s` : "now";
   }
   live?.check(now);
 }
