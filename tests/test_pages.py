@@ -510,6 +510,8 @@ def test_the_list_can_show_only_what_is_answering(client: Client) -> None:
     assert "Busy" in html
     assert "answering" in html
     assert "Quiet" not in html
+    assert "Show all</button>" in html
+    assert "Show all" not in page(client, "/chats/", **HTMX)
 
 
 def test_the_list_continues_where_it_stopped(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

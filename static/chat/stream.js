@@ -386,7 +386,9 @@ function linkState(words, actions = [], { urgent = false, onlyIf = null } = {}) 
   else bar.removeAttribute("role");
   bar.hidden = words === null;
   if (place.textContent !== words) place.textContent = words ?? "";
+  const hadFocus = bar.contains(document.activeElement);
   for (const button of bar.querySelectorAll("button")) button.hidden = !actions.includes(button.dataset.action);
+  if (hadFocus && document.activeElement.hidden) input.focus({ preventScroll: true }); // the button that was pressed is gone
 }
 
 function announce(words) {
