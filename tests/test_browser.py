@@ -299,6 +299,36 @@ def test_nothing_overflows_at_any_width(fleet: Fleet, open_page: Open, model: Sc
     assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(17, 20, 24)"}[scheme]
 
 
+def test_earlier_questions_do_not_move_what_is_read(fleet: Fleet, open_page: Open) -> None:
+    page = open_page(fleet.address)
+    ask(page, "the first")
+    expect_ready_for_the_next(page)
+    with closing(sqlite3.connect(fleet.folder / "state/fleet.sqlite3")) as rows, rows:
+        [chat] = rows.execute("SELECT conversation_id FROM chat_message WHERE text = 'the first'").fetchone()
+        for number in range(40):
+            insert = "INSERT INTO chat_message (conversation_id, role, text, created_at) VALUES (?, 'user', ?, '2026-01-01 00:00:00')"
+            rows.execute(insert, (chat, f"more {number}"))
+    page.reload()
+    earliest = page.get_by_label("Question 12", exact=True)
+    page.locator("#scroll").evaluate("scroll => { scroll.scrollTop = 0; }")
+    before = earliest.bounding_box()
+    page.get_by_role("button", name="Show earlier questions").press("Enter")
+    expect(page.locator("article.question")).to_have_count(41)
+    assert earliest.bounding_box() == before
+    expect(page.locator("#scroll")).to_be_focused()
+
+
+def test_a_dialog_gives_the_focus_back_to_its_menu(fleet: Fleet, open_page: Open) -> None:
+    page = open_page(fleet.address)
+    ask(page, "named")
+    expect_ready_for_the_next(page)
+    page.get_by_label("This chat", exact=True).click()
+    page.get_by_role("button", name="Rename").click()
+    expect(page.get_by_label("Title")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("This chat", exact=True)).to_be_focused()
+
+
 def test_a_stranger_sees_nothing_of_a_conversation(fleet: Fleet, open_page: Open) -> None:
     page = open_page(fleet.address)
     ask(page, "Mine")

@@ -482,6 +482,17 @@ scroller.addEventListener("scroll", () => {
 
 new ResizeObserver(() => follow()).observe(scroller);
 
+// Earlier questions come in above what is being read, which stays where it is.
+thread.addEventListener("htmx:beforeSwap", ({ target, detail }) => {
+  if (!detail.shouldSwap || !target.matches(".older")) return;
+  const below = distanceFromEnd();
+  const shown = () => {
+    scroller.scrollTop = scroller.scrollHeight - scroller.clientHeight - below;
+    (thread.querySelector(".older button") ?? scroller).focus({ preventScroll: true });
+  };
+  thread.addEventListener("htmx:afterSwap", shown, { once: true });
+});
+
 // --- Clocks -------------------------------------------------------------------------------------------------------------
 
 const since = new WeakMap();
@@ -530,6 +541,10 @@ const ACTIONS = {
 document.addEventListener("click", (event) => {
   const target = event.target;
   const button = target.closest("button, [data-action]");
+  // Before what was pressed does its work: a dialog gives the focus back to what had it, which is not to be inside a closed menu.
+  for (const menu of document.querySelectorAll("[data-menu][open]")) {
+    if (!menu.querySelector("summary").contains(target)) closeMenu(menu);
+  }
   if (button?.dataset.action) ACTIONS[button.dataset.action]?.(button);
   if (button?.dataset.copy) copy(button);
   if (button?.dataset.modeChoice) {
@@ -543,9 +558,6 @@ document.addEventListener("click", (event) => {
   }
   if (button?.dataset.open) byId(button.dataset.open).showModal();
   if (button && "close" in button.dataset) button.closest("dialog").close();
-  for (const menu of document.querySelectorAll("[data-menu][open]")) {
-    if (!menu.querySelector("summary").contains(target)) menu.open = false;
-  }
 });
 
 composer.addEventListener("submit", (event) => {
