@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -67,7 +68,7 @@ class ToolCallInline(ReadOnlyInline):
 class RunAdmin(ReadOnly):
     list_display = (
         "short_id",
-        "created_at",
+        "created",
         "status",
         "path",
         "error_code",
@@ -85,6 +86,10 @@ class RunAdmin(ReadOnly):
     list_per_page = 50
     show_full_result_count = False
     inlines = (PhaseInline, ToolCallInline)
+
+    class Media:
+        css = {"all": ("fleet/admin.css",)}
+
     fieldsets = (
         (None, {"fields": ("id", "status", "error_code", "ending", "conversation_link", "owner", "message_id", "rerun_of")}),
         ("Asked", {"fields": ("mode", "path", "decision_link", "fresh", "reasoning_effort", "model")}),
@@ -100,6 +105,11 @@ class RunAdmin(ReadOnly):
     @admin.display(description="run", ordering="id")
     def short_id(self, run: Run) -> str:
         return str(run.pk)[:8]
+
+    @admin.display(description="created", ordering="created_at")
+    def created(self, run: Run) -> str:
+        exact = f"{run.created_at:%Y-%m-%d %H:%M:%S} UTC"
+        return format_html('<span title="{}">{}</span>', exact, naturaltime(run.created_at))
 
     @admin.display(description="first event (ms)", ordering="first_event_ms")
     def first_event(self, run: Run) -> str:

@@ -6,10 +6,12 @@ from datetime import date, timedelta
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.db.models import Avg, FloatField, Q, QuerySet, Sum, Value, aggregates
 from django.db.models.functions import TruncDate
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.html import format_html
 
 from .models import RoutingDecision
 
@@ -65,7 +67,7 @@ class Summary:
 @admin.register(RoutingDecision)
 class RoutingDecisionAdmin(admin.ModelAdmin):
     list_display = (
-        "created_at",
+        "created",
         "path",
         "shown_confidence",
         "mode",
@@ -95,6 +97,11 @@ class RoutingDecisionAdmin(admin.ModelAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return super().changelist_view(request, {**(extra_context or {}), "summary": Summary(by_day())})
+
+    @admin.display(description="created", ordering="created_at")
+    def created(self, decision: RoutingDecision) -> str:
+        exact = f"{decision.created_at:%Y-%m-%d %H:%M:%S} UTC"
+        return format_html('<span title="{}">{}</span>', exact, naturaltime(decision.created_at))
 
     @admin.display(description="confidence", ordering="confidence")
     def shown_confidence(self, decision: RoutingDecision) -> str:

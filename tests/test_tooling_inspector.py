@@ -111,7 +111,7 @@ def test_totals_count_entries_memory_hits_calls_and_credits(admin: Client, redis
     counters = {"hits": 30, "misses": 10, "upstream": 11, "credits_spent": 11, "credits_saved": 30.5, "unknown": 1}
     redis.hset(f"{DAY_PREFIX}{datetime.now(UTC).date()}", mapping=counters)  # type: ignore[arg-type]
     page = re.sub(r"\s+", " ", admin.get(LIST).text)
-    for shown in ("<dt>Kept</dt><dd>3</dd>", "<dd>75%</dd>", "<dd>11 calls</dd>", "<dd>11 credits</dd>", "<dd>30.5 credits</dd>"):
+    for shown in ("<dt>Kept</dt><dd>3</dd>", "<dd>75 %</dd>", "<dd>11 calls</dd>", "<dd>11 credits</dd>", "<dd>30.5 credits</dd>"):
         assert shown in page
     assert re.search(r"<dt>Memory</dt><dd>\d", page)
     assert str(datetime.now(UTC).date() - timedelta(days=6)) in page
@@ -414,4 +414,4 @@ def test_numbers_are_worded() -> None:
     assert [size(count) for count in (0, 1023, 1024, 1536, 200_000, 5 * 2**20, 2**31)] == [
         "0 B", "1,023 B", "1.0 KiB", "1.5 KiB", "195 KiB", "5.0 MiB", "2.0 GiB",
     ]  # fmt: skip
-    assert [grouped(1234), grouped(0.5), percent(None), percent(0.256)] == ["1,234", "0.5", "–", "26%"]
+    assert [grouped(1234), grouped(0.5), percent(None), percent(0.256)] == ["1,234", "0.5", "–", "26 %"]

@@ -38,4 +38,4 @@ def grouped(number: float) -> str:
 
 @register.filter
 def percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.0%}"
+    return "–" if share is None else f"{100 * share:.0f} %"
