@@ -247,7 +247,8 @@ class Following {
 
   takeBack() {
     this.close();
-    this.turn.querySelectorAll("[data-answer]").length > 1 ? this.article.remove() : this.turn.remove();
+    const isOnly = this.turn.querySelectorAll("[data-answer]").length === 1;
+    (isOnly ? this.turn : this.article).remove();
     if (!this.rerunOf) returnToComposer(this.text);
     askNext();
   }
@@ -267,8 +268,7 @@ function ask(question) {
   const article = place("waiting-template", turn);
   const number = turn.dataset.turn;
   article.setAttribute("aria-label", `Answer ${number}`);
-  const { text, rerunOf = null, mode = chosenMode(), fresh = false } = question;
-  live = new Following({ text, rerunOf, mode, fresh, turn, article });
+  live = new Following({ mode: chosenMode(), ...question, turn, article });
   article.id = `answer-${live.messageId}`;
   article.dataset.rerunOf = question.rerunOf ?? "";
   live.open();
@@ -291,9 +291,13 @@ function newTurn(text) {
   return turn;
 }
 
+function textOf(question) {
+  return JSON.parse(question.dataset.text);
+}
+
 function askAgain(article, { mode = chosenMode(), fresh = false } = {}) {
   const turn = article.closest(".turn");
-  const text = JSON.parse(turn.querySelector(".question").dataset.text);
+  const text = textOf(turn.querySelector(".question"));
   const rerunOf = article.dataset.workflowId || article.dataset.rerunOf || null;
   if (live) return enqueue({ text, turn, rerunOf, article, mode, fresh });
   for (const open of turn.querySelectorAll(":scope > [data-answer]")) foldAway(open, turn);
@@ -574,7 +578,7 @@ input.addEventListener("keydown", (event) => {
     const questions = thread.querySelectorAll(".question");
     if (!questions.length) return;
     event.preventDefault();
-    input.value = JSON.parse(questions[questions.length - 1].dataset.text);
+    input.value = textOf(questions[questions.length - 1]);
     fit();
   }
 });
@@ -747,7 +751,7 @@ addEventListener("pageshow", (event) => {
 
 for (const article of thread.querySelectorAll("[data-answer][data-live]")) {
   const turn = article.closest(".turn");
-  const text = JSON.parse(turn.querySelector(".question").dataset.text);
+  const text = textOf(turn.querySelector(".question"));
   live = new Following({ text, article, turn, messageId: article.dataset.messageId });
   live.workflowId = article.dataset.workflowId;
   live.open();
