@@ -8,7 +8,7 @@ from routing.lexicon import words_of
 
 # Feature → what it says when it speaks for that path: as written where its value is high, behind a minus where it is low.
 _LIGHT = {
-    "-size": "is short",
+    "-size": "its question is short",
     "-core_size": "its question is short",
     "-longest_ask": "its question is short",
     "wrapping": "is talk around a short question",
@@ -65,7 +65,7 @@ _LIGHT = {
     "earlier_asking": "follows up on a question",
 }
 _FULL = {
-    "size": "is long",
+    "size": "its request is long",
     "core_size": "its request is long",
     "longest_ask": "its request is long",
     "wrapping": "brings a lot of background",
