@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from tests.scripted_model import ScriptedModel
 
 MANAGE = Path(__file__).parent.parent / "manage.py"
 OWN_SETTINGS = ("FLEET_", "OPENAI_", "REDIS_", "DATABASE_", "DJANGO_")
-START, STOP, GONE = 40, 20, 10  # seconds
+START, STOP, GONE = 90, 30, 20  # seconds, which only a machine that is much too busy needs
 
 
 def until(fact: Callable[[], Any], timeout: float, why: str) -> Any:
@@ -71,8 +71,8 @@ class Fleet:
 
     def children(self, word: str = "") -> list[psutil.Process]:
         """Its living children with this word in their command line."""
-        living = [child for child in psutil.Process(self.process.pid).children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
-        return [child for child in living if word in " ".join(child.cmdline())]
+        found = {child: command_line(child) for child in psutil.Process(self.process.pid).children(recursive=True)}
+        return [child for child, words in found.items() if words is not None and word in words]
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -98,8 +98,16 @@ class Fleet:
             yield client
 
 
+def command_line(process: psutil.Process) -> str | None:
+    """None once the process has ended, which it may do between any two looks at it."""
+    with suppress(psutil.NoSuchProcess):
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            return " ".join(process.cmdline())
+    return None
+
+
 def all_gone(processes: list[psutil.Process]) -> bool:
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    return all(command_line(process) is None for process in processes)
 
 
 def launch(folder: Path, *arguments: str, through: Sequence[str] = (), **environment: str) -> Fleet:
