@@ -4,8 +4,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.chaos.checks import Evidence, model_breaks
+from tests.chaos.checks import Evidence, ending_breaks, model_breaks
 from tests.chaos.driver import Storm, run
+from tests.chaos.journal import LATENESS, Journal, Window
 from tests.chaos.plans import Play, RunPlan
 from tests.chaos.rows import Row
 from tests.scripted_model import Call, Script
@@ -35,3 +36,20 @@ def test_a_stored_text_is_held_against_the_call_that_sent_it(stored: str, *, is_
     calls = [Call({}, light, sent=2), Call({}, Script(tokens=["note"]), sent=1), Call({}, final, sent=1)]
     row = Row(uuid4(), "failed", "worker_lost", {"lost": True}, None, 10, "", stored, "worker.1")
     assert (not list(model_breaks(row, Evidence(plan, [], asked_at=0, calls=calls)))) is is_right
+
+
+@pytest.mark.parametrize(
+    ("late", "is_right"),
+    [
+        ([], False),
+        ([(5, 5.2)], False),
+        ([(5, 6.5)], True),  # the model that we play was late, too
+        ([(5, 5.6), (6, 6.6)], True),
+        ([(2, 3.5), (9, 10.5)], False),  # before it and after it
+    ],
+)
+def test_a_clock_may_run_out_where_we_were_late_ourselves(late: list[tuple[float, float]], *, is_right: bool) -> None:
+    plan = RunPlan(number=1, message_id=uuid4(), play=Play("late", {"tokens": ["word"]}, frozenset({"completed"})), readers=[])
+    journal = Journal(windows=[Window(*LATENESS, since, until) for since, until in late])
+    row = Row(uuid4(), "failed", "first_chunk_timeout", {}, None, 10, "", "", "worker.1")
+    assert (not list(ending_breaks(row, Evidence(plan, [], asked_at=4, ended_at=8), journal))) is is_right

@@ -17,7 +17,7 @@ right before `done{completed}` and `cancelled` right before `done{cancelled}`; t
 
 **Against the model.** Asked once, and again only after a failure before the first chunk; the text is the whole script of a
 completed run, and a beginning of what was sent of any other. A cancel in a quiet moment closes the upstream within 250 ms,
-or 1 s where the machine has more to do than it can.
+or 1 s where the machine has more to do than it can, or does not tell.
 """
 
 from collections.abc import Iterator, Sequence
@@ -226,7 +226,7 @@ def _most_sent(call: Call) -> str:
 
 def ending_breaks(row: Row, run: Evidence, journal: Journal) -> Iterator[str]:
     allowed = run.plan.endings
-    if journal.were_workers_frozen(run.asked_at, run.ended_at):
+    if journal.were_workers_frozen(run.asked_at, run.ended_at) or journal.was_held_up(run.asked_at, run.ended_at):
         allowed |= CLOCKS
     if row.status != "running" and row.kind not in allowed:
         yield f"{row.kind} is no ending of this run ({', '.join(sorted(allowed))})"

@@ -144,6 +144,8 @@ class Play:
             rows_took = await self._wait_for_rows()
             await self._cancel_in_the_quiet()
             await self._send_latecomers()
+            # Once more, for those of the quiet: a log that Redis did not take at once is closed seconds later.
+            await self._wait_for_rows()
             return Report(self._storm.seed, self._storm.runs, self._evidence, self._journal, self._judge(), readers_took, rows_took)
         finally:
             await _end(watching)
@@ -252,7 +254,7 @@ class Play:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(HEALING):
                             await run.followers[-1].follow()
-                run.late_probe = await probe(run.plan, BEYOND, self._wire, self._journal, listens=0.3)
+                run.late_probe = await probe(run.plan, BEYOND, self._wire, self._journal, listens=HEALING, stays=0.3)
 
         await asyncio.gather(*map(visit, self._evidence))
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 AFTERMATH = {"redis": 2.0, "database": 1.0, "worker": 6.0, "load": 0.5}  # seconds until the traces of a fault are gone
 TICK, LATE = 0.02, 0.08  # seconds
+LATENESS = ("load", "late")
 PRESSURE = Path("/proc/pressure/cpu")  # Linux counts here the microseconds in which somebody waited for a processor
 MOST_PRESSURE = 0.5  # of a moment: more, and a process may be late without a fault of its own
 MOMENT = 0.25  # seconds
+HELD_UP = 1.0  # seconds for which we, and the model that we play, were late: no script is that far from the deadlines of the fleet
 
 
 @dataclass(slots=True)
@@ -57,8 +59,14 @@ class Journal:
     def were_workers_frozen(self, since: float, until: float) -> bool:
         return any(w.kind == "freeze" and w.since <= until and w.until >= since for w in self.windows)
 
+    def was_held_up(self, since: float, until: float) -> bool:
+        """Whether this very process, with its model, was so late in this time that a clock of the fleet may have run out."""
+        late = [min(w.until, until) - max(w.since, since) for w in self.windows if (w.domain, w.kind) == LATENESS]
+        return sum(seconds for seconds in late if seconds > 0) > HELD_UP
+
     def was_pressed(self, since: float, until: float) -> bool:
-        return any(began <= until and ended >= since for began, ended in self.pressed)
+        """Whether processes waited for a processor in this time, as far as we can know."""
+        return not PRESSURE.exists() or any(began <= until and ended >= since for began, ended in self.pressed)
 
     def around(self, since: float, until: float) -> list[str]:
         """The faults of this time, for people."""
@@ -79,7 +87,7 @@ class Journal:
             before = time.monotonic()
             await asyncio.sleep(TICK)
             if (now := time.monotonic()) - before > TICK + LATE:
-                self.windows.append(Window("load", "late", before, now))
+                self.windows.append(Window(*LATENESS, before, now))
 
 
 def _waited() -> float:

@@ -223,8 +223,10 @@ class Probed:
     code: int | None = None
 
 
-async def probe(run: RunPlan, what: Probe, wire: Wire, journal: Journal, *, listens: float = PROBE_LISTENS) -> Probed:
-    """Ask for something odd, listen for a moment, and go."""
+async def probe(
+    run: RunPlan, what: Probe, wire: Wire, journal: Journal, *, listens: float = PROBE_LISTENS, stays: float = PROBE_LISTENS
+) -> Probed:
+    """Ask for something odd, listen for a moment, behind a terminal for no longer than `stays`, and go."""
     journal.count(f"client: {what.kind}")
     changes = ODDITIES[what.kind]
     found = Probed(what, Socket(changes["after"], time.monotonic()))
@@ -233,6 +235,9 @@ async def probe(run: RunPlan, what: Probe, wire: Wire, journal: Journal, *, list
         try:
             await connection.send(request_of(run, **changes))
             async with asyncio.timeout(listens):
+                while not (found.socket.frames and is_terminal(found.socket.frames[-1])):
+                    found.socket.frames.append(kept(await connection.recv()))
+            async with asyncio.timeout(stays):
                 while True:
                     found.socket.frames.append(kept(await connection.recv()))
         finally:
