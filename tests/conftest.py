@@ -15,6 +15,9 @@ from chat.worker import Worker
 from tests.chatting import Chatting
 from tests.scripted_model import ScriptedModel
 from tests.scripted_search import ScriptedSearch
+from tooling import bounded
+
+CALL_TIMEOUT = bounded.CALL_TIMEOUT
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +27,18 @@ def valkey_url() -> Iterator[str]:
         embedded.wait_until_answering([server])
         yield server.url
         server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _patience_with_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stops for a moment is no Redis that has gone: only tests about that are as impatient as the product."""
+    monkeypatch.setattr(bounded, "CALL_TIMEOUT", 10.0)
+
+
+@pytest.fixture
+def impatience(_patience_with_redis: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis is taken for gone as soon as the product takes it for that."""
+    monkeypatch.setattr(bounded, "CALL_TIMEOUT", CALL_TIMEOUT)
 
 
 @pytest.fixture(scope="session")

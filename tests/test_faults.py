@@ -42,7 +42,7 @@ type Trouble = Callable[[], AbstractContextManager[None]]
 
 
 @pytest_asyncio.fixture
-async def network(transactional_db: None, valkey_url: str, settings) -> AsyncIterator[Proxy]:
+async def network(transactional_db: None, impatience: None, valkey_url: str, settings) -> AsyncIterator[Proxy]:
     """The way to Redis, for the worker that the test's first socket starts."""
     parts = urlsplit(valkey_url)
     assert parts.port
