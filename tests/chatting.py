@@ -9,6 +9,7 @@ from channels.testing import WebsocketCommunicator
 
 Event = dict[str, Any]
 PATH = "/ws/chat/"
+PATIENCE = 60  # seconds, which only a machine that is much too busy needs
 
 
 def chat_request(message: str = "What is the answer?", **fields: Any) -> dict[str, Any]:
@@ -57,12 +58,12 @@ class Socket:
     async def send_bytes(self, frame: bytes) -> None:
         await self.communicator.send_to(bytes_data=frame)
 
-    async def event(self, *, timeout: float = 10) -> Event:
+    async def event(self, *, timeout: float = PATIENCE) -> Event:
         event: Event = json.loads(await self.communicator.receive_from(timeout=timeout))
         self.events.append(event)
         return event
 
-    async def until(self, kind: str, *, timeout: float = 10) -> Event:
+    async def until(self, kind: str, *, timeout: float = PATIENCE) -> Event:
         """Read up to the first event of this type."""
         async with asyncio.timeout(timeout):
             while True:
@@ -71,7 +72,7 @@ class Socket:
                     return event
                 assert not is_terminal(event), f"ended by {event} before {kind}"
 
-    async def rest(self, *, timeout: float = 15) -> list[Event]:
+    async def rest(self, *, timeout: float = PATIENCE) -> list[Event]:
         """Read to the terminal; all events of this socket."""
         async with asyncio.timeout(timeout):
             while not (self.events and is_terminal(self.events[-1])):
@@ -80,7 +81,7 @@ class Socket:
 
     async def close_code(self) -> int:
         """The code with which the server closes."""
-        message = await self.communicator.receive_output(timeout=5)
+        message = await self.communicator.receive_output(timeout=PATIENCE)
         assert message["type"] == "websocket.close", message
         return int(message.get("code", 1000))
 
@@ -98,7 +99,7 @@ class Chatting:
     async def socket(self, *, subprotocol: str | None = None, headers: dict[str, str] | None = None) -> Socket:
         raw = [(name.encode(), value.encode()) for name, value in {"host": "testserver", **(headers or {})}.items()]
         communicator = WebsocketCommunicator(self._application, PATH, headers=raw, subprotocols=[subprotocol] if subprotocol else None)
-        accepted, chosen = await communicator.connect(timeout=5)
+        accepted, chosen = await communicator.connect(timeout=PATIENCE)
         assert accepted
         assert chosen == subprotocol
         socket = Socket(communicator)

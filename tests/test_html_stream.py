@@ -78,7 +78,7 @@ async def test_a_flood_is_merged_to_few_frames_and_loses_nothing(chat: Chatting,
     events = await chat.answer("flood", subprotocol=SUBPROTOCOL_HTML)
     assert text_of(events) == "".join(tokens)
     assert sum(kind.startswith("response.") for kind in kinds(events)) < 200
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10
 
 
 async def test_what_comes_while_a_follower_rests_is_one_batch() -> None:
@@ -101,7 +101,7 @@ async def test_pieces_are_shown_no_more_often_than_a_screen_shows_them(chat: Cha
     first = await socket.until("response.delta")
     began = time.monotonic()
     events = await socket.rest()
-    assert first["delta"] == tokens[0]
+    assert first["delta"].startswith(tokens[0])  # and what came with it
     assert text_of(events) == "".join(tokens)
     assert kinds(events).count("response.delta") <= 2 + (time.monotonic() - began) / FRAME_TIME
 

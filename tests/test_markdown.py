@@ -254,19 +254,19 @@ def test_what_is_sent_for_a_delta_does_not_grow_with_the_answer(text: str) -> No
 
 
 def test_open_brackets_without_end_are_not_looked_up_again_and_again() -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     blocks = Blocks("r")
     for _ in range(800):
         blocks.feed("[" * 5)
     # 0.04 s here, 2 s when each delta looks for the end of every bracket.
-    assert time.perf_counter() - started < 0.8
+    assert time.thread_time() - started < 0.8
 
 
 def test_a_long_answer_is_rendered_quickly() -> None:
     text = "".join(LONG.values())
-    started = time.perf_counter()
+    started = time.thread_time()
     blocks = Blocks("r")
     for at in range(0, len(text), 5):
         blocks.feed(text[at : at + 5])
     # 80 µs a delta here; quadratic work would need minutes.
-    assert time.perf_counter() - started < 15
+    assert time.thread_time() - started < 15

@@ -78,7 +78,7 @@ async def test_timings_travel_in_the_data(chat: Chatting, model: ScriptedModel) 
     phases = {event["data"]["phase"]: event["data"]["duration_ms"] for event in events if event["type"] == "phase.complete"}
     timings = events[-1]["data"]["timings"]
     assert phases["answer"] >= 200
-    assert phases["routing"] < phases["answer"]
+    assert sum(phases.values()) <= timings["total_ms"] + 1  # none has the time of another
     assert timings["phases"] == pytest.approx(phases, abs=1)
     assert timings["first_event_ms"] + 199 <= timings["first_token_ms"] <= timings["total_ms"]  # each rounded
 
@@ -265,13 +265,21 @@ class TestDeadlines:
         setattr(settings, setting, 0.3)
         await worker.stop()
         model.on("hang", **script)
-        started = time.monotonic()
-        events = await chat.answer("hang")
-        assert 0.3 <= time.monotonic() - started < 1.5
-        assert events[-1]["error"]["code"] == code
-        assert events[-1]["error"]["retryable"]
-        assert await asyncio.to_thread(model.calls[0].ended.wait, 5)
-        assert model.calls[0].hung_up
+
+        async def time_to_the_end() -> float:
+            started = time.monotonic()
+            events = await chat.answer("hang")
+            took = time.monotonic() - started
+            assert took >= 0.3
+            assert events[-1]["error"]["code"] == code
+            assert events[-1]["error"]["retryable"]
+            return took
+
+        assert await quickest(time_to_the_end, enough=1) < 1
+        for call in model.calls:
+            assert await asyncio.to_thread(call.ended.wait, 5)
+            assert call.hung_up
+        assert model.calls
 
     async def test_heartbeats_say_how_long_the_run_is_silent(self, chat: Chatting, model: ScriptedModel, settings) -> None:
         settings.FLEET_HEARTBEAT = 0.1
@@ -294,13 +302,16 @@ class TestDeadlines:
         assert (event["type"], event["error"]["code"], event["seq"]) == ("error", "handshake_timeout", 0)
         assert await socket.close_code() == 4408
 
-    async def test_the_server_closes_only_after_its_linger(self, chat: Chatting, settings) -> None:
-        settings.FLEET_LINGER = 0.2
-        socket = await chat.ask()
+    async def test_the_server_closes_only_after_its_linger(self, chat: Chatting, model: ScriptedModel, settings) -> None:
+        settings.FLEET_LINGER = 0.3
+        model.on("hold", hold_after=1)
+        socket = await chat.ask("hold")
+        await socket.until("response.delta")
+        before_the_end = time.monotonic()
+        model.release()
         await socket.rest()
-        ended = time.monotonic()
         assert await socket.close_code() == 1000
-        assert time.monotonic() - ended >= 0.19
+        assert time.monotonic() - before_the_end >= 0.3
 
 
 class TestRejoin:
@@ -375,7 +386,7 @@ class TestRejoin:
         model.on("long", tokens=[f"{number} " for number in range(600)], hold_after=599)
         request = chat_request("long")
         one = await chat.ask(request)
-        while len(one.events) < 600:
+        while len(one.events) < 6 + 599:
             await one.event()
         two = await chat.ask(request)
         snapshot = await two.until("response.snapshot")

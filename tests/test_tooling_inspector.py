@@ -348,7 +348,7 @@ def test_pages_of_a_large_cache_are_bounded_and_lead_through_all_of_it(
     commands = Commands(redis)
     started = time.perf_counter()
     page = admin.get(LIST).text
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 10
     sent = commands.since()
     assert "keys" not in sent
     assert sent["hmget"] <= inspector_module.PAGE + 2 * inspector_module.BATCH

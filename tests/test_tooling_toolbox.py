@@ -330,11 +330,11 @@ async def test_a_tool_that_takes_too_long_is_ended() -> None:
     result = await called(box(), "slow")
     assert result.failure == "temporary"
     assert "longer than 0.05 s" in result.message
-    assert result.duration_ms < 500
+    assert result.duration_ms < 10_000  # of the 60 s that it would take
 
 
 async def test_a_flood_is_cut_to_size_and_fenced() -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         result = await called(box(), "flood")
     assert len(result.text) < 400
     assert "[…]" in result.text
@@ -352,7 +352,7 @@ async def test_cancelling_a_call_ends_the_tool() -> None:
     await asyncio.sleep(0.01)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
-        async with asyncio.timeout(0.25):
+        async with asyncio.timeout(5):
             await call
     assert STAGE.cancelled == 1
 

@@ -334,9 +334,9 @@ async def test_a_rate_limit_says_how_long_the_retry_waits(web: ScriptedSearch, s
 async def test_a_server_that_hangs_or_trickles_is_left_in_time(
     web: ScriptedSearch, search: Any, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(searchclient, "ATTEMPT_TIMEOUT", 0.1)
+    monkeypatch.setattr(searchclient, "ATTEMPT_TIMEOUT", 0.5)  # in which a busy machine has asked
     web.on("q", **answer)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         result = await search()
     assert result.failure == "temporary"
     assert "in time" in result.message
@@ -382,9 +382,9 @@ async def test_cancelling_a_search_hangs_up(web: ScriptedSearch, search: Any) ->
         await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        async with asyncio.timeout(0.25):
+        async with asyncio.timeout(5):
             await task
-    assert await asyncio.to_thread(web.queries[0].ended.wait, 1)
+    assert await asyncio.to_thread(web.queries[0].ended.wait, 5)
     assert web.queries[0].hung_up
 
 
