@@ -131,7 +131,7 @@ class LiveRun:
             watch.cancel()
             stopping.cancel()
         if not child.done():
-            logger.error("run=%s is slow to stop; its ending does not wait for it", self.id)
+            logger.warning("run=%s is slow to stop; its ending does not wait for it", self.id)
             child.add_done_callback(_report_late_failure)
             return self._reason or failed(INTERNAL)
         return self._ending_of(child)
