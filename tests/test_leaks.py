@@ -21,6 +21,7 @@ from chat.worker import Worker
 from tests.chatting import Chatting, chat_request, is_terminal
 from tests.scripted_model import ScriptedModel
 from tests.serving import Fleet, running, until
+from tests.timing import TRIES
 
 AT_ONCE = 20
 EACH = 22  # times that a round plays each way
@@ -86,6 +87,7 @@ class Used:
             and self.sockets <= other.sockets + more
             and self.redis_connections <= other.redis_connections + more
             and self.database_connections <= other.database_connections
+            and self.resident <= other.resident * MOST_GROWTH
         )
 
 
@@ -138,7 +140,11 @@ async def one_round(url: str, chance: random.Random) -> set[str]:
 
 
 def test_a_worker_gives_back_what_hundreds_of_runs_used(tmp_path: Path, model: ScriptedModel, model_server: ScriptedModel) -> None:
-    """The first round fills pools and caches; the third must not need more than the second did."""
+    """The first round fills pools and caches; then one, mostly the third, must not need more than the one before it.
+
+    What leaks needs more each time. A pool is as large as the most that was used at one moment, and does not shrink: where the
+    machine stops for a second, many use it at one moment.
+    """
     play(model)
     chance = random.Random(7)
     with running(tmp_path, model_server, FLEET_LOG_LEVEL="error", FLEET_LINGER="1") as fleet:
@@ -146,14 +152,16 @@ def test_a_worker_gives_back_what_hundreds_of_runs_used(tmp_path: Path, model: S
         url = fleet.address.replace("http", "ws") + "ws/chat/"
         with redis.Redis.from_url(fleet.card["redis_url"]) as client:
             rounds: list[Used] = []
-            for _ in range(3):
+
+            def is_back() -> bool:
+                return Used.by(worker, client).is_at_most(rounds[-2], more=POOLED)
+
+            while len(rounds) < 2 + TRIES and not (len(rounds) > 2 and is_back()):
                 assert asyncio.run(one_round(url, chance)) == ENDINGS
                 until(lambda: not are_readers_connected(fleet, worker), SETTLED, "sockets are open")
                 rounds.append(Used.by(worker, client))
-            _, before, after = rounds
-            until(lambda: Used.by(worker, client).is_at_most(before, more=POOLED), SETTLED, f"connections are left: {rounds}")
+            until(is_back, SETTLED, f"connections or memory are left: {rounds}")
             assert [key for key in client.scan_iter("fleet:*") if client.ttl(key) < 0] == []
-    assert after.resident <= before.resident * MOST_GROWTH, rounds
 
 
 def are_readers_connected(fleet: Fleet, worker: psutil.Process) -> bool:
