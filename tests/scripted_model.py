@@ -121,6 +121,10 @@ class ScriptedModel:
         """Let scripts that hold go on."""
         self._server.release()
 
+    def release_once(self) -> None:
+        """Let scripts that hold now go on; those that come to it later hold."""
+        self._server.hold_again()
+
     def stop(self) -> None:
         self._server.stop()
 

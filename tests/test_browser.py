@@ -15,11 +15,12 @@ from playwright.sync_api import Browser, BrowserType, ConsoleMessage, Page, expe
 
 from tests.proxy import Proxy
 from tests.scripted_model import ScriptedModel
-from tests.serving import Fleet, running, until
+from tests.serving import GONE, Fleet, running, until
 from tests.timing import CANCEL_TIME, TRIES
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+PATIENCE = 40_000  # ms, which only a machine that is much too busy needs
 REQUIRED = os.environ.get("FLEET_REQUIRE_BROWSER") == "on"
 
 pytestmark = [
@@ -28,6 +29,7 @@ pytestmark = [
 ]
 
 Open = Callable[..., Page]
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,8 @@ def chromium(chromium_type: BrowserType) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Fleet]:
-    settings = {"FLEET_CHUNK_TIMEOUT": "14", "FLEET_HEARTBEAT": "1"}
+    # A model that is quiet is called so after 12 s: the rest of its time is for a busy machine to show it.
+    settings = {"FLEET_CHUNK_TIMEOUT": "18", "FLEET_HEARTBEAT": "1"}
     with running(tmp_path_factory.mktemp("fleet"), model_server, **settings) as fleet:
         yield fleet
 
@@ -119,10 +122,15 @@ def test_a_question_is_asked_and_its_answer_read(fleet: Fleet, open_page: Open) 
 
 
 def test_the_first_words_of_the_stream_are_on_the_page_within_a_second(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+    assert min(time_to_the_stream(open_page(fleet.address), model) for _ in range(TRIES)) < 1
+
+
+def time_to_the_stream(page: Page, model: ScriptedModel) -> float:
+    """Seconds from the click on Send to the first words of the stream."""
+    model.reset()
     model.on("held", hold_after=0)
-    page = open_page(fleet.address)
     page.locator("#composer-text").fill("held")
-    elapsed = page.evaluate(
+    milliseconds: float = page.evaluate(
         """() => new Promise((resolve) => {
             const started = performance.now();
             const look = () => document.querySelector("article.answer[data-workflow-id]:not([data-workflow-id=''])")
@@ -133,7 +141,7 @@ def test_the_first_words_of_the_stream_are_on_the_page_within_a_second(fleet: Fl
     )
     model.release()
     expect_ready_for_the_next(page)
-    assert elapsed < 1000
+    return milliseconds / 1000
 
 
 def test_stop_ends_within_250_ms_and_keeps_the_partial_answer(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
@@ -360,7 +368,7 @@ class TestNetwork:
         network.set("refuse")
         expect(page.locator("#link-state")).to_contain_text("Connection lost")
         network.set("open")
-        expect(page.locator("#link-state")).to_contain_text("Reconnected", timeout=10_000)
+        expect(page.locator("#link-state")).to_contain_text("Reconnected")
         model.release()
         expect(answer(page).locator(".prose").first).to_have_text("First half. Second half.")
         expect_ready_for_the_next(page)
@@ -370,19 +378,19 @@ class TestNetwork:
         network.set("refuse")
         expect(page.locator("#link-state")).to_contain_text("Connection lost")
         model.release()
-        assert model.calls[0].ended.wait(5)
+        assert model.calls[0].ended.wait(GONE)
         network.set("open")
-        expect(answer(page).locator(".prose").first).to_have_text("First half. Second half.", timeout=10_000)
+        expect(answer(page).locator(".prose").first).to_have_text("First half. Second half.")
         expect_ready_for_the_next(page)
 
     def test_many_cuts_double_nothing(self, page: Page, network: Proxy, model: ScriptedModel) -> None:
         for _ in range(5):
-            with page.expect_websocket(timeout=10_000) as opened:
+            with page.expect_websocket(timeout=PATIENCE) as opened:
                 network.cut()
             # The next heartbeat, if nothing sooner: only what is open can be cut.
             opened.value.wait_for_event("framereceived")
         model.release()
-        expect(answer(page).locator(".prose").first).to_have_text("First half. Second half.", timeout=10_000)
+        expect(answer(page).locator(".prose").first).to_have_text("First half. Second half.")
         expect(answer(page).locator(".step.phase")).to_have_count(2)
         expect_ready_for_the_next(page)
 
@@ -391,9 +399,9 @@ class TestNetwork:
         devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
         network.cut()
         model.release()
-        assert model.calls[0].ended.wait(5)
+        assert model.calls[0].ended.wait(GONE)
         devtools.send("Page.setWebLifecycleState", {"state": "active"})
-        expect(answer(page).locator(".prose").first).to_have_text("First half. Second half.", timeout=10_000)
+        expect(answer(page).locator(".prose").first).to_have_text("First half. Second half.")
         expect_ready_for_the_next(page)
 
 
@@ -404,9 +412,9 @@ def test_back_to_a_page_in_mid_answer_continues_it(fleet: Fleet, open_page: Open
     expect(answer(page).locator(".prose").first).to_have_text("First half.")
     page.goto(f"{fleet.address}login/")
     model.release()
-    assert model.calls[0].ended.wait(5)
+    assert model.calls[0].ended.wait(GONE)
     page.evaluate("history.back()")
-    expect(answer(page).locator(".prose").first).to_have_text("First half. Second half.", timeout=10_000)
+    expect(answer(page).locator(".prose").first).to_have_text("First half. Second half.")
     expect_ready_for_the_next(page)
 
 
@@ -454,7 +462,7 @@ def trouble(tmp_path_factory: pytest.TempPathFactory, chromium: Browser, fleet: 
         quiet = open_page(fleet.address)
         ask(quiet, "hang")
         for dying in (restarted, killed):
-            until(lambda dying=dying: "First words. " in stored_texts(dying), 5, "the partial answer is not stored")
+            until(lambda dying=dying: "First words. " in stored_texts(dying), GONE, "the partial answer is not stored")
         (silent_worker,) = silent.children("fleet-worker")
         silent_worker.suspend()
         port = restarted.port
@@ -479,26 +487,26 @@ class TestTrouble:
 
     def test_a_hanging_model_is_called_quiet_and_then_ends_in_words(self, trouble: Trouble) -> None:
         page = trouble.quiet
-        expect(page.locator("#link-state")).to_contain_text(re.compile(r"The model has been quiet for \d+ s"), timeout=16_000)
+        expect(page.locator("#link-state")).to_contain_text(re.compile(r"The model has been quiet for \d+ s"))
         expect(page.locator("#link-state [data-action=stop]")).to_be_visible()
         expect(page.locator("#link-state [data-action=stop-and-ask]")).to_be_visible()
-        expect(answer(page).locator(".end")).to_contain_text("What came so far is kept.", timeout=10_000)
+        expect(answer(page).locator(".end")).to_contain_text("What came so far is kept.")
         expect(answer(page).locator(".prose").first).to_have_text("Some words.")
         expect(page.locator("#link-state")).to_be_hidden()
         expect_ready_for_the_next(page)
 
     def test_a_silent_server_is_called_lost_and_found_again(self, trouble: Trouble, model_server: ScriptedModel) -> None:
         page = trouble.silent
-        expect(page.locator("#link-state")).to_contain_text("Connection lost", timeout=16_000)
+        expect(page.locator("#link-state")).to_contain_text("Connection lost")
         expect(page.locator("#link-state [data-action=retry]")).to_be_visible()
         trouble.silent_worker.resume()
         model_server.release()
-        expect(answer(page).locator(".prose").first).to_have_text("First words. Last words.", timeout=10_000)
+        expect(answer(page).locator(".prose").first).to_have_text("First words. Last words.")
         expect_ready_for_the_next(page)
 
     def test_a_killed_worker_is_told_in_words_and_the_next_question_answered(self, trouble: Trouble) -> None:
         page = trouble.killed
-        expect(answer(page).locator(".end")).to_contain_text("The server restarted during this answer.", timeout=20_000)
+        expect(answer(page).locator(".end")).to_contain_text("The server restarted during this answer.")
         expect(answer(page).locator(".prose").first).to_have_text("First words.")
         expect_ready_for_the_next(page)
         ask(page, "And now?")
@@ -506,9 +514,9 @@ class TestTrouble:
 
     def test_a_killed_and_restarted_server_leaves_no_spinner(self, trouble: Trouble) -> None:
         page = trouble.restarted
-        expect(page.locator("#link-state")).to_contain_text("Connection lost", timeout=16_000)
+        expect(page.locator("#link-state")).to_contain_text("Connection lost")
         trouble.restart()
-        expect(answer(page).locator(".end")).to_contain_text("The server restarted during this answer.", timeout=20_000)
+        expect(answer(page).locator(".end")).to_contain_text("The server restarted during this answer.")
         expect(answer(page).locator(".prose").first).to_have_text("First words.")
         expect_ready_for_the_next(page)
         ask(page, "And now?")
