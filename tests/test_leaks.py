@@ -184,12 +184,12 @@ async def test_no_task_is_left_of_a_run(chat: Chatting, model: ScriptedModel) ->
             await socket.rest()
         await socket.close()
     await no_run_is_live()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(asyncio.all_tasks()) > idle:
             await asyncio.sleep(0.02)
 
 
 async def no_run_is_live() -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while Worker.current().runs.live:
             await asyncio.sleep(0.02)
