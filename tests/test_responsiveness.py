@@ -6,7 +6,7 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 
 import msgspec
@@ -49,13 +49,13 @@ def _as_in_a_worker() -> Iterator[None]:
     gc.unfreeze()
 
 
-async def gaps_of(socket: Socket) -> list[float]:
-    """The times between the deltas of an answer, as the reader sees them."""
+async def gaps_of(socket: Socket, *clocks: Callable[[], float]) -> list[float]:
+    """The times between the deltas of an answer, as the reader sees them, by the clock on which least has passed."""
     gaps = []
-    last = time.monotonic()
+    last = [clock() for clock in clocks]
     while (await socket.event())["type"] not in ("done", "error"):
-        now = time.monotonic()
-        gaps.append(now - last)
+        now = [clock() for clock in clocks]
+        gaps.append(min(after - before for after, before in zip(now, last, strict=True)))
         last = now
     return gaps
 
@@ -77,7 +77,8 @@ async def test_a_heavy_answer_of_one_reader_does_not_delay_another(chat: Chattin
         other = await chat.ask("paced")
         await other.until("response.delta")
         heavy = await chat.ask("heavy", subprotocol=SUBPROTOCOL_HTML)
-        gaps, frames = await asyncio.gather(gaps_of(other), raw_frames_of(heavy))
+        # Also in the time of our own work, which is all that makes an answer heavy: what others do on this machine is not in that.
+        gaps, frames = await asyncio.gather(gaps_of(other, time.monotonic, time.process_time), raw_frames_of(heavy))
         assert text_of([json.loads(frame) for frame in frames]) == "".join(script["tokens"])
         return max(gaps)
 
@@ -152,7 +153,7 @@ async def test_a_slow_query_does_not_delay_anybodys_deltas(chat: Chatting, model
     async def longest_gap() -> float:
         other = await chat.ask("paced")
         await other.until("response.delta")
-        gaps, _ = await asyncio.gather(gaps_of(other), in_database(time.sleep, 0.8))
+        gaps, _ = await asyncio.gather(gaps_of(other, time.monotonic), in_database(time.sleep, 0.8))
         return max(gaps)
 
     assert await quickest(longest_gap, enough=PACE + LONGEST_GAP, tries=TRIES) < PACE + LONGEST_GAP
