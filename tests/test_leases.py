@@ -42,7 +42,7 @@ async def orphan(*, expires_in: float = -1, **fields) -> tuple[Run, dict]:
 
 
 async def until_closed(run: Run) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while (await Run.objects.aget(pk=run.pk)).closed_at is None:
             await asyncio.sleep(0.05)
 
