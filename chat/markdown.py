@@ -9,13 +9,14 @@ Everything here is cleaned by an allow-list: no ids, classes, styles, images, sc
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from html import escape
 
 import nh3
 from django.template.loader import render_to_string
 from markdown_it import MarkdownIt
+from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
 CODE_PART = 12  # lines of code that are sent again together
@@ -110,6 +111,32 @@ def _image_as_words(_renderer: object, tokens: list[Token], index: int, *_rest: 
 
 
 _markdown.add_render_rule("image", _image_as_words)
+
+
+# --- Citations: marked while the inline structure is known, made links when all is cleaned -------------------------------
+
+_CITATION = re.compile(r"\[[1-9]\d{0,2}(?:, ?[1-9]\d{0,2}){0,9}\]", re.ASCII)
+_INDEX = re.compile(r"(?<!\w)[^\W\d_](?:\[[^][]*\])*\Z")  # before the brackets of a[1], a[i][1]
+_MARKED = re.compile("\ufdd3([^\ufdd4]*)\ufdd4")
+
+
+def _mark_citation(state: StateInline, silent: bool) -> bool:
+    # Silent: the label of a link is looked for, and brackets in it are to be counted.
+    if state.src[state.pos] != "[" or silent or state.linkLevel:
+        return False
+    found = _CITATION.match(state.src, state.pos)
+    if found is None or _INDEX.search(state.src, max(0, state.pos - PIECE), state.pos):
+        return False
+    state.pending += f"\ufdd3{found[0]}\ufdd4"
+    state.pos = found.end()
+    return True
+
+
+_markdown.inline.ruler.after("link", "citation", _mark_citation)
+
+
+def _uncited(_number: int) -> str:
+    return ""
 
 
 # Words that Markdown and HTML leave as they are.
@@ -407,10 +434,14 @@ class _Block:
 
 
 class Blocks:
-    """Takes text as it comes and says which elements changed. All ids begin with `prefix`; the body's id is `<prefix>-body`."""
+    """Takes text as it comes and says which elements changed. All ids begin with `prefix`; the body's id is `<prefix>-body`.
 
-    def __init__(self, prefix: str) -> None:
+    `cite` makes the link for a [number] in prose, as safe HTML; nothing where there is no such source, and the text stays.
+    """
+
+    def __init__(self, prefix: str, cite: Callable[[int], str] = _uncited) -> None:
         self._prefix = prefix
+        self._cite = cite
         self._blocks: list[_Block] = []
         self._open: _Block | None = None
         self._handed_out = 0  # blocks that are finished and were handed out
@@ -433,7 +464,7 @@ class Blocks:
         if not lines and self._placed:
             changed = self._placed.grow(_expanded(self._line))
             if not self._placed.stale:
-                return changed
+                return [self._cited(element) for element in changed]
         for line in lines:
             self._complete(_expanded(line))
         if self._line and not self._placed:
@@ -450,7 +481,7 @@ class Blocks:
 
     def html(self) -> list[str]:
         """The blocks as they stand."""
-        return [block.element.html for block in self._blocks if block.sent]
+        return [self._cited(block.element).html for block in self._blocks if block.sent]
 
     def _changed(self) -> list[Element]:
         elements: list[Element] = []
@@ -461,7 +492,16 @@ class Blocks:
             elements += [part.element for part in changed] if block.sent else [block.element]
             block.sent = True
         self._handed_out = self.finished
-        return elements
+        return [self._cited(element) for element in elements]
+
+    def _cited(self, element: Element) -> Element:
+        if "\ufdd3" not in element.inner:
+            return element
+        return replace(element, inner=_MARKED.sub(self._links, element.inner))
+
+    def _links(self, marked: re.Match[str]) -> str:
+        links = [self._cite(int(number)) for number in re.findall(r"\d+", marked[1])]
+        return "".join(links) if all(links) else marked[1]
 
     def _may_become_table(self, block: _Block) -> bool:
         """Whether the block ends with what looks like a table's header: it is shown when the next line has decided."""

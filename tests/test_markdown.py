@@ -17,6 +17,8 @@ LINES = [
     *["| a | b |", "|---|--:|", "| 1 | 2 |", "a | b", "--|--", "| x", "|", "||"],
     *["2024", "null", "{", "true", "**", "*", "``", "`", "~~gone~~", "&amp; &lt;", "text\\", "#"],
     *["<script>alert(1)</script>", "[r]: http://x.example", "![i](http://x.example/y)", "[l](http://x.example)", "[l][r]"],
+    *["it is so [1][2], and [7]", "- [1, 2] [1](http://x.example)", "`[1]` | [2]", "[see [1]](http://x.example)"],
+    *["a[1]", "\ufdd3[1]\ufdd4"],
     *["👩‍👩‍👧 family", "مرحبا بالعالم", "\x07bell", "a\rb", "x" * 300, "many words " * 40],
 ]
 
@@ -24,6 +26,15 @@ LINES = [
 def random_text(choose: random.Random) -> str:
     line_end = choose.choice(["\n", "\n", "\r\n"])
     return line_end.join(choose.choice(LINES) for _ in range(choose.randint(1, 14)))
+
+
+def cite(number: int) -> str:
+    return f'<a href="#s{number}">[{number}]</a>' if number < 4 else ""
+
+
+def unlinked(html: str) -> str:
+    """With its citations as words again."""
+    return re.sub(r'<a href="#s\d">(.*?)</a>', r"\1", html).replace("[1, 2]", "[1][2]")
 
 
 def pieces(text: str, choose: random.Random) -> list[str]:
@@ -39,15 +50,19 @@ def pieces(text: str, choose: random.Random) -> list[str]:
 def test_every_way_of_cutting_a_text_gives_the_same_blocks_and_no_finished_one_changes(seed: int) -> None:
     choose = random.Random(seed)
     text = random_text(choose)
-    blocks = Blocks("r")
+    blocks, linked = Blocks("r"), Blocks("r", cite)
     finished: list[str] = []
     for piece in pieces(text, choose):
         blocks.feed(piece)
         now = blocks.html()[: blocks.finished]
         assert now[: len(finished)] == finished
         finished = now
+        linked.feed(piece)
     blocks.finish()
+    linked.finish()
     assert blocks.html() == render_all(text, "r")
+    assert [unlinked(html) for html in linked.html()] == [unlinked(html) for html in blocks.html()]
+    assert not re.search("[\ufdd0-\ufdef]", "".join(linked.html() + blocks.html()))
 
 
 @pytest.mark.parametrize("character", [chr(code) for code in range(0x20, 0x180)] + list("中مか\u2028\u3000’—…"))
@@ -142,6 +157,80 @@ def test_the_last_half_of_a_surrogate_pair_may_come_later() -> None:
 def test_control_and_invisible_characters_are_left_out() -> None:
     [block] = render_all("a\x00b\x1b[31mc\U000e0041\U000e0042d\u202ee\ufdd0f\u200dg", "r")
     assert "ab[31mcdef\u200dg" in block
+
+
+# --- Citations ----------------------------------------------------------------------------------------------------------
+
+
+def cited(text: str) -> str:
+    blocks = Blocks("r", cite)
+    blocks.feed(text)
+    blocks.finish()
+    return "".join(blocks.html())
+
+
+ONE, TWO = cite(1), cite(2)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("So it is [1].", f"So it is {ONE}."),
+        ("So it is[1][2]", f"So it is{ONE}{TWO}"),
+        ("So it is [1, 2] or [1,2]", f"So it is {ONE}{TWO} or {ONE}{TWO}"),
+        ("**Bold [1]** and *[2]*", f"<strong>Bold {ONE}</strong> and <em>{TWO}</em>"),
+        ("# Title [1]", f"<h1>Title {ONE}</h1>"),
+        ("- item [1]", f"item {ONE}</li>"),
+        ("| a [1] |\n|---|\n| b [2] |", f"<th>a {ONE}</th>"),
+        ("| a [1] |\n|---|\n| b [2] |", f"<td>b {TWO}</td>"),
+        ("> quoted [1]", f"<p>quoted {ONE}</p>"),
+        ("[1] is the first [link](http://x.example)", f"{ONE} is the first <a href="),
+        ("`x` [1]", f"<code>x</code> {ONE}"),
+        ("中文[1]。", f"中文{ONE}。"),
+    ],
+)
+def test_a_number_in_brackets_is_a_link_where_there_is_such_a_source(text: str, expected: str) -> None:
+    assert expected in cited(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["out of range [4]", "in part [1, 4]", "[0] [01] [-1] [1.5] [1000] [2024]", "[ 1 ] [1,] [x] [] [^1]"],
+        *["an index a[1], a[i][2] and x[1][2]", "code `a [1]` and ``[1]``", "escaped \\[1] \\[1\\]", "[half [1"],
+        *["    indented [1]", "```\nfenced [1]\n```", "- ```\n  [1]\n  ```", "```py [1]\n```", "~~~\nunfinished [1]"],
+    ],
+)
+def test_other_brackets_stay_as_they_are(text: str) -> None:
+    assert cited(text) == "".join(render_all(text, "r"))
+
+
+@pytest.mark.parametrize(
+    "text", ["[1](https://x.example)", "[see [1]](https://x.example)", "[1]: https://x.example", "![1](https://x.example)"]
+)
+def test_a_link_of_the_answer_is_what_it_was(text: str) -> None:
+    html = cited(text)
+    assert html.count("https://x.example") == "".join(render_all(text, "r")).count("https://x.example")
+    assert ("#s1" in html) == text.startswith("[1]:")
+
+
+def test_a_citation_is_a_link_from_its_last_bracket_on() -> None:
+    blocks = Blocks("r", cite)
+    linked = ["#s1" in "".join(element.html for element in blocks.feed(piece)) for piece in ("So it is [", "1", "]", ".")]
+    assert linked == [False, False, True, True]
+
+
+def test_a_text_cannot_bring_the_marks_of_a_citation() -> None:
+    assert cited("\ufdd31\ufdd4 `\ufdd3[1]\ufdd4`").count("#s1") == 0
+
+
+def test_a_source_that_is_known_later_is_linked_when_the_blocks_are_asked_for() -> None:
+    known: dict[int, str] = {}
+    blocks = Blocks("r", lambda number: known.get(number, ""))
+    blocks.feed("It is so [1].\n\nEnd")
+    assert "It is so [1]." in blocks.html()[0]
+    known[1] = ONE
+    assert f"It is so {ONE}." in blocks.html()[0]
 
 
 # --- Hostile ------------------------------------------------------------------------------------------------------------
