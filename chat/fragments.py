@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 from django.template.loader import render_to_string
+from django.utils.html import escape
 
 from .foot import NOTHING_TO_REPEAT, OUTCOMES, PATHS, End, SourceLink, Trouble, trouble_of, why_of
 from .markdown import Blocks, Element, pattern, render_all
@@ -53,6 +54,7 @@ from .timeline import Step, Timeline, cut_short, slug
 from .words import age, capital, counted, duration, shortened
 
 NUMBERS = 8  # sources that the closed line names
+CITED_TITLE = 60  # characters of a source's title in each link to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +159,15 @@ class AnswerView:
 
     def _restart(self, text: str) -> None:
         self._text = [text] if text else []
-        self._blocks = Blocks(self.run)
+        self._blocks = Blocks(self.run, self._cite)
         self._blocks.feed(text)
+
+    def _cite(self, number: int) -> str:
+        source = self._sources.get(number)
+        if source is None:
+            return ""
+        title = escape(shortened(source.title, CITED_TITLE))
+        return pattern("chat/markdown.html#citation", "run", "number", "title") % {"run": self.run, "number": number, "title": title}
 
     # --- What stands around the answer, and changes with many kinds of events
 

@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from chat.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER
 from tests.scripted_model import Script, ScriptedModel
+from tests.scripted_search import ScriptedSearch
 from tests.serving import Fleet, running
 from tests.test_browser import ARGUMENTS, CHROMIUM, REQUIRED, answer, ask, expect_ready_for_the_next
 
@@ -239,3 +241,38 @@ def test_an_answer_from_the_cache_names_its_sources_and_is_searched_again(fleet:
     again = runs(fleet)[-1]
     assert (again["fresh"], again["mode"]) == (1, "auto")
     assert again["rerun_of_id"] is not None
+
+
+def test_a_citation_leads_to_its_source_live_and_in_history(
+    tmp_path: Path, open_page: Open, model: ScriptedModel, web: ScriptedSearch
+) -> None:
+    tokens = ["It rains ", "[1", "]. ", "`[1]` and [2] ", "stay.\n\n", "words\n\n" * 60, "End."]
+    model.default = Script(tokens=tokens, hold_after=6)
+    with running(tmp_path, model, TAVILY_BASE_URL=web.url, TAVILY_API_KEY="tvly-x") as fleet:
+        page = open_page(width=360)
+        page.goto(fleet.address)
+        ask(page, "What is the weather in Oslo today?")
+        citation = answer(page).get_by_role("link", name="Source 1: Peru - Encyclopedia", exact=True)
+        source = answer(page).locator(".sources li > a")
+        expect(answer_body(page).locator("> .block")).to_have_count(61)
+        expect(citation).to_have_text("[1]")
+        expect(source).not_to_be_visible()
+        citation.click()
+        expect(source).to_be_in_viewport()
+        expect(source).to_be_focused()
+        model.release()
+        expect_ready_for_the_next(page)
+        cited = answer_body(page).locator("p").first
+        live = cited.inner_html()
+        page.goto(page.url.split("#")[0] + "?")
+        expect(answer_body(page).locator("> .block")).to_have_count(62)
+        assert cited.inner_html() == live
+        citation.focus()
+        page.keyboard.press("Enter")
+        expect(source).to_be_focused()
+        expect(source).to_be_in_viewport()
+        expect(citation).not_to_be_in_viewport()
+        page.go_back()
+        expect(citation).to_be_focused()
+        expect(citation).to_be_in_viewport()
+        page.goto("about:blank")

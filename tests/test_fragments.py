@@ -5,6 +5,7 @@ import re
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any, get_args
 
@@ -695,9 +696,49 @@ def test_sources_stand_under_the_answer_from_its_first_word_on() -> None:
     assert words_of(page.part("sources")) == ""
     page, _ = shown(*events, ResponseDelta(delta="Hello [1]"))
     assert words_of(page.part("sources")) == "Sources 1 2 Kafka docs kafka.apache.org · 2 Oct 2026 Kafka on the wiki en.wikipedia.org"
-    link = '<a dir="auto" href="https://kafka.apache.org/documentation/" rel="noopener noreferrer nofollow ugc" target="_blank">'
-    assert link in page.part("sources")
+    link = f'id="run-{RUN}-source-1" rel="noopener noreferrer nofollow ugc" target="_blank">'
+    assert f'<a dir="auto" href="https://kafka.apache.org/documentation/" {link}' in page.part("sources")
     assert of_history(events, "Hello [1]").part("sources") == page.part("sources")
+
+
+CITED = "Hello [1], said [1, 2], but not [3] and `[1]`.\n\n- more [2]\n\n[1][2] last"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_cited_source_is_linked_live_and_in_history_alike(late: bool) -> None:
+    deltas: list[AnyEvent] = [ResponseDelta(delta=token) for token in tokens_of(CITED)]
+    found = searched(sources=SOURCES)
+    # A model may speak before it searches; its words are the same answer.
+    events = [AgentStart(**WHO), *deltas, found] if late else [AgentStart(**WHO), found, *deltas]
+    page, _ = shown(*events, *completed(CITED))
+    body = page.part("body")
+    link = f'<a aria-label="Source 1: Kafka docs" class="citation" href="#run-{RUN}-source-1">[1]</a>'
+    assert body.count(link) == 3
+    assert body.count('class="citation"') == 6
+    assert "but not [3] and <code>[1]</code>" in body
+    history = of_history(events, CITED, Ending(status="completed", timings=TIMINGS, usage=USAGE, path="light"))
+    for name in ("body", "sources"):
+        assert history.part(name) == page.part(name), name
+
+
+def test_without_sources_and_in_the_words_of_agents_nothing_is_linked() -> None:
+    page, _ = shown(AgentStart(**WHO), ResponseDelta(delta=CITED), *completed(CITED))
+    assert 'class="citation"' not in page.part("body")
+    page, _ = shown(AgentStart(**WHO), searched(sources=SOURCES), AgentOutput(message=CITED, **WHO), SAMPLES[AgentMessage])
+    assert 'class="citation"' not in page.part("timeline")
+
+
+def test_a_title_stays_inside_the_name_of_its_citation() -> None:
+    title = "\"><img src=x onerror=alert(1)>' %(run)s " + "long " * 40
+    source = Source(1, title, "https://example.org", "example.org")
+    view = AnswerView(RUN)
+    for event in (SAMPLES[Connected], AgentStart(**WHO), searched(sources=[source])):
+        view.render(event)
+    html = view.render(ResponseDelta(delta="Hello [1]"))
+    assert "<img" not in html
+    [name] = set(re.findall(r'<a class="citation" href="#[^"]*" aria-label="([^"<>]*)">\[1\]</a>', html))
+    assert unescape(name).startswith("Source 1: \"><img src=x onerror=alert(1)>' %(run)s long")
+    assert name.endswith("…")
 
 
 def test_a_long_list_of_sources_is_named_by_its_first_numbers() -> None:
@@ -905,7 +946,7 @@ def test_words_of_models_and_tools_cannot_become_markup() -> None:
         OrchestratorMessage(message=evil),
         RoutingDecided(data=RouteData(path="full", mode="auto", confidence=1, reasons=[evil], escalated=True)),
         Notice(message=evil, data=NoticeData(evil)),
-        ResponseDelta(delta=evil),
+        ResponseDelta(delta=evil + " [1] [2]"),
         AgentStart(**WHO),
         searched(sources=[Source(2, evil, f"https://a.example/{evil.replace(' ', '')}", evil)]),
         Error(error=ErrorInfo("internal", evil)),

@@ -560,6 +560,10 @@ document.addEventListener("click", (event) => {
     fit();
     input.focus();
   }
+  if (target.closest("a.citation")) {
+    citation = target.closest("a.citation");
+    byId(citation.hash.slice(1))?.closest("details").setAttribute("open", ""); // not every browser does
+  }
   if (button?.dataset.open) byId(button.dataset.open).showModal();
   if (button && "close" in button.dataset) button.closest("dialog").close();
 });
@@ -604,6 +608,10 @@ document.addEventListener("keydown", (event) => {
     else if (live && !live.stopping && event.target.id !== "search") ACTIONS.stop();
   }
 });
+
+// Back from a source goes on where it was cited: browsers restore only where the page itself is scrolled.
+let citation = null;
+addEventListener("hashchange", () => location.hash || citation?.focus());
 
 // --- Who answers: chosen once, kept in this browser ---------------------------------------------------------------------
 
