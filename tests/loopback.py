@@ -31,15 +31,16 @@ class LoopbackServer:
 
     def hold_again(self) -> None:
         """Let go of those who wait, and make those who come wait again."""
-        self.release()
-        self._loop.call_soon_threadsafe(self._fresh_gate)
+        self._loop.call_soon_threadsafe(self._change_gate)
 
     def stop(self) -> None:
         self.release()
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
 
-    def _fresh_gate(self) -> None:
+    def _change_gate(self) -> None:
+        # In one step: between two, who comes next could slip through.
+        self.released.set()
         self.released = asyncio.Event()
 
     def _run(self) -> None:
@@ -49,7 +50,7 @@ class LoopbackServer:
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
-        self._fresh_gate()
+        self.released = asyncio.Event()
         app = web.Application(client_max_size=LARGEST_REQUEST)
         app.router.add_post(self._path, self._handler)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
