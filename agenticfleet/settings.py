@@ -6,6 +6,7 @@ A wrong value stops the start with `ImproperlyConfigured`, which names the varia
 import os
 import re
 import secrets
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -62,6 +63,14 @@ def env_list(name: str, default: str = "") -> list[str]:
     return [part.strip() for part in env(name, default).split(",") if part.strip()]
 
 
+def env_key(name: str) -> str:
+    value = env(name)
+    if not (value.isascii() and value.isprintable() and " " not in value):
+        # It travels in a header.
+        raise ImproperlyConfigured(f"{name} must be the key alone: ASCII characters, no spaces.")
+    return value
+
+
 def env_url(name: str, schemes: tuple[str, ...]) -> str:
     value = env(name)
     if value and value.lower().partition("://")[0] not in schemes:
@@ -79,6 +88,14 @@ def _has_place(url: str) -> bool:
         return bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def env_hosts(name: str, default: str) -> list[str]:
+    hosts = env_list(name, default)
+    for host in hosts or [""]:
+        if not re.fullmatch(r"\*|\.?\w[\w.-]*|\[[\da-f:.]+\]", host, re.ASCII | re.IGNORECASE):
+            raise ImproperlyConfigured(f"{name} must hold host names such as chat.example, without scheme and port, not {host!r}.")
+    return hosts
 
 
 def env_origins(name: str) -> list[str]:
@@ -119,7 +136,7 @@ def secret_key() -> str:
 FLEET_STATE_DIR = state_dir()
 SECRET_KEY = secret_key()
 DEBUG = env_bool("DJANGO_DEBUG", False)
-ALLOWED_HOSTS = env_list("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+ALLOWED_HOSTS = env_hosts("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env_origins("DJANGO_CSRF_TRUSTED_ORIGINS")
 
 INSTALLED_APPS = [
@@ -189,6 +206,8 @@ SECURE_CSP = {
 # --- Storage ----------------------------------------------------------------------------------------------------------
 
 _DATABASE_URL = env("DATABASE_URL", f"sqlite:///{FLEET_STATE_DIR / 'fleet.sqlite3'}")
+if _DATABASE_URL.lower().partition("://")[0] not in ("postgresql", "postgres", "sqlite"):
+    raise ImproperlyConfigured("DATABASE_URL must start with postgresql:// or sqlite:///.")
 try:
     _DATABASE = dj_database_url.parse(_DATABASE_URL)
 except (ValueError, KeyError) as exc:
@@ -206,6 +225,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # A file, as in production: a shared in-memory database ignores the busy timeout.
     DATABASES["default"]["TEST"] = {"NAME": str(FLEET_STATE_DIR / f"test-{os.getpid()}.sqlite3")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    if find_spec("psycopg") is None:
+        raise ImproperlyConfigured("DATABASE_URL needs the PostgreSQL driver: uv sync --extra postgresql")
     DATABASES["default"]["OPTIONS"] = {"connect_timeout": 5, **_DATABASE.get("OPTIONS", {})}
 
 # `manage.py fleet` starts a Valkey and hands its URL to the workers; outside of it this stays empty.
@@ -220,11 +241,13 @@ CHANNEL_LAYERS = {
 
 # --- Models -----------------------------------------------------------------------------------------------------------
 
-OPENAI_API_KEY = env("OPENAI_API_KEY")
+OPENAI_API_KEY = env_key("OPENAI_API_KEY")
 OPENAI_BASE_URL = env_url("OPENAI_BASE_URL", ("http", "https"))
 FLEET_MODEL = env("FLEET_MODEL", "gpt-5-mini" if OPENAI_API_KEY and not OPENAI_BASE_URL else "")
 if OPENAI_BASE_URL and not FLEET_MODEL:
     raise ImproperlyConfigured("FLEET_MODEL must name the model to ask at OPENAI_BASE_URL.")
+if FLEET_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL):
+    raise ImproperlyConfigured("FLEET_MODEL needs OPENAI_API_KEY or OPENAI_BASE_URL; the built-in model answers without all three.")
 FLEET_LIGHT_MODEL = env("FLEET_LIGHT_MODEL", FLEET_MODEL)
 # What is served when no model is configured; `manage.py fleet` then sets FLEET_MODEL_BUILTIN for its workers.
 # It reads 400 tokens/s on two cores, and holds 2048 with the answer.
@@ -239,7 +262,7 @@ FLEET_MAX_OUTPUT_TOKENS = env_int("FLEET_MAX_OUTPUT_TOKENS", 600 if FLEET_MODEL_
 
 # --- Tools ------------------------------------------------------------------------------------------------------------
 
-TAVILY_API_KEY = env("TAVILY_API_KEY")
+TAVILY_API_KEY = env_key("TAVILY_API_KEY")
 TAVILY_BASE_URL = env_url("TAVILY_BASE_URL", ("http", "https")) or "https://api.tavily.com"
 # Without a key questions would leave the machine for a free service: that has to be asked for.
 FLEET_SEARCH = env_choice("FLEET_SEARCH", "on" if TAVILY_API_KEY else "off", ("on", "off", "keyless"))

@@ -4,12 +4,13 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from agenticfleet.settings import env_origins, env_url
+from agenticfleet.settings import env_hosts, env_origins, env_url
 
 ROOT = Path(__file__).parent.parent
 
@@ -38,6 +39,12 @@ def test_the_environment_is_read_in_settings_only() -> None:
     assert readers == ["agenticfleet/settings.py"]
 
 
+def start(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "manage.py", "check"]
+    everything = {**os.environ, "FLEET_STATE_DIR": str(folder), **environment}
+    return subprocess.run(command, cwd=ROOT, env=everything, capture_output=True, text=True, timeout=30)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -60,12 +67,15 @@ def test_the_environment_is_read_in_settings_only() -> None:
         ("FLEET_TIME_ZONE", "Mars/Olympus"),
         ("DATABASE_URL", "nonsense://x"),
         ("DATABASE_URL", "sqlite://"),
+        ("DATABASE_URL", "mysql://u:secret@h/x"),
+        ("DATABASE_URL", "postgres:/x"),
+        ("OPENAI_API_KEY", "sk-secret…"),
+        ("TAVILY_API_KEY", "tvly secret"),
+        ("DJANGO_ALLOWED_HOSTS", "chat.example:8000"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_in_one_line(tmp_path: Path, name: str, value: str) -> None:
-    environment = {**os.environ, "FLEET_STATE_DIR": str(tmp_path), "FLEET_MODEL": "m", name: value}
-    command = [sys.executable, "manage.py", "check"]
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30)
+    result = start(tmp_path, **{"OPENAI_API_KEY": "k", "FLEET_MODEL": "m", name: value})
     assert result.returncode == 1
     assert result.stdout == ""
     assert name in result.stderr
@@ -73,9 +83,19 @@ def test_a_wrong_setting_stops_the_start_in_one_line(tmp_path: Path, name: str, 
     assert "secret" not in result.stderr
 
 
+def test_a_model_that_nobody_serves_is_refused(tmp_path: Path) -> None:
+    assert start(tmp_path, FLEET_MODEL="gpt-5-mini").stderr.startswith("Wrong setting: FLEET_MODEL needs OPENAI_API_KEY or")
+
+
+@pytest.mark.skipif(find_spec("psycopg") is not None, reason="the driver is there")
+def test_a_database_without_its_driver_is_refused(tmp_path: Path) -> None:
+    words = "Wrong setting: DATABASE_URL needs the PostgreSQL driver: uv sync --extra postgresql\n"
+    assert start(tmp_path, DATABASE_URL="postgresql://h/x").stderr == words
+
+
 @pytest.mark.parametrize(("model", "room"), [("gpt-5-mini", 4000), ("openai/o4-mini", 4000), ("gpt-4.1", 0), ("llama3.2", 0)])
 def test_models_that_are_known_to_think_get_room_for_it(tmp_path: Path, model: str, room: int) -> None:
-    environment = {**os.environ, "FLEET_STATE_DIR": str(tmp_path), "FLEET_MODEL": model}
+    environment = {**os.environ, "FLEET_STATE_DIR": str(tmp_path), "OPENAI_API_KEY": "k", "FLEET_MODEL": model}
     command = [sys.executable, "-c", "from agenticfleet import settings; print(settings.FLEET_THINKING_TOKENS)"]
     assert subprocess.check_output(command, cwd=ROOT, env=environment, text=True, timeout=30) == f"{room}\n"
 
@@ -106,3 +126,16 @@ def test_origins_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     origins = ["https://chat.example", "https://*.example.org:8443", "http://[::1]:8000", "chrome-extension://abc"]
     monkeypatch.setenv("DJANGO_CSRF_TRUSTED_ORIGINS", ", ".join(origins))
     assert env_origins("DJANGO_CSRF_TRUSTED_ORIGINS") == origins
+
+
+@pytest.mark.parametrize("host", ["http://chat.example", "chat.example:8000", "[::1]:8000", "a b", "chat.example/", ","])
+def test_a_host_that_no_browser_names_is_refused(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("DJANGO_ALLOWED_HOSTS", host)
+    with pytest.raises(ImproperlyConfigured, match="DJANGO_ALLOWED_HOSTS must hold host names"):
+        env_hosts("DJANGO_ALLOWED_HOSTS", "localhost")
+
+
+def test_hosts_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = ["chat.example", ".example.org", "*", "127.0.0.1", "[::1]", "Chat_1.example"]
+    monkeypatch.setenv("DJANGO_ALLOWED_HOSTS", ", ".join(hosts))
+    assert env_hosts("DJANGO_ALLOWED_HOSTS", "localhost") == hosts
