@@ -60,7 +60,6 @@ CLOSE_OF: dict[Code, int] = {
     "handshake_timeout": 4408,
     "conversation_busy": 4429,
     "too_many_runs": 4429,
-    "rate_limited": 4429,
 }
 MOST_NOTICES = 16  # that wait for a reader
 TRY_AGAIN_LATER = 1013
@@ -69,6 +68,7 @@ INTERNAL_ERROR = 1011
 
 FOREIGN_ORIGIN = ErrorInfo("forbidden", "This page is not of this server.")
 NOT_SIGNED_IN = ErrorInfo("forbidden", "Sign in first.")
+NO_SESSION = ErrorInfo("forbidden", "This browser's session has ended. Reload the page.")
 TOO_LARGE = ErrorInfo("bad_request", f"A frame has at most {LONGEST_REQUEST:,} characters.")
 HANDSHAKE = ErrorInfo("handshake_timeout", "No request came in time.", retryable=True)
 
@@ -246,7 +246,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._over = True
         await self._send_frame(payload)
         logger.info(event.log_line)
-        await self.close(UNAUTHENTICATED if error is NOT_SIGNED_IN else CLOSE_OF.get(error.code, TRY_AGAIN_LATER))
+        await self.close(UNAUTHENTICATED if error in (NOT_SIGNED_IN, NO_SESSION) else CLOSE_OF.get(error.code, TRY_AGAIN_LATER))
 
     async def _send_entry(self, entry: Entry, payload: bytes) -> None:
         if self._over:
@@ -283,11 +283,11 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self._spawn(self.close(INTERNAL_ERROR))
 
     def _owner(self) -> Owner:
-        """Who asks. Reads the database; ProtocolError(forbidden) where signing in is required."""
+        """Who asks. Reads the database; ProtocolError(forbidden) where the session that it takes is missing."""
         cookies = parse_cookie(self._header(b"cookie").decode("latin-1"))
         owner = owner_of_cookie(cookies.get(settings.SESSION_COOKIE_NAME), is_browser=bool(self._header(b"origin")))
         if owner is None:
-            raise ProtocolError(NOT_SIGNED_IN)
+            raise ProtocolError(NOT_SIGNED_IN if settings.FLEET_AUTH == "required" else NO_SESSION)
         return owner
 
     def _header(self, name: bytes) -> bytes:

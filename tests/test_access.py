@@ -110,8 +110,14 @@ async def test_a_host_that_is_not_ours_is_refused_with_its_origin(chat: Chatting
     assert await refusal(socket) == ("forbidden", 4403)
 
 
-async def test_a_browser_without_a_session_is_refused(chat: Chatting) -> None:
-    assert await refusal(await chat.ask(headers={"origin": ORIGIN})) == ("forbidden", 4401)
+@pytest.mark.parametrize(("auth", "advice"), [("anonymous", "Reload the page."), ("required", "Sign in first.")])
+async def test_a_browser_without_a_session_is_refused_with_what_helps(chat: Chatting, settings, auth: str, advice: str) -> None:
+    settings.FLEET_AUTH = auth
+    socket = await chat.ask(headers={"origin": ORIGIN})
+    error = (await socket.event())["error"]
+    assert error["code"] == "forbidden"
+    assert error["message"].endswith(advice)
+    assert await socket.close_code() == 4401
 
 
 async def test_where_signing_in_is_required_scripts_and_browsers_are_refused(chat: Chatting, settings) -> None:
