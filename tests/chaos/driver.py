@@ -279,7 +279,8 @@ class Play:
         while True:
             await asyncio.sleep(TELL_EVERY)
             over = sum(run.ended_at > 0 for run in self._evidence)
-            self._tell(f"{len(self._evidence)} of {self._storm.runs} runs started, {over} over, {self._journal.counts.total()} faults")
+            planned = self._storm.runs + QUIET_CANCELS
+            self._tell(f"{len(self._evidence)} of {planned} runs started, {over} over, {self._journal.counts.total()} faults")
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
