@@ -79,10 +79,11 @@ class Fleet:
 
     def kill(self) -> None:
         """Kill it and all its children at once, as a power cut would."""
-        processes = self.children()
-        self.process.kill()
-        for process in processes:
+        # Stopped first: a parent that lives starts children again, and children whose parent has gone say good-bye.
+        self.signal(signal.SIGSTOP)
+        for process in self.children():
             process.kill()
+        self.process.kill()
         self.process.wait()
 
     def stop(self) -> int:
