@@ -232,32 +232,34 @@ def test_ask_again_keeps_the_old_answer(fleet: Fleet, open_page: Open, model: Sc
     expect_ready_for_the_next(page)
 
 
-def test_a_question_sent_during_an_answer_waits_its_turn(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+@pytest.fixture
+def answering(fleet: Fleet, open_page: Open, model: ScriptedModel) -> Page:
+    """A page whose first question is being answered until the model is released."""
     model.on("first", hold_after=1)
     page = open_page(fleet.address)
     ask(page, "first")
     expect(answer(page).locator(".prose").first).to_contain_text("The")
-    ask(page, "second")
-    expect(page.locator("#queue")).to_contain_text("second")
-    expect(page.locator("#queue")).to_contain_text("will be asked next")
+    return page
+
+
+def test_a_question_sent_during_an_answer_waits_its_turn(answering: Page, model: ScriptedModel) -> None:
+    ask(answering, "second")
+    expect(answering.locator("#queue")).to_contain_text("second")
+    expect(answering.locator("#queue")).to_contain_text("will be asked next")
     model.release()
-    expect(page.locator("article.question")).to_have_count(2)
-    expect(page.locator("article.answer[aria-busy=false]")).to_have_count(2)
-    expect(page.locator("#queue li")).to_have_count(0)
+    expect(answering.locator("article.question")).to_have_count(2)
+    expect(answering.locator("article.answer[aria-busy=false]")).to_have_count(2)
+    expect(answering.locator("#queue li")).to_have_count(0)
     assert [call.question for call in model.calls] == ["first", "second"]
 
 
-def test_a_question_that_waits_behind_a_refused_one_is_asked(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
-    model.on("first", hold_after=1)
-    page = open_page(fleet.address)
-    ask(page, "first")
-    expect(answer(page).locator(".prose").first).to_contain_text("The")
-    ask(page, "nobody takes a \0")
-    ask(page, "third")
+def test_a_question_that_waits_behind_a_refused_one_is_asked(answering: Page, model: ScriptedModel) -> None:
+    ask(answering, "nobody takes a \0")
+    ask(answering, "third")
     model.release()
-    expect(page.locator("#queue li")).to_have_count(0)
-    expect(page.get_by_text("This frame cannot be taken")).to_be_visible()
-    expect(answer(page)).to_have_attribute("aria-busy", "false")
+    expect(answering.locator("#queue li")).to_have_count(0)
+    expect(answering.get_by_text("This frame cannot be taken")).to_be_visible()
+    expect(answer(answering)).to_have_attribute("aria-busy", "false")
     assert [call.question for call in model.calls] == ["first", "third"]
 
 
