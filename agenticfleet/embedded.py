@@ -80,7 +80,12 @@ class Watcher:
     def _start(self) -> subprocess.Popen[bytes]:
         script = Path(__file__).with_name("watcher.py")
         # Our end of the pipe is close-on-exec: no other child can hold it open when we are gone.
-        return subprocess.Popen([sys.executable, "-I", "-S", script], stdin=subprocess.PIPE, start_new_session=True, bufsize=0)  # noqa: S603
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", script],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+            bufsize=0,
+        )
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin
@@ -120,7 +125,7 @@ class Child:
         """Start it, for the first time or again. It does not answer yet."""
         self._bury()
         self._written = tempfile.TemporaryFile() if self.quiet else None  # noqa: SIM115
-        self._process = subprocess.Popen(  # noqa: S603
+        self._process = subprocess.Popen(
             self.command,
             stdin=subprocess.PIPE,
             stdout=self._written,
@@ -185,13 +190,17 @@ class Child:
             self._written = None
 
 
-def wait_until_answering(children: Sequence[Child], pause: Callable[[float], None] = time.sleep) -> None:
+def wait_until_answering(
+    children: Sequence[Child], pause: Callable[[float], None] = time.sleep
+) -> None:
     """Return once all of them answer; EmbeddedError if one ends or takes too long. `pause` may raise to give up."""
     started = time.monotonic()
     for child in children:
         while not child.answers(child):
             if not child.is_running():
-                raise EmbeddedError(f"{child.name} ended while it was starting, {child.last_words()}")
+                raise EmbeddedError(
+                    f"{child.name} ended while it was starting, {child.last_words()}"
+                )
             if time.monotonic() - started > child.patience:
                 raise EmbeddedError(f"{child.name} does not answer after {child.patience:g} s.")
             pause(POLL)
@@ -226,7 +235,13 @@ def start_model(watcher: Watcher) -> Child:
     port = free_port()
     return Child(
         name="the built-in model",
-        command=[sys.executable, settings.BASE_DIR / "manage.py", "serve_model", "--port", str(port)],
+        command=[
+            sys.executable,
+            settings.BASE_DIR / "manage.py",
+            "serve_model",
+            "--port",
+            str(port),
+        ],
         url=f"http://{LOOPBACK}:{port}/v1",
         watcher=watcher,
         answers=_model_answers,
@@ -238,7 +253,12 @@ def start_model(watcher: Watcher) -> Child:
 def redis_problem(url: str) -> str | None:
     """Why the Redis at this URL cannot be used, or None if it answers."""
     try:
-        client = redis.Redis.from_url(url, socket_timeout=PROBE_TIMEOUT, socket_connect_timeout=PROBE_TIMEOUT, retry=Retry(NoBackoff(), 0))
+        client = redis.Redis.from_url(
+            url,
+            socket_timeout=PROBE_TIMEOUT,
+            socket_connect_timeout=PROBE_TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
+        )
     except ValueError as exc:  # a part behind the question mark
         return str(exc)
     try:
@@ -291,7 +311,9 @@ def only_fleet() -> Iterator[None]:
     descriptor = os.open(_lock_file(), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         if not _lock(descriptor, fcntl.LOCK_EX, attempts=3):
-            raise EmbeddedError(f"Another fleet is running on {settings.FLEET_STATE_DIR}; set FLEET_STATE_DIR to run a second one.")
+            raise EmbeddedError(
+                f"Another fleet is running on {settings.FLEET_STATE_DIR}; set FLEET_STATE_DIR to run a second one."
+            )
         yield
     finally:
         os.close(descriptor)
@@ -365,14 +387,18 @@ def model_is_configured() -> bool:
     return bool(settings.OPENAI_API_KEY or settings.OPENAI_BASE_URL)
 
 
-def services_in_use(valkey: Child | None, model: Child | None, fleet: RunningFleet | None = None) -> Services:
+def services_in_use(
+    valkey: Child | None, model: Child | None, fleet: RunningFleet | None = None
+) -> Services:
     """Our own children where there are any, else what is configured, else what the running fleet uses."""
     redis_url = valkey.url if valkey else settings.REDIS_URL or (fleet.redis_url if fleet else "")
     if model:
         return Services(redis_url, model.url, settings.BUILTIN_MODEL, model_builtin=True)
     if fleet and not model_is_configured():
         return Services(redis_url, fleet.model_base_url, fleet.model, fleet.model_builtin)
-    return Services(redis_url, settings.OPENAI_BASE_URL, settings.FLEET_MODEL, settings.FLEET_MODEL_BUILTIN)
+    return Services(
+        redis_url, settings.OPENAI_BASE_URL, settings.FLEET_MODEL, settings.FLEET_MODEL_BUILTIN
+    )
 
 
 @contextmanager
@@ -384,7 +410,11 @@ def services() -> Iterator[Services]:
         valkey = None if settings.REDIS_URL or fleet else start_valkey(watcher)
         if valkey:
             stack.callback(valkey.stop)
-        model = None if model_is_configured() or (fleet and fleet.model_base_url) else start_model(watcher)
+        model = (
+            None
+            if model_is_configured() or (fleet and fleet.model_base_url)
+            else start_model(watcher)
+        )
         if model:
             stack.callback(model.stop)
         wait_until_answering([child for child in (valkey, model) if child])

@@ -18,8 +18,12 @@ from twisted.internet.main import CONNECTION_LOST
 
 logger = logging.getLogger(__name__)
 
-FULL = 64 * 1024  # bytes in our memory, and as many in the kernel's, above which senders wait for the reader
-PIECE = 2**16 - 1  # bytes of a frame, the most that comes on top of that: a longer message goes out in several frames
+FULL = (
+    64 * 1024
+)  # bytes in our memory, and as many in the kernel's, above which senders wait for the reader
+PIECE = (
+    2**16 - 1
+)  # bytes of a frame, the most that comes on top of that: a longer message goes out in several frames
 LOOK = 1.0  # seconds between looks at a reader for which somebody waits
 PATIENCE = 10  # looks in a row at which it has taken nothing, then it is dropped
 FAREWELL = 5.0  # seconds that a reader has to answer a close frame before its connection is cut
@@ -57,7 +61,11 @@ class Server(daphne.server.Server):  # type: ignore[misc]
             await reader.close(message.get("code") or 1000)
         else:
             text = message.get("text")
-            await (reader.send(message["bytes"], BINARY) if text is None else reader.send(text.encode(), TEXT))
+            await (
+                reader.send(message["bytes"], BINARY)
+                if text is None
+                else reader.send(text.encode(), TEXT)
+            )
 
     def protocol_disconnected(self, protocol: Any) -> None:
         super().protocol_disconnected(protocol)
@@ -93,7 +101,11 @@ class Connection(tcp.Server):
         # uvloop tells of an error once, by the call to read, and watches the socket no more; where that call found data, Twisted
         # would believe in the connection for ever.
         lost = super().doRead()
-        if lost is None and self.connected and self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        if (
+            lost is None
+            and self.connected
+            and self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        ):
             return CONNECTION_LOST
         return lost
 
@@ -104,7 +116,9 @@ class Reader:
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
         self._transport = protocol.transport
-        self._turn = asyncio.Lock()  # is fair: senders get their turns in the order in which they came
+        self._turn = (
+            asyncio.Lock()
+        )  # is fair: senders get their turns in the order in which they came
         self._has_room = asyncio.Event()
         self._has_room.set()
         protocol.closeHandshakeTimeout = FAREWELL
@@ -124,7 +138,13 @@ class Reader:
                 if not self._is_open:
                     return
                 end = start + PIECE
-                self._transport.write(frame(CONTINUATION if start else opcode, payload[start:end], is_last=end >= len(payload)))
+                self._transport.write(
+                    frame(
+                        CONTINUATION if start else opcode,
+                        payload[start:end],
+                        is_last=end >= len(payload),
+                    )
+                )
 
     async def close(self, code: int) -> None:
         """Say good-bye after all earlier messages."""
@@ -170,7 +190,9 @@ class Reader:
         ours: int = len(self._transport.dataBuffer) - self._transport.offset
         if sys.platform != "linux":
             return ours
-        return ours + int.from_bytes(fcntl.ioctl(self._transport.getHandle(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        return ours + int.from_bytes(
+            fcntl.ioctl(self._transport.getHandle(), termios.TIOCOUTQ, bytes(4)), sys.byteorder
+        )
 
     def _drop(self) -> None:
         logger.info("a reader has taken nothing for %.0f s and is dropped", PATIENCE * LOOK)

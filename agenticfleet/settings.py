@@ -74,10 +74,14 @@ def env_key(name: str) -> str:
 def env_url(name: str, schemes: tuple[str, ...]) -> str:
     value = env(name)
     if value and value.lower().partition("://")[0] not in schemes:
-        raise ImproperlyConfigured(f"{name} must start with {' or '.join(s + '://' for s in schemes)}, not {value!r}.")
+        raise ImproperlyConfigured(
+            f"{name} must start with {' or '.join(s + '://' for s in schemes)}, not {value!r}."
+        )
     if value and not _has_place(value):
         # The value may hold a password.
-        raise ImproperlyConfigured(f"{name} must be a URL with a host, and a number as the port if it has one.")
+        raise ImproperlyConfigured(
+            f"{name} must be a URL with a host, and a number as the port if it has one."
+        )
     return value
 
 
@@ -94,7 +98,9 @@ def env_hosts(name: str, default: str) -> list[str]:
     hosts = env_list(name, default)
     for host in hosts or [""]:
         if not re.fullmatch(r"\*|\.?\w[\w.-]*|\[[\da-f:.]+\]", host, re.ASCII | re.IGNORECASE):
-            raise ImproperlyConfigured(f"{name} must hold host names such as chat.example, without scheme and port, not {host!r}.")
+            raise ImproperlyConfigured(
+                f"{name} must hold host names such as chat.example, without scheme and port, not {host!r}."
+            )
     return hosts
 
 
@@ -103,7 +109,9 @@ def env_origins(name: str) -> list[str]:
     for origin in origins:
         scheme, _, host = origin.partition("://")
         if not scheme or not host or "/" in host:
-            raise ImproperlyConfigured(f"{name} must hold origins such as https://chat.example, not {origin!r}.")
+            raise ImproperlyConfigured(
+                f"{name} must hold origins such as https://chat.example, not {origin!r}."
+            )
     return origins
 
 
@@ -112,7 +120,9 @@ def state_dir() -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise ImproperlyConfigured(f"FLEET_STATE_DIR: cannot make the folder {path}: {exc.strerror}.") from exc
+        raise ImproperlyConfigured(
+            f"FLEET_STATE_DIR: cannot make the folder {path}: {exc.strerror}."
+        ) from exc
     if not os.access(path, os.W_OK | os.X_OK):
         raise ImproperlyConfigured(f"FLEET_STATE_DIR: the folder {path} is not writable.")
     return path
@@ -216,7 +226,9 @@ DATABASES = {"default": dict(_DATABASE)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     if DATABASES["default"]["NAME"] == ":memory:":
         # Each thread of each process would have one of its own, without a table.
-        raise ImproperlyConfigured("DATABASE_URL must name a file, as in sqlite:////srv/fleet.sqlite3.")
+        raise ImproperlyConfigured(
+            "DATABASE_URL must name a file, as in sqlite:////srv/fleet.sqlite3."
+        )
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 5,
@@ -226,7 +238,9 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["TEST"] = {"NAME": str(FLEET_STATE_DIR / f"test-{os.getpid()}.sqlite3")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     if find_spec("psycopg") is None:
-        raise ImproperlyConfigured("DATABASE_URL needs the PostgreSQL driver: uv sync --extra postgresql")
+        raise ImproperlyConfigured(
+            "DATABASE_URL needs the PostgreSQL driver: uv sync --extra postgresql"
+        )
     DATABASES["default"]["OPTIONS"] = {"connect_timeout": 5, **_DATABASE.get("OPTIONS", {})}
 
 # `manage.py fleet` starts a Valkey and hands its URL to the workers; outside of it this stays empty.
@@ -235,7 +249,9 @@ CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
         # redis-py 8 ends idle reads after 5 s, which kills the layer's own blocking pop.
-        "CONFIG": {"hosts": [{"address": REDIS_URL or "redis://127.0.0.1:6379", "socket_timeout": None}]},
+        "CONFIG": {
+            "hosts": [{"address": REDIS_URL or "redis://127.0.0.1:6379", "socket_timeout": None}]
+        },
     }
 }
 
@@ -247,46 +263,62 @@ FLEET_MODEL = env("FLEET_MODEL", "gpt-5-mini" if OPENAI_API_KEY and not OPENAI_B
 if OPENAI_BASE_URL and not FLEET_MODEL:
     raise ImproperlyConfigured("FLEET_MODEL must name the model to ask at OPENAI_BASE_URL.")
 if FLEET_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL):
-    raise ImproperlyConfigured("FLEET_MODEL needs OPENAI_API_KEY or OPENAI_BASE_URL; the built-in model answers without all three.")
+    raise ImproperlyConfigured(
+        "FLEET_MODEL needs OPENAI_API_KEY or OPENAI_BASE_URL; the built-in model answers without all three."
+    )
 FLEET_LIGHT_MODEL = env("FLEET_LIGHT_MODEL", FLEET_MODEL)
 # What is served when no model is configured; `manage.py fleet` then sets FLEET_MODEL_BUILTIN for its workers.
 # It reads 400 tokens/s on two cores, and holds 2048 with the answer.
 BUILTIN_MODEL = "SmolLM2-135M-Instruct"
 FLEET_MODEL_BUILTIN = env_bool("FLEET_MODEL_BUILTIN", False)
-FLEET_CONTEXT_TOKENS = env_int("FLEET_CONTEXT_TOKENS", 1200 if FLEET_MODEL_BUILTIN else 6000, least=200)
+FLEET_CONTEXT_TOKENS = env_int(
+    "FLEET_CONTEXT_TOKENS", 1200 if FLEET_MODEL_BUILTIN else 6000, least=200
+)
 # Hidden thinking counts as tokens that a model writes, so those that are known to think get these besides, in each call.
 _THINKING_MODEL = re.compile(r"(^|/)(gpt-[5-9]|gpt-oss|o[1-9]\b)")
 _THINKS = any(_THINKING_MODEL.search(model) for model in (FLEET_MODEL, FLEET_LIGHT_MODEL))
 FLEET_THINKING_TOKENS = env_int("FLEET_THINKING_TOKENS", 4000 if _THINKS else 0)
-FLEET_MAX_OUTPUT_TOKENS = env_int("FLEET_MAX_OUTPUT_TOKENS", 600 if FLEET_MODEL_BUILTIN else 4096, least=16)
+FLEET_MAX_OUTPUT_TOKENS = env_int(
+    "FLEET_MAX_OUTPUT_TOKENS", 600 if FLEET_MODEL_BUILTIN else 4096, least=16
+)
 
 # --- Tools ------------------------------------------------------------------------------------------------------------
 
 TAVILY_API_KEY = env_key("TAVILY_API_KEY")
 TAVILY_BASE_URL = env_url("TAVILY_BASE_URL", ("http", "https")) or "https://api.tavily.com"
 # Without a key questions would leave the machine for a free service: that has to be asked for.
-FLEET_SEARCH = env_choice("FLEET_SEARCH", "on" if TAVILY_API_KEY else "off", ("on", "off", "keyless"))
+FLEET_SEARCH = env_choice(
+    "FLEET_SEARCH", "on" if TAVILY_API_KEY else "off", ("on", "off", "keyless")
+)
 if FLEET_SEARCH == "on" and not TAVILY_API_KEY:
-    raise ImproperlyConfigured("FLEET_SEARCH=on needs TAVILY_API_KEY; without one, FLEET_SEARCH=keyless searches with narrow limits.")
+    raise ImproperlyConfigured(
+        "FLEET_SEARCH=on needs TAVILY_API_KEY; without one, FLEET_SEARCH=keyless searches with narrow limits."
+    )
 FLEET_CACHE_TTL_NEWS = env_number("FLEET_CACHE_TTL_NEWS", 600, least=1)
 FLEET_CACHE_TTL_GENERAL = env_number("FLEET_CACHE_TTL_GENERAL", 3600, least=1)
 FLEET_TIME_ZONE = env("FLEET_TIME_ZONE", "UTC")
 try:
     ZoneInfo(FLEET_TIME_ZONE)
 except (ZoneInfoNotFoundError, ValueError, OSError):
-    raise ImproperlyConfigured(f"FLEET_TIME_ZONE must be a time zone such as Europe/Paris, not {FLEET_TIME_ZONE!r}.") from None
+    raise ImproperlyConfigured(
+        f"FLEET_TIME_ZONE must be a time zone such as Europe/Paris, not {FLEET_TIME_ZONE!r}."
+    ) from None
 
 # Tokens that a member of the team may write in one step; the answer itself has FLEET_MAX_OUTPUT_TOKENS.
 FLEET_STEP_TOKENS = env_int("FLEET_STEP_TOKENS", 150 if FLEET_MODEL_BUILTIN else 1000, least=16)
 if FLEET_CONTEXT_TOKENS < FLEET_STEP_TOKENS:
     # The next step could not read what this one wrote.
-    raise ImproperlyConfigured(f"FLEET_CONTEXT_TOKENS must not be below FLEET_STEP_TOKENS, which is {FLEET_STEP_TOKENS}.")
+    raise ImproperlyConfigured(
+        f"FLEET_CONTEXT_TOKENS must not be below FLEET_STEP_TOKENS, which is {FLEET_STEP_TOKENS}."
+    )
 
 # --- Light or full ----------------------------------------------------------------------------------------------------
 
 FLEET_LIGHT_MODE = env_bool("FLEET_LIGHT_MODE", True)
 # From this confidence on a question goes the light path; unset, the classifier's own threshold counts.
-FLEET_LIGHT_THRESHOLD = env_number("FLEET_LIGHT_THRESHOLD", 0, most=1) if env("FLEET_LIGHT_THRESHOLD") else None
+FLEET_LIGHT_THRESHOLD = (
+    env_number("FLEET_LIGHT_THRESHOLD", 0, most=1) if env("FLEET_LIGHT_THRESHOLD") else None
+)
 FLEET_ROUTER_MODEL = env("FLEET_ROUTER_MODEL")
 FLEET_ROUTER_LOW = env_number("FLEET_ROUTER_LOW", 0.45, most=1)
 FLEET_ROUTER_HIGH = env_number("FLEET_ROUTER_HIGH", 0.75, most=1)
@@ -325,12 +357,18 @@ FLEET_SLA_TOTAL = env_number("FLEET_SLA_TOTAL", 30)
 
 FLEET_AUTH = env_choice("FLEET_AUTH", "anonymous", ("anonymous", "required"))
 FLEET_LOG_CONTENT = env_bool("FLEET_LOG_CONTENT", False)
-FLEET_LOG_LEVEL = env_choice("FLEET_LOG_LEVEL", "info", ("debug", "info", "warning", "error")).upper()
+FLEET_LOG_LEVEL = env_choice(
+    "FLEET_LOG_LEVEL", "info", ("debug", "info", "warning", "error")
+).upper()
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
-    "loggers": {"agenticfleet": {"level": FLEET_LOG_LEVEL}, "chat": {"level": FLEET_LOG_LEVEL}, "tooling": {"level": FLEET_LOG_LEVEL}},
+    "loggers": {
+        "agenticfleet": {"level": FLEET_LOG_LEVEL},
+        "chat": {"level": FLEET_LOG_LEVEL},
+        "tooling": {"level": FLEET_LOG_LEVEL},
+    },
 }

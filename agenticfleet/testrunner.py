@@ -38,27 +38,54 @@ class PytestRunner:
     @classmethod
     def add_arguments(cls, parser: ArgumentParser) -> None:
         parser.add_argument("--failfast", action="store_true", help="Stop at the first failure.")
-        parser.add_argument("--keepdb", action="store_true", help="Keep the test database, and use it again.")
-        parser.add_argument("-k", dest="keyword", default="", help="Only tests whose names match this pytest expression.")
-        parser.add_argument("--processes", type=int, default=PROCESSES, help="Of a run of all tests (%(default)s); a part of them has one.")
-        parser.add_argument("-m", dest="markers", default="", help="Only tests whose marks match this pytest expression.")
+        parser.add_argument(
+            "--keepdb", action="store_true", help="Keep the test database, and use it again."
+        )
+        parser.add_argument(
+            "-k",
+            dest="keyword",
+            default="",
+            help="Only tests whose names match this pytest expression.",
+        )
+        parser.add_argument(
+            "--processes",
+            type=int,
+            default=PROCESSES,
+            help="Of a run of all tests (%(default)s); a part of them has one.",
+        )
+        parser.add_argument(
+            "-m",
+            dest="markers",
+            default="",
+            help="Only tests whose marks match this pytest expression.",
+        )
 
     def run_tests(self, test_labels: Sequence[str]) -> int:
         """pytest's exit code: 0 if there were tests and all passed."""
         targets = [target for label in test_labels for target in targets_of(label)]
         words = [label for label in test_labels if not targets_of(label)]
-        conditions = [f"({condition})" for condition in (" or ".join(words), self._keyword) if condition]
+        conditions = [
+            f"({condition})" for condition in (" or ".join(words), self._keyword) if condition
+        ]
         narrowed = ["-k", " and ".join(conditions)] if conditions else []
         # Most of the time goes into waiting. Each process has its own Valkey, model server, fleets and database; a file stays in one.
         several = self._processes > 1 and not (narrowed or targets)
-        spread = ["-n", str(self._processes), "--dist", "loadfile", "--no-loadscope-reorder"] if several else []
+        spread = (
+            ["-n", str(self._processes), "--dist", "loadfile", "--no-loadscope-reorder"]
+            if several
+            else []
+        )
         return int(pytest.main([*self._options, *spread, *narrowed, *targets]))
 
 
 def targets_of(label: str) -> list[str]:
     """The paths or node ids that a label stands for; none if it is a word."""
     if apps.is_installed(label):
-        return [str(path) for path in sorted(TESTS.rglob("test_*.py")) if is_about(label, path.read_text())]
+        return [
+            str(path)
+            for path in sorted(TESTS.rglob("test_*.py"))
+            if is_about(label, path.read_text())
+        ]
     return [label] if Path(label.partition("::")[0]).exists() else []
 
 

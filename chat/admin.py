@@ -52,7 +52,17 @@ class PhaseInline(ReadOnlyInline):
 class ToolCallInline(ReadOnlyInline):
     model = ToolCall
     verbose_name_plural = "tool calls"
-    fields = ("tool", "agent_id", "outcome", "reason", "cached", "repeated", "age", "duration", "credits")
+    fields = (
+        "tool",
+        "agent_id",
+        "outcome",
+        "reason",
+        "cached",
+        "repeated",
+        "age",
+        "duration",
+        "credits",
+    )
     readonly_fields = fields
 
     @admin.display(description="age of the result (s)")
@@ -91,11 +101,43 @@ class RunAdmin(ReadOnly):
         css = {"all": ("fleet/admin.css",)}
 
     fieldsets = (
-        (None, {"fields": ("id", "status", "error_code", "ending", "conversation_link", "owner", "message_id", "rerun_of")}),
-        ("Asked", {"fields": ("mode", "path", "decision_link", "fresh", "reasoning_effort", "model")}),
-        ("Times (ms)", {"fields": ("created_at", "ended_at", "first_event", "first_token", "total")}),
+        (
+            None,
+            {
+                "fields": (
+                    "id",
+                    "status",
+                    "error_code",
+                    "ending",
+                    "conversation_link",
+                    "owner",
+                    "message_id",
+                    "rerun_of",
+                )
+            },
+        ),
+        (
+            "Asked",
+            {"fields": ("mode", "path", "decision_link", "fresh", "reasoning_effort", "model")},
+        ),
+        (
+            "Times (ms)",
+            {"fields": ("created_at", "ended_at", "first_event", "first_token", "total")},
+        ),
         ("Spent", {"fields": ("input_tokens", "output_tokens", "model_calls", "tool_calls")}),
-        ("Worker", {"fields": ("worker", "lease_expires_at", "last_seq", "cancel_requested_at", "closed_at"), "classes": ("collapse",)}),
+        (
+            "Worker",
+            {
+                "fields": (
+                    "worker",
+                    "lease_expires_at",
+                    "last_seq",
+                    "cancel_requested_at",
+                    "closed_at",
+                ),
+                "classes": ("collapse",),
+            },
+        ),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
@@ -127,11 +169,18 @@ class RunAdmin(ReadOnly):
     def decision_link(self, run: Run) -> str | None:
         if not RoutingDecision.objects.filter(pk=run.pk).exists():
             return None
-        return format_html('<a href="{}">why this path</a>', reverse("admin:routing_routingdecision_change", args=[run.pk]))
+        return format_html(
+            '<a href="{}">why this path</a>',
+            reverse("admin:routing_routingdecision_change", args=[run.pk]),
+        )
 
     @admin.display(description="conversation")
     def conversation_link(self, run: Run) -> str:
-        return format_html('<a href="../../../conversation/{}/change/">{}</a>', run.conversation_id, run.conversation.title)
+        return format_html(
+            '<a href="../../../conversation/{}/change/">{}</a>',
+            run.conversation_id,
+            run.conversation.title,
+        )
 
 
 class MessageInline(ReadOnlyInline):

@@ -49,7 +49,9 @@ from .worker import Worker
 
 logger = logging.getLogger(__name__)
 
-LONGEST_REQUEST = 512 * 1024  # characters of one frame: the longest message, every character escaped, fits
+LONGEST_REQUEST = (
+    512 * 1024
+)  # characters of one frame: the longest message, every character escaped, fits
 FRAME_TIME = 0.016  # seconds: html is sent no more often than a screen shows it
 RENDER_SHARE = 10  # the next rendering comes no sooner than this many times what the last one cost
 LONG_TEXT = 4000  # characters; rendering them takes some 5 to 20 ms
@@ -115,7 +117,9 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def connect(self) -> None:
         offered = self.scope["subprotocols"]
-        self._subprotocol = next((name for name in offered if name in (SUBPROTOCOL_HTML, SUBPROTOCOL_JSON)), None)
+        self._subprotocol = next(
+            (name for name in offered if name in (SUBPROTOCOL_HTML, SUBPROTOCOL_JSON)), None
+        )
         await self.accept(self._subprotocol)
         if _origin_is_ours(self._header(b"origin"), self._header(b"host")):
             self._handshake = self._spawn(self._await_request())
@@ -149,7 +153,9 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     def _begin(self, request: ChatRequest) -> None:
         self._last_seq = request.after
-        self._joining = Worker.current().runs.start_or_join(self._owner, request, arrived=time.perf_counter())
+        self._joining = Worker.current().runs.start_or_join(
+            self._owner, request, arrived=time.perf_counter()
+        )
         self._spawn(self._serve(self._joining, request))
         self._spawn(self._beat())
 
@@ -184,7 +190,9 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if self._subprotocol == SUBPROTOCOL_HTML:
             self._view = AnswerView(str(run.pk))
             # Folded, so that the view knows the steps that the page has seen: later ones are drawn as parts of them.
-            async with aclosing(worker.runs.follow(run.pk, after, folded=True, rest=self._rest)) as batches:
+            async with aclosing(
+                worker.runs.follow(run.pk, after, folded=True, rest=self._rest)
+            ) as batches:
                 async for batch in batches:
                     await self._show(self._view, batch, after)
         else:
@@ -202,7 +210,9 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 await self._send_entry(entry, with_html(entry.payload, html))
         if isinstance(batch[-1].event, ResponseDelta | ReasoningDelta):
             cost = time.thread_time() - started
-            self._rested_at = time.monotonic() + min(max(FRAME_TIME, RENDER_SHARE * cost), LONGEST_PAUSE)
+            self._rested_at = time.monotonic() + min(
+                max(FRAME_TIME, RENDER_SHARE * cost), LONGEST_PAUSE
+            )
 
     async def _rest(self) -> None:
         """After a piece of an answer let pass what the reader's screen, or our processor, asks for."""
@@ -218,12 +228,16 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             if now < due:
                 await asyncio.sleep(due - now)
             else:
-                await self._send_frame(self._aside(Heartbeat(data=HeartbeatData(int((now - self._heard_at) * 1000)))))
+                await self._send_frame(
+                    self._aside(Heartbeat(data=HeartbeatData(int((now - self._heard_at) * 1000))))
+                )
 
     @property
     def _heard_at(self) -> float:
         """When this socket's run was last heard: by an event, or by a model that is at work."""
-        return max(self._last_event_at, Worker.current().runs.heard_at(self._run.pk) if self._run else 0)
+        return max(
+            self._last_event_at, Worker.current().runs.heard_at(self._run.pk) if self._run else 0
+        )
 
     def tell(self, code: str, message: str) -> None:
         """Show a notice to the reader; none while MOST_NOTICES wait for one that takes nothing."""
@@ -246,7 +260,11 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._over = True
         await self._send_frame(payload)
         logger.info(event.log_line)
-        await self.close(UNAUTHENTICATED if error in (NOT_SIGNED_IN, NO_SESSION) else CLOSE_OF.get(error.code, TRY_AGAIN_LATER))
+        await self.close(
+            UNAUTHENTICATED
+            if error in (NOT_SIGNED_IN, NO_SESSION)
+            else CLOSE_OF.get(error.code, TRY_AGAIN_LATER)
+        )
 
     async def _send_entry(self, entry: Entry, payload: bytes) -> None:
         if self._over:
@@ -285,7 +303,9 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     def _owner(self) -> Owner:
         """Who asks. Reads the database; ProtocolError(forbidden) where the session that it takes is missing."""
         cookies = parse_cookie(self._header(b"cookie").decode("latin-1"))
-        owner = owner_of_cookie(cookies.get(settings.SESSION_COOKIE_NAME), is_browser=bool(self._header(b"origin")))
+        owner = owner_of_cookie(
+            cookies.get(settings.SESSION_COOKIE_NAME), is_browser=bool(self._header(b"origin"))
+        )
         if owner is None:
             raise ProtocolError(NOT_SIGNED_IN if settings.FLEET_AUTH == "required" else NO_SESSION)
         return owner
@@ -314,14 +334,20 @@ async def rendered(view: AnswerView, event: StreamEvent) -> str:
 
 def merge_deltas(entries: list[Entry]) -> Iterator[Entry]:
     """The same entries with runs of neighbouring answer deltas as one."""
-    for is_answer, group in groupby(entries, key=lambda entry: isinstance(entry.event, ResponseDelta)):
+    for is_answer, group in groupby(
+        entries, key=lambda entry: isinstance(entry.event, ResponseDelta)
+    ):
         deltas = list(group)
         if not is_answer or len(deltas) == 1:
             yield from deltas
         else:
-            text = "".join(entry.event.delta for entry in deltas if isinstance(entry.event, ResponseDelta))
+            text = "".join(
+                entry.event.delta for entry in deltas if isinstance(entry.event, ResponseDelta)
+            )
             last = deltas[-1]
-            yield entry_of(ResponseDelta(delta=text), seq=last.seq, run_id=UUID(last.event.workflow_id))
+            yield entry_of(
+                ResponseDelta(delta=text), seq=last.seq, run_id=UUID(last.event.workflow_id)
+            )
 
 
 def _origin_is_ours(origin: bytes, host: bytes) -> bool:

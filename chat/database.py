@@ -22,7 +22,9 @@ _executor = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 
 async def in_database[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a synchronous function that uses the ORM in a database thread; its result and its errors come back."""
-    return await asyncio.get_running_loop().run_in_executor(_executor, partial(_with_fresh_connection, call, *args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(
+        _executor, partial(_with_fresh_connection, call, *args, **kwargs)
+    )
 
 
 def _with_fresh_connection[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

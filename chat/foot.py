@@ -18,7 +18,9 @@ HELP: dict[Code, str] = {
     "model_error": "OPENAI_BASE_URL says where the model is, OPENAI_API_KEY is its key, FLEET_MODEL its name.",
     "context_too_long": "Begin a new chat, or ask with less text.",
 }
-NEEDS_ACTION: frozenset[Code] = frozenset({*HELP, "forbidden", "bad_request", "storage_unavailable", "too_many_runs"})
+NEEDS_ACTION: frozenset[Code] = frozenset(
+    {*HELP, "forbidden", "bad_request", "storage_unavailable", "too_many_runs"}
+)
 NOTHING_TO_REPEAT: frozenset[Code] = frozenset({"forbidden", "bad_request", "context_too_long"})
 
 
@@ -119,7 +121,9 @@ def _spent(timings: Timings, usage: Usage) -> tuple[str, ...]:
         parts.append(f"First word after {duration(timings.first_token_ms)}.")
     if usage.model_calls:
         calls = counted(usage.model_calls, "model call")
-        parts.append(f"{calls}: {usage.input_tokens:,} tokens read, {usage.output_tokens:,} written.")
+        parts.append(
+            f"{calls}: {usage.input_tokens:,} tokens read, {usage.output_tokens:,} written."
+        )
     return (" ".join(parts),) if parts else ()
 
 
@@ -128,9 +132,15 @@ def trouble_of(error: ErrorInfo, workflow_id: str, *, ended_at: datetime | None)
     words, wait, rest = error.message, None, ""
     if error.code == "rate_limited" and (match := re.search(r"\bin (\d{1,4}) s\b", words)):
         over = (datetime.now(UTC) - ended_at).total_seconds() if ended_at else 0
-        words, wait, rest = words[: match.start()], max(0, int(match[1]) - int(over)), words[match.end() :]
+        words, wait, rest = (
+            words[: match.start()],
+            max(0, int(match[1]) - int(over)),
+            words[match.end() :],
+        )
     # A model that failed once may do better; one that will fail again needs another setting.
-    needs_action = error.code in NEEDS_ACTION and not (error.code == "model_error" and error.retryable)
+    needs_action = error.code in NEEDS_ACTION and not (
+        error.code == "model_error" and error.retryable
+    )
     return Trouble(
         words=words,
         wait=wait,

@@ -87,12 +87,20 @@ class AnswerView:
         self._is_stale = False
         self._restart("")
         self._thinking: dict[str, tuple[Step, Blocks]] = {}  # by agent
-        self._thoughts: dict[str, Step] = {}  # by agent: its newest that is not followed by its words as a whole
+        self._thoughts: dict[
+            str, Step
+        ] = {}  # by agent: its newest that is not followed by its words as a whole
         self._shown = self._surroundings
 
     @classmethod
     def of_record(
-        cls, workflow_id: str, steps: Iterable[AnyEvent], text: str, ending: Ending | None, *, ended_at: datetime | None = None
+        cls,
+        workflow_id: str,
+        steps: Iterable[AnyEvent],
+        text: str,
+        ending: Ending | None,
+        *,
+        ended_at: datetime | None = None,
     ) -> "AnswerView":
         """The answer as its row tells it; still open if there is no ending."""
         view = cls(workflow_id)
@@ -102,7 +110,14 @@ class AnswerView:
         for last in ending_events(ending, text) if ending else ():
             view._fold(last)
         if ending:
-            view._end(ending.status, ending.timings, ending.usage, ending.path, ending.error, ended_at=ended_at)
+            view._end(
+                ending.status,
+                ending.timings,
+                ending.usage,
+                ending.path,
+                ending.error,
+                ended_at=ended_at,
+            )
         return view
 
     @property
@@ -148,7 +163,9 @@ class AnswerView:
     def _think(self, event: ReasoningDelta) -> str:
         if thinking := self._thinking.get(event.agent_id):
             return _out_of_band(thinking[1].feed(event.delta))
-        step = self.timeline.start_notes(self.timeline.agent(event.agent_id) if event.agent_id else None)
+        step = self.timeline.start_notes(
+            self.timeline.agent(event.agent_id) if event.agent_id else None
+        )
         blocks = Blocks(step.id)
         blocks.feed(event.delta)
         step.blocks = blocks.html()
@@ -167,7 +184,11 @@ class AnswerView:
         if source is None:
             return ""
         title = escape(shortened(source.title, CITED_TITLE))
-        return pattern("chat/markdown.html#citation", "run", "number", "title") % {"run": self.run, "number": number, "title": title}
+        return pattern("chat/markdown.html#citation", "run", "number", "title") % {
+            "run": self.run,
+            "number": number,
+            "title": title,
+        }
 
     # --- What stands around the answer, and changes with many kinds of events
 
@@ -193,7 +214,11 @@ class AnswerView:
     @property
     def _takeover(self) -> str:
         reasons = self._route.reasons if self._route else []
-        return f"{capital(shortened(reasons[0]))}, so the full team takes over" if reasons else "The full team takes over"
+        return (
+            f"{capital(shortened(reasons[0]))}, so the full team takes over"
+            if reasons
+            else "The full team takes over"
+        )
 
     # --- Everything else
 
@@ -209,7 +234,10 @@ class AnswerView:
     def _taken(self, event: AnyEvent | StreamEvent) -> dict[str, object]:
         match event:
             case Connected():
-                self.message_id, self.conversation_id = str(event.data.message_id), str(event.data.conversation_id)
+                self.message_id, self.conversation_id = (
+                    str(event.data.message_id),
+                    str(event.data.conversation_id),
+                )
                 return {}
             case RoutingDecided():
                 return {"step": self._decide(event.data)}
@@ -234,7 +262,11 @@ class AnswerView:
                 return {"step": self.timeline.reject_tool(event)}
             case OrchestratorMessage() | OrchestratorThought():
                 words = shortened(event.message)
-                return {"step": self.timeline.add(f"words-{event.seq}", self.timeline.phase, "words", "", detail=words)}
+                return {
+                    "step": self.timeline.add(
+                        f"words-{event.seq}", self.timeline.phase, "words", "", detail=words
+                    )
+                }
             case ReasoningCompleted():
                 return self._stop_thinking(event.agent_id)
             case ResponseSnapshot():
@@ -251,10 +283,19 @@ class AnswerView:
                 return self._finish()
             case Done():
                 changed = self._finish()
-                return changed | self._end(event.data.status, event.data.timings, self._usage, self._path, None)
+                return changed | self._end(
+                    event.data.status, event.data.timings, self._usage, self._path, None
+                )
             case Error():
                 changed = self._finish()
-                return changed | self._end("failed", Timings(), self._usage, self._path, event.error, ended_at=_moment(event.timestamp))
+                return changed | self._end(
+                    "failed",
+                    Timings(),
+                    self._usage,
+                    self._path,
+                    event.error,
+                    ended_at=_moment(event.timestamp),
+                )
             case Notice():
                 return {"id": f"{self.run}-notice-{slug(event.data.code)}", "words": event.message}
             case Heartbeat() | ResponseDelta() | ReasoningDelta():
@@ -267,7 +308,9 @@ class AnswerView:
         self._path, self._route = route.path, route
         if not route.escalated:
             reasons = ", ".join(route.reasons)
-            return self.timeline.add("route", self.timeline.phase, "route", PATHS[route.path], detail=shortened(reasons))
+            return self.timeline.add(
+                "route", self.timeline.phase, "route", PATHS[route.path], detail=shortened(reasons)
+            )
         # What the light answer was made from is gone with it; the team counts its own sources.
         self._sources.clear()
         self._fetched_at, self._is_stale = None, False
@@ -330,7 +373,11 @@ class AnswerView:
             badges.append(f"cached {old} ago" + (", stale" if self._is_stale else ""))
         shown_path = PATHS[path] if path else ""
         trouble = (
-            trouble_of(error, self.workflow_id, ended_at=ended_at) if error else Trouble("Stopped.") if status == "cancelled" else None
+            trouble_of(error, self.workflow_id, ended_at=ended_at)
+            if error
+            else Trouble("Stopped.")
+            if status == "cancelled"
+            else None
         )
         self.end = End(
             status,
@@ -347,14 +394,18 @@ class AnswerView:
             can_search_again=status == "completed" and self._fetched_at is not None,
             can_rate=status == "completed",
         )
-        self.activity = Activity(counted(len(self.timeline), "step") if len(self.timeline) else "", busy=False)
+        self.activity = Activity(
+            counted(len(self.timeline), "step") if len(self.timeline) else "", busy=False
+        )
         return {"unfinished": cut_short(self.timeline.running())}
 
     def _partial(self, event: AnyEvent | StreamEvent, **context: object) -> str:
         return self._partial_named(TYPE_OF[type(event)].replace(".", "_"), **context)
 
     def _partial_named(self, name: str, **context: object) -> str:
-        return render_to_string(f"chat/stream.html#{name}", {"answer": self, "oob": True, **context}).strip()
+        return render_to_string(
+            f"chat/stream.html#{name}", {"answer": self, "oob": True, **context}
+        ).strip()
 
 
 def _moment(timestamp: str) -> datetime:

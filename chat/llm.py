@@ -33,14 +33,21 @@ MOST_CALLS = 32  # of one answer; what a model wants beyond them is left out
 LONGEST_ID = 64  # characters of a call's
 LONGEST_NAME = 200  # characters of a tool's, which may be invented
 # Parts of a request that a server may not know, each with what its refusal names; it is asked without them then. The least loss first.
-EXTRAS = {"reasoning_effort": ("reasoning_effort", "think"), "response_format": ("response_format",), "tools": ("tools",)}
-ASKED_WITHOUT = 3600.0  # seconds after which a refused part is tried again: servers and models change
+EXTRAS = {
+    "reasoning_effort": ("reasoning_effort", "think"),
+    "response_format": ("response_format",),
+    "tools": ("tools",),
+}
+ASKED_WITHOUT = (
+    3600.0  # seconds after which a refused part is tried again: servers and models change
+)
 CHARACTERS_PER_TOKEN = 16  # at the most, over a whole answer
 MOST_TOKENS = 10_000_000  # of one call, that are believed; a column holds the sum of many
 BYTES_PER_TOKEN = 3  # at the least, as budgets reckon
 NO_KEY = "none"  # servers without a key want some header all the same
 ALL_THINKING = (
-    "The model spent all its tokens on thinking and said nothing. Ask for less reasoning effort, or set FLEET_THINKING_TOKENS higher."
+    "The model spent all its tokens on thinking and said nothing."
+    " Ask for less reasoning effort, or set FLEET_THINKING_TOKENS higher."
 )
 
 EFFORTS: dict[Effort, str] = {"minimal": "low", "medium": "medium", "maximal": "high"}
@@ -83,14 +90,20 @@ class ChatMessage:
     @property
     def tokens(self) -> int:
         """About how many it has, for budgets."""
-        return estimated_tokens(self.content) + sum(estimated_tokens(call.name + call.arguments) for call in self.tool_calls)
+        return estimated_tokens(self.content) + sum(
+            estimated_tokens(call.name + call.arguments) for call in self.tool_calls
+        )
 
     def encoded(self) -> dict[str, Any]:
         """The message as the API takes it."""
         message: dict[str, Any] = {"role": self.role, "content": self.content}
         if self.tool_calls:
             message["tool_calls"] = [
-                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call.arguments},
+                }
                 for call in self.tool_calls
             ]
         if self.tool_call_id:
@@ -189,7 +202,9 @@ class ModelClient:
     `thinking_tokens` are what a model may spend on hidden thinking, besides the words of each call; 0 if none thinks.
     """
 
-    def __init__(self, *, base_url: str, api_key: str, deadlines: Deadlines, thinking_tokens: int = 0) -> None:
+    def __init__(
+        self, *, base_url: str, api_key: str, deadlines: Deadlines, thinking_tokens: int = 0
+    ) -> None:
         self._deadlines = deadlines
         self._thinking_tokens = thinking_tokens
         # Deadlines are ours, so the SDK's own are off; so are its retries, which do not know ours.
@@ -198,13 +213,20 @@ class ModelClient:
             api_key=api_key or NO_KEY,
             max_retries=0,
             timeout=None,
-            http_client=DefaultAioHttpClient(timeout=None, limits=httpx2.Limits(max_connections=1000, max_keepalive_connections=100)),
+            http_client=DefaultAioHttpClient(
+                timeout=None,
+                limits=httpx2.Limits(max_connections=1000, max_keepalive_connections=100),
+            ),
         )
         # The SDK imports its parts when they are first touched, for 0.3 s: now, and not while readers wait.
         self._create = self._client.chat.completions.with_streaming_response.create
         self._place = urlsplit(str(self._client.base_url)).netloc
-        self._limit_name = "max_completion_tokens" if self._place == "api.openai.com" else "max_tokens"
-        self._refused: dict[tuple[str, str], float] = {}  # when the server refused which extra for which model
+        self._limit_name = (
+            "max_completion_tokens" if self._place == "api.openai.com" else "max_tokens"
+        )
+        self._refused: dict[
+            tuple[str, str], float
+        ] = {}  # when the server refused which extra for which model
 
     async def stream(
         self,
@@ -238,13 +260,19 @@ class ModelClient:
         if tools:
             request["tools"] = list(tools)
         if schema is not None:
-            request["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+            request["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": schema},
+            }
         answer = _Gathered()
         with self._errors_in_words(model):
             async with aclosing(self._chunks(request)) as chunks:
                 async for chunk in chunks:
                     if chunk.error is not None:
-                        raise ModelError("model_error", f"The model server at {self._place} reported an error in mid-answer.")
+                        raise ModelError(
+                            "model_error",
+                            f"The model server at {self._place} reported an error in mid-answer.",
+                        )
                     for piece in answer.take(chunk) or (PULSE,):
                         yield piece
                     if answer.is_beyond(max_tokens):
@@ -265,7 +293,9 @@ class ModelClient:
             lines = _EventLines()
             async with aclosing(cast("AsyncGenerator[bytes]", response.iter_bytes())) as body:
                 with _Silence(self._deadlines.chunk) as silence:
-                    while (data := await self._read(body, silence, None if started else first_due)) is not None:
+                    while (
+                        data := await self._read(body, silence, None if started else first_due)
+                    ) is not None:
                         payloads = lines.feed(data)
                         if not payloads:
                             yield NOTHING
@@ -275,7 +305,9 @@ class ModelClient:
                             started = True
                             yield _decode_chunk(without_nul(payload))
 
-    async def _read(self, body: AsyncGenerator[bytes], silence: "_Silence", first_due: float | None) -> bytes | None:
+    async def _read(
+        self, body: AsyncGenerator[bytes], silence: "_Silence", first_due: float | None
+    ) -> bytes | None:
         """What comes next, None at the end. ModelError if it is not there by `first_due`, or after too long a silence."""
         try:
             if first_due is None:
@@ -286,7 +318,9 @@ class ModelClient:
             raise self._silent(started=first_due is None) from exc
 
     @asynccontextmanager
-    async def _opened(self, request: dict[str, Any], due: float) -> AsyncIterator[AsyncAPIResponse[Any]]:
+    async def _opened(
+        self, request: dict[str, Any], due: float
+    ) -> AsyncIterator[AsyncAPIResponse[Any]]:
         """The response of a request, tried again on failures that pass; closed on the way out, which ends the bill."""
         try:
             async with asyncio.timeout_at(due):
@@ -299,7 +333,9 @@ class ModelClient:
             await response.close()
 
     async def _open_with_retries(self, request: dict[str, Any]) -> AsyncAPIResponse[Any]:
-        request = {name: value for name, value in request.items() if self._takes(request["model"], name)}
+        request = {
+            name: value for name, value in request.items() if self._takes(request["model"], name)
+        }
         for attempt in range(RETRIES + 1):
             try:
                 opening = self._create(**request)
@@ -307,9 +343,15 @@ class ModelClient:
                 return cast("AsyncAPIResponse[Any]", await opening.__aenter__())
             except openai.APIError as exc:
                 if extra := _refused_extra(exc, request):
-                    logger.warning("model=%s takes no %s: it is asked without for an hour", request["model"], extra)
+                    logger.warning(
+                        "model=%s takes no %s: it is asked without for an hour",
+                        request["model"],
+                        extra,
+                    )
                     self._refused[request["model"], extra] = time.monotonic()
-                    return await self._open_with_retries({name: value for name, value in request.items() if name != extra})
+                    return await self._open_with_retries(
+                        {name: value for name, value in request.items() if name != extra}
+                    )
                 wait = _seconds_before_retry(exc, attempt)
                 if wait is None or attempt == RETRIES:
                     raise
@@ -323,7 +365,9 @@ class ModelClient:
 
     def _silent(self, started: bool) -> ModelError:
         if started:
-            return ModelError("idle_timeout", "The model stopped in mid-answer. What came so far is kept.")
+            return ModelError(
+                "idle_timeout", "The model stopped in mid-answer. What came so far is kept."
+            )
         return ModelError("first_chunk_timeout", "The model did not answer in time.")
 
     def _errors_in_words(self, model: str) -> "_ErrorsInWords":
@@ -340,23 +384,38 @@ class _ErrorsInWords:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, traceback: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: object
+    ) -> None:
         match exc:
             case openai.APIStatusError():
                 raise self._of_status(exc) from exc
             case openai.APIConnectionError() | httpx2.ConnectError():
-                raise ModelError("model_unavailable", f"The model at {self._place} cannot be reached.") from exc
+                raise ModelError(
+                    "model_unavailable", f"The model at {self._place} cannot be reached."
+                ) from exc
             case httpx2.HTTPError() | httpx2.StreamError():
-                raise ModelError("model_error", "The model's answer was cut off. What came so far is kept.") from exc
+                raise ModelError(
+                    "model_error", "The model's answer was cut off. What came so far is kept."
+                ) from exc
             case msgspec.DecodeError():
-                raise ModelError("model_error", f"The model server at {self._place} sent something that is not an answer.") from exc
+                raise ModelError(
+                    "model_error",
+                    f"The model server at {self._place} sent something that is not an answer.",
+                ) from exc
 
     def _of_status(self, exc: openai.APIStatusError) -> ModelError:
         status = exc.status_code
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            return ModelError("model_error", f"The model server at {self._place} refused the key. Set OPENAI_API_KEY.", retryable=False)
+            return ModelError(
+                "model_error",
+                f"The model server at {self._place} refused the key. Set OPENAI_API_KEY.",
+                retryable=False,
+            )
         if status == HTTPStatus.NOT_FOUND:
-            message = f'The model server at {self._place} does not know "{self._model}". Set FLEET_MODEL.'
+            message = (
+                f'The model server at {self._place} does not know "{self._model}". Set FLEET_MODEL.'
+            )
             return ModelError("model_error", message, retryable=False)
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             seconds = _retry_after(exc)
@@ -366,8 +425,15 @@ class _ErrorsInWords:
             message = "This conversation is too long for the model. Start a new one, or ask something shorter."
             return ModelError("context_too_long", message, retryable=False)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return ModelError("model_unavailable", f"The model server at {self._place} has a problem (status {status}).")
-        return ModelError("model_error", f"The model server at {self._place} did not take the request (status {status}).", retryable=False)
+            return ModelError(
+                "model_unavailable",
+                f"The model server at {self._place} has a problem (status {status}).",
+            )
+        return ModelError(
+            "model_error",
+            f"The model server at {self._place} did not take the request (status {status}).",
+            retryable=False,
+        )
 
 
 class _Silence:
@@ -440,7 +506,11 @@ class _Gathered:
     def take(self, chunk: _Chunk) -> list[Text | Reasoning]:
         """What there is to show of this chunk."""
         if chunk.usage is not None:
-            self._usage = Usage(_count(chunk.usage.prompt_tokens), _count(chunk.usage.completion_tokens), model_calls=1)
+            self._usage = Usage(
+                _count(chunk.usage.prompt_tokens),
+                _count(chunk.usage.completion_tokens),
+                model_calls=1,
+            )
             details = chunk.usage.completion_tokens_details
             self._thinking_tokens = _count((details and details.reasoning_tokens) or 0)
         shown: list[Text | Reasoning] = []
@@ -472,7 +542,9 @@ class _Gathered:
     def end(self, messages: Sequence[ChatMessage]) -> list[ToolCall | Finished]:
         """The tools that it wants called, and Finished; ModelError if this is no answer."""
         if self._finish_reason is None:
-            raise ModelError("model_error", "The model's answer was cut off. What came so far is kept.")
+            raise ModelError(
+                "model_error", "The model's answer was cut off. What came so far is kept."
+            )
         if not self._written and not self._calls:
             raise EmptyAnswer(ALL_THINKING) if self._finish_reason == "length" else EmptyAnswer
         usage = self._usage or estimated_usage(messages, self._written)
@@ -491,7 +563,9 @@ class _CallParts:
 
     def __init__(self) -> None:
         self.is_over = False  # there were more than are taken
-        self._parts: dict[tuple[int, int], tuple[str, str, list[str]]] = {}  # by the server's index, and our count of calls at it
+        self._parts: dict[
+            tuple[int, int], tuple[str, str, list[str]]
+        ] = {}  # by the server's index, and our count of calls at it
         self._counts: dict[int, int] = {}
         self._length = 0
 
@@ -508,8 +582,14 @@ class _CallParts:
             arguments.append(part.function.arguments or "")
             self._length += len(arguments[-1])
             if self._length > LONGEST_ARGUMENTS:
-                raise ModelError("model_error", "The model called tools with arguments that are too long.")
-            self._parts[place] = (part.id or id_)[:LONGEST_ID], (part.function.name or name)[:LONGEST_NAME], arguments
+                raise ModelError(
+                    "model_error", "The model called tools with arguments that are too long."
+                )
+            self._parts[place] = (
+                (part.id or id_)[:LONGEST_ID],
+                (part.function.name or name)[:LONGEST_NAME],
+                arguments,
+            )
 
     def _place_of(self, part: _CallPart) -> tuple[int, int]:
         """Where a part belongs: some servers give all calls one index, and only another id and name say that another call begins."""
@@ -526,7 +606,10 @@ class _CallParts:
         ids = [id_ for id_, _, _ in parts]
         if not all(ids) or len(set(ids)) < len(ids):
             ids = [f"call_{number}" for number in range(len(ids))]
-        return [ToolCall(id_, name, "".join(arguments)) for id_, (_, name, arguments) in zip(ids, parts, strict=True)]
+        return [
+            ToolCall(id_, name, "".join(arguments))
+            for id_, (_, name, arguments) in zip(ids, parts, strict=True)
+        ]
 
 
 def _count(tokens: int) -> int:
@@ -546,9 +629,18 @@ def estimated_usage(messages: Sequence[ChatMessage], written: int) -> Usage:
 
 def _refused_extra(exc: openai.APIError, request: dict[str, Any]) -> str | None:
     """The part of a request that the server says it cannot take, if the request makes sense without it."""
-    if not isinstance(exc, openai.BadRequestError | openai.UnprocessableEntityError) or _is_too_long(exc):
+    if not isinstance(
+        exc, openai.BadRequestError | openai.UnprocessableEntityError
+    ) or _is_too_long(exc):
         return None
-    return next((extra for extra, names in EXTRAS.items() if extra in request and any(name in exc.message for name in names)), None)
+    return next(
+        (
+            extra
+            for extra, names in EXTRAS.items()
+            if extra in request and any(name in exc.message for name in names)
+        ),
+        None,
+    )
 
 
 def _seconds_before_retry(exc: openai.APIError, attempt: int) -> float | None:
@@ -572,5 +664,8 @@ def _retry_after(exc: openai.APIStatusError) -> float | None:
 def _is_too_long(exc: openai.APIStatusError) -> bool:
     words = f"{exc.code or ''} {exc.type or ''} {exc.message}".lower()
     return exc.status_code in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE) and (
-        "context_length" in words or "exceed_context" in words or "context size" in words or "maximum context" in words
+        "context_length" in words
+        or "exceed_context" in words
+        or "context size" in words
+        or "maximum context" in words
     )

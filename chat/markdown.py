@@ -30,7 +30,11 @@ _CURSOR = "\ufdd0"
 @cache
 def pattern(partial: str, *holes: str) -> str:
     """The partial as a %-format: rendered once, so that filling it costs no template render. Values must be safe HTML."""
-    html = render_to_string(partial, {hole: f"\ufdd1{hole}\ufdd2" for hole in holes}).strip().replace("%", "%%")
+    html = (
+        render_to_string(partial, {hole: f"\ufdd1{hole}\ufdd2" for hole in holes})
+        .strip()
+        .replace("%", "%%")
+    )
     return re.sub("\ufdd1(\\w+)\ufdd2", r"%(\1)s", html)
 
 
@@ -72,15 +76,43 @@ _UNWANTED = re.compile(
 )
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _cleaner = nh3.Cleaner(
-    tags={"p", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "br", "strong", "em", "s", "code", "pre", "blockquote", "a"}
+    tags={
+        "p",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "br",
+        "strong",
+        "em",
+        "s",
+        "code",
+        "pre",
+        "blockquote",
+        "a",
+    }
     | {"ul", "ol", "li", "table", "thead", "tbody", "tr", "th", "td"},
-    attributes={"*": set(), "a": {"href"}, "code": {"class"}, "ol": {"start"}, "th": {"align"}, "td": {"align"}},
+    attributes={
+        "*": set(),
+        "a": {"href"},
+        "code": {"class"},
+        "ol": {"start"},
+        "th": {"align"},
+        "td": {"align"},
+    },
     set_tag_attribute_values={"a": {"target": "_blank"}},
     url_schemes={"http", "https", "mailto"},
     url_relative="deny",
     link_rel="noopener noreferrer nofollow ugc",
 )
-_markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable(["reference", "html_block", "html_inline"])
+_markdown = (
+    MarkdownIt("commonmark", {"html": False})
+    .enable(["table", "strikethrough"])
+    .disable(["reference", "html_block", "html_inline"])
+)
 _NESTED_CODE = re.compile(r'<pre><code(?: class="language-([^"]*)")?>')
 
 
@@ -88,7 +120,9 @@ def visible(text: str) -> str:
     """The text without control characters and characters that only machines see."""
     if _UNWANTED.search(text) is None:
         return text
-    joined = _PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
+    joined = _PAIR.sub(
+        lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text
+    )
     return _UNWANTED.sub("", joined)
 
 
@@ -163,7 +197,11 @@ def _flow(lines: list[str]) -> str:
 def _item(lines: list[str]) -> str:
     tokens = _markdown.parse("\n".join(lines))
     items = sum(token.type == "list_item_open" and token.level == 1 for token in tokens)
-    if items != 1 or not tokens[0].type.endswith("_list_open") or any(token.level == 0 for token in tokens[1:-1]):
+    if (
+        items != 1
+        or not tokens[0].type.endswith("_list_open")
+        or any(token.level == 0 for token in tokens[1:-1])
+    ):
         # Our line scanner and the parser see the structure differently; the words come first.
         return _flow([_MARKER.sub("", line, count=1).strip() for line in lines])
     html = _clean(_markdown.renderer.render(tokens, _markdown.options, {}))
@@ -208,10 +246,14 @@ _RULE = re.compile(r" {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$
 _QUOTE = re.compile(r" {0,3}>")
 _MARKER = re.compile(r"( {0,3})([-+*]|\d{1,9}[.)])(?:( +)(?=\S)| *$)")
 _UNDERLINE = re.compile(r" {0,3}(?:=+|-+)[ \t]*$")
-_DELIMITER = re.compile(r" {0,3}(?=[^|]*\|)\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
+_DELIMITER = re.compile(
+    r" {0,3}(?=[^|]*\|)\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$"
+)
 _CELLS = re.compile(r":?-+:?")
 # The beginning of a line that could still become something else.
-_UNDECIDED = re.compile(r"[ \t]*(?:#{1,6}|[-*_=+|: \t]+|\d{1,9}[.)]?[ \t]*|`{1,2}|`{3,}[^`]*|~{1,2}|~{3,}.*)?$")
+_UNDECIDED = re.compile(
+    r"[ \t]*(?:#{1,6}|[-*_=+|: \t]+|\d{1,9}[.)]?[ \t]*|`{1,2}|`{3,}[^`]*|~{1,2}|~{3,}.*)?$"
+)
 _CLOSING = re.compile(r" {0,3}(`+|~+)[ \t]*$")
 # Everything before the words of a line, also in nested lists and quotes.
 _LEAD = re.compile(r"[ \t]*(?:(?:>|[-+*](?=[ \t])|\d{1,9}[.)](?=[ \t])|#{1,6}(?=[ \t]))[ \t]*)*")
@@ -237,7 +279,11 @@ def _interrupts(line: str) -> bool:
     if _FENCE.match(line) or _HEADING.match(line) or _RULE.match(line) or _QUOTE.match(line):
         return True
     marker = _MARKER.match(line)
-    return marker is not None and marker[3] is not None and (marker[2] in "-+*" or marker[2][:-1] == "1")
+    return (
+        marker is not None
+        and marker[3] is not None
+        and (marker[2] in "-+*" or marker[2][:-1] == "1")
+    )
 
 
 def _kind_of(marker: re.Match[str]) -> str:
@@ -249,9 +295,9 @@ def _is_table(header: str, delimiter: str) -> bool:
 
 
 def _balanced(text: str) -> bool:
-    return not (text.count("*") % 2 or text.count("`") % 2 or text.count("_") % 2 or text.count("~") % 2) and (
-        text.count("[") == text.count("]") and text.count("(") == text.count(")")
-    )
+    return not (
+        text.count("*") % 2 or text.count("`") % 2 or text.count("_") % 2 or text.count("~") % 2
+    ) and (text.count("[") == text.count("]") and text.count("(") == text.count(")"))
 
 
 _OPEN_LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()]*$")
@@ -301,7 +347,9 @@ class _Tail:
         if self.verbatim:
             self.pieces[-1] = self._html(rest)
         else:
-            self.pieces[-1] = "" if not self.start and _UNDECIDED.match(rest) else self._html(_settled(rest))
+            self.pieces[-1] = (
+                "" if not self.start and _UNDECIDED.match(rest) else self._html(_settled(rest))
+            )
         return [self._piece(index) for index in range(first, len(self.pieces))]
 
     def element(self, slot: str) -> Element:
@@ -351,7 +399,9 @@ class _Part:
     def full(self) -> bool:
         """Whether what follows goes into another part, so that no line costs more than LONGEST_PART lines."""
         count = len(self.lines)
-        return count >= LONGEST_PART and (count >= 10 * LONGEST_PART or not self._in_fence(self.lines))
+        return count >= LONGEST_PART and (
+            count >= 10 * LONGEST_PART or not self._in_fence(self.lines)
+        )
 
     def stored(self, line: str) -> str:
         return line[min(self.dedent, _indent(line)) :]
@@ -389,7 +439,11 @@ class _Part:
                 break
         if not cursor or _CURSOR in foot:
             return False
-        self.head, self.tail, self.foot = head, _Tail(f"{self.id}-t{len(self.lines)}", lead, verbatim), foot
+        self.head, self.tail, self.foot = (
+            head,
+            _Tail(f"{self.id}-t{len(self.lines)}", lead, verbatim),
+            foot,
+        )
         self.tail.write(line[len(lead) :])
         return True
 
@@ -400,7 +454,9 @@ class _Part:
 
     @staticmethod
     def _in_fence(lines: list[str]) -> bool:
-        return sum(_LEAD.sub("", line, count=1).startswith(("```", "~~~")) for line in lines) % 2 == 1
+        return (
+            sum(_LEAD.sub("", line, count=1).startswith(("```", "~~~")) for line in lines) % 2 == 1
+        )
 
 
 @dataclass(slots=True)
@@ -425,10 +481,20 @@ class _Block:
         if not self.wrapper:
             return self.parts[0].element
         parts = "".join(part.element.html for part in self.parts)
-        return Element("div", self.id, self.slot, _BLOCK, self.wrapper % {"slot": f"{self.id}-in", "parts": parts, **self.values})
+        return Element(
+            "div",
+            self.id,
+            self.slot,
+            _BLOCK,
+            self.wrapper % {"slot": f"{self.id}-in", "parts": parts, **self.values},
+        )
 
-    def new_part(self, tag: str, render: _Render, *, attributes: str = "", dedent: int = 0) -> _Part:
-        part = _Part(tag, f"{self.id}-p{len(self.parts)}", f"{self.id}-in", render, attributes, dedent)
+    def new_part(
+        self, tag: str, render: _Render, *, attributes: str = "", dedent: int = 0
+    ) -> _Part:
+        part = _Part(
+            tag, f"{self.id}-p{len(self.parts)}", f"{self.id}-in", render, attributes, dedent
+        )
         self.parts.append(part)
         return part
 
@@ -558,7 +624,11 @@ class Blocks:
                 ends = not line.strip(" ") or _interrupts(line)
                 return not ends and self._add(block.new_part("tr", block.row), line)
             case "quote":
-                ends = not line.strip(" ") or block.parts[0].full or (_interrupts(line) and not _QUOTE.match(line))
+                ends = (
+                    not line.strip(" ")
+                    or block.parts[0].full
+                    or (_interrupts(line) and not _QUOTE.match(line))
+                )
                 return not ends and self._add(block.parts[0], line)
             case _:
                 return self._continue_paragraph(block, line)
@@ -591,7 +661,12 @@ class Blocks:
             block.blanks += 1
             return True
         marker = _MARKER.match(line)
-        lazy = not block.blanks and not marker and not _interrupts(line) and _MARKER.sub("", block.parts[-1].lines[-1])
+        lazy = (
+            not block.blanks
+            and not marker
+            and not _interrupts(line)
+            and _MARKER.sub("", block.parts[-1].lines[-1])
+        )
         if lazy or _indent(line) >= block.offset:
             return self._add_to_item(block, line)
         if marker and _kind_of(marker) == block.marker and not _RULE.match(line):
@@ -672,6 +747,8 @@ class Blocks:
 
     def _new(self, kind: str, wrapper: str = "", **values: str) -> _Block:
         holes = pattern(wrapper, "slot", "parts", *values) if wrapper else ""
-        self._open = _Block(f"{self._prefix}-b{len(self._blocks)}", f"{self._prefix}-body", kind, holes, values)
+        self._open = _Block(
+            f"{self._prefix}-b{len(self._blocks)}", f"{self._prefix}-body", kind, holes, values
+        )
         self._blocks.append(self._open)
         return self._open

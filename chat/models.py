@@ -20,17 +20,29 @@ from .record import Exchange, PhaseTime, ToolUse
 
 MAX_TURNS = 50  # of earlier conversation loaded for a run; the workflow's token budget then picks
 TITLE_LENGTH = 60
-UNSTORABLE = (DataError, IntegrityError)  # what the database will not take, however often it is tried
+UNSTORABLE = (
+    DataError,
+    IntegrityError,
+)  # what the database will not take, however often it is tried
 
 FORBIDDEN = ErrorInfo("forbidden", "This conversation does not exist, or it is not yours.")
 
 
-WORKER_LOST = ErrorInfo("worker_lost", "The server restarted during this answer. What came so far is kept.", retryable=True)
+WORKER_LOST = ErrorInfo(
+    "worker_lost",
+    "The server restarted during this answer. What came so far is kept.",
+    retryable=True,
+)
 
 LOST = Ending(status="failed", error=WORKER_LOST, lost=True)
 BUSY = ErrorInfo("conversation_busy", "This conversation is still answering.", retryable=True)
-OTHER_VERSION = ErrorInfo("internal", "Another version of this server wrote how this answer ended. What came of it is kept.")
-NO_NEW_RUNS = ErrorInfo("shutting_down", "The server is restarting. Try again in a moment.", retryable=True)
+OTHER_VERSION = ErrorInfo(
+    "internal",
+    "Another version of this server wrote how this answer ended. What came of it is kept.",
+)
+NO_NEW_RUNS = ErrorInfo(
+    "shutting_down", "The server is restarting. Try again in a moment.", retryable=True
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +84,9 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
 
 class Conversation(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    owner = models.CharField(max_length=80, help_text="user:<id>, browser:<id>, script: or terminal:")
+    owner = models.CharField(
+        max_length=80, help_text="user:<id>, browser:<id>, script: or terminal:"
+    )
     title = models.CharField(max_length=TITLE_LENGTH)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -88,9 +102,15 @@ class Conversation(models.Model):
 
     def turns_before(self, question: "Message") -> list[Exchange]:
         """What was asked and answered before `question`, oldest first; of several answers the newest."""
-        runs = self.runs.filter(question__lt=question.pk).exclude(answer__text="").order_by("-question_id", "-answer_id")
+        runs = (
+            self.runs.filter(question__lt=question.pk)
+            .exclude(answer__text="")
+            .order_by("-question_id", "-answer_id")
+        )
         newest: dict[int, Exchange] = {}
-        for question_id, asked, answered in runs.values_list("question_id", "question__text", "answer__text")[:MAX_TURNS]:
+        for question_id, asked, answered in runs.values_list(
+            "question_id", "question__text", "answer__text"
+        )[:MAX_TURNS]:
             newest.setdefault(question_id, Exchange(asked, answered))
         return [newest[key] for key in sorted(newest)]
 
@@ -123,7 +143,9 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Live rows whose worker has not renewed its lease, by the database's clock."""
         return self.live().filter(lease_expires_at__lt=Now())
 
-    def renew(self, worker: str, progress: "Sequence[Run]", lease: timedelta) -> "dict[uuid.UUID, bool]":
+    def renew(
+        self, worker: str, progress: "Sequence[Run]", lease: timedelta
+    ) -> "dict[uuid.UUID, bool]":
         """Renew the leases of a worker's runs and store how far they are.
 
         Of each run that it still holds: whether somebody wants it cancelled.
@@ -135,8 +157,12 @@ class RunQuerySet(models.QuerySet["Run"]):
             for run in progress:
                 # A text that cannot be stored costs neither its lease nor the texts of others.
                 with suppress(*UNSTORABLE), transaction.atomic():
-                    mine.filter(pk=run.pk).update(last_seq=run.last_seq, text_so_far=run.text_so_far)
-        return {pk: wanted is not None for pk, wanted in mine.values_list("pk", "cancel_requested_at")}
+                    mine.filter(pk=run.pk).update(
+                        last_seq=run.last_seq, text_so_far=run.text_so_far
+                    )
+        return {
+            pk: wanted is not None for pk, wanted in mine.values_list("pk", "cancel_requested_at")
+        }
 
     def reap(self, run_id: uuid.UUID) -> "Run | None":
         """End a run whose worker is gone, unless its lease was renewed meanwhile; the ended run, or None."""
@@ -155,20 +181,36 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Write the ending of a run, once: False if it was already ended, or belongs to somebody else."""
         with transaction.atomic():
             mine = self.owned_by_worker(worker).filter(pk=run_id)
-            if not mine._end(outcome.ending, outcome.last_seq, model=outcome.model, steps=outcome.steps):
+            if not mine._end(
+                outcome.ending, outcome.last_seq, model=outcome.model, steps=outcome.steps
+            ):
                 return False
             Message.objects.filter(run=run_id).update(text=outcome.text)
             Phase.objects.bulk_create(
-                Phase(run_id=run_id, name=p.name, started_ms=p.started_ms, duration_ms=p.duration_ms) for p in outcome.phases
+                Phase(
+                    run_id=run_id, name=p.name, started_ms=p.started_ms, duration_ms=p.duration_ms
+                )
+                for p in outcome.phases
             )
-            ToolCall.objects.bulk_create(ToolCall(run_id=run_id, **asdict(use)) for use in outcome.tool_uses)
+            ToolCall.objects.bulk_create(
+                ToolCall(run_id=run_id, **asdict(use)) for use in outcome.tool_uses
+            )
             if outcome.routed:
                 ending = outcome.ending
                 tokens = ending.usage.input_tokens + ending.usage.output_tokens
-                RoutingDecision.objects.record(run_id, outcome.routed, outcome=ending.status, tokens=tokens)
+                RoutingDecision.objects.record(
+                    run_id, outcome.routed, outcome=ending.status, tokens=tokens
+                )
             return True
 
-    def _end(self, ending: Ending, last_seq: int, *, model: str = "", steps: "Sequence[dict[str, Any]]" = ()) -> bool:
+    def _end(
+        self,
+        ending: Ending,
+        last_seq: int,
+        *,
+        model: str = "",
+        steps: "Sequence[dict[str, Any]]" = (),
+    ) -> bool:
         timings, usage = ending.timings, ending.usage
         return bool(
             self.update(
@@ -193,9 +235,19 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def unclosed(self) -> "RunQuerySet":
         """Ended rows whose log may lack its ending: the worker died in between, or Redis was away."""
-        return self.filter(closed_at=None, ended_at__lt=Now() - timedelta(seconds=5)).order_by("ended_at")
+        return self.filter(closed_at=None, ended_at__lt=Now() - timedelta(seconds=5)).order_by(
+            "ended_at"
+        )
 
-    def start(self, owner: Owner, request: ChatRequest, *, worker: str | None, lease: timedelta, most_live: int) -> Started:
+    def start(
+        self,
+        owner: Owner,
+        request: ChatRequest,
+        *,
+        worker: str | None,
+        lease: timedelta,
+        most_live: int,
+    ) -> Started:
         """The run of this request: the one it already has, or a new one driven by `worker`.
 
         ProtocolError says why there is none; then nothing was stored. Without a worker, only runs that exist are found.
@@ -205,14 +257,21 @@ class RunQuerySet(models.QuerySet["Run"]):
                 raise ProtocolError(NO_NEW_RUNS)
             with transaction.atomic():
                 run = self._create(owner, request, worker=worker, lease=lease, most_live=most_live)
-                return Started(run, is_new=True, turns=() if request.is_first else run.conversation.turns_before(run.question))
+                return Started(
+                    run,
+                    is_new=True,
+                    turns=() if request.is_first else run.conversation.turns_before(run.question),
+                )
         except (IntegrityError, ProtocolError) as refusal:
             # Most requests are new, so this is tried first; one that is known joins its run whatever speaks against a new one.
             if known := self._known(owner, request):
                 return Started(known, is_new=False)
             if isinstance(refusal, ProtocolError):
                 raise
-            if request.conversation_id and not Conversation.objects.filter(pk=request.conversation_id).exists():
+            if (
+                request.conversation_id
+                and not Conversation.objects.filter(pk=request.conversation_id).exists()
+            ):
                 # Deleted at this very moment: nobody need wait for its turn there.
                 raise ProtocolError(FORBIDDEN) from None
             raise ProtocolError(BUSY) from None
@@ -226,18 +285,37 @@ class RunQuerySet(models.QuerySet["Run"]):
         self.filter(pk=run_id).update(closed_at=Now())
 
     def _known(self, owner: Owner, request: ChatRequest) -> "Run | None":
-        run = self.filter(owner=str(owner), message_id=request.message_id).select_related("question").first()
+        run = (
+            self.filter(owner=str(owner), message_id=request.message_id)
+            .select_related("question")
+            .first()
+        )
         if run and run.question.text != request.message:
-            raise ProtocolError(ErrorInfo("bad_request", "This message_id was used for another text."))
+            raise ProtocolError(
+                ErrorInfo("bad_request", "This message_id was used for another text.")
+            )
         return run
 
-    def _create(self, owner: Owner, request: ChatRequest, *, worker: str, lease: timedelta, most_live: int) -> "Run":
+    def _create(
+        self, owner: Owner, request: ChatRequest, *, worker: str, lease: timedelta, most_live: int
+    ) -> "Run":
         if request.after:
-            raise ProtocolError(ErrorInfo("bad_request", "after is for rejoining; this message_id is not known."))
-        if owner.kind in ("user", "browser") and self.live().filter(owner=str(owner)).count() >= most_live:
-            raise ProtocolError(ErrorInfo("too_many_runs", f"{most_live} answers are already running.", retryable=True))
+            raise ProtocolError(
+                ErrorInfo("bad_request", "after is for rejoining; this message_id is not known.")
+            )
+        if (
+            owner.kind in ("user", "browser")
+            and self.live().filter(owner=str(owner)).count() >= most_live
+        ):
+            raise ProtocolError(
+                ErrorInfo(
+                    "too_many_runs", f"{most_live} answers are already running.", retryable=True
+                )
+            )
         earlier = self._earlier(owner, request)
-        conversation = earlier.conversation if earlier else Conversation.objects.for_request(owner, request)
+        conversation = (
+            earlier.conversation if earlier else Conversation.objects.for_request(owner, request)
+        )
         asked = Message(conversation=conversation, role=Message.Role.USER, text=request.message)
         answer = Message(conversation=conversation, role=Message.Role.ASSISTANT)
         Message.objects.bulk_create([answer] if earlier else [asked, answer])
@@ -260,11 +338,19 @@ class RunQuerySet(models.QuerySet["Run"]):
     def _earlier(self, owner: Owner, request: ChatRequest) -> "Run | None":
         if request.rerun_of is None:
             return None
-        run = self.filter(owner=str(owner), pk=request.rerun_of).select_related("question", "conversation").first()
+        run = (
+            self.filter(owner=str(owner), pk=request.rerun_of)
+            .select_related("question", "conversation")
+            .first()
+        )
         if run is None or request.conversation_id not in (None, run.conversation_id):
             raise ProtocolError(FORBIDDEN)
         if run.question.text != request.message:
-            raise ProtocolError(ErrorInfo("bad_request", "rerun_of answers the same message again; this text is another."))
+            raise ProtocolError(
+                ErrorInfo(
+                    "bad_request", "rerun_of answers the same message again; this text is another."
+                )
+            )
         return run
 
 
@@ -281,7 +367,9 @@ class Run(models.Model):
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="runs")
     question = models.ForeignKey(Message, models.CASCADE, related_name="answered_by")
     answer = models.OneToOneField(Message, models.CASCADE, related_name="run")
-    rerun_of = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="reruns")
+    rerun_of = models.ForeignKey(
+        "self", models.SET_NULL, null=True, blank=True, related_name="reruns"
+    )
     owner = models.CharField(max_length=80)
     message_id = models.UUIDField(help_text="made by the client; the idempotency key")
     mode = models.CharField(max_length=5)
@@ -297,7 +385,9 @@ class Run(models.Model):
     text_so_far = models.TextField(blank=True)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     ending = models.JSONField(null=True, blank=True)
-    closed_at = models.DateTimeField(null=True, blank=True, help_text="when the log of its stream was complete")
+    closed_at = models.DateTimeField(
+        null=True, blank=True, help_text="when the log of its stream was complete"
+    )
 
     created_at = models.DateTimeField(auto_now_add=True)
     ended_at = models.DateTimeField(null=True, blank=True)
@@ -309,7 +399,9 @@ class Run(models.Model):
     model_calls = models.PositiveIntegerField(default=0)
     tool_calls = models.PositiveIntegerField(default=0)
     error_code = models.CharField(max_length=30, blank=True)
-    steps = models.JSONField(default=list, blank=True, help_text="the events of the timeline, for the page")
+    steps = models.JSONField(
+        default=list, blank=True, help_text="the events of the timeline, for the page"
+    )
 
     objects = RunQuerySet.as_manager()
 
@@ -317,14 +409,20 @@ class Run(models.Model):
         ordering = ("-created_at",)
         constraints = (
             models.UniqueConstraint(fields=("owner", "message_id"), name="one_run_per_message_id"),
-            models.UniqueConstraint(fields=("conversation",), condition=models.Q(status="running"), name="one_live_run_per_conversation"),
+            models.UniqueConstraint(
+                fields=("conversation",),
+                condition=models.Q(status="running"),
+                name="one_live_run_per_conversation",
+            ),
         )
         indexes = (
             models.Index(fields=("status", "lease_expires_at")),
             models.Index(fields=("-created_at",)),
             models.Index(fields=("owner", "status")),
             # Every worker looks for these all the time, and of a million runs hardly any is one.
-            models.Index(fields=("ended_at",), condition=models.Q(closed_at=None), name="runs_to_close"),
+            models.Index(
+                fields=("ended_at",), condition=models.Q(closed_at=None), name="runs_to_close"
+            ),
         )
 
     def __str__(self) -> str:
@@ -355,8 +453,12 @@ class ToolCall(models.Model):
     reason = models.CharField(max_length=300, blank=True, help_text="why it was refused, or failed")
     cached = models.BooleanField(default=False)
     stale = models.BooleanField(default=False)
-    repeated = models.BooleanField(default=False, help_text="the same call was made before in this run")
-    age_s = models.FloatField(null=True, blank=True, help_text="seconds since the cached result was fetched")
+    repeated = models.BooleanField(
+        default=False, help_text="the same call was made before in this run"
+    )
+    age_s = models.FloatField(
+        null=True, blank=True, help_text="seconds since the cached result was fetched"
+    )
     duration_ms = models.FloatField(default=0)
     credits = models.FloatField(default=0, help_text="of the search provider")
 

@@ -50,7 +50,9 @@ def _owner_of_session(request: HttpRequest) -> Owner | None:
     if request.user.is_authenticated:
         return Owner("user", str(request.user.pk))
     browser_id = request.session.get(BROWSER_KEY)
-    return Owner("browser", browser_id) if browser_id and settings.FLEET_AUTH == "anonymous" else None
+    return (
+        Owner("browser", browser_id) if browser_id and settings.FLEET_AUTH == "anonymous" else None
+    )
 
 
 def _session_store(session_key: str) -> SessionBase:

@@ -81,7 +81,9 @@ class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         if not self.message.strip():
             raise ValueError("the message is empty")
         if len(self.message) > MAX_MESSAGE:
-            raise ValueError(f"the message has {len(self.message):,} characters; at most {MAX_MESSAGE:,} are taken")
+            raise ValueError(
+                f"the message has {len(self.message):,} characters; at most {MAX_MESSAGE:,} are taken"
+            )
         if "\0" in self.message:
             raise ValueError("the message holds a NUL character")
         if not 0 <= self.after <= MAX_SEQ:
@@ -113,7 +115,9 @@ def _parse[T](frame: str | bytes | None, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         return decoder.decode(frame)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as exc:
-        raise ProtocolError(ErrorInfo("bad_request", f"This frame cannot be taken: {exc}.")) from exc
+        raise ProtocolError(
+            ErrorInfo("bad_request", f"This frame cannot be taken: {exc}.")
+        ) from exc
 
 
 # --- What the server sends --------------------------------------------------------------------------------------------
@@ -159,7 +163,9 @@ class Ending(Struct, frozen=True, kw_only=True):
     usage: Usage = Usage()
     path: Path = "light"
     error: ErrorInfo | None = None
-    lost: bool = False  # written for a worker that died: the stored text is all there is of the answer
+    lost: bool = (
+        False  # written for a worker that died: the stored text is all there is of the answer
+    )
 
 
 class NoData(Struct, frozen=True):
@@ -326,7 +332,9 @@ class AgentComplete(AgentEvent, tag="agent.complete"):
     data: AgentTiming
 
     def summary(self) -> str:
-        return f"{self.agent_id} {self.data.duration_ms:.0f} ms {self.data.usage.output_tokens} tokens"
+        return (
+            f"{self.agent_id} {self.data.duration_ms:.0f} ms {self.data.usage.output_tokens} tokens"
+        )
 
 
 class ToolStart(AgentEvent, tag="tool.start"):
@@ -484,7 +492,9 @@ HINTS: dict[type[StreamEvent], tuple[Category, UiHint]] = {
 }
 
 EVENT_TYPES: tuple[type[StreamEvent], ...] = get_args(AnyEvent)
-TYPE_OF: dict[type[StreamEvent], str] = {kind: str(kind.__struct_config__.tag) for kind in EVENT_TYPES}
+TYPE_OF: dict[type[StreamEvent], str] = {
+    kind: str(kind.__struct_config__.tag) for kind in EVENT_TYPES
+}
 _SUMMARISED = {kind for kind in EVENT_TYPES if kind.summary is not StreamEvent.summary}
 
 
@@ -507,7 +517,10 @@ def ending_events(ending: Ending, text: str) -> list[StreamEvent]:
     done = Done(data=DoneData(ending.status, ending.timings))
     if ending.status == "cancelled":
         return [*found, Cancelled(), done]
-    return [ResponseCompleted(message=text, data=AnswerData(ending.timings, ending.usage, ending.path)), done]
+    return [
+        ResponseCompleted(message=text, data=AnswerData(ending.timings, ending.usage, ending.path)),
+        done,
+    ]
 
 
 _encoder = msgspec.json.Encoder()

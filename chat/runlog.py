@@ -98,7 +98,11 @@ def fold(entries: Sequence[Entry], *, seen: int, run_id: UUID) -> list[Entry]:
             case ResponseSnapshot():
                 text = [entry.event.data.text]
     steps = [entry for entry in entries if is_step(entry.event)]
-    return [*steps, snapshot_of("".join(text), seq=max(seen, entries[-1].seq), run_id=run_id)] if entries else []
+    return (
+        [*steps, snapshot_of("".join(text), seq=max(seen, entries[-1].seq), run_id=run_id)]
+        if entries
+        else []
+    )
 
 
 def is_step(event: StreamEvent) -> bool:
@@ -116,7 +120,9 @@ class RunLog:
         self.changed_at = time.monotonic()
         self.pending: deque[Entry] = deque(maxlen=MOST_PENDING)  # not yet in Redis
         self.ending: list[StreamEvent] = []
-        self.fault: Callable[[], Exception] | None = None  # makes what is raised to each follower, while there is one
+        self.fault: Callable[[], Exception] | None = (
+            None  # makes what is raised to each follower, while there is one
+        )
         self._on_change = on_change
         self._window: deque[Entry] = deque(maxlen=WINDOW)
         self._steps: list[tuple[Entry, int]] = []  # each with how long the answer was then
@@ -168,7 +174,9 @@ class RunLog:
         self.fault = fault
         self._wake()
 
-    async def follow(self, after: int, *, folded: bool, rest: Rest | None = None) -> AsyncGenerator[list[Entry]]:
+    async def follow(
+        self, after: int, *, folded: bool, rest: Rest | None = None
+    ) -> AsyncGenerator[list[Entry]]:
         """What comes behind `after`, in the batches in which it became known, to the ending.
 
         `folded`: begin with all steps and one snapshot that covers `after`. `rest` is waited for once there is more: what comes
@@ -221,7 +229,9 @@ class RunLog:
         entries: list[Entry] = []
         for step, length in self._steps:
             if step.seq > cursor + 1:
-                entries.append(snapshot_of(self.text[:length], seq=step.seq - 1, run_id=self.run_id))
+                entries.append(
+                    snapshot_of(self.text[:length], seq=step.seq - 1, run_id=self.run_id)
+                )
             if step.seq > cursor:
                 entries.append(step)
                 cursor = step.seq
@@ -306,7 +316,9 @@ class LogStore:
 
         def call() -> Awaitable[Any]:
             # One more than is wanted, to know whether it is there.
-            return self._redis.client.xread({_key(run_id): cursor}, count=MOST_READ + 1, block=block)
+            return self._redis.client.xread(
+                {_key(run_id): cursor}, count=MOST_READ + 1, block=block
+            )
 
         reply: Any = await self._redis.ask(call, blocks=wait)
         entries: list[Entry] = []
@@ -333,7 +345,11 @@ class LogStore:
     def _queue(self, pipe: "Pipeline", part: Unstored) -> None:
         key = _key(part.run_id)
         for together in batched(part.entries, MOST_TOGETHER, strict=False):
-            pipe.xadd(key, {EVENTS: _array_of(entry.payload for entry in together)}, id=f"{together[-1].seq}-0")
+            pipe.xadd(
+                key,
+                {EVENTS: _array_of(entry.payload for entry in together)},
+                id=f"{together[-1].seq}-0",
+            )
         if part.ending:
             pipe.xadd(key, {EVENTS: _array_of(encode(event) for event in part.ending)}, id=LAST_ID)
         if part.ending or (part.entries and part.entries[0].seq == 1):
@@ -349,7 +365,9 @@ def _array_of(payloads: Iterable[bytes]) -> bytes:
 
 
 def _events_of(array: bytes) -> list[Entry]:
-    events = [(bytes(raw), decode(raw)) for raw in msgspec.json.decode(array, type=list[msgspec.Raw])]
+    events = [
+        (bytes(raw), decode(raw)) for raw in msgspec.json.decode(array, type=list[msgspec.Raw])
+    ]
     return [Entry(event.seq, payload, event) for payload, event in events]
 
 
@@ -362,4 +380,6 @@ async def _executed(pipe: "Pipeline") -> None:
 
 def _already_stored(reply: Exception) -> bool:
     # A pipeline whose answer was lost is sent again; what Redis has, it refuses by its id. Behind an ending it takes nothing.
-    return isinstance(reply, ResponseError) and ("equal or smaller" in str(reply) or "exhausted the last possible ID" in str(reply))
+    return isinstance(reply, ResponseError) and (
+        "equal or smaller" in str(reply) or "exhausted the last possible ID" in str(reply)
+    )

@@ -52,14 +52,28 @@ ROW_POLL = 0.5  # seconds between looks at the row while the log is of no help
 
 CANCELLED = Ending(status="cancelled")
 DELETED = CANCELLED  # a deleted conversation takes its runs along; who still follows one gets an end all the same
-SHUTTING_DOWN = ErrorInfo("shutting_down", "The server restarted during this answer. What came so far is kept.", retryable=True)
-IDLE = ErrorInfo("idle_timeout", "The model did not answer in time. What came so far is kept.", retryable=True)
-MAX_RUNTIME = ErrorInfo("max_runtime", "The answer took too long. What came so far is kept.", retryable=True)
-INTERNAL = ErrorInfo("internal", "Something went wrong here. It is in the server's log.", retryable=True)
-ENDING_NOT_STORED = ErrorInfo(
-    "storage_unavailable", "The answer could not be stored yet. It is kept here and stored as soon as it can be.", retryable=True
+SHUTTING_DOWN = ErrorInfo(
+    "shutting_down",
+    "The server restarted during this answer. What came so far is kept.",
+    retryable=True,
 )
-STORAGE = ErrorInfo("storage_unavailable", "The database does not answer. Try again in a moment.", retryable=True)
+IDLE = ErrorInfo(
+    "idle_timeout", "The model did not answer in time. What came so far is kept.", retryable=True
+)
+MAX_RUNTIME = ErrorInfo(
+    "max_runtime", "The answer took too long. What came so far is kept.", retryable=True
+)
+INTERNAL = ErrorInfo(
+    "internal", "Something went wrong here. It is in the server's log.", retryable=True
+)
+ENDING_NOT_STORED = ErrorInfo(
+    "storage_unavailable",
+    "The answer could not be stored yet. It is kept here and stored as soon as it can be.",
+    retryable=True,
+)
+STORAGE = ErrorInfo(
+    "storage_unavailable", "The database does not answer. Try again in a moment.", retryable=True
+)
 
 
 def failed(error: ErrorInfo) -> Ending:
@@ -77,7 +91,9 @@ class Limits:
 class LiveRun:
     """A run that this process answers. Its supervisor is never cancelled; stopping a run ends the supervisor's child."""
 
-    def __init__(self, run: Run, *, log: RunLog, answer: Answer, telemetry: RunTelemetry, limits: Limits) -> None:
+    def __init__(
+        self, run: Run, *, log: RunLog, answer: Answer, telemetry: RunTelemetry, limits: Limits
+    ) -> None:
         self.id: UUID = run.pk
         self.worker = run.worker
         self.log = log
@@ -102,10 +118,17 @@ class LiveRun:
         """Drive the run to its single ending."""
         ending = await self._outcome()
         self._telemetry.close_phases()
-        ending = msgspec.structs.replace(ending, timings=self._telemetry.timings(), usage=self._telemetry.usage, path=self._telemetry.path)
+        ending = msgspec.structs.replace(
+            ending,
+            timings=self._telemetry.timings(),
+            usage=self._telemetry.usage,
+            path=self._telemetry.path,
+        )
         events = ending_events(ending, self.log.text)
         # A timer, and no look between two tries to write: each waits behind those of all other runs.
-        giving_up = asyncio.get_running_loop().call_later(ROW_PATIENCE, self.log.fail, partial(ProtocolError, ENDING_NOT_STORED))
+        giving_up = asyncio.get_running_loop().call_later(
+            ROW_PATIENCE, self.log.fail, partial(ProtocolError, ENDING_NOT_STORED)
+        )
         if not await self._record(ending, self.log.last_seq + len(events)):
             # Deliver what the row says.
             events = await self._recorded_events()
@@ -115,7 +138,9 @@ class LiveRun:
             logger.info(event.log_line)
         log_service_levels(self.id, ending.status, ending.timings)
         if settings.FLEET_LOG_CONTENT:
-            logger.info("run=%s question=%r answer=%r", self.id, self._answer.question.text, self.log.text)
+            logger.info(
+                "run=%s question=%r answer=%r", self.id, self._answer.question.text, self.log.text
+            )
 
     async def _outcome(self) -> Ending:
         """How the work ended: every failure becomes a value here, once."""
@@ -163,7 +188,10 @@ class LiveRun:
         """Put an event into the log, where followers see it at once."""
         self._telemetry.observe(event)
         self.log.append(event)
-        logger.log(logging.DEBUG if "delta" in type(event).__struct_fields__ else logging.INFO, event.log_line)
+        logger.log(
+            logging.DEBUG if "delta" in type(event).__struct_fields__ else logging.INFO,
+            event.log_line,
+        )
 
     async def _watch_limits(self) -> None:
         """Stop the run at its deadline, or when nothing was heard for too long, whether or not events arrive."""
@@ -195,7 +223,9 @@ class LiveRun:
             try:
                 return await self._write(outcome) and outcome is whole
             except UNSTORABLE as exc:
-                logger.error("run=%s the database does not take all of its ending: %s", self.id, exc)
+                logger.error(
+                    "run=%s the database does not take all of its ending: %s", self.id, exc
+                )
         await self._write(replace(bare, text=""))
         return False
 
@@ -215,7 +245,9 @@ class LiveRun:
         if route is None:
             return None
         question = self._answer.question
-        return Routed(text=question.text, mode=question.mode, route=route, escalated=self._answer.is_escalated)
+        return Routed(
+            text=question.text, mode=question.mode, route=route, escalated=self._answer.is_escalated
+        )
 
     async def _recorded_events(self) -> list[StreamEvent]:
         """The ending that somebody else wrote, or is about to write."""
@@ -250,7 +282,9 @@ def _report_late_failure(child: "asyncio.Task[None]") -> None:
 class Runs:
     """The runs of this process, and the door to everybody's."""
 
-    def __init__(self, *, worker: str, store: LogStore, means: Means, on_change: Callable[[RunLog], None]) -> None:
+    def __init__(
+        self, *, worker: str, store: LogStore, means: Means, on_change: Callable[[RunLog], None]
+    ) -> None:
         self.live: dict[UUID, LiveRun] = {}
         self.accepting = True
         self._end_at_once: Ending | None = None
@@ -261,7 +295,9 @@ class Runs:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._starts: Together[Started] = Together()
 
-    def start_or_join(self, owner: Callable[[], Owner], request: ChatRequest, *, arrived: float) -> "asyncio.Task[Run]":
+    def start_or_join(
+        self, owner: Callable[[], Owner], request: ChatRequest, *, arrived: float
+    ) -> "asyncio.Task[Run]":
         """The run of this request, started if it is new. ProtocolError says why there is none.
 
         `owner` reads the database; `arrived` is time.perf_counter() of the request. Shield the task: a socket that goes
@@ -271,7 +307,9 @@ class Runs:
 
     async def _start(self, owner: Callable[[], Owner], request: ChatRequest, arrived: float) -> Run:
         try:
-            started = await self._starts.do(partial(self._start_in_database, owner, request, arrived))
+            started = await self._starts.do(
+                partial(self._start_in_database, owner, request, arrived)
+            )
         except DatabaseProblem as exc:
             logger.error("cannot start a run: %s", exc)
             raise ProtocolError(STORAGE) from exc
@@ -279,7 +317,9 @@ class Runs:
             self._launch(started.run, request, started.turns, arrived)
         return started.run
 
-    def _start_in_database(self, owner: Callable[[], Owner], request: ChatRequest, arrived: float) -> Started:
+    def _start_in_database(
+        self, owner: Callable[[], Owner], request: ChatRequest, arrived: float
+    ) -> Started:
         if time.perf_counter() - arrived > START_PATIENCE:
             # It waited behind others who waited for the database; its reader has waited long enough.
             raise ProtocolError(STORAGE)
@@ -291,8 +331,12 @@ class Runs:
             most_live=settings.FLEET_MAX_RUNS_PER_OWNER,
         )
 
-    def _launch(self, run: Run, request: ChatRequest, turns: Sequence[Exchange], arrived: float) -> None:
-        question = Question(request.message, request.mode, request.reasoning_effort, turns, fresh=request.fresh)
+    def _launch(
+        self, run: Run, request: ChatRequest, turns: Sequence[Exchange], arrived: float
+    ) -> None:
+        question = Question(
+            request.message, request.mode, request.reasoning_effort, turns, fresh=request.fresh
+        )
         live = LiveRun(
             run,
             log=RunLog(run.pk, on_change=self._on_change),
@@ -356,7 +400,11 @@ class Runs:
 
     def _done(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (exc := task.exception()) and not isinstance(exc, ProtocolError):
+        if (
+            not task.cancelled()
+            and (exc := task.exception())
+            and not isinstance(exc, ProtocolError)
+        ):
             logger.error("a task of the runs failed", exc_info=exc)
 
     def heard_at(self, run_id: UUID) -> float:
@@ -364,7 +412,9 @@ class Runs:
         live = self.live.get(run_id)
         return live.heard_at if live else 0
 
-    def follow(self, run_id: UUID, after: int, *, folded: bool, rest: Rest | None = None) -> AsyncGenerator[list[Entry]]:
+    def follow(
+        self, run_id: UUID, after: int, *, folded: bool, rest: Rest | None = None
+    ) -> AsyncGenerator[list[Entry]]:
         """The events of a run behind `after`, in batches, to its ending.
 
         `folded`: begin with all steps and one snapshot that covers `after`, instead of deltas. `rest` is waited for before a
@@ -374,10 +424,14 @@ class Runs:
             return live.log.follow(after, folded=folded, rest=rest)
         return self._follow_stored(run_id, after, folded=folded, rest=rest)
 
-    async def _follow_stored(self, run_id: UUID, after: int, *, folded: bool, rest: Rest | None) -> AsyncGenerator[list[Entry]]:
+    async def _follow_stored(
+        self, run_id: UUID, after: int, *, folded: bool, rest: Rest | None
+    ) -> AsyncGenerator[list[Entry]]:
         """The same for a run that another process answers, or answered: from its log, or from its row where the log has a gap."""
         cursor = 0 if folded else after
-        held: list[Entry] = []  # of a folded beginning, while it does not yet cover what is stored and what the follower has seen
+        held: list[
+            Entry
+        ] = []  # of a folded beginning, while it does not yet cover what is stored and what the follower has seen
         wait = 0.0
         while True:
             stored = await self._read(run_id, cursor, wait=wait)
@@ -389,7 +443,10 @@ class Runs:
                     continue
                 batch = fold(held, seen=after, run_id=run_id) if folded else held
                 if stored.ending:
-                    batch = [*batch, *place_ending(stored.ending, cursor=max(after, cursor), run_id=run_id)]
+                    batch = [
+                        *batch,
+                        *place_ending(stored.ending, cursor=max(after, cursor), run_id=run_id),
+                    ]
             else:
                 batch = await self._from_row(run_id, cursor, seen=after, folded=folded)
                 if not batch and (stored is None or stored.entries):

@@ -50,7 +50,9 @@ class RunTelemetry:
             case PhaseStart():
                 self._open_phases[event.data.phase] = self._elapsed_ms()
             case PhaseComplete():
-                started_ms = self._open_phases.pop(event.data.phase, self._elapsed_ms() - event.data.duration_ms)
+                started_ms = self._open_phases.pop(
+                    event.data.phase, self._elapsed_ms() - event.data.duration_ms
+                )
                 self.phases.append(PhaseTime(event.data.phase, started_ms, event.data.duration_ms))
             case AgentComplete():
                 self.usage += event.data.usage
@@ -58,7 +60,12 @@ class RunTelemetry:
                 self.usage += Usage(tool_calls=1)
                 self.tool_uses.append(ToolUse.of_result(event.agent_id, event.data))
             case ToolRejected():
-                use = ToolUse(tool=event.data.tool, agent_id=event.agent_id, outcome="rejected", reason=event.data.reason)
+                use = ToolUse(
+                    tool=event.data.tool,
+                    agent_id=event.agent_id,
+                    outcome="rejected",
+                    reason=event.data.reason,
+                )
                 self.tool_uses.append(use)
             case RoutingDecided():
                 self.path = event.data.path
@@ -67,7 +74,10 @@ class RunTelemetry:
     def close_phases(self) -> None:
         """End what was running when the run was cut, so that its time is not lost."""
         now = self._elapsed_ms()
-        self.phases.extend(PhaseTime(name, started, round(now - started, 1)) for name, started in self._open_phases.items())
+        self.phases.extend(
+            PhaseTime(name, started, round(now - started, 1))
+            for name, started in self._open_phases.items()
+        )
         self._open_phases.clear()
 
     def timings(self) -> Timings:
@@ -84,7 +94,11 @@ class RunTelemetry:
 
 def log_service_levels(run_id: UUID, status: Status, timings: Timings) -> None:
     """One line per run: its times, and which service levels it missed."""
-    measured = {"first_event": timings.first_event_ms, "first_token": timings.first_token_ms, "total": timings.total_ms}
+    measured = {
+        "first_event": timings.first_event_ms,
+        "first_token": timings.first_token_ms,
+        "total": timings.total_ms,
+    }
     limits = {
         "first_event": settings.FLEET_SLA_FIRST_EVENT,
         "first_token": settings.FLEET_SLA_FIRST_TOKEN,
@@ -99,4 +113,6 @@ def log_service_levels(run_id: UUID, status: Status, timings: Timings) -> None:
         **{f"{name}_ms": ms for name, ms in measured.items()},
         "phases_ms": timings.phases,
     }
-    logger.log(logging.WARNING if missed else logging.INFO, "sla %s", msgspec.json.encode(line).decode())
+    logger.log(
+        logging.WARNING if missed else logging.INFO, "sla %s", msgspec.json.encode(line).decode()
+    )

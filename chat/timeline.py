@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .markdown import render_all
-from .protocol import AgentComplete, AgentStart, PhaseComplete, PhaseStart, ToolComplete, ToolRejected, ToolStart
+from .protocol import (
+    AgentComplete,
+    AgentStart,
+    PhaseComplete,
+    PhaseStart,
+    ToolComplete,
+    ToolRejected,
+    ToolStart,
+)
 from .words import counted, duration, named, result_words, shortened
 
 PHASES = {
@@ -70,7 +78,11 @@ class Step:
     said: list["Step"] = field(default_factory=list)
 
     def running(self, kind: Kind) -> list["Step"]:
-        return [step for step in (*self.children, *self.said) if step.kind == kind and step.state == "running"]
+        return [
+            step
+            for step in (*self.children, *self.said)
+            if step.kind == kind and step.state == "running"
+        ]
 
 
 class Timeline:
@@ -110,7 +122,16 @@ class Timeline:
             return f"{agent.title} is thinking"
         return f"{agent.title} {agent.doing or 'is working'}"
 
-    def add(self, name: str, parent: Step | None, kind: Kind, title: str, *, state: State = "done", detail: str = "") -> Step:
+    def add(
+        self,
+        name: str,
+        parent: Step | None,
+        kind: Kind,
+        title: str,
+        *,
+        state: State = "done",
+        detail: str = "",
+    ) -> Step:
         """A new step at the end of its parent's, or of the timeline."""
         key, count = name, 1
         while key in self._known:
@@ -129,7 +150,13 @@ class Timeline:
 
     def start_phase(self, event: PhaseStart) -> Step:
         self.phase_name = event.data.phase
-        self.phase = self.add(f"phase-{slug(self.phase_name)}", None, "phase", phase_title(self.phase_name), state="running")
+        self.phase = self.add(
+            f"phase-{slug(self.phase_name)}",
+            None,
+            "phase",
+            phase_title(self.phase_name),
+            state="running",
+        )
         return self.phase
 
     def complete_phase(self, event: PhaseComplete) -> Step:
@@ -141,7 +168,13 @@ class Timeline:
 
     def start_agent(self, event: AgentStart) -> Step:
         is_beside = bool(self.phase and self.phase.running("agent"))
-        step = self.add(f"agent-{slug(event.agent_id)}", self.phase, "agent", named(event.author), state="running")
+        step = self.add(
+            f"agent-{slug(event.agent_id)}",
+            self.phase,
+            "agent",
+            named(event.author),
+            state="running",
+        )
         step.is_beside = is_beside
         step.doing = DOING.get(self.phase_name, "")
         return step
@@ -151,7 +184,10 @@ class Timeline:
         step = self.agent(event.agent_id, event.author)
         tokens = event.data.usage.output_tokens
         step.detail = counted(tokens, "token") if tokens else ""
-        return {"step": _done(step, event.data.duration_ms), "unfinished": cut_short(step.running("tool"))}
+        return {
+            "step": _done(step, event.data.duration_ms),
+            "unfinished": cut_short(step.running("tool")),
+        }
 
     def agent(self, agent_id: str, author: str = "") -> Step:
         """An agent's newest turn; a follower that joined later may not have seen it begin."""
@@ -161,7 +197,14 @@ class Timeline:
     def start_tool(self, event: ToolStart) -> Step:
         title, doing = _tool_words(event.data.tool)
         agent = self.agent(event.agent_id, event.author)
-        step = self.add(_tool_key(agent, event.data.call_id), agent, "tool", title, state="running", detail=_in_words(event.data.arguments))
+        step = self.add(
+            _tool_key(agent, event.data.call_id),
+            agent,
+            "tool",
+            title,
+            state="running",
+            detail=_in_words(event.data.arguments),
+        )
         step.doing = doing
         return step
 
@@ -183,13 +226,19 @@ class Timeline:
     def reject_tool(self, event: ToolRejected) -> Step:
         agent = self.agent(event.agent_id, event.author)
         title, _ = _tool_words(event.data.tool)
-        step = self.add(f"{_tool_key(agent, event.data.call_id)}-no", agent, "tool", title, state="failed")
-        step.note = "not called: " + (REJECTIONS.get(event.data.reason) or shortened(event.data.reason))
+        step = self.add(
+            f"{_tool_key(agent, event.data.call_id)}-no", agent, "tool", title, state="failed"
+        )
+        step.note = "not called: " + (
+            REJECTIONS.get(event.data.reason) or shortened(event.data.reason)
+        )
         return step
 
     def start_notes(self, agent: Step | None) -> Step:
         """Where an agent's words go that are not the answer, while it thinks or writes them."""
-        return self.add(f"{agent.key}-notes" if agent else "notes", agent, "notes", "Thinking", state="running")
+        return self.add(
+            f"{agent.key}-notes" if agent else "notes", agent, "notes", "Thinking", state="running"
+        )
 
     def complete_notes(self, step: Step, message: str) -> Step:
         step.title = OUTPUTS.get(self.phase_name, "Result")

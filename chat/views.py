@@ -37,8 +37,14 @@ CHATS = 40  # in the list before one asks for older ones
 EXAMPLES = [
     {"label": "Quick", "question": "What time is it in Tokyo?"},
     {"label": "Quick", "question": "How many days are left until 24 December?"},
-    {"label": "Thorough", "question": "Compare Kafka and RabbitMQ for an order system with 500 orders per second."},
-    {"label": "Thorough", "question": "Plan a three-day visit to Lisbon for a family with two small children."},
+    {
+        "label": "Thorough",
+        "question": "Compare Kafka and RabbitMQ for an order system with 500 orders per second.",
+    },
+    {
+        "label": "Thorough",
+        "question": "Plan a three-day visit to Lisbon for a family with two small children.",
+    },
 ]
 
 
@@ -47,7 +53,11 @@ MODES = [
     {"value": "light", "name": "Light", "meaning": "One agent: quick and cheap"},
     {"value": "full", "name": "Full team", "meaning": "Plan, research, draft and review: slower"},
 ]
-RATINGS: dict[str, int | None] = {"up": RoutingDecision.Rating.UP, "down": RoutingDecision.Rating.DOWN, "none": None}
+RATINGS: dict[str, int | None] = {
+    "up": RoutingDecision.Rating.UP,
+    "down": RoutingDecision.Rating.DOWN,
+    "none": None,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +112,12 @@ class Sidebar:
 
     @property
     def next_query(self) -> str:
-        query = {"before": self.before, "under": self.groups[-1].label, "q": self.search, "running": "1" if self.running else ""}
+        query = {
+            "before": self.before,
+            "under": self.groups[-1].label,
+            "q": self.search,
+            "running": "1" if self.running else "",
+        }
         return urlencode({name: value for name, value in query.items() if value})
 
 
@@ -119,13 +134,20 @@ class Filters:
     def of_request(cls, request: HttpRequest) -> "Filters":
         query = request.GET
         before = _moment(query.get("before", ""))
-        return cls(query.get("q", "").strip()[:100].replace("\0", ""), "running" in query, before, query.get("under", "") if before else "")
+        return cls(
+            query.get("q", "").strip()[:100].replace("\0", ""),
+            "running" in query,
+            before,
+            query.get("under", "") if before else "",
+        )
 
 
 # --- Views ------------------------------------------------------------------------------------------------------------
 
 
-def for_owner[**P](view: Callable[Concatenate[HttpRequest, Owner, P], HttpResponse]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+def for_owner[**P](
+    view: Callable[Concatenate[HttpRequest, Owner, P], HttpResponse],
+) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
     """The view with the owner as its second argument; to the sign-in page if there is none."""
 
     @wraps(view)
@@ -133,7 +155,9 @@ def for_owner[**P](view: Callable[Concatenate[HttpRequest, Owner, P], HttpRespon
         owner = owner_of_request(request)
         if owner is not None:
             return view(request, owner, *args, **kwargs)
-        back = redirect_to_login(request.get_full_path() if request.method == "GET" and not _htmx(request) else "/")
+        back = redirect_to_login(
+            request.get_full_path() if request.method == "GET" and not _htmx(request) else "/"
+        )
         return HttpResponseClientRedirect(back.url) if _htmx(request) else back
 
     return guarded
@@ -151,7 +175,9 @@ def conversation(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     """A conversation; for htmx its earlier questions."""
     chat = get_object_or_404(Conversation.objects.for_owner(owner), pk=pk)
     before = request.GET.get("before", "")
-    thread = thread_of(chat, before=int(before) if before.isdecimal() and len(before) < 19 else None)
+    thread = thread_of(
+        chat, before=int(before) if before.isdecimal() and len(before) < 19 else None
+    )
     if _htmx(request):
         return render(request, "chat/room.html#turns", {"conversation": chat, "thread": thread})
     return render(request, "chat/room.html", _page(request, owner, chat, thread))
@@ -166,7 +192,11 @@ def conversations(request: HttpRequest, owner: Owner) -> HttpResponse:
         chat = Conversation.objects.for_owner(owner).filter(pk=opened).first()
     current = chat.pk if chat else _current_of(request)
     sidebar = sidebar_of(owner, Filters.of_request(request), current=current, zone=_zone(request))
-    return render(request, "chat/room.html#conversations", {"sidebar": sidebar, "opened": chat, "conversation": chat})
+    return render(
+        request,
+        "chat/room.html#conversations",
+        {"sidebar": sidebar, "opened": chat, "conversation": chat},
+    )
 
 
 @require_POST
@@ -197,7 +227,11 @@ def answer_text(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     """An answer as the model wrote it, for Copy."""
     run = get_object_or_404(Run.objects.filter(owner=str(owner)).select_related("answer"), pk=pk)
     text = run.answer.text if run.recorded_ending else run.text_so_far
-    return HttpResponse(text, content_type="text/plain; charset=utf-8", headers={"X-Content-Type-Options": "nosniff"})
+    return HttpResponse(
+        text,
+        content_type="text/plain; charset=utf-8",
+        headers={"X-Content-Type-Options": "nosniff"},
+    )
 
 
 @require_POST
@@ -218,7 +252,9 @@ def rate(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
 # --- What the pages show ----------------------------------------------------------------------------------------------
 
 
-def _page(request: HttpRequest, owner: Owner, chat: Conversation | None, thread: Thread) -> dict[str, object]:
+def _page(
+    request: HttpRequest, owner: Owner, chat: Conversation | None, thread: Thread
+) -> dict[str, object]:
     sidebar = sidebar_of(owner, Filters(), current=chat.pk if chat else None, zone=_zone(request))
     return {
         "conversation": chat,
@@ -242,25 +278,44 @@ def model_in_use() -> ModelInUse:
 def thread_of(chat: Conversation, *, before: int | None = None) -> Thread:
     """The newest questions, or those before one, with all their answers, in a fixed number of queries."""
     questions = chat.messages.filter(role=Message.Role.USER)
-    page = list((questions.filter(pk__lt=before) if before else questions).order_by("-pk")[: QUESTIONS + 1])
+    page = list(
+        (questions.filter(pk__lt=before) if before else questions).order_by("-pk")[: QUESTIONS + 1]
+    )
     shown = page[:QUESTIONS][::-1]
     if not shown:
         return Thread()
     has_more = len(page) > QUESTIONS
     first = questions.filter(pk__lt=shown[0].pk).count() + 1 if has_more else 1
-    runs = Run.objects.filter(question__in=shown).select_related("answer").order_by("question_id", "answer_id")
-    runs_of = {question_id: list(group) for question_id, group in groupby(runs, key=lambda run: run.question_id)}
+    runs = (
+        Run.objects.filter(question__in=shown)
+        .select_related("answer")
+        .order_by("question_id", "answer_id")
+    )
+    runs_of = {
+        question_id: list(group)
+        for question_id, group in groupby(runs, key=lambda run: run.question_id)
+    }
     ratings = _ratings_of(chain.from_iterable(runs_of.values()))
     turns = [
-        Turn(number, question.text, [_view_of(run, number, ratings.get(run.pk)) for run in runs_of.get(question.pk, [])])
+        Turn(
+            number,
+            question.text,
+            [_view_of(run, number, ratings.get(run.pk)) for run in runs_of.get(question.pk, [])],
+        )
         for number, question in enumerate(shown, first)
     ]
     return Thread(turns, before=shown[0].pk if has_more else None)
 
 
 def _ratings_of(runs: Iterable[Run]) -> dict[UUID, int]:
-    rated = RoutingDecision.objects.filter(workflow_id__in=[run.pk for run in runs], rating__isnull=False)
-    return {pk: rating for pk, rating in rated.values_list("workflow_id", "rating") if rating is not None}
+    rated = RoutingDecision.objects.filter(
+        workflow_id__in=[run.pk for run in runs], rating__isnull=False
+    )
+    return {
+        pk: rating
+        for pk, rating in rated.values_list("workflow_id", "rating")
+        if rating is not None
+    }
 
 
 def _view_of(run: Run, number: int, rating: int | None) -> AnswerView:
@@ -268,7 +323,11 @@ def _view_of(run: Run, number: int, rating: int | None) -> AnswerView:
     steps = [event for step in run.steps if (event := _event_of(step))]
     text = run.answer.text if ending else run.text_so_far
     view = AnswerView.of_record(str(run.pk), steps, text, ending, ended_at=run.ended_at)
-    view.message_id, view.conversation_id, view.number = str(run.message_id), str(run.conversation_id), number
+    view.message_id, view.conversation_id, view.number = (
+        str(run.message_id),
+        str(run.conversation_id),
+        number,
+    )
     view.rating = rating
     return view
 
@@ -284,9 +343,15 @@ def _event_of(step: object) -> AnyEvent | None:
 
 def sidebar_of(owner: Owner, filters: Filters, *, current: UUID | None, zone: tzinfo) -> Sidebar:
     live = Run.objects.live().filter(conversation=OuterRef("pk"))
-    found = Conversation.objects.for_owner(owner).annotate(is_running=Exists(live)).order_by("-updated_at")
+    found = (
+        Conversation.objects.for_owner(owner)
+        .annotate(is_running=Exists(live))
+        .order_by("-updated_at")
+    )
     if filters.search:
-        asked = Message.objects.filter(conversation=OuterRef("pk"), role=Message.Role.USER, text__icontains=filters.search)
+        asked = Message.objects.filter(
+            conversation=OuterRef("pk"), role=Message.Role.USER, text__icontains=filters.search
+        )
         found = found.filter(Q(title__icontains=filters.search) | Exists(asked))
     if filters.running:
         found = found.filter(is_running=True)
@@ -298,11 +363,24 @@ def sidebar_of(owner: Owner, filters: Filters, *, current: UUID | None, zone: tz
 
     def label(chat: Conversation) -> str:
         age = today - chat.updated_at.astimezone(zone).date()
-        return "Today" if age < timedelta(days=1) else "Yesterday" if age < timedelta(days=2) else "Earlier"
+        return (
+            "Today"
+            if age < timedelta(days=1)
+            else "Yesterday"
+            if age < timedelta(days=2)
+            else "Earlier"
+        )
 
     groups = [Group(name, list(group)) for name, group in groupby(chats, key=label)]
     before = chats[-1].updated_at.isoformat() if len(page) > CHATS else ""
-    return Sidebar(groups=groups, current=current, search=filters.search, running=filters.running, under=filters.under, before=before)
+    return Sidebar(
+        groups=groups,
+        current=current,
+        search=filters.search,
+        running=filters.running,
+        under=filters.under,
+        before=before,
+    )
 
 
 def _htmx(request: HttpRequest) -> HtmxDetails:

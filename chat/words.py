@@ -56,7 +56,9 @@ def result_words(data: ToolResultData) -> str:
         return "same as before"
     found = [counted(len(data.sources), "source")] if data.sources else []
     if data.cached:
-        found.append("from the cache" + (f", {age(data.age_s)} old" if data.age_s is not None else ""))
+        found.append(
+            "from the cache" + (f", {age(data.age_s)} old" if data.age_s is not None else "")
+        )
     if data.stale:
         found.append("stale: nothing newer could be had")
     return ", ".join(found)

@@ -35,9 +35,13 @@ from .workflow.opinion import Opinions
 logger = logging.getLogger(__name__)
 
 FLUSH_EVERY = 0.05  # seconds
-LEASE_SHARE = 0.125  # of a lease's time to live: how often it is renewed, and lost runs are looked for
+LEASE_SHARE = (
+    0.125  # of a lease's time to live: how often it is renewed, and lost runs are looked for
+)
 LOOKS = 3  # in which a lease is expired and the same before its run is given up: one renewal may fail or be late
-LONGEST_LEASE = 3  # times our own lease: who wrote a longer one had a clock that has gone back since
+LONGEST_LEASE = (
+    3  # times our own lease: who wrote a longer one had a clock that has gone back since
+)
 LISTEN_RETRY = 1.0  # seconds
 JOB_RETRY = 1.0  # seconds
 ENDINGS = 5.0  # seconds that endings have to be stored before the process goes without; the lease ends those runs
@@ -45,7 +49,10 @@ DELIVERY = 1.5  # seconds that followers have to read an ending before the proce
 MOST_KEPT = 50  # logs of ended runs while Redis is away: long ones hold megabytes
 REPAIRS = 50  # runs whose logs are closed in one round
 
-REDIS_GONE = ("redis_gone", "Redis does not answer. This answer goes on; joining it from elsewhere takes longer.")
+REDIS_GONE = (
+    "redis_gone",
+    "Redis does not answer. This answer goes on; joining it from elsewhere takes longer.",
+)
 REDIS_BACK = ("redis_back", "Redis answers again.")
 
 
@@ -83,7 +90,9 @@ class Worker:
         )
         self._tools = tool_services()
         means = Means(self._models, self._tools, Opinions(self._models))
-        self.runs = Runs(worker=self.name, store=self._store, means=means, on_change=self._log_changed)
+        self.runs = Runs(
+            worker=self.name, store=self._store, means=means, on_change=self._log_changed
+        )
         self.sockets: set[Socket] = set()  # that wait for an ending
         self._has_redis = True
         self._lease = timedelta(seconds=settings.FLEET_LEASE_TTL)
@@ -100,7 +109,10 @@ class Worker:
         if worker is None:
             worker = _workers[loop] = cls()
             jobs = (worker._flush_logs, worker._keep_leases, worker._take_commands)
-            worker._tasks = [loop.create_task(worker._keep_doing(job), name=f"{worker.name} {job.__name__}") for job in jobs]
+            worker._tasks = [
+                loop.create_task(worker._keep_doing(job), name=f"{worker.name} {job.__name__}")
+                for job in jobs
+            ]
         return worker
 
     async def drain(self, *, grace: float) -> None:
@@ -145,7 +157,9 @@ class Worker:
             try:
                 await job()
             except Exception:
-                logger.critical("%s %s failed and begins again", self.name, job.__name__, exc_info=True)
+                logger.critical(
+                    "%s %s failed and begins again", self.name, job.__name__, exc_info=True
+                )
             await asyncio.sleep(JOB_RETRY)
 
     def _log_changed(self, log: RunLog) -> None:
@@ -198,7 +212,11 @@ class Worker:
         live = dict(self.runs.live)
         if not live:
             return
-        progress = [Run(pk=pk, last_seq=run.log.last_seq, text_so_far=run.log.text) for pk, run in live.items() if not run.log.ending]
+        progress = [
+            Run(pk=pk, last_seq=run.log.last_seq, text_so_far=run.log.text)
+            for pk, run in live.items()
+            if not run.log.ending
+        ]
         held = await in_database(Run.objects.renew, self.name, progress, self._lease)
         for run in progress:
             if run.pk not in held:
@@ -218,12 +236,16 @@ class Worker:
                     await self._close_log(row)
 
     def _find_suspects(self) -> list[Suspect]:
-        too_long = Run.objects.live().filter(lease_expires_at__gt=Now() + LONGEST_LEASE * self._lease)
+        too_long = Run.objects.live().filter(
+            lease_expires_at__gt=Now() + LONGEST_LEASE * self._lease
+        )
         leases = (Run.objects.expired() | too_long).values_list("pk", "lease_expires_at")
         return [Suspect(run_id, lease) for run_id, lease in leases]
 
     async def _close_logs(self) -> None:
-        for row in await in_database(lambda: list(Run.objects.unclosed().select_related("answer")[:REPAIRS])):
+        for row in await in_database(
+            lambda: list(Run.objects.unclosed().select_related("answer")[:REPAIRS])
+        ):
             await self._close_log(row)
 
     async def _close_log(self, row: Run) -> None:
@@ -247,7 +269,9 @@ def tool_services() -> Services:
     """What the tools of this event loop share, as the settings say."""
     return open_services(
         redis_url=settings.REDIS_URL,
-        search=cast("Literal['on', 'off', 'keyless']", settings.FLEET_SEARCH),  # settings.py takes nothing else
+        search=cast(
+            "Literal['on', 'off', 'keyless']", settings.FLEET_SEARCH
+        ),  # settings.py takes nothing else
         tavily_key=settings.TAVILY_API_KEY,
         tavily_url=settings.TAVILY_BASE_URL,
         ttl={"news": settings.FLEET_CACHE_TTL_NEWS, "general": settings.FLEET_CACHE_TTL_GENERAL},

@@ -48,7 +48,9 @@ class Count:
             self.forced + other.forced,
             self.light_down + other.light_down,
             self.light_rated + other.light_rated,
-            other.tokens_saved if self.tokens_saved is None else self.tokens_saved + (other.tokens_saved or 0),
+            other.tokens_saved
+            if self.tokens_saved is None
+            else self.tokens_saved + (other.tokens_saved or 0),
         )
 
 
@@ -93,10 +95,16 @@ class RoutingDecisionAdmin(admin.ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RoutingDecision]:
         decisions: QuerySet[RoutingDecision] = super().get_queryset(request)
-        return decisions.defer("features").annotate(tokens_of_full=Value(tokens_of_full(), FloatField()))
+        return decisions.defer("features").annotate(
+            tokens_of_full=Value(tokens_of_full(), FloatField())
+        )
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return super().changelist_view(request, {**(extra_context or {}), "summary": Summary(by_day())})
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(
+            request, {**(extra_context or {}), "summary": Summary(by_day())}
+        )
 
     @admin.display(description="created", ordering="created_at")
     def created(self, decision: RoutingDecision) -> str:
@@ -114,22 +122,33 @@ class RoutingDecisionAdmin(admin.ModelAdmin):
     @admin.display(description="tokens saved (estimate)")
     def tokens_saved(self, decision: RoutingDecision) -> str:
         full: float | None = decision.tokens_of_full  # type: ignore[attr-defined]  # annotated above
-        if full is None or decision.path == "full" or decision.escalated or decision.outcome != "completed":
+        if (
+            full is None
+            or decision.path == "full"
+            or decision.escalated
+            or decision.outcome != "completed"
+        ):
             return "–"
         return f"{full - decision.tokens:,.0f}"
 
 
 def tokens_of_full() -> float | None:
     """What an answer of the full team costs, as the mean of the last hundred; None while there is none."""
-    newest = RoutingDecision.objects.filter(path="full", outcome="completed").order_by("-created_at")[:100]
-    mean: float | None = RoutingDecision.objects.filter(pk__in=newest.values("pk")).aggregate(mean=Avg("tokens"))["mean"]
+    newest = RoutingDecision.objects.filter(path="full", outcome="completed").order_by(
+        "-created_at"
+    )[:100]
+    mean: float | None = RoutingDecision.objects.filter(pk__in=newest.values("pk")).aggregate(
+        mean=Avg("tokens")
+    )["mean"]
     return mean
 
 
 def by_day() -> list[Count]:
     """The last days, newest first, each of them whole."""
     full = tokens_of_full()
-    first = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=DAYS - 1)
+    first = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(
+        days=DAYS - 1
+    )
     rows = (
         RoutingDecision.objects.filter(created_at__gte=first)
         .annotate(date=TruncDate("created_at"))
@@ -157,7 +176,9 @@ def by_day() -> list[Count]:
             forced=row["forced"],
             light_down=row["light_down"],
             light_rated=row["light_rated"],
-            tokens_saved=None if full is None else round(full * row["savings"] - row["tokens_of_savings"]),
+            tokens_saved=None
+            if full is None
+            else round(full * row["savings"] - row["tokens_of_savings"]),
         )
         for row in rows
     ]

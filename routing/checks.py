@@ -13,5 +13,11 @@ def weights_can_be_read(**kwargs: Any) -> list[CheckMessage]:
     try:
         classifier()
     except BrokenWeights as exc:
-        return [Error(str(exc), hint="Restore the file, or train it again with manage.py train_router.", id="routing.E001")]
+        return [
+            Error(
+                str(exc),
+                hint="Restore the file, or train it again with manage.py train_router.",
+                id="routing.E001",
+            )
+        ]
     return []

@@ -43,7 +43,12 @@ class Scale:
 class Classifier:
     """Judges questions by weights that `train_router` wrote."""
 
-    def __init__(self, grams: Mapping[str, float], scales: Mapping[str, Scale], constants: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        grams: Mapping[str, float],
+        scales: Mapping[str, Scale],
+        constants: Mapping[str, float],
+    ) -> None:
         self.grams = grams
         self.scales = scales
         self.bias = constants["bias"]
@@ -84,7 +89,10 @@ class Classifier:
         """The probability of light, the three reasons that weighed most, the features for the record, and the obvious tool."""
         reading = read(text, context)
         by_gram = self._weigh_grams(reading)
-        by_name = {name: scale.weight * (reading.named[name] - scale.mean) / scale.spread for name, scale in self.scales.items()}
+        by_name = {
+            name: scale.weight * (reading.named[name] - scale.mean) / scale.spread
+            for name, scale in self.scales.items()
+        }
         score = self.bias + sum(by_gram.values()) + sum(by_name.values())
         high = {name for name, scale in self.scales.items() if reading.named[name] > scale.mean}
         light = 1 / (1 + math.exp(-max(-30.0, min(30.0, self.slope * score))))

@@ -42,8 +42,14 @@ def read_corrections(path: Path) -> dict[str, Correction]:
     """Id → light, full or drop. Raises BadLine as above."""
     corrections: dict[str, Correction] = {}
     for number, line in _objects(path):
-        if not isinstance(line.get("id"), str) or line.get("label") not in ("light", "full", "drop"):
-            raise BadLine(path, number, "a correction has an `id` and a `label` of light, full or drop")
+        if not isinstance(line.get("id"), str) or line.get("label") not in (
+            "light",
+            "full",
+            "drop",
+        ):
+            raise BadLine(
+                path, number, "a correction has an `id` and a `label` of light, full or drop"
+            )
         corrections[line["id"]] = line["label"]
     return corrections
 
@@ -67,7 +73,13 @@ def _example(path: Path, number: int, line: dict[str, Any]) -> Example:
         raise BadLine(path, number, "`text` must be a string")
     if label not in ("light", "full"):
         raise BadLine(path, number, f"`label` must be light or full, not {json.dumps(label)}")
-    turns = (context,) if isinstance(context, str) else tuple(context) if isinstance(context, (list, tuple)) else None
+    turns = (
+        (context,)
+        if isinstance(context, str)
+        else tuple(context)
+        if isinstance(context, (list, tuple))
+        else None
+    )
     if turns is None or not all(isinstance(turn, str) for turn in turns):
         raise BadLine(path, number, "`context` must be a string or a list of strings")
     names = {name: line.get(name, "") for name in ("slice", "source", "id")}

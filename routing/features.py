@@ -29,12 +29,37 @@ _RELATED = words_of(
     "novel film movie book album song team club college university school company capital",
     "birthplace hometown alma headquarters nationality occupation",
 )
-_FUNCTION_WORDS = words_of("a an the of in on at to for from by with and or but if as that which who , . ? : ' \" 0 's")
+_FUNCTION_WORDS = words_of(
+    "a an the of in on at to for from by with and or but if as that which who , . ? : ' \" 0 's"
+)
 _ASKING = frozenset({"what", "who", "when", "where", "which", "why", "how", "aux"})
-_ORDERING = frozenset({"make", "build", "plan", "study", "explain", "give", "rework", "small", "label", "tell", "role"})
+_ORDERING = frozenset(
+    {
+        "make",
+        "build",
+        "plan",
+        "study",
+        "explain",
+        "give",
+        "rework",
+        "small",
+        "label",
+        "tell",
+        "role",
+    }
+)
 _HEAVY = ("make", "build", "plan", "study", "explain", "rework", "role")
 _OF_WHOLE = ("make", "build", "plan", "study", "document", "software", "depth", "must", "me")
-_OF_CONTEXT = ("turns", "follows", "refers", "bare", "earlier_size", "earlier_heavy", "earlier_asking", "earlier_depth")
+_OF_CONTEXT = (
+    "turns",
+    "follows",
+    "refers",
+    "bare",
+    "earlier_size",
+    "earlier_heavy",
+    "earlier_asking",
+    "earlier_depth",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +99,19 @@ def head_and_tail(text: str) -> str:
 def normalise(text: str) -> str:
     """One form for the many ways to type the same: NFKC, no control or invisible characters, single spaces, bounded length."""
     text = head_and_tail(text)
-    text = unicodedata.normalize("NFKC", text)[: HEAD + 2 * TAIL].replace("’", "'").replace("‘", "'")
+    text = (
+        unicodedata.normalize("NFKC", text)[: HEAD + 2 * TAIL].replace("’", "'").replace("‘", "'")
+    )
     if not text.isprintable():
         text = "".join(
-            char if char.isprintable() else "\n" if char in "\n\r\u2028\u2029" else " " if char.isspace() else "" for char in text
+            char
+            if char.isprintable()
+            else "\n"
+            if char in "\n\r\u2028\u2029"
+            else " "
+            if char.isspace()
+            else ""
+            for char in text
         )
     lines = (" ".join(line.split()) for line in text.split("\n"))
     return "\n".join(line for line in lines if line)
@@ -91,7 +125,9 @@ def find_asks(whole: str) -> Iterator[Ask]:
             if sentence and not sentence.isspace():
                 text, is_wanted = unwrap(sentence)
                 is_question = text.rstrip("\"')”» ").endswith(("?", "？", "؟"))
-                if is_question or (not patterns.NO_ASK.match(text) and (is_wanted or _is_order(text))):
+                if is_question or (
+                    not patterns.NO_ASK.match(text) and (is_wanted or _is_order(text))
+                ):
                     found = True
                     yield Ask(text, is_question=is_question, in_first_line=at == 0)
     if not found and whole:
@@ -147,7 +183,10 @@ def _size(text: str, tokens: Sequence[str]) -> float:
 
 def _measure(whole: str, core: str, asks: Sequence[Ask]) -> dict[str, float]:
     tokens, core_tokens = tokens_of(whole), tokens_of(core)
-    concepts, core_concepts = _count_concepts(whole, tokens[:160]), _count_concepts(core, core_tokens)
+    concepts, core_concepts = (
+        _count_concepts(whole, tokens[:160]),
+        _count_concepts(core, core_tokens),
+    )
     first = concepts_of(core_tokens[0]) if core_tokens else ()
     size, core_size = _size(whole, tokens), _size(core, core_tokens)
     names = [name for name in patterns.NAME.findall(core) if len(name) > 1]
@@ -226,7 +265,9 @@ def _measure_context(core: str, earlier: str, turns: int) -> dict[str, float]:
         "bare": float(not verbs and len(tokens) < 9),
         "earlier_size": log1p(_size(earlier, before)),
         "earlier_heavy": float(sum(concepts[concept] for concept in _HEAVY)),
-        "earlier_asking": float(any(concept in _ASKING for concept in concepts_of(before[0]))) if before else 0.0,
+        "earlier_asking": float(any(concept in _ASKING for concept in concepts_of(before[0])))
+        if before
+        else 0.0,
         "earlier_depth": float(concepts["depth"] + concepts["document"] + concepts["software"]),
     }
 
@@ -238,14 +279,23 @@ def _grams(whole: str, core: str, earlier: str) -> Iterator[str]:
     kernel = ["^", *("0" if token[0].isdigit() else token for token in tokens_of(core)[:60]), "$"]
     seen.update((word, None) for word in words)
     seen.update((f"{left} {right}", None) for left, right in pairwise(kernel))
-    seen.update((f"{left} {middle} {right}", None) for left, middle, right in zip(kernel, kernel[1:], kernel[2:], strict=False))
+    seen.update(
+        (f"{left} {middle} {right}", None)
+        for left, middle, right in zip(kernel, kernel[1:], kernel[2:], strict=False)
+    )
     for word in kernel[1:-1]:
         padded = f"<{word}>"
         for width in (3, 4, 5):
-            seen.update((f"#{padded[at : at + width]}", None) for at in range(len(padded) - width + 1))
+            seen.update(
+                (f"#{padded[at : at + width]}", None) for at in range(len(padded) - width + 1)
+            )
     if patterns.UNSPACED_SCRIPT.search(core):
         run = core[:120]
-        seen.update((f"#{run[at : at + width]}", None) for width in (1, 2, 3) for at in range(len(run) - width + 1))
+        seen.update(
+            (f"#{run[at : at + width]}", None)
+            for width in (1, 2, 3)
+            for at in range(len(run) - width + 1)
+        )
     if earlier:
         seen.update((f"~{word}", None) for word in kernel[:6])
     seen.update(dict.fromkeys(_crosses(core, kernel[1:-1])))
@@ -262,7 +312,9 @@ def _crosses(core: str, words: Sequence[str]) -> Iterator[str]:
         yield f"&{words[0]} {length}"
     skeleton = _skeleton(words)
     for width in (2, 3, 4):
-        yield from ("%" + " ".join(skeleton[at : at + width]) for at in range(len(skeleton) - width + 1))
+        yield from (
+            "%" + " ".join(skeleton[at : at + width]) for at in range(len(skeleton) - width + 1)
+        )
 
 
 def _skeleton(words: Sequence[str]) -> list[str]:

@@ -18,7 +18,9 @@ def words_of(*lines: str) -> frozenset[str]:
 def _read() -> tuple[tuple[str, ...], Entries, Entries, Entries]:
     """All concepts; words, stems and pieces with what each stands for. An English word keeps to its English concepts."""
     rows = [line.split("\t") for line in _FILE.read_text(encoding="utf-8").splitlines()]
-    english = {word for _, language, entries in rows if language == "en" for word in entries.split()}
+    english = {
+        word for _, language, entries in rows if language == "en" for word in entries.split()
+    }
     words: dict[str, list[str]] = {}
     stems: dict[str, list[str]] = {}
     pieces: dict[str, list[str]] = {}
@@ -30,7 +32,12 @@ def _read() -> tuple[tuple[str, ...], Entries, Entries, Entries]:
                 stems.setdefault(entry[:-1], []).append(concept)
             elif language == "en" or entry not in english:
                 words.setdefault(entry, []).append(concept)
-    return tuple(dict.fromkeys(row[0] for row in rows)), _distinct(words), _distinct(stems), _distinct(pieces)
+    return (
+        tuple(dict.fromkeys(row[0] for row in rows)),
+        _distinct(words),
+        _distinct(stems),
+        _distinct(pieces),
+    )
 
 
 def _distinct(found: dict[str, list[str]]) -> Entries:

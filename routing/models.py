@@ -23,7 +23,9 @@ class Routed:
 
 
 class RoutingDecisionQuerySet(models.QuerySet["RoutingDecision"]):
-    def record(self, workflow_id: UUID, routed: Routed, *, outcome: Outcome, tokens: int) -> "RoutingDecision":
+    def record(
+        self, workflow_id: UUID, routed: Routed, *, outcome: Outcome, tokens: int
+    ) -> "RoutingDecision":
         route = routed.route
         return self.create(
             workflow_id=workflow_id,
@@ -61,17 +63,27 @@ class RoutingDecision(models.Model):
         DOWN = -1
 
     workflow_id = models.UUIDField(primary_key=True, help_text="of the run")
-    text_hash = models.CharField(max_length=16, db_index=True, help_text="equal for equal texts; the text cannot be read from it")
+    text_hash = models.CharField(
+        max_length=16,
+        db_index=True,
+        help_text="equal for equal texts; the text cannot be read from it",
+    )
     features = models.JSONField(default=dict)
     path = models.CharField(max_length=5, choices=Path, help_text="chosen first")
     confidence = models.FloatField(help_text="probability that the light path answers well")
     mode = models.CharField(max_length=5, choices=Mode)
     reasons = models.TextField(blank=True)
-    asked = models.BooleanField(default=False, help_text="the classifier was not sure, so the router's model was asked")
-    escalated = models.BooleanField(default=False, help_text="the light answer would not do, so the full team took over")
+    asked = models.BooleanField(
+        default=False, help_text="the classifier was not sure, so the router's model was asked"
+    )
+    escalated = models.BooleanField(
+        default=False, help_text="the light answer would not do, so the full team took over"
+    )
     outcome = models.CharField(max_length=9)
     tokens = models.PositiveIntegerField(default=0, help_text="read and written by models")
-    rating = models.SmallIntegerField(choices=Rating, null=True, blank=True, help_text="a person's thumb on the answer")
+    rating = models.SmallIntegerField(
+        choices=Rating, null=True, blank=True, help_text="a person's thumb on the answer"
+    )
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     objects = RoutingDecisionQuerySet.as_manager()
@@ -85,4 +97,6 @@ class RoutingDecision(models.Model):
 
 def text_hash(text: str) -> str:
     """A keyed digest of a text without its white space and case: short texts could be guessed from a plain one."""
-    return salted_hmac("routing.text", " ".join(text.casefold().split()), algorithm="sha256").hexdigest()[:16]
+    return salted_hmac(
+        "routing.text", " ".join(text.casefold().split()), algorithm="sha256"
+    ).hexdigest()[:16]

@@ -18,18 +18,27 @@ CODE = re.compile(
     r"|[{};]\s*$|=>|==|\w\(\)",
     re.M | re.I,
 )
-QUOTED = re.compile(r"\"([^\"\n]{2,400})\"|“([^”]{2,400})”|«([^»]{2,400})»|「([^」]{2,400})」|(?<!\w)'([^'\n]{2,200})'(?!\w)")
+QUOTED = re.compile(
+    r"\"([^\"\n]{2,400})\"|“([^”]{2,400})”|«([^»]{2,400})»|「([^」]{2,400})」|(?<!\w)'([^'\n]{2,200})'(?!\w)"
+)
 
 # Things named.
-NAME = re.compile(r"\b[A-ZÀ-ÞА-Я][\w'’&-]*(?:(?:\s+(?:of the|of|the|de|von|van))?\s+[A-ZÀ-ÞА-Я][\w'’&-]*)*")
+NAME = re.compile(
+    r"\b[A-ZÀ-ÞА-Я][\w'’&-]*(?:(?:\s+(?:of the|of|the|de|von|van))?\s+[A-ZÀ-ÞА-Я][\w'’&-]*)*"
+)
 YEAR = re.compile(r"\b(?:1[5-9]|20)\d\d\b")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 ARITHMETIC = re.compile(r"[\d)]\s*[-+*/×x÷^%=]\s*[\d(]", re.I)
 
 # How a question is put.
-HOW_TO = re.compile(r"\bhow (?:to|do i|can i|do you|would i|could i|should i|would you|do we|can we|does one)\b", re.I)
+HOW_TO = re.compile(
+    r"\bhow (?:to|do i|can i|do you|would i|could i|should i|would you|do we|can we|does one)\b",
+    re.I,
+)
 WHAT_ARE = re.compile(r"^what (?:are|were|r) (?:the |some |all |your )?(?:\w+ ){0,2}\w+s\b", re.I)
-YES_NO = re.compile(r"^(?:is|are|was|were|do|does|did|can|could|will|would|has|have|had|should)\b", re.I)
+YES_NO = re.compile(
+    r"^(?:is|are|was|were|do|does|did|can|could|will|would|has|have|had|should)\b", re.I
+)
 SHORT_ANSWER = re.compile(
     r"\b(?:in (?:a|one|1) (?:word|sentence|line)|just (?:the|a|tell|yes)|yes or no|one word|briefly|short answer|tl;?dr|quick question"
     r"|only the)\b",
@@ -75,7 +84,10 @@ NESTED = re.compile(
     r"|['’]s \w+['’]s|\b(?:of|by) \w+['’]s\b",
     re.I,
 )
-RELATIVE = re.compile(r"\b[a-z]{3,}\b\s*,?\s+(?:that|who|which|whose|whom|where|in which|for which|of which)\s+\w+\b", re.I)
+RELATIVE = re.compile(
+    r"\b[a-z]{3,}\b\s*,?\s+(?:that|who|which|whose|whom|where|in which|for which|of which)\s+\w+\b",
+    re.I,
+)
 PARTICIPLE = re.compile(
     r"\b(?:born|founded|directed|written|starring|featuring|played|based|located|known|named|released|produced|invented|created|won"
     r"|published|composed)\b",

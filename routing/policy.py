@@ -47,7 +47,14 @@ class Route:
 
     def with_opinion(self, path: Path, reason: str) -> "Route":
         """The route after somebody else's word on a grey one."""
-        return replace(self, path=path, caps=caps_of(path), reasons=(reason, *self.reasons[:2]), is_grey=False, asked=True)
+        return replace(
+            self,
+            path=path,
+            caps=caps_of(path),
+            reasons=(reason, *self.reasons[:2]),
+            is_grey=False,
+            asked=True,
+        )
 
     def escalated(self, reason: str) -> "Route":
         """The full path after all, because the light answer would not do."""
@@ -68,7 +75,12 @@ def choose(text: str, *, context: Sequence[str] = (), mode: Mode = "auto") -> Ro
         case "auto" if not settings.FLEET_LIGHT_MODE:
             path, reasons = "full", ("the light path is switched off",)
         case "auto":
-            path, reasons = "light" if judgement.light >= (usual if threshold is None else threshold) else "full", judgement.reasons
+            path, reasons = (
+                "light"
+                if judgement.light >= (usual if threshold is None else threshold)
+                else "full",
+                judgement.reasons,
+            )
             if (path == "light") != (judgement.light >= usual):
                 # The classifier's reasons speak for the other path.
                 reasons = ("the threshold that is set here says so",)
@@ -79,7 +91,9 @@ def choose(text: str, *, context: Sequence[str] = (), mode: Mode = "auto") -> Ro
         caps=caps_of(path),
         tools=judgement.tools,
         features=judgement.features,
-        is_grey=mode == "auto" and settings.FLEET_LIGHT_MODE and settings.FLEET_ROUTER_LOW <= judgement.light < settings.FLEET_ROUTER_HIGH,
+        is_grey=mode == "auto"
+        and settings.FLEET_LIGHT_MODE
+        and settings.FLEET_ROUTER_LOW <= judgement.light < settings.FLEET_ROUTER_HIGH,
     )
 
 

@@ -131,13 +131,21 @@ _SAME_WORDS = {"all": "core", "first": "core"}
 _WORDING = {True: "is worded like a quick question", False: "is worded like a larger task"}
 _REST = {
     True: ("nothing in it asks for more", "one answer settles it", "needs no plan"),
-    False: ("no sign that one short answer is enough", "may need more than one step", "deserves a closer look"),
+    False: (
+        "no sign that one short answer is enough",
+        "may need more than one step",
+        "deserves a closer look",
+    ),
 }
 # Concepts whose words tell a person something; “the” or “is” do not.
-_TELLING = words_of("make build plan study explain rework role document software depth opinion compare fact fresh")
+_TELLING = words_of(
+    "make build plan study explain rework role document software depth opinion compare fact fresh"
+)
 
 
-def in_words(by_gram: Mapping[str, float], by_name: Mapping[str, float], *, high: Set[str], is_light: bool) -> tuple[str, ...]:
+def in_words(
+    by_gram: Mapping[str, float], by_name: Mapping[str, float], *, high: Set[str], is_light: bool
+) -> tuple[str, ...]:
     """The three reasons that spoke most for the decision, strongest first; `high` are the features whose value is above the usual."""
     sign = 1 if is_light else -1
     weights: defaultdict[str, float] = defaultdict(float)
@@ -155,10 +163,16 @@ def in_words(by_gram: Mapping[str, float], by_name: Mapping[str, float], *, high
 def _phrase(name: str, *, is_high: bool, is_light: bool) -> str | None:
     phrases, side = _LIGHT if is_light else _FULL, "" if is_high else "-"
     group, _, concept = name.partition(":")
-    return phrases.get(side + name) or phrases.get(f"{side}{_SAME_WORDS.get(group, group)}:{concept}")
+    return phrases.get(side + name) or phrases.get(
+        f"{side}{_SAME_WORDS.get(group, group)}:{concept}"
+    )
 
 
 def _telling_word(by_gram: Mapping[str, float], sign: int) -> str | None:
     """The word that spoke loudest, if it is one that tells something."""
-    words = [gram for gram, weight in by_gram.items() if weight * sign > 0 and gram.isalpha() and _TELLING.intersection(concepts_of(gram))]
+    words = [
+        gram
+        for gram, weight in by_gram.items()
+        if weight * sign > 0 and gram.isalpha() and _TELLING.intersection(concepts_of(gram))
+    ]
     return f"says “{max(words, key=lambda word: by_gram[word] * sign)}”" if words else None

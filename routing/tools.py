@@ -40,7 +40,19 @@ _UNIT = _any(
         "ml",
         "millilit(?:er|re)s?",
     ),
-    *("pints?", "quarts?", "gallons?", "tablespoons?", "teaspoons?", "acres?", "hectares?", "celsius", "fahrenheit", "degrees", "kelvin"),
+    *(
+        "pints?",
+        "quarts?",
+        "gallons?",
+        "tablespoons?",
+        "teaspoons?",
+        "acres?",
+        "hectares?",
+        "celsius",
+        "fahrenheit",
+        "degrees",
+        "kelvin",
+    ),
     *("knots", "mph", "km/h", "horsepower", "kilowatts?", "hours?", "minutes?", "seconds?"),
 )
 _CALCULATOR = re.compile(

@@ -22,8 +22,33 @@ _GREETING = _any(
         "bonjour",
         "salut",
     ),
-    *("ciao", "olá", "привет", "здравствуйте", "merhaba", "hej", "cześć", "buenas", "buongiorno", "guten tag"),
-    *("um+", "uh+", "hm+", "so", "ok(?:ay)?", "well", "lol", "listen", "btw", "by the way", "sorry", "excuse me", "sorry to bother you"),
+    *(
+        "ciao",
+        "olá",
+        "привет",
+        "здравствуйте",
+        "merhaba",
+        "hej",
+        "cześć",
+        "buenas",
+        "buongiorno",
+        "guten tag",
+    ),
+    *(
+        "um+",
+        "uh+",
+        "hm+",
+        "so",
+        "ok(?:ay)?",
+        "well",
+        "lol",
+        "listen",
+        "btw",
+        "by the way",
+        "sorry",
+        "excuse me",
+        "sorry to bother you",
+    ),
     *(
         "help",
         "question",
@@ -32,9 +57,21 @@ _GREETING = _any(
     ),
     *("just", "simply"),
 )
-_ADDRESSED = _any("there", "all", "again", "everyone", "team", "buddy", "friend", "bot", "assistant", "mate")
+_ADDRESSED = _any(
+    "there", "all", "again", "everyone", "team", "buddy", "friend", "bot", "assistant", "mate"
+)
 _PLEASE = _any(
-    "please", "pls", "plz", "kindly", "bitte", "por favor", "s'il (?:te|vous) pla[iî]t", "per favore", "пожалуйста", "lütfen", "proszę"
+    "please",
+    "pls",
+    "plz",
+    "kindly",
+    "bitte",
+    "por favor",
+    "s'il (?:te|vous) pla[iî]t",
+    "per favore",
+    "пожалуйста",
+    "lütfen",
+    "proszę",
 )
 _COULD_YOU = (
     "(?:could|can|would|will) (?:you|u|anyone|someone)(?: please| kindly| possibly| maybe| just| quickly| help me| help)*"
@@ -60,7 +97,14 @@ _I_ASK = _any(
         "just answer",
         "simple question",
     ),
-    *("in (?:a|one|1) (?:single )?(?:word|sentence|line)", "briefly", "quickly", "yes or no", "just yes or no", "tl;?dr"),
+    *(
+        "in (?:a|one|1) (?:single )?(?:word|sentence|line)",
+        "briefly",
+        "quickly",
+        "yes or no",
+        "just yes or no",
+        "tl;?dr",
+    ),
     "könn(?:test|ten|en) (?:du|sie) mir (?:bitte )?(?:sagen)?",
     "(?:podrías|puedes|podría) (?:decirme)?",
     "(?:peux|pouvez|pourr(?:ais|iez))[- ](?:tu|vous) (?:me dire)?",
@@ -81,7 +125,17 @@ _THANKS = _any(
         "ty",
         "cheers",
     ),
-    *("asap", "lol", "for a friend", "for school", "i'm in a hurry", "be quick", "just the answer(?: is fine)?", "no rush", "if you know"),
+    *(
+        "asap",
+        "lol",
+        "for a friend",
+        "for school",
+        "i'm in a hurry",
+        "be quick",
+        "just the answer(?: is fine)?",
+        "no rush",
+        "if you know",
+    ),
     *("bitte", "danke", "gracias", "por favor", "merci", "grazie", "obrigad[oa]", "спасибо"),
 )
 _CLOSER = re.compile(rf"[\s,.!;(–-]*\b{_THANKS}\b[\s!.)]*$", re.I)

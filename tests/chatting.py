@@ -53,7 +53,12 @@ class Socket:
 
     async def send(self, frame: Any) -> None:
         # Not send_to, which cannot send an empty frame.
-        await self.communicator.send_input({"type": "websocket.receive", "text": frame if isinstance(frame, str) else json.dumps(frame)})
+        await self.communicator.send_input(
+            {
+                "type": "websocket.receive",
+                "text": frame if isinstance(frame, str) else json.dumps(frame),
+            }
+        )
 
     async def send_bytes(self, frame: bytes) -> None:
         await self.communicator.send_to(bytes_data=frame)
@@ -96,9 +101,19 @@ class Chatting:
         self._application = application
         self._open: list[Socket] = []
 
-    async def socket(self, *, subprotocol: str | None = None, headers: dict[str, str] | None = None) -> Socket:
-        raw = [(name.encode(), value.encode()) for name, value in {"host": "testserver", **(headers or {})}.items()]
-        communicator = WebsocketCommunicator(self._application, PATH, headers=raw, subprotocols=[subprotocol] if subprotocol else None)
+    async def socket(
+        self, *, subprotocol: str | None = None, headers: dict[str, str] | None = None
+    ) -> Socket:
+        raw = [
+            (name.encode(), value.encode())
+            for name, value in {"host": "testserver", **(headers or {})}.items()
+        ]
+        communicator = WebsocketCommunicator(
+            self._application,
+            PATH,
+            headers=raw,
+            subprotocols=[subprotocol] if subprotocol else None,
+        )
         accepted, chosen = await communicator.connect(timeout=PATIENCE)
         assert accepted
         assert chosen == subprotocol
@@ -106,13 +121,17 @@ class Chatting:
         self._open.append(socket)
         return socket
 
-    async def ask(self, request: dict[str, Any] | str = "What is the answer?", **options: Any) -> Socket:
+    async def ask(
+        self, request: dict[str, Any] | str = "What is the answer?", **options: Any
+    ) -> Socket:
         """A socket on which this was asked."""
         socket = await self.socket(**options)
         await socket.send(chat_request(request) if isinstance(request, str) else request)
         return socket
 
-    async def answer(self, request: dict[str, Any] | str = "What is the answer?", **options: Any) -> list[Event]:
+    async def answer(
+        self, request: dict[str, Any] | str = "What is the answer?", **options: Any
+    ) -> list[Event]:
         """All events of a question, to its end."""
         return await (await self.ask(request, **options)).rest()
 

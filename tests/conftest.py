@@ -57,7 +57,10 @@ def search_server() -> Iterator[ScriptedSearch]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _services(valkey_url: str, model_server: ScriptedModel) -> Iterator[None]:
-    layer = {**django_settings.CHANNEL_LAYERS["default"], "CONFIG": {"hosts": [{"address": valkey_url, "socket_timeout": None}]}}
+    layer = {
+        **django_settings.CHANNEL_LAYERS["default"],
+        "CONFIG": {"hosts": [{"address": valkey_url, "socket_timeout": None}]},
+    }
     with override_settings(
         REDIS_URL=valkey_url,
         CHANNEL_LAYERS={"default": layer},

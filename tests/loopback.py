@@ -12,7 +12,13 @@ LARGEST_REQUEST = 64 * 2**20  # bytes
 class LoopbackServer:
     """Answers one path by one handler until `stop`. Handlers may wait for `released`, which `release` sets for all."""
 
-    def __init__(self, path: str, handler: Callable[[web.Request], Awaitable[web.StreamResponse]], *, port: int = 0) -> None:
+    def __init__(
+        self,
+        path: str,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+        *,
+        port: int = 0,
+    ) -> None:
         self.released: asyncio.Event
         self._path, self._handler, self._port = path, handler, port
         self._loop = asyncio.new_event_loop()

@@ -35,7 +35,9 @@ class Script:
     garbage_after: int | None = None  # tokens, then a line that is not JSON
     at_once: bool = False  # all tokens in one write
     reasoning: list[str] = field(default_factory=list)
-    calls: list[tuple[str, str]] = field(default_factory=list)  # tools that it wants called, with their arguments, after the tokens
+    calls: list[tuple[str, str]] = field(
+        default_factory=list
+    )  # tools that it wants called, with their arguments, after the tokens
     call_id: str | None = None  # of all calls, where they are not told apart
     call_index: int | None = None  # of all calls, as some servers count
     call_pace: float = 0  # between the parts of a call
@@ -44,7 +46,9 @@ class Script:
     finish_reason: str = "stop"
     usage: bool = True
     thinking_tokens: int = 0  # that it spent in secret, as its usage says
-    refuses: dict[str, str] = field(default_factory=dict)  # parts of a request that it does not take, and what it says then
+    refuses: dict[str, str] = field(
+        default_factory=dict
+    )  # parts of a request that it does not take, and what it says then
     read_tokens: int = 7  # as its usage says
     finish: bool = True
     trickle: bool = False  # one byte at a time
@@ -112,7 +116,9 @@ class ScriptedModel:
         messages = body["messages"]
         asked = str(messages[-1]["content"])
         question = asked.removeprefix("Question:\n").partition("\n")[0]
-        if script := self._scripts.get(asked) or self._assignments.get((str(messages[0]["content"]), question)):
+        if script := self._scripts.get(asked) or self._assignments.get(
+            (str(messages[0]["content"]), question)
+        ):
             return script
         scripts = self._agents.get(str(messages[0]["content"]), [])
         return scripts.pop(0) if len(scripts) > 1 else scripts[0] if scripts else self.default
@@ -134,8 +140,14 @@ class ScriptedModel:
         call = Call(body, script)
         self.calls.append(call)
         try:
-            if script.status != 200 and (not script.fail_times or self._tries(call) <= script.fail_times):
-                return web.json_response({"error": script.error or {"message": "scripted"}}, status=script.status, headers=script.headers)
+            if script.status != 200 and (
+                not script.fail_times or self._tries(call) <= script.fail_times
+            ):
+                return web.json_response(
+                    {"error": script.error or {"message": "scripted"}},
+                    status=script.status,
+                    headers=script.headers,
+                )
             for part, words in script.refuses.items():
                 if part in body:
                     return web.json_response({"error": {"message": words}}, status=400)
@@ -162,10 +174,21 @@ class ScriptedModel:
             # In parts, as servers do it.
             call_id = f"call-{number}" if script.call_id is None else script.call_id
             index = number if script.call_index is None else script.call_index
-            begun = {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": arguments[:5]}}
+            begun = {
+                "index": index,
+                "id": call_id,
+                "type": "function",
+                "function": {"name": name, "arguments": arguments[:5]},
+            }
             await response.write(_event({"tool_calls": [begun]}))
-            for part in [arguments[at : at + 5] for at in range(5, len(arguments), 5)] if script.call_pace else [arguments[5:]]:
-                await response.write(_event({"tool_calls": [{"index": index, "function": {"arguments": part}}]}))
+            for part in (
+                [arguments[at : at + 5] for at in range(5, len(arguments), 5)]
+                if script.call_pace
+                else [arguments[5:]]
+            ):
+                await response.write(
+                    _event({"tool_calls": [{"index": index, "function": {"arguments": part}}]})
+                )
                 await asyncio.sleep(script.call_pace)
         if script.finish:
             end = _event({}, finish="tool_calls" if script.calls else script.finish_reason)
@@ -173,13 +196,17 @@ class ScriptedModel:
                 usage = {
                     "prompt_tokens": script.read_tokens,
                     "completion_tokens": len(script.tokens) + script.thinking_tokens,
-                    "completion_tokens_details": {"reasoning_tokens": script.thinking_tokens or None},
+                    "completion_tokens_details": {
+                        "reasoning_tokens": script.thinking_tokens or None
+                    },
                 }
                 end += b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n"
             await response.write(end + b"data: [DONE]\n\n")
         return response
 
-    async def _play_tokens(self, request: web.Request, response: web.StreamResponse, call: Call) -> None:
+    async def _play_tokens(
+        self, request: web.Request, response: web.StreamResponse, call: Call
+    ) -> None:
         script = call.script
         for thought in script.reasoning:
             await response.write(_event({"reasoning_content": thought}))
@@ -197,7 +224,9 @@ class ScriptedModel:
                 await asyncio.sleep(script.pace)
         await self._pause_before(len(script.tokens), request, response, script)
 
-    async def _pause_before(self, number: int, request: web.Request, response: web.StreamResponse, script: Script) -> None:
+    async def _pause_before(
+        self, number: int, request: web.Request, response: web.StreamResponse, script: Script
+    ) -> None:
         if script.hang_after == number:
             await asyncio.Event().wait()
         if script.hold_after == number:
@@ -211,7 +240,11 @@ class ScriptedModel:
 
 
 def _event(delta: dict[str, Any], finish: str | None = None) -> bytes:
-    chunk = {"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+    chunk = {
+        "id": "c",
+        "object": "chat.completion.chunk",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+    }
     return b"data: " + json.dumps(chunk).encode() + b"\n\n"
 
 

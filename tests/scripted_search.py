@@ -124,7 +124,12 @@ class ScriptedSearch:
     def _body(self, query: Query, answer: Answer, status: int) -> bytes:
         if status != 200:
             return json.dumps(answer.error or {"detail": {"error": "scripted"}}).encode()
-        fields = {"query": query.text, "results": answer.results, "response_time": 0.1, "usage": {"credits": answer.credits}}
+        fields = {
+            "query": query.text,
+            "results": answer.results,
+            "response_time": 0.1,
+            "usage": {"credits": answer.credits},
+        }
         return json.dumps(fields).encode()
 
 

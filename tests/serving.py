@@ -60,7 +60,11 @@ class Fleet:
         return found[1]
 
     def wait_until_ready(self) -> None:
-        until(lambda: "is ready on" in self.said or self.process.poll() is not None, START, "the fleet is not ready")
+        until(
+            lambda: "is ready on" in self.said or self.process.poll() is not None,
+            START,
+            "the fleet is not ready",
+        )
         assert self.process.poll() is None, self.complained
 
     @property
@@ -71,7 +75,10 @@ class Fleet:
 
     def children(self, word: str = "") -> list[psutil.Process]:
         """Its living children with this word in their command line."""
-        found = {child: command_line(child) for child in psutil.Process(self.process.pid).children(recursive=True)}
+        found = {
+            child: command_line(child)
+            for child in psutil.Process(self.process.pid).children(recursive=True)
+        }
         return [child for child, words in found.items() if words is not None and word in words]
 
     def signal(self, number: signal.Signals) -> None:
@@ -118,7 +125,12 @@ def launch(folder: Path, *arguments: str, through: Sequence[str] = (), **environ
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         process = subprocess.Popen(
             [*through, sys.executable, MANAGE, "fleet", "--port", "0", *arguments],
-            env={**clean, "FLEET_STATE_DIR": str(folder / "state"), "FLEET_SHUTDOWN_GRACE": "5", **environment},
+            env={
+                **clean,
+                "FLEET_STATE_DIR": str(folder / "state"),
+                "FLEET_SHUTDOWN_GRACE": "5",
+                **environment,
+            },
             stdout=out,
             stderr=err,
             start_new_session=True,
@@ -136,10 +148,26 @@ def end(fleet: Fleet) -> None:
 
 
 @contextmanager
-def running(folder: Path, model: ScriptedModel, *arguments: str, through: Sequence[str] = (), **environment: str) -> Iterator[Fleet]:
+def running(
+    folder: Path,
+    model: ScriptedModel,
+    *arguments: str,
+    through: Sequence[str] = (),
+    **environment: str,
+) -> Iterator[Fleet]:
     """A fleet that answers with this model, ready, until the end of the block."""
-    chosen = {"FLEET_LIGHT_THRESHOLD": "0", **environment}  # the light path, unless the router is the test's subject
-    fleet = launch(folder, *arguments, through=through, OPENAI_BASE_URL=model.url, FLEET_MODEL="scripted", **chosen)
+    chosen = {
+        "FLEET_LIGHT_THRESHOLD": "0",
+        **environment,
+    }  # the light path, unless the router is the test's subject
+    fleet = launch(
+        folder,
+        *arguments,
+        through=through,
+        OPENAI_BASE_URL=model.url,
+        FLEET_MODEL="scripted",
+        **chosen,
+    )
     try:
         fleet.wait_until_ready()
         yield fleet

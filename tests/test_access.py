@@ -50,7 +50,9 @@ async def test_another_browser_cannot_use_the_conversation(chat: Chatting) -> No
     events = await chat.answer(headers=headers_of(mine))
     request = chat_request(conversation_id=events[0]["data"]["conversation_id"])
     assert await refusal(await chat.ask(request, headers=headers_of(other))) == ("forbidden", 4403)
-    assert await refusal(await chat.ask({**request, "message_id": chat_request()["message_id"]})) == ("forbidden", 4403)
+    assert await refusal(
+        await chat.ask({**request, "message_id": chat_request()["message_id"]})
+    ) == ("forbidden", 4403)
 
 
 async def test_a_known_message_id_of_another_owner_starts_a_run_of_ones_own(chat: Chatting) -> None:
@@ -77,11 +79,22 @@ async def test_a_signed_in_person_owns_what_she_asks(chat: Chatting) -> None:
 
     client, user = await in_database(sign_in)
     events = await chat.answer(headers=headers_of(client))
-    assert (await Conversation.objects.aget(pk=events[0]["data"]["conversation_id"])).owner == f"user:{user.pk}"
+    assert (
+        await Conversation.objects.aget(pk=events[0]["data"]["conversation_id"])
+    ).owner == f"user:{user.pk}"
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "http://testserver.evil.example", "http://testserver:8001", "null", "garbage", "http://[", "http://é"]
+    "origin",
+    [
+        "http://evil.example",
+        "http://testserver.evil.example",
+        "http://testserver:8001",
+        "null",
+        "garbage",
+        "http://[",
+        "http://é",
+    ],
 )
 async def test_a_foreign_origin_is_refused_after_accept(chat: Chatting, origin: str) -> None:
     client = await in_database(browser)
@@ -98,7 +111,9 @@ async def test_a_foreign_origin_is_refused_after_accept(chat: Chatting, origin: 
         ("https://aproxy.example", False),
     ],
 )
-async def test_origins_that_are_trusted_for_pages_are_for_sockets(chat: Chatting, settings, origin: str, is_ours: bool) -> None:
+async def test_origins_that_are_trusted_for_pages_are_for_sockets(
+    chat: Chatting, settings, origin: str, is_ours: bool
+) -> None:
     settings.CSRF_TRUSTED_ORIGINS = ["https://*.proxy.example", "https://plain.example"]
     client = await in_database(browser)
     socket = await chat.ask(headers=headers_of(client, origin))
@@ -106,12 +121,18 @@ async def test_origins_that_are_trusted_for_pages_are_for_sockets(chat: Chatting
 
 
 async def test_a_host_that_is_not_ours_is_refused_with_its_origin(chat: Chatting) -> None:
-    socket = await chat.socket(headers={"host": "rebound.example", "origin": "http://rebound.example"})
+    socket = await chat.socket(
+        headers={"host": "rebound.example", "origin": "http://rebound.example"}
+    )
     assert await refusal(socket) == ("forbidden", 4403)
 
 
-@pytest.mark.parametrize(("auth", "advice"), [("anonymous", "Reload the page."), ("required", "Sign in first.")])
-async def test_a_browser_without_a_session_is_refused_with_what_helps(chat: Chatting, settings, auth: str, advice: str) -> None:
+@pytest.mark.parametrize(
+    ("auth", "advice"), [("anonymous", "Reload the page."), ("required", "Sign in first.")]
+)
+async def test_a_browser_without_a_session_is_refused_with_what_helps(
+    chat: Chatting, settings, auth: str, advice: str
+) -> None:
     settings.FLEET_AUTH = auth
     socket = await chat.ask(headers={"origin": ORIGIN})
     error = (await socket.event())["error"]
@@ -120,7 +141,9 @@ async def test_a_browser_without_a_session_is_refused_with_what_helps(chat: Chat
     assert await socket.close_code() == 4401
 
 
-async def test_where_signing_in_is_required_scripts_and_browsers_are_refused(chat: Chatting, settings) -> None:
+async def test_where_signing_in_is_required_scripts_and_browsers_are_refused(
+    chat: Chatting, settings
+) -> None:
     client = await in_database(browser)
     settings.FLEET_AUTH = "required"
     assert await refusal(await chat.ask()) == ("forbidden", 4401)
@@ -128,7 +151,9 @@ async def test_where_signing_in_is_required_scripts_and_browsers_are_refused(cha
     assert await Run.objects.acount() == 0
 
 
-async def test_too_many_runs_at_once_are_refused(chat: Chatting, model: ScriptedModel, settings) -> None:
+async def test_too_many_runs_at_once_are_refused(
+    chat: Chatting, model: ScriptedModel, settings
+) -> None:
     settings.FLEET_MAX_RUNS_PER_OWNER = 2
     client = await in_database(browser)
     model.on("hold", hold_after=0)

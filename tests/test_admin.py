@@ -28,7 +28,9 @@ def run() -> Run:
     conversation = Conversation.objects.create(owner="browser:b", title="<script>alert(1)</script>")
     run = Run.objects.create(
         conversation=conversation,
-        question=Message.objects.create(conversation=conversation, role="user", text="<img src=x onerror=alert(1)>"),
+        question=Message.objects.create(
+            conversation=conversation, role="user", text="<img src=x onerror=alert(1)>"
+        ),
         answer=Message.objects.create(conversation=conversation, role="assistant"),
         owner="browser:b",
         message_id=uuid.uuid4(),
@@ -36,8 +38,18 @@ def run() -> Run:
         worker="w",
         lease_expires_at=timezone.now(),
     )
-    ending = Ending(status="completed", timings=Timings(first_event_ms=7, first_token_ms=1234, total_ms=5678), usage=Usage(10, 20, 1))
-    outcome = Outcome(ending, "Answered.", 9, model="scripted", phases=[PhaseTime("routing", 0, 1.5), PhaseTime("answer", 2, 4321)])
+    ending = Ending(
+        status="completed",
+        timings=Timings(first_event_ms=7, first_token_ms=1234, total_ms=5678),
+        usage=Usage(10, 20, 1),
+    )
+    outcome = Outcome(
+        ending,
+        "Answered.",
+        9,
+        model="scripted",
+        phases=[PhaseTime("routing", 0, 1.5), PhaseTime("answer", 2, 4321)],
+    )
     assert Run.objects.finish(run.pk, outcome, worker="w")
     return run
 
@@ -48,7 +60,9 @@ def test_the_list_shows_how_runs_went(admin: Client, run: Run) -> None:
         assert shown in page
 
 
-@pytest.mark.parametrize(("query", "found"), [("status__exact=completed", True), ("status__exact=failed", False)])
+@pytest.mark.parametrize(
+    ("query", "found"), [("status__exact=completed", True), ("status__exact=failed", False)]
+)
 def test_the_list_can_be_filtered(admin: Client, run: Run, query: str, found: bool) -> None:
     assert (str(run.pk)[:8] in admin.get(f"/admin/chat/run/?{query}").text) is found
 
@@ -61,8 +75,18 @@ def test_a_run_shows_its_phases(admin: Client, run: Run) -> None:
 
 def test_a_run_leads_to_its_routing_decision_where_there_is_one(admin: Client, run: Run) -> None:
     assert "why this path" not in admin.get(f"/admin/chat/run/{run.pk}/change/").text
-    RoutingDecision.objects.create(workflow_id=run.pk, text_hash="0" * 16, path="light", confidence=0.9, mode="auto", outcome="completed")
-    assert f"/admin/routing/routingdecision/{run.pk}/change/" in admin.get(f"/admin/chat/run/{run.pk}/change/").text
+    RoutingDecision.objects.create(
+        workflow_id=run.pk,
+        text_hash="0" * 16,
+        path="light",
+        confidence=0.9,
+        mode="auto",
+        outcome="completed",
+    )
+    assert (
+        f"/admin/routing/routingdecision/{run.pk}/change/"
+        in admin.get(f"/admin/chat/run/{run.pk}/change/").text
+    )
 
 
 def test_nothing_can_be_edited_or_added(admin: Client, run: Run) -> None:

@@ -13,9 +13,16 @@ from tests.scripted_model import ScriptedModel
 from tests.serving import MANAGE, OWN_SETTINGS, START, STOP
 
 
-def ask(question: str | bytes, folder: Path, model: ScriptedModel, **environment: str) -> subprocess.Popen[bytes]:
+def ask(
+    question: str | bytes, folder: Path, model: ScriptedModel, **environment: str
+) -> subprocess.Popen[bytes]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(OWN_SETTINGS)}
-    own = {"FLEET_STATE_DIR": str(folder), "OPENAI_BASE_URL": model.url, "FLEET_MODEL": "scripted", "FLEET_LIGHT_THRESHOLD": "0"}
+    own = {
+        "FLEET_STATE_DIR": str(folder),
+        "OPENAI_BASE_URL": model.url,
+        "FLEET_MODEL": "scripted",
+        "FLEET_LIGHT_THRESHOLD": "0",
+    }
     return subprocess.Popen(
         [sys.executable, MANAGE, "ask", question],
         env={**clean, **own, **environment},
@@ -25,7 +32,9 @@ def ask(question: str | bytes, folder: Path, model: ScriptedModel, **environment
     )
 
 
-def test_ctrl_c_cancels_the_run_and_ends_without_a_traceback(tmp_path: Path, model: ScriptedModel) -> None:
+def test_ctrl_c_cancels_the_run_and_ends_without_a_traceback(
+    tmp_path: Path, model: ScriptedModel
+) -> None:
     model.on("For ever, please.", tokens=["word "], hang_after=1)
     asking = ask("For ever, please.", tmp_path, model)
     assert asking.stdout
@@ -41,7 +50,10 @@ def test_ctrl_c_cancels_the_run_and_ends_without_a_traceback(tmp_path: Path, mod
 
 @pytest.mark.parametrize(
     ("question", "url", "words"),
-    [(b"caf\xe9", "", b"not in UTF-8"), (b"Hello?", "sqlite:///nowhere/fleet.sqlite3", b"DATABASE_URL: SQLite")],
+    [
+        (b"caf\xe9", "", b"not in UTF-8"),
+        (b"Hello?", "sqlite:///nowhere/fleet.sqlite3", b"DATABASE_URL: SQLite"),
+    ],
     ids=["bytes", "database"],
 )
 def test_what_keeps_it_from_asking_is_said_in_a_line(

@@ -58,11 +58,17 @@ FIRST_FRAMES = {
 def quiet(caplog: pytest.LogCaptureFixture):
     """Nothing is logged as a fault; that an answer was late tells of the machine."""
     yield
-    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING and r.name != "chat.sla"] == []
+    assert [
+        r.getMessage()
+        for r in caplog.records
+        if r.levelno >= logging.WARNING and r.name != "chat.sla"
+    ] == []
 
 
 @pytest.mark.parametrize("frame", FIRST_FRAMES.values(), ids=FIRST_FRAMES.keys())
-async def test_a_bad_first_frame_is_refused_by_name(chat: Chatting, quiet: None, frame: str) -> None:
+async def test_a_bad_first_frame_is_refused_by_name(
+    chat: Chatting, quiet: None, frame: str
+) -> None:
     socket = await chat.socket()
     await socket.send(frame)
     event = await socket.event()
@@ -102,14 +108,18 @@ async def test_a_conversation_that_is_deleted_at_this_very_moment_is_not_told_as
     chat: Chatting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail_at_commit(self: RunQuerySet, *args: object, **options: object) -> None:
-        raise IntegrityError("the conversation is gone")  # SQLite, with its one writer, knows no such moment
+        raise IntegrityError(
+            "the conversation is gone"
+        )  # SQLite, with its one writer, knows no such moment
 
     monkeypatch.setattr(RunQuerySet, "_create", fail_at_commit)
     refusal = (await chat.answer(chat_request(conversation_id=str(uuid.uuid4()))))[0]
     assert refusal["error"]["code"] == "forbidden"
 
 
-async def test_unknown_and_foreign_reruns_get_the_same_refusal(chat: Chatting, model: ScriptedModel) -> None:
+async def test_unknown_and_foreign_reruns_get_the_same_refusal(
+    chat: Chatting, model: ScriptedModel
+) -> None:
     mine = await chat.answer("What?")
     await Run.objects.filter(pk=mine[0]["workflow_id"]).aupdate(owner="user:77")
     for workflow_id in (str(uuid.uuid4()), mine[0]["workflow_id"]):
@@ -136,7 +146,11 @@ async def test_a_surprise_on_a_live_socket_gets_one_notice_and_the_run_goes_on(
     delta = await socket.until("response.delta")
     await socket.send(frame)
     notice = await socket.event()
-    assert (notice["type"], notice["data"]["code"], notice["seq"]) == ("notice", "bad_request", delta["seq"])
+    assert (notice["type"], notice["data"]["code"], notice["seq"]) == (
+        "notice",
+        "bad_request",
+        delta["seq"],
+    )
     model.release()
     events = await socket.rest()
     assert kinds(events).count("notice") == 1
@@ -144,7 +158,9 @@ async def test_a_surprise_on_a_live_socket_gets_one_notice_and_the_run_goes_on(
     assert await Run.objects.acount() == 1
 
 
-async def test_each_bad_frame_of_a_burst_gets_a_notice_and_the_cancel_behind_them_acts(chat: Chatting, model: ScriptedModel) -> None:
+async def test_each_bad_frame_of_a_burst_gets_a_notice_and_the_cancel_behind_them_acts(
+    chat: Chatting, model: ScriptedModel
+) -> None:
     model.on("hold", hold_after=1)
     socket = await chat.ask("hold")
     await socket.until("response.delta")
@@ -156,7 +172,9 @@ async def test_each_bad_frame_of_a_burst_gets_a_notice_and_the_cancel_behind_the
     assert events[-1]["data"]["status"] == "cancelled"
 
 
-async def test_a_binary_surprise_gets_a_notice(chat: Chatting, model: ScriptedModel, quiet: None) -> None:
+async def test_a_binary_surprise_gets_a_notice(
+    chat: Chatting, model: ScriptedModel, quiet: None
+) -> None:
     model.on("hold", hold_after=1)
     socket = await chat.ask("hold")
     await socket.until("response.delta")
@@ -176,11 +194,17 @@ async def test_nothing_comes_behind_a_refusal_that_waits_for_its_reader(worker: 
             if message["type"] == "websocket.send":
                 waits.set()
                 await room.wait()
-            sent.append(json.loads(message["text"])["type"] if "text" in message else message["type"])
+            sent.append(
+                json.loads(message["text"])["type"] if "text" in message else message["type"]
+            )
             if message["type"] == "websocket.close":
                 closed.set()
 
-    socket = asyncio.create_task(ChatConsumer.as_asgi()({"type": "websocket", "subprotocols": [], "headers": []}, frames.get, send))
+    socket = asyncio.create_task(
+        ChatConsumer.as_asgi()(
+            {"type": "websocket", "subprotocols": [], "headers": []}, frames.get, send
+        )
+    )
     await frames.put({"type": "websocket.connect"})
     await frames.put({"type": "websocket.receive", "text": with_field(after=7)})
     async with asyncio.timeout(5):
@@ -207,7 +231,11 @@ async def test_frames_behind_the_terminal_are_ignored(chat: Chatting) -> None:
 
 async def test_a_refusal_keeps_nothing_of_what_was_refused(chat: Chatting) -> None:
     before = len(places_held())
-    for frame in (FIRST_FRAMES["over the size limit"], FIRST_FRAMES["not JSON"], with_field(conversation_id=str(uuid.uuid4()))):
+    for frame in (
+        FIRST_FRAMES["over the size limit"],
+        FIRST_FRAMES["not JSON"],
+        with_field(conversation_id=str(uuid.uuid4())),
+    ):
         socket = await chat.socket()
         await socket.send(frame)
         assert (await socket.event())["type"] == "error"
@@ -220,7 +248,9 @@ async def test_a_refusal_keeps_nothing_of_what_was_refused(chat: Chatting) -> No
 def places_held() -> list[str]:
     """Where in the application tracebacks stand that somebody keeps, with all that was at hand there."""
     gc.collect()
-    places = [found.tb_frame.f_code for found in gc.get_objects() if isinstance(found, TracebackType)]
+    places = [
+        found.tb_frame.f_code for found in gc.get_objects() if isinstance(found, TracebackType)
+    ]
     return [place.co_qualname for place in places if "/chat/" in place.co_filename]
 
 

@@ -19,13 +19,22 @@ from tests.serving import GONE, Fleet, running, until
 from tests.timing import CANCEL_TIME, TRIES
 
 CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 PATIENCE = 40_000  # ms, which only a machine that is much too busy needs
 REQUIRED = os.environ.get("FLEET_REQUIRE_BROWSER") == "on"
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists() and not REQUIRED, reason="no /usr/bin/chromium: apt-get install chromium"),
+    pytest.mark.skipif(
+        not CHROMIUM.exists() and not REQUIRED,
+        reason="no /usr/bin/chromium: apt-get install chromium",
+    ),
 ]
 
 Open = Callable[..., Page]
@@ -42,7 +51,9 @@ def chromium_type() -> Iterator[BrowserType]:
 def chromium(chromium_type: BrowserType) -> Iterator[Browser]:
     # Playwright switches the cache for Back off; readers have it on.
     without = ["--disable-back-forward-cache"]
-    browser = chromium_type.launch(executable_path=str(CHROMIUM), args=ARGUMENTS, ignore_default_args=without)
+    browser = chromium_type.launch(
+        executable_path=str(CHROMIUM), args=ARGUMENTS, ignore_default_args=without
+    )
     yield browser
     browser.close()
 
@@ -64,7 +75,9 @@ def pages(chromium: Browser) -> Iterator[Open]:
     def note(message: ConsoleMessage) -> None:
         # A lost socket or request is reported by the browser and by htmx; that is what some tests are about.
         lost = ("WebSocket connection to", "htmx:", "net::ERR_")
-        if message.type in ("error", "warning") and not any(words in message.text for words in lost):
+        if message.type in ("error", "warning") and not any(
+            words in message.text for words in lost
+        ):
             complaints.append(message.text)
 
     def open_page(address: str, *, width: int = 1280, height: int = 800, **options: object) -> Page:
@@ -121,7 +134,9 @@ def test_a_question_is_asked_and_its_answer_read(fleet: Fleet, open_page: Open) 
     expect(page.locator("#conversations a[aria-current=page]")).to_have_text("What is the answer?")
 
 
-def test_the_first_words_of_the_stream_are_on_the_page_within_a_second(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+def test_the_first_words_of_the_stream_are_on_the_page_within_a_second(
+    fleet: Fleet, open_page: Open, model: ScriptedModel
+) -> None:
     assert min(time_to_the_stream(open_page(fleet.address), model) for _ in range(TRIES)) < 1
 
 
@@ -144,7 +159,9 @@ def time_to_the_stream(page: Page, model: ScriptedModel) -> float:
     return milliseconds / 1000
 
 
-def test_stop_ends_within_250_ms_and_keeps_the_partial_answer(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+def test_stop_ends_within_250_ms_and_keeps_the_partial_answer(
+    fleet: Fleet, open_page: Open, model: ScriptedModel
+) -> None:
     model.on("long", tokens=["Kept words. ", "Never."], hold_after=1)
     assert min(time_to_stop(open_page(fleet.address)) for _ in range(TRIES)) < CANCEL_TIME
 
@@ -168,7 +185,9 @@ def time_to_stop(page: Page) -> float:
     return milliseconds / 1000
 
 
-def test_a_reload_in_mid_answer_continues_it(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+def test_a_reload_in_mid_answer_continues_it(
+    fleet: Fleet, open_page: Open, model: ScriptedModel
+) -> None:
     model.on("long", tokens=["First half. ", "Second half."], hold_after=1)
     page = open_page(fleet.address)
     ask(page, "long")
@@ -182,7 +201,9 @@ def test_a_reload_in_mid_answer_continues_it(fleet: Fleet, open_page: Open, mode
     assert len(model.calls) == 1
 
 
-def test_history_looks_as_the_stream_did(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+def test_history_looks_as_the_stream_did(
+    fleet: Fleet, open_page: Open, model: ScriptedModel
+) -> None:
     model.on(
         "rich",
         tokens=[
@@ -219,7 +240,9 @@ def test_two_tabs_show_the_same_answer(fleet: Fleet, open_page: Open, model: Scr
         expect_ready_for_the_next(tab)
 
 
-def test_ask_again_keeps_the_old_answer(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+def test_ask_again_keeps_the_old_answer(
+    fleet: Fleet, open_page: Open, model: ScriptedModel
+) -> None:
     model.on("flaky", status=500, fail_times=3)
     page = open_page(fleet.address)
     ask(page, "flaky")
@@ -242,7 +265,9 @@ def answering(fleet: Fleet, open_page: Open, model: ScriptedModel) -> Page:
     return page
 
 
-def test_a_question_sent_during_an_answer_waits_its_turn(answering: Page, model: ScriptedModel) -> None:
+def test_a_question_sent_during_an_answer_waits_its_turn(
+    answering: Page, model: ScriptedModel
+) -> None:
     ask(answering, "second")
     expect(answering.locator("#queue")).to_contain_text("second")
     expect(answering.locator("#queue")).to_contain_text("will be asked next")
@@ -253,7 +278,9 @@ def test_a_question_sent_during_an_answer_waits_its_turn(answering: Page, model:
     assert [call.question for call in model.calls] == ["first", "second"]
 
 
-def test_a_question_that_waits_behind_a_refused_one_is_asked(answering: Page, model: ScriptedModel) -> None:
+def test_a_question_that_waits_behind_a_refused_one_is_asked(
+    answering: Page, model: ScriptedModel
+) -> None:
     ask(answering, "nobody takes a \0")
     ask(answering, "third")
     model.release()
@@ -264,7 +291,9 @@ def test_a_question_that_waits_behind_a_refused_one_is_asked(answering: Page, mo
 
 
 class TestKeyboard:
-    def test_shift_enter_breaks_the_line(self, fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+    def test_shift_enter_breaks_the_line(
+        self, fleet: Fleet, open_page: Open, model: ScriptedModel
+    ) -> None:
         page = open_page(fleet.address)
         composer = page.locator("#composer-text")
         composer.fill("one")
@@ -275,8 +304,12 @@ class TestKeyboard:
         expect_ready_for_the_next(page)
         assert model.calls[0].question == "one\ntwo"
 
-    @pytest.mark.parametrize("event", ["{isComposing: true, keyCode: 13}", "{isComposing: false, keyCode: 229}"])
-    def test_enter_does_not_send_while_composing(self, fleet: Fleet, open_page: Open, event: str) -> None:
+    @pytest.mark.parametrize(
+        "event", ["{isComposing: true, keyCode: 13}", "{isComposing: false, keyCode: 229}"]
+    )
+    def test_enter_does_not_send_while_composing(
+        self, fleet: Fleet, open_page: Open, event: str
+    ) -> None:
         page = open_page(fleet.address)
         page.locator("#composer-text").fill("にほん")
         page.evaluate(
@@ -298,8 +331,19 @@ class TestKeyboard:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 360, 1280])
-def test_nothing_overflows_at_any_width(fleet: Fleet, open_page: Open, model: ScriptedModel, width: int, scheme: str) -> None:
-    wide = "| " + " | ".join(f"column {n}" for n in range(12)) + " |\n|" + "---|" * 12 + "\n\n```\n" + "x" * 300 + "\n```\n\n" + "y" * 300
+def test_nothing_overflows_at_any_width(
+    fleet: Fleet, open_page: Open, model: ScriptedModel, width: int, scheme: str
+) -> None:
+    wide = (
+        "| "
+        + " | ".join(f"column {n}" for n in range(12))
+        + " |\n|"
+        + "---|" * 12
+        + "\n\n```\n"
+        + "x" * 300
+        + "\n```\n\n"
+        + "y" * 300
+    )
     model.on("wide", tokens=[wide])
     page = open_page(fleet.address, width=width, color_scheme=scheme)
     ask(page, "wide")
@@ -314,7 +358,9 @@ def test_earlier_questions_do_not_move_what_is_read(fleet: Fleet, open_page: Ope
     ask(page, "the first")
     expect_ready_for_the_next(page)
     with closing(sqlite3.connect(fleet.folder / "state/fleet.sqlite3")) as rows, rows:
-        [chat] = rows.execute("SELECT conversation_id FROM chat_message WHERE text = 'the first'").fetchone()
+        [chat] = rows.execute(
+            "SELECT conversation_id FROM chat_message WHERE text = 'the first'"
+        ).fetchone()
         for number in range(40):
             insert = "INSERT INTO chat_message (conversation_id, role, text, created_at) VALUES (?, 'user', ?, '2026-01-01 00:00:00')"
             rows.execute(insert, (chat, f"more {number}"))
@@ -366,7 +412,9 @@ class TestNetwork:
         expect(answer(page).locator(".prose").first).to_have_text("First half.")
         return page
 
-    def test_a_cut_network_heals_without_a_trace(self, page: Page, network: Proxy, model: ScriptedModel) -> None:
+    def test_a_cut_network_heals_without_a_trace(
+        self, page: Page, network: Proxy, model: ScriptedModel
+    ) -> None:
         network.set("refuse")
         expect(page.locator("#link-state")).to_contain_text("Connection lost")
         network.set("open")
@@ -376,7 +424,9 @@ class TestNetwork:
         expect_ready_for_the_next(page)
         assert len(model.calls) == 1
 
-    def test_an_answer_that_ended_meanwhile_is_there_after_the_cut(self, page: Page, network: Proxy, model: ScriptedModel) -> None:
+    def test_an_answer_that_ended_meanwhile_is_there_after_the_cut(
+        self, page: Page, network: Proxy, model: ScriptedModel
+    ) -> None:
         network.set("refuse")
         expect(page.locator("#link-state")).to_contain_text("Connection lost")
         model.release()
@@ -385,7 +435,9 @@ class TestNetwork:
         expect(answer(page).locator(".prose").first).to_have_text("First half. Second half.")
         expect_ready_for_the_next(page)
 
-    def test_many_cuts_double_nothing(self, page: Page, network: Proxy, model: ScriptedModel) -> None:
+    def test_many_cuts_double_nothing(
+        self, page: Page, network: Proxy, model: ScriptedModel
+    ) -> None:
         for _ in range(5):
             with page.expect_websocket(timeout=PATIENCE) as opened:
                 network.cut()
@@ -396,7 +448,9 @@ class TestNetwork:
         expect(answer(page).locator(".step.phase")).to_have_count(2)
         expect_ready_for_the_next(page)
 
-    def test_a_frozen_tab_goes_on_when_it_wakes(self, page: Page, network: Proxy, model: ScriptedModel) -> None:
+    def test_a_frozen_tab_goes_on_when_it_wakes(
+        self, page: Page, network: Proxy, model: ScriptedModel
+    ) -> None:
         devtools = page.context.new_cdp_session(page)
         devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
         network.cut()
@@ -407,7 +461,9 @@ class TestNetwork:
         expect_ready_for_the_next(page)
 
 
-def test_back_to_a_page_in_mid_answer_continues_it(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
+def test_back_to_a_page_in_mid_answer_continues_it(
+    fleet: Fleet, open_page: Open, model: ScriptedModel
+) -> None:
     model.on("long", tokens=["First half. ", "Second half."], hold_after=1)
     page = open_page(fleet.address)
     ask(page, "long")
@@ -434,14 +490,21 @@ class Trouble:
 
 
 @pytest.fixture(scope="module")
-def trouble(tmp_path_factory: pytest.TempPathFactory, chromium: Browser, fleet: Fleet, model_server: ScriptedModel) -> Iterator[Trouble]:
+def trouble(
+    tmp_path_factory: pytest.TempPathFactory,
+    chromium: Browser,
+    fleet: Fleet,
+    model_server: ScriptedModel,
+) -> Iterator[Trouble]:
     model_server.on("long", tokens=["First words. ", "Last words."], hold_after=1)
     model_server.on("hang", tokens=["Some words.", "x"], hang_after=1)
     folders = {name: tmp_path_factory.mktemp(name) for name in ("silent", "restarted", "killed")}
     with ExitStack() as stack, ThreadPoolExecutor() as threads:
 
         def start(name: str, *arguments: str, **settings: str) -> Future[Fleet]:
-            return threads.submit(stack.enter_context, running(folders[name], model_server, *arguments, **settings))
+            return threads.submit(
+                stack.enter_context, running(folders[name], model_server, *arguments, **settings)
+            )
 
         starting = [
             start("silent", FLEET_HEARTBEAT="1", FLEET_LEASE_TTL="60"),
@@ -460,11 +523,17 @@ def trouble(tmp_path_factory: pytest.TempPathFactory, chromium: Browser, fleet: 
         for tab in stopped:
             expect(answer(tab).locator(".end")).to_contain_text("Stopped.")
 
-        on_silent, on_restarted, on_killed = (opened_in_mid_answer(open_page, fleet) for fleet in (silent, restarted, killed))
+        on_silent, on_restarted, on_killed = (
+            opened_in_mid_answer(open_page, fleet) for fleet in (silent, restarted, killed)
+        )
         quiet = open_page(fleet.address)
         ask(quiet, "hang")
         for dying in (restarted, killed):
-            until(lambda dying=dying: "First words. " in stored_texts(dying), GONE, "the partial answer is not stored")
+            until(
+                lambda dying=dying: "First words. " in stored_texts(dying),
+                GONE,
+                "the partial answer is not stored",
+            )
         (silent_worker,) = silent.children("fleet-worker")
         silent_worker.suspend()
         port = restarted.port
@@ -473,7 +542,11 @@ def trouble(tmp_path_factory: pytest.TempPathFactory, chromium: Browser, fleet: 
             worker.kill()
 
         def restart() -> None:
-            stack.enter_context(running(folders["restarted"], model_server, "--port", str(port), FLEET_LEASE_TTL="2"))
+            stack.enter_context(
+                running(
+                    folders["restarted"], model_server, "--port", str(port), FLEET_LEASE_TTL="2"
+                )
+            )
 
         yield Trouble(quiet, on_silent, on_restarted, on_killed, stopped, silent_worker, restart)
     model_server.reset()
@@ -489,7 +562,9 @@ class TestTrouble:
 
     def test_a_hanging_model_is_called_quiet_and_then_ends_in_words(self, trouble: Trouble) -> None:
         page = trouble.quiet
-        expect(page.locator("#link-state")).to_contain_text(re.compile(r"The model has been quiet for \d+ s"))
+        expect(page.locator("#link-state")).to_contain_text(
+            re.compile(r"The model has been quiet for \d+ s")
+        )
         expect(page.locator("#link-state [data-action=stop]")).to_be_visible()
         expect(page.locator("#link-state [data-action=stop-and-ask]")).to_be_visible()
         expect(answer(page).locator(".end")).to_contain_text("What came so far is kept.")
@@ -497,7 +572,9 @@ class TestTrouble:
         expect(page.locator("#link-state")).to_be_hidden()
         expect_ready_for_the_next(page)
 
-    def test_a_silent_server_is_called_lost_and_found_again(self, trouble: Trouble, model_server: ScriptedModel) -> None:
+    def test_a_silent_server_is_called_lost_and_found_again(
+        self, trouble: Trouble, model_server: ScriptedModel
+    ) -> None:
         page = trouble.silent
         expect(page.locator("#link-state")).to_contain_text("Connection lost")
         expect(page.locator("#link-state [data-action=retry]")).to_be_visible()
@@ -506,9 +583,13 @@ class TestTrouble:
         expect(answer(page).locator(".prose").first).to_have_text("First words. Last words.")
         expect_ready_for_the_next(page)
 
-    def test_a_killed_worker_is_told_in_words_and_the_next_question_answered(self, trouble: Trouble) -> None:
+    def test_a_killed_worker_is_told_in_words_and_the_next_question_answered(
+        self, trouble: Trouble
+    ) -> None:
         page = trouble.killed
-        expect(answer(page).locator(".end")).to_contain_text("The server restarted during this answer.")
+        expect(answer(page).locator(".end")).to_contain_text(
+            "The server restarted during this answer."
+        )
         expect(answer(page).locator(".prose").first).to_have_text("First words.")
         expect_ready_for_the_next(page)
         ask(page, "And now?")
@@ -518,7 +599,9 @@ class TestTrouble:
         page = trouble.restarted
         expect(page.locator("#link-state")).to_contain_text("Connection lost")
         trouble.restart()
-        expect(answer(page).locator(".end")).to_contain_text("The server restarted during this answer.")
+        expect(answer(page).locator(".end")).to_contain_text(
+            "The server restarted during this answer."
+        )
         expect(answer(page).locator(".prose").first).to_have_text("First words.")
         expect_ready_for_the_next(page)
         ask(page, "And now?")

@@ -18,7 +18,10 @@ from tests.test_browser import ARGUMENTS, CHROMIUM, REQUIRED, answer, ask, expec
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists() and not REQUIRED, reason="no /usr/bin/chromium: apt-get install chromium"),
+    pytest.mark.skipif(
+        not CHROMIUM.exists() and not REQUIRED,
+        reason="no /usr/bin/chromium: apt-get install chromium",
+    ),
 ]
 
 RESEARCHER, ANALYST = SPECIALISTS
@@ -68,8 +71,14 @@ def open_page(chromium: Browser, fleet: Fleet, model: ScriptedModel) -> Iterator
 @pytest.fixture
 def team(model: ScriptedModel) -> ScriptedModel:
     """A model that plays every member of the team."""
-    subtasks = [{"agent": "researcher", "task": "find it"}, {"agent": "analyst", "task": "count it"}]
-    model.as_agent(PLANNER.instructions, Script(tokens=[json.dumps({"subtasks": subtasks, "mode": "parallel"})]))
+    subtasks = [
+        {"agent": "researcher", "task": "find it"},
+        {"agent": "analyst", "task": "count it"},
+    ]
+    model.as_agent(
+        PLANNER.instructions,
+        Script(tokens=[json.dumps({"subtasks": subtasks, "mode": "parallel"})]),
+    )
     model.as_agent(RESEARCHER.instructions, Script(tokens=["It was ", "found."]))
     model.as_agent(ANALYST.instructions, Script(tokens=["It was ", "counted."]))
     model.as_agent(WRITER.instructions, Script(tokens=["a draft"]))
@@ -105,15 +114,31 @@ def rewrite_steps(fleet: Fleet, change: Callable[[list[dict[str, Any]]], None]) 
 
 def with_cached_search(steps: list[dict[str, Any]]) -> None:
     sources = [
-        {"number": 1, "title": "<i>Docs</i>", "url": "https://docs.example/a?b=1&c=2", "host": "docs.example", "published": "2026-10-02"},
+        {
+            "number": 1,
+            "title": "<i>Docs</i>",
+            "url": "https://docs.example/a?b=1&c=2",
+            "host": "docs.example",
+            "published": "2026-10-02",
+        },
         {"number": 2, "title": "Trap", "url": "javascript:alert(1)", "host": "docs.example"},
     ]
     who = {"agent_id": "assistant", "author": "Assistant"}
-    data = {"tool": "web_search", "call_id": "c", "ok": True, "duration_ms": 3, "cached": True, "age_s": 730, "sources": sources}
+    data = {
+        "tool": "web_search",
+        "call_id": "c",
+        "ok": True,
+        "duration_ms": 3,
+        "cached": True,
+        "age_s": 730,
+        "sources": sources,
+    }
     steps.append({"type": "tool.complete", "data": data, **who})
 
 
-def test_the_team_can_be_chosen_by_keyboard_and_is_remembered(fleet: Fleet, open_page: Open, team: ScriptedModel) -> None:
+def test_the_team_can_be_chosen_by_keyboard_and_is_remembered(
+    fleet: Fleet, open_page: Open, team: ScriptedModel
+) -> None:
     page = open_page()
     page.locator("#composer-text").press("Tab")
     expect(page.locator("#mode > summary")).to_be_focused()
@@ -137,7 +162,9 @@ def test_the_team_can_be_chosen_by_keyboard_and_is_remembered(fleet: Fleet, open
     assert runs(fleet)[-1]["mode"] == "full"
 
 
-def test_the_work_of_the_team_looks_in_history_as_it_did_live(open_page: Open, team: ScriptedModel) -> None:
+def test_the_work_of_the_team_looks_in_history_as_it_did_live(
+    open_page: Open, team: ScriptedModel
+) -> None:
     team.as_agent(RESEARCHER.instructions, Script(tokens=["It was ", "found."], hold_after=1))
     page = open_page()
     choose(page, "full")
@@ -158,7 +185,9 @@ def test_the_work_of_the_team_looks_in_history_as_it_did_live(open_page: Open, t
     assert timeline.evaluate("element => element.textContent.replace(/\\s+/g, ' ')") == live
 
 
-def test_the_full_team_can_take_over_and_the_first_answer_is_kept(fleet: Fleet, open_page: Open, team: ScriptedModel) -> None:
+def test_the_full_team_can_take_over_and_the_first_answer_is_kept(
+    fleet: Fleet, open_page: Open, team: ScriptedModel
+) -> None:
     page = open_page()
     ask(page, "What is it?")
     expect_ready_for_the_next(page)
@@ -180,21 +209,27 @@ def test_the_full_team_can_take_over_and_the_first_answer_is_kept(fleet: Fleet, 
     expect_ready_for_the_next(page)
 
 
-def test_an_escalated_answer_is_emptied_in_words_and_filled_again(open_page: Open, team: ScriptedModel) -> None:
+def test_an_escalated_answer_is_emptied_in_words_and_filled_again(
+    open_page: Open, team: ScriptedModel
+) -> None:
     team.as_agent(ASSISTANT.instructions, Script(tokens=["I don't know ", "that."], hold_after=1))
     page = open_page()
     ask(page, "Who taught Socrates?")
     expect(answer_body(page)).to_have_text("I don't know")
     team.as_agent(PLANNER.instructions, Script(tokens=["{}"], hold_after=0))
     team.release_once()
-    expect(answer(page).locator(".why-now")).to_have_text("The light answer did not know, so the full team takes over")
+    expect(answer(page).locator(".why-now")).to_have_text(
+        "The light answer did not know, so the full team takes over"
+    )
     expect(answer_body(page)).to_have_text("")
     expect(answer(page).locator("[data-words]")).to_have_text("Planner is planning")
     team.release()
     expect(answer_body(page)).to_have_text(FINAL)
     expect_ready_for_the_next(page)
     answer(page).locator(".facts > summary").click()
-    expect(answer(page).locator(".why")).to_contain_text("Light, then the full team: the light answer did not know.")
+    expect(answer(page).locator(".why")).to_contain_text(
+        "Light, then the full team: the light answer did not know."
+    )
     expect(answer(page).locator(".step.route").last).to_contain_text("so the full team takes over")
 
 
@@ -202,7 +237,9 @@ def test_thumbs_are_stored_and_survive_a_reload(open_page: Open) -> None:
     page = open_page()
     ask(page, "What is it?")
     expect_ready_for_the_next(page)
-    up, down = (answer(page).get_by_role("button", name=name) for name in ("Good answer", "Bad answer"))
+    up, down = (
+        answer(page).get_by_role("button", name=name) for name in ("Good answer", "Bad answer")
+    )
     up.click()
     expect(up).to_have_attribute("aria-pressed", "true")
     expect(up).to_be_focused()
@@ -218,7 +255,9 @@ def test_thumbs_are_stored_and_survive_a_reload(open_page: Open) -> None:
     expect(answer(page).locator("[aria-pressed=true]")).to_have_count(0)
 
 
-def test_an_answer_from_the_cache_names_its_sources_and_is_searched_again(fleet: Fleet, open_page: Open) -> None:
+def test_an_answer_from_the_cache_names_its_sources_and_is_searched_again(
+    fleet: Fleet, open_page: Open
+) -> None:
     page = open_page(width=320)
     ask(page, "What is it worth?")
     expect_ready_for_the_next(page)
@@ -252,7 +291,9 @@ def test_a_citation_leads_to_its_source_live_and_in_history(
         page = open_page(width=360)
         page.goto(fleet.address)
         ask(page, "What is the weather in Oslo today?")
-        citation = answer(page).get_by_role("link", name="Source 1: Peru - Encyclopedia", exact=True)
+        citation = answer(page).get_by_role(
+            "link", name="Source 1: Peru - Encyclopedia", exact=True
+        )
         source = answer(page).locator(".sources li > a")
         expect(answer_body(page).locator("> .block")).to_have_count(61)
         expect(citation).to_have_text("[1]")

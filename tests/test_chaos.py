@@ -21,19 +21,34 @@ def test_every_stream_ends_as_it_must_in_a_storm() -> None:
     ("stored", "is_right"),
     [
         ("", True),
-        ("I don't know that.", True),  # of the light answer, when the team's had begun: its worker was lost with the rest
+        (
+            "I don't know that.",
+            True,
+        ),  # of the light answer, when the team's had begun: its worker was lost with the rest
         ("I don't know that. No.", False),
         ("Here is ", True),
         ("Here is the answer", False),  # more than was sent
         ("note", False),  # of somebody else in the team
     ],
 )
-def test_a_stored_text_is_held_against_the_call_that_sent_it(stored: str, *, is_right: bool) -> None:
+def test_a_stored_text_is_held_against_the_call_that_sent_it(
+    stored: str, *, is_right: bool
+) -> None:
     light = Script(tokens=["I don't ", "know that."])
     final = Script(tokens=["Here ", "is ", "the ", "answer"])
-    play = Play("doubtful", {"tokens": final.tokens}, frozenset({"completed"}), by_team=True, doubtful={"tokens": light.tokens})
+    play = Play(
+        "doubtful",
+        {"tokens": final.tokens},
+        frozenset({"completed"}),
+        by_team=True,
+        doubtful={"tokens": light.tokens},
+    )
     plan = RunPlan(number=1, message_id=uuid4(), play=play, readers=[])
-    calls = [Call({}, light, sent=2), Call({}, Script(tokens=["note"]), sent=1), Call({}, final, sent=1)]
+    calls = [
+        Call({}, light, sent=2),
+        Call({}, Script(tokens=["note"]), sent=1),
+        Call({}, final, sent=1),
+    ]
     row = Row(uuid4(), "failed", "worker_lost", {"lost": True}, None, 10, "", stored, "worker.1")
     assert (not list(model_breaks(row, Evidence(plan, [], asked_at=0, calls=calls)))) is is_right
 
@@ -48,8 +63,17 @@ def test_a_stored_text_is_held_against_the_call_that_sent_it(stored: str, *, is_
         ([(2, 3.5), (9, 10.5)], False),  # before it and after it
     ],
 )
-def test_a_clock_may_run_out_where_we_were_late_ourselves(late: list[tuple[float, float]], *, is_right: bool) -> None:
-    plan = RunPlan(number=1, message_id=uuid4(), play=Play("late", {"tokens": ["word"]}, frozenset({"completed"})), readers=[])
+def test_a_clock_may_run_out_where_we_were_late_ourselves(
+    late: list[tuple[float, float]], *, is_right: bool
+) -> None:
+    plan = RunPlan(
+        number=1,
+        message_id=uuid4(),
+        play=Play("late", {"tokens": ["word"]}, frozenset({"completed"})),
+        readers=[],
+    )
     journal = Journal(windows=[Window(*LATENESS, since, until) for since, until in late])
     row = Row(uuid4(), "failed", "first_chunk_timeout", {}, None, 10, "", "", "worker.1")
-    assert (not list(ending_breaks(row, Evidence(plan, [], asked_at=4, ended_at=8), journal))) is is_right
+    assert (
+        not list(ending_breaks(row, Evidence(plan, [], asked_at=4, ended_at=8), journal))
+    ) is is_right

@@ -38,13 +38,17 @@ async def titles() -> list[str]:
 
 async def test_a_call_that_fails_leaves_nothing_and_the_others_alone(worker: Worker) -> None:
     fault = ValueError("mine")
-    assert await do_together(partial(store, "one"), partial(fail, fault), partial(store, "two")) == ["one", fault, "two"]
+    assert await do_together(
+        partial(store, "one"), partial(fail, fault), partial(store, "two")
+    ) == ["one", fault, "two"]
     assert await titles() == ["one", "two"]
 
 
 async def test_an_error_of_the_database_leaves_nothing_of_a_transaction(worker: Worker) -> None:
     fault = DatabaseError("gone")
-    assert await do_together(partial(store, "one"), partial(fail, fault), partial(store, "two")) == [fault, fault, fault]
+    assert await do_together(
+        partial(store, "one"), partial(fail, fault), partial(store, "two")
+    ) == [fault, fault, fault]
     assert await titles() == []
 
 
@@ -59,7 +63,9 @@ async def test_who_settles_waits_for_the_last_call(worker: Worker) -> None:
 
 async def test_who_goes_before_the_end_holds_up_nobody(worker: Worker) -> None:
     together: Together[str] = Together()
-    first, second = (asyncio.create_task(together.do(partial(store, title))) for title in ("one", "two"))
+    first, second = (
+        asyncio.create_task(together.do(partial(store, title))) for title in ("one", "two")
+    )
     await asyncio.sleep(0)
     first.cancel()
     async with asyncio.timeout(5):

@@ -6,7 +6,13 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager, suppress
+from contextlib import (
+    AbstractContextManager,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass
 from datetime import timedelta
 from io import StringIO
@@ -43,7 +49,9 @@ type Trouble = Callable[[], AbstractContextManager[None]]
 
 
 @pytest_asyncio.fixture
-async def network(transactional_db: None, impatience: None, valkey_url: str, settings) -> AsyncIterator[Proxy]:
+async def network(
+    transactional_db: None, impatience: None, valkey_url: str, settings
+) -> AsyncIterator[Proxy]:
     """The way to Redis, for the worker that the test's first socket starts."""
     parts = urlsplit(valkey_url)
     assert parts.port
@@ -82,7 +90,9 @@ class TestRedis:
         assert await quickest(time_to_the_end, enough=UNNOTICED) < UNNOTICED
         network.set("open")
 
-    async def test_a_run_starts_and_ends_while_redis_is_away(self, network: Proxy, chat: Chatting) -> None:
+    async def test_a_run_starts_and_ends_while_redis_is_away(
+        self, network: Proxy, chat: Chatting
+    ) -> None:
         network.set("refuse")
 
         async def time_to_answer() -> float:
@@ -97,16 +107,24 @@ class TestRedis:
         assert await quickest(time_to_answer, enough=1) < 1
         network.set("open")
 
-    async def test_an_ended_run_is_read_from_the_row_while_redis_is_away(self, network: Proxy, chat: Chatting) -> None:
+    async def test_an_ended_run_is_read_from_the_row_while_redis_is_away(
+        self, network: Proxy, chat: Chatting
+    ) -> None:
         request = chat_request()
         await chat.answer(request)
         await until_closed(request)
         network.set("refuse")
         events = await chat.answer(request)
-        assert [kind for kind in kinds(events) if kind != "notice"] == ["response.snapshot", "response.completed", "done"]
+        assert [kind for kind in kinds(events) if kind != "notice"] == [
+            "response.snapshot",
+            "response.completed",
+            "done",
+        ]
         network.set("open")
 
-    async def test_what_redis_missed_it_gets_when_it_is_back(self, network: Proxy, chat: Chatting) -> None:
+    async def test_what_redis_missed_it_gets_when_it_is_back(
+        self, network: Proxy, chat: Chatting
+    ) -> None:
         network.set("refuse")
         request = chat_request()
         live = await chat.answer(request)
@@ -114,7 +132,9 @@ class TestRedis:
         await until_closed(request)
         assert await chat.answer(request) == [event for event in live if event["type"] != "notice"]
 
-    async def test_of_ended_runs_few_are_kept_for_redis(self, network: Proxy, chat: Chatting, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_of_ended_runs_few_are_kept_for_redis(
+        self, network: Proxy, chat: Chatting, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("chat.worker.MOST_KEPT", 2)
         network.set("refuse")
         requests = [chat_request() for _ in range(5)]
@@ -128,16 +148,23 @@ class TestRedis:
             await until_closed(request)
             assert text_of(await chat.answer(request)) == FULL
 
-    async def test_a_flushed_log_falls_back_to_the_row(self, network: Proxy, chat: Chatting, valkey_url: str) -> None:
+    async def test_a_flushed_log_falls_back_to_the_row(
+        self, network: Proxy, chat: Chatting, valkey_url: str
+    ) -> None:
         request = chat_request()
         await chat.answer(request)
         await until_closed(request)
         with redis.Redis.from_url(valkey_url) as client:
             client.flushall()
         events = await chat.answer({**request, "after": 7})
-        assert (kinds(events), text_of(events)) == (["response.snapshot", "response.completed", "done"], FULL)
+        assert (kinds(events), text_of(events)) == (
+            ["response.snapshot", "response.completed", "done"],
+            FULL,
+        )
 
-    async def test_a_readonly_redis_does_not_stop_a_run(self, network: Proxy, chat: Chatting, valkey_url: str) -> None:
+    async def test_a_readonly_redis_does_not_stop_a_run(
+        self, network: Proxy, chat: Chatting, valkey_url: str
+    ) -> None:
         with redis.Redis.from_url(valkey_url) as client:
             client.replicaof("127.0.0.1", "9")
             try:
@@ -146,7 +173,9 @@ class TestRedis:
                 client.replicaof("NO", "ONE")
         assert (text_of(events), events[-1]["type"]) == (FULL, "done")
 
-    async def test_a_dead_workers_runs_end_in_one_round_although_redis_is_away(self, network: Proxy, chat: Chatting) -> None:
+    async def test_a_dead_workers_runs_end_in_one_round_although_redis_is_away(
+        self, network: Proxy, chat: Chatting
+    ) -> None:
         network.set("refuse")
         lost = [await in_database(lost_run, f"lost {number}") for number in range(60)]
         Worker.current()
@@ -156,7 +185,9 @@ class TestRedis:
                 await asyncio.sleep(0.05)
         network.set("open")
 
-    async def test_every_key_has_a_time_to_live(self, network: Proxy, chat: Chatting, valkey_url: str) -> None:
+    async def test_every_key_has_a_time_to_live(
+        self, network: Proxy, chat: Chatting, valkey_url: str
+    ) -> None:
         await chat.answer()
         await asyncio.sleep(0.1)
         with redis.Redis.from_url(valkey_url) as client:
@@ -231,7 +262,9 @@ class TestDatabase:
     def _short_patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.3)
 
-    async def test_a_question_is_refused_in_words_and_leaves_no_half_run(self, chat: Chatting, trouble: Trouble) -> None:
+    async def test_a_question_is_refused_in_words_and_leaves_no_half_run(
+        self, chat: Chatting, trouble: Trouble
+    ) -> None:
         async def time_to_refuse() -> float:
             with trouble():
                 started = time.monotonic()
@@ -246,7 +279,11 @@ class TestDatabase:
         assert (await chat.answer())[-1]["type"] == "done"
 
     async def test_a_finished_answer_is_not_lost_by_a_failed_write(
-        self, chat: Chatting, model: ScriptedModel, trouble: Trouble, caplog: pytest.LogCaptureFixture
+        self,
+        chat: Chatting,
+        model: ScriptedModel,
+        trouble: Trouble,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         model.on("hold", tokens=["The ", LONG], hold_after=1)
         request = chat_request("hold")
@@ -296,7 +333,9 @@ class TestDatabase:
         await until_closed(request)
         assert text_of(await chat.answer(request)) == FULL
 
-    async def test_a_cancel_of_a_run_elsewhere_waits_for_the_database(self, chat: Chatting, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_a_cancel_of_a_run_elsewhere_waits_for_the_database(
+        self, chat: Chatting, caplog: pytest.LogCaptureFixture
+    ) -> None:
         run, request = await orphan(expires_in=60, last_seq=1, text_so_far="Elsewhere")
         socket = await chat.ask(request)
         await socket.until("response.snapshot")
@@ -307,7 +346,9 @@ class TestDatabase:
                     await asyncio.sleep(0.02)
         await until_true(Run.objects.filter(pk=run.pk, cancel_requested_at__isnull=False))
 
-    async def test_deltas_go_on_while_the_database_is_locked(self, chat: Chatting, model: ScriptedModel) -> None:
+    async def test_deltas_go_on_while_the_database_is_locked(
+        self, chat: Chatting, model: ScriptedModel
+    ) -> None:
         model.on("paced", tokens=["x"] * 30, pace=0.02)
 
         async def longest_gap() -> float:
@@ -329,7 +370,9 @@ class TestDatabase:
 def refusing(what: str) -> Iterator[None]:
     """The database does not take this, as PostgreSQL takes no NUL."""
     with closing(sqlite3.connect(connection.settings_dict["NAME"])) as other:
-        other.execute(f"CREATE TRIGGER refusing BEFORE {what} BEGIN SELECT RAISE(ABORT, 'not this'); END")
+        other.execute(
+            f"CREATE TRIGGER refusing BEFORE {what} BEGIN SELECT RAISE(ABORT, 'not this'); END"
+        )
         try:
             yield
         finally:
@@ -338,15 +381,26 @@ def refusing(what: str) -> Iterator[None]:
 
 class TestWhatCannotBeStored:
     @pytest.mark.parametrize(
-        ("refused", "kept"), [("INSERT ON chat_phase", FULL), ("UPDATE ON chat_message WHEN NEW.text != ''", "")], ids=["times", "words"]
+        ("refused", "kept"),
+        [("INSERT ON chat_phase", FULL), ("UPDATE ON chat_message WHEN NEW.text != ''", "")],
+        ids=["times", "words"],
     )
-    async def test_an_ending_that_is_not_taken_is_one_in_words(self, chat: Chatting, refused: str, kept: str) -> None:
+    async def test_an_ending_that_is_not_taken_is_one_in_words(
+        self, chat: Chatting, refused: str, kept: str
+    ) -> None:
         with refusing(refused):
             events = await chat.answer()
         assert (events[-1]["error"]["code"], text_of(events)) == ("internal", FULL)
         run = await Run.objects.select_related("answer").aget(pk=events[-1]["workflow_id"])
-        assert (run.status, run.error_code, run.last_seq, run.answer.text) == ("failed", "internal", events[-1]["seq"], kept)
-        assert (await chat.answer(chat_request(conversation_id=str(run.conversation_id))))[-1]["type"] == "done"
+        assert (run.status, run.error_code, run.last_seq, run.answer.text) == (
+            "failed",
+            "internal",
+            events[-1]["seq"],
+            kept,
+        )
+        assert (await chat.answer(chat_request(conversation_id=str(run.conversation_id))))[-1][
+            "type"
+        ] == "done"
 
     async def test_leases_and_other_texts_do_not_wait_for_one_that_is_not_taken(
         self, chat: Chatting, model: ScriptedModel, settings
@@ -358,9 +412,15 @@ class TestWhatCannotBeStored:
             runs = {}
             for question in ("taken", "not taken"):
                 socket = await chat.ask(question)
-                runs[question] = await Run.objects.aget(pk=(await socket.until("response.delta"))["workflow_id"])
+                runs[question] = await Run.objects.aget(
+                    pk=(await socket.until("response.delta"))["workflow_id"]
+                )
             for run in runs.values():
-                await until_true(Run.objects.filter(pk=run.pk, lease_expires_at__gt=run.lease_expires_at + timedelta(seconds=1)))
+                await until_true(
+                    Run.objects.filter(
+                        pk=run.pk, lease_expires_at__gt=run.lease_expires_at + timedelta(seconds=1)
+                    )
+                )
             await until_true(Run.objects.filter(pk=runs["taken"].pk, text_so_far="The "))
         model.release()
 
@@ -397,7 +457,9 @@ def test_the_terminal_says_what_cannot_be_stored_and_returns(
     close_connections()
 
 
-async def test_cancels_without_end_are_one_at_a_time(chat: Chatting, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cancels_without_end_are_one_at_a_time(
+    chat: Chatting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[uuid.UUID] = []
     monkeypatch.setattr(RunQuerySet, "request_cancel", lambda _, run_id: asked.append(run_id))
     _, request = await orphan(expires_in=FAR, last_seq=1, text_so_far="Elsewhere")
@@ -418,7 +480,9 @@ async def test_cancels_without_end_are_one_at_a_time(chat: Chatting, monkeypatch
 class TestStopping:
     """A worker that is told to go while the database is at work for it."""
 
-    async def test_a_run_that_is_being_started_may_finish(self, chat: Chatting, worker: Worker, hold: Hold) -> None:
+    async def test_a_run_that_is_being_started_may_finish(
+        self, chat: Chatting, worker: Worker, hold: Hold
+    ) -> None:
         start = hold("start")
         request = chat_request()
         socket = await chat.ask(request)
@@ -434,11 +498,17 @@ class TestStopping:
         request = chat_request("For ever?")
         socket = await chat.ask(request)
         await drain_during(start, worker, grace=0)
-        assert (await Run.objects.aget(message_id=request["message_id"])).error_code == "shutting_down"
+        assert (
+            await Run.objects.aget(message_id=request["message_id"])
+        ).error_code == "shutting_down"
         assert (await socket.rest())[-1]["error"]["code"] == "shutting_down"
 
-    async def test_a_cancel_on_its_way_arrives(self, chat: Chatting, worker: Worker, hold: Hold, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("chat.worker.DELIVERY", 0)  # for readers; this one has no ending to read
+    async def test_a_cancel_on_its_way_arrives(
+        self, chat: Chatting, worker: Worker, hold: Hold, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            "chat.worker.DELIVERY", 0
+        )  # for readers; this one has no ending to read
         cancel = hold("request_cancel")
         run, request = await orphan(expires_in=FAR, last_seq=1, text_so_far="Elsewhere")
         socket = await chat.ask(request)

@@ -47,7 +47,9 @@ def refusal_of_another(fleet: Fleet) -> str:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Fleet]:
+def shared(
+    tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel
+) -> Iterator[Fleet]:
     """A fleet of two workers for tests that leave it as it is, or wait until it is again."""
     with running(tmp_path_factory.mktemp("fleet"), model_server, "--workers", "2") as fleet:
         yield fleet
@@ -83,14 +85,27 @@ class TestRunning:
             "import django; django.setup(); from django.contrib.auth import authenticate as a;"
             "import sys; sys.exit(not a(username=sys.argv[1], password=sys.argv[2]).is_superuser)"
         )
-        environment = {**os.environ, "FLEET_STATE_DIR": str(shared.folder / "state"), "DJANGO_SETTINGS_MODULE": "agenticfleet.settings"}
-        assert subprocess.run([sys.executable, "-c", code, *found.groups()], env=environment, cwd=MANAGE.parent).returncode == 0
+        environment = {
+            **os.environ,
+            "FLEET_STATE_DIR": str(shared.folder / "state"),
+            "DJANGO_SETTINGS_MODULE": "agenticfleet.settings",
+        }
+        assert (
+            subprocess.run(
+                [sys.executable, "-c", code, *found.groups()], env=environment, cwd=MANAGE.parent
+            ).returncode
+            == 0
+        )
 
-    def test_no_command_line_and_no_line_it_prints_shows_the_password_of_valkey(self, shared: Fleet) -> None:
+    def test_no_command_line_and_no_line_it_prints_shows_the_password_of_valkey(
+        self, shared: Fleet
+    ) -> None:
         password = re.search(r":([^:@]+)@", shared.card["redis_url"])
         assert password
         command_lines = [" ".join(child.cmdline()) for child in shared.children()]
-        assert not any(password[1] in text for text in (*command_lines, shared.said, shared.complained))
+        assert not any(
+            password[1] in text for text in (*command_lines, shared.said, shared.complained)
+        )
 
     def test_its_card_tells_where_it_is(self, shared: Fleet) -> None:
         assert shared.card["address"] == shared.address
@@ -102,15 +117,25 @@ class TestRunning:
     def test_valkey_keeps_everything_and_stores_nothing(self, shared: Fleet) -> None:
         with closing(embedded.redis.Redis.from_url(shared.card["redis_url"])) as client:
             settings = client.config_get("maxmemory-policy", "save", "appendonly", "bind")
-        assert settings == {"maxmemory-policy": "noeviction", "save": "", "appendonly": "no", "bind": "127.0.0.1"}
+        assert settings == {
+            "maxmemory-policy": "noeviction",
+            "save": "",
+            "appendonly": "no",
+            "bind": "127.0.0.1",
+        }
 
     def test_others_find_it(self, shared: Fleet, settings: Any) -> None:
         settings.FLEET_STATE_DIR = shared.folder / "state"
         settings.REDIS_URL = settings.OPENAI_BASE_URL = settings.OPENAI_API_KEY = ""
         with embedded.services() as services:
-            assert (services.redis_url, services.model_base_url) == (shared.card["redis_url"], shared.card["model_base_url"])
+            assert (services.redis_url, services.model_base_url) == (
+                shared.card["redis_url"],
+                shared.card["model_base_url"],
+            )
 
-    def test_where_there_is_none_others_get_their_own_for_a_while(self, tmp_path: Path, settings: Any) -> None:
+    def test_where_there_is_none_others_get_their_own_for_a_while(
+        self, tmp_path: Path, settings: Any
+    ) -> None:
         settings.FLEET_STATE_DIR = tmp_path
         settings.REDIS_URL = ""
         with embedded.services() as services:
@@ -118,31 +143,43 @@ class TestRunning:
             assert services.model_base_url == settings.OPENAI_BASE_URL
         assert embedded.redis_problem(services.redis_url) is not None
 
-    def test_a_second_one_on_the_same_folder_is_refused(self, shared: Fleet, tmp_path: Path) -> None:
-        assert "Another fleet is running on" in refused(tmp_path, FLEET_STATE_DIR=str(shared.folder / "state"))
+    def test_a_second_one_on_the_same_folder_is_refused(
+        self, shared: Fleet, tmp_path: Path
+    ) -> None:
+        assert "Another fleet is running on" in refused(
+            tmp_path, FLEET_STATE_DIR=str(shared.folder / "state")
+        )
 
 
 class TestNotStarting:
     def test_a_busy_port_is_named(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
-            assert f"Cannot listen on 127.0.0.1:{port}: Address already in use" in refused(tmp_path, "--port", str(port))
+            assert f"Cannot listen on 127.0.0.1:{port}: Address already in use" in refused(
+                tmp_path, "--port", str(port)
+            )
 
     def test_a_wrong_setting_is_named(self, tmp_path: Path) -> None:
         assert "FLEET_HEARTBEAT must be a number" in refused(tmp_path, FLEET_HEARTBEAT="abc")
 
     def test_a_state_folder_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        assert "FLEET_STATE_DIR: cannot make the folder" in refused(tmp_path, FLEET_STATE_DIR=str(tmp_path / "file/state"))
+        assert "FLEET_STATE_DIR: cannot make the folder" in refused(
+            tmp_path, FLEET_STATE_DIR=str(tmp_path / "file/state")
+        )
 
-    def test_a_redis_that_does_not_answer_is_named_without_its_password(self, tmp_path: Path) -> None:
+    def test_a_redis_that_does_not_answer_is_named_without_its_password(
+        self, tmp_path: Path
+    ) -> None:
         url = f"redis://:secret@127.0.0.1:{embedded.free_port()}/0"
         line = refused(tmp_path, REDIS_URL=url, **NO_MODEL)
         assert "REDIS_URL: redis://127.0.0.1" in line
         assert "secret" not in line
 
     def test_a_redis_whose_options_make_no_sense_is_named(self, tmp_path: Path) -> None:
-        assert "REDIS_URL: redis://127.0.0.1" in refused(tmp_path, REDIS_URL="redis://127.0.0.1/?db=first", **NO_MODEL)
+        assert "REDIS_URL: redis://127.0.0.1" in refused(
+            tmp_path, REDIS_URL="redis://127.0.0.1/?db=first", **NO_MODEL
+        )
 
     def test_a_database_that_cannot_be_opened_is_named(self, tmp_path: Path) -> None:
         url = f"sqlite:///{tmp_path}/nowhere/fleet.sqlite3"
@@ -151,9 +188,16 @@ class TestNotStarting:
     def test_a_child_that_ends_while_it_starts_is_named_with_its_last_words(self) -> None:
         with embedded.Watcher() as watcher:
             child = embedded.Child(
-                name="Valkey", command=["sh", "-c", "echo no luck; exit 3"], watcher=watcher, answers=lambda _: False, patience=START
+                name="Valkey",
+                command=["sh", "-c", "echo no luck; exit 3"],
+                watcher=watcher,
+                answers=lambda _: False,
+                patience=START,
             )
-            with pytest.raises(embedded.EmbeddedError, match="Valkey ended while it was starting, exit code 3: no luck"):
+            with pytest.raises(
+                embedded.EmbeddedError,
+                match="Valkey ended while it was starting, exit code 3: no luck",
+            ):
                 embedded.wait_until_answering([child.start()])
             child.stop()
 
@@ -194,7 +238,11 @@ def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
     fleets: list[Fleet] = []
 
     def start(*arguments: str, **environment: str) -> Fleet:
-        settings = {"OPENAI_BASE_URL": model.url, "FLEET_MODEL": "scripted", "FLEET_STATE_DIR": str(folders[0] / "state")}
+        settings = {
+            "OPENAI_BASE_URL": model.url,
+            "FLEET_MODEL": "scripted",
+            "FLEET_STATE_DIR": str(folders[0] / "state"),
+        }
         fleets.append(launch(folders[len(fleets)], *arguments, **settings, **environment))
         fleets[-1].wait_until_ready()
         return fleets[-1]
@@ -247,7 +295,12 @@ class TestEnding:
         assert lives.refused_meanwhile == "shutting_down"
 
     def test_a_signal_ends_it_with_all_its_children(self, lives: Lives) -> None:
-        assert (lives.first_exit, lives.first_left, lives.first_card_is_left, lives.first.complained) == (0, [], False, "")
+        assert (
+            lives.first_exit,
+            lives.first_left,
+            lives.first_card_is_left,
+            lives.first.complained,
+        ) == (0, [], False, "")
 
     def test_it_starts_again_on_the_folder_it_left(self, lives: Lives) -> None:
         assert "password" in lives.first.said
@@ -260,7 +313,9 @@ class TestEnding:
     def test_when_it_is_killed_its_children_end(self, lives: Lives) -> None:
         until(lambda: all_gone(lives.second_children), GONE, "children outlived the fleet")
 
-    def test_when_it_was_killed_it_starts_again_on_the_same_folder_and_port(self, lives: Lives) -> None:
+    def test_when_it_was_killed_it_starts_again_on_the_same_folder_and_port(
+        self, lives: Lives
+    ) -> None:
         assert lives.third_exit == 0
 
     def test_a_second_signal_ends_runs_at_once_and_in_words(self, lives: Lives) -> None:
@@ -271,17 +326,27 @@ class TestKeepingAlive:
     def test_a_killed_worker_is_started_again(self, shared: Fleet) -> None:
         before = shared.children("fleet-worker")
         before[0].kill()
-        until(lambda: len(set(shared.children("fleet-worker")) | set(before)) == 3, START, "no new worker")
+        until(
+            lambda: len(set(shared.children("fleet-worker")) | set(before)) == 3,
+            START,
+            "no new worker",
+        )
         assert re.search(r"worker \d ended, SIGKILL; it is started again", shared.complained)
 
     def test_a_killed_valkey_is_started_again_at_its_place(self, shared: Fleet) -> None:
         shared.children("valkey-server")[0].kill()
         until(lambda: "Valkey ended, SIGKILL" in shared.complained, START, "nobody noticed")
-        until(lambda: embedded.redis_problem(shared.card["redis_url"]) is None, START, "Valkey is not back")
+        until(
+            lambda: embedded.redis_problem(shared.card["redis_url"]) is None,
+            START,
+            "Valkey is not back",
+        )
 
     def test_what_keeps_dying_is_started_ever_later(self) -> None:
         child = Mortal()
-        assert [child.time_to_restart(life=0.1) for _ in range(7)] == pytest.approx([0.5, 1, 2, 4, 8, 10, 10])
+        assert [child.time_to_restart(life=0.1) for _ in range(7)] == pytest.approx(
+            [0.5, 1, 2, 4, 8, 10, 10]
+        )
         assert child.time_to_restart(life=31) == pytest.approx(0.5)
 
 
@@ -315,7 +380,9 @@ class Mortal:
         return self._now - died
 
 
-def test_a_process_that_ends_in_between_does_not_keep_the_watcher_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_ends_in_between_does_not_keep_the_watcher_from_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     gone, other = (subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(2))
     gone.kill()
     gone.wait()
@@ -343,5 +410,10 @@ def test_the_client_in_the_documentation_works(shared: Fleet) -> None:
     code = (MANAGE.parent / "AGENTS.md").read_text().split("```python")[1].split("```")[0]
     assert sum(bool(line.strip()) for line in code.splitlines()) <= 15
     url = shared.address.replace("http", "ws") + "ws/chat/"
-    ran = subprocess.run([sys.executable, "-c", code, "What is the answer?", url], capture_output=True, text=True, timeout=STOP)
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "What is the answer?", url],
+        capture_output=True,
+        text=True,
+        timeout=STOP,
+    )
     assert ran.stdout == "The answer is **42**.\n(completed)\n"

@@ -92,28 +92,47 @@ The [end](https://example.com).
 
 SAMPLES: dict[type[StreamEvent], AnyEvent] = {
     Connected: Connected(data=ConnectedData(CONVERSATION, MESSAGE)),
-    RoutingDecided: RoutingDecided(data=RouteData(path="full", mode="auto", confidence=0.9, reasons=["It needs sources."])),
+    RoutingDecided: RoutingDecided(
+        data=RouteData(path="full", mode="auto", confidence=0.9, reasons=["It needs sources."])
+    ),
     PhaseStart: PhaseStart(data=PhaseData("research")),
     PhaseComplete: PhaseComplete(data=PhaseTiming("research", 1200)),
     AgentStart: AgentStart(**WHO),
     AgentMessage: AgentMessage(message="I look for **numbers**.", **WHO),
     AgentOutput: AgentOutput(message="Found *three*.", **WHO),
     AgentComplete: AgentComplete(data=AgentTiming(900, USAGE), **WHO),
-    ToolStart: ToolStart(data=ToolCallData(tool="web_search", call_id="c1", arguments={"query": "kafka"}), **WHO),
-    ToolComplete: ToolComplete(data=ToolResultData(tool="web_search", call_id="c1", ok=True, duration_ms=50, cached=True, age_s=60), **WHO),
-    ToolRejected: ToolRejected(data=ToolRejection(tool="shell", call_id="c2", reason="unknown_tool"), **WHO),
+    ToolStart: ToolStart(
+        data=ToolCallData(tool="web_search", call_id="c1", arguments={"query": "kafka"}), **WHO
+    ),
+    ToolComplete: ToolComplete(
+        data=ToolResultData(
+            tool="web_search", call_id="c1", ok=True, duration_ms=50, cached=True, age_s=60
+        ),
+        **WHO,
+    ),
+    ToolRejected: ToolRejected(
+        data=ToolRejection(tool="shell", call_id="c2", reason="unknown_tool"), **WHO
+    ),
     OrchestratorMessage: OrchestratorMessage(message="Two researchers are enough."),
     OrchestratorThought: OrchestratorThought(message="The plan is clear."),
     ReasoningDelta: ReasoningDelta(delta="Let me think.", agent_id="researcher"),
     ReasoningCompleted: ReasoningCompleted(agent_id="researcher"),
     ResponseDelta: ResponseDelta(delta="Hello"),
     ResponseSnapshot: ResponseSnapshot(data=SnapshotData("Hello **again**")),
-    ResponseCompleted: ResponseCompleted(message="Hello **again**", data=AnswerData(TIMINGS, USAGE, "full")),
+    ResponseCompleted: ResponseCompleted(
+        message="Hello **again**", data=AnswerData(TIMINGS, USAGE, "full")
+    ),
     Heartbeat: Heartbeat(data=HeartbeatData(5000)),
     Notice: Notice(message="Web search is off: set TAVILY_API_KEY.", data=NoticeData("search_off")),
     Cancelled: Cancelled(),
     Done: Done(data=DoneData("completed", TIMINGS)),
-    Error: Error(error=ErrorInfo("idle_timeout", "The model did not answer in time. What came so far is kept.", retryable=True)),
+    Error: Error(
+        error=ErrorInfo(
+            "idle_timeout",
+            "The model did not answer in time. What came so far is kept.",
+            retryable=True,
+        )
+    ),
 }
 SHOWS = {
     RoutingDecided: "Full team",
@@ -162,7 +181,11 @@ class Node:
 
     def __str__(self) -> str:
         hidden = {"hx-swap-oob", "data-slot"}
-        shown = "".join(f' {name}="{value}"' for name, value in sorted(self.attributes.items()) if name not in hidden)
+        shown = "".join(
+            f' {name}="{value}"'
+            for name, value in sorted(self.attributes.items())
+            if name not in hidden
+        )
         return f"<{self.tag}{shown}>{''.join(map(str, self.children))}</{self.tag}>"
 
 
@@ -247,11 +270,26 @@ def tokens_of(text: str, seed: int = 0) -> list[str]:
 
 def full_run(text: str = TEXT, seed: int = 0) -> list[AnyEvent]:
     """A run with a phase, an agent, a tool, thoughts and an answer, as its log has it."""
-    steps = [RoutingDecided, PhaseStart, AgentStart, ToolStart, ToolComplete, ToolRejected, AgentMessage, AgentOutput]
+    steps = [
+        RoutingDecided,
+        PhaseStart,
+        AgentStart,
+        ToolStart,
+        ToolComplete,
+        ToolRejected,
+        AgentMessage,
+        AgentOutput,
+    ]
     events: list[AnyEvent] = [SAMPLES[Connected], *(SAMPLES[kind] for kind in steps)]
-    events += [SAMPLES[OrchestratorMessage], *(ResponseDelta(delta=token) for token in tokens_of(text, seed))]
+    events += [
+        SAMPLES[OrchestratorMessage],
+        *(ResponseDelta(delta=token) for token in tokens_of(text, seed)),
+    ]
     events += [SAMPLES[AgentComplete], SAMPLES[PhaseComplete]]
-    events += [ResponseCompleted(message=text, data=AnswerData(TIMINGS, USAGE, "full")), SAMPLES[Done]]
+    events += [
+        ResponseCompleted(message=text, data=AnswerData(TIMINGS, USAGE, "full")),
+        SAMPLES[Done],
+    ]
     return numbered(events)
 
 
@@ -368,7 +406,9 @@ def test_an_answer_that_differs_from_what_was_streamed_is_shown_as_completed() -
     page, view = Page(), AnswerView(RUN)
     page.show(view.render(SAMPLES[Connected]))
     page.show(view.render(ResponseDelta(delta="half of")))
-    page.show(view.render(ResponseCompleted(message="another answer", data=AnswerData(TIMINGS, USAGE))))
+    page.show(
+        view.render(ResponseCompleted(message="another answer", data=AnswerData(TIMINGS, USAGE)))
+    )
     assert "another answer" in page.part("body")
     assert "half of" not in page.part("body")
 
@@ -400,7 +440,10 @@ def test_a_phase_that_comes_twice_has_two_lines() -> None:
     view = AnswerView(RUN)
     for kind in (PhaseStart, PhaseComplete, PhaseStart, PhaseComplete):
         view.render(SAMPLES[kind])
-    assert [step.id for step in view.timeline.steps] == [f"run-{RUN}-phase-research", f"run-{RUN}-phase-research--2"]
+    assert [step.id for step in view.timeline.steps] == [
+        f"run-{RUN}-phase-research",
+        f"run-{RUN}-phase-research--2",
+    ]
     assert [step.state for step in view.timeline.steps] == ["done", "done"]
 
 
@@ -408,7 +451,13 @@ def test_a_phase_that_comes_twice_has_two_lines() -> None:
 
 ANALYST = {"agent_id": "analyst", "author": "Analyst"}
 SOURCES = [
-    Source(1, "Kafka docs", "https://kafka.apache.org/documentation/", "kafka.apache.org", "2026-10-02T08:00:00Z"),
+    Source(
+        1,
+        "Kafka docs",
+        "https://kafka.apache.org/documentation/",
+        "kafka.apache.org",
+        "2026-10-02T08:00:00Z",
+    ),
     Source(2, "Kafka on the wiki", "http://en.wikipedia.org/wiki/Kafka", "en.wikipedia.org"),
 ]
 
@@ -418,7 +467,9 @@ def searched(call_id: str = "c1", **fields: Any) -> ToolComplete:
     return ToolComplete(data=ToolResultData(**given), **WHO)
 
 
-def called(tool: str = "web_search", call_id: str = "c1", who: dict[str, str] = WHO, **arguments: Any) -> ToolStart:
+def called(
+    tool: str = "web_search", call_id: str = "c1", who: dict[str, str] = WHO, **arguments: Any
+) -> ToolStart:
     return ToolStart(data=ToolCallData(tool=tool, call_id=call_id, arguments=arguments), **who)
 
 
@@ -525,7 +576,9 @@ def test_the_status_line_says_who_does_what() -> None:
         AgentStart(**ANALYST),
         called("calculator", "c2", ANALYST, expression="1 + 1"),
         AgentComplete(data=AgentTiming(1), **WHO),
-        ToolRejected(data=ToolRejection(tool="shell", call_id="c3", reason="unknown_tool"), **ANALYST),
+        ToolRejected(
+            data=ToolRejection(tool="shell", call_id="c3", reason="unknown_tool"), **ANALYST
+        ),
     ):
         view.render(event)
         if not said or said[-1] != view.activity.words:
@@ -552,7 +605,11 @@ def test_the_status_line_goes_out_only_when_it_changes() -> None:
 
 
 def test_calls_with_one_id_in_several_rounds_have_a_line_each() -> None:
-    calls = [event for query in ("one", "two") for event in (called(call_id="call-0", query=query), searched("call-0"))]
+    calls = [
+        event
+        for query in ("one", "two")
+        for event in (called(call_id="call-0", query=query), searched("call-0"))
+    ]
     page, _ = shown(AgentStart(**WHO), *calls)
     timeline = words_of(page.part("timeline"))
     assert "one" in timeline
@@ -561,7 +618,9 @@ def test_calls_with_one_id_in_several_rounds_have_a_line_each() -> None:
 
 
 def test_ids_of_calls_that_differ_in_signs_alone_are_two_lines() -> None:
-    page, _ = shown(AgentStart(**WHO), called(call_id="c!", query="one"), called(call_id="c?", query="two"))
+    page, _ = shown(
+        AgentStart(**WHO), called(call_id="c!", query="one"), called(call_id="c?", query="two")
+    )
     assert {"one", "two"} <= set(words_of(page.part("timeline")).split())
 
 
@@ -570,7 +629,10 @@ def test_ids_of_calls_that_differ_in_signs_alone_are_two_lines() -> None:
     [
         ({"sources": SOURCES}, "2 sources"),
         ({"cached": True, "age_s": 730}, "from the cache, 12 min old"),
-        ({"cached": True, "age_s": 7300, "stale": True}, "from the cache, 2 h old, stale: nothing newer could be had"),
+        (
+            {"cached": True, "age_s": 7300, "stale": True},
+            "from the cache, 2 h old, stale: nothing newer could be had",
+        ),
         ({"cached": True, "age_s": 730, "repeated": True}, "same as before"),
         ({"ok": False, "message": "The provider did not answer."}, "The provider did not answer."),
     ],
@@ -582,7 +644,10 @@ def test_what_came_of_a_call_is_said(fields: dict[str, Any], words: str) -> None
 
 
 def test_a_call_is_told_by_its_tool_and_the_arguments_that_say_something() -> None:
-    page, _ = shown(AgentStart(**WHO), called(query="kafka", topic="news", time_range="any", max_results=5, deep=False))
+    page, _ = shown(
+        AgentStart(**WHO),
+        called(query="kafka", topic="news", time_range="any", max_results=5, deep=False),
+    )
     assert "Web search query: kafka, topic: news" in words_of(page.part("timeline"))
     page, _ = shown(AgentStart(**WHO), called("calculator", expression="12 * 7"))
     assert "Calculator 12 * 7" in words_of(page.part("timeline"))
@@ -591,15 +656,22 @@ def test_a_call_is_told_by_its_tool_and_the_arguments_that_say_something() -> No
     assert "x" * 300 not in page.part("timeline")
 
 
-@pytest.mark.parametrize("reason", ["unknown_tool", "invalid_arguments", "not_allowed", "cap_reached", "malformed"])
+@pytest.mark.parametrize(
+    "reason", ["unknown_tool", "invalid_arguments", "not_allowed", "cap_reached", "malformed"]
+)
 def test_every_reason_for_a_call_that_was_not_made_is_words(reason: str) -> None:
-    page, _ = shown(AgentStart(**WHO), ToolRejected(data=ToolRejection(tool="shell", call_id="c", reason=reason), **WHO))
+    page, _ = shown(
+        AgentStart(**WHO),
+        ToolRejected(data=ToolRejection(tool="shell", call_id="c", reason=reason), **WHO),
+    )
     assert "not called: " in page.part("timeline")
     assert reason not in page.part("timeline")
 
 
 def test_a_call_that_was_cut_with_its_agent_is_no_longer_running() -> None:
-    page, _ = shown(AgentStart(**WHO), called(query="kafka"), AgentComplete(data=AgentTiming(900), **WHO))
+    page, _ = shown(
+        AgentStart(**WHO), called(query="kafka"), AgentComplete(data=AgentTiming(900), **WHO)
+    )
     assert "running" not in page.part("timeline")
     assert "step-head failed" in page.part("timeline")
 
@@ -608,7 +680,9 @@ def test_a_call_that_was_cut_with_its_agent_is_no_longer_running() -> None:
 
 
 def decided(**fields: Any) -> RoutingDecided:
-    return RoutingDecided(data=RouteData(**{"path": "light", "mode": "auto", "confidence": 0.92, **fields}))
+    return RoutingDecided(
+        data=RouteData(**{"path": "light", "mode": "auto", "confidence": 0.92, **fields})
+    )
 
 
 def completed(text: str = "Hello", path: Any = "light") -> list[AnyEvent]:
@@ -620,7 +694,10 @@ def test_the_badge_tells_why_this_path_was_taken() -> None:
     page, _ = shown(route, ResponseDelta(delta="Hello"), *completed())
     end = words_of(page.part("end"))
     assert "Light 1.2 s 1 tool 212 tokens" in end
-    assert "92 % sure that one agent suffices. Asks for one fact Is short Skipped: planning, reviewing." in end
+    assert (
+        "92 % sure that one agent suffices. Asks for one fact Is short Skipped: planning, reviewing."
+        in end
+    )
     assert "First word after 0.3 s. 1 model call: 10 tokens read, 212 written." in end
 
 
@@ -642,7 +719,9 @@ def test_the_badge_tells_why_this_path_was_taken() -> None:
     ],
 )
 def test_the_badge_says_what_was_out_of_the_ordinary(route: dict[str, Any], words: str) -> None:
-    page, _ = shown(decided(**route), ResponseDelta(delta="Hello"), *completed(path=route.get("path", "light")))
+    page, _ = shown(
+        decided(**route), ResponseDelta(delta="Hello"), *completed(path=route.get("path", "light"))
+    )
     assert words in words_of(page.part("end"))
 
 
@@ -662,7 +741,16 @@ ESCALATED: list[AnyEvent] = [
     PhaseStart(data=PhaseData("answer")),
     AgentStart(**ASSISTANT),
     ToolComplete(
-        data=ToolResultData(tool="web_search", call_id="c", ok=True, duration_ms=5, cached=True, age_s=9, sources=SOURCES), **ASSISTANT
+        data=ToolResultData(
+            tool="web_search",
+            call_id="c",
+            ok=True,
+            duration_ms=5,
+            cached=True,
+            age_s=9,
+            sources=SOURCES,
+        ),
+        **ASSISTANT,
     ),
     ResponseDelta(delta="I don't know."),
     AgentComplete(data=AgentTiming(5), **ASSISTANT),
@@ -677,11 +765,20 @@ def test_an_escalation_empties_the_answer_and_is_said_in_the_status_line_and_the
     page, _ = shown(*ESCALATED)
     assert words_of(page.part("body")) == ""
     assert words_of(page.part("sources")) == ""
-    assert words_of(page.part("activity")) == "The light answer did not know, so the full team takes over Planning"
-    assert "The light answer did not know, so the full team takes over" in words_of(page.part("route--2"))
+    assert (
+        words_of(page.part("activity"))
+        == "The light answer did not know, so the full team takes over Planning"
+    )
+    assert "The light answer did not know, so the full team takes over" in words_of(
+        page.part("route--2")
+    )
     rest: list[AnyEvent] = [ResponseDelta(delta="Now I do."), *completed("Now I do.", path="full")]
     page, _ = shown(*ESCALATED, *rest)
-    history = of_history([*ESCALATED, *rest[:1]], "Now I do.", Ending(status="completed", timings=TIMINGS, usage=USAGE, path="full"))
+    history = of_history(
+        [*ESCALATED, *rest[:1]],
+        "Now I do.",
+        Ending(status="completed", timings=TIMINGS, usage=USAGE, path="full"),
+    )
     assert words_of(page.part("body")) == "Now I do."
     assert words_of(page.part("sources")) == ""
     for name in ("body", "timeline", "sources", "end"):
@@ -691,13 +788,22 @@ def test_an_escalation_empties_the_answer_and_is_said_in_the_status_line_and_the
 
 
 def test_sources_stand_under_the_answer_from_its_first_word_on() -> None:
-    events = [AgentStart(**WHO), searched(sources=SOURCES), searched(call_id="c2", sources=SOURCES[:1])]
+    events = [
+        AgentStart(**WHO),
+        searched(sources=SOURCES),
+        searched(call_id="c2", sources=SOURCES[:1]),
+    ]
     page, _ = shown(*events)
     assert words_of(page.part("sources")) == ""
     page, _ = shown(*events, ResponseDelta(delta="Hello [1]"))
-    assert words_of(page.part("sources")) == "Sources 1 2 Kafka docs kafka.apache.org · 2 Oct 2026 Kafka on the wiki en.wikipedia.org"
+    assert (
+        words_of(page.part("sources"))
+        == "Sources 1 2 Kafka docs kafka.apache.org · 2 Oct 2026 Kafka on the wiki en.wikipedia.org"
+    )
     link = f'id="run-{RUN}-source-1" rel="noopener noreferrer nofollow ugc" target="_blank">'
-    assert f'<a dir="auto" href="https://kafka.apache.org/documentation/" {link}' in page.part("sources")
+    assert f'<a dir="auto" href="https://kafka.apache.org/documentation/" {link}' in page.part(
+        "sources"
+    )
     assert of_history(events, "Hello [1]").part("sources") == page.part("sources")
 
 
@@ -712,11 +818,15 @@ def test_a_cited_source_is_linked_live_and_in_history_alike(late: bool) -> None:
     events = [AgentStart(**WHO), *deltas, found] if late else [AgentStart(**WHO), found, *deltas]
     page, _ = shown(*events, *completed(CITED))
     body = page.part("body")
-    link = f'<a aria-label="Source 1: Kafka docs" class="citation" href="#run-{RUN}-source-1">[1]</a>'
+    link = (
+        f'<a aria-label="Source 1: Kafka docs" class="citation" href="#run-{RUN}-source-1">[1]</a>'
+    )
     assert body.count(link) == 3
     assert body.count('class="citation"') == 6
     assert "but not [3] and <code>[1]</code>" in body
-    history = of_history(events, CITED, Ending(status="completed", timings=TIMINGS, usage=USAGE, path="light"))
+    history = of_history(
+        events, CITED, Ending(status="completed", timings=TIMINGS, usage=USAGE, path="light")
+    )
     for name in ("body", "sources"):
         assert history.part(name) == page.part(name), name
 
@@ -724,7 +834,12 @@ def test_a_cited_source_is_linked_live_and_in_history_alike(late: bool) -> None:
 def test_without_sources_and_in_the_words_of_agents_nothing_is_linked() -> None:
     page, _ = shown(AgentStart(**WHO), ResponseDelta(delta=CITED), *completed(CITED))
     assert 'class="citation"' not in page.part("body")
-    page, _ = shown(AgentStart(**WHO), searched(sources=SOURCES), AgentOutput(message=CITED, **WHO), SAMPLES[AgentMessage])
+    page, _ = shown(
+        AgentStart(**WHO),
+        searched(sources=SOURCES),
+        AgentOutput(message=CITED, **WHO),
+        SAMPLES[AgentMessage],
+    )
     assert 'class="citation"' not in page.part("timeline")
 
 
@@ -736,13 +851,18 @@ def test_a_title_stays_inside_the_name_of_its_citation() -> None:
         view.render(event)
     html = view.render(ResponseDelta(delta="Hello [1]"))
     assert "<img" not in html
-    [name] = set(re.findall(r'<a class="citation" href="#[^"]*" aria-label="([^"<>]*)">\[1\]</a>', html))
+    [name] = set(
+        re.findall(r'<a class="citation" href="#[^"]*" aria-label="([^"<>]*)">\[1\]</a>', html)
+    )
     assert unescape(name).startswith("Source 1: \"><img src=x onerror=alert(1)>' %(run)s long")
     assert name.endswith("…")
 
 
 def test_a_long_list_of_sources_is_named_by_its_first_numbers() -> None:
-    many = [Source(number, f"Page {number}", f"https://example.org/{number}", "example.org") for number in range(1, 13)]
+    many = [
+        Source(number, f"Page {number}", f"https://example.org/{number}", "example.org")
+        for number in range(1, 13)
+    ]
     page, _ = shown(AgentStart(**WHO), searched(sources=many), SAMPLES[ResponseDelta])
     assert words_of(page.part("sources")).startswith("Sources 1 2 3 4 5 6 7 8 +4 Page 1")
     assert page.part("sources").count("<a ") == 12
@@ -764,8 +884,14 @@ def test_a_long_list_of_sources_is_named_by_its_first_numbers() -> None:
         ("\njavascript:alert(1)", ""),
     ],
 )
-def test_a_source_links_only_to_web_addresses_and_names_the_host_that_they_lead_to(address: str, host: str) -> None:
-    page, _ = shown(AgentStart(**WHO), searched(sources=[Source(1, "Title", address, "bank.example")]), SAMPLES[ResponseDelta])
+def test_a_source_links_only_to_web_addresses_and_names_the_host_that_they_lead_to(
+    address: str, host: str
+) -> None:
+    page, _ = shown(
+        AgentStart(**WHO),
+        searched(sources=[Source(1, "Title", address, "bank.example")]),
+        SAMPLES[ResponseDelta],
+    )
     sources = page.part("sources")
     assert ("<a " in sources) == bool(host)
     assert "bank.example" not in sources
@@ -782,11 +908,22 @@ def test_a_date_that_is_none_is_left_out(published: str) -> None:
 
 
 def test_an_answer_from_the_cache_says_how_old_and_can_be_searched_again_in_its_mode() -> None:
-    events = [decided(mode="light"), AgentStart(**WHO), searched(cached=True, age_s=730), ResponseDelta(delta="Hello"), *completed()]
+    events = [
+        decided(mode="light"),
+        AgentStart(**WHO),
+        searched(cached=True, age_s=730),
+        ResponseDelta(delta="Hello"),
+        *completed(),
+    ]
     page, _ = shown(*events)
     assert "<span>cached 12 min ago</span>" in page.part("end")
     assert 'data-action="fresh" data-mode="light"' in page.part("end")
-    stale, _ = shown(AgentStart(**WHO), searched(cached=True, stale=True, age_s=7300), SAMPLES[ResponseDelta], *completed())
+    stale, _ = shown(
+        AgentStart(**WHO),
+        searched(cached=True, stale=True, age_s=7300),
+        SAMPLES[ResponseDelta],
+        *completed(),
+    )
     assert "<span>cached 2 h ago, stale</span>" in stale.part("end")
     new, _ = shown(AgentStart(**WHO), searched(), SAMPLES[ResponseDelta], *completed())
     assert 'data-action="fresh"' not in new.part("end")
@@ -794,7 +931,15 @@ def test_an_answer_from_the_cache_says_how_old_and_can_be_searched_again_in_its_
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.2, "0 s"), (59, "59 s"), (730, "12 min"), (3599, "59 min"), (7300, "2 h"), (90_000, "1 day"), (180_000, "2 days")],
+    [
+        (0.2, "0 s"),
+        (59, "59 s"),
+        (730, "12 min"),
+        (3599, "59 min"),
+        (7300, "2 h"),
+        (90_000, "1 day"),
+        (180_000, "2 days"),
+    ],
 )
 def test_ages_are_said_in_one_unit(seconds: float, words: str) -> None:
     assert age(seconds) == words
@@ -802,16 +947,26 @@ def test_ages_are_said_in_one_unit(seconds: float, words: str) -> None:
 
 def test_only_a_complete_answer_can_be_rated() -> None:
     assert 'value="up"' in shown(SAMPLES[ResponseDelta], *completed())[0].part("end")
-    assert 'value="up"' not in shown(SAMPLES[ResponseDelta], Cancelled(), Done(data=DoneData("cancelled", TIMINGS)))[0].part("end")
+    assert 'value="up"' not in shown(
+        SAMPLES[ResponseDelta], Cancelled(), Done(data=DoneData("cancelled", TIMINGS))
+    )[0].part("end")
 
 
-@pytest.mark.parametrize(("rating", "up", "down"), [(None, "false", "false"), (1, "true", "false"), (-1, "false", "true")])
-def test_a_thumb_that_is_pressed_takes_its_rating_back(rating: int | None, up: str, down: str) -> None:
+@pytest.mark.parametrize(
+    ("rating", "up", "down"),
+    [(None, "false", "false"), (1, "true", "false"), (-1, "false", "true")],
+)
+def test_a_thumb_that_is_pressed_takes_its_rating_back(
+    rating: int | None, up: str, down: str
+) -> None:
     view = AnswerView(RUN)
     view.rating = rating
     html = render_to_string("chat/room.html#rating", {"answer": view})
     assert re.findall('aria-pressed="(true|false)"', html) == [up, down]
-    assert re.findall('value="([a-z]+)"', html) == ["none" if rating == 1 else "up", "none" if rating == -1 else "down"]
+    assert re.findall('value="([a-z]+)"', html) == [
+        "none" if rating == 1 else "up",
+        "none" if rating == -1 else "down",
+    ]
 
 
 # --- Endings ------------------------------------------------------------------------------------------------------------
@@ -843,36 +998,59 @@ def test_an_answer_stopped_before_its_first_word_has_nothing_to_copy_or_continue
 
 
 @pytest.mark.parametrize("code", get_args(Code))
-def test_every_error_is_a_sentence_with_its_code_under_details_and_keeps_what_came(code: Any) -> None:
+def test_every_error_is_a_sentence_with_its_code_under_details_and_keeps_what_came(
+    code: Any,
+) -> None:
     end = ended_with(Error(error=ErrorInfo(code, "This is what happened.")))
     assert "This is what happened." in end
     assert f"{code} · {RUN}" in end
     assert ", failed" in end
     assert "Some words" in end
-    assert ('data-action="again"' in end) == (code not in {"forbidden", "bad_request", "context_too_long"})
+    assert ('data-action="again"' in end) == (
+        code not in {"forbidden", "bad_request", "context_too_long"}
+    )
 
 
 def test_only_an_error_that_needs_a_hand_is_an_alert() -> None:
-    urgent = ended_with(Error(error=ErrorInfo("model_error", "The model server refused the key. Set OPENAI_API_KEY.")))
+    urgent = ended_with(
+        Error(
+            error=ErrorInfo("model_error", "The model server refused the key. Set OPENAI_API_KEY.")
+        )
+    )
     assert 'role="alert"' in urgent
     assert "OPENAI_BASE_URL" in urgent
     for code in ("model_error", "idle_timeout", "worker_lost"):
-        assert 'role="alert"' not in ended_with(Error(error=ErrorInfo(code, "It was cut off.", retryable=True)))
+        assert 'role="alert"' not in ended_with(
+            Error(error=ErrorInfo(code, "It was cut off.", retryable=True))
+        )
 
 
 def test_a_busy_model_has_its_seconds_counted_down() -> None:
-    end = ended_with(Error(error=ErrorInfo("rate_limited", "The model is busy. Try again in 20 s.", retryable=True)))
+    end = ended_with(
+        Error(
+            error=ErrorInfo("rate_limited", "The model is busy. Try again in 20 s.", retryable=True)
+        )
+    )
     assert 'Try again <span data-countdown="20">in 20 s</span>.' in end
 
 
 def test_seconds_that_are_over_are_not_counted_again() -> None:
-    ending = Ending(status="failed", error=ErrorInfo("rate_limited", "The model is busy. Try again in 20 s.", retryable=True))
-    view = AnswerView.of_record(RUN, [], "", ending, ended_at=datetime.now(UTC) - timedelta(minutes=1))
-    assert 'Try again <span data-countdown="0">now</span>.' in render_to_string("chat/room.html#answer", {"answer": view})
+    ending = Ending(
+        status="failed",
+        error=ErrorInfo("rate_limited", "The model is busy. Try again in 20 s.", retryable=True),
+    )
+    view = AnswerView.of_record(
+        RUN, [], "", ending, ended_at=datetime.now(UTC) - timedelta(minutes=1)
+    )
+    assert 'Try again <span data-countdown="0">now</span>.' in render_to_string(
+        "chat/room.html#answer", {"answer": view}
+    )
 
 
 def test_too_many_answers_can_be_shown() -> None:
-    html = AnswerView("").render(Error(error=ErrorInfo("too_many_runs", "3 answers are already running.")))
+    html = AnswerView("").render(
+        Error(error=ErrorInfo("too_many_runs", "3 answers are already running."))
+    )
     assert 'data-action="running"' in html
 
 
@@ -893,7 +1071,15 @@ def test_steps_that_did_not_finish_are_marked_at_the_end() -> None:
 
 @pytest.mark.parametrize(
     ("ms", "words"),
-    [(0.4, "0 ms"), (99, "99 ms"), (340, "0.3 s"), (9_940, "9.9 s"), (12_400, "12 s"), (60_000, "1 min"), (65_000, "1 min 5 s")],
+    [
+        (0.4, "0 ms"),
+        (99, "99 ms"),
+        (340, "0.3 s"),
+        (9_940, "9.9 s"),
+        (12_400, "12 s"),
+        (60_000, "1 min"),
+        (65_000, "1 min 5 s"),
+    ],
 )
 def test_durations_are_said_briefly(ms: float, words: str) -> None:
     assert duration(ms) == words
@@ -921,11 +1107,15 @@ def test_words_of_models_and_tools_cannot_become_markup() -> None:
     who = {"agent_id": evil, "author": evil}
     events: list[AnyEvent] = [
         SAMPLES[Connected],
-        RoutingDecided(data=RouteData(path="light", mode="auto", confidence=1, reasons=[evil], skipped=[evil])),
+        RoutingDecided(
+            data=RouteData(path="light", mode="auto", confidence=1, reasons=[evil], skipped=[evil])
+        ),
         PhaseStart(data=PhaseData(evil)),
         AgentStart(**who),
         ReasoningDelta(delta=evil, agent_id=evil),
-        ToolStart(data=ToolCallData(tool=evil, call_id=evil, arguments={evil: evil, "b": [evil]}), **who),
+        ToolStart(
+            data=ToolCallData(tool=evil, call_id=evil, arguments={evil: evil, "b": [evil]}), **who
+        ),
         ToolComplete(
             data=ToolResultData(
                 tool=evil,
@@ -944,7 +1134,9 @@ def test_words_of_models_and_tools_cannot_become_markup() -> None:
         AgentMessage(message=evil, **who),
         AgentOutput(message=evil, **who),
         OrchestratorMessage(message=evil),
-        RoutingDecided(data=RouteData(path="full", mode="auto", confidence=1, reasons=[evil], escalated=True)),
+        RoutingDecided(
+            data=RouteData(path="full", mode="auto", confidence=1, reasons=[evil], escalated=True)
+        ),
         Notice(message=evil, data=NoticeData(evil)),
         ResponseDelta(delta=evil + " [1] [2]"),
         AgentStart(**WHO),
@@ -957,7 +1149,10 @@ def test_words_of_models_and_tools_cannot_become_markup() -> None:
 
     def check(node: Node) -> None:
         assert node.tag != "img"
-        assert not any(name.startswith(("on", "hx-")) and name not in ("hx-swap-oob", "hx-disable") for name in node.attributes)
+        assert not any(
+            name.startswith(("on", "hx-")) and name not in ("hx-swap-oob", "hx-disable")
+            for name in node.attributes
+        )
         assert re.fullmatch(r"[\w#-]*", node.attributes.get("id", ""))
         for child in node.children:
             if isinstance(child, Node):
@@ -978,7 +1173,13 @@ def test_what_models_write_is_out_of_htmx_reach() -> None:
 
 def test_a_delta_costs_no_template_render(monkeypatch: pytest.MonkeyPatch) -> None:
     view = AnswerView(RUN)
-    for token in ("# Head\n\n", "- item\n\n", "```py\ncode\n```\n\n", "|a|b|\n|-|-|\n|1|2|\n\n", "words "):
+    for token in (
+        "# Head\n\n",
+        "- item\n\n",
+        "```py\ncode\n```\n\n",
+        "|a|b|\n|-|-|\n|1|2|\n\n",
+        "words ",
+    ):
         view.render(ResponseDelta(delta=token))
 
     def refuse(*_: object) -> str:
@@ -990,7 +1191,10 @@ def test_a_delta_costs_no_template_render(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_delta_of_prose_is_rendered_within_a_fraction_of_a_millisecond() -> None:
-    text = "Kafka keeps an ordered log; consumers read it at **their own pace** and keep a cursor for `replay`.\n\n" * 20
+    text = (
+        "Kafka keeps an ordered log; consumers read it at **their own pace** and keep a cursor for `replay`.\n\n"
+        * 20
+    )
     tokens = tokens_of(text)
     best = 1.0
     for _ in range(3):

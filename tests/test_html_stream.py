@@ -35,10 +35,14 @@ async def test_the_answer_is_rendered_under_the_runs_own_ids(chat: Chatting) -> 
     events = await chat.answer(subprotocol=SUBPROTOCOL_HTML)
     blocks = [event["html"] for event in events if event["type"] == "response.delta"]
     assert f'id="run-{events[0]["workflow_id"]}-b0"' in blocks[0]
-    assert "<strong>42</strong>" in "".join(event["html"] for event in events if event["type"].startswith("response."))
+    assert "<strong>42</strong>" in "".join(
+        event["html"] for event in events if event["type"].startswith("response.")
+    )
 
 
-async def test_a_reader_who_joins_gets_the_steps_and_one_snapshot(chat: Chatting, model: ScriptedModel) -> None:
+async def test_a_reader_who_joins_gets_the_steps_and_one_snapshot(
+    chat: Chatting, model: ScriptedModel
+) -> None:
     model.on("hold", tokens=[f"{number} " for number in range(50)], hold_after=40)
     request = chat_request("hold")
     first = await chat.ask(request)
@@ -50,11 +54,17 @@ async def test_a_reader_who_joins_gets_the_steps_and_one_snapshot(chat: Chatting
     model.release()
     events = await joined.rest()
     assert kinds(events).count("response.snapshot") == 1
-    assert text_of(events) == text_of(await first.rest()) == "".join(f"{number} " for number in range(50))
+    assert (
+        text_of(events)
+        == text_of(await first.rest())
+        == "".join(f"{number} " for number in range(50))
+    )
 
 
 @pytest.mark.parametrize("after", [0, 8, 5000])
-async def test_a_reader_who_comes_late_gets_the_whole_text(chat: Chatting, worker, after: int) -> None:
+async def test_a_reader_who_comes_late_gets_the_whole_text(
+    chat: Chatting, worker, after: int
+) -> None:
     request = chat_request()
     await chat.answer(request)
     events = await chat.answer({**request, "after": after}, subprotocol=SUBPROTOCOL_HTML)
@@ -71,7 +81,9 @@ async def test_beyond_the_end_the_whole_text_comes_also_while_the_run_is_live() 
     assert [entry.seq for entry in batch] == [5000, 5001]
 
 
-async def test_a_flood_is_merged_to_few_frames_and_loses_nothing(chat: Chatting, model: ScriptedModel) -> None:
+async def test_a_flood_is_merged_to_few_frames_and_loses_nothing(
+    chat: Chatting, model: ScriptedModel
+) -> None:
     tokens = [f"word{number} " for number in range(2000)]
     model.on("flood", tokens=tokens, at_once=True)
     started = time.monotonic()
@@ -94,7 +106,9 @@ async def test_what_comes_while_a_follower_rests_is_one_batch() -> None:
         assert [entry.seq for entry in await anext(batches)] == [2, 3]
 
 
-async def test_pieces_are_shown_no_more_often_than_a_screen_shows_them(chat: Chatting, model: ScriptedModel) -> None:
+async def test_pieces_are_shown_no_more_often_than_a_screen_shows_them(
+    chat: Chatting, model: ScriptedModel
+) -> None:
     tokens = [f"word{number} " for number in range(100)]
     model.on("fast", tokens=tokens, pace=0.002)
     socket = await chat.ask("fast", subprotocol=SUBPROTOCOL_HTML)
@@ -106,7 +120,9 @@ async def test_pieces_are_shown_no_more_often_than_a_screen_shows_them(chat: Cha
     assert kinds(events).count("response.delta") <= 2 + (time.monotonic() - began) / FRAME_TIME
 
 
-async def test_the_first_delta_does_not_wait_for_a_second(chat: Chatting, model: ScriptedModel) -> None:
+async def test_the_first_delta_does_not_wait_for_a_second(
+    chat: Chatting, model: ScriptedModel
+) -> None:
     model.on("hold", hold_after=1)
     socket = await chat.ask("hold", subprotocol=SUBPROTOCOL_HTML)
     assert (await socket.until("response.delta"))["delta"] == "The "

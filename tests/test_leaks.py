@@ -25,7 +25,9 @@ from tests.timing import TRIES
 
 AT_ONCE = 20
 EACH = 22  # times that a round plays each way
-POOLED = EACH // 2  # connections by which a pool may grow from one round to the next: half of what one leaking way leaves
+POOLED = (
+    EACH // 2
+)  # connections by which a pool may grow from one round to the next: half of what one leaking way leaves
 MOST_GROWTH = 1.1  # of memory, from one round to the next
 SETTLED = 20  # seconds after which idle connections are closed; those to the model after 15
 
@@ -60,7 +62,15 @@ WAYS = [
     Way("is too large", SUBPROTOCOL_HTML, frame=TOO_LARGE),
     Way("is in somebody else's conversation", fields={"conversation_id": str(uuid.uuid4())}),
 ]
-ENDINGS = {"completed", "cancelled", "model_error", "left", "bad_request", "forbidden", "conversation_busy"}
+ENDINGS = {
+    "completed",
+    "cancelled",
+    "model_error",
+    "left",
+    "bad_request",
+    "forbidden",
+    "conversation_busy",
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,9 @@ class Used:
             descriptors=worker.num_fds(),
             sockets=len(worker.net_connections()),
             redis_connections=len(client.client_list()),
-            database_connections=sum(file.path.endswith("fleet.sqlite3") for file in worker.open_files()),
+            database_connections=sum(
+                file.path.endswith("fleet.sqlite3") for file in worker.open_files()
+            ),
             resident=worker.memory_info().rss,
         )
 
@@ -114,7 +126,9 @@ async def ending(socket: ClientConnection, way: Way) -> str:
         if event["type"] == way.cancels_at:
             await socket.send('{"type": "cancel"}')
         if is_terminal(event):
-            return str(event["error"]["code"] if event["type"] == "error" else event["data"]["status"])
+            return str(
+                event["error"]["code"] if event["type"] == "error" else event["data"]["status"]
+            )
     return "closed"
 
 
@@ -139,7 +153,9 @@ async def one_round(url: str, chance: random.Random) -> set[str]:
     return ended
 
 
-def test_a_worker_gives_back_what_hundreds_of_runs_used(tmp_path: Path, model: ScriptedModel, model_server: ScriptedModel) -> None:
+def test_a_worker_gives_back_what_hundreds_of_runs_used(
+    tmp_path: Path, model: ScriptedModel, model_server: ScriptedModel
+) -> None:
     """The first round fills pools and caches; then one, mostly the third, must not need more than the one before it.
 
     What leaks needs more each time. A pool is as large as the most that was used at one moment, and does not shrink: where the
@@ -165,7 +181,9 @@ def test_a_worker_gives_back_what_hundreds_of_runs_used(tmp_path: Path, model: S
 
 
 def are_readers_connected(fleet: Fleet, worker: psutil.Process) -> bool:
-    return any(c.laddr.port == fleet.port and c.status == "ESTABLISHED" for c in worker.net_connections())
+    return any(
+        c.laddr.port == fleet.port and c.status == "ESTABLISHED" for c in worker.net_connections()
+    )
 
 
 @pytest.mark.django_db(transaction=True)
@@ -175,7 +193,9 @@ async def test_no_task_is_left_of_a_run(chat: Chatting, model: ScriptedModel) ->
     await no_run_is_live()
     idle = len(asyncio.all_tasks())
     for way in WAYS * 2:
-        socket = await chat.ask(way.frame or chat_request(way.question, **way.fields), subprotocol=way.subprotocol)
+        socket = await chat.ask(
+            way.frame or chat_request(way.question, **way.fields), subprotocol=way.subprotocol
+        )
         if moment := way.cancels_at or way.leaves_at:
             await socket.until(moment)
         if way.cancels_at:

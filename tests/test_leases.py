@@ -15,7 +15,9 @@ from tests.scripted_model import ScriptedModel
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-FAR = 2.5  # seconds until a lease ends: one that ends later than three times to live is not believed
+FAR = (
+    2.5  # seconds until a lease ends: one that ends later than three times to live is not believed
+)
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +31,9 @@ async def orphan(*, expires_in: float = -1, **fields) -> tuple[Run, dict]:
     request = chat_request("orphan?")
     run = await Run.objects.acreate(
         conversation=conversation,
-        question=await Message.objects.acreate(conversation=conversation, role="user", text="orphan?"),
+        question=await Message.objects.acreate(
+            conversation=conversation, role="user", text="orphan?"
+        ),
         answer=await Message.objects.acreate(conversation=conversation, role="assistant"),
         owner="script:",
         message_id=uuid.UUID(request["message_id"]),
@@ -49,7 +53,9 @@ async def until_closed(run: Run) -> None:
 
 def reap_as_another_worker(run_id: str) -> None:
     """What a reaper on another host does to a run whose worker it takes for dead."""
-    Run.objects.filter(pk=run_id).update(lease_expires_at=timezone.now() - timedelta(seconds=5), text_so_far="The ")
+    Run.objects.filter(pk=run_id).update(
+        lease_expires_at=timezone.now() - timedelta(seconds=5), text_so_far="The "
+    )
     assert Run.objects.reap(uuid.UUID(run_id))
 
 
@@ -65,7 +71,9 @@ async def test_a_lost_run_is_ended_with_what_was_stored(worker: Worker, chat: Ch
     await until_closed(run)
 
 
-async def test_a_lost_run_that_somebody_cancelled_ends_as_cancelled(worker: Worker, chat: Chatting) -> None:
+async def test_a_lost_run_that_somebody_cancelled_ends_as_cancelled(
+    worker: Worker, chat: Chatting
+) -> None:
     _, request = await orphan(text_so_far="half", last_seq=9, cancel_requested_at=timezone.now())
     assert kinds(await chat.answer(request))[-3:] == ["response.snapshot", "cancelled", "done"]
 
@@ -84,9 +92,16 @@ async def test_a_run_that_is_deleted_has_an_end_for_its_followers_elsewhere(
     assert "a socket failed" not in caplog.text
 
 
-async def test_an_ending_that_another_version_wrote_is_an_end_and_stands_in_nobodys_way(worker: Worker, chat: Chatting) -> None:
+async def test_an_ending_that_another_version_wrote_is_an_end_and_stands_in_nobodys_way(
+    worker: Worker, chat: Chatting
+) -> None:
     ending = {"status": "failed", "error": {"code": "a_code_of_tomorrow", "message": "x"}}
-    ended = {"status": "failed", "ending": ending, "ended_at": timezone.now() - timedelta(seconds=60), "last_seq": 9}
+    ended = {
+        "status": "failed",
+        "ending": ending,
+        "ended_at": timezone.now() - timedelta(seconds=60),
+        "last_seq": 9,
+    }
     run, request = await orphan(**ended)
     await until_closed(run)
     assert kinds(await chat.answer(request))[-1] == "error"
@@ -94,7 +109,9 @@ async def test_an_ending_that_another_version_wrote_is_an_end_and_stands_in_nobo
     await until_closed(lost)
 
 
-async def test_a_job_that_fails_begins_again(worker: Worker, chat: Chatting, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_job_that_fails_begins_again(
+    worker: Worker, chat: Chatting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(_: RunQuerySet) -> RunQuerySet:
         monkeypatch.undo()
         raise RuntimeError("nobody foresaw this")
@@ -108,12 +125,16 @@ async def test_a_lease_that_was_renewed_between_the_looks_is_left_alone(worker: 
     await worker.stop()  # its own looks would come in between
     run, _ = await orphan()
     assert await Run.objects.expired().filter(pk=run.pk).aexists()
-    await Run.objects.filter(pk=run.pk).aupdate(lease_expires_at=timezone.now() + timedelta(seconds=60))
+    await Run.objects.filter(pk=run.pk).aupdate(
+        lease_expires_at=timezone.now() + timedelta(seconds=60)
+    )
     assert await in_database(Run.objects.reap, run.pk) is None
     assert (await Run.objects.aget(pk=run.pk)).status == "running"
 
 
-async def test_leases_of_live_runs_are_renewed_and_their_text_is_stored(chat: Chatting, model: ScriptedModel) -> None:
+async def test_leases_of_live_runs_are_renewed_and_their_text_is_stored(
+    chat: Chatting, model: ScriptedModel
+) -> None:
     model.on("hold", hold_after=2)
     socket = await chat.ask("hold")
     connected = await socket.until("connected")
@@ -121,7 +142,9 @@ async def test_leases_of_live_runs_are_renewed_and_their_text_is_stored(chat: Ch
     async with asyncio.timeout(20):
         while True:
             row = await Run.objects.aget(pk=first.pk)
-            if row.text_so_far and row.lease_expires_at > first.lease_expires_at + timedelta(seconds=1):
+            if row.text_so_far and row.lease_expires_at > first.lease_expires_at + timedelta(
+                seconds=1
+            ):
                 break
             await asyncio.sleep(0.05)
     assert row.text_so_far == "The answer "
@@ -129,7 +152,9 @@ async def test_leases_of_live_runs_are_renewed_and_their_text_is_stored(chat: Ch
     assert (await socket.rest())[-1]["type"] == "done"
 
 
-async def test_a_run_that_somebody_else_ended_delivers_that_ending(chat: Chatting, model: ScriptedModel) -> None:
+async def test_a_run_that_somebody_else_ended_delivers_that_ending(
+    chat: Chatting, model: ScriptedModel
+) -> None:
     model.on("hold", hold_after=2)
     socket = await chat.ask("hold")
     connected = await socket.until("response.delta")
@@ -141,7 +166,9 @@ async def test_a_run_that_somebody_else_ended_delivers_that_ending(chat: Chattin
     assert await asyncio.to_thread(model.calls[0].ended.wait, 20)
 
 
-async def test_a_cancel_that_only_the_row_knows_is_found(chat: Chatting, model: ScriptedModel) -> None:
+async def test_a_cancel_that_only_the_row_knows_is_found(
+    chat: Chatting, model: ScriptedModel
+) -> None:
     model.on("hold", hold_after=1)
     socket = await chat.ask("hold")
     connected = await socket.until("connected")
@@ -149,14 +176,19 @@ async def test_a_cancel_that_only_the_row_knows_is_found(chat: Chatting, model: 
     assert kinds(await socket.rest())[-2:] == ["cancelled", "done"]
 
 
-async def test_shutting_down_ends_runs_in_words_and_takes_no_new_ones(worker: Worker, chat: Chatting, model: ScriptedModel) -> None:
+async def test_shutting_down_ends_runs_in_words_and_takes_no_new_ones(
+    worker: Worker, chat: Chatting, model: ScriptedModel
+) -> None:
     model.on("hold", hold_after=1)
     request = chat_request("hold")
     socket = await chat.ask(request)
     await socket.until("response.delta")
     draining = asyncio.create_task(worker.drain(grace=0.3))
     refused = await chat.answer("new one")
-    assert (refused[0]["error"]["code"], refused[0]["error"]["retryable"]) == ("shutting_down", True)
+    assert (refused[0]["error"]["code"], refused[0]["error"]["retryable"]) == (
+        "shutting_down",
+        True,
+    )
     events = await socket.rest()
     assert events[-1]["error"]["code"] == "shutting_down"
     assert text_of(events) == "The "

@@ -10,14 +10,75 @@ import pytest
 from chat.markdown import _PLAIN, LONGEST_PART, Blocks, _cleaner, _markdown, render_all
 
 LINES = [
-    *["# Title", "## Sub", "#tag", "words with **bold** and `code`", "more words", "Title", "===", "---", "***", "* * *"],
-    *["", "", "", "", "  ", "    ", "- one", "- **two**", "  - nested", "    - deeper", "* star", "+ plus", "-", "- ", "-\t x"],
-    *["1. one", "2. two", "10. ten", "1986. A great year", "1.", "   continued", "   ```py", "   code()", "   ```", "- [ ] todo"],
-    *["```python", "x = 1", "    indented", "```", "~~~", "\ttabbed", "> quote", "> - q", "> > deep", ">", "lazy"],
+    *[
+        "# Title",
+        "## Sub",
+        "#tag",
+        "words with **bold** and `code`",
+        "more words",
+        "Title",
+        "===",
+        "---",
+        "***",
+        "* * *",
+    ],
+    *[
+        "",
+        "",
+        "",
+        "",
+        "  ",
+        "    ",
+        "- one",
+        "- **two**",
+        "  - nested",
+        "    - deeper",
+        "* star",
+        "+ plus",
+        "-",
+        "- ",
+        "-\t x",
+    ],
+    *[
+        "1. one",
+        "2. two",
+        "10. ten",
+        "1986. A great year",
+        "1.",
+        "   continued",
+        "   ```py",
+        "   code()",
+        "   ```",
+        "- [ ] todo",
+    ],
+    *[
+        "```python",
+        "x = 1",
+        "    indented",
+        "```",
+        "~~~",
+        "\ttabbed",
+        "> quote",
+        "> - q",
+        "> > deep",
+        ">",
+        "lazy",
+    ],
     *["| a | b |", "|---|--:|", "| 1 | 2 |", "a | b", "--|--", "| x", "|", "||"],
     *["2024", "null", "{", "true", "**", "*", "``", "`", "~~gone~~", "&amp; &lt;", "text\\", "#"],
-    *["<script>alert(1)</script>", "[r]: http://x.example", "![i](http://x.example/y)", "[l](http://x.example)", "[l][r]"],
-    *["it is so [1][2], and [7]", "- [1, 2] [1](http://x.example)", "`[1]` | [2]", "[see [1]](http://x.example)"],
+    *[
+        "<script>alert(1)</script>",
+        "[r]: http://x.example",
+        "![i](http://x.example/y)",
+        "[l](http://x.example)",
+        "[l][r]",
+    ],
+    *[
+        "it is so [1][2], and [7]",
+        "- [1, 2] [1](http://x.example)",
+        "`[1]` | [2]",
+        "[see [1]](http://x.example)",
+    ],
     *["a[1]", "\ufdd3[1]\ufdd4"],
     *["👩‍👩‍👧 family", "مرحبا بالعالم", "\x07bell", "a\rb", "x" * 300, "many words " * 40],
 ]
@@ -47,7 +108,9 @@ def pieces(text: str, choose: random.Random) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", range(600))
-def test_every_way_of_cutting_a_text_gives_the_same_blocks_and_no_finished_one_changes(seed: int) -> None:
+def test_every_way_of_cutting_a_text_gives_the_same_blocks_and_no_finished_one_changes(
+    seed: int,
+) -> None:
     choose = random.Random(seed)
     text = random_text(choose)
     blocks, linked = Blocks("r"), Blocks("r", cite)
@@ -65,9 +128,17 @@ def test_every_way_of_cutting_a_text_gives_the_same_blocks_and_no_finished_one_c
     assert not re.search("[\ufdd0-\ufdef]", "".join(linked.html() + blocks.html()))
 
 
-@pytest.mark.parametrize("character", [chr(code) for code in range(0x20, 0x180)] + list("中مか\u2028\u3000’—…"))
+@pytest.mark.parametrize(
+    "character", [chr(code) for code in range(0x20, 0x180)] + list("中مか\u2028\u3000’—…")
+)
 def test_words_that_are_taken_for_plain_are_what_markdown_makes_of_them(character: str) -> None:
-    for text in (character, f"{character} a", f"a {character}", f"a{character}b", f"({character}{character}a{character}{character})"):
+    for text in (
+        character,
+        f"{character} a",
+        f"a {character}",
+        f"a{character}b",
+        f"({character}{character}a{character}{character})",
+    ):
         if _PLAIN.fullmatch(text):
             assert _cleaner.clean(_markdown.renderInline(text)) == text
 
@@ -90,7 +161,10 @@ def test_words_that_are_taken_for_plain_are_what_markdown_makes_of_them(characte
     ],
 )
 def test_a_block_is_rendered_as_commonmark_says(text: str, expected: str) -> None:
-    inner = [re.sub(r"^<div [^>]*>(.*)</div>$", r"\1", block, flags=re.DOTALL) for block in render_all(text, "r")]
+    inner = [
+        re.sub(r"^<div [^>]*>(.*)</div>$", r"\1", block, flags=re.DOTALL)
+        for block in render_all(text, "r")
+    ]
     assert " ".join(" ".join(inner).split()) == expected
 
 
@@ -126,7 +200,9 @@ def test_an_unfinished_fence_is_closed_at_the_end() -> None:
     assert "still &lt;open&gt;\n</span></code></pre>" in block
 
 
-@pytest.mark.parametrize("text", ["#", "##", "-", "1", "1.", "| a", "``", "```py", "**", "--", "~~~", "   "])
+@pytest.mark.parametrize(
+    "text", ["#", "##", "-", "1", "1.", "| a", "``", "```py", "**", "--", "~~~", "   "]
+)
 def test_the_beginning_of_a_line_that_could_become_anything_is_not_shown(text: str) -> None:
     assert Blocks("r").feed(text) == []
 
@@ -189,16 +265,34 @@ ONE, TWO = cite(1), cite(2)
         ("中文[1]。", f"中文{ONE}。"),
     ],
 )
-def test_a_number_in_brackets_is_a_link_where_there_is_such_a_source(text: str, expected: str) -> None:
+def test_a_number_in_brackets_is_a_link_where_there_is_such_a_source(
+    text: str, expected: str
+) -> None:
     assert expected in cited(text)
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        *["out of range [4]", "in part [1, 4]", "[0] [01] [-1] [1.5] [1000] [2024]", "[ 1 ] [1,] [x] [] [^1]"],
-        *["an index a[1], a[i][2] and x[1][2]", "code `a [1]` and ``[1]``", "escaped \\[1] \\[1\\]", "[half [1"],
-        *["    indented [1]", "```\nfenced [1]\n```", "- ```\n  [1]\n  ```", "```py [1]\n```", "~~~\nunfinished [1]"],
+        *[
+            "out of range [4]",
+            "in part [1, 4]",
+            "[0] [01] [-1] [1.5] [1000] [2024]",
+            "[ 1 ] [1,] [x] [] [^1]",
+        ],
+        *[
+            "an index a[1], a[i][2] and x[1][2]",
+            "code `a [1]` and ``[1]``",
+            "escaped \\[1] \\[1\\]",
+            "[half [1",
+        ],
+        *[
+            "    indented [1]",
+            "```\nfenced [1]\n```",
+            "- ```\n  [1]\n  ```",
+            "```py [1]\n```",
+            "~~~\nunfinished [1]",
+        ],
     ],
 )
 def test_other_brackets_stay_as_they_are(text: str) -> None:
@@ -206,17 +300,28 @@ def test_other_brackets_stay_as_they_are(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[1](https://x.example)", "[see [1]](https://x.example)", "[1]: https://x.example", "![1](https://x.example)"]
+    "text",
+    [
+        "[1](https://x.example)",
+        "[see [1]](https://x.example)",
+        "[1]: https://x.example",
+        "![1](https://x.example)",
+    ],
 )
 def test_a_link_of_the_answer_is_what_it_was(text: str) -> None:
     html = cited(text)
-    assert html.count("https://x.example") == "".join(render_all(text, "r")).count("https://x.example")
+    assert html.count("https://x.example") == "".join(render_all(text, "r")).count(
+        "https://x.example"
+    )
     assert ("#s1" in html) == text.startswith("[1]:")
 
 
 def test_a_citation_is_a_link_from_its_last_bracket_on() -> None:
     blocks = Blocks("r", cite)
-    linked = ["#s1" in "".join(element.html for element in blocks.feed(piece)) for piece in ("So it is [", "1", "]", ".")]
+    linked = [
+        "#s1" in "".join(element.html for element in blocks.feed(piece))
+        for piece in ("So it is [", "1", "]", ".")
+    ]
     assert linked == [False, False, True, True]
 
 
@@ -274,7 +379,23 @@ ALLOWED = {
     "tr": {"id"},
     "ul": {"id"},
 }
-BARE = {"p", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "br", "strong", "em", "s", "blockquote", "table", "thead"}
+BARE = {
+    "p",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "hr",
+    "br",
+    "strong",
+    "em",
+    "s",
+    "blockquote",
+    "table",
+    "thead",
+}
 
 
 class Inspector(HTMLParser):
@@ -285,7 +406,9 @@ class Inspector(HTMLParser):
         for name, value in attributes:
             assert name in ALLOWED.get(tag, ()), (tag, name)
             if name == "id":
-                assert re.fullmatch(r"run-7-b\d+(-in|-p\d+|(-p\d+)?-t\d+(-\d+)?)?", str(value)), value
+                assert re.fullmatch(r"run-7-b\d+(-in|-p\d+|(-p\d+)?-t\d+(-\d+)?)?", str(value)), (
+                    value
+                )
             if name == "href":
                 assert re.match(r"(https?://|mailto:)", str(value)), value
             if name == "class":
@@ -320,9 +443,14 @@ def test_an_image_is_only_its_words() -> None:
 # --- What a delta costs -------------------------------------------------------------------------------------------------
 
 LONG = {
-    "list": "".join(f"{n}. **Item {n}**: some words about it and why it matters\n" for n in range(1, 61)),
-    "code": "```python\n" + "".join(f"    value_{n} = compute(value_{n - 1}, {n}) if ok else None\n" for n in range(300)) + "```\n",
-    "table": "| a | b |\n|---|---|\n" + "".join(f"| row {n} | some note about it |\n" for n in range(60)),
+    "list": "".join(
+        f"{n}. **Item {n}**: some words about it and why it matters\n" for n in range(1, 61)
+    ),
+    "code": "```python\n"
+    + "".join(f"    value_{n} = compute(value_{n - 1}, {n}) if ok else None\n" for n in range(300))
+    + "```\n",
+    "table": "| a | b |\n|---|---|\n"
+    + "".join(f"| row {n} | some note about it |\n" for n in range(60)),
     "line": "one long line of words without any end " * 200,
     "word": "x" * 8000,
     "quote": "> words in a quote\n" * 200,
@@ -334,7 +462,10 @@ LONG = {
 @pytest.mark.parametrize("text", LONG.values(), ids=LONG.keys())
 def test_what_is_sent_for_a_delta_does_not_grow_with_the_answer(text: str) -> None:
     blocks = Blocks("r")
-    sent = [sum(len(element.html) for element in blocks.feed(text[at : at + 5])) for at in range(0, len(text), 5)]
+    sent = [
+        sum(len(element.html) for element in blocks.feed(text[at : at + 5]))
+        for at in range(0, len(text), 5)
+    ]
     line = max(map(len, text.splitlines()))
     most = 80 * min(line, 700) if text.startswith((">", "-")) else 6000
     # A line that is complete is rendered once more as a whole; only then may much be sent.

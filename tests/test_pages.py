@@ -26,7 +26,9 @@ from routing.models import RoutingDecision
 
 pytestmark = pytest.mark.django_db
 
-COMPLETED = Ending(status="completed", timings=Timings(total_ms=1200), usage=Usage(output_tokens=212, tool_calls=1))
+COMPLETED = Ending(
+    status="completed", timings=Timings(total_ms=1200), usage=Usage(output_tokens=212, tool_calls=1)
+)
 HTMX = {"HX-Request": "true"}
 
 
@@ -42,14 +44,21 @@ def owner_of(client: Client) -> str:
     return f"browser:{client.session[BROWSER_KEY]}"
 
 
-def conversation_of(client: Client, title: str = "Kafka or RabbitMQ", **fields: Any) -> Conversation:
+def conversation_of(
+    client: Client, title: str = "Kafka or RabbitMQ", **fields: Any
+) -> Conversation:
     chat = Conversation.objects.create(owner=owner_of(client), title=title)
     if fields:
         Conversation.objects.filter(pk=chat.pk).update(**fields)
     return chat
 
 
-def run_of(chat: Conversation, question: str | Message = "Which one?", answer: str = "It **depends**.", **fields: Any) -> Run:
+def run_of(
+    chat: Conversation,
+    question: str | Message = "Which one?",
+    answer: str = "It **depends**.",
+    **fields: Any,
+) -> Run:
     """A question with an answer, ended unless `ending` is None."""
     ending = fields.pop("ending", COMPLETED)
     if isinstance(question, str):
@@ -72,7 +81,13 @@ def run_of(chat: Conversation, question: str | Message = "Which one?", answer: s
 def decided_for(run: Run, **fields: Any) -> RoutingDecision:
     """The decision that is stored with a run's ending."""
     return RoutingDecision.objects.create(
-        workflow_id=run.pk, text_hash="0" * 16, path="light", confidence=0.9, mode="auto", outcome="completed", **fields
+        workflow_id=run.pk,
+        text_hash="0" * 16,
+        path="light",
+        confidence=0.9,
+        mode="auto",
+        outcome="completed",
+        **fields,
     )
 
 
@@ -89,7 +104,9 @@ def address(chat: Conversation, name: str = "conversation") -> str:
 # --- A new chat ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_empty_page_offers_four_questions_and_names_the_model(client: Client, settings: Settings) -> None:
+def test_the_empty_page_offers_four_questions_and_names_the_model(
+    client: Client, settings: Settings
+) -> None:
     settings.FLEET_MODEL_BUILTIN = False
     settings.FLEET_LIGHT_MODEL = "some-model"
     html = page(client, "/")
@@ -98,7 +115,9 @@ def test_the_empty_page_offers_four_questions_and_names_the_model(client: Client
     assert "often wrong" not in html
 
 
-def test_the_built_in_model_is_called_small_and_a_better_one_explained(client: Client, settings: Settings) -> None:
+def test_the_built_in_model_is_called_small_and_a_better_one_explained(
+    client: Client, settings: Settings
+) -> None:
     settings.FLEET_MODEL_BUILTIN = True
     html = page(client, "/")
     assert "SmolLM2 (built-in)" in html
@@ -117,7 +136,9 @@ def test_two_models_are_both_named(client: Client, settings: Settings) -> None:
     assert "Full team</span> large-model" not in page(client, "/")
 
 
-def test_search_that_is_off_is_said_once_with_how_to_turn_it_on(client: Client, settings: Settings) -> None:
+def test_search_that_is_off_is_said_once_with_how_to_turn_it_on(
+    client: Client, settings: Settings
+) -> None:
     settings.FLEET_SEARCH = "off"
     html = page(client, "/")
     assert html.count("Web search is off") == 1
@@ -130,8 +151,16 @@ def test_search_that_is_off_is_said_once_with_how_to_turn_it_on(client: Client, 
 
 def test_who_answers_can_be_chosen_and_is_auto_at_first(client: Client) -> None:
     menu = page(client, "/").split('id="mode"')[1].split("</details>")[0]
-    assert [part.split('"')[0] for part in menu.split('data-mode-choice="')[1:]] == ["auto", "light", "full"]
-    assert menu.index('data-mode-choice="auto"') < menu.index('aria-pressed="true"') < menu.index('data-mode-choice="light"')
+    assert [part.split('"')[0] for part in menu.split('data-mode-choice="')[1:]] == [
+        "auto",
+        "light",
+        "full",
+    ]
+    assert (
+        menu.index('data-mode-choice="auto"')
+        < menu.index('aria-pressed="true"')
+        < menu.index('data-mode-choice="light"')
+    )
     assert menu.count('aria-pressed="true"') == 1
 
 
@@ -145,7 +174,9 @@ def test_pages_hold_nothing_that_the_content_security_policy_would_stop(client: 
         assert " style=" not in html
         assert "<style" not in html
         assert not [
-            part for part in html.split("<script")[1:] if not part.startswith(" src=") and not part.startswith(' type="module" src=')
+            part
+            for part in html.split("<script")[1:]
+            if not part.startswith(" src=") and not part.startswith(' type="module" src=')
         ]
         assert " onclick=" not in html
 
@@ -179,7 +210,10 @@ def test_a_conversation_shows_its_questions_and_answers_with_their_labels(client
     assert 'aria-label="Question 2"' in html
     assert "Answer 2</span>" in html
     assert ", Light, complete</span>" in html
-    assert '<span class="path">Light</span><span>1.2 s</span><span>1 tool</span><span>212 tokens</span>' in html
+    assert (
+        '<span class="path">Light</span><span>1.2 s</span><span>1 tool</span><span>212 tokens</span>'
+        in html
+    )
 
 
 def test_the_exact_text_of_a_question_reaches_the_driver(client: Client) -> None:
@@ -188,14 +222,23 @@ def test_the_exact_text_of_a_question_reaches_the_driver(client: Client) -> None
     run_of(chat, text)
     html = page(client, address(chat))
     attribute = html.split('data-text="')[1].split('"')[0]
-    decoded = attribute.replace("&quot;", '"').replace("&lt;", "<").replace("&gt;", ">").replace("&#x27;", "'").replace("&amp;", "&")
+    decoded = (
+        attribute.replace("&quot;", '"')
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&#x27;", "'")
+        .replace("&amp;", "&")
+    )
     assert json.loads(decoded) == text
 
 
 def test_the_steps_of_an_answer_are_in_its_timeline(client: Client) -> None:
     chat = conversation_of(client)
     steps = [PhaseStart(data=PhaseData("research")), AgentStart(agent_id="r", author="Researcher")]
-    run_of(chat, steps=[*(msgspec.to_builtins(step) for step in steps), {"type": "of.an.older.version"}])
+    run_of(
+        chat,
+        steps=[*(msgspec.to_builtins(step) for step in steps), {"type": "of.an.older.version"}],
+    )
     html = page(client, address(chat))
     assert "Researching" in html
     assert "Researcher" in html
@@ -204,7 +247,13 @@ def test_the_steps_of_an_answer_are_in_its_timeline(client: Client) -> None:
 
 def test_an_answer_that_failed_or_was_stopped_says_so(client: Client) -> None:
     chat = conversation_of(client)
-    run_of(chat, ending=Ending(status="failed", error=ErrorInfo("idle_timeout", "The model did not answer in time.", retryable=True)))
+    run_of(
+        chat,
+        ending=Ending(
+            status="failed",
+            error=ErrorInfo("idle_timeout", "The model did not answer in time.", retryable=True),
+        ),
+    )
     run_of(chat, "Next?", ending=Ending(status="cancelled"))
     html = page(client, address(chat))
     assert "The model did not answer in time." in html
@@ -237,7 +286,11 @@ def test_of_several_answers_the_newest_is_open_and_earlier_ones_are_folded(clien
     html = page(client, address(chat)).split('id="thread"')[1].split("<template")[0]
     assert html.count('class="question"') == 1
     earlier = html.split('<details class="earlier">')[1]
-    assert earlier.index("The old answer.") < earlier.index("</article>") < earlier.index("The new answer.")
+    assert (
+        earlier.index("The old answer.")
+        < earlier.index("</article>")
+        < earlier.index("The new answer.")
+    )
 
 
 def test_a_long_conversation_shows_its_newest_questions_and_gives_earlier_ones_on_request(
@@ -263,7 +316,9 @@ def test_a_page_takes_as_many_queries_for_thirty_questions_as_for_one(
 ) -> None:
     chat = conversation_of(client)
     run_of(chat)
-    with django_assert_num_queries(6):  # session, conversation, questions, runs with answers, ratings, list
+    with django_assert_num_queries(
+        6
+    ):  # session, conversation, questions, runs with answers, ratings, list
         page(client, address(chat))
     for number in range(25):
         run = run_of(chat, f"question {number}")
@@ -303,12 +358,18 @@ def test_the_owner_gets_what_others_do_not(client: Client) -> None:
 def test_a_list_holds_only_the_owners_conversations(client: Client, stranger: Client) -> None:
     conversation_of(client, "mine")
     conversation_of(stranger, "theirs")
-    for html in (page(client, "/"), page(client, "/chats/", **HTMX), page(client, "/chats/?q=e", **HTMX)):
+    for html in (
+        page(client, "/"),
+        page(client, "/chats/", **HTMX),
+        page(client, "/chats/?q=e", **HTMX),
+    ):
         assert "theirs" not in html
     assert "mine" in page(client, "/chats/", **HTMX)
 
 
-def test_opening_a_foreign_conversation_in_the_list_shows_nothing_of_it(client: Client, stranger: Client) -> None:
+def test_opening_a_foreign_conversation_in_the_list_shows_nothing_of_it(
+    client: Client, stranger: Client
+) -> None:
     chat = conversation_of(client, "a secret title")
     assert "secret" not in page(stranger, f"/chats/?opened={chat.pk}", **HTMX)
     assert "a secret title</h1>" in page(client, f"/chats/?opened={chat.pk}", **HTMX)
@@ -327,7 +388,9 @@ def test_signing_in_shows_the_chats_of_the_account(client: Client) -> None:
     conversation_of(client, "of the browser")
     person = User.objects.create_user("ann", password="a good password")
     Conversation.objects.create(owner=f"user:{person.pk}", title="of the account")
-    response = client.post("/login/", {"username": "ann", "password": "a good password"}, follow=True)
+    response = client.post(
+        "/login/", {"username": "ann", "password": "a good password"}, follow=True
+    )
     html = response.content.decode()
     assert "of the account" in html
     assert "of the browser" not in html
@@ -341,7 +404,9 @@ def test_a_wrong_password_is_said_in_words(client: Client) -> None:
     assert "do not match" in html
 
 
-def test_where_signing_in_is_required_every_page_leads_there(client: Client, settings: Settings) -> None:
+def test_where_signing_in_is_required_every_page_leads_there(
+    client: Client, settings: Settings
+) -> None:
     chat = conversation_of(client)
     settings.FLEET_AUTH = "required"
     for path in ("/", address(chat), "/chats/"):
@@ -362,17 +427,31 @@ def rated(client: Client, run: Run, rating: str = "up", **options: Any) -> Any:
 
 def pressed(html: str) -> list[str]:
     """The thumbs that are pressed."""
-    return [part.split('aria-label="')[1].split('"')[0] for part in html.split('aria-pressed="true"')[1:] if 'aria-label="' in part]
+    return [
+        part.split('aria-label="')[1].split('"')[0]
+        for part in html.split('aria-pressed="true"')[1:]
+        if 'aria-label="' in part
+    ]
 
 
 def test_a_thumb_is_stored_shown_and_taken_back(client: Client) -> None:
     run = run_of(conversation_of(client))
     decision = decided_for(run)
-    for rating, stored, shown in (("up", 1, "Good answer"), ("down", -1, "Bad answer"), ("none", None, "")):
+    for rating, stored, shown in (
+        ("up", 1, "Good answer"),
+        ("down", -1, "Bad answer"),
+        ("none", None, ""),
+    ):
         html = rated(client, run, rating).content.decode()
         decision.refresh_from_db()
         assert decision.rating == stored
-        for part in (html, page(client, address(run.conversation)).split('id="thread"')[1].split("<template")[0].split('id="composer"')[0]):
+        for part in (
+            html,
+            page(client, address(run.conversation))
+            .split('id="thread"')[1]
+            .split("<template")[0]
+            .split('id="composer"')[0],
+        ):
             assert pressed(part) == ([shown] if shown else [])
 
 
@@ -410,14 +489,18 @@ def test_a_rating_needs_a_post_with_the_token_that_the_page_holds(client: Client
     decided_for(run)
     assert client.get(reverse("rate", args=[run.pk])).status_code == 405
     strict = Client(enforce_csrf_checks=True)
-    strict.cookies[django_settings.SESSION_COOKIE_NAME] = client.cookies[django_settings.SESSION_COOKIE_NAME].value
+    strict.cookies[django_settings.SESSION_COOKIE_NAME] = client.cookies[
+        django_settings.SESSION_COOKIE_NAME
+    ].value
     html = page(strict, address(run.conversation))
     assert rated(strict, run).status_code == 403
     token = json.loads(html.split("hx-headers='")[1].split("'")[0])["X-CSRFToken"]
     assert rated(strict, run, headers={"X-CSRFToken": token}).status_code == 200
 
 
-def test_where_signing_in_is_required_a_rating_leads_there(client: Client, settings: Settings) -> None:
+def test_where_signing_in_is_required_a_rating_leads_there(
+    client: Client, settings: Settings
+) -> None:
     run = run_of(conversation_of(client))
     decided_for(run)
     settings.FLEET_AUTH = "required"
@@ -454,7 +537,9 @@ def test_a_conversation_is_deleted_with_all_that_is_in_it(client: Client) -> Non
     assert not Message.objects.exists()
 
 
-def test_a_conversation_that_is_answering_is_not_deleted_and_the_page_says_why(client: Client) -> None:
+def test_a_conversation_that_is_answering_is_not_deleted_and_the_page_says_why(
+    client: Client,
+) -> None:
     chat = conversation_of(client)
     run_of(chat, ending=None)
     html = client.post(address(chat, "delete"), follow=True).content.decode()
@@ -466,7 +551,9 @@ def test_changes_need_a_post_with_its_token(client: Client) -> None:
     chat = conversation_of(client)
     assert client.get(address(chat, "delete")).status_code == 405
     strict = Client(enforce_csrf_checks=True)
-    strict.cookies[django_settings.SESSION_COOKIE_NAME] = client.cookies[django_settings.SESSION_COOKIE_NAME].value
+    strict.cookies[django_settings.SESSION_COOKIE_NAME] = client.cookies[
+        django_settings.SESSION_COOKIE_NAME
+    ].value
     html = page(strict, address(chat))
     assert strict.post(address(chat, "delete")).status_code == 403
     token = html.split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]
@@ -482,7 +569,10 @@ def test_the_list_is_grouped_by_day_in_the_readers_time_zone(client: Client) -> 
     conversation_of(client, "a day old", updated_at=now - timedelta(days=1))
     conversation_of(client, "old", updated_at=now - timedelta(days=9))
     html = page(client, "/chats/", **HTMX)
-    order = [html.index(words) for words in (">Today<", ">new<", ">Yesterday<", ">a day old<", ">Earlier<", ">old<")]
+    order = [
+        html.index(words)
+        for words in (">Today<", ">new<", ">Yesterday<", ">a day old<", ">Earlier<", ">old<")
+    ]
     assert order == sorted(order)
 
 
@@ -514,17 +604,25 @@ def test_the_list_can_show_only_what_is_answering(client: Client) -> None:
     assert "Show all" not in page(client, "/chats/", **HTMX)
 
 
-def test_the_list_continues_where_it_stopped(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_continues_where_it_stopped(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(views, "CHATS", 2)
     for number in range(5):
-        conversation_of(client, f"chat {number}", updated_at=timezone.now() - timedelta(days=20 + number))
+        conversation_of(
+            client, f"chat {number}", updated_at=timezone.now() - timedelta(days=20 + number)
+        )
     seen: list[str] = []
     path = "/chats/"
     for _ in range(3):
         html = page(client, path, **HTMX)
         seen += [number for number in "01234" if f">chat {number}<" in html]
         assert (">Earlier<" in html) == (path == "/chats/")
-        path = "/chats/" + html.split('hx-get="/chats/')[1].split('"')[0].replace("&amp;", "&") if "Show older" in html else ""
+        path = (
+            "/chats/" + html.split('hx-get="/chats/')[1].split('"')[0].replace("&amp;", "&")
+            if "Show older" in html
+            else ""
+        )
     assert seen == list("01234")
     assert path == ""
 
@@ -547,14 +645,22 @@ def test_a_query_that_makes_no_sense_is_no_error(client: Client, query: str) -> 
     assert client.get(f"{address(chat)}?{query}").status_code == 200
 
 
-def test_the_conversation_of_the_page_is_marked_in_a_list_that_htmx_asks_for(client: Client) -> None:
+def test_the_conversation_of_the_page_is_marked_in_a_list_that_htmx_asks_for(
+    client: Client,
+) -> None:
     chat = conversation_of(client)
-    html = page(client, "/chats/", **HTMX, **{"HX-Current-URL": f"http://testserver{address(chat)}"})
+    html = page(
+        client, "/chats/", **HTMX, **{"HX-Current-URL": f"http://testserver{address(chat)}"}
+    )
     assert 'aria-current="page"' in html
-    assert 'aria-current="page"' not in page(client, "/chats/", **HTMX, **{"HX-Current-URL": "http://testserver/"})
+    assert 'aria-current="page"' not in page(
+        client, "/chats/", **HTMX, **{"HX-Current-URL": "http://testserver/"}
+    )
 
 
-def test_the_list_takes_one_query_however_long(client: Client, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+def test_the_list_takes_one_query_however_long(
+    client: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     for number in range(20):
         run_of(conversation_of(client, f"chat {number}"), ending=None)
     with django_assert_num_queries(2):  # session, list

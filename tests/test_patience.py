@@ -33,7 +33,9 @@ from tests.scripted_model import ScriptedModel
 from tests.serving import Fleet, running
 
 TOLD_WITHIN = 15.0  # seconds from kill -9 of a worker to the terminal at each follower, with the default lease
-TOLD_WITHIN_PRESSED = 18.0  # seconds, where processes waited for a processor; by construction it is 13.75
+TOLD_WITHIN_PRESSED = (
+    18.0  # seconds, where processes waited for a processor; by construction it is 13.75
+)
 PATIENCE = 60.0
 HOUR = 3600
 JSON, HTML = "fleet.json.v1", "fleet.html.v1"
@@ -101,7 +103,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path, *arguments: str, through: tuple[str, ...] = (), **environment: str) -> AsyncIterator[Stage]:
+async def stage(
+    folder: Path, *arguments: str, through: tuple[str, ...] = (), **environment: str
+) -> AsyncIterator[Stage]:
     """Started and ended in a thread, so that others go on playing."""
     folder.mkdir()
     model = ScriptedModel()
@@ -110,7 +114,9 @@ async def stage(folder: Path, *arguments: str, through: tuple[str, ...] = (), **
         started = await asyncio.to_thread(fleet.__enter__)
         state = folder / "state"
         # Through the process, which may see another file system there.
-        yield Stage(started, model, Path(f"/proc/{started.process.pid}/root{state}") if through else state)
+        yield Stage(
+            started, model, Path(f"/proc/{started.process.pid}/root{state}") if through else state
+        )
     finally:
         await asyncio.to_thread(fleet.__exit__, None, None, None)
         model.stop()
@@ -143,7 +149,9 @@ class Crowd:
 
     def _ask(self, runs: int) -> list[Evidence]:
         readers = [ReaderPlan(name, 0, (), 0.2) for name in (JSON, HTML)]
-        plans = [RunPlan(len(self.evidence) + n, uuid.uuid4(), self._play, readers) for n in range(runs)]
+        plans = [
+            RunPlan(len(self.evidence) + n, uuid.uuid4(), self._play, readers) for n in range(runs)
+        ]
         for plan in plans:
             self._stage.model.on(plan.question, **plan.play.script)
         asked = [Evidence(plan, [], time.monotonic()) for plan in plans]
@@ -163,8 +171,14 @@ class Crowd:
         await when(lambda: all(map(has_words, followers)), "an answer does not begin")
         with redis.Redis.from_url(self._stage.fleet.card["redis_url"]) as client:
             # Others join only what the log has.
-            logs = {f"fleet:log:{run_events(follower)[0]['workflow_id']}": follower.cursor for follower in followers}
-            await when(lambda: all(client.xrange(log, min=f"{cursor}-0") for log, cursor in logs.items()), "a log does not grow")
+            logs = {
+                f"fleet:log:{run_events(follower)[0]['workflow_id']}": follower.cursor
+                for follower in followers
+            }
+            await when(
+                lambda: all(client.xrange(log, min=f"{cursor}-0") for log, cursor in logs.items()),
+                "a log does not grow",
+            )
 
     @property
     def followers(self) -> list[Follower]:
@@ -180,11 +194,19 @@ class Crowd:
 
     def told(self, *, since: float) -> list[float]:
         """For each follower, the seconds to its terminal."""
-        return [socket.frames[-1]["at"] - since for f in self.followers for socket in f.sockets if socket.fate == "ended"]
+        return [
+            socket.frames[-1]["at"] - since
+            for f in self.followers
+            for socket in f.sockets
+            if socket.fate == "ended"
+        ]
 
     def endings(self) -> list[str]:
         """Of each run, as its followers saw it."""
-        terminals = [[frame for s in run.followers[0].sockets for frame in s.frames if is_terminal(frame)] for run in self.evidence]
+        terminals = [
+            [frame for s in run.followers[0].sockets for frame in s.frames if is_terminal(frame)]
+            for run in self.evidence
+        ]
         return [kind_of(terminal) for [terminal] in terminals]
 
     def violations(self) -> list[Violation]:
@@ -192,12 +214,20 @@ class Crowd:
         rows = read_rows(self._stage.database)
         for run in self.evidence:
             run.rows = rows.get(run.plan.message_id, [])
-            run.calls = [call for call in self._stage.model.calls if call.question == run.plan.question]
-        return [violation for run in self.evidence for violation in violations_of(run, self.journal)]
+            run.calls = [
+                call for call in self._stage.model.calls if call.question == run.plan.question
+            ]
+        return [
+            violation for run in self.evidence for violation in violations_of(run, self.journal)
+        ]
 
 
 def has_words(follower: Follower) -> bool:
-    return any(frame["type"] in ("response.delta", "response.snapshot") for socket in follower.sockets for frame in socket.frames)
+    return any(
+        frame["type"] in ("response.delta", "response.snapshot")
+        for socket in follower.sockets
+        for frame in socket.frames
+    )
 
 
 # --- kill -9 under load -----------------------------------------------------------------------------------------------
@@ -237,15 +267,25 @@ class Slept:
     after: list[Event]
 
 
-async def sleep_through_the_end(folder: Path, *, asleep: float = 0, **environment: str) -> dict[str, Slept]:
+async def sleep_through_the_end(
+    folder: Path, *, asleep: float = 0, **environment: str
+) -> dict[str, Slept]:
     """Phones sleep from mid-answer on, their sockets pass nothing on and are not closed, until the server has forgotten the stream."""
-    environment = {"FLEET_RUN_LOG_TTL": "10", "FLEET_LINGER": "1", "FLEET_HEARTBEAT": "1", **environment}
+    environment = {
+        "FLEET_RUN_LOG_TTL": "10",
+        "FLEET_LINGER": "1",
+        "FLEET_HEARTBEAT": "1",
+        **environment,
+    }
     async with stage(folder, "--workers", "2", **environment) as on:
         on.model.default.tokens = [f"word{n} " for n in range(400)]
         on.model.default.hold_after = 200
         network = Proxy(on.fleet.port)
         try:
-            phones = {name: Phone(f"ws://127.0.0.1:{network.port}/ws/chat/", name) for name in (JSON, HTML)}
+            phones = {
+                name: Phone(f"ws://127.0.0.1:{network.port}/ws/chat/", name)
+                for name in (JSON, HTML)
+            }
             await asyncio.gather(*(phone.read_to("word199 ") for phone in phones.values()))
             fell_asleep = time.monotonic()
             network.set("hang")
@@ -287,7 +327,9 @@ class Phone:
         return Slept(before, self._events)
 
     async def _join(self, *, after: int) -> ClientConnection:
-        socket = await connect(self._url, subprotocols=[self._subprotocol], max_size=None, ping_interval=None)
+        socket = await connect(
+            self._url, subprotocols=[self._subprotocol], max_size=None, ping_interval=None
+        )
         await socket.send(json.dumps({**self._request, "after": after}))
         return socket
 
@@ -334,7 +376,11 @@ async def let_clocks_jump(folder: Path) -> Jumped:
     clocks.mkdir()
     (clocks / "sitecustomize.py").write_text(SHIFTED_CLOCK)
     set_clock(clocks / "all", hours=0)
-    environment = {"PYTHONPATH": str(clocks), "CLOCKS": str(clocks), "FLEET_LEASE_TTL": f"{lease:g}"}
+    environment = {
+        "PYTHONPATH": str(clocks),
+        "CLOCKS": str(clocks),
+        "FLEET_LEASE_TTL": f"{lease:g}",
+    }
     environment |= {"FLEET_HEARTBEAT": "1", "FLEET_CHUNK_TIMEOUT": "60"}
     jumped = Jumped()
     async with stage(folder, "--workers", "2", **environment) as on:
@@ -380,13 +426,23 @@ def set_clock(file: Path, *, hours: int) -> None:
 
 def hours_ahead(on: Stage) -> list[int]:
     """How far the leases of live runs are ahead of the true time."""
-    leases = on.rows("SELECT strftime('%s', lease_expires_at) - strftime('%s', 'now') FROM chat_run WHERE status = 'running'")
+    leases = on.rows(
+        "SELECT strftime('%s', lease_expires_at) - strftime('%s', 'now') FROM chat_run WHERE status = 'running'"
+    )
     return [round(seconds / HOUR) for (seconds,) in leases]
 
 
 # --- A full disk ------------------------------------------------------------------------------------------------------
 
-OWN_DISK = ("unshare", "--mount", "--map-root-user", "sh", "-c", 'mount -t tmpfs -o size=8m none "$FLEET_STATE_DIR" && exec "$@"', "sh")
+OWN_DISK = (
+    "unshare",
+    "--mount",
+    "--map-root-user",
+    "sh",
+    "-c",
+    'mount -t tmpfs -o size=8m none "$FLEET_STATE_DIR" && exec "$@"',
+    "sh",
+)
 
 
 def can_mount(folder: Path) -> bool:
@@ -419,13 +475,19 @@ async def fill_the_disk(folder: Path) -> Filled:
                 refusal = await ask(on, "refused")
                 took = time.monotonic() - began
                 on.model.release()
-                await when(lambda: "cannot store its ending" in on.fleet.complained, "nobody noticed")
+                await when(
+                    lambda: "cannot store its ending" in on.fleet.complained, "nobody noticed"
+                )
             kept += await read_to_end(socket)
-        complaint = next(line for line in on.fleet.complained.splitlines() if "cannot store its ending" in line)
+        complaint = next(
+            line for line in on.fleet.complained.splitlines() if "cannot store its ending" in line
+        )
         refused = on.rows(
             "SELECT title FROM chat_conversation WHERE title = 'refused' UNION SELECT text FROM chat_message WHERE text = 'refused'"
         )
-        stored = on.rows("SELECT r.status, m.text FROM chat_run r JOIN chat_message m ON m.id = r.answer_id")
+        stored = on.rows(
+            "SELECT r.status, m.text FROM chat_run r JOIN chat_message m ON m.id = r.answer_id"
+        )
         return Filled(refusal, took, refused, complaint, kept, stored, await ask(on, "later"))
 
 
@@ -472,14 +534,18 @@ SCENES: dict[str, Callable[[Path], Coroutine[Any, Any, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> dict[str, Any]:
+def played(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> dict[str, Any]:
     """What each scene found, or what it failed of; only those that the chosen tests ask about."""
     folder = tmp_path_factory.mktemp("scenes")
     wanted = {item.cls.SCENE for item in request.session.items if item.path == request.path}
     names = [name for name in SCENES if name in wanted and (name != "filled" or can_mount(folder))]
 
     async def play() -> list[Any]:
-        return await asyncio.gather(*(SCENES[name](folder / name) for name in names), return_exceptions=True)
+        return await asyncio.gather(
+            *(SCENES[name](folder / name) for name in names), return_exceptions=True
+        )
 
     return dict(zip(names, asyncio.run(play()), strict=True))
 
@@ -503,7 +569,9 @@ class TestKilledWorker:
         assert len(killed.told) == 2 * len(killed.endings)
         assert max(killed.told) < (TOLD_WITHIN_PRESSED if killed.was_pressed else TOLD_WITHIN)
 
-    def test_runs_of_the_dead_are_lost_and_those_of_the_living_complete(self, killed: Killed) -> None:
+    def test_runs_of_the_dead_are_lost_and_those_of_the_living_complete(
+        self, killed: Killed
+    ) -> None:
         assert set(killed.endings) == {"worker_lost", "completed"}
 
     def test_no_rule_is_broken(self, killed: Killed) -> None:
@@ -521,7 +589,9 @@ class TestSleepingPhone:
         assert text_of([*slept.before, *slept.after]) == "".join(f"word{n} " for n in range(400))
 
     def test_it_gets_one_terminal(self, slept: Slept) -> None:
-        assert [kind for kind in kinds([*slept.before, *slept.after]) if kind in ("done", "error")] == ["done"]
+        assert [
+            kind for kind in kinds([*slept.before, *slept.after]) if kind in ("done", "error")
+        ] == ["done"]
         assert kinds(slept.after)[-2:] == ["response.completed", "done"]
 
     def test_its_cursor_never_goes_back(self, slept: Slept) -> None:
@@ -556,7 +626,10 @@ class TestFullDisk:
 
     def test_a_question_is_refused_in_words(self, filled: Filled) -> None:
         [refusal] = filled.refusal
-        assert (refusal["error"]["code"], refusal["error"]["retryable"]) == ("storage_unavailable", True)
+        assert (refusal["error"]["code"], refusal["error"]["retryable"]) == (
+            "storage_unavailable",
+            True,
+        )
         assert filled.took < TOLD_WITHIN
 
     def test_it_leaves_no_half_run(self, filled: Filled) -> None:

@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from chat.protocol import EVENT_TYPES, HINTS, TYPE_OF, ResponseDelta, StreamEvent, decode, encode, stamp, with_html
+from chat.protocol import (
+    EVENT_TYPES,
+    HINTS,
+    TYPE_OF,
+    ResponseDelta,
+    StreamEvent,
+    decode,
+    encode,
+    stamp,
+    with_html,
+)
 
 AGENTS = Path(__file__).parent.parent / "AGENTS.md"
 IDS = [TYPE_OF[kind] for kind in EVENT_TYPES]

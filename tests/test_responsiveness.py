@@ -14,7 +14,16 @@ import pytest
 from django.conf import settings
 
 from chat.database import in_database
-from chat.protocol import SUBPROTOCOL_HTML, Connected, ConnectedData, Ending, ResponseDelta, ResponseSnapshot, StreamEvent, ending_events
+from chat.protocol import (
+    SUBPROTOCOL_HTML,
+    Connected,
+    ConnectedData,
+    Ending,
+    ResponseDelta,
+    ResponseSnapshot,
+    StreamEvent,
+    ending_events,
+)
 from chat.runlog import MOST_READ, MOST_TOGETHER, LogStore, RunLog
 from chat.worker import Worker
 from tests.chatting import Chatting, Socket, text_of
@@ -23,7 +32,9 @@ from tests.timing import quickest
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-LONGEST_HOLD = 0.03  # seconds of the processor; all of a long log at once takes 0.04 where this takes 0.008
+LONGEST_HOLD = (
+    0.03  # seconds of the processor; all of a long log at once takes 0.04 where this takes 0.008
+)
 LONGEST_GAP = 0.1  # seconds beyond the pace
 PACE = 0.02
 TRIES = 8
@@ -31,7 +42,9 @@ PARAGRAPH = "Some **bold** words, a [link](https://example.com) and `code` in a 
 HEAVY = {
     "one chunk of 1 MB of prose": {"tokens": [PARAGRAPH * (2**20 // len(PARAGRAPH))]},
     "one line of 1 MB": {"tokens": ["word " * (2**20 // 5)]},
-    "a table of 256 KB": {"tokens": ["| a | b |\n|---|---|\n" + "| cell | other cell |\n" * (2**18 // 22)]},
+    "a table of 256 KB": {
+        "tokens": ["| a | b |\n|---|---|\n" + "| cell | other cell |\n" * (2**18 // 22)]
+    },
     "1,000 chunks at once": {"tokens": [PARAGRAPH] * 1000, "at_once": True},
     "brackets without end": {"tokens": ["[" * 200_000]},
 }
@@ -69,7 +82,9 @@ async def raw_frames_of(socket: Socket) -> list[str]:
 
 
 @pytest.mark.parametrize("script", HEAVY.values(), ids=HEAVY.keys())
-async def test_a_heavy_answer_of_one_reader_does_not_delay_another(chat: Chatting, model: ScriptedModel, script: dict) -> None:
+async def test_a_heavy_answer_of_one_reader_does_not_delay_another(
+    chat: Chatting, model: ScriptedModel, script: dict
+) -> None:
     model.on("paced", tokens=["x"] * 100, pace=PACE)
     model.on("heavy", **script)
 
@@ -78,7 +93,9 @@ async def test_a_heavy_answer_of_one_reader_does_not_delay_another(chat: Chattin
         await other.until("response.delta")
         heavy = await chat.ask("heavy", subprotocol=SUBPROTOCOL_HTML)
         # Also in the time of our own work, which is all that makes an answer heavy: what others do on this machine is not in that.
-        gaps, frames = await asyncio.gather(gaps_of(other, time.monotonic, time.process_time), raw_frames_of(heavy))
+        gaps, frames = await asyncio.gather(
+            gaps_of(other, time.monotonic, time.process_time), raw_frames_of(heavy)
+        )
         assert text_of([json.loads(frame) for frame in frames]) == "".join(script["tokens"])
         return max(gaps)
 
@@ -115,7 +132,9 @@ async def longest_hold(work: Awaitable[object]) -> float:
     return longest
 
 
-async def test_joining_a_long_answer_of_another_worker_does_not_hold_up_the_loop(worker: Worker) -> None:
+async def test_joining_a_long_answer_of_another_worker_does_not_hold_up_the_loop(
+    worker: Worker,
+) -> None:
     run_id, words = uuid.uuid4(), [f"{number} " for number in range(LONG_LOG)]
     await write_log(run_id, words)
     holds = []
@@ -132,10 +151,14 @@ async def test_joining_a_long_answer_of_another_worker_does_not_hold_up_the_loop
     assert min(holds) < LONGEST_HOLD
 
 
-@pytest.mark.parametrize("length", [READ_AT_ONCE - 1, READ_AT_ONCE, READ_AT_ONCE + 1, 2 * READ_AT_ONCE])
+@pytest.mark.parametrize(
+    "length", [READ_AT_ONCE - 1, READ_AT_ONCE, READ_AT_ONCE + 1, 2 * READ_AT_ONCE]
+)
 @pytest.mark.parametrize("folded", [True, False])
 @pytest.mark.parametrize("has_ended", [True, False])
-async def test_a_log_that_is_read_in_parts_is_read_whole(worker: Worker, length: int, folded: bool, has_ended: bool) -> None:
+async def test_a_log_that_is_read_in_parts_is_read_whole(
+    worker: Worker, length: int, folded: bool, has_ended: bool
+) -> None:
     run_id, words = uuid.uuid4(), [f"{number} " for number in range(length - 1)]
     await write_log(run_id, words, has_ended=has_ended)
     last = length + 2 if has_ended else length
@@ -147,7 +170,9 @@ async def test_a_log_that_is_read_in_parts_is_read_whole(worker: Worker, length:
     assert len(events) == last - (length - 2 if folded else 0)
 
 
-async def test_a_slow_query_does_not_delay_anybodys_deltas(chat: Chatting, model: ScriptedModel) -> None:
+async def test_a_slow_query_does_not_delay_anybodys_deltas(
+    chat: Chatting, model: ScriptedModel
+) -> None:
     model.on("paced", tokens=["x"] * 50, pace=PACE)
 
     async def longest_gap() -> float:

@@ -26,7 +26,12 @@ def is_light(classifier: Classifier, text: str, *context: str) -> bool:
 
 def test_the_projects_own_questions_are_routed_as_well_as_promised() -> None:
     out = StringIO()
-    call_command("evaluate_routing", str(Path(__file__).parent / "routing_prompts.jsonl"), "--json", stdout=out)
+    call_command(
+        "evaluate_routing",
+        str(Path(__file__).parent / "routing_prompts.jsonl"),
+        "--json",
+        stdout=out,
+    )
     figures = json.loads(out.getvalue())
     assert figures["accuracy"] >= 0.87
     assert figures["light_precision"] >= 0.90
@@ -50,7 +55,9 @@ def test_the_projects_own_questions_are_routed_as_well_as_promised() -> None:
         ("thanks!", True),
     ],
 )
-def test_a_question_takes_the_path_it_deserves(classifier: Classifier, text: str, light: bool) -> None:
+def test_a_question_takes_the_path_it_deserves(
+    classifier: Classifier, text: str, light: bool
+) -> None:
     assert is_light(classifier, text) is light
 
 
@@ -62,26 +69,44 @@ def test_a_question_takes_the_path_it_deserves(classifier: Classifier, text: str
         ("now make it thread-safe", "Write a cache in Python that forgets the oldest entry", False),
     ],
 )
-def test_a_follow_up_is_judged_with_its_context(classifier: Classifier, text: str, context: str, light: bool) -> None:
+def test_a_follow_up_is_judged_with_its_context(
+    classifier: Classifier, text: str, context: str, light: bool
+) -> None:
     assert is_light(classifier, text, context) is light
 
 
 def test_the_same_words_weigh_differently_after_a_larger_task(classifier: Classifier) -> None:
     after_fact = classifier.judge("and for Spain?", ["What is the capital of France?"]).light
-    after_task = classifier.judge("and for Spain?", ["Draft a plan for entering the French market, with a budget"]).light
+    after_task = classifier.judge(
+        "and for Spain?", ["Draft a plan for entering the French market, with a budget"]
+    ).light
     assert after_fact > after_task + 0.2
 
 
 @pytest.mark.parametrize(
     ("bare", "wrapped"),
     [
-        ("what is the capital of Peru", "Hi there! Could you please tell me what is the capital of Peru? Thanks a lot!"),
-        ("how tall is Mount Fuji?", "Hello, I hope you are well. Quick question: how tall is Mount Fuji? Thank you in advance!"),
-        ("write a short story about a lighthouse", "Hey, could you please write a short story about a lighthouse? Thanks!"),
-        ("write a business plan for a bakery", "Just a quick question: write a business plan for a bakery, please."),
+        (
+            "what is the capital of Peru",
+            "Hi there! Could you please tell me what is the capital of Peru? Thanks a lot!",
+        ),
+        (
+            "how tall is Mount Fuji?",
+            "Hello, I hope you are well. Quick question: how tall is Mount Fuji? Thank you in advance!",
+        ),
+        (
+            "write a short story about a lighthouse",
+            "Hey, could you please write a short story about a lighthouse? Thanks!",
+        ),
+        (
+            "write a business plan for a bakery",
+            "Just a quick question: write a business plan for a bakery, please.",
+        ),
     ],
 )
-def test_wrappers_do_not_change_the_decision(classifier: Classifier, bare: str, wrapped: str) -> None:
+def test_wrappers_do_not_change_the_decision(
+    classifier: Classifier, bare: str, wrapped: str
+) -> None:
     assert is_light(classifier, bare) == is_light(classifier, wrapped)
 
 
@@ -111,7 +136,9 @@ def test_a_wrapper_alone_is_kept() -> None:
     ],
     ids=lambda text: repr(text[:12]),
 )
-def test_odd_input_gets_a_probability_and_three_reasons_within_bounds(classifier: Classifier, text: str) -> None:
+def test_odd_input_gets_a_probability_and_three_reasons_within_bounds(
+    classifier: Classifier, text: str
+) -> None:
     started = time.thread_time()
     judgement = classifier.judge(text, (text, text))
     # Measured: 2 to 6 ms for the worst of these.
@@ -163,7 +190,9 @@ def test_features_are_named_numbers(classifier: Classifier) -> None:
         ("What's the capital of Peru?", ()),
     ],
 )
-def test_an_obvious_tool_is_named(classifier: Classifier, text: str, tools: tuple[str, ...]) -> None:
+def test_an_obvious_tool_is_named(
+    classifier: Classifier, text: str, tools: tuple[str, ...]
+) -> None:
     assert classifier.judge(text).tools == tools
 
 
@@ -188,7 +217,9 @@ def broken(content: bytes, *, old: bytes = b"", new: bytes = b"") -> bytes:
         (lambda good: b"\xff" + good, "UTF-8"),
     ],
 )
-def test_broken_weights_are_refused_with_file_and_reason_in_one_line(tmp_path: Path, damage, reason: str) -> None:
+def test_broken_weights_are_refused_with_file_and_reason_in_one_line(
+    tmp_path: Path, damage, reason: str
+) -> None:
     path = tmp_path / "router.tsv"
     path.write_bytes(damage(WEIGHTS.read_bytes()))
     with pytest.raises(BrokenWeights) as refused:
@@ -222,7 +253,12 @@ def called(*arguments: object) -> str:
 
 GOOD = (
     {"text": "What's the capital of Peru?", "label": "light", "slice": "factoid"},
-    {"text": "and of Spain?", "label": "light", "context": "What is the capital of France?", "slice": "followup"},
+    {
+        "text": "and of Spain?",
+        "label": "light",
+        "context": "What is the capital of France?",
+        "slice": "followup",
+    },
     {"text": "Compare the economies of Chile and Portugal", "label": "full", "slice": "analysis"},
     {"text": "What's the capital of Chile?", "label": "full", "slice": "wrong"},
 )
@@ -266,13 +302,17 @@ BAD_LINES = [
 
 @pytest.mark.parametrize(("line", "reason"), BAD_LINES)
 @pytest.mark.parametrize("command", ["evaluate_routing", "train_router"])
-def test_a_bad_line_is_named_and_nothing_is_written(tmp_path: Path, command: str, line: str, reason: str) -> None:
+def test_a_bad_line_is_named_and_nothing_is_written(
+    tmp_path: Path, command: str, line: str, reason: str
+) -> None:
     if command == "train_router":
         pytest.importorskip("sklearn")
     path, output = tmp_path / "items.jsonl", tmp_path / "router.tsv"
     path.write_text(lines_of(GOOD[0]) + line + "\n")
     with pytest.raises(CommandError, match=r"items\.jsonl:2: ") as refused:
-        called(command, path, *(["--output", output, "--no-own"] if command == "train_router" else []))
+        called(
+            command, path, *(["--output", output, "--no-own"] if command == "train_router" else [])
+        )
     assert reason in str(refused.value)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -290,8 +330,17 @@ def small_data(folder: Path) -> tuple[Path, Path]:
     """Two files, of two sources each."""
     places = ("Peru", "Chile", "Spain", "Norway", "Kenya", "Japan", "Cuba", "Nepal")
     light = [{"text": f"What is the capital of {place}?", "label": "light"} for place in places]
-    full = [{"text": f"Write a detailed travel plan for {place} and compare two routes.", "label": "full"} for place in places]
-    items = [item | {"source": f"{'north' if number % 2 else 'south'}-1", "id": str(number)} for number, item in enumerate((*light, *full))]
+    full = [
+        {
+            "text": f"Write a detailed travel plan for {place} and compare two routes.",
+            "label": "full",
+        }
+        for place in places
+    ]
+    items = [
+        item | {"source": f"{'north' if number % 2 else 'south'}-1", "id": str(number)}
+        for number, item in enumerate((*light, *full))
+    ]
     data, checked = folder / "data.jsonl", folder / "checked.jsonl"
     data.write_text(lines_of(*items[::3], *items[1::3]))
     checked.write_text(lines_of(*items[2::3]))
@@ -307,7 +356,10 @@ def test_training_twice_writes_the_same_bytes_and_usable_weights(tmp_path: Path)
     assert "north" in report
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
     trained = Classifier.load(outputs[0])
-    assert trained.judge("What is the capital of Ghana?").light > trained.judge("Write a detailed travel plan for Ghana.").light
+    assert (
+        trained.judge("What is the capital of Ghana?").light
+        > trained.judge("Write a detailed travel plan for Ghana.").light
+    )
 
 
 def test_training_that_cannot_judge_leaves_the_old_weights(tmp_path: Path) -> None:

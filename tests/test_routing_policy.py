@@ -49,7 +49,9 @@ def _own_threshold(settings: Settings) -> None:
         (0.99, "full", "full"),
     ],
 )
-def test_the_threshold_and_the_person_decide(monkeypatch: pytest.MonkeyPatch, light: float, mode: policy.Mode, path: Path) -> None:
+def test_the_threshold_and_the_person_decide(
+    monkeypatch: pytest.MonkeyPatch, light: float, mode: policy.Mode, path: Path
+) -> None:
     sure(monkeypatch, light)
     route = choose("anything", mode=mode)
     assert route.path == path
@@ -59,7 +61,9 @@ def test_the_threshold_and_the_person_decide(monkeypatch: pytest.MonkeyPatch, li
     assert route.tools == ("calculator",)
 
 
-def test_a_setting_replaces_the_classifiers_threshold(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+def test_a_setting_replaces_the_classifiers_threshold(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
     sure(monkeypatch, 0.61)
     settings.FLEET_LIGHT_THRESHOLD = 0.62
     route = choose("anything")
@@ -91,7 +95,12 @@ def test_with_the_light_path_off_only_who_asks_for_it_gets_it(
     ],
 )
 def test_the_grey_zone_lies_between_two_thresholds(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings, light: float, mode: policy.Mode, on: bool, grey: bool
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    light: float,
+    mode: policy.Mode,
+    on: bool,
+    grey: bool,
 ) -> None:
     sure(monkeypatch, light)
     settings.FLEET_ROUTER_LOW, settings.FLEET_ROUTER_HIGH, settings.FLEET_LIGHT_MODE = 0.4, 0.7, on
@@ -108,13 +117,19 @@ def test_an_opinion_brings_its_own_caps_and_reason(monkeypatch: pytest.MonkeyPat
 
 def test_the_caps_are_settings(settings: Settings) -> None:
     settings.FLEET_LIGHT_MAX_SUPERSTEPS, settings.FLEET_LIGHT_MAX_TOOL_CALLS = 3, 2
-    settings.FLEET_FULL_MAX_SUPERSTEPS, settings.FLEET_FULL_MAX_TOOL_CALLS, settings.FLEET_FULL_MAX_FANOUT = 7, 6, 5
+    (
+        settings.FLEET_FULL_MAX_SUPERSTEPS,
+        settings.FLEET_FULL_MAX_TOOL_CALLS,
+        settings.FLEET_FULL_MAX_FANOUT,
+    ) = 7, 6, 5
     light, full = caps_of("light"), caps_of("full")
     assert (light.supersteps, light.tool_calls, light.fan_out) == (3, 2, 1)
     assert (full.supersteps, full.tool_calls, full.fan_out) == (7, 6, 5)
 
 
-def test_broken_weights_stop_the_start_with_a_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_broken_weights_stop_the_start_with_a_clear_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
     broken = tmp_path / "router.tsv"
     broken.write_text("nonsense\n")
     monkeypatch.setattr("routing.checks.classifier", lambda: Classifier.load(broken))
@@ -124,7 +139,9 @@ def test_broken_weights_stop_the_start_with_a_clear_line(monkeypatch: pytest.Mon
     assert "\n" not in error.msg
 
 
-def test_a_fleet_refuses_to_start_with_broken_weights(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_a_fleet_refuses_to_start_with_broken_weights(
+    monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
     def broken() -> Classifier:
         return Classifier.load(tmp_path / "gone.tsv")
 
@@ -148,7 +165,9 @@ def record(
 ) -> RoutingDecision:
     sure(monkeypatch, light)
     route = choose(text)
-    routed = Routed(text, "auto", route.with_opinion("light", "it said so") if asked else route, escalated)
+    routed = Routed(
+        text, "auto", route.with_opinion("light", "it said so") if asked else route, escalated
+    )
     return RoutingDecision.objects.record(uuid.uuid4(), routed, outcome=outcome, tokens=tokens)
 
 
@@ -170,7 +189,9 @@ def test_a_thumb_is_stored_changed_and_taken_back(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.django_db
 def test_the_admin_counts_by_day_and_estimates_what_was_saved(
-    monkeypatch: pytest.MonkeyPatch, admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
+    monkeypatch: pytest.MonkeyPatch,
+    admin_client: Client,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     record(monkeypatch, tokens=100)
     regretted = record(monkeypatch, tokens=300)
@@ -193,9 +214,14 @@ def test_the_admin_counts_by_day_and_estimates_what_was_saved(
 
 
 @pytest.mark.django_db
-def test_the_admin_shows_whole_days_only(monkeypatch: pytest.MonkeyPatch, admin_client: Client) -> None:
+def test_the_admin_shows_whole_days_only(
+    monkeypatch: pytest.MonkeyPatch, admin_client: Client
+) -> None:
     midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
-    for created_at in (midnight - timedelta(days=DAYS - 1), midnight - timedelta(days=DAYS - 1, seconds=1)):
+    for created_at in (
+        midnight - timedelta(days=DAYS - 1),
+        midnight - timedelta(days=DAYS - 1, seconds=1),
+    ):
         RoutingDecision.objects.filter(pk=record(monkeypatch).pk).update(created_at=created_at)
     [day] = admin_client.get("/admin/routing/routingdecision/").context["summary"].days
     assert (day.date, day.questions) == ((midnight - timedelta(days=DAYS - 1)).date(), 1)
@@ -207,8 +233,25 @@ def test_the_admin_page_works_before_anything_was_asked(admin_client: Client) ->
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("query", ["path=light", "asked__exact=1", "escalated__exact=1", "rating__exact=-1", "mode=auto", "q=abc"])
-def test_the_admin_list_is_filtered(monkeypatch: pytest.MonkeyPatch, admin_client: Client, query: str) -> None:
+@pytest.mark.parametrize(
+    "query",
+    [
+        "path=light",
+        "asked__exact=1",
+        "escalated__exact=1",
+        "rating__exact=-1",
+        "mode=auto",
+        "q=abc",
+    ],
+)
+def test_the_admin_list_is_filtered(
+    monkeypatch: pytest.MonkeyPatch, admin_client: Client, query: str
+) -> None:
     record(monkeypatch)
     assert admin_client.get(f"/admin/routing/routingdecision/?{query}").status_code == 200
-    assert admin_client.get(f"/admin/routing/routingdecision/{RoutingDecision.objects.get().pk}/change/").status_code == 200
+    assert (
+        admin_client.get(
+            f"/admin/routing/routingdecision/{RoutingDecision.objects.get().pk}/change/"
+        ).status_code
+        == 200
+    )

@@ -7,7 +7,14 @@ from contextlib import aclosing
 import pytest
 import pytest_asyncio
 
-from chat.protocol import Ending, OrchestratorMessage, ResponseDelta, ResponseSnapshot, SnapshotData, ending_events
+from chat.protocol import (
+    Ending,
+    OrchestratorMessage,
+    ResponseDelta,
+    ResponseSnapshot,
+    SnapshotData,
+    ending_events,
+)
 from chat.runlog import WINDOW, Entry, LogStore, RunLog
 
 TTL = 60
@@ -31,11 +38,17 @@ def say(log: RunLog, *words: str) -> None:
 
 
 async def words(store: LogStore, log: RunLog, after: int) -> list[str]:
-    return [entry.event.delta for entry in (await store.read(log.run_id, after)).entries if isinstance(entry.event, ResponseDelta)]
+    return [
+        entry.event.delta
+        for entry in (await store.read(log.run_id, after)).entries
+        if isinstance(entry.event, ResponseDelta)
+    ]
 
 
 @pytest.mark.parametrize("after", range(7))
-async def test_a_reader_at_any_cursor_gets_what_comes_behind_it(store: LogStore, log: RunLog, after: int) -> None:
+async def test_a_reader_at_any_cursor_gets_what_comes_behind_it(
+    store: LogStore, log: RunLog, after: int
+) -> None:
     for together in (["one", "two", "three"], ["four"], ["five", "six"]):
         say(log, *together)
         await store.write([log])
@@ -58,7 +71,9 @@ async def test_what_is_written_again_is_read_once(store: LogStore, log: RunLog, 
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 10**9])
-async def test_the_ending_reaches_a_reader_at_any_cursor_and_nothing_comes_behind_it(store: LogStore, log: RunLog, after: int) -> None:
+async def test_the_ending_reaches_a_reader_at_any_cursor_and_nothing_comes_behind_it(
+    store: LogStore, log: RunLog, after: int
+) -> None:
     say(log, "one", "two")
     late = RunLog(log.run_id, on_change=lambda _: None)
     say(late, "one", "two", "late")
@@ -96,7 +111,9 @@ def read(text: str, entries: Sequence[Entry]) -> str:
 
 @pytest.mark.parametrize("has_ended", [True, False])
 @pytest.mark.parametrize("restarted", [True, False])
-async def test_who_fell_behind_may_go_away_after_any_event_and_loses_nothing(log: RunLog, has_ended: bool, restarted: bool) -> None:
+async def test_who_fell_behind_may_go_away_after_any_event_and_loses_nothing(
+    log: RunLog, has_ended: bool, restarted: bool
+) -> None:
     say(log, "before ")
     log.append(OrchestratorMessage(message="a step"))
     say(log, *(f"{number} " for number in range(WINDOW)))

@@ -23,5 +23,13 @@ def test_a_frame_of_any_size_is_read_as_it_was_written(opcode: int, size: int) -
 
 
 def test_a_message_in_pieces_ends_with_its_last_frame() -> None:
-    pieces = frame(TEXT, b"one ", is_last=False) + frame(CONTINUATION, b"two ", is_last=False) + frame(CONTINUATION, b"three", is_last=True)
-    assert [(piece.data, piece.fin) for piece in read(pieces)] == [(b"one ", False), (b"two ", False), (b"three", True)]
+    pieces = (
+        frame(TEXT, b"one ", is_last=False)
+        + frame(CONTINUATION, b"two ", is_last=False)
+        + frame(CONTINUATION, b"three", is_last=True)
+    )
+    assert [(piece.data, piece.fin) for piece in read(pieces)] == [
+        (b"one ", False),
+        (b"two ", False),
+        (b"three", True),
+    ]

@@ -31,10 +31,15 @@ FLOOD = [CHUNK] * (8 * MB // len(CHUNK))
 LONG_FRAME = 500_000  # characters
 MOST_HEARD = 30 * MB  # that frames of a reader which takes nothing may cost the worker
 STUCK = 10  # readers of a flood that take nothing
-MOST_MEMORY = 60 * MB  # that a flood may cost the worker; its text alone, in its several forms, is two thirds of that
+MOST_MEMORY = (
+    60 * MB
+)  # that a flood may cost the worker; its text alone, in its several forms, is two thirds of that
 MOST_DELAY = 0.1  # seconds by which others may get an event later
 TRIES = 3  # a worker that is held up is so every time; a busy machine is not
-DROPPED = 10, 20  # seconds after which a reader that takes nothing is dropped: not before, and not much later
+DROPPED = (
+    10,
+    20,
+)  # seconds after which a reader that takes nothing is dropped: not before, and not much later
 CUT = 4, 15  # seconds after that when its connection is cut
 GONE = 30  # seconds in which the worker has forgotten readers that went
 SAMPLES = 5
@@ -68,7 +73,9 @@ class SlowReader:
         self._socket.settimeout(STOP)
         self._socket.connect(("127.0.0.1", fleet.port))
         self.port: int = self._socket.getsockname()[1]
-        self._protocol = ClientProtocol(parse_uri(f"ws://127.0.0.1:{fleet.port}/ws/chat/"), max_size=None)
+        self._protocol = ClientProtocol(
+            parse_uri(f"ws://127.0.0.1:{fleet.port}/ws/chat/"), max_size=None
+        )
         self._protocol.send_request(self._protocol.connect())
         self._flush()
         while self._protocol.state is State.CONNECTING:
@@ -193,14 +200,21 @@ def worker_of(fleet: Fleet) -> psutil.Process:
 def drops(fleet: Fleet) -> list[float]:
     """When readers were dropped, as time.time() and as the worker says."""
     said = [line for line in fleet.complained.splitlines() if "a reader has taken nothing" in line]
-    return [datetime.strptime(" ".join(line.split()[:2]), "%Y-%m-%d %H:%M:%S,%f").timestamp() for line in said]
+    return [
+        datetime.strptime(" ".join(line.split()[:2]), "%Y-%m-%d %H:%M:%S,%f").timestamp()
+        for line in said
+    ]
 
 
 def tasks_of(fleet: Fleet) -> int:
     file = fleet.folder / "tasks"
     file.unlink(missing_ok=True)
     worker_of(fleet).send_signal(signal.SIGUSR1)
-    return int(until(lambda: file.exists() and file.read_text(), STOP, "the worker does not tell its tasks"))
+    return int(
+        until(
+            lambda: file.exists() and file.read_text(), STOP, "the worker does not tell its tasks"
+        )
+    )
 
 
 def least_tasks_of(fleet: Fleet) -> int:
@@ -229,7 +243,9 @@ class Flood:
         worker = worker_of(fleet)
         self.tasks = least_tasks_of(fleet)
         before = worker.memory_info().rss
-        self.stuck = [stack.enter_context(closing(SlowReader(fleet, self.request))) for _ in range(STUCK)]
+        self.stuck = [
+            stack.enter_context(closing(SlowReader(fleet, self.request))) for _ in range(STUCK)
+        ]
         self.began = time.time()
         self.slow = stack.enter_context(closing(SlowReader(fleet, self.request)))
         self._is_over = threading.Event()
@@ -357,7 +373,9 @@ def test_readers_that_vanish_leave_nothing_behind(fleet: Fleet, model: ScriptedM
     tasks = least_tasks_of(fleet)
     sockets = worker.num_fds()
     with ExitStack() as stack:
-        readers = [stack.enter_context(closing(SlowReader(fleet, request))) for _ in range(VANISHING)]
+        readers = [
+            stack.enter_context(closing(SlowReader(fleet, request))) for _ in range(VANISHING)
+        ]
         assert worker.num_fds() >= sockets + VANISHING
         assert tasks_of(fleet) >= tasks + VANISHING
         for reader in readers:
@@ -382,7 +400,9 @@ def test_requests_that_are_reset_leave_nothing_behind(fleet: Fleet) -> None:
 
 
 def test_what_they_send_does_not_fill_the_worker(fleet: Fleet, model: ScriptedModel) -> None:
-    model.on("You speak, please.", tokens=FLOOD[: 2 * MB // len(CHUNK)], hold_after=2 * MB // len(CHUNK))
+    model.on(
+        "You speak, please.", tokens=FLOOD[: 2 * MB // len(CHUNK)], hold_after=2 * MB // len(CHUNK)
+    )
     request = chat_request("You speak, please.")
     with closing(SlowReader(fleet, request)) as stuck:
         live = Live(fleet, request)
@@ -414,7 +434,10 @@ def test_they_do_not_hold_up_the_end(fleet: Fleet, model: ScriptedModel) -> None
     """The last one, for it ends the fleet, and then reads all that its worker complained of."""
     model.on("For ever, please.", tokens=FLOOD, hang_after=100)
     request = chat_request("For ever, please.")
-    with closing(SlowReader(fleet, request)), socket.create_connection(("127.0.0.1", fleet.port)) as half_a_request:
+    with (
+        closing(SlowReader(fleet, request)),
+        socket.create_connection(("127.0.0.1", fleet.port)) as half_a_request,
+    ):
         half_a_request.sendall(b"GET / HTTP/1.1\r\n")
         live = Live(fleet, request)
         live.wait_for(100)
@@ -423,4 +446,6 @@ def test_they_do_not_hold_up_the_end(fleet: Fleet, model: ScriptedModel) -> None
         assert time.monotonic() - began < MOST_TO_STOP
         assert live.wait()[-1]["error"]["code"] == "shutting_down"
     said = (" INFO ", " WARNING ")
-    assert [line for line in fleet.complained.splitlines() if not any(word in line for word in said)] == []
+    assert [
+        line for line in fleet.complained.splitlines() if not any(word in line for word in said)
+    ] == []

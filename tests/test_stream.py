@@ -51,10 +51,18 @@ async def test_every_event_carries_the_envelope(chat: Chatting) -> None:
 
 async def test_each_delta_is_its_own_event(chat: Chatting) -> None:
     events = await chat.answer()
-    assert [event["delta"] for event in events if event["type"] == "response.delta"] == ["The ", "answer ", "is ", "**42**", "."]
+    assert [event["delta"] for event in events if event["type"] == "response.delta"] == [
+        "The ",
+        "answer ",
+        "is ",
+        "**42**",
+        ".",
+    ]
 
 
-async def test_a_delta_is_shown_while_the_model_still_thinks_about_the_next(chat: Chatting, model: ScriptedModel) -> None:
+async def test_a_delta_is_shown_while_the_model_still_thinks_about_the_next(
+    chat: Chatting, model: ScriptedModel
+) -> None:
     model.on("slow", tokens=["one", "two"], hold_after=1)
     socket = await chat.ask("slow")
     assert (await socket.until("response.delta"))["delta"] == "one"
@@ -65,7 +73,11 @@ async def test_a_delta_is_shown_while_the_model_still_thinks_about_the_next(chat
 async def test_the_answer_and_its_telemetry_are_stored(chat: Chatting) -> None:
     events = await chat.answer()
     run = await Run.objects.select_related("answer", "question").aget(pk=events[0]["workflow_id"])
-    assert (run.status, run.answer.text, run.question.text) == ("completed", "The answer is **42**.", "What is the answer?")
+    assert (run.status, run.answer.text, run.question.text) == (
+        "completed",
+        "The answer is **42**.",
+        "What is the answer?",
+    )
     assert run.last_seq == events[-1]["seq"]
     assert (run.input_tokens, run.output_tokens, run.model_calls) == (7, 5, 1)
     assert 0 < run.first_event_ms <= run.first_token_ms <= run.total_ms
@@ -75,18 +87,29 @@ async def test_the_answer_and_its_telemetry_are_stored(chat: Chatting) -> None:
 async def test_timings_travel_in_the_data(chat: Chatting, model: ScriptedModel) -> None:
     model.on("slow", tokens=["a"], first_after=0.2)
     events = await chat.answer("slow")
-    phases = {event["data"]["phase"]: event["data"]["duration_ms"] for event in events if event["type"] == "phase.complete"}
+    phases = {
+        event["data"]["phase"]: event["data"]["duration_ms"]
+        for event in events
+        if event["type"] == "phase.complete"
+    }
     timings = events[-1]["data"]["timings"]
     assert phases["answer"] >= 200
     assert sum(phases.values()) <= timings["total_ms"] + 1  # none has the time of another
     assert timings["phases"] == pytest.approx(phases, abs=1)
-    assert timings["first_event_ms"] + 199 <= timings["first_token_ms"] <= timings["total_ms"]  # each rounded
+    assert (
+        timings["first_event_ms"] + 199 <= timings["first_token_ms"] <= timings["total_ms"]
+    )  # each rounded
 
 
 async def test_reasoning_is_not_part_of_the_answer(chat: Chatting, model: ScriptedModel) -> None:
     model.on("think", reasoning=["hm", "so"], tokens=["done"])
     events = await chat.answer("think")
-    assert shape(events)[5:9] == ["agent.start", "reasoning.delta", "reasoning.completed", "response.delta"]
+    assert shape(events)[5:9] == [
+        "agent.start",
+        "reasoning.delta",
+        "reasoning.completed",
+        "response.delta",
+    ]
     assert text_of(events) == "done"
 
 
@@ -101,7 +124,9 @@ async def test_earlier_turns_are_given_to_the_model(chat: Chatting, model: Scrip
 
 
 class TestCancel:
-    async def test_cancel_ends_the_run_with_one_done_and_keeps_the_partial_answer(self, chat: Chatting, model: ScriptedModel) -> None:
+    async def test_cancel_ends_the_run_with_one_done_and_keeps_the_partial_answer(
+        self, chat: Chatting, model: ScriptedModel
+    ) -> None:
         model.on("long", tokens=["kept ", "never"], hold_after=1)
 
         async def time_to_cancel() -> float:
@@ -135,7 +160,9 @@ class TestCancel:
 
         assert await quickest(time_to_close, enough=CANCEL_TIME) < CANCEL_TIME
 
-    async def test_cancel_before_the_first_token(self, chat: Chatting, model: ScriptedModel) -> None:
+    async def test_cancel_before_the_first_token(
+        self, chat: Chatting, model: ScriptedModel
+    ) -> None:
         model.on("hang", hang_after=0)
 
         async def time_to_cancel() -> float:
@@ -148,14 +175,18 @@ class TestCancel:
 
         assert await quickest(time_to_cancel, enough=CANCEL_TIME) < CANCEL_TIME
 
-    async def test_cancel_sent_right_behind_the_request(self, chat: Chatting, model: ScriptedModel) -> None:
+    async def test_cancel_sent_right_behind_the_request(
+        self, chat: Chatting, model: ScriptedModel
+    ) -> None:
         model.on("hang", hang_after=0)
         socket = await chat.ask("hang")
         await socket.send({"type": "cancel"})
         assert kinds(await socket.rest())[-2:] == ["cancelled", "done"]
 
     @pytest.mark.parametrize("behind", ["connected", None])
-    async def test_a_cancel_counts_although_its_socket_goes_at_once(self, chat: Chatting, model: ScriptedModel, behind: str | None) -> None:
+    async def test_a_cancel_counts_although_its_socket_goes_at_once(
+        self, chat: Chatting, model: ScriptedModel, behind: str | None
+    ) -> None:
         model.on("hang", hang_after=0)
         request = chat_request("hang")
         socket = await chat.ask(request)
@@ -192,7 +223,10 @@ class TestCancel:
             seen.add(status)
             row = await Run.objects.select_related("answer").aget(pk=events[0]["workflow_id"])
             assert sum(map(is_terminal, events)) == 1
-            assert (kinds(events)[-2], row.status) == ("response.completed" if status == "completed" else "cancelled", status)
+            assert (kinds(events)[-2], row.status) == (
+                "response.completed" if status == "completed" else "cancelled",
+                status,
+            )
             assert row.answer.text == text_of(events)
             assert row.last_seq == events[-1]["seq"]
             await socket.close()
@@ -201,7 +235,9 @@ class TestCancel:
 
 class TestFailures:
     async def ends_with(self, chat: Chatting, question: str) -> dict:
-        events = await chat.answer(chat_request(question, mode="light"))  # the team does not take over
+        events = await chat.answer(
+            chat_request(question, mode="light")
+        )  # the team does not take over
         assert sum(map(is_terminal, events)) == 1
         assert "response.completed" not in kinds(events)
         row = await Run.objects.select_related("answer").aget(pk=events[0]["workflow_id"])
@@ -214,36 +250,56 @@ class TestFailures:
         [
             ({"status": 401}, "model_error", "refused the key"),
             ({"status": 404}, "model_error", 'does not know "scripted"'),
-            ({"status": 429, "headers": {"Retry-After": "20"}}, "rate_limited", "Try again in 20 s"),
-            ({"status": 429, "headers": {"Retry-After": "²"}}, "rate_limited", "Try again in a moment"),
+            (
+                {"status": 429, "headers": {"Retry-After": "20"}},
+                "rate_limited",
+                "Try again in 20 s",
+            ),
+            (
+                {"status": 429, "headers": {"Retry-After": "²"}},
+                "rate_limited",
+                "Try again in a moment",
+            ),
             ({"status": 500}, "model_unavailable", "status 500"),
             ({"status": 400}, "model_error", "status 400"),
-            ({"status": 400, "error": {"code": "context_length_exceeded", "message": "x"}}, "context_too_long", "too long"),
+            (
+                {"status": 400, "error": {"code": "context_length_exceeded", "message": "x"}},
+                "context_too_long",
+                "too long",
+            ),
             ({"cut_after": 1}, "model_error", "cut off"),
             ({"tokens": ["a", "b"], "finish": False}, "model_error", "cut off"),
             ({"garbage_after": 1}, "model_error", "not an answer"),
             ({"tokens": []}, "model_error", "empty answer"),
         ],
     )
-    async def test_a_failing_model_ends_in_words(self, chat: Chatting, model: ScriptedModel, script: dict, code: str, words: str) -> None:
+    async def test_a_failing_model_ends_in_words(
+        self, chat: Chatting, model: ScriptedModel, script: dict, code: str, words: str
+    ) -> None:
         model.on("fail", **script)
         error = await self.ends_with(chat, "fail")
         assert error["code"] == code
         assert words in error["message"]
 
-    async def test_a_model_that_cannot_be_reached_is_named(self, chat: Chatting, settings, worker) -> None:
+    async def test_a_model_that_cannot_be_reached_is_named(
+        self, chat: Chatting, settings, worker
+    ) -> None:
         settings.OPENAI_BASE_URL = "http://127.0.0.1:9/v1"
         await worker.stop()
         error = await self.ends_with(chat, "anyone?")
         assert error["code"] == "model_unavailable"
         assert "127.0.0.1:9" in error["message"]
 
-    async def test_a_passing_failure_before_the_first_chunk_is_tried_again(self, chat: Chatting, model: ScriptedModel) -> None:
+    async def test_a_passing_failure_before_the_first_chunk_is_tried_again(
+        self, chat: Chatting, model: ScriptedModel
+    ) -> None:
         model.on("flaky", status=503, fail_times=1)
         assert kinds(await chat.answer("flaky"))[-1] == "done"
         assert len(model.calls) == 2
 
-    async def test_a_failure_after_the_first_chunk_is_not_tried_again(self, chat: Chatting, model: ScriptedModel) -> None:
+    async def test_a_failure_after_the_first_chunk_is_not_tried_again(
+        self, chat: Chatting, model: ScriptedModel
+    ) -> None:
         model.on("cut", cut_after=2)
         await self.ends_with(chat, "cut")
         assert len(model.calls) == 1
@@ -260,7 +316,14 @@ class TestDeadlines:
         ],
     )
     async def test_a_hanging_model_ends_at_the_deadline(
-        self, chat: Chatting, model: ScriptedModel, worker, settings, setting: str, script: dict, code: str
+        self,
+        chat: Chatting,
+        model: ScriptedModel,
+        worker,
+        settings,
+        setting: str,
+        script: dict,
+        code: str,
     ) -> None:
         setattr(settings, setting, 0.3)
         await worker.stop()
@@ -281,7 +344,9 @@ class TestDeadlines:
             assert call.hung_up
         assert model.calls
 
-    async def test_heartbeats_say_how_long_the_run_is_silent(self, chat: Chatting, model: ScriptedModel, settings) -> None:
+    async def test_heartbeats_say_how_long_the_run_is_silent(
+        self, chat: Chatting, model: ScriptedModel, settings
+    ) -> None:
         settings.FLEET_HEARTBEAT = 0.1
         model.on("hold", hold_after=0)
         socket = await chat.ask("hold")
@@ -293,16 +358,24 @@ class TestDeadlines:
         assert second["seq"] == max(event["seq"] for event in socket.events)
         assert second["workflow_id"]
         model.release()
-        assert [event["seq"] for event in await socket.rest() if event["type"] != "heartbeat"] == list(range(1, second["seq"] + 10))
+        assert [
+            event["seq"] for event in await socket.rest() if event["type"] != "heartbeat"
+        ] == list(range(1, second["seq"] + 10))
 
     async def test_no_request_in_time_is_refused(self, chat: Chatting, settings) -> None:
         settings.FLEET_HANDSHAKE_TIMEOUT = 0.1
         socket = await chat.socket()
         event = await socket.event()
-        assert (event["type"], event["error"]["code"], event["seq"]) == ("error", "handshake_timeout", 0)
+        assert (event["type"], event["error"]["code"], event["seq"]) == (
+            "error",
+            "handshake_timeout",
+            0,
+        )
         assert await socket.close_code() == 4408
 
-    async def test_the_server_closes_only_after_its_linger(self, chat: Chatting, model: ScriptedModel, settings) -> None:
+    async def test_the_server_closes_only_after_its_linger(
+        self, chat: Chatting, model: ScriptedModel, settings
+    ) -> None:
         settings.FLEET_LINGER = 0.3
         model.on("hold", hold_after=1)
         socket = await chat.ask("hold")
@@ -315,7 +388,9 @@ class TestDeadlines:
 
 
 class TestRejoin:
-    async def test_two_sockets_on_one_run_get_the_same_events(self, chat: Chatting, model: ScriptedModel) -> None:
+    async def test_two_sockets_on_one_run_get_the_same_events(
+        self, chat: Chatting, model: ScriptedModel
+    ) -> None:
         model.on("hold", hold_after=2)
         request = chat_request("hold")
         one = await chat.ask(request)
@@ -326,7 +401,9 @@ class TestRejoin:
         assert await one.rest() == await two.rest()
         assert len(model.calls) == 1
 
-    async def test_a_rejoin_goes_on_behind_its_cursor(self, chat: Chatting, model: ScriptedModel) -> None:
+    async def test_a_rejoin_goes_on_behind_its_cursor(
+        self, chat: Chatting, model: ScriptedModel
+    ) -> None:
         model.on("hold", hold_after=2)
         request = chat_request("hold")
         one = await chat.ask(request)
@@ -335,10 +412,14 @@ class TestRejoin:
         two = await chat.ask({**request, "after": cursor})
         model.release()
         events = await two.rest()
-        assert [event["seq"] for event in events] == list(range(cursor + 1, cursor + len(events) + 1))
+        assert [event["seq"] for event in events] == list(
+            range(cursor + 1, cursor + len(events) + 1)
+        )
         assert text_of(one.events) + text_of(events) == "The answer is **42**."
 
-    async def test_a_run_goes_on_without_its_socket(self, chat: Chatting, model: ScriptedModel) -> None:
+    async def test_a_run_goes_on_without_its_socket(
+        self, chat: Chatting, model: ScriptedModel
+    ) -> None:
         model.on("hold", hold_after=1)
         request = chat_request("hold")
         socket = await chat.ask(request)
@@ -356,7 +437,9 @@ class TestRejoin:
                 await asyncio.sleep(0.01)
         assert await chat.answer(request) == live
 
-    async def test_an_ended_run_without_its_log_comes_from_the_row(self, chat: Chatting, worker) -> None:
+    async def test_an_ended_run_without_its_log_comes_from_the_row(
+        self, chat: Chatting, worker
+    ) -> None:
         request = chat_request()
         live = await chat.answer(request)
         async with asyncio.timeout(5):
@@ -369,7 +452,9 @@ class TestRejoin:
         assert again[-1]["seq"] == live[-1]["seq"]
 
     @pytest.mark.parametrize("still_live", [True, False])
-    async def test_a_cursor_beyond_the_end_gets_the_terminal_alone(self, chat: Chatting, worker, still_live: bool) -> None:
+    async def test_a_cursor_beyond_the_end_gets_the_terminal_alone(
+        self, chat: Chatting, worker, still_live: bool
+    ) -> None:
         request = chat_request()
         await chat.answer(request)
         async with asyncio.timeout(5):
@@ -377,12 +462,16 @@ class TestRejoin:
                 await asyncio.sleep(0.01)
         assert kinds(await chat.answer({**request, "after": 5000})) == ["done"]
 
-    async def test_the_text_survives_a_burst_that_outruns_the_window(self, chat: Chatting, model: ScriptedModel) -> None:
+    async def test_the_text_survives_a_burst_that_outruns_the_window(
+        self, chat: Chatting, model: ScriptedModel
+    ) -> None:
         tokens = [f"{number} " for number in range(1000)]
         model.on("burst", tokens=tokens, at_once=True)
         assert text_of(await chat.answer("burst")) == "".join(tokens)
 
-    async def test_a_late_joiner_with_an_old_cursor_gets_steps_and_a_snapshot(self, chat: Chatting, model: ScriptedModel) -> None:
+    async def test_a_late_joiner_with_an_old_cursor_gets_steps_and_a_snapshot(
+        self, chat: Chatting, model: ScriptedModel
+    ) -> None:
         model.on("long", tokens=[f"{number} " for number in range(600)], hold_after=599)
         request = chat_request("long")
         one = await chat.ask(request)
@@ -393,29 +482,46 @@ class TestRejoin:
         assert kinds(two.events)[:3] == ["connected", "phase.start", "routing.decided"]
         assert snapshot["data"]["text"] == "".join(f"{number} " for number in range(599))
         model.release()
-        assert text_of(await two.rest()) == text_of(await one.rest()) == "".join(f"{number} " for number in range(600))
+        assert (
+            text_of(await two.rest())
+            == text_of(await one.rest())
+            == "".join(f"{number} " for number in range(600))
+        )
 
     async def test_rerun_answers_again_without_a_second_question(self, chat: Chatting) -> None:
         first = await chat.answer("Again?")
         again = await chat.answer(chat_request("Again?", rerun_of=first[0]["workflow_id"]))
         assert again[-1]["data"]["status"] == "completed"
         assert again[0]["data"]["conversation_id"] == first[0]["data"]["conversation_id"]
-        assert [m.role async for m in Message.objects.order_by("pk")] == ["user", "assistant", "assistant"]
+        assert [m.role async for m in Message.objects.order_by("pk")] == [
+            "user",
+            "assistant",
+            "assistant",
+        ]
 
 
-async def test_a_second_question_in_an_answering_conversation_is_refused(chat: Chatting, model: ScriptedModel) -> None:
+async def test_a_second_question_in_an_answering_conversation_is_refused(
+    chat: Chatting, model: ScriptedModel
+) -> None:
     model.on("hold", hold_after=0)
     socket = await chat.ask("hold")
     connected = await socket.until("connected")
-    events = await chat.answer(chat_request("more", conversation_id=connected["data"]["conversation_id"]))
+    events = await chat.answer(
+        chat_request("more", conversation_id=connected["data"]["conversation_id"])
+    )
     assert kinds(events) == ["error"]
-    assert (events[0]["error"]["code"], events[0]["error"]["retryable"]) == ("conversation_busy", True)
+    assert (events[0]["error"]["code"], events[0]["error"]["retryable"]) == (
+        "conversation_busy",
+        True,
+    )
     model.release()
     await socket.rest()
     assert await Message.objects.filter(text="more").acount() == 0
 
 
-async def test_one_request_on_many_sockets_makes_one_run(chat: Chatting, model: ScriptedModel) -> None:
+async def test_one_request_on_many_sockets_makes_one_run(
+    chat: Chatting, model: ScriptedModel
+) -> None:
     request = chat_request(conversation_id=None)
     answers = await asyncio.gather(*(chat.answer(request) for _ in range(8)))
     assert len({events[0]["workflow_id"] for events in answers}) == 1
@@ -432,14 +538,30 @@ async def test_unknown_message_id_with_a_cursor_is_refused(chat: Chatting) -> No
 async def test_a_message_id_used_for_another_text_is_refused(chat: Chatting) -> None:
     message_id = str(uuid.uuid4())
     await chat.answer(chat_request("one", message_id=message_id))
-    assert (await chat.answer(chat_request("two", message_id=message_id)))[0]["error"]["code"] == "bad_request"
+    assert (await chat.answer(chat_request("two", message_id=message_id)))[0]["error"][
+        "code"
+    ] == "bad_request"
 
 
 async def test_who_asks_together_is_refused_or_answered_alone(chat: Chatting) -> None:
     known = chat_request("known")
-    requests = [known, chat_request("new"), {**known, "message": "other"}, chat_request(after=3), known, chat_request("newer")]
+    requests = [
+        known,
+        chat_request("new"),
+        {**known, "message": "other"},
+        chat_request(after=3),
+        known,
+        chat_request("newer"),
+    ]
     answers = await asyncio.gather(*(chat.answer(request) for request in requests))
-    assert [kinds(events)[-1] for events in answers] == ["done", "done", "error", "error", "done", "done"]
+    assert [kinds(events)[-1] for events in answers] == [
+        "done",
+        "done",
+        "error",
+        "error",
+        "done",
+        "done",
+    ]
     assert await Run.objects.acount() == 3
 
 
@@ -451,5 +573,8 @@ async def test_of_many_who_ask_at_once_all_are_taken_before_one_is_worked_on(
     for socket in sockets:
         await socket.send(chat_request())
     answers = [await socket.rest() for socket in sockets]
-    taken, worked_on = ([event["timestamp"] for events in answers for event in events if event["seq"] == seq] for seq in (1, 2))
+    taken, worked_on = (
+        [event["timestamp"] for events in answers for event in events if event["seq"] == seq]
+        for seq in (1, 2)
+    )
     assert max(taken) <= min(worked_on)

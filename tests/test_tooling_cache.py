@@ -71,11 +71,21 @@ class Upstream:
 
 
 def found(text: str) -> Output:
-    return Output(passages=(Passage("Peru", "https://encyclopedia.example/peru", text, "2026-11-16"),), credits=1)
+    return Output(
+        passages=(Passage("Peru", "https://encyclopedia.example/peru", text, "2026-11-16"),),
+        credits=1,
+    )
 
 
 def wanted(query: str = "capital of peru", **parameters: Any) -> Wanted:
-    return Wanted("web_search", {"query": query, **parameters}, "general", query=query, topic="general", account="acc")
+    return Wanted(
+        "web_search",
+        {"query": query, **parameters},
+        "general",
+        query=query,
+        topic="general",
+        account="acc",
+    )
 
 
 BUSY = ToolFailure("The search service is busy.", temporary=True, stale_will_do=True)
@@ -129,17 +139,27 @@ async def counters(redis: Redis, clock: Clock) -> dict[str, float]:
 # --- Hits and misses --------------------------------------------------------------------------------------------------
 
 
-async def test_the_second_call_is_a_hit_with_its_age(cache: ToolCache, upstream: Upstream, clock: Clock, redis: Redis) -> None:
+async def test_the_second_call_is_a_hit_with_its_age(
+    cache: ToolCache, upstream: Upstream, clock: Clock, redis: Redis
+) -> None:
     first = await cache.get(wanted(), upstream, fresh=False)
     clock.pass_(30)
     second = await cache.get(wanted(), upstream, fresh=False)
     assert (first.cached, second.cached, second.age, second.stale) == (False, True, 30, False)
     assert second.output == first.output
     assert upstream.calls == 1
-    assert await counters(redis, clock) == {"misses": 1, "upstream": 1, "hits": 1, "credits_spent": 1, "credits_saved": 1}
+    assert await counters(redis, clock) == {
+        "misses": 1,
+        "upstream": 1,
+        "hits": 1,
+        "credits_spent": 1,
+        "credits_saved": 1,
+    }
 
 
-async def test_fresh_reads_past_and_refreshes(cache: ToolCache, upstream: Upstream, clock: Clock, redis: Redis) -> None:
+async def test_fresh_reads_past_and_refreshes(
+    cache: ToolCache, upstream: Upstream, clock: Clock, redis: Redis
+) -> None:
     await cache.get(wanted(), upstream, fresh=False)
     clock.pass_(30)
     upstream.output = found("Lima, still")
@@ -156,7 +176,9 @@ async def test_a_result_gets_old(cache: ToolCache, upstream: Upstream, clock: Cl
     assert upstream.calls == 2
 
 
-async def test_times_to_live_differ_by_class_and_vary_by_a_tenth(cache: ToolCache, upstream: Upstream, redis: Redis) -> None:
+async def test_times_to_live_differ_by_class_and_vary_by_a_tenth(
+    cache: ToolCache, upstream: Upstream, redis: Redis
+) -> None:
     for ttl, expected in TTL.items():
         lives = []
         for number in range(20):
@@ -164,12 +186,16 @@ async def test_times_to_live_differ_by_class_and_vary_by_a_tenth(cache: ToolCach
             await cache.get(key, upstream, fresh=False)
             fetched, soft = await redis.hmget(key.key, ["fetched", "soft"])
             lives.append((float(soft) - float(fetched)) / expected)
-            assert await redis.pttl(key.key) == pytest.approx(lives[-1] * expected * cache_module.STALE_FACTOR * 1000, abs=500)
+            assert await redis.pttl(key.key) == pytest.approx(
+                lives[-1] * expected * cache_module.STALE_FACTOR * 1000, abs=500
+            )
         assert 0.9 <= min(lives) < max(lives) <= 1.1
         assert max(lives) - min(lives) > 0.02
 
 
-async def test_an_empty_result_lives_a_minute_at_most(cache: ToolCache, upstream: Upstream, redis: Redis) -> None:
+async def test_an_empty_result_lives_a_minute_at_most(
+    cache: ToolCache, upstream: Upstream, redis: Redis
+) -> None:
     upstream.output = Output(credits=1)
     await cache.get(wanted(), upstream, fresh=False)
     assert 0 < await redis.pttl(wanted().key) <= 60_000
@@ -197,7 +223,9 @@ async def test_an_old_result_is_better_than_a_failure_and_says_its_age(
     assert (await counters(redis, clock))["stale"] == 1
 
 
-async def test_a_bad_question_is_not_answered_with_an_old_result(cache: ToolCache, upstream: Upstream, clock: Clock) -> None:
+async def test_a_bad_question_is_not_answered_with_an_old_result(
+    cache: ToolCache, upstream: Upstream, clock: Clock
+) -> None:
     await cache.get(wanted(), upstream, fresh=False)
     clock.pass_(7200)
     upstream.failure = ToolFailure("The search service did not take this query.")
@@ -205,8 +233,12 @@ async def test_a_bad_question_is_not_answered_with_an_old_result(cache: ToolCach
         await cache.get(wanted(), upstream, fresh=False)
 
 
-async def test_a_closed_account_is_not_asked_by_anybody(make_cache: MakeCache, upstream: Upstream) -> None:
-    upstream.failure = ToolFailure("The limit of the search plan is reached.", stale_will_do=True, closed_for=3600)
+async def test_a_closed_account_is_not_asked_by_anybody(
+    make_cache: MakeCache, upstream: Upstream
+) -> None:
+    upstream.failure = ToolFailure(
+        "The limit of the search plan is reached.", stale_will_do=True, closed_for=3600
+    )
     with pytest.raises(ToolFailure):
         await make_cache().get(wanted(), upstream, fresh=False)
     with pytest.raises(ToolFailure, match="limit of the search plan") as caught:
@@ -218,7 +250,9 @@ async def test_a_closed_account_is_not_asked_by_anybody(make_cache: MakeCache, u
     assert (await make_cache().get(other, upstream, fresh=False)).output == found("Lima")
 
 
-async def test_an_account_that_is_closed_for_no_known_reason_is_not_asked(cache: ToolCache, upstream: Upstream, redis: Redis) -> None:
+async def test_an_account_that_is_closed_for_no_known_reason_is_not_asked(
+    cache: ToolCache, upstream: Upstream, redis: Redis
+) -> None:
     await redis.set(wanted().closed_key, "nonsense", ex=60)
     with pytest.raises(ToolFailure, match="cannot be called now"):
         await cache.get(wanted(), upstream, fresh=False)
@@ -228,11 +262,17 @@ async def test_an_account_that_is_closed_for_no_known_reason_is_not_asked(cache:
 # --- What stands in Redis ---------------------------------------------------------------------------------------------
 
 
-async def test_an_entry_is_json_with_all_about_it(cache: ToolCache, upstream: Upstream, clock: Clock, redis: Redis) -> None:
+async def test_an_entry_is_json_with_all_about_it(
+    cache: ToolCache, upstream: Upstream, clock: Clock, redis: Redis
+) -> None:
     await cache.get(wanted(topic="news"), upstream, fresh=False)
     entry = await redis.hgetall(wanted(topic="news").key)
     about = json.loads(entry[b"about"])
-    assert (about["tool"], about["query"], about["topic"]) == ("web_search", "capital of peru", "general")
+    assert (about["tool"], about["query"], about["topic"]) == (
+        "web_search",
+        "capital of peru",
+        "general",
+    )
     assert about["parameters"] == {"query": "capital of peru", "topic": "news"}
     assert about["source_date"] == "2026-11-16"
     assert about["size"] == len(entry[b"body"])
@@ -240,7 +280,9 @@ async def test_an_entry_is_json_with_all_about_it(cache: ToolCache, upstream: Up
     assert json.loads(entry[b"body"])["credits"] == 1
 
 
-async def test_the_key_says_its_schema_and_not_the_question(cache: ToolCache, upstream: Upstream, redis: Redis) -> None:
+async def test_the_key_says_its_schema_and_not_the_question(
+    cache: ToolCache, upstream: Upstream, redis: Redis
+) -> None:
     await cache.get(wanted(), upstream, fresh=False)
     assert wanted().key.startswith("fleet:cache:v1:web_search:")
     assert "peru" not in wanted().key
@@ -263,7 +305,9 @@ async def test_large_results_are_packed(cache: ToolCache, upstream: Upstream, re
     assert (await cache.get(wanted(), upstream, fresh=False)).output == upstream.output
 
 
-async def test_results_over_the_cap_are_given_but_not_kept(cache: ToolCache, upstream: Upstream, redis: Redis) -> None:
+async def test_results_over_the_cap_are_given_but_not_kept(
+    cache: ToolCache, upstream: Upstream, redis: Redis
+) -> None:
     noise = random.Random(1)
     upstream.output = found("".join(chr(noise.randrange(0x4E00, 0x9FFF)) for _ in range(60_000)))
     assert packed(upstream.output) is None
@@ -272,8 +316,12 @@ async def test_results_over_the_cap_are_given_but_not_kept(cache: ToolCache, ups
     assert not await redis.exists(LOCK_PREFIX + wanted().key)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"znot zlib", b"\x80\x04pickle", b'{"passages": 5}', b'"x"'])
-async def test_a_broken_entry_is_a_miss_and_is_mended(cache: ToolCache, upstream: Upstream, redis: Redis, body: bytes) -> None:
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"znot zlib", b"\x80\x04pickle", b'{"passages": 5}', b'"x"']
+)
+async def test_a_broken_entry_is_a_miss_and_is_mended(
+    cache: ToolCache, upstream: Upstream, redis: Redis, body: bytes
+) -> None:
     await cache.get(wanted(), upstream, fresh=False)
     await redis.hset(wanted().key, "body", body)
     assert not (await cache.get(wanted(), upstream, fresh=False)).cached
@@ -287,7 +335,9 @@ def test_a_packed_entry_cannot_unpack_without_bound() -> None:
     assert MOST_BYTES < 3_000_000
 
 
-async def test_a_test_of_another_type_at_the_key_does_no_harm(cache: ToolCache, upstream: Upstream, redis: Redis) -> None:
+async def test_a_test_of_another_type_at_the_key_does_no_harm(
+    cache: ToolCache, upstream: Upstream, redis: Redis
+) -> None:
     await redis.set(wanted().key, "a string")
     assert (await cache.get(wanted(), upstream, fresh=False)).output == found("Lima")
 
@@ -298,7 +348,9 @@ async def test_a_test_of_another_type_at_the_key_does_no_harm(cache: ToolCache, 
 def key_of(clock: Clock, **arguments: Any) -> str:
     assert web_search.cache
     full = web_search.parameters.check(arguments)
-    return Wanted("web_search", web_search.cache.parameters(full, Services(now=clock)), "general").key
+    return Wanted(
+        "web_search", web_search.cache.parameters(full, Services(now=clock)), "general"
+    ).key
 
 
 def test_different_parameters_never_share(clock: Clock) -> None:
@@ -345,7 +397,14 @@ def test_different_parameters_never_share(clock: Clock) -> None:
 
 def test_ways_to_write_one_call_share_an_entry(clock: Clock) -> None:
     plain = key_of(clock, query="capital of peru")
-    assert plain == key_of(clock, query=" Capital of  PERU?", topic="general", max_results=5, deep=False, time_range="any")
+    assert plain == key_of(
+        clock,
+        query=" Capital of  PERU?",
+        topic="general",
+        max_results=5,
+        deep=False,
+        time_range="any",
+    )
 
 
 @pytest.mark.parametrize(
@@ -358,7 +417,9 @@ def test_ways_to_write_one_call_share_an_entry(clock: Clock) -> None:
         ({"query": "capital of peru"}, False),
     ],
 )
-def test_today_rolls_over_with_the_date(clock: Clock, arguments: dict[str, Any], rolls: bool) -> None:
+def test_today_rolls_over_with_the_date(
+    clock: Clock, arguments: dict[str, Any], rolls: bool
+) -> None:
     before = key_of(clock, **arguments)
     clock.pass_(4 * 3600)
     assert key_of(clock, **arguments) == before
@@ -369,7 +430,9 @@ def test_today_rolls_over_with_the_date(clock: Clock, arguments: dict[str, Any],
 # --- One flight -------------------------------------------------------------------------------------------------------
 
 
-async def test_many_askers_in_one_process_are_one_call(cache: ToolCache, upstream: Upstream, clock: Clock, redis: Redis) -> None:
+async def test_many_askers_in_one_process_are_one_call(
+    cache: ToolCache, upstream: Upstream, clock: Clock, redis: Redis
+) -> None:
     upstream.gate.clear()
     asking = [asyncio.ensure_future(cache.get(wanted(), upstream, fresh=False)) for _ in range(50)]
     await upstream.asked.wait()
@@ -378,7 +441,13 @@ async def test_many_askers_in_one_process_are_one_call(cache: ToolCache, upstrea
     assert upstream.calls == 1
     assert [each.cached for each in kept].count(False) == 1
     await cache.aclose()
-    assert await counters(redis, clock) == {"misses": 1, "upstream": 1, "hits": 49, "credits_spent": 1, "credits_saved": 49}
+    assert await counters(redis, clock) == {
+        "misses": 1,
+        "upstream": 1,
+        "hits": 49,
+        "credits_spent": 1,
+        "credits_saved": 49,
+    }
 
 
 async def test_a_fresh_asker_joins_a_call_under_way_elsewhere_but_takes_nothing_older(
@@ -389,7 +458,9 @@ async def test_a_fresh_asker_joins_a_call_under_way_elsewhere_but_takes_nothing_
     clock.pass_(1)
     upstream.gate.clear()
     upstream.asked.clear()
-    asking = [asyncio.ensure_future(each.get(wanted(), upstream, fresh=True)) for each in (here, there)]
+    asking = [
+        asyncio.ensure_future(each.get(wanted(), upstream, fresh=True)) for each in (here, there)
+    ]
     await upstream.asked.wait()
     clock.pass_(1)
     upstream.gate.set()
@@ -398,7 +469,9 @@ async def test_a_fresh_asker_joins_a_call_under_way_elsewhere_but_takes_nothing_
     assert [each.age for each in kept] == [0, 0]
 
 
-async def test_those_who_waited_for_a_failure_share_it(make_cache: MakeCache, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_those_who_waited_for_a_failure_share_it(
+    make_cache: MakeCache, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     upstream.gate.clear()
     upstream.failure = BUSY
     claims: Counter[ToolCache] = Counter()
@@ -410,7 +483,9 @@ async def test_those_who_waited_for_a_failure_share_it(make_cache: MakeCache, up
         return reply
 
     monkeypatch.setattr(ToolCache, "_claimed", counted)
-    asking = [asyncio.ensure_future(make_cache().get(wanted(), upstream, fresh=False)) for _ in range(10)]
+    asking = [
+        asyncio.ensure_future(make_cache().get(wanted(), upstream, fresh=False)) for _ in range(10)
+    ]
     async with asyncio.timeout(30):
         while len(claims) < 10:
             await asyncio.sleep(0.01)
@@ -435,7 +510,9 @@ async def test_a_cancelled_leader_lets_go_at_once(
     assert upstream.calls == 2
 
 
-async def test_one_of_many_that_leaves_does_not_end_the_call(cache: ToolCache, upstream: Upstream) -> None:
+async def test_one_of_many_that_leaves_does_not_end_the_call(
+    cache: ToolCache, upstream: Upstream
+) -> None:
     upstream.gate.clear()
     asking = [asyncio.ensure_future(cache.get(wanted(), upstream, fresh=False)) for _ in range(3)]
     await upstream.asked.wait()
@@ -450,7 +527,9 @@ async def test_a_slow_leader_keeps_its_lock(
 ) -> None:
     monkeypatch.setattr(cache_module, "RENEW", 0.1)
     upstream.gate.clear()
-    asking = [asyncio.ensure_future(make_cache().get(wanted(), upstream, fresh=False)) for _ in range(2)]
+    asking = [
+        asyncio.ensure_future(make_cache().get(wanted(), upstream, fresh=False)) for _ in range(2)
+    ]
     await upstream.asked.wait()
     renewals, left = 0, inf
     async with asyncio.timeout(30):
@@ -463,7 +542,9 @@ async def test_a_slow_leader_keeps_its_lock(
     assert upstream.calls == 1
 
 
-async def test_a_lock_is_released_by_its_owner_only(make_cache: MakeCache, upstream: Upstream, redis: Redis) -> None:
+async def test_a_lock_is_released_by_its_owner_only(
+    make_cache: MakeCache, upstream: Upstream, redis: Redis
+) -> None:
     upstream.gate.clear()
     asking = asyncio.ensure_future(make_cache().get(wanted(), upstream, fresh=False))
     await upstream.asked.wait()
@@ -494,11 +575,19 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 @pytest.fixture(scope="module", autouse=True)
-def askers(valkey_url: str, search_server: ScriptedSearch) -> "Iterator[list[subprocess.Popen[str]]]":
+def askers(
+    valkey_url: str, search_server: ScriptedSearch
+) -> "Iterator[list[subprocess.Popen[str]]]":
     """Processes that ask as soon as they are given a query; they start while other tests run."""
     command = [sys.executable, "-c", ASKER, valkey_url, search_server.url]
     askers = [
-        subprocess.Popen([*command, count, lock], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, count, lock],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for count, lock in (("25", "10"), ("25", "10"), ("1", "0.5"))
     ]
     yield askers
@@ -571,7 +660,12 @@ def through(proxy: Proxy, valkey_url: str) -> str:
 
 @pytest.mark.parametrize("mode", ["refuse", "hang"])
 async def test_without_redis_tools_are_called_at_once(
-    make_cache: MakeCache, upstream: Upstream, proxy: Proxy, valkey_url: str, mode: Any, caplog: pytest.LogCaptureFixture
+    make_cache: MakeCache,
+    upstream: Upstream,
+    proxy: Proxy,
+    valkey_url: str,
+    mode: Any,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     cache = make_cache(through(proxy, valkey_url))
     proxy.set(mode)
@@ -586,7 +680,9 @@ async def test_without_redis_tools_are_called_at_once(
     assert len([record for record in caplog.records if "does not answer" in record.message]) == 1
 
 
-async def test_redis_may_go_in_the_middle_of_a_call(make_cache: MakeCache, upstream: Upstream, proxy: Proxy, valkey_url: str) -> None:
+async def test_redis_may_go_in_the_middle_of_a_call(
+    make_cache: MakeCache, upstream: Upstream, proxy: Proxy, valkey_url: str
+) -> None:
     cache = make_cache(through(proxy, valkey_url))
     upstream.gate.clear()
     asking = asyncio.ensure_future(cache.get(wanted(), upstream, fresh=False))
@@ -620,12 +716,21 @@ async def test_redis_may_come_back(
 
 
 @pytest_asyncio.fixture
-async def ask(redis: Redis, valkey_url: str, web: ScriptedSearch, clock: Clock) -> AsyncIterator[Callable[..., Awaitable[ToolResult]]]:
+async def ask(
+    redis: Redis, valkey_url: str, web: ScriptedSearch, clock: Clock
+) -> AsyncIterator[Callable[..., Awaitable[ToolResult]]]:
     services = toolbox_module.open_services(
-        redis_url=valkey_url, search="on", tavily_key="k", tavily_url=web.url, ttl={"news": 600, "general": 3600}, now=clock
+        redis_url=valkey_url,
+        search="on",
+        tavily_key="k",
+        tavily_url=web.url,
+        ttl={"news": 600, "general": 3600},
+        now=clock,
     )
 
-    async def call(query: str = "Capital of Peru?", *, fresh: bool = False, **arguments: Any) -> ToolResult:
+    async def call(
+        query: str = "Capital of Peru?", *, fresh: bool = False, **arguments: Any
+    ) -> ToolResult:
         box = Toolbox(services, allowed=frozenset({"web_search"}), most_calls=5, fresh=fresh)
         made = box.check("web_search", {"query": query, **arguments})
         assert isinstance(made, Call)
@@ -635,7 +740,9 @@ async def ask(redis: Redis, valkey_url: str, web: ScriptedSearch, clock: Clock) 
     await services.aclose()
 
 
-async def test_another_run_gets_the_kept_result_and_pays_nothing(ask: Any, web: ScriptedSearch, clock: Clock) -> None:
+async def test_another_run_gets_the_kept_result_and_pays_nothing(
+    ask: Any, web: ScriptedSearch, clock: Clock
+) -> None:
     first = await ask()
     clock.pass_(90)
     second = await ask(" capital of PERU ")
@@ -652,7 +759,9 @@ async def test_a_fresh_run_searches_again(ask: Any, web: ScriptedSearch, clock: 
     assert len(web.queries) == 2
 
 
-async def test_a_failing_provider_leaves_the_old_result_marked_as_stale(ask: Any, web: ScriptedSearch, clock: Clock) -> None:
+async def test_a_failing_provider_leaves_the_old_result_marked_as_stale(
+    ask: Any, web: ScriptedSearch, clock: Clock
+) -> None:
     await ask()
     clock.pass_(4000)
     web.default.status = 432
@@ -671,12 +780,16 @@ async def test_a_hit_takes_less_than_five_milliseconds(ask: Any) -> None:
     assert await quickest(usual_time, enough=5) < 5
 
 
-async def test_what_is_kept_is_the_providers_and_clean(ask: Any, web: ScriptedSearch, redis: Redis) -> None:
+async def test_what_is_kept_is_the_providers_and_clean(
+    ask: Any, web: ScriptedSearch, redis: Redis
+) -> None:
     web.default.results = [{**RESULT, "content": "Li\u200bma", "title": "<b>Peru</b>"}]
     await ask()
     [key] = [key async for key in redis.scan_iter(f"{PREFIX}*")]
     body = json.loads(await redis.hget(key, "body"))
-    assert body["passages"] == [{"title": "Peru", "url": RESULT["url"], "text": "Lima", "published": "2026-11-16"}]
+    assert body["passages"] == [
+        {"title": "Peru", "url": RESULT["url"], "text": "Lima", "published": "2026-11-16"}
+    ]
 
 
 async def test_personal_data_does_not_stay_in_redis(ask: Any, redis: Redis) -> None:
@@ -685,7 +798,9 @@ async def test_personal_data_does_not_stay_in_redis(ask: Any, redis: Redis) -> N
     assert b"example.org" not in b"".join((await redis.hgetall(key)).values())
 
 
-async def test_calculator_and_clock_keep_nothing(redis: Redis, valkey_url: str, clock: Clock) -> None:
+async def test_calculator_and_clock_keep_nothing(
+    redis: Redis, valkey_url: str, clock: Clock
+) -> None:
     services = Services(cache=ToolCache(BoundedRedis(valkey_url), ttl=TTL, now=clock), now=clock)
     box = Toolbox(services, allowed=frozenset({"calculator", "clock"}), most_calls=5)
     for made in (box.check("calculator", {"expression": "1 + 1"}), box.check("clock", {})):

@@ -129,7 +129,9 @@ def test_values_are_exact(expression: str, value: str) -> None:
         ("exp(1000)", "1.97007111402e+434"),
     ],
 )
-def test_values_without_an_end_are_marked_and_right_to_twelve_digits(expression: str, value: str) -> None:
+def test_values_without_an_end_are_marked_and_right_to_twelve_digits(
+    expression: str, value: str
+) -> None:
     assert answer(expression).endswith(f" ≈ {value}")
 
 
@@ -174,7 +176,9 @@ def test_values_without_an_end_are_marked_and_right_to_twelve_digits(expression:
         ("1.5^10^10", "too large"),
     ],
 )
-def test_what_cannot_be_calculated_is_refused_in_words_and_quickly(expression: str, why: str) -> None:
+def test_what_cannot_be_calculated_is_refused_in_words_and_quickly(
+    expression: str, why: str
+) -> None:
     started = time.thread_time()
     with pytest.raises(CannotCalculate, match=why):
         answer(expression)
@@ -232,7 +236,10 @@ def test_no_text_takes_long_or_fails_otherwise() -> None:
         ("12×7は？", "84"),
         ("5 km en miles", "3.10685596119 mi"),
         ("How many millilitres is one quart?", "946.352946 ml"),
-        ("Roughly how many millilitres is one quart? Please be quick, thank you!!", "946.352946 ml"),
+        (
+            "Roughly how many millilitres is one quart? Please be quick, thank you!!",
+            "946.352946 ml",
+        ),
         ("how many ounces in a pound", "16 oz"),
         ("how many feet are there in 2 miles?", "10560 ft"),
         ("what percent of 80 is 12?", "15%"),

@@ -46,7 +46,19 @@ def test_places_are_known_by_many_names(place: str, zone: str) -> None:
 
 @pytest.mark.parametrize(
     "place",
-    ["Gotham", "", " ", "../../etc/passwd", "/etc/localtime", "UTC+99", "x" * 100, "\x00", "zone.tab", "Europe/", "Europe/../Europe/Rome"],
+    [
+        "Gotham",
+        "",
+        " ",
+        "../../etc/passwd",
+        "/etc/localtime",
+        "UTC+99",
+        "x" * 100,
+        "\x00",
+        "zone.tab",
+        "Europe/",
+        "Europe/../Europe/Rome",
+    ],
 )
 def test_other_places_are_not_known(place: str) -> None:
     assert place_named(place) is None
@@ -101,7 +113,9 @@ async def test_the_clock_tells(arguments: dict[str, str], text: str) -> None:
 
 
 async def test_both_places_and_their_difference_are_told() -> None:
-    assert (await told(place="London", to_place="Mumbai")).endswith("The second is 5 h 30 min ahead.")
+    assert (await told(place="London", to_place="Mumbai")).endswith(
+        "The second is 5 h 30 min ahead."
+    )
 
 
 async def test_summer_time_is_minded() -> None:
@@ -203,20 +217,28 @@ def test_other_texts_are_no_days(text: str) -> None:
         ("what day is it today", {}),
         ("What's today's date?", {}),
         ("What year is it?", {}),
-        ("what time is it in London when it is 3 pm in Tokyo", {"time": "3 pm", "place": "Tokyo", "to_place": "London"}),
+        (
+            "what time is it in London when it is 3 pm in Tokyo",
+            {"time": "3 pm", "place": "Tokyo", "to_place": "London"},
+        ),
         ("What is 15:00 EST in Berlin?", {"time": "15:00", "place": "EST", "to_place": "Berlin"}),
         ("how many days until 24 December 2026", {"date": "today", "until": "24 December 2026"}),
         ("How long until Christmas?", {"date": "today", "until": "Christmas"}),
         ("Wie viele Tage sind es noch bis Weihnachten?", {"date": "today", "until": "Weihnachten"}),
         ("how many days since 1 January 2000", {"date": "1 January 2000", "until": "today"}),
-        ("how many days are there between 1 March 2026 and 15 April 2026?", {"date": "1 March 2026", "until": "15 April 2026"}),
+        (
+            "how many days are there between 1 March 2026 and 15 April 2026?",
+            {"date": "1 March 2026", "until": "15 April 2026"},
+        ),
         ("what day will it be in fourteen days", {"date": "in fourteen days"}),
         ("What day of the week was 1 May 2020?", {"date": "1 May 2020"}),
         ("when is next Friday", {"date": "next Friday"}),
         ("what's the date 90 days from now", {"date": "90 days from now"}),
     ],
 )
-async def test_what_a_question_asks_of_the_clock_is_found(question: str, arguments: dict[str, str]) -> None:
+async def test_what_a_question_asks_of_the_clock_is_found(
+    question: str, arguments: dict[str, str]
+) -> None:
     assert arguments_in(question) == arguments
 
 

@@ -16,7 +16,16 @@ from django.test import Client
 from redis import Redis
 
 from tooling import inspector as inspector_module
-from tooling.entries import CLOSED_INDEX, CLOSED_PREFIX, DAY_PREFIX, PREFIX, Failure, Wanted, about, packed
+from tooling.entries import (
+    CLOSED_INDEX,
+    CLOSED_PREFIX,
+    DAY_PREFIX,
+    PREFIX,
+    Failure,
+    Wanted,
+    about,
+    packed,
+)
 from tooling.inspector import Inspector
 from tooling.results import Output, Passage
 from tooling.templatetags.tooling_cache import duration, grouped, percent, size
@@ -68,7 +77,10 @@ def keep(
 ) -> str:
     """Put an entry where the cache would, and return its key."""
     wanted = Wanted(tool, {"query": query, "topic": topic}, "general", query=query, topic=topic)
-    output = Output(passages=(Passage(f"About {query}", "https://encyclopedia.example/", text, "2026-11-16"),), credits=1)
+    output = Output(
+        passages=(Passage(f"About {query}", "https://encyclopedia.example/", text, "2026-11-16"),),
+        credits=1,
+    )
     body = packed(output)
     assert body
     fetched = datetime.now(UTC).timestamp() - age
@@ -98,20 +110,44 @@ def test_the_index_lists_it_beside_the_other_models(admin: Client) -> None:
     assert LIST in page
 
 
-def test_the_list_shows_query_topic_age_time_left_hits_and_size(admin: Client, redis: Redis) -> None:
+def test_the_list_shows_query_topic_age_time_left_hits_and_size(
+    admin: Client, redis: Redis
+) -> None:
     keep(redis, "who is ada", topic="news", age=3700, soft=7200, hits=1234)
     page = admin.get(LIST).text
-    for shown in ("who is ada", "web_search", "news", "1 h 1 min", "fresh", "5 h 33 min", "1,234", "B"):
+    for shown in (
+        "who is ada",
+        "web_search",
+        "news",
+        "1 h 1 min",
+        "fresh",
+        "5 h 33 min",
+        "1,234",
+        "B",
+    ):
         assert shown in page
 
 
 def test_totals_count_entries_memory_hits_calls_and_credits(admin: Client, redis: Redis) -> None:
     for number in range(3):
         keep(redis, f"q{number}")
-    counters = {"hits": 30, "misses": 10, "upstream": 11, "credits_spent": 11, "credits_saved": 30.5, "unknown": 1}
+    counters = {
+        "hits": 30,
+        "misses": 10,
+        "upstream": 11,
+        "credits_spent": 11,
+        "credits_saved": 30.5,
+        "unknown": 1,
+    }
     redis.hset(f"{DAY_PREFIX}{datetime.now(UTC).date()}", mapping=counters)  # type: ignore[arg-type]
     page = re.sub(r"\s+", " ", admin.get(LIST).text)
-    for shown in ("<dt>Kept</dt><dd>3</dd>", "<dd>75 %</dd>", "<dd>11 calls</dd>", "<dd>11 credits</dd>", "<dd>30.5 credits</dd>"):
+    for shown in (
+        "<dt>Kept</dt><dd>3</dd>",
+        "<dd>75 %</dd>",
+        "<dd>11 calls</dd>",
+        "<dd>11 credits</dd>",
+        "<dd>30.5 credits</dd>",
+    ):
         assert shown in page
     assert re.search(r"<dt>Memory</dt><dd>\d", page)
     assert str(datetime.now(UTC).date() - timedelta(days=6)) in page
@@ -121,7 +157,9 @@ def test_an_empty_cache_says_so(admin: Client, redis: Redis) -> None:
     assert "Nothing is cached yet" in admin.get(LIST).text
 
 
-def test_an_entry_shows_its_key_parameters_and_value_pretty_printed(admin: Client, redis: Redis) -> None:
+def test_an_entry_shows_its_key_parameters_and_value_pretty_printed(
+    admin: Client, redis: Redis
+) -> None:
     key = keep(redis, "capital of peru", text="word " * 2000)
     page = admin.get(address(key)).text
     assert key in page
@@ -147,7 +185,9 @@ def test_an_entry_shows_its_key_parameters_and_value_pretty_printed(admin: Clien
         ("cursor=99999999999999999999", EVERYTHING),
     ],
 )
-def test_entries_are_found_by_tool_and_text(admin: Client, redis: Redis, query: str, found: set[str]) -> None:
+def test_entries_are_found_by_tool_and_text(
+    admin: Client, redis: Redis, query: str, found: set[str]
+) -> None:
     keep(redis, "capital of peru")
     keep(redis, "elections", topic="news")
     keep(redis, "third", tool="other_tool")
@@ -187,7 +227,10 @@ def test_broken_entries_do_not_break_the_page(admin: Client, redis: Redis) -> No
     redis.hset(unreadable, "body", b"\x00\xff")
     redis.hset(f"{PREFIX}web_search:{'0' * 64}", mapping={"about": "{", "fetched": "x"})
     redis.set(f"{PREFIX}web_search:{'1' * 64}", "of another type")
-    redis.hset(f"{PREFIX}web_search:{'2' * 64}", mapping={"about": redis.hget(good, "about"), "fetched": "1e99", "soft": "nan"})  # type: ignore[dict-item]
+    redis.hset(
+        f"{PREFIX}web_search:{'2' * 64}",
+        mapping={"about": redis.hget(good, "about"), "fetched": "1e99", "soft": "nan"},
+    )  # type: ignore[dict-item]
     for stray in (b"\xff:1", b"a b:" + b"0" * 64, b"web_search", b":"):
         redis.copy(good, PREFIX.encode() + stray)  # type: ignore[arg-type]
     page = admin.get(LIST).text
@@ -198,7 +241,14 @@ def test_broken_entries_do_not_break_the_page(admin: Client, redis: Redis) -> No
 
 
 @pytest.mark.parametrize(
-    "path", ["web_search/abc/", f"web_search/{'Z' * 64}/", f"../{'0' * 64}/", f"WEB/{'0' * 64}/", f"web_search/{'0' * 63}/"]
+    "path",
+    [
+        "web_search/abc/",
+        f"web_search/{'Z' * 64}/",
+        f"../{'0' * 64}/",
+        f"WEB/{'0' * 64}/",
+        f"web_search/{'0' * 63}/",
+    ],
 )
 def test_only_places_of_entries_can_be_looked_at(admin: Client, redis: Redis, path: str) -> None:
     assert admin.get(LIST + path).status_code == 404
@@ -212,7 +262,9 @@ def test_an_entry_that_is_gone_leads_back_to_the_list(admin: Client, redis: Redi
 # --- Deleting ---------------------------------------------------------------------------------------------------------
 
 
-def test_one_entry_is_deleted_after_a_confirmation_and_that_is_logged(admin: Client, redis: Redis) -> None:
+def test_one_entry_is_deleted_after_a_confirmation_and_that_is_logged(
+    admin: Client, redis: Redis
+) -> None:
     key, other = keep(redis, "capital of peru"), keep(redis, "other")
     assert "I’m sure" in admin.get(f"{address(key)}delete/").text
     assert redis.exists(key)
@@ -233,8 +285,12 @@ def test_one_entry_is_deleted_after_a_confirmation_and_that_is_logged(admin: Cli
         ({"q": "nothing"}, set()),
     ],
 )
-def test_a_filter_or_a_whole_tool_is_deleted(admin: Client, redis: Redis, filters: dict[str, str], gone: set[str]) -> None:
-    keys = {query: keep(redis, query) for query in ("a peru", "b peru", "lima")} | {"c peru": keep(redis, "c peru", tool="other_tool")}
+def test_a_filter_or_a_whole_tool_is_deleted(
+    admin: Client, redis: Redis, filters: dict[str, str], gone: set[str]
+) -> None:
+    keys = {query: keep(redis, query) for query in ("a peru", "b peru", "lima")} | {
+        "c peru": keep(redis, "c peru", tool="other_tool")
+    }
     redis.set("fleet:run:something-else", "x")
     asked = admin.get(f"{LIST}delete/", filters).text
     assert re.search(rf"Delete\s+{len(gone)}\s", asked)
@@ -245,7 +301,13 @@ def test_a_filter_or_a_whole_tool_is_deleted(admin: Client, redis: Redis, filter
 
 def test_a_closed_tool_is_shown_and_can_be_tried_again(admin: Client, redis: Redis) -> None:
     key = f"{CLOSED_PREFIX}web_search:abc"
-    redis.set(key, msgspec.json.encode(Failure("The limit of the search plan is reached.", "", False, True, 1)), ex=3600)
+    redis.set(
+        key,
+        msgspec.json.encode(
+            Failure("The limit of the search plan is reached.", "", False, True, 1)
+        ),
+        ex=3600,
+    )
     redis.sadd(CLOSED_INDEX, key)
     page = admin.get(LIST).text
     assert "web_search is closed" in page
@@ -257,7 +319,9 @@ def test_a_closed_tool_is_shown_and_can_be_tried_again(admin: Client, redis: Red
 # --- Who may ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_tool_that_is_closed_for_no_known_reason_is_shown_too(admin: Client, redis: Redis) -> None:
+def test_a_tool_that_is_closed_for_no_known_reason_is_shown_too(
+    admin: Client, redis: Redis
+) -> None:
     redis.sadd(CLOSED_INDEX, f"{CLOSED_PREFIX}web_search:acc")
     redis.set(f"{CLOSED_PREFIX}web_search:acc", "nonsense", ex=60)
     assert "web_search is closed" in admin.get(LIST).text
@@ -269,7 +333,11 @@ def test_who_may_do_what(redis: Redis) -> None:
     asking = [f"{address(key)}delete/", f"{LIST}delete/"]
     people = {
         "stranger": (Client(), 302, 302),
-        "user": (signed_in("user", "view_cachedresult", "delete_cachedresult", staff=False), 302, 302),
+        "user": (
+            signed_in("user", "view_cachedresult", "delete_cachedresult", staff=False),
+            302,
+            302,
+        ),
         "staff": (signed_in("staff"), 403, 403),
         "viewer": (signed_in("viewer", "view_cachedresult"), 200, 403),
         "deleter": (signed_in("deleter", "view_cachedresult", "delete_cachedresult"), 200, 200),
@@ -318,7 +386,14 @@ def fill(redis: Redis, count: int) -> None:
         key = f"{PREFIX}web_search:{hashlib.sha256(str(number).encode()).hexdigest()}"
         pipe.hset(
             key,
-            mapping={"about": about(wanted, output, len(body)), "body": body, "fetched": now, "soft": now + 600, "credits": 1, "hits": 0},
+            mapping={
+                "about": about(wanted, output, len(body)),
+                "body": body,
+                "fetched": now,
+                "soft": now + 600,
+                "credits": 1,
+                "hits": 0,
+            },
         )  # type: ignore[arg-type]
         if number % 5000 == 4999:
             pipe.execute()
@@ -337,7 +412,11 @@ class Commands:
         return {name.removeprefix("cmdstat_"): fields["calls"] for name, fields in stats.items()}
 
     def since(self) -> dict[str, int]:
-        return {name: calls - self._before.get(name, 0) for name, calls in self._now().items() if calls > self._before.get(name, 0)}
+        return {
+            name: calls - self._before.get(name, 0)
+            for name, calls in self._now().items()
+            if calls > self._before.get(name, 0)
+        }
 
 
 @pytest.mark.parametrize("count", [3000])
@@ -368,7 +447,9 @@ def test_pages_of_a_large_cache_are_bounded_and_lead_through_all_of_it(
     assert len(seen) == count
 
 
-def test_a_search_for_a_needle_looks_at_a_part_and_says_so(admin: Client, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_for_a_needle_looks_at_a_part_and_says_so(
+    admin: Client, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(inspector_module, "MOST_EXAMINED", 500)
     fill(redis, 2000)
     address, pages = f"{LIST}?q=question+1999", 0
@@ -384,10 +465,14 @@ def test_a_search_for_a_needle_looks_at_a_part_and_says_so(admin: Client, redis:
     assert pages <= 5
 
 
-def test_deleting_much_is_bounded_in_time_and_says_what_is_left(admin: Client, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deleting_much_is_bounded_in_time_and_says_what_is_left(
+    admin: Client, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(inspector_module, "DELETE_SECONDS", 0)
     fill(redis, 2500)
-    assert "there are more" in admin.post(f"{LIST}delete/", {"tool": "web_search"}, follow=True).text
+    assert (
+        "there are more" in admin.post(f"{LIST}delete/", {"tool": "web_search"}, follow=True).text
+    )
     assert 0 < Inspector(redis_url(redis)).totals().entries < 2500
 
 
@@ -396,10 +481,15 @@ def redis_url(redis: Redis) -> str:
     return f"redis://:{fields['password']}@{fields['host']}:{fields['port']}/0"
 
 
-@pytest.mark.parametrize("path", ["", "delete/", f"web_search/{'0' * 64}/", f"web_search/{'0' * 64}/delete/"])
+@pytest.mark.parametrize(
+    "path", ["", "delete/", f"web_search/{'0' * 64}/", f"web_search/{'0' * 64}/delete/"]
+)
 def test_without_redis_every_page_says_so(admin: Client, settings: Any, path: str) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:9/0"
-    for response in (admin.get(LIST + path), *([admin.post(LIST + path)] if "delete" in path else [])):
+    for response in (
+        admin.get(LIST + path),
+        *([admin.post(LIST + path)] if "delete" in path else []),
+    ):
         assert response.status_code == 503
         assert "Redis does not answer" in response.text
 
@@ -414,4 +504,9 @@ def test_numbers_are_worded() -> None:
     assert [size(count) for count in (0, 1023, 1024, 1536, 200_000, 5 * 2**20, 2**31)] == [
         "0 B", "1,023 B", "1.0 KiB", "1.5 KiB", "195 KiB", "5.0 MiB", "2.0 GiB",
     ]  # fmt: skip
-    assert [grouped(1234), grouped(0.5), percent(None), percent(0.256)] == ["1,234", "0.5", "–", "26 %"]
+    assert [grouped(1234), grouped(0.5), percent(None), percent(0.256)] == [
+        "1,234",
+        "0.5",
+        "–",
+        "26 %",
+    ]

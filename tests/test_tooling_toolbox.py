@@ -90,7 +90,12 @@ async def secretive(services: Services) -> str:
 MINE: dict[str, Tool] = {each.name: each for each in (echo, slow, failing, flood, secretive)}
 
 
-def box(*, most_calls: int = 100, allowed: frozenset[str] = frozenset(MINE), services: Services | None = None) -> Toolbox:
+def box(
+    *,
+    most_calls: int = 100,
+    allowed: frozenset[str] = frozenset(MINE),
+    services: Services | None = None,
+) -> Toolbox:
     return Toolbox(services or Services(), allowed=allowed, most_calls=most_calls, tools=MINE)
 
 
@@ -118,10 +123,18 @@ def test_the_schema_comes_from_the_signature_and_the_docstring() -> None:
             "parameters": {
                 "type": "object",
                 "properties": {
-                    "word": {"type": "string", "description": "Any word", "minLength": 1, "maxLength": 20},
+                    "word": {
+                        "type": "string",
+                        "description": "Any word",
+                        "minLength": 1,
+                        "maxLength": 20,
+                    },
                     "times": {"type": "integer", "minimum": 1, "maximum": 5, "default": 1},
                     "kind": {"enum": ["loud", "plain"], "default": "plain"},
-                    "tags": {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}], "default": None},
+                    "tags": {
+                        "anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}],
+                        "default": None,
+                    },
                 },
                 "required": ["word"],
                 "additionalProperties": False,
@@ -145,7 +158,9 @@ def test_what_we_pass_ourselves_is_not_offered() -> None:
 
 
 def test_only_allowed_tools_are_offered() -> None:
-    assert [each["function"]["name"] for each in box(allowed=frozenset({"echo", "nope"})).offered()] == ["echo"]
+    assert [
+        each["function"]["name"] for each in box(allowed=frozenset({"echo", "nope"})).offered()
+    ] == ["echo"]
 
 
 def test_both_paths_have_the_tools() -> None:
@@ -198,21 +213,58 @@ async def test_no_arguments_may_be_written_in_several_ways(arguments: Any) -> No
         ("echo", "\ud800", "malformed", "not a JSON object"),
         ("echo", {"word": object()}, "malformed", "not a JSON object"),
         ("echo", {1: 2}, "invalid_arguments", "'word' is a required property"),
-        ("echo", "{}", "invalid_arguments", "'word' is a required property (there are: word, times, kind, tags)"),
+        (
+            "echo",
+            "{}",
+            "invalid_arguments",
+            "'word' is a required property (there are: word, times, kind, tags)",
+        ),
         ("echo", '{"word": 5}', "invalid_arguments", "`word`: 5 is not of type 'string'"),
         ("echo", '{"word": null}', "invalid_arguments", "`word`: None is not of type 'string'"),
         ("echo", '{"word": ""}', "invalid_arguments", "`word`"),
-        ("echo", '{"word": "' + "a" * 21 + '"}', "invalid_arguments", "`word` is longer than 20 characters"),
-        ("echo", '{"word": "a", "times": 9}', "invalid_arguments", "`times`: 9 is greater than the maximum of 5"),
-        ("echo", '{"word": "a", "times": "2"}', "invalid_arguments", "`times`: '2' is not of type 'integer'"),
-        ("echo", '{"word": "a", "times": true}', "invalid_arguments", "`times`: True is not of type 'integer'"),
-        ("echo", '{"word": "a", "kind": "shy"}', "invalid_arguments", "'shy' is not one of ['loud', 'plain']"),
+        (
+            "echo",
+            '{"word": "' + "a" * 21 + '"}',
+            "invalid_arguments",
+            "`word` is longer than 20 characters",
+        ),
+        (
+            "echo",
+            '{"word": "a", "times": 9}',
+            "invalid_arguments",
+            "`times`: 9 is greater than the maximum of 5",
+        ),
+        (
+            "echo",
+            '{"word": "a", "times": "2"}',
+            "invalid_arguments",
+            "`times`: '2' is not of type 'integer'",
+        ),
+        (
+            "echo",
+            '{"word": "a", "times": true}',
+            "invalid_arguments",
+            "`times`: True is not of type 'integer'",
+        ),
+        (
+            "echo",
+            '{"word": "a", "kind": "shy"}',
+            "invalid_arguments",
+            "'shy' is not one of ['loud', 'plain']",
+        ),
         ("echo", '{"word": "a", "tags": [1]}', "invalid_arguments", "`tags"),
-        ("echo", '{"word": "a", "wrod": "b"}', "invalid_arguments", "'wrod' was unexpected) (there are: word"),
+        (
+            "echo",
+            '{"word": "a", "wrod": "b"}',
+            "invalid_arguments",
+            "'wrod' was unexpected) (there are: word",
+        ),
         ("echo", '{"word": "' + "a" * 9000 + '"}', "invalid_arguments", "longer than 8192 bytes"),
     ],
 )
-async def test_a_wrong_call_is_not_made_and_says_what_to_mend(name: str, arguments: Any, reason: str, said: str) -> None:
+async def test_a_wrong_call_is_not_made_and_says_what_to_mend(
+    name: str, arguments: Any, reason: str, said: str
+) -> None:
     toolbox = box()
     result = rejected(toolbox, name, arguments)
     assert result.reason == reason
@@ -297,7 +349,9 @@ async def test_calls_beyond_the_cap_are_rejected_and_repeats_are_not() -> None:
 async def test_a_model_that_calls_for_ever_gets_nothing_more(arguments: str) -> None:
     toolbox = box(most_calls=3)
     checked = [toolbox.check("echo", arguments) for _ in range(50)]
-    assert all(isinstance(each, Rejection) and each.reason == "cap_reached" for each in checked[12:])
+    assert all(
+        isinstance(each, Rejection) and each.reason == "cap_reached" for each in checked[12:]
+    )
 
 
 async def test_no_calls_at_all_may_be_allowed() -> None:
@@ -386,9 +440,17 @@ async def test_runs_share_nothing() -> None:
         ("calculator", "What is 12 * 7?", {"expression": "12 * 7"}),
         ("clock", "What time is it in Tokyo?", {"place": "Tokyo"}),
         ("web_search", "who is the  pope?", {"query": "who is the pope?"}),
-        ("web_search", "any news of the elections?", {"query": "any news of the elections?", "topic": "news"}),
+        (
+            "web_search",
+            "any news of the elections?",
+            {"query": "any news of the elections?", "topic": "news"},
+        ),
         ("web_search", "bitcoin price", {"query": "bitcoin price", "topic": "finance"}),
-        ("web_search", "news about the nasdaq", {"query": "news about the nasdaq", "topic": "news"}),
+        (
+            "web_search",
+            "news about the nasdaq",
+            {"query": "news about the nasdaq", "topic": "news"},
+        ),
         ("web_search", "weather in Oslo", {"query": "weather in Oslo"}),
         ("web_search", "when was Fox News founded?", {"query": "when was Fox News founded?"}),
         ("calculator", "Who wrote Dune?", None),
@@ -397,14 +459,18 @@ async def test_runs_share_nothing() -> None:
         ("no_such_tool", "What is 12 * 7?", None),
     ],
 )
-async def test_arguments_for_an_obvious_tool_are_found_and_fit(name: str, question: str, arguments: dict[str, Any] | None) -> None:
+async def test_arguments_for_an_obvious_tool_are_found_and_fit(
+    name: str, question: str, arguments: dict[str, Any] | None
+) -> None:
     assert arguments_for(name, question) == arguments
     if arguments is not None:
         TOOLS[name].parameters.check(arguments)
 
 
 async def test_a_follow_up_is_searched_for_with_what_it_follows() -> None:
-    found = arguments_for("web_search", "And tomorrow?", follows="What is the weather\nin Oslo today?")
+    found = arguments_for(
+        "web_search", "And tomorrow?", follows="What is the weather\nin Oslo today?"
+    )
     assert found == {"query": "What is the weather in Oslo today? And tomorrow?"}
     long = arguments_for("web_search", "And tomorrow?", follows="why " * 5000)
     assert long is not None
@@ -420,7 +486,10 @@ async def test_a_long_question_becomes_a_query_that_fits() -> None:
 
 @pytest.mark.parametrize(
     ("name", "arguments", "text"),
-    [("calculator", {"expression": "12 * 7"}, "12 * 7 = 84"), ("clock", {"place": "Tokyo"}, "In Tokyo it is")],
+    [
+        ("calculator", {"expression": "12 * 7"}, "12 * 7 = 84"),
+        ("clock", {"place": "Tokyo"}, "In Tokyo it is"),
+    ],
 )
 async def test_the_products_tools_answer(name: str, arguments: dict[str, Any], text: str) -> None:
     toolbox = Toolbox(Services(), allowed=frozenset(TOOLS), most_calls=5)

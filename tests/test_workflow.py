@@ -33,7 +33,10 @@ MEMBERS = (PLANNER, RESEARCHER, ANALYST, WRITER, REVIEWER, EDITOR)
 
 
 def plan(*agents: str, mode: str = "parallel", tools: list[str] | None = None) -> Script:
-    subtasks = [{"agent": agent, "task": f"part {number}", "tools": tools or []} for number, agent in enumerate(agents)]
+    subtasks = [
+        {"agent": agent, "task": f"part {number}", "tools": tools or []}
+        for number, agent in enumerate(agents)
+    ]
     return Script(tokens=[json.dumps({"subtasks": subtasks, "mode": mode})])
 
 
@@ -83,26 +86,46 @@ def calls_of(model: ScriptedModel, agent: Any) -> list[Any]:
 async def test_the_team_answers_in_the_agreed_order(chat: Chatting, team: ScriptedModel) -> None:
     team.as_agent(PLANNER.instructions, plan("researcher"))
     events = await chat.answer(full())
-    turn = ["agent.start", "reasoning.delta", "reasoning.completed", "agent.output", "agent.complete"]
+    turn = [
+        "agent.start",
+        "reasoning.delta",
+        "reasoning.completed",
+        "agent.output",
+        "agent.complete",
+    ]
     assert shape(events) == [
         "connected",
         *["phase.start", "routing.decided", "phase.complete"],
         *["phase.start", "agent.start", "agent.complete", "agent.message", "phase.complete"],
         *["phase.start", "orchestrator.message", *turn, "phase.complete"],
         *["phase.start", *turn, "phase.complete"],
-        *["phase.start", "agent.start", "agent.complete", "agent.message", "orchestrator.message", "phase.complete"],
+        *[
+            "phase.start",
+            "agent.start",
+            "agent.complete",
+            "agent.message",
+            "orchestrator.message",
+            "phase.complete",
+        ],
         *["phase.start", "agent.start", "response.delta", "agent.complete", "phase.complete"],
         *["response.completed", "done"],
     ]
     assert phases(events) == ["routing", "analysis", "research", "writing", "review", "final"]
     assert text_of(events) == "The final answer."
-    assert [event["delta"] for event in of_kind(events, "response.delta")] == ["The ", "final ", "answer."]
+    assert [event["delta"] for event in of_kind(events, "response.delta")] == [
+        "The ",
+        "final ",
+        "answer.",
+    ]
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
 
 
 async def test_each_phase_says_how_long_it_took(chat: Chatting, team: ScriptedModel) -> None:
     events = await chat.answer(full())
-    took = {event["data"]["phase"]: event["data"]["duration_ms"] for event in of_kind(events, "phase.complete")}
+    took = {
+        event["data"]["phase"]: event["data"]["duration_ms"]
+        for event in of_kind(events, "phase.complete")
+    }
     assert list(took) == phases(events)
     assert all(took[name] > 0 for name in phases(events) if name != "routing")
     assert events[-1]["data"]["timings"]["phases"] == took
@@ -119,11 +142,16 @@ async def test_the_members_read_what_came_before_them(chat: Chatting, team: Scri
     assert "a draft" in calls_of(team, EDITOR)[0].question
 
 
-async def test_specialists_of_a_parallel_plan_work_at_the_same_time(chat: Chatting, team: ScriptedModel) -> None:
+async def test_specialists_of_a_parallel_plan_work_at_the_same_time(
+    chat: Chatting, team: ScriptedModel
+) -> None:
     team.as_agent(RESEARCHER.instructions, Script(tokens=["found"], hold_after=0))
     team.as_agent(ANALYST.instructions, Script(tokens=["counted"], hold_after=0))
     socket = await chat.ask(full())
-    while {event["agent_id"] for event in of_kind(socket.events, "agent.start")} < {"researcher", "analyst"}:
+    while {event["agent_id"] for event in of_kind(socket.events, "agent.start")} < {
+        "researcher",
+        "analyst",
+    }:
         await socket.event()
     team.release()
     assert text_of(await socket.rest()) == "The final answer."
@@ -148,7 +176,9 @@ async def test_a_sequence_hands_on_what_was_found(chat: Chatting, team: Scripted
         Script(tokens=[]),
     ],
 )
-async def test_a_broken_plan_is_replaced_and_flagged(chat: Chatting, team: ScriptedModel, reply: Script) -> None:
+async def test_a_broken_plan_is_replaced_and_flagged(
+    chat: Chatting, team: ScriptedModel, reply: Script
+) -> None:
     team.as_agent(PLANNER.instructions, reply)
     events = await chat.answer(full("Compare 3 things."))
     assert "default plan" in words(events)
@@ -164,7 +194,9 @@ async def test_a_plan_in_a_code_fence_is_a_plan(chat: Chatting, team: ScriptedMo
     assert "default plan" not in words(await chat.answer(full()))
 
 
-async def test_tools_that_a_plan_invents_are_dropped_and_flagged(chat: Chatting, team: ScriptedModel) -> None:
+async def test_tools_that_a_plan_invents_are_dropped_and_flagged(
+    chat: Chatting, team: ScriptedModel
+) -> None:
     team.as_agent(PLANNER.instructions, plan("analyst", tools=["calculator", "teleport"]))
     events = await chat.answer(full())
     assert "teleport" in words(events)
@@ -172,7 +204,9 @@ async def test_tools_that_a_plan_invents_are_dropped_and_flagged(chat: Chatting,
     assert [tool["function"]["name"] for tool in first.body["tools"]] == ["calculator"]
 
 
-async def test_an_agent_whose_plan_names_only_tools_of_others_keeps_its_own(chat: Chatting, team: ScriptedModel) -> None:
+async def test_an_agent_whose_plan_names_only_tools_of_others_keeps_its_own(
+    chat: Chatting, team: ScriptedModel
+) -> None:
     team.as_agent(PLANNER.instructions, plan("researcher", tools=["calculator"]))
     events = await chat.answer(full())
     assert "dropped: calculator" in words(events)
@@ -182,9 +216,19 @@ async def test_an_agent_whose_plan_names_only_tools_of_others_keeps_its_own(chat
 
 async def test_a_weak_draft_is_revised_once(chat: Chatting, team: ScriptedModel) -> None:
     team.as_agent(REVIEWER.instructions, verdict(3, "the year is missing"))
-    team.as_agent(WRITER.instructions, Script(tokens=["first draft"]), Script(tokens=["second draft"]))
+    team.as_agent(
+        WRITER.instructions, Script(tokens=["first draft"]), Script(tokens=["second draft"])
+    )
     events = await chat.answer(full())
-    assert phases(events) == ["routing", "analysis", "research", "writing", "review", "revision", "final"]
+    assert phases(events) == [
+        "routing",
+        "analysis",
+        "research",
+        "writing",
+        "review",
+        "revision",
+        "final",
+    ]
     first, second = calls_of(team, WRITER)
     assert "the year is missing" not in first.question
     assert "the year is missing" in second.question
@@ -203,7 +247,9 @@ async def test_what_the_team_leaves_out_is_said(chat: Chatting, team: ScriptedMo
     assert of_kind(events, "routing.decided")[0]["data"]["skipped"] == []
 
 
-async def test_a_review_that_cannot_be_read_changes_nothing(chat: Chatting, team: ScriptedModel) -> None:
+async def test_a_review_that_cannot_be_read_changes_nothing(
+    chat: Chatting, team: ScriptedModel
+) -> None:
     team.as_agent(REVIEWER.instructions, Script(tokens=["Looks fine to me, 12 of 10."]))
     events = await chat.answer(full())
     assert "could not be read" in words(events)
@@ -211,8 +257,12 @@ async def test_a_review_that_cannot_be_read_changes_nothing(chat: Chatting, team
 
 
 @pytest.mark.parametrize("agent", [RESEARCHER, WRITER, REVIEWER])
-@pytest.mark.parametrize("fault", [{"status": 400}, {"cut_after": 1}, {"tokens": []}, {"garbage_after": 1}])
-async def test_a_member_that_fails_does_not_cost_the_answer(chat: Chatting, team: ScriptedModel, agent: Any, fault: dict) -> None:
+@pytest.mark.parametrize(
+    "fault", [{"status": 400}, {"cut_after": 1}, {"tokens": []}, {"garbage_after": 1}]
+)
+async def test_a_member_that_fails_does_not_cost_the_answer(
+    chat: Chatting, team: ScriptedModel, agent: Any, fault: dict
+) -> None:
     team.as_agent(agent.instructions, Script(**fault))
     events = await chat.answer(full())
     assert f"{agent.name} could not finish" in words(events)
@@ -220,7 +270,9 @@ async def test_a_member_that_fails_does_not_cost_the_answer(chat: Chatting, team
     assert len(of_kind(events, "agent.start")) == len(of_kind(events, "agent.complete"))
 
 
-async def test_a_specialist_that_hangs_is_found_while_others_work(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+async def test_a_specialist_that_hangs_is_found_while_others_work(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
     await Worker.current().stop()  # the next one reads the setting
     settings.FLEET_CHUNK_TIMEOUT = 1  # which the others of the team keep on a busy machine, too
     team.as_agent(RESEARCHER.instructions, Script(hang_after=1))
@@ -257,7 +309,9 @@ async def test_a_model_that_writes_what_is_not_shown_is_not_silent(
 
 
 @pytest.mark.parametrize("agent", [PLANNER, EDITOR])
-async def test_without_its_head_the_team_ends_in_words(chat: Chatting, team: ScriptedModel, agent: Any) -> None:
+async def test_without_its_head_the_team_ends_in_words(
+    chat: Chatting, team: ScriptedModel, agent: Any
+) -> None:
     team.as_agent(agent.instructions, Script(status=400))
     events = await chat.answer(full())
     assert events[-1]["type"] == "error"
@@ -265,7 +319,9 @@ async def test_without_its_head_the_team_ends_in_words(chat: Chatting, team: Scr
 
 
 @pytest.mark.parametrize("agent", MEMBERS)
-async def test_cancel_in_every_phase_is_quick_and_closes_every_call(chat: Chatting, team: ScriptedModel, agent: Any) -> None:
+async def test_cancel_in_every_phase_is_quick_and_closes_every_call(
+    chat: Chatting, team: ScriptedModel, agent: Any
+) -> None:
     held = [agent, ANALYST] if agent is RESEARCHER else [agent]
     for one in held:
         team.as_agent(one.instructions, Script(tokens=["a", "b"], hang_after=1))
@@ -273,7 +329,9 @@ async def test_cancel_in_every_phase_is_quick_and_closes_every_call(chat: Chatti
     async def time_to_cancel() -> float:
         socket = await chat.ask(full())
         async with asyncio.timeout(10):
-            while not all(any(not call.ended.is_set() for call in calls_of(team, one)) for one in held):
+            while not all(
+                any(not call.ended.is_set() for call in calls_of(team, one)) for one in held
+            ):
                 await asyncio.sleep(0.005)
         asked = time.monotonic()
         await socket.send({"type": "cancel"})
@@ -289,7 +347,9 @@ async def test_cancel_in_every_phase_is_quick_and_closes_every_call(chat: Chatti
 # --- Caps -------------------------------------------------------------------------------------------------------------
 
 
-async def test_the_cap_on_supersteps_leaves_one_for_the_answer(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+async def test_the_cap_on_supersteps_leaves_one_for_the_answer(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
     settings.FLEET_FULL_MAX_SUPERSTEPS = 3
     events = await chat.answer(full())
     assert phases(events) == ["routing", "analysis", "research", "final"]
@@ -297,14 +357,18 @@ async def test_the_cap_on_supersteps_leaves_one_for_the_answer(chat: Chatting, t
     assert text_of(events) == "The final answer."
 
 
-async def test_agents_side_by_side_share_a_superstep(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+async def test_agents_side_by_side_share_a_superstep(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
     settings.FLEET_FULL_MAX_SUPERSTEPS = 5
     events = await chat.answer(full())
     assert len(team.calls) == 6
     assert "limit" not in words(events)
 
 
-async def test_the_cap_on_written_tokens_ends_the_preparation(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+async def test_the_cap_on_written_tokens_ends_the_preparation(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
     settings.FLEET_FULL_MAX_TOKENS = 3
     events = await chat.answer(full())
     assert "3 written tokens" in words(events)
@@ -312,7 +376,9 @@ async def test_the_cap_on_written_tokens_ends_the_preparation(chat: Chatting, te
     assert text_of(events) == "The final answer."
 
 
-async def test_the_cap_on_written_tokens_ends_a_specialists_rounds(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+async def test_the_cap_on_written_tokens_ends_a_specialists_rounds(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
     settings.FLEET_FULL_MAX_TOKENS = 10
     team.as_agent(PLANNER.instructions, plan("analyst"))
     counting = wants(("calculator", {"expression": "1 + 1"}))
@@ -324,7 +390,9 @@ async def test_the_cap_on_written_tokens_ends_a_specialists_rounds(chat: Chattin
     assert text_of(events) == "The final answer."
 
 
-async def test_the_cap_on_time_ends_a_phase_with_what_is_there(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+async def test_the_cap_on_time_ends_a_phase_with_what_is_there(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
     settings.FLEET_FULL_MAX_SECONDS = 1.5  # in which a busy machine gets as far as research
     team.as_agent(RESEARCHER.instructions, Script(tokens=["half of ", "it"], hang_after=1))
     events = await chat.answer(full())
@@ -335,9 +403,14 @@ async def test_the_cap_on_time_ends_a_phase_with_what_is_there(chat: Chatting, t
     assert all(call.ended.wait(10) for call in team.calls)
 
 
-async def test_the_cap_on_fan_out_makes_others_wait(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+async def test_the_cap_on_fan_out_makes_others_wait(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
     settings.FLEET_FULL_MAX_FANOUT = 2
-    team.as_agent(PLANNER.instructions, plan("researcher", "researcher", "researcher", "researcher", "researcher", "researcher"))
+    team.as_agent(
+        PLANNER.instructions,
+        plan("researcher", "researcher", "researcher", "researcher", "researcher", "researcher"),
+    )
     team.as_agent(RESEARCHER.instructions, Script(tokens=["found"], pace=0.02))
     events = await chat.answer(full())
     at_work = most = 0
@@ -346,32 +419,54 @@ async def test_the_cap_on_fan_out_makes_others_wait(chat: Chatting, team: Script
             at_work += {"agent.start": 1, "agent.complete": -1}.get(event["type"], 0)
             most = max(most, at_work)
     assert most == 2
-    assert len({event["agent_id"] for event in of_kind(events, "agent.start")} & {"researcher", "researcher-2", "researcher-3"}) == 3
+    assert (
+        len(
+            {event["agent_id"] for event in of_kind(events, "agent.start")}
+            & {"researcher", "researcher-2", "researcher-3"}
+        )
+        == 3
+    )
     assert len(calls_of(team, RESEARCHER)) == 4, "a plan has at most four subtasks"
     assert "6 subtasks" in words(events)
 
 
-async def test_the_cap_on_tool_calls_holds_for_the_whole_team(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+async def test_the_cap_on_tool_calls_holds_for_the_whole_team(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
     settings.FLEET_FULL_MAX_TOOL_CALLS = 2
     team.as_agent(PLANNER.instructions, plan("analyst"))
     ten = wants(*[("calculator", {"expression": f"{n} + 1"}) for n in range(10)])
     team.as_agent(ANALYST.instructions, ten, Script(tokens=["done"]))
     events = await chat.answer(full())
     assert len(of_kind(events, "tool.complete")) == 2
-    assert {event["data"]["reason"] for event in of_kind(events, "tool.rejected")} == {"cap_reached"}
+    assert {event["data"]["reason"] for event in of_kind(events, "tool.rejected")} == {
+        "cap_reached"
+    }
     assert len(of_kind(events, "tool.rejected")) == 8
     assert text_of(events) == "The final answer."
 
 
-async def test_a_specialist_that_has_spoken_is_not_asked_again(chat: Chatting, team: ScriptedModel) -> None:
+async def test_a_specialist_that_has_spoken_is_not_asked_again(
+    chat: Chatting, team: ScriptedModel
+) -> None:
     team.as_agent(PLANNER.instructions, plan("analyst"))
-    team.as_agent(ANALYST.instructions, wants(("calculator", {"expression": "1 + 1"})), Script(tokens=["It is 2."]))
+    team.as_agent(
+        ANALYST.instructions,
+        wants(("calculator", {"expression": "1 + 1"})),
+        Script(tokens=["It is 2."]),
+    )
     events = await chat.answer(full())
     assert len(calls_of(team, ANALYST)) == 2, "one that wants a tool, one that reads its result"
-    assert [event["message"] for event in of_kind(events, "agent.output") if event["agent_id"] == "analyst"] == ["It is 2."]
+    assert [
+        event["message"]
+        for event in of_kind(events, "agent.output")
+        if event["agent_id"] == "analyst"
+    ] == ["It is 2."]
 
 
-async def test_a_specialist_that_loops_ends_after_its_rounds(chat: Chatting, team: ScriptedModel) -> None:
+async def test_a_specialist_that_loops_ends_after_its_rounds(
+    chat: Chatting, team: ScriptedModel
+) -> None:
     team.as_agent(PLANNER.instructions, plan("analyst"))
     team.as_agent(ANALYST.instructions, wants(("calculator", {"expression": "1 + 1"})))
     events = await chat.answer(full())
@@ -381,21 +476,28 @@ async def test_a_specialist_that_loops_ends_after_its_rounds(chat: Chatting, tea
     assert text_of(events) == "The final answer."
 
 
-async def test_a_tool_whose_result_nobody_would_read_is_not_called(chat: Chatting, team: ScriptedModel) -> None:
+async def test_a_tool_whose_result_nobody_would_read_is_not_called(
+    chat: Chatting, team: ScriptedModel
+) -> None:
     team.as_agent(PLANNER.instructions, plan("analyst"))
     sums = [wants(("calculator", {"expression": f"{n} + 1"})) for n in range(3)]
     team.as_agent(ANALYST.instructions, *sums)
     events = await chat.answer(full())
     assert len(calls_of(team, ANALYST)) == 3
     assert len(of_kind(events, "tool.complete")) == 2
-    assert [event["data"]["reason"] for event in of_kind(events, "tool.rejected")] == ["cap_reached"]
+    assert [event["data"]["reason"] for event in of_kind(events, "tool.rejected")] == [
+        "cap_reached"
+    ]
 
 
 async def test_a_light_answer_that_wants_a_tool_after_its_last_round_needs_more_than_it_may(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
     settings.FLEET_LIGHT_MAX_TOOL_CALLS = 5
-    team.as_agent(ASSISTANT.instructions, *[wants(("calculator", {"expression": f"{n} + 1"})) for n in range(5)])
+    team.as_agent(
+        ASSISTANT.instructions,
+        *[wants(("calculator", {"expression": f"{n} + 1"})) for n in range(5)],
+    )
     events = await chat.answer()
     assert len(calls_of(team, ASSISTANT)) == 2
     assert "more tools" in of_kind(events, "routing.decided")[1]["data"]["reasons"][0]
@@ -420,11 +522,17 @@ SHORTFALLS = {
     "refused": (Script(tokens=["I would rather not."], refusal=True), "refusal"),
     "filtered": (Script(tokens=["Well"], finish_reason="content_filter"), "refusal"),
     "unsure": (Script(tokens=["I'm sorry, ", "but I don't know who that is."]), "did not know"),
-    "unsure, as an AI": (Script(tokens=["As an AI language model, I don't have access to today's news."]), "did not know"),
+    "unsure, as an AI": (
+        Script(tokens=["As an AI language model, I don't have access to today's news."]),
+        "did not know",
+    ),
     "unsure, with regret": (Script(tokens=["I'm afraid I'm not able to say."]), "did not know"),
     "unsure, in German": (Script(tokens=["Das weiß ich leider nicht."]), "did not know"),
     "cut": (Script(tokens=["So ", "much ", "to "], finish_reason="length"), "more words"),
-    "short of tools": (wants(("calculator", {"expression": "1 + 1"}), ("calculator", {"expression": "2 + 2"})), "more tools"),
+    "short of tools": (
+        wants(("calculator", {"expression": "1 + 1"}), ("calculator", {"expression": "2 + 2"})),
+        "more tools",
+    ),
 }
 
 
@@ -447,7 +555,9 @@ async def test_a_light_answer_that_will_not_do_goes_to_the_team_once(
         assert events.index(reset) == events.index(second) + 1
 
 
-async def test_who_joins_after_an_escalation_never_sees_the_answer_emptied(chat: Chatting, team: ScriptedModel) -> None:
+async def test_who_joins_after_an_escalation_never_sees_the_answer_emptied(
+    chat: Chatting, team: ScriptedModel
+) -> None:
     team.as_agent(ASSISTANT.instructions, Script(tokens=["I don't know."]))
     team.as_agent(EDITOR.instructions, Script(tokens=["The final", " answer."], hold_after=1))
     request = chat_request()
@@ -463,7 +573,9 @@ async def test_who_joins_after_an_escalation_never_sees_the_answer_emptied(chat:
 
 
 @pytest.mark.parametrize("answer", ["I don't know.", "No sé."])
-async def test_the_team_may_not_know_either(chat: Chatting, team: ScriptedModel, answer: str) -> None:
+async def test_the_team_may_not_know_either(
+    chat: Chatting, team: ScriptedModel, answer: str
+) -> None:
     team.as_agent(ASSISTANT.instructions, Script(tokens=["I don't know."]))
     team.as_agent(EDITOR.instructions, Script(tokens=[answer]))
     events = await chat.answer()
@@ -480,20 +592,26 @@ async def test_the_team_may_not_know_either(chat: Chatting, team: ScriptedModel,
         "I cannot stress this enough. " * 20,
     ],
 )
-async def test_an_answer_that_only_sounds_unsure_stands(chat: Chatting, team: ScriptedModel, answer: str) -> None:
+async def test_an_answer_that_only_sounds_unsure_stands(
+    chat: Chatting, team: ScriptedModel, answer: str
+) -> None:
     team.as_agent(ASSISTANT.instructions, Script(tokens=[answer]))
     assert text_of(await chat.answer()) == answer
 
 
 @pytest.mark.parametrize(("reply", "_reason"), SHORTFALLS.values(), ids=SHORTFALLS.keys())
-async def test_who_chose_light_keeps_it(chat: Chatting, team: ScriptedModel, reply: Script, _reason: str) -> None:
+async def test_who_chose_light_keeps_it(
+    chat: Chatting, team: ScriptedModel, reply: Script, _reason: str
+) -> None:
     team.as_agent(ASSISTANT.instructions, reply, Script(tokens=["done"]))
     events = await chat.answer(chat_request(mode="light"))
     assert phases(events) == ["routing", "answer"]
     assert len(of_kind(events, "routing.decided")) == 1
 
 
-async def test_an_answer_that_is_cut_says_so(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+async def test_an_answer_that_is_cut_says_so(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
     settings.FLEET_LIGHT_MAX_TOKENS = 17
     team.as_agent(ASSISTANT.instructions, Script(tokens=["So ", "much"], finish_reason="length"))
     events = await chat.answer(chat_request(mode="light"))
@@ -502,16 +620,23 @@ async def test_an_answer_that_is_cut_says_so(chat: Chatting, team: ScriptedModel
     assert team.calls[0].body["max_tokens"] == 17
 
 
-async def test_a_server_that_minds_no_limit_is_left(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+async def test_a_server_that_minds_no_limit_is_left(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
     settings.FLEET_LIGHT_MAX_TOKENS = 20
-    team.as_agent(ASSISTANT.instructions, Script(tokens=["and on it goes, "] * 2000, reasoning=["hm "] * 1000, hang_after=2000))
+    team.as_agent(
+        ASSISTANT.instructions,
+        Script(tokens=["and on it goes, "] * 2000, reasoning=["hm "] * 1000, hang_after=2000),
+    )
     events = await chat.answer(chat_request(mode="light"))
     assert text_of(events) == "and on it goes, " * 21
     assert "20 tokens" in words(events)
     assert await asyncio.to_thread(team.calls[0].ended.wait, 5), "it is not paid for any longer"
 
 
-async def test_few_long_pieces_are_not_taken_for_too_many_tokens(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+async def test_few_long_pieces_are_not_taken_for_too_many_tokens(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
     settings.FLEET_LIGHT_MAX_TOKENS = 20
     team.as_agent(ASSISTANT.instructions, Script(tokens=["x" * 500] * 20))
     assert len(text_of(await chat.answer(chat_request(mode="light")))) == 10_000
@@ -521,7 +646,9 @@ def _counts_before(tokens: int) -> Script:
     return Script(tokens=["so "] * tokens, calls=[("calculator", '{"expression": "1 + 1"}')])
 
 
-async def test_the_length_of_a_light_answer_is_that_of_all_its_rounds(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+async def test_the_length_of_a_light_answer_is_that_of_all_its_rounds(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
     settings.FLEET_LIGHT_MAX_TOKENS = 20
     team.as_agent(ASSISTANT.instructions, _counts_before(15), Script(tokens=["Two."]))
     await chat.answer(chat_request(mode="light"))
@@ -539,13 +666,18 @@ async def test_a_light_answer_that_has_used_its_length_goes_no_further(
     events = await chat.answer(chat_request(mode=mode))
     assert len(calls_of(team, ASSISTANT)) == 1
     if mode == "light":
-        assert events[-1]["error"]["message"] == "The limit of 20 written tokens was reached before the answer."
+        assert (
+            events[-1]["error"]["message"]
+            == "The limit of 20 written tokens was reached before the answer."
+        )
     else:
         assert "more words" in of_kind(events, "routing.decided")[1]["data"]["reasons"][0]
         assert text_of(events) == "The final answer."
 
 
-async def test_a_light_answer_calls_one_tool_however_many_it_wants(chat: Chatting, team: ScriptedModel) -> None:
+async def test_a_light_answer_calls_one_tool_however_many_it_wants(
+    chat: Chatting, team: ScriptedModel
+) -> None:
     ten = wants(*[("calculator", {"expression": f"{n} + 1"}) for n in range(10)])
     team.as_agent(ASSISTANT.instructions, ten)
     events = await chat.answer(chat_request(mode="light"))
@@ -555,15 +687,21 @@ async def test_a_light_answer_calls_one_tool_however_many_it_wants(chat: Chattin
     assert events[-1]["error"]["message"] == "The model gave an empty answer."
 
 
-async def test_of_thousands_of_calls_at_once_few_are_looked_at_and_that_is_said(chat: Chatting, team: ScriptedModel) -> None:
-    team.as_agent(ASSISTANT.instructions, wants(*[("teleport", {})] * 3000), Script(tokens=["Without them."]))
+async def test_of_thousands_of_calls_at_once_few_are_looked_at_and_that_is_said(
+    chat: Chatting, team: ScriptedModel
+) -> None:
+    team.as_agent(
+        ASSISTANT.instructions, wants(*[("teleport", {})] * 3000), Script(tokens=["Without them."])
+    )
     events = await chat.answer(chat_request(mode="light"))
     assert len(of_kind(events, "tool.rejected")) == MOST_CALLS
     assert "more than 32 tools at once" in words(events)
     assert text_of(events) == "Without them."
 
 
-@pytest.mark.parametrize(("call_id", "index"), [("", None), ("same", None), ("long" * 1000, None), (None, 0)])
+@pytest.mark.parametrize(
+    ("call_id", "index"), [("", None), ("same", None), ("long" * 1000, None), (None, 0)]
+)
 async def test_calls_are_told_apart_where_the_server_does_not(
     chat: Chatting, team: ScriptedModel, call_id: str | None, index: int | None
 ) -> None:
@@ -574,13 +712,25 @@ async def test_calls_are_told_apart_where_the_server_does_not(
     events = await chat.answer(full())
     started = [event["data"]["call_id"] for event in of_kind(events, "tool.start")]
     assert len(set(started)) == 2
-    assert sorted(started) == sorted(event["data"]["call_id"] for event in of_kind(events, "tool.complete"))
+    assert sorted(started) == sorted(
+        event["data"]["call_id"] for event in of_kind(events, "tool.complete")
+    )
     asked, *answered = calls_of(team, ANALYST)[1].body["messages"][-3:]
-    assert {call["id"] for call in asked["tool_calls"]} == {message["tool_call_id"] for message in answered} == set(started)
+    assert (
+        {call["id"] for call in asked["tool_calls"]}
+        == {message["tool_call_id"] for message in answered}
+        == set(started)
+    )
 
 
-async def test_the_result_of_a_tool_is_read_by_the_model(chat: Chatting, team: ScriptedModel) -> None:
-    team.as_agent(ASSISTANT.instructions, wants(("calculator", {"expression": "12 * 7"})), Script(tokens=["It is 84."]))
+async def test_the_result_of_a_tool_is_read_by_the_model(
+    chat: Chatting, team: ScriptedModel
+) -> None:
+    team.as_agent(
+        ASSISTANT.instructions,
+        wants(("calculator", {"expression": "12 * 7"})),
+        Script(tokens=["It is 84."]),
+    )
     events = await chat.answer("Please work it out.")
     assert text_of(events) == "It is 84."
     asked, answered = team.calls[1].body["messages"][-2:]
@@ -608,7 +758,11 @@ async def test_the_result_of_a_tool_is_read_by_the_model(chat: Chatting, team: S
 async def test_a_wrong_tool_call_is_dropped_flagged_and_told(
     chat: Chatting, team: ScriptedModel, name: str, arguments: str, reason: str | None
 ) -> None:
-    team.as_agent(ASSISTANT.instructions, Script(tokens=[], calls=[(name, arguments)]), Script(tokens=["Without it, then."]))
+    team.as_agent(
+        ASSISTANT.instructions,
+        Script(tokens=[], calls=[(name, arguments)]),
+        Script(tokens=["Without it, then."]),
+    )
     events = await chat.answer("Please work it out.")
     assert not of_kind(events, "tool.start")
     if reason is None:
@@ -624,16 +778,29 @@ async def test_a_wrong_tool_call_is_dropped_flagged_and_told(
     json.loads(told["arguments"])
 
 
-async def test_the_obvious_tool_is_called_first_and_the_model_phrases_its_result(chat: Chatting, team: ScriptedModel) -> None:
+async def test_the_obvious_tool_is_called_first_and_the_model_phrases_its_result(
+    chat: Chatting, team: ScriptedModel
+) -> None:
     events = await chat.answer("What is 12 * 7?")
-    assert shape(events)[4:9] == ["phase.start", "agent.start", "tool.start", "tool.complete", "response.delta"]
+    assert shape(events)[4:9] == [
+        "phase.start",
+        "agent.start",
+        "tool.start",
+        "tool.complete",
+        "response.delta",
+    ]
     [call] = team.calls
     assert "12 * 7 = 84" in call.question
     assert call.question.endswith("What is 12 * 7?")
 
 
 @pytest.mark.parametrize(
-    ("asked", "answer"), [("What is 12 * 7?", "84"), ("how much is 15% of 80", "12"), ("What time is it in Tokyo?", "UTC+09:00")]
+    ("asked", "answer"),
+    [
+        ("What is 12 * 7?", "84"),
+        ("how much is 15% of 80", "12"),
+        ("What time is it in Tokyo?", "UTC+09:00"),
+    ],
 )
 async def test_the_built_in_model_does_not_spoil_what_a_tool_says(
     chat: Chatting, team: ScriptedModel, settings: Settings, asked: str, answer: str
@@ -654,17 +821,25 @@ async def test_the_built_in_model_is_offered_no_tools_and_is_not_replaced_by_the
     assert "tools" not in team.calls[0].body
 
 
-async def test_the_built_in_model_neither_plans_nor_reviews(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+async def test_the_built_in_model_neither_plans_nor_reviews(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
     settings.FLEET_MODEL_BUILTIN = True
     events = await chat.answer(full("Compare two things."))
     assert phases(events) == ["routing", "research", "final"]
-    assert of_kind(events, "routing.decided")[0]["data"]["skipped"] == ["analysis", "writing", "review"]
+    assert of_kind(events, "routing.decided")[0]["data"]["skipped"] == [
+        "analysis",
+        "writing",
+        "review",
+    ]
     assert words(events) == "Not needed: analyst."
     assert "found it" in calls_of(team, EDITOR)[0].question
     assert text_of(events) == "The final answer."
 
 
-async def test_a_tool_that_is_off_is_said_and_done_without(chat: Chatting, team: ScriptedModel) -> None:
+async def test_a_tool_that_is_off_is_said_and_done_without(
+    chat: Chatting, team: ScriptedModel
+) -> None:
     team.as_agent(ASSISTANT.instructions, Script(tokens=["I don't know."]))
     events = await chat.answer("What is the weather in Oslo today?")
     assert "Web search is off" in words(events)
@@ -672,7 +847,9 @@ async def test_a_tool_that_is_off_is_said_and_done_without(chat: Chatting, team:
     assert text_of(events) == "I don't know.", "the team has no search either"
 
 
-async def test_the_built_in_model_does_not_invent_what_should_be_looked_up(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+async def test_the_built_in_model_does_not_invent_what_should_be_looked_up(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
     settings.FLEET_MODEL_BUILTIN = True
     events = await chat.answer("What is the weather in Oslo today?")
     assert "Web search is off" in text_of(events)
@@ -685,7 +862,11 @@ async def test_the_built_in_model_does_not_invent_what_should_be_looked_up(chat:
 @pytest_asyncio.fixture
 async def thinker(chat: Chatting, team: ScriptedModel, settings: Settings) -> ScriptedModel:
     """A team whose model is known to think."""
-    settings.FLEET_THINKING_TOKENS, settings.FLEET_STEP_TOKENS, settings.FLEET_MAX_OUTPUT_TOKENS = 4000, 1000, 3000
+    settings.FLEET_THINKING_TOKENS, settings.FLEET_STEP_TOKENS, settings.FLEET_MAX_OUTPUT_TOKENS = (
+        4000,
+        1000,
+        3000,
+    )
     await Worker.current().stop()  # the next one reads the setting
     return team
 
@@ -701,18 +882,28 @@ async def test_all_but_the_answer_is_asked_with_little_thinking_and_everything_w
         assert call.body["max_tokens"] == 4000 + (3000 if is_answer else 1000)
 
 
-async def test_the_effort_that_a_person_chose_is_everybodys(chat: Chatting, thinker: ScriptedModel) -> None:
+async def test_the_effort_that_a_person_chose_is_everybodys(
+    chat: Chatting, thinker: ScriptedModel
+) -> None:
     await chat.answer(full(reasoning_effort="maximal"))
     assert {call.body["reasoning_effort"] for call in thinker.calls} == {"high"}
 
 
-async def test_a_model_that_is_not_known_to_think_is_asked_as_before(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+async def test_a_model_that_is_not_known_to_think_is_asked_as_before(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
     await chat.answer(full())
     assert not any("reasoning_effort" in call.body for call in team.calls)
     assert calls_of(team, WRITER)[0].body["max_tokens"] == settings.FLEET_STEP_TOKENS
 
 
-@pytest.mark.parametrize("words", ["Unrecognized request argument supplied: reasoning_effort", '"scripted" does not support thinking'])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Unrecognized request argument supplied: reasoning_effort",
+        '"scripted" does not support thinking',
+    ],
+)
 async def test_effort_that_is_refused_is_left_out_for_an_hour(
     chat: Chatting,
     thinker: ScriptedModel,
@@ -725,15 +916,22 @@ async def test_effort_that_is_refused_is_left_out_for_an_hour(
     thinker.as_agent(PLANNER.instructions, cautious)
     assert text_of(await chat.answer(full())) == "The final answer."
     assert ["reasoning_effort" in call.body for call in thinker.calls] == [True] + 5 * [False]
-    assert calls_of(thinker, WRITER)[0].body["max_tokens"] == 1000, "who does not think needs no room for it"
+    assert calls_of(thinker, WRITER)[0].body["max_tokens"] == 1000, (
+        "who does not think needs no room for it"
+    )
     assert "takes no reasoning_effort" in caplog.text
     monkeypatch.setattr("chat.llm.ASKED_WITHOUT", 0)
     await chat.answer(full())
     assert "reasoning_effort" in calls_of(thinker, PLANNER)[2].body
 
 
-async def test_a_refusal_that_names_several_parts_costs_the_least_of_them(chat: Chatting, thinker: ScriptedModel) -> None:
-    both = Script(tokens=["counted"], refuses={"reasoning_effort": "Function tools with reasoning_effort are not supported."})
+async def test_a_refusal_that_names_several_parts_costs_the_least_of_them(
+    chat: Chatting, thinker: ScriptedModel
+) -> None:
+    both = Script(
+        tokens=["counted"],
+        refuses={"reasoning_effort": "Function tools with reasoning_effort are not supported."},
+    )
     thinker.as_agent(PLANNER.instructions, plan("analyst"))
     thinker.as_agent(ANALYST.instructions, both)
     await chat.answer(full())
@@ -749,7 +947,9 @@ async def test_a_model_that_only_thought_says_so(chat: Chatting, team: ScriptedM
     assert "FLEET_THINKING_TOKENS" in events[-1]["error"]["message"]
 
 
-async def test_thinking_is_paid_for_and_takes_no_words_from_the_answer(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+async def test_thinking_is_paid_for_and_takes_no_words_from_the_answer(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
     settings.FLEET_LIGHT_MAX_TOKENS = 20
     thoughtful = _counts_before(5)
     thoughtful.thinking_tokens = 500
@@ -762,12 +962,16 @@ async def test_thinking_is_paid_for_and_takes_no_words_from_the_answer(chat: Cha
 # --- Who chooses ------------------------------------------------------------------------------------------------------
 
 
-async def test_below_the_threshold_the_team_answers(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+async def test_below_the_threshold_the_team_answers(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
     settings.FLEET_LIGHT_THRESHOLD = 1
     assert "final" in phases(await chat.answer())
 
 
-async def test_with_the_light_path_switched_off_the_team_answers(chat: Chatting, team: ScriptedModel, settings: Settings) -> None:
+async def test_with_the_light_path_switched_off_the_team_answers(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
     settings.FLEET_LIGHT_MODE = False
     events = await chat.answer()
     assert "final" in phases(events)
@@ -775,7 +979,9 @@ async def test_with_the_light_path_switched_off_the_team_answers(chat: Chatting,
 
 
 @pytest.fixture
-def grey(team: ScriptedModel, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[[Script], None]:
+def grey(
+    team: ScriptedModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Script], None]:
     """Every question is in the grey zone, and the router's model replies with this script, however busy the machine is."""
     monkeypatch.setattr("chat.workflow.opinion.DEADLINE", 10)
     settings.FLEET_ROUTER_MODEL = "small"
@@ -787,7 +993,9 @@ def grey(team: ScriptedModel, settings: Settings, monkeypatch: pytest.MonkeyPatc
     return reply
 
 
-async def test_in_the_grey_zone_the_routers_model_decides(chat: Chatting, team: ScriptedModel, grey: Callable[[Script], None]) -> None:
+async def test_in_the_grey_zone_the_routers_model_decides(
+    chat: Chatting, team: ScriptedModel, grey: Callable[[Script], None]
+) -> None:
     grey(Script(tokens=['{"path": "full", "reason": "two\\n\\u202e lookups"}']))
     events = await chat.answer()
     [decided] = of_kind(events, "routing.decided")
@@ -795,17 +1003,27 @@ async def test_in_the_grey_zone_the_routers_model_decides(chat: Chatting, team: 
     assert "two lookups" in decided["data"]["reasons"][0]
     assert (await RoutingDecision.objects.aget(pk=events[0]["workflow_id"])).asked
     await chat.answer()
-    assert sum(call.instructions == DEFINITION for call in team.calls) == 1, "the second time it is known"
+    assert sum(call.instructions == DEFINITION for call in team.calls) == 1, (
+        "the second time it is known"
+    )
 
 
-async def test_an_opinion_is_paid_for_once(chat: Chatting, team: ScriptedModel, grey: Callable[[Script], None]) -> None:
+async def test_an_opinion_is_paid_for_once(
+    chat: Chatting, team: ScriptedModel, grey: Callable[[Script], None]
+) -> None:
     grey(Script(tokens=['{"path": ', '"light"}'], read_tokens=100))
     first, again = await chat.answer(), await chat.answer()
     assert of_kind(first, "routing.decided")[0]["data"]["usage"]["input_tokens"] == 100
-    assert first[-2]["data"]["usage"]["input_tokens"] == again[-2]["data"]["usage"]["input_tokens"] + 100
+    assert (
+        first[-2]["data"]["usage"]["input_tokens"]
+        == again[-2]["data"]["usage"]["input_tokens"] + 100
+    )
     assert first[-2]["data"]["usage"]["model_calls"] == 2
     decision = await RoutingDecision.objects.aget(pk=first[0]["workflow_id"])
-    assert decision.tokens == (await RoutingDecision.objects.aget(pk=again[0]["workflow_id"])).tokens + 102
+    assert (
+        decision.tokens
+        == (await RoutingDecision.objects.aget(pk=again[0]["workflow_id"])).tokens + 102
+    )
 
 
 async def test_of_a_long_question_the_routers_model_reads_both_ends(
@@ -819,7 +1037,9 @@ async def test_of_a_long_question_the_routers_model_reads_both_ends(
     assert len(asked) < 2000
 
 
-async def test_an_opinion_takes_little_thinking(chat: Chatting, thinker: ScriptedModel, grey: Callable[[Script], None]) -> None:
+async def test_an_opinion_takes_little_thinking(
+    chat: Chatting, thinker: ScriptedModel, grey: Callable[[Script], None]
+) -> None:
     grey(Script(tokens=['{"path": "light"}']))
     await chat.answer()
     [asked] = [call for call in thinker.calls if call.instructions == DEFINITION]
@@ -836,7 +1056,11 @@ async def test_an_opinion_takes_little_thinking(chat: Chatting, thinker: Scripte
     ],
 )
 async def test_without_an_opinion_in_time_the_team_answers(
-    chat: Chatting, grey: Callable[[Script], None], script: Script, reason: str, monkeypatch: pytest.MonkeyPatch
+    chat: Chatting,
+    grey: Callable[[Script], None],
+    script: Script,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if script.hang_after == 0:
         monkeypatch.setattr("chat.workflow.opinion.DEADLINE", 0.3)
@@ -846,7 +1070,9 @@ async def test_without_an_opinion_in_time_the_team_answers(
     assert reason in decided["data"]["reasons"][0]
 
 
-async def test_who_chose_a_mode_is_not_second_guessed(chat: Chatting, team: ScriptedModel, grey: Callable[[Script], None]) -> None:
+async def test_who_chose_a_mode_is_not_second_guessed(
+    chat: Chatting, team: ScriptedModel, grey: Callable[[Script], None]
+) -> None:
     grey(Script(tokens=['{"path": "full"}']))
     assert phases(await chat.answer(chat_request(mode="light"))) == ["routing", "answer"]
 
@@ -865,7 +1091,9 @@ async def test_many_answers_at_once_share_nothing(chat: Chatting, team: Scripted
         assert not any(other in json.dumps(call.body) for call in seen for other in others)
 
 
-async def test_a_run_leaves_its_decision_and_its_tool_calls(chat: Chatting, team: ScriptedModel) -> None:
+async def test_a_run_leaves_its_decision_and_its_tool_calls(
+    chat: Chatting, team: ScriptedModel
+) -> None:
     team.as_agent(
         ASSISTANT.instructions,
         Script(tokens=[], calls=[("calculator", '{"expression": "1 + 1"}'), ("teleport", "{}")]),
@@ -874,14 +1102,25 @@ async def test_a_run_leaves_its_decision_and_its_tool_calls(chat: Chatting, team
     events = await chat.answer(chat_request(mode="light"))
     run_id = events[0]["workflow_id"]
     decision = await RoutingDecision.objects.aget(pk=run_id)
-    assert (decision.path, decision.mode, decision.escalated, decision.outcome) == ("light", "light", False, "completed")
+    assert (decision.path, decision.mode, decision.escalated, decision.outcome) == (
+        "light",
+        "light",
+        False,
+        "completed",
+    )
     assert decision.tokens > 0
     assert "answer" not in decision.text_hash
     uses = [use async for use in ToolCall.objects.filter(run=run_id)]
-    assert {(use.tool, use.outcome) for use in uses} == {("calculator", "ok"), ("teleport", "rejected")}
+    assert {(use.tool, use.outcome) for use in uses} == {
+        ("calculator", "ok"),
+        ("teleport", "rejected"),
+    }
 
 
-@pytest.mark.parametrize(("mode", "reply", "name"), [("light", "Yes.", "weak"), ("auto", "", "strong"), ("full", "Yes.", "strong")])
+@pytest.mark.parametrize(
+    ("mode", "reply", "name"),
+    [("light", "Yes.", "weak"), ("auto", "", "strong"), ("full", "Yes.", "strong")],
+)
 async def test_a_run_is_recorded_with_the_model_that_answered(
     chat: Chatting, team: ScriptedModel, settings: Settings, mode: str, reply: str, name: str
 ) -> None:
@@ -901,18 +1140,30 @@ async def test_an_escalated_run_is_recorded_as_such(chat: Chatting, team: Script
 
 
 async def test_what_no_store_can_hold_is_left_out(chat: Chatting, team: ScriptedModel) -> None:
-    team.as_agent(PLANNER.instructions, Script(tokens=['{"subtasks": [{"agent": "analyst", "task": "cou\\u0000nt"}]}']))
+    team.as_agent(
+        PLANNER.instructions,
+        Script(tokens=['{"subtasks": [{"agent": "analyst", "task": "cou\\u0000nt"}]}']),
+    )
     team.as_agent(
         ANALYST.instructions,
-        Script(tokens=[], calls=[("calcu\0lator", '{"expression": "1 +\\u0000 1"}'), ("tele\0port", "{}")]),
+        Script(
+            tokens=[],
+            calls=[("calcu\0lator", '{"expression": "1 +\\u0000 1"}'), ("tele\0port", "{}")],
+        ),
         Script(tokens=["cou\0nted"], reasoning=["h\0m"]),
     )
     team.as_agent(REVIEWER.instructions, verdict(9, "no\0thing"))
-    team.as_agent(EDITOR.instructions, Script(tokens=["An ans\0wer, where \\u0000 is text."], read_tokens=-100))
+    team.as_agent(
+        EDITOR.instructions,
+        Script(tokens=["An ans\0wer, where \\u0000 is text."], read_tokens=-100),
+    )
     events = await chat.answer(full())
     assert "\\u0000" not in json.dumps(events).replace("\\\\u0000", "")
     assert text_of(events) == "An answer, where \\u0000 is text."
-    assert {event["data"]["tool"] for event in events if event["type"].startswith("tool.")} == {"calculator", "teleport"}
+    assert {event["data"]["tool"] for event in events if event["type"].startswith("tool.")} == {
+        "calculator",
+        "teleport",
+    }
     run = await Run.objects.select_related("answer").aget(pk=events[0]["workflow_id"])
     assert run.answer.text == text_of(events)
     assert run.status == "completed"
@@ -948,18 +1199,31 @@ def test_what_does_not_fit_is_left_out_oldest_result_first() -> None:
 
 
 def test_what_was_said_before_makes_room_for_the_question_and_what_was_found_for_it() -> None:
-    turns = [ChatMessage(role, f"{role} {number} " * 100) for number in range(3) for role in ("user", "assistant")]
+    turns = [
+        ChatMessage(role, f"{role} {number} " * 100)
+        for number in range(3)
+        for role in ("user", "assistant")
+    ]
     asked = ChatMessage("user", "found " * 300 + "the question")
-    calls = [ChatMessage("assistant", "", tool_calls=[WantedCall("1", "clock", "{}")]), ChatMessage("tool", "noon", tool_call_id="1")]
+    calls = [
+        ChatMessage("assistant", "", tool_calls=[WantedCall("1", "clock", "{}")]),
+        ChatMessage("tool", "noon", tool_call_id="1"),
+    ]
     whole = [ChatMessage("system", "s"), *turns, asked, *calls]
     kept = within(whole, 1500)
     assert kept == [whole[0], *turns[4:], asked, *calls]
     assert sum(message.tokens for message in kept) <= 1500
-    assert within([whole[0], *turns[4:], asked], 1000)[1].content == turns[4].content, "the last turn is what a follow-up is about"
+    assert within([whole[0], *turns[4:], asked], 1000)[1].content == turns[4].content, (
+        "the last turn is what a follow-up is about"
+    )
 
 
-async def test_of_a_question_that_is_too_long_both_ends_are_read(chat: Chatting, team: ScriptedModel) -> None:
-    await chat.answer(chat_request("Read this: " + "größer " * 4000 + "Who wrote it?", mode="light"))
+async def test_of_a_question_that_is_too_long_both_ends_are_read(
+    chat: Chatting, team: ScriptedModel
+) -> None:
+    await chat.answer(
+        chat_request("Read this: " + "größer " * 4000 + "Who wrote it?", mode="light")
+    )
     [call] = team.calls
     assert call.question.startswith("Read this: größer")
     assert " […] " in call.question
@@ -967,7 +1231,9 @@ async def test_of_a_question_that_is_too_long_both_ends_are_read(chat: Chatting,
     assert len(call.question.encode()) < 3 * 6000
 
 
-async def test_after_a_long_talk_the_team_reads_its_notes(chat: Chatting, team: ScriptedModel) -> None:
+async def test_after_a_long_talk_the_team_reads_its_notes(
+    chat: Chatting, team: ScriptedModel
+) -> None:
     team.as_agent(ASSISTANT.instructions, Script(tokens=["word " * 1000]))
     conversation = None
     for _ in range(5):
@@ -1001,7 +1267,11 @@ async def test_arguments_that_were_refused_for_their_length_are_not_read_again(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
     settings.FLEET_CONTEXT_TOKENS = 100_000  # they would fit
-    team.as_agent(ASSISTANT.instructions, wants(("calculator", {"expression": "1" * 200_000})), Script(tokens=["Without it, then."]))
+    team.as_agent(
+        ASSISTANT.instructions,
+        wants(("calculator", {"expression": "1" * 200_000})),
+        Script(tokens=["Without it, then."]),
+    )
     events = await chat.answer("Please work it out.")
     assert text_of(events) == "Without it, then."
     assert len(json.dumps(team.calls[1].body["messages"])) < 2000

@@ -33,14 +33,24 @@ class CachedResultAdmin(admin.ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         def url(route: str, view: View, name: str) -> URLPattern:
-            return path(route, self.admin_site.admin_view(view), name=f"tooling_cachedresult_{name}")
+            return path(
+                route, self.admin_site.admin_view(view), name=f"tooling_cachedresult_{name}"
+            )
 
         return [
             url("", require_GET(self.list_view), "changelist"),
-            url("delete/", require_http_methods(["GET", "POST"])(self.delete_matching_view), "delete_matching"),
+            url(
+                "delete/",
+                require_http_methods(["GET", "POST"])(self.delete_matching_view),
+                "delete_matching",
+            ),
             url("reopen/", require_POST(self.reopen_view), "reopen"),
             url("<slug:tool>/<slug:digest>/", require_GET(self.entry_view), "entry"),
-            url("<slug:tool>/<slug:digest>/delete/", require_http_methods(["GET", "POST"])(self.delete_entry_view), "delete_entry"),
+            url(
+                "<slug:tool>/<slug:digest>/delete/",
+                require_http_methods(["GET", "POST"])(self.delete_entry_view),
+                "delete_entry",
+            ),
         ]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -103,12 +113,18 @@ class CachedResultAdmin(admin.ModelAdmin):
                     return self._gone(request)
                 entry, _ = found
                 if request.method != "POST":
-                    return self._rendered(request, "delete", {"title": "Are you sure?", "entry": entry})
+                    return self._rendered(
+                        request, "delete", {"title": "Are you sure?", "entry": entry}
+                    )
                 inspector.delete(tool, digest)
         except (RedisError, OSError):
             return self._down(request)
-        self._log_deletion(request, key=entry.key, what=_name(entry), message="Deleted from the cache.")
-        messages.success(request, f"“{_name(entry)}” was deleted. Whoever asks it next gets a new result.")
+        self._log_deletion(
+            request, key=entry.key, what=_name(entry), message="Deleted from the cache."
+        )
+        messages.success(
+            request, f"“{_name(entry)}” was deleted. Whoever asks it next gets a new result."
+        )
         return self._to_list()
 
     def delete_matching_view(self, request: HttpRequest) -> HttpResponse:
@@ -120,16 +136,28 @@ class CachedResultAdmin(admin.ModelAdmin):
             with self._inspector() as inspector:
                 if request.method != "POST":
                     count, is_all = inspector.count_matching(tool=tool, text=text)
-                    context = {"title": "Are you sure?", "tool": tool, "text": text, "what": what, "count": count, "is_all": is_all}
+                    context = {
+                        "title": "Are you sure?",
+                        "tool": tool,
+                        "text": text,
+                        "what": what,
+                        "count": count,
+                        "is_all": is_all,
+                    }
                     return self._rendered(request, "delete", context)
                 deleted = inspector.delete_matching(tool=tool, text=text)
         except (RedisError, OSError):
             return self._down(request)
-        self._log_deletion(request, key="", what=f"results {what}", message=f"Deleted {deleted.count}.")
+        self._log_deletion(
+            request, key="", what=f"results {what}", message=f"Deleted {deleted.count}."
+        )
         if deleted.finished:
             messages.success(request, f"{deleted.count:,} deleted {what}.")
         else:
-            messages.warning(request, f"{deleted.count:,} deleted in {DELETE_SECONDS:g} s, and there are more {what}. Delete again.")
+            messages.warning(
+                request,
+                f"{deleted.count:,} deleted in {DELETE_SECONDS:g} s, and there are more {what}. Delete again.",
+            )
         return self._to_list(tool=tool if text else "", text=text if not deleted.finished else "")
 
     def reopen_view(self, request: HttpRequest) -> HttpResponse:
@@ -150,9 +178,13 @@ class CachedResultAdmin(admin.ModelAdmin):
     def _inspector(self) -> Inspector:
         return Inspector(settings.REDIS_URL)
 
-    def _rendered(self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    def _rendered(
+        self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200
+    ) -> HttpResponse:
         everywhere = {**self.admin_site.each_context(request), "opts": self.opts, **context}
-        return TemplateResponse(request, f"admin/tooling/{template}.html", everywhere, status=status)
+        return TemplateResponse(
+            request, f"admin/tooling/{template}.html", everywhere, status=status
+        )
 
     def _down(self, request: HttpRequest) -> HttpResponse:
         return self._rendered(request, "down", {"title": "Cached results"}, status=503)
@@ -180,7 +212,9 @@ class CachedResultAdmin(admin.ModelAdmin):
 
 def _filters(tool: str, text: str) -> tuple[str, str]:
     """What was filtered by, without what could never match and what Redis would read as a pattern."""
-    return (tool if re.fullmatch(TOOL, tool) else ""), text.replace("\x00", "").strip()[:MOST_SEARCHED_CHARS]
+    return (tool if re.fullmatch(TOOL, tool) else ""), text.replace("\x00", "").strip()[
+        :MOST_SEARCHED_CHARS
+    ]
 
 
 def _cursor(given: str) -> int:

@@ -16,7 +16,17 @@ from typing import Any, cast
 import msgspec
 
 from .bounded import BoundedRedis, RedisDown
-from .entries import CLOSED_INDEX, DAY_PREFIX, LOCK_PREFIX, Failure, Wanted, about, failure_in, packed, unpacked
+from .entries import (
+    CLOSED_INDEX,
+    DAY_PREFIX,
+    LOCK_PREFIX,
+    Failure,
+    Wanted,
+    about,
+    failure_in,
+    packed,
+    unpacked,
+)
 from .flights import Flights
 from .results import Output, ToolFailure, TtlClass
 
@@ -78,7 +88,9 @@ class Kept:
 class ToolCache:
     """The cache as one event loop sees it."""
 
-    def __init__(self, redis: BoundedRedis, *, ttl: Mapping[TtlClass, float], now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, redis: BoundedRedis, *, ttl: Mapping[TtlClass, float], now: Callable[[], datetime]
+    ) -> None:
         self._redis = redis
         self._client = redis.client
         self._ttl = ttl
@@ -90,7 +102,9 @@ class ToolCache:
         self._renew = redis.client.register_script(_RENEW)
         self._release = redis.client.register_script(_RELEASE)
 
-    async def get(self, wanted: Wanted, work: Callable[[], Awaitable[Output]], *, fresh: bool) -> Kept:
+    async def get(
+        self, wanted: Wanted, work: Callable[[], Awaitable[Output]], *, fresh: bool
+    ) -> Kept:
         """The kept result, or that of `work`, which is then kept; `fresh`: nothing that was fetched before this call.
 
         One `work` runs for all who want the same at a time. Where it fails, an old result is given if one will do.
@@ -108,7 +122,9 @@ class ToolCache:
             await asyncio.wait(self._tasks)
         await self._redis.aclose()
 
-    async def _get(self, wanted: Wanted, work: Callable[[], Awaitable[Output]], *, fresh: bool) -> Kept:
+    async def _get(
+        self, wanted: Wanted, work: Callable[[], Awaitable[Output]], *, fresh: bool
+    ) -> Kept:
         try:
             return await self._kept_or_made(wanted, work, fresh=fresh)
         except RedisDown:
@@ -120,7 +136,9 @@ class ToolCache:
                 return stale
             raise
 
-    async def _kept_or_made(self, wanted: Wanted, work: Callable[[], Awaitable[Output]], *, fresh: bool) -> Kept:
+    async def _kept_or_made(
+        self, wanted: Wanted, work: Callable[[], Awaitable[Output]], *, fresh: bool
+    ) -> Kept:
         """A kept result, or the result of leading; waits while somebody else leads. RedisDown before anything was asked upstream."""
         token = secrets.token_hex(8)
         since = self._stamp() if fresh else 0
@@ -143,14 +161,26 @@ class ToolCache:
                     await asyncio.sleep(pause)
                     pause = min(pause * 1.5, LONGEST_POLL)
 
-    async def _claimed(self, wanted: Wanted, token: str, *, since: float, awaited: str, fresh: bool) -> list[Any]:
+    async def _claimed(
+        self, wanted: Wanted, token: str, *, since: float, awaited: str, fresh: bool
+    ) -> list[Any]:
         keys = [wanted.key, LOCK_PREFIX + wanted.key, self._day(), wanted.closed_key]
         miss = "bypass" if fresh else "misses"
-        arguments: list[str | float] = [self._stamp(), since, token, int(LOCK * 1000), awaited, miss, DAYS_COUNTED * 86400]
+        arguments: list[str | float] = [
+            self._stamp(),
+            since,
+            token,
+            int(LOCK * 1000),
+            awaited,
+            miss,
+            DAYS_COUNTED * 86400,
+        ]
         reply: list[Any] = await self._ask(lambda: self._claim(keys=keys, args=arguments))
         return reply
 
-    async def _lead(self, wanted: Wanted, work: Callable[[], Awaitable[Output]], token: str) -> Output:
+    async def _lead(
+        self, wanted: Wanted, work: Callable[[], Awaitable[Output]], token: str
+    ) -> Output:
         renewing = asyncio.ensure_future(self._keep_lock(wanted, token))
         try:
             output = await work()
@@ -172,7 +202,12 @@ class ToolCache:
         now = self._stamp()
         pipe = self._client.pipeline(transaction=True)
         if body is not None:
-            fields: list[str | bytes | float] = ["about", about(wanted, output, len(body)), "body", body]
+            fields: list[str | bytes | float] = [
+                "about",
+                about(wanted, output, len(body)),
+                "body",
+                body,
+            ]
             fields += ["fetched", now, "soft", now + soft, "credits", output.credits]
             pipe.hset(wanted.key, items=fields)
             pipe.pexpire(wanted.key, int(hard * 1000))
@@ -193,16 +228,26 @@ class ToolCache:
 
     async def _stale(self, wanted: Wanted) -> Kept | None:
         with suppress(RedisDown):
-            fetched, body = cast("list[bytes | None]", await self._ask(lambda: self._client.hmget(wanted.key, ["fetched", "body"])))
+            fetched, body = cast(
+                "list[bytes | None]",
+                await self._ask(lambda: self._client.hmget(wanted.key, ["fetched", "body"])),
+            )
             if fetched and body and (output := unpacked(body)):
                 await self._ask(lambda: self._client.hincrby(self._day(), "stale", 1))
-                return Kept(output, cached=True, age=max(0, self._stamp() - float(fetched)), stale=True)
+                return Kept(
+                    output, cached=True, age=max(0, self._stamp() - float(fetched)), stale=True
+                )
         return None
 
     async def _close(self, wanted: Wanted, failure: ToolFailure) -> None:
         """Let nobody with this account ask for a while."""
         pipe = self._client.pipeline(transaction=True)
-        pipe.set(wanted.closed_key, _failure_text(failure), px=max(1, int(failure.closed_for * 1000)), nx=True)
+        pipe.set(
+            wanted.closed_key,
+            _failure_text(failure),
+            px=max(1, int(failure.closed_for * 1000)),
+            nx=True,
+        )
         pipe.sadd(CLOSED_INDEX, wanted.closed_key)
         pipe.expire(CLOSED_INDEX, DAYS_COUNTED * 86400)
         with suppress(RedisDown):
@@ -212,12 +257,22 @@ class ToolCache:
         while True:
             await asyncio.sleep(RENEW)
             with suppress(RedisDown):
-                await self._ask(lambda: self._renew(keys=[LOCK_PREFIX + wanted.key], args=[token, int(LOCK * 1000)]))
+                await self._ask(
+                    lambda: self._renew(
+                        keys=[LOCK_PREFIX + wanted.key], args=[token, int(LOCK * 1000)]
+                    )
+                )
 
-    async def _let_go(self, wanted: Wanted, token: str, *, failure: ToolFailure | None = None) -> None:
+    async def _let_go(
+        self, wanted: Wanted, token: str, *, failure: ToolFailure | None = None
+    ) -> None:
         why = b"" if failure is None else _failure_text(failure)
         with suppress(RedisDown):
-            await self._ask(lambda: self._release(keys=[LOCK_PREFIX + wanted.key], args=[token, why, int(FAILURE_KEPT * 1000)]))
+            await self._ask(
+                lambda: self._release(
+                    keys=[LOCK_PREFIX + wanted.key], args=[token, why, int(FAILURE_KEPT * 1000)]
+                )
+            )
 
     async def _count_joined(self, kept: Kept) -> None:
         """Who took a result that somebody else in this process asked for counts as if it had been read from Redis."""
@@ -248,7 +303,11 @@ class ToolCache:
     def _note(self, *, is_up: bool, why: str = "") -> None:
         if is_up != self._is_up:
             self._is_up = is_up
-            logger.warning("the tool cache %s %s", "answers again" if is_up else "does not answer; tools are called directly:", why)
+            logger.warning(
+                "the tool cache %s %s",
+                "answers again" if is_up else "does not answer; tools are called directly:",
+                why,
+            )
 
     def _stamp(self) -> float:
         return self._now().timestamp()
@@ -258,7 +317,13 @@ class ToolCache:
 
 
 def _failure_text(failure: ToolFailure) -> bytes:
-    fields = (failure.message, failure.advice, failure.temporary, failure.stale_will_do, failure.closed_for)
+    fields = (
+        failure.message,
+        failure.advice,
+        failure.temporary,
+        failure.stale_will_do,
+        failure.closed_for,
+    )
     return msgspec.json.encode(Failure(*fields))
 
 

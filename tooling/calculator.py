@@ -33,7 +33,9 @@ def shown(quantity: Quantity) -> tuple[str, bool]:
         value, suffix = value * 100, "%"
     elif quantity.unit:
         value = (value - quantity.unit.zero) / quantity.unit.factor
-        suffix = quantity.unit.symbol if quantity.unit.symbol in "%°" else f" {quantity.unit.symbol}"
+        suffix = (
+            quantity.unit.symbol if quantity.unit.symbol in "%°" else f" {quantity.unit.symbol}"
+        )
     digits = _all_digits(value) if quantity.exact else None
     return (digits or _first_digits(value)) + suffix, digits is not None
 
@@ -66,7 +68,9 @@ _WHAT_PERCENT = re.compile(
     r"percentage) of (?P<whole3>[\d.,]*\d)",
     re.IGNORECASE,
 )
-_DATE = re.compile(r"\b\d{4}-\d{1,2}-\d{1,2}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b|\b\d{1,2}:\d{2}\b|\b(?:19|20)\d\d-(?:\d\d){1,2}\b")
+_DATE = re.compile(
+    r"\b\d{4}-\d{1,2}-\d{1,2}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b|\b\d{1,2}:\d{2}\b|\b(?:19|20)\d\d-(?:\d\d){1,2}\b"
+)
 
 
 def expression_in(question: str) -> str | None:
@@ -81,7 +85,10 @@ def _percentage(text: str) -> str | None:
     match = _WHAT_PERCENT.search(text)
     if match is None:
         return None
-    part, whole = (match[f"part{n}"] or "" for n in ("", "2", "3")), (match[f"whole{n}"] or "" for n in ("", "2", "3"))
+    part, whole = (
+        (match[f"part{n}"] or "" for n in ("", "2", "3")),
+        (match[f"whole{n}"] or "" for n in ("", "2", "3")),
+    )
     return _calculable(f"{''.join(part)} / {''.join(whole)} to %")
 
 
@@ -117,7 +124,11 @@ def _longest(text: str) -> str | None:
             run = tokens[start : start + length]
             if all(map(can_be_part, run)) and _calculates(run):
                 rest = tokens[:start] + tokens[start + length :]
-                return _calculable(text[run[0].start : run[-1].end].rstrip("= ")) if _is_all(rest) else None
+                return (
+                    _calculable(text[run[0].start : run[-1].end].rstrip("= "))
+                    if _is_all(rest)
+                    else None
+                )
     return None
 
 
@@ -131,7 +142,9 @@ def _calculates(run: list[Token]) -> bool:
 def _is_all(rest: list[Token]) -> bool:
     """Whether the rest is talk: few words, and no further number but for “in one word”."""
     words = [token for token in rest if token.kind == "word"]
-    return len(words) <= MOST_OTHER_WORDS and not any(token.kind == "number" and token.text.lower() != "one" for token in rest)
+    return len(words) <= MOST_OTHER_WORDS and not any(
+        token.kind == "number" and token.text.lower() != "one" for token in rest
+    )
 
 
 def _arguments_in(question: str, follows: str) -> dict[str, str] | None:
@@ -155,4 +168,7 @@ async def calculator(
     try:
         return answer(expression)
     except CannotCalculate as exc:
-        raise ToolFailure(f"{expression!r} cannot be calculated: {exc}.", advice="Write it with numbers, signs and units only.") from exc
+        raise ToolFailure(
+            f"{expression!r} cannot be calculated: {exc}.",
+            advice="Write it with numbers, signs and units only.",
+        ) from exc

@@ -23,12 +23,29 @@ class _Unknown(Exception):
 @tool(timeout=2, most_chars=1500, from_question=lambda question, follows: arguments_in(question))
 async def clock(
     place: Annotated[
-        str, Meta(description="City, country, state, time zone or offset: Tokyo, Peru, CET, UTC+3. Empty: here.", max_length=60)
+        str,
+        Meta(
+            description="City, country, state, time zone or offset: Tokyo, Peru, CET, UTC+3. Empty: here.",
+            max_length=60,
+        ),
     ] = "",
-    time: Annotated[str, Meta(description="A time of day in `place`, to be told in `to_place`: 15:00, 3 pm", max_length=20)] = "",
-    to_place: Annotated[str, Meta(description="A second place, for its time or the difference", max_length=60)] = "",
-    date: Annotated[str, Meta(description="A day: 2026-12-24, next Friday, in 14 days, 2 weeks ago", max_length=60)] = "",
-    until: Annotated[str, Meta(description="A second day, to count the days from `date` to it", max_length=60)] = "",
+    time: Annotated[
+        str,
+        Meta(
+            description="A time of day in `place`, to be told in `to_place`: 15:00, 3 pm",
+            max_length=20,
+        ),
+    ] = "",
+    to_place: Annotated[
+        str, Meta(description="A second place, for its time or the difference", max_length=60)
+    ] = "",
+    date: Annotated[
+        str,
+        Meta(description="A day: 2026-12-24, next Friday, in 14 days, 2 weeks ago", max_length=60),
+    ] = "",
+    until: Annotated[
+        str, Meta(description="A second day, to count the days from `date` to it", max_length=60)
+    ] = "",
     *,
     services: Services,
 ) -> str:
@@ -49,7 +66,9 @@ async def clock(
             return f"{_now_in(place, now, services)} {_now_in(to_place, now, services)} {_difference(place, to_place, now, services)}"
         return _now_in(place, now, services)
     except _Unknown as exc:
-        raise ToolFailure(str(exc), advice="Name a larger city nearby, or a time zone such as Europe/Paris.") from exc
+        raise ToolFailure(
+            str(exc), advice="Name a larger city nearby, or a time zone such as Europe/Paris."
+        ) from exc
     except UnknownDate as exc:
         raise ToolFailure(f"{exc}.", advice="Write days as 2026-12-24.") from exc
     except OverflowError as exc:
@@ -70,7 +89,10 @@ def _now_in(name: str, now: datetime, services: Services) -> str:
     by_offset = {each.utcoffset(): each for each in reversed(local)}
     if len(by_offset) == 1:
         return f"In {place.name} it is {_moment(local[0])}."
-    lines = [f"{_zone_name(each)}: {_moment(each)}" for _, each in sorted(by_offset.items(), key=lambda row: row[0] or timedelta())]
+    lines = [
+        f"{_zone_name(each)}: {_moment(each)}"
+        for _, each in sorted(by_offset.items(), key=lambda row: row[0] or timedelta())
+    ]
     return f"{place.name} has several time zones. " + "; ".join(lines[:MOST_ZONES]) + "."
 
 
@@ -80,7 +102,13 @@ def _converted(written: str, place: str, to_place: str, day: date, services: Ser
     here = datetime.combine(day, _time_of(written), tzinfo=zone)
     there = here.astimezone(to_zone)
     # Places may be 26 hours apart.
-    which = {-2: "two days before", -1: "the day before", 0: "the same day", 1: "the next day", 2: "two days later"}
+    which = {
+        -2: "two days before",
+        -1: "the day before",
+        0: "the same day",
+        1: "the next day",
+        2: "two days later",
+    }
     relation = which[(there.date() - here.date()).days]
     return f"{here:%H:%M} {_in(place)} ({_offset(here)}) is {there:%H:%M} {_in(to_place)} ({_offset(there)}), {relation}."
 
@@ -88,7 +116,10 @@ def _converted(written: str, place: str, to_place: str, day: date, services: Ser
 def _difference(place: str, to_place: str, now: datetime, services: Services) -> str:
     here = now.astimezone(_place(place).zones[0] if place else services.zone)
     there = now.astimezone(_place(to_place).zones[0])
-    minutes = int(((there.utcoffset() or timedelta()) - (here.utcoffset() or timedelta())).total_seconds() // 60)
+    minutes = int(
+        ((there.utcoffset() or timedelta()) - (here.utcoffset() or timedelta())).total_seconds()
+        // 60
+    )
     if not minutes:
         return "They share the time."
     hours, rest = divmod(abs(minutes), 60)
@@ -105,7 +136,11 @@ def _days_between(first: str, second: str, today: date) -> str:
     end = date_of(second, today, since=max(start, today))
     days = (end - start).days
     weeks, rest = divmod(abs(days), 7)
-    in_weeks = f" ({_counted(weeks, 'week')}{f' and {_counted(rest, "day")}' if rest else ''})" if weeks else ""
+    in_weeks = (
+        f" ({_counted(weeks, 'week')}{f' and {_counted(rest, "day")}' if rest else ''})"
+        if weeks
+        else ""
+    )
     return f"From {start:%A}, {_date(start)}, to {end:%A}, {_date(end)}: {_counted(days, 'day')}{in_weeks}."
 
 
@@ -130,7 +165,8 @@ def _distance(days: int) -> str:
 
 def _time_of(written: str) -> time:
     match = re.fullmatch(
-        r"(\d{1,2})(?:[:.h](\d{2}))? ?(?:uhr)? ?(a\.?m\.?|p\.?m\.?|noon|midnight)?|(noon|midnight)", written.strip().lower()
+        r"(\d{1,2})(?:[:.h](\d{2}))? ?(?:uhr)? ?(a\.?m\.?|p\.?m\.?|noon|midnight)?|(noon|midnight)",
+        written.strip().lower(),
     )
     if match is None:
         raise _Unknown(f"{written!r} is not a time of day.")
@@ -183,9 +219,12 @@ _CLOCK = re.compile(
     re.IGNORECASE,
 )
 _CLOCK_AFTER = re.compile(
-    r"in (?P<place>[^,?]{2,40}),? what(?:'s| is) the time[\s?!.]*|in (?P<place2>[^,?]{2,40}),? what time is it[\s?!.]*", re.IGNORECASE
+    r"in (?P<place>[^,?]{2,40}),? what(?:'s| is) the time[\s?!.]*|in (?P<place2>[^,?]{2,40}),? what time is it[\s?!.]*",
+    re.IGNORECASE,
 )
-_CJK_TIME = re.compile(r"(?P<place>\S{1,8}?)(?:は|现在|現在|지금|\s)*(?:今)?(?:何時|几点|幾點|몇\s?시)\S{0,6}")
+_CJK_TIME = re.compile(
+    r"(?P<place>\S{1,8}?)(?:は|现在|現在|지금|\s)*(?:今)?(?:何時|几点|幾點|몇\s?시)\S{0,6}"
+)
 _TIME_OF_DAY = r"(?P<time>\d{1,2}(?:[:.]\d{2})? ?(?:a\.?m\.?|p\.?m\.?|uhr)?|noon|midnight)"
 _BETWEEN_PLACES = [
     re.compile(pattern, re.IGNORECASE)
@@ -215,7 +254,9 @@ _BETWEEN_DAYS = re.compile(
     r" el)? (?P<first>.+?) (?:and|to|until|und|et|y|bis) (?P<second>.+)",
     re.IGNORECASE,
 )
-_DAY_WORDS = re.compile(r"\b(?:day|date|weekday|wochentag|tag|datum|jour|d[íi]a|fecha|giorno|data|dag)\b", re.IGNORECASE)
+_DAY_WORDS = re.compile(
+    r"\b(?:day|date|weekday|wochentag|tag|datum|jour|d[íi]a|fecha|giorno|data|dag)\b", re.IGNORECASE
+)
 _TODAY = re.compile(
     r"(?:.*\b)?(?:what(?:'?s| is)? (?:the )?(?:today'?s |current )?(?:date|day|weekday)(?: of the week)?(?: is)?(?: it)?(?: today|"
     r" now)*|what(?:'?s| is) today(?:'?s date)?|"
@@ -271,7 +312,11 @@ def _of_places(text: str) -> dict[str, str] | None:
     for pattern in _BETWEEN_PLACES:
         match = pattern.fullmatch(text.strip())
         if match and place_named(match["place"]) and place_named(match["to"]):
-            return {"time": match["time"], "place": match["place"].strip(), "to_place": match["to"].strip()}
+            return {
+                "time": match["time"],
+                "place": match["place"].strip(),
+                "to_place": match["to"].strip(),
+            }
     return None
 
 
@@ -282,18 +327,30 @@ def _of_days(text: str) -> dict[str, str] | None:
     if match := _SINCE.fullmatch(text):
         day = match["since"] or match["ago"]
         return {"date": day, "until": "today"} if _is_date(day) else None
-    if (match := _BETWEEN_DAYS.fullmatch(text)) and _is_date(match["first"]) and _is_date(match["second"]):
+    if (
+        (match := _BETWEEN_DAYS.fullmatch(text))
+        and _is_date(match["first"])
+        and _is_date(match["second"])
+    ):
         return {"date": match["first"], "until": match["second"]}
-    if (_DAY_WORDS.search(text) or re.match("when(?:'s| is| was) ", text, re.IGNORECASE)) and not _TODAY.fullmatch(text):
+    if (
+        _DAY_WORDS.search(text) or re.match("when(?:'s| is| was) ", text, re.IGNORECASE)
+    ) and not _TODAY.fullmatch(text):
         return _day_in(text)
     return None
 
 
 def _day_in(text: str) -> dict[str, str] | None:
     """What day will it be in fourteen days; which weekday was 24 December 2020."""
-    if not re.match(r"(?:what|which|when|welche|quel|qu[ée]|che|wat|vilken|on what|tell me|an welche)", text, re.IGNORECASE):
+    if not re.match(
+        r"(?:what|which|when|welche|quel|qu[ée]|che|wat|vilken|on what|tell me|an welche)",
+        text,
+        re.IGNORECASE,
+    ):
         return None
-    words = re.sub(r" (?:on|fall(?:s)?(?: on)?|be|going to be)$", "", text, flags=re.IGNORECASE).split()
+    words = re.sub(
+        r" (?:on|fall(?:s)?(?: on)?|be|going to be)$", "", text, flags=re.IGNORECASE
+    ).split()
     for count in range(min(len(words) - 1, 8), 0, -1):
         # The day may stand last, or before a verb: "what day of the week was 1 May 2020", "which day is in two weeks".
         phrase = " ".join(words[-count:])

@@ -134,7 +134,9 @@ def date_of(text: str, today: date, *, since: date | None = None, past: bool = F
 
 def _plain(text: str) -> str:
     decomposed = unicodedata.normalize("NFKD", text.lower().replace("’", "'").replace("ß", "ss"))
-    plain = unicodedata.normalize("NFC", "".join(c for c in decomposed if not unicodedata.combining(c)))
+    plain = unicodedata.normalize(
+        "NFC", "".join(c for c in decomposed if not unicodedata.combining(c))
+    )
     plain = " ".join(plain.split()).strip(' ?!.,;"')
     return re.sub(r"^(?:the|den|dem|der|le|el|il|on|am|zum|al|au) (?=.)", "", plain)
 
@@ -186,7 +188,11 @@ def _numeric(text: str, today: date, past: bool) -> date | None:
 
 def _by_month(text: str, today: date, past: bool) -> date | None:
     match = _DAY_MONTH.fullmatch(text) or _MONTH_DAY.fullmatch(text)
-    if match is None or match["month"] not in _MONTHS or (match["weekday"] and match["weekday"] not in _WEEKDAYS):
+    if (
+        match is None
+        or match["month"] not in _MONTHS
+        or (match["weekday"] and match["weekday"] not in _WEEKDAYS)
+    ):
         return None
     month, day = _MONTHS[match["month"]], int(match["day"])
     if match["year"]:
@@ -200,7 +206,11 @@ def _feast(text: str, today: date, past: bool) -> date | None:
         return date(int(year), *_FEASTS[name])
     if text.removeprefix("next ").removeprefix("last ") in _FEASTS:
         past = past or text.startswith("last ")
-        return _nearest(lambda y: date(y, *_FEASTS[text.removeprefix("next ").removeprefix("last ")]), today, past)
+        return _nearest(
+            lambda y: date(y, *_FEASTS[text.removeprefix("next ").removeprefix("last ")]),
+            today,
+            past,
+        )
     return None
 
 

@@ -15,7 +15,9 @@ import msgspec
 
 from .results import Output, TtlClass
 
-SCHEMA_VERSION = 1  # of keys and of what stands in an entry; entries of another version are not looked at
+SCHEMA_VERSION = (
+    1  # of keys and of what stands in an entry; entries of another version are not looked at
+)
 PREFIX = f"fleet:cache:v{SCHEMA_VERSION}:"
 LOCK_PREFIX = "fleet:cache:lock:"
 CLOSED_PREFIX = "fleet:cache:closed:"
@@ -40,7 +42,9 @@ class Wanted:
 
     @property
     def key(self) -> str:
-        digest = hashlib.sha256(msgspec.json.encode(self.parameters, order="deterministic")).hexdigest()
+        digest = hashlib.sha256(
+            msgspec.json.encode(self.parameters, order="deterministic")
+        ).hexdigest()
         return f"{PREFIX}{self.tool}:{digest}"
 
     @property
@@ -75,7 +79,9 @@ def failure_in(text: bytes) -> Failure:
     try:
         return msgspec.json.decode(text, type=Failure)
     except (msgspec.MsgspecError, UnicodeError):
-        return Failure("This tool cannot be called now.", "", temporary=False, stale_will_do=True, closed_for=0)
+        return Failure(
+            "This tool cannot be called now.", "", temporary=False, stale_will_do=True, closed_for=0
+        )
 
 
 def packed(output: Output) -> bytes | None:
@@ -98,4 +104,13 @@ def unpacked(body: bytes) -> Output | None:
 
 def about(wanted: Wanted, output: Output, size: int) -> bytes:
     dates = [passage.published for passage in output.passages if passage.published]
-    return msgspec.json.encode(About(wanted.tool, wanted.query, wanted.topic, wanted.parameters, max(dates, default=None), size))
+    return msgspec.json.encode(
+        About(
+            wanted.tool,
+            wanted.query,
+            wanted.topic,
+            wanted.parameters,
+            max(dates, default=None),
+            size,
+        )
+    )

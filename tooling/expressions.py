@@ -137,7 +137,10 @@ _PHRASES = [
         (r"\bcubed\b", "^3"),
         (r"\bsquare root of\b", "√"),
         (r"\b(?:cube|cubic) root of\b", "∛"),
-        (r"\bdivided by\b|\bgeteilt durch\b|\bdivisé par\b|\bdividido (?:por|entre)\b|\bdiviso\b", "/"),
+        (
+            r"\bdivided by\b|\bgeteilt durch\b|\bdivisé par\b|\bdividido (?:por|entre)\b|\bdiviso\b",
+            "/",
+        ),
         (r"\bmultiplied by\b", "*"),
         (r"(?<=\d) : (?=\d)", "/"),
         (r"(?<=%) (?:tip |vat |tax |interest )?on\b", " of"),
@@ -208,18 +211,46 @@ def _value_of(written: str) -> Fraction:
     elif "," in mantissa:
         # 1,234 has thousands; 3,5 and 0,125 have decimals.
         whole, decimals = mantissa.split(",")
-        mantissa = whole + decimals if len(decimals) == 3 and len(whole) <= 3 and whole != "0" else f"{whole}.{decimals}"
+        mantissa = (
+            whole + decimals
+            if len(decimals) == 3 and len(whole) <= 3 and whole != "0"
+            else f"{whole}.{decimals}"
+        )
     return Fraction(f"{mantissa}e{exponent}" if exponent else mantissa)
 
 
 def can_be_part(token: Token) -> bool:
     """Whether it has a meaning in some expression."""
     name = token.text.lower()
-    known = name in CONSTANTS or name in UNARY or name in LISTS or name in SCALES or name in _DEGREES | _UNIT_ADJECTIVES
-    return token.kind in {"number", "sign"} or name == "in" or known or unit_named(token.text) is not None
+    known = (
+        name in CONSTANTS
+        or name in UNARY
+        or name in LISTS
+        or name in SCALES
+        or name in _DEGREES | _UNIT_ADJECTIVES
+    )
+    return (
+        token.kind in {"number", "sign"}
+        or name == "in"
+        or known
+        or unit_named(token.text) is not None
+    )
 
 
-_UNIT_ADJECTIVES = {"square", "cubic", "fluid", "fl", "sq", "cu", "nautical", "metric", "short", "light", "kilowatt", "watt"}
+_UNIT_ADJECTIVES = {
+    "square",
+    "cubic",
+    "fluid",
+    "fl",
+    "sq",
+    "cu",
+    "nautical",
+    "metric",
+    "short",
+    "light",
+    "kilowatt",
+    "watt",
+}
 
 
 # --- Grammar ----------------------------------------------------------------------------------------------------------
@@ -288,7 +319,9 @@ class _Reader:
                 result = remainder(result, self._signed())
             elif self._accept("off"):
                 result = added(self._signed(), result, -1)
-            elif self._next.text in {"(", *ROOTS} or (self._next.kind == "word" and self._starts_factor()):
+            elif self._next.text in {"(", *ROOTS} or (
+                self._next.kind == "word" and self._starts_factor()
+            ):
                 result = multiplied(result, self._power())
             elif self._next.kind == "number" and result.unit and not result.has_zero:
                 # 5 ft 11 in, 2 h 30 min
@@ -303,7 +336,9 @@ class _Reader:
 
     def _starts_factor(self) -> bool:
         name = self._next.text.lower()
-        return name in CONSTANTS or ((name in UNARY or name in LISTS) and self._tokens[self._at + 1].text == "(")
+        return name in CONSTANTS or (
+            (name in UNARY or name in LISTS) and self._tokens[self._at + 1].text == "("
+        )
 
     def _signed(self) -> Quantity:
         self._enter()
@@ -316,7 +351,9 @@ class _Reader:
             quantity = self._signed()
             if quantity.has_zero and quantity.unit:
                 # -40 °C is the sign of the reading, not of its kelvins.
-                return Quantity(2 * quantity.unit.zero - quantity.value, quantity.unit, quantity.exact)
+                return Quantity(
+                    2 * quantity.unit.zero - quantity.value, quantity.unit, quantity.exact
+                )
             return Quantity(-quantity.value, quantity.unit, quantity.exact, quantity.percent)
         if self._accept("+"):
             return self._signed()
@@ -418,7 +455,11 @@ class _Reader:
             return None
         unit, words = found
         self._at += words
-        if self._next.text == "^" and self._tokens[self._at + 1].kind == "number" and unit.zero == 0:
+        if (
+            self._next.text == "^"
+            and self._tokens[self._at + 1].kind == "number"
+            and unit.zero == 0
+        ):
             exponent = self._tokens[self._at + 1].number
             if exponent.denominator != 1 or not 1 <= exponent <= 6:
                 raise CannotCalculate("a unit has a small whole power")
@@ -445,4 +486,6 @@ class _Reader:
     def _is_conversion(self) -> bool:
         """Whether this `in` asks for a unit, and is not inches itself: 5 in to cm."""
         follows = self._tokens[self._at + 1]
-        return follows.text == "%" or (self._named_unit(self._at + 1) is not None and follows.text not in _CONVERSIONS)
+        return follows.text == "%" or (
+            self._named_unit(self._at + 1) is not None and follows.text not in _CONVERSIONS
+        )

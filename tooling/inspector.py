@@ -115,7 +115,11 @@ class Inspector:
 
     def __init__(self, url: str, *, now: Callable[[], datetime] = utc_now) -> None:
         self._client = Redis.from_url(
-            url, protocol=2, socket_timeout=CALL_TIMEOUT, socket_connect_timeout=CALL_TIMEOUT, retry=Retry(NoBackoff(), 0)
+            url,
+            protocol=2,
+            socket_timeout=CALL_TIMEOUT,
+            socket_connect_timeout=CALL_TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
         )
         self._now = now
 
@@ -134,8 +138,17 @@ class Inspector:
             cursor, keys = self._scan(tool, cursor, BATCH)
             examined += len(keys)
             found |= {key: entry for key, entry in self._entries(keys) if _matches(entry, text)}
-            if not cursor or len(found) >= PAGE or examined >= MOST_EXAMINED or time.monotonic() > end:
-                return Page(sorted(found.values(), key=lambda entry: entry.fetched_at, reverse=True), cursor, examined)
+            if (
+                not cursor
+                or len(found) >= PAGE
+                or examined >= MOST_EXAMINED
+                or time.monotonic() > end
+            ):
+                return Page(
+                    sorted(found.values(), key=lambda entry: entry.fetched_at, reverse=True),
+                    cursor,
+                    examined,
+                )
 
     def entry(self, tool: str, digest: str) -> tuple[CachedEntry, Any] | None:
         """One entry and its value as plain JSON types (None if it cannot be read)."""
@@ -167,7 +180,11 @@ class Inspector:
         cursor, count = 0, 0
         while True:
             cursor, keys = self._scan(tool, cursor, COUNT_BATCH)
-            count += sum(_matches(entry, text) for _, entry in self._entries(keys)) if text else len(keys)
+            count += (
+                sum(_matches(entry, text) for _, entry in self._entries(keys))
+                if text
+                else len(keys)
+            )
             if not cursor or time.monotonic() > end:
                 return count, not cursor
 
@@ -181,7 +198,9 @@ class Inspector:
             sample += keys[: SAMPLE - len(sample)]
             if not cursor or time.monotonic() > end:
                 break
-        return Totals(entries, not cursor, self._memory(sample, entries), entries > len(sample), self._days())
+        return Totals(
+            entries, not cursor, self._memory(sample, entries), entries > len(sample), self._days()
+        )
 
     def closed(self) -> list[Closed]:
         rows = []
@@ -193,7 +212,11 @@ class Inspector:
 
     def reopen(self, tool: str) -> int:
         """Let calls of this tool be made again."""
-        keys = [key for key in cast("set[bytes]", self._client.smembers(CLOSED_INDEX)) if _tool_of(key) == tool]
+        keys = [
+            key
+            for key in cast("set[bytes]", self._client.smembers(CLOSED_INDEX))
+            if _tool_of(key) == tool
+        ]
         return self._client.unlink(*keys) if keys else 0
 
     def _scan(self, tool: str, cursor: int, count: int) -> tuple[int, list[bytes]]:
@@ -210,7 +233,11 @@ class Inspector:
         replies = pipe.execute(raise_on_error=False)
         now = self._now()
         for key, fields, left in zip(keys, replies[::2], replies[1::2], strict=True):
-            if isinstance(fields, list) and isinstance(left, int) and (entry := _entry(key, fields, left, now)):
+            if (
+                isinstance(fields, list)
+                and isinstance(left, int)
+                and (entry := _entry(key, fields, left, now))
+            ):
                 yield key, entry
 
     def _memory(self, sample: list[bytes], entries: int) -> int | None:
@@ -229,8 +256,14 @@ class Inspector:
         for date in dates:
             pipe.hgetall(f"{DAY_PREFIX}{date}")
         days = []
-        for date, fields in zip(dates, cast("list[dict[bytes, bytes]]", pipe.execute()), strict=True):
-            counters = {name.decode(): float(value) for name, value in fields.items() if name.decode() in Day.__slots__}
+        for date, fields in zip(
+            dates, cast("list[dict[bytes, bytes]]", pipe.execute()), strict=True
+        ):
+            counters = {
+                name.decode(): float(value)
+                for name, value in fields.items()
+                if name.decode() in Day.__slots__
+            }
             days.append(msgspec.convert({"date": date, **counters}, type=Day, strict=False))
         return days
 

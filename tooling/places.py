@@ -9,7 +9,10 @@ from importlib.resources import files
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _OFFSET = re.compile(r"(?:utc|gmt)? ?([+-])(\d{1,2})(?::?([0-5]\d))?")
-_NOISE = re.compile(r"\b(?:the|city of|timezone|time zone|time|right now|now|currently|standard|please|local)\b", re.IGNORECASE)
+_NOISE = re.compile(
+    r"\b(?:the|city of|timezone|time zone|time|right now|now|currently|standard|please|local)\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,12 @@ def place_named(name: str) -> Place | None:
     written = " ".join(name.split()).strip(" ?!.,;:\"'()")
     if not 1 <= len(written) <= 60:
         return None
-    for words in (written, _NOISE.sub(" ", written), written.partition(",")[0], written.rpartition(",")[2]):
+    for words in (
+        written,
+        _NOISE.sub(" ", written),
+        written.partition(",")[0],
+        written.rpartition(",")[2],
+    ):
         if zones := _zones(words):
             return Place(_titled(" ".join(words.split())) if words else written, zones)
     return None
@@ -37,7 +45,11 @@ def _zones(name: str) -> tuple[tzinfo, ...]:
         return ()
     if offset := _OFFSET.fullmatch(key):
         distance = timedelta(hours=int(offset[2]), minutes=int(offset[3] or 0))
-        return (timezone(-distance if offset[1] == "-" else distance),) if distance < timedelta(hours=15) else ()
+        return (
+            (timezone(-distance if offset[1] == "-" else distance),)
+            if distance < timedelta(hours=15)
+            else ()
+        )
     if known := _names().get(key):
         return tuple(zone for known_key in known for zone in _zone(known_key))
     # Older names too, such as US/Pacific.
@@ -61,7 +73,9 @@ def _titled(name: str) -> str:
 def _key(name: str) -> str:
     """The name without accents, capitals and doubled spaces."""
     plain = "".join(
-        c for c in unicodedata.normalize("NFKD", name.lower().replace("ß", "ss").replace("ø", "o")) if not unicodedata.combining(c)
+        c
+        for c in unicodedata.normalize("NFKD", name.lower().replace("ß", "ss").replace("ø", "o"))
+        if not unicodedata.combining(c)
     )
     return unicodedata.normalize("NFC", " ".join(plain.replace("_", " ").replace("’", "'").split()))
 
@@ -85,11 +99,28 @@ def _names() -> dict[str, tuple[str, ...]]:
         code, country = line.split("\t")
         # "Korea (South)" is also asked for as South Korea, "St Lucia" as Saint Lucia.
         inverted = re.sub(r"(.+) \((north|south)\)", r"\2 \1", _key(country))
-        for name in {_key(country), inverted, re.sub(r" \(.*\)", "", _key(country)), _key(country).replace("&", "and")}:
+        for name in {
+            _key(country),
+            inverted,
+            re.sub(r" \(.*\)", "", _key(country)),
+            _key(country).replace("&", "and"),
+        }:
             names.setdefault(name, tuple(by_country.get(code, ())))
-    for name in ("usa", "us", "u.s.", "u.s.a.", "america", "united states of america", "vereinigte staaten"):
+    for name in (
+        "usa",
+        "us",
+        "u.s.",
+        "u.s.a.",
+        "america",
+        "united states of america",
+        "vereinigte staaten",
+    ):
         names[name] = tuple(by_country["US"])
-    for code, foreign in (("RU", ("russland", "russie", "rusia")), ("AU", ("australien", "australie")), ("CA", ("kanada",))):
+    for code, foreign in (
+        ("RU", ("russland", "russie", "rusia")),
+        ("AU", ("australien", "australie")),
+        ("CA", ("kanada",)),
+    ):
         names |= dict.fromkeys(foreign, tuple(by_country[code]))
     return names
 

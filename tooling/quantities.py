@@ -41,7 +41,10 @@ class Quantity:
 
 def checked(quantity: Quantity) -> Quantity:
     """The quantity with a bounded number of digits, rounded where it was not whole. CannotCalculate if it is too big."""
-    if max(quantity.value.numerator.bit_length(), quantity.value.denominator.bit_length()) > MOST_BITS:
+    if (
+        max(quantity.value.numerator.bit_length(), quantity.value.denominator.bit_length())
+        > MOST_BITS
+    ):
         if quantity.exact and quantity.value.denominator == 1:
             raise CannotCalculate("the result has more than a thousand digits")
         return Quantity(Fraction(decimal_of(quantity.value)), quantity.unit, exact=False)
@@ -50,13 +53,20 @@ def checked(quantity: Quantity) -> Quantity:
 
 def added(left: Quantity, right: Quantity, sign: int) -> Quantity:
     if right.percent and not left.percent:
-        return Quantity(left.value * (1 + sign * right.value), left.unit, left.exact and right.exact)
+        return Quantity(
+            left.value * (1 + sign * right.value), left.unit, left.exact and right.exact
+        )
     if left.has_zero or right.has_zero:
         raise CannotCalculate("temperatures can be converted, not added")
     if left.dimension != right.dimension:
         raise CannotCalculate(f"{_name(left)} and {_name(right)} cannot be added")
     unit = left.unit if left.unit and right.unit else _kept(left.unit)
-    return Quantity(left.value + sign * right.value, unit, left.exact and right.exact, left.percent and right.percent)
+    return Quantity(
+        left.value + sign * right.value,
+        unit,
+        left.exact and right.exact,
+        left.percent and right.percent,
+    )
 
 
 def multiplied(left: Quantity, right: Quantity) -> Quantity:
@@ -94,7 +104,9 @@ def _whole_power(base: Quantity, power: int) -> Quantity:
         return Quantity(base.value ** (power % 2 or 2 * bool(power)), exact=base.exact)
     size = max(base.value.numerator.bit_length(), base.value.denominator.bit_length())
     if abs(power) * size <= 2 * MOST_BITS:
-        return Quantity(base.value**power, _kept(base.unit.power(power)) if base.unit else None, base.exact)
+        return Quantity(
+            base.value**power, _kept(base.unit.power(power)) if base.unit else None, base.exact
+        )
     if base.unit or (base.value.denominator == 1 and base.exact and power > 0):
         raise CannotCalculate("the result has more than a thousand digits")
     return _near_power(base, Fraction(power))
@@ -103,12 +115,16 @@ def _whole_power(base: Quantity, power: int) -> Quantity:
 def _near_power(base: Quantity, power: Fraction) -> Quantity:
     if base.value <= 0:
         raise CannotCalculate("a number that is not positive has no such power here")
-    return Quantity(Fraction(_PRECISE.power(decimal_of(base.value), decimal_of(power))), exact=False)
+    return Quantity(
+        Fraction(_PRECISE.power(decimal_of(base.value), decimal_of(power))), exact=False
+    )
 
 
 def remainder(left: Quantity, right: Quantity) -> Quantity:
     if left.dimension != right.dimension:
-        raise CannotCalculate(f"{_name(left)} and {_name(right)} cannot be divided with a remainder")
+        raise CannotCalculate(
+            f"{_name(left)} and {_name(right)} cannot be divided with a remainder"
+        )
     if not right.value:
         raise CannotCalculate("division by zero")
     return Quantity(left.value % right.value, left.unit, left.exact and right.exact)
@@ -175,7 +191,9 @@ def root(quantity: Quantity, degree: int) -> Quantity:
     parts = [_whole_root(part, degree) for part in (value.numerator, value.denominator)]
     if None not in parts:
         return Quantity(Fraction(sign * (parts[0] or 0), parts[1] or 1), exact=quantity.exact)
-    return Quantity(sign * Fraction(_PRECISE.power(decimal_of(value), _PRECISE.divide(1, degree))), exact=False)
+    return Quantity(
+        sign * Fraction(_PRECISE.power(decimal_of(value), _PRECISE.divide(1, degree))), exact=False
+    )
 
 
 def _whole_root(number: int, degree: int) -> int | None:
@@ -204,9 +222,20 @@ def _rounded(quantity: Quantity, places: Quantity | None = None) -> Quantity:
 def _log(quantity: Quantity, base: Quantity | None = None) -> Quantity:
     if base is None:
         return _exact_power_of(10, quantity) or _precisely(_PRECISE.log10)(quantity)
-    if base.value.denominator == 1 and base.value > 1 and (exact := _exact_power_of(int(base.value), quantity)):
+    if (
+        base.value.denominator == 1
+        and base.value > 1
+        and (exact := _exact_power_of(int(base.value), quantity))
+    ):
         return exact
-    return Quantity(Fraction(_PRECISE.divide(_PRECISE.ln(decimal_of(quantity.value)), _PRECISE.ln(decimal_of(base.value)))), exact=False)
+    return Quantity(
+        Fraction(
+            _PRECISE.divide(
+                _PRECISE.ln(decimal_of(quantity.value)), _PRECISE.ln(decimal_of(base.value))
+            )
+        ),
+        exact=False,
+    )
 
 
 def _exact_power_of(base: int, quantity: Quantity) -> Quantity | None:

@@ -16,11 +16,15 @@ type Path = Literal["light", "full"]
 class CacheRule:
     """How results are kept and shared between owners: only for tools whose arguments are public."""
 
-    parameters: Callable[[Arguments, Services], dict[str, Any]]  # everything that decides the result, normalised
+    parameters: Callable[
+        [Arguments, Services], dict[str, Any]
+    ]  # everything that decides the result, normalised
     ttl: Callable[[Arguments], TtlClass]
     query: Callable[[Arguments], str]  # what the inspector shows
     topic: Callable[[Arguments], str]
-    account: Callable[[Services], str]  # which one pays: a closed account closes the tool for its users only
+    account: Callable[
+        [Services], str
+    ]  # which one pays: a closed account closes the tool for its users only
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,11 @@ class Tool:
     @property
     def offer(self) -> dict[str, Any]:
         """The tool as OpenAI-compatible servers want it in `tools`."""
-        function = {"name": self.name, "description": self.description, "parameters": self.parameters.schema}
+        function = {
+            "name": self.name,
+            "description": self.description,
+            "parameters": self.parameters.schema,
+        }
         return {"type": "function", "function": function}
 
     async def run(self, arguments: Arguments, services: Services) -> Output:

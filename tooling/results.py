@@ -11,7 +11,13 @@ class ToolFailure(Exception):
     """A call that brought nothing. `message` is for a person, `advice` tells a model what to do instead."""
 
     def __init__(
-        self, message: str, *, advice: str = "", temporary: bool = False, stale_will_do: bool = False, closed_for: float = 0
+        self,
+        message: str,
+        *,
+        advice: str = "",
+        temporary: bool = False,
+        stale_will_do: bool = False,
+        closed_for: float = 0,
     ) -> None:
         super().__init__(message)
         self.message = message

@@ -35,7 +35,11 @@ class Parameters:
     def check(self, given: dict[str, Json]) -> Arguments:
         """All arguments with their defaults; null stands for a default. InvalidArguments names what is wrong."""
         optional = self.schema["properties"].keys() - self.schema.get("required", [])
-        given = {name: value for name, value in given.items() if value is not None or name not in optional}
+        given = {
+            name: value
+            for name, value in given.items()
+            if value is not None or name not in optional
+        }
         if faults := [self._worded(error) for error in self._validator.iter_errors(given)]:
             raise InvalidArguments("; ".join(faults[:MOST_FAULTS]))
         try:
@@ -46,8 +50,16 @@ class Parameters:
 
     def told(self, arguments: Arguments) -> Arguments:
         """The arguments that are not their defaults: what a person wants to read."""
-        defaults = {name: schema["default"] for name, schema in self.schema["properties"].items() if "default" in schema}
-        return {name: value for name, value in arguments.items() if name not in defaults or value != defaults[name]}
+        defaults = {
+            name: schema["default"]
+            for name, schema in self.schema["properties"].items()
+            if "default" in schema
+        }
+        return {
+            name: value
+            for name, value in arguments.items()
+            if name not in defaults or value != defaults[name]
+        }
 
     def _worded(self, error: ValidationError) -> str:
         where = ".".join(str(part) for part in error.absolute_path)

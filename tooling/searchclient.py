@@ -60,7 +60,13 @@ class _TryAgain(Exception):
 class SearchClient:
     """Searches with one account; one for each event loop, to be closed with it. Without a key it uses Tavily's keyless mode."""
 
-    def __init__(self, *, api_key: str, base_url: str, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        base_url: str,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         # Tells accounts apart in keys, and gives nothing away.
         self.account = hashlib.sha256(f"{base_url}\n{api_key}".encode()).hexdigest()[:12]
         keyless = {} if api_key else {"X-Tavily-Access-Mode": "keyless"}
@@ -95,14 +101,21 @@ class SearchClient:
             return _output(answer, request)
         except tavily.errors.InvalidAPIKeyError as exc:
             logger.error("web search is closed: the provider refused the key (TAVILY_API_KEY)")
-            raise _closed("The search service refused the key (TAVILY_API_KEY).", CLOSED_BY_KEY) from exc
+            raise _closed(
+                "The search service refused the key (TAVILY_API_KEY).", CLOSED_BY_KEY
+            ) from exc
         except tavily.errors.ForbiddenError as exc:
-            logger.error("web search is closed for hours: the limit of the plan is reached, or the account is blocked")
+            logger.error(
+                "web search is closed for hours: the limit of the plan is reached, or the account is blocked"
+            )
             raise _closed("The limit of the search plan is reached.", CLOSED_BY_PLAN) from exc
         except _RateLimited as exc:
             raise _rate_limited(exc.seconds) from exc
         except tavily.errors.BadRequestError as exc:
-            raise ToolFailure("The search service did not take this query.", advice="Ask for something shorter or simpler.") from exc
+            raise ToolFailure(
+                "The search service did not take this query.",
+                advice="Ask for something shorter or simpler.",
+            ) from exc
         except httpx.HTTPStatusError as exc:
             failure = ToolFailure(
                 f"The search service failed (status {exc.response.status_code}).",
@@ -111,24 +124,44 @@ class SearchClient:
             )
             raise (_TryAgain(failure) if exc.response.is_server_error else failure) from exc
         except (tavily.errors.TimeoutError, TimeoutError) as exc:
-            raise _TryAgain(ToolFailure("The search service did not answer in time.", temporary=True, stale_will_do=True)) from exc
+            raise _TryAgain(
+                ToolFailure(
+                    "The search service did not answer in time.", temporary=True, stale_will_do=True
+                )
+            ) from exc
         except _TooLarge as exc:
-            raise ToolFailure(f"The search service sent more than {MOST_BODY_BYTES // 2**20} MB.", stale_will_do=True) from exc
+            raise ToolFailure(
+                f"The search service sent more than {MOST_BODY_BYTES // 2**20} MB.",
+                stale_will_do=True,
+            ) from exc
         except httpx.HTTPError as exc:
-            raise _TryAgain(ToolFailure("The search service cannot be reached.", temporary=True, stale_will_do=True)) from exc
+            raise _TryAgain(
+                ToolFailure(
+                    "The search service cannot be reached.", temporary=True, stale_will_do=True
+                )
+            ) from exc
         except (_Unreadable, ValueError, TypeError, AttributeError, RecursionError) as exc:
             # What the library makes of a body of another shape than it expects, and of any success but 200.
-            raise ToolFailure("The search service sent something unreadable.", temporary=True, stale_will_do=True) from exc
+            raise ToolFailure(
+                "The search service sent something unreadable.", temporary=True, stale_will_do=True
+            ) from exc
 
 
 def _closed(message: str, seconds: float) -> ToolFailure:
-    return ToolFailure(message, advice="Answer without searching, and say so.", stale_will_do=True, closed_for=seconds)
+    return ToolFailure(
+        message,
+        advice="Answer without searching, and say so.",
+        stale_will_do=True,
+        closed_for=seconds,
+    )
 
 
 def _rate_limited(seconds: float | None) -> Exception:
     wait = seconds or 0
     closed_for = min(wait, CLOSED_BY_RATE) if wait > LONGEST_WAIT else 0
-    failure = ToolFailure("The search service is busy.", temporary=True, stale_will_do=True, closed_for=closed_for)
+    failure = ToolFailure(
+        "The search service is busy.", temporary=True, stale_will_do=True, closed_for=closed_for
+    )
     return failure if wait > LONGEST_WAIT else _TryAgain(failure, wait=wait)
 
 
@@ -170,7 +203,9 @@ async def _inspect(response: httpx.Response) -> None:
     assert isinstance(response.stream, httpx.AsyncByteStream)
     response.stream = _Bounded(response.stream, (response.charset_encoding or "").lower())
     if response.status_code == 429:
-        raise _RateLimited(_retry_after(response.headers.get("retry-after", ""), await response.aread()))
+        raise _RateLimited(
+            _retry_after(response.headers.get("retry-after", ""), await response.aread())
+        )
 
 
 def _retry_after(header: str, body: bytes) -> float | None:
@@ -188,7 +223,9 @@ def _output(answer: dict[str, Any], request: dict[str, Any]) -> Output:
     results = answer["results"]
     if not isinstance(results, list):
         raise _Unreadable
-    passages = {passage.url: passage for passage in map(_passage, results[:MOST_RESULTS]) if passage}
+    passages = {
+        passage.url: passage for passage in map(_passage, results[:MOST_RESULTS]) if passage
+    }
     return Output(passages=tuple(passages.values()), credits=_credits(answer, request))
 
 

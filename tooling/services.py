@@ -24,7 +24,9 @@ class Services:
     search: "SearchClient | None" = None
     now: Callable[[], datetime] = utc_now
     zone: tzinfo = UTC  # of questions that name no place
-    closed: dict[str, tuple[datetime, str]] = field(default_factory=dict)  # tools that cannot work until then, and why
+    closed: dict[str, tuple[datetime, str]] = field(
+        default_factory=dict
+    )  # tools that cannot work until then, and why
 
     def close_tool(self, name: str, *, until: datetime, why: str) -> None:
         self.closed[name] = (until, why)

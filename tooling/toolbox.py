@@ -32,9 +32,13 @@ MOST_ARGUMENT_BYTES = 8192
 MOST_TITLE_CHARS = 150
 MOST_MESSAGE_CHARS = 300  # of a failure, which may quote a model
 LONGEST_CLOSED = 60.0  # seconds
-ATTEMPTS_PER_CALL = 4  # times `most_calls`: calls of any kind, wrong and repeated ones too, before all are refused
+ATTEMPTS_PER_CALL = (
+    4  # times `most_calls`: calls of any kind, wrong and repeated ones too, before all are refused
+)
 
-type Reason = Literal["unknown_tool", "invalid_arguments", "not_allowed", "cap_reached", "malformed"]
+type Reason = Literal[
+    "unknown_tool", "invalid_arguments", "not_allowed", "cap_reached", "malformed"
+]
 type FailureKind = Literal["temporary", "permanent"]
 
 
@@ -113,7 +117,9 @@ def open_services(
         # Half a second that nobody waits who has not turned search on.
         from .searchclient import SearchClient  # noqa: PLC0415
 
-        services.search = SearchClient(api_key=tavily_key if search == "on" else "", base_url=tavily_url)
+        services.search = SearchClient(
+            api_key=tavily_key if search == "on" else "", base_url=tavily_url
+        )
     return services
 
 
@@ -175,7 +181,12 @@ class Toolbox:
         return self._reason_off(self._tools[name]) if name in self._tools else ""
 
     def check(
-        self, name: str, arguments: str | dict[str, Any], *, among: Collection[str] | None = None, is_too_late: bool = False
+        self,
+        name: str,
+        arguments: str | dict[str, Any],
+        *,
+        among: Collection[str] | None = None,
+        is_too_late: bool = False,
     ) -> Call | Rejection:
         """The call, counted and ready to be made, or why it is not made. `arguments` as a model sends them: JSON text, or an object.
 
@@ -191,7 +202,9 @@ class Toolbox:
         started = time.perf_counter()
         result = self._results.get(call.key)
         if result is None:
-            result = await self._flights.join(call.key, lambda: self._run(call.tool, call.effective))
+            result = await self._flights.join(
+                call.key, lambda: self._run(call.tool, call.effective)
+            )
             if result.failure == "temporary":
                 self._planned.discard(call.key)
             else:
@@ -200,7 +213,13 @@ class Toolbox:
             result = replace(result, repeated=True, credits=0)
         return replace(result, duration_ms=(time.perf_counter() - started) * 1000)
 
-    def _planned_call(self, name: str, arguments: str | dict[str, Any], among: Collection[str] | None, is_too_late: bool) -> Call:
+    def _planned_call(
+        self,
+        name: str,
+        arguments: str | dict[str, Any],
+        among: Collection[str] | None,
+        is_too_late: bool,
+    ) -> Call:
         self._attempts += 1
         if self._attempts > self._most_calls * ATTEMPTS_PER_CALL:
             raise self._cap()
@@ -224,9 +243,15 @@ class Toolbox:
 
     def _tool(self, name: str, among: Collection[str] | None) -> Tool:
         if name not in self._known:
-            raise _NotMade("unknown_tool", f"There is no tool named {cut(one_line(name), 60)!r}. Available: {self._listed(among)}.")
+            raise _NotMade(
+                "unknown_tool",
+                f"There is no tool named {cut(one_line(name), 60)!r}. Available: {self._listed(among)}.",
+            )
         if name not in self._tools or (among is not None and name not in among):
-            raise _NotMade("not_allowed", f"The tool {name} is not available for this answer. Available: {self._listed(among)}.")
+            raise _NotMade(
+                "not_allowed",
+                f"The tool {name} is not available for this answer. Available: {self._listed(among)}.",
+            )
         tool = self._tools[name]
         if reason := tool.reason_off(self._services):
             raise _NotMade("not_allowed", f"{reason} Answer without {name}.")
@@ -240,11 +265,18 @@ class Toolbox:
         return f"{tool.name} {msgspec.json.encode(effective, order='deterministic').decode()}"
 
     def _cap(self) -> _NotMade:
-        return _NotMade("cap_reached", f"No more tool calls for this answer; {self.calls} were made. Answer with what you have.")
+        return _NotMade(
+            "cap_reached",
+            f"No more tool calls for this answer; {self.calls} were made. Answer with what you have.",
+        )
 
     def _rejection(self, name: str, arguments: str | dict[str, Any], why: _NotMade) -> Rejection:
         told = hash((name, why.reason, str(arguments)))
-        text = f"Rejected again ({why.reason}). Do not repeat this call." if told in self._told else why.text
+        text = (
+            f"Rejected again ({why.reason}). Do not repeat this call."
+            if told in self._told
+            else why.text
+        )
         self._told.add(told)
         return Rejection(cut(one_line(name), 60), why.reason, text)
 
@@ -255,12 +287,16 @@ class Toolbox:
         except ToolFailure as exc:
             failure = exc
         except TimeoutError:
-            failure = ToolFailure(f"{tool.name} took longer than {tool.timeout:g} s.", temporary=True)
+            failure = ToolFailure(
+                f"{tool.name} took longer than {tool.timeout:g} s.", temporary=True
+            )
         except Exception:
             # A bug of ours in one tool must not end an answer that can do without it.
             logger.exception("tool=%s failed", tool.name)
             failure = ToolFailure(f"{tool.name} failed by a fault of this server.")
-        advice = failure.advice or ("It may work later." if failure.temporary else "Do not repeat this call.")
+        advice = failure.advice or (
+            "It may work later." if failure.temporary else "Do not repeat this call."
+        )
         return ToolResult(
             tool.name,
             text=f"{tool.name} failed: {visible(failure.message)} {advice}",
@@ -314,11 +350,15 @@ class Toolbox:
     def _shown(self, tool: Tool, output: Output) -> tuple[str, tuple[Source, ...]]:
         """What the model reads, and the sources of its passages."""
         most = min(tool.most_chars, self._most_chars)
-        numbered = [(self._source(passage), passage) for passage in output.passages if web_host(passage.url)]
+        numbered = [
+            (self._source(passage), passage) for passage in output.passages if web_host(passage.url)
+        ]
         parts = [visible(output.text[: most * 2])] if output.text else []
         room = max(0, most - sum(map(len, parts)))
         share = room // len(numbered) if numbered else 0
-        parts += [cut(_cited(source, passage.text[: share * 2]), share) for source, passage in numbered]
+        parts += [
+            cut(_cited(source, passage.text[: share * 2]), share) for source, passage in numbered
+        ]
         text = cut("\n\n".join(parts), most) or "Nothing was found."
         if tool.untrusted:
             text = fenced(text, about=tool.name, mark=self._mark)
@@ -329,7 +369,9 @@ class Toolbox:
         if known:
             return known
         title = cut(one_line(passage.title), MOST_TITLE_CHARS) or web_host(passage.url)
-        source = Source(len(self.sources) + 1, title, passage.url, web_host(passage.url), passage.published)
+        source = Source(
+            len(self.sources) + 1, title, passage.url, web_host(passage.url), passage.published
+        )
         self.sources.append(source)
         return source
 
@@ -344,7 +386,9 @@ def _checked(tool: Tool, arguments: str | dict[str, Any]) -> Arguments:
     try:
         raw = arguments.encode() if isinstance(arguments, str) else msgspec.json.encode(arguments)
         if len(raw) > MOST_ARGUMENT_BYTES:
-            raise _NotMade("invalid_arguments", f"The arguments are longer than {MOST_ARGUMENT_BYTES} bytes.")
+            raise _NotMade(
+                "invalid_arguments", f"The arguments are longer than {MOST_ARGUMENT_BYTES} bytes."
+            )
         given: Json = msgspec.json.decode(without_nul(raw) or b"{}")
         if isinstance(given, str):
             # Some models encode the object twice.
@@ -358,4 +402,6 @@ def _checked(tool: Tool, arguments: str | dict[str, Any]) -> Arguments:
     try:
         return tool.parameters.check(given)
     except InvalidArguments as exc:
-        raise _NotMade("invalid_arguments", f"The arguments of {tool.name} do not fit: {exc}.") from exc
+        raise _NotMade(
+            "invalid_arguments", f"The arguments of {tool.name} do not fit: {exc}."
+        ) from exc

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from unicodedata import normalize
 
-type Dimension = tuple[int, int, int, int, int]  # exponents of length, mass, time, temperature, information
+type Dimension = tuple[
+    int, int, int, int, int
+]  # exponents of length, mass, time, temperature, information
 
 PLAIN: Dimension = (0, 0, 0, 0, 0)
 LENGTH: Dimension = (1, 0, 0, 0, 0)
@@ -38,15 +40,21 @@ class Unit:
 
     def times(self, other: "Unit") -> "Unit":
         dimension = tuple(a + b for a, b in zip(self.dimension, other.dimension, strict=True))
-        return Unit(f"{self.symbol}·{other.symbol}", self.factor * other.factor, _dimension(dimension))
+        return Unit(
+            f"{self.symbol}·{other.symbol}", self.factor * other.factor, _dimension(dimension)
+        )
 
     def per(self, other: "Unit") -> "Unit":
         dimension = tuple(a - b for a, b in zip(self.dimension, other.dimension, strict=True))
-        return Unit(f"{self.symbol}/{other.symbol}", self.factor / other.factor, _dimension(dimension))
+        return Unit(
+            f"{self.symbol}/{other.symbol}", self.factor / other.factor, _dimension(dimension)
+        )
 
     def power(self, exponent: int) -> "Unit":
         symbol = self.symbol + {2: "²", 3: "³"}.get(exponent, f"^{exponent}")
-        return Unit(symbol, self.factor**exponent, _dimension(tuple(a * exponent for a in self.dimension)))
+        return Unit(
+            symbol, self.factor**exponent, _dimension(tuple(a * exponent for a in self.dimension))
+        )
 
 
 def _dimension(exponents: tuple[int, ...]) -> Dimension:
@@ -62,10 +70,20 @@ def _table() -> dict[str, Unit]:
         (LENGTH, "nm", Fraction(1, 10**9), "nanometre nanometer"),
         (LENGTH, "µm", Fraction(1, 10**6), "um micron micrometre micrometer mikrometer"),
         (LENGTH, "mm", Fraction(1, 1000), "millimetre millimeter millimètre milímetro millimetro"),
-        (LENGTH, "cm", Fraction(1, 100), "centimetre centimeter zentimeter centimètre centímetro centimetro"),
+        (
+            LENGTH,
+            "cm",
+            Fraction(1, 100),
+            "centimetre centimeter zentimeter centimètre centímetro centimetro",
+        ),
         (LENGTH, "dm", Fraction(1, 10), "decimetre decimeter"),
         (LENGTH, "m", 1, "metre meter mètre metro"),
-        (LENGTH, "km", 1000, "kms kilometre kilometer kilomètre kilómetro kilometro chilometro chilometri"),
+        (
+            LENGTH,
+            "km",
+            1000,
+            "kms kilometre kilometer kilomètre kilómetro kilometro chilometro chilometri",
+        ),
         (LENGTH, "in", inch, "inch inches zoll"),
         (LENGTH, "ft", foot, "foot feet fuß ′"),
         (LENGTH, "yd", 3 * foot, "yard"),
@@ -147,9 +165,18 @@ def _table() -> dict[str, Unit]:
         (POWER, "PS", Fraction("735.49875"), ""),
         (INFORMATION, "bit", Fraction(1, 8), ""),
         (INFORMATION, "B", 1, "byte"),
-        *[(INFORMATION, f"{p}B", 1000**n, f"{p.lower()}b {w}byte") for n, (p, w) in enumerate(_DECIMAL, start=1)],
-        *[(INFORMATION, f"{p}bit", Fraction(1000**n, 8), f"{w}bit {p.upper()}b") for n, (p, w) in enumerate(_DECIMAL, start=1)],
-        *[(INFORMATION, f"{p}iB", 1024**n, f"{p.lower()}ib {w}byte") for n, (p, w) in enumerate(_BINARY, start=1)],
+        *[
+            (INFORMATION, f"{p}B", 1000**n, f"{p.lower()}b {w}byte")
+            for n, (p, w) in enumerate(_DECIMAL, start=1)
+        ],
+        *[
+            (INFORMATION, f"{p}bit", Fraction(1000**n, 8), f"{w}bit {p.upper()}b")
+            for n, (p, w) in enumerate(_DECIMAL, start=1)
+        ],
+        *[
+            (INFORMATION, f"{p}iB", 1024**n, f"{p.lower()}ib {w}byte")
+            for n, (p, w) in enumerate(_BINARY, start=1)
+        ],
         (PLAIN, "°", PI / 180, "deg degree"),
         (PLAIN, "rad", 1, "radian"),
         (PLAIN, "dozen", 12, "dutzend"),
@@ -189,5 +216,7 @@ def unit_named(name: str) -> Unit | None:
         return unit
     if len(name) < 2 or name.lower() in {"mw", "mwh"}:
         return None
-    could_be_prefix = name[0] in "mMpP" and len(name) == 2 and not name.isupper() and not name.islower()
+    could_be_prefix = (
+        name[0] in "mMpP" and len(name) == 2 and not name.isupper() and not name.islower()
+    )
     return None if could_be_prefix else _BY_LOWER.get(name.lower())

@@ -10,7 +10,13 @@ import nh3
 # Blank to the eye, yet letters or marks to Unicode.
 _BLANKS = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0\U0001d159"
 _VARIATION_SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
-_HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn"}  # control, format (zero width, direction, tags), surrogate, private, unassigned
+_HIDDEN_CATEGORIES = {
+    "Cc",
+    "Cf",
+    "Cs",
+    "Co",
+    "Cn",
+}  # control, format (zero width, direction, tags), surrogate, private, unassigned
 _SUSPECT = re.compile(rf"[^\S\n ]|[{_BLANKS}{_VARIATION_SELECTORS}]|[^\x20-\x7e\n]")
 _CUT = " […]"
 _ESCAPED_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
@@ -26,7 +32,11 @@ def _visible_character(match: re.Match[str]) -> str:
     character = match[0]
     if character.isspace():
         return "\n" if character in "\u2028\u2029\u0085" else " "
-    if character in _BLANKS or "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef":
+    if (
+        character in _BLANKS
+        or "\ufe00" <= character <= "\ufe0f"
+        or "\U000e0100" <= character <= "\U000e01ef"
+    ):
         return ""
     return "" if unicodedata.category(character) in _HIDDEN_CATEGORIES else character
 

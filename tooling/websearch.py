@@ -65,7 +65,9 @@ _FINANCE = re.compile(
 
 def redacted(query: str) -> str:
     """The query without what looks like an e-mail address, a payment card or a phone number: it goes to somebody else."""
-    query = _CARD.sub(lambda match: " " if _is_card(match[0]) else match[0], _ADDRESS.sub(" ", query))
+    query = _CARD.sub(
+        lambda match: " " if _is_card(match[0]) else match[0], _ADDRESS.sub(" ", query)
+    )
     return " ".join(_PHONE.sub(" ", query).split())
 
 
@@ -111,13 +113,24 @@ def request_for(arguments: Arguments) -> dict[str, Any]:
 
 def _key_parameters(arguments: Arguments, services: Services) -> dict[str, Any]:
     request = request_for(arguments)
-    relative = request["topic"] != "general" or "time_range" in request or is_about_today(request["query"])
+    relative = (
+        request["topic"] != "general" or "time_range" in request or is_about_today(request["query"])
+    )
     day = services.now().astimezone(services.zone).date().isoformat() if relative else ""
-    return {**request, "query": normalised(request["query"]), "day": day, "provider": _account(services)}
+    return {
+        **request,
+        "query": normalised(request["query"]),
+        "day": day,
+        "provider": _account(services),
+    }
 
 
 def _ttl(arguments: Arguments) -> TtlClass:
-    is_news = arguments["topic"] != "general" or arguments["time_range"] in {"day", "week"} or is_about_today(arguments["query"])
+    is_news = (
+        arguments["topic"] != "general"
+        or arguments["time_range"] in {"day", "week"}
+        or is_about_today(arguments["query"])
+    )
     return "news" if is_news else "general"
 
 
@@ -156,11 +169,25 @@ def _arguments_in(question: str, follows: str) -> dict[str, Any] | None:
     from_question=_arguments_in,
 )
 async def web_search(
-    query: Annotated[str, Meta(description="What to look for: one question, in few words", min_length=1, max_length=MOST_QUERY_CHARS)],
-    topic: Annotated[Topic, Meta(description="news: what happened lately; finance: prices and markets")] = "general",
+    query: Annotated[
+        str,
+        Meta(
+            description="What to look for: one question, in few words",
+            min_length=1,
+            max_length=MOST_QUERY_CHARS,
+        ),
+    ],
+    topic: Annotated[
+        Topic, Meta(description="news: what happened lately; finance: prices and markets")
+    ] = "general",
     time_range: Annotated[TimeRange, Meta(description="How old the pages may be")] = "any",
     max_results: Annotated[int, Meta(description="How many pages", ge=1, le=10)] = 5,
-    deep: Annotated[bool, Meta(description="Longer excerpts at twice the price; only if a first search was not enough")] = False,
+    deep: Annotated[
+        bool,
+        Meta(
+            description="Longer excerpts at twice the price; only if a first search was not enough"
+        ),
+    ] = False,
     *,
     services: Services,
 ) -> Output:
@@ -168,8 +195,17 @@ async def web_search(
     numbers, as [1]."""
     if services.search is None:
         raise ToolFailure(SEARCH_OFF)
-    arguments = {"query": query, "topic": topic, "time_range": time_range, "max_results": max_results, "deep": deep}
+    arguments = {
+        "query": query,
+        "topic": topic,
+        "time_range": time_range,
+        "max_results": max_results,
+        "deep": deep,
+    }
     request = request_for(arguments)
     if not request["query"]:
-        raise ToolFailure("Nothing was left to search for without personal data.", advice="Search for something public.")
+        raise ToolFailure(
+            "Nothing was left to search for without personal data.",
+            advice="Search for something public.",
+        )
     return await services.search.search(request)

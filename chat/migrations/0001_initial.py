@@ -14,27 +14,55 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Conversation",
             fields=[
-                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ("owner", models.CharField(help_text="user:<id>, browser:<id>, script: or terminal:", max_length=80)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "owner",
+                    models.CharField(
+                        help_text="user:<id>, browser:<id>, script: or terminal:", max_length=80
+                    ),
+                ),
                 ("title", models.CharField(max_length=60)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("updated_at", models.DateTimeField(auto_now=True)),
             ],
             options={
                 "ordering": ("-updated_at",),
-                "indexes": [models.Index(fields=["owner", "-updated_at"], name="chat_conver_owner_2ae75b_idx")],
+                "indexes": [
+                    models.Index(
+                        fields=["owner", "-updated_at"], name="chat_conver_owner_2ae75b_idx"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
             name="Message",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("role", models.CharField(choices=[("user", "User"), ("assistant", "Assistant")], max_length=10)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[("user", "User"), ("assistant", "Assistant")], max_length=10
+                    ),
+                ),
                 ("text", models.TextField(blank=True)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 (
                     "conversation",
-                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="messages", to="chat.conversation"),
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="messages",
+                        to="chat.conversation",
+                    ),
                 ),
             ],
             options={
@@ -44,9 +72,17 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Run",
             fields=[
-                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
                 ("owner", models.CharField(max_length=80)),
-                ("message_id", models.UUIDField(help_text="made by the client; the idempotency key")),
+                (
+                    "message_id",
+                    models.UUIDField(help_text="made by the client; the idempotency key"),
+                ),
                 ("mode", models.CharField(max_length=5)),
                 ("path", models.CharField(blank=True, max_length=5)),
                 ("fresh", models.BooleanField(default=False)),
@@ -55,7 +91,12 @@ class Migration(migrations.Migration):
                 (
                     "status",
                     models.CharField(
-                        choices=[("running", "Running"), ("completed", "Completed"), ("cancelled", "Cancelled"), ("failed", "Failed")],
+                        choices=[
+                            ("running", "Running"),
+                            ("completed", "Completed"),
+                            ("cancelled", "Cancelled"),
+                            ("failed", "Failed"),
+                        ],
                         default="running",
                         max_length=9,
                     ),
@@ -66,7 +107,12 @@ class Migration(migrations.Migration):
                 ("text_so_far", models.TextField(blank=True)),
                 ("cancel_requested_at", models.DateTimeField(blank=True, null=True)),
                 ("ending", models.JSONField(blank=True, null=True)),
-                ("closed_at", models.DateTimeField(blank=True, help_text="when the log of its stream was complete", null=True)),
+                (
+                    "closed_at",
+                    models.DateTimeField(
+                        blank=True, help_text="when the log of its stream was complete", null=True
+                    ),
+                ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("ended_at", models.DateTimeField(blank=True, null=True)),
                 ("first_event_ms", models.FloatField(blank=True, null=True)),
@@ -77,17 +123,46 @@ class Migration(migrations.Migration):
                 ("model_calls", models.PositiveIntegerField(default=0)),
                 ("tool_calls", models.PositiveIntegerField(default=0)),
                 ("error_code", models.CharField(blank=True, max_length=30)),
-                ("steps", models.JSONField(blank=True, default=list, help_text="the events of the timeline, for the page")),
-                ("answer", models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name="run", to="chat.message")),
+                (
+                    "steps",
+                    models.JSONField(
+                        blank=True,
+                        default=list,
+                        help_text="the events of the timeline, for the page",
+                    ),
+                ),
+                (
+                    "answer",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="run",
+                        to="chat.message",
+                    ),
+                ),
                 (
                     "conversation",
-                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="runs", to="chat.conversation"),
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="runs",
+                        to="chat.conversation",
+                    ),
                 ),
-                ("question", models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="answered_by", to="chat.message")),
+                (
+                    "question",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="answered_by",
+                        to="chat.message",
+                    ),
+                ),
                 (
                     "rerun_of",
                     models.ForeignKey(
-                        blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="reruns", to="chat.run"
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="reruns",
+                        to="chat.run",
                     ),
                 ),
             ],
@@ -98,11 +173,26 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Phase",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
                 ("name", models.CharField(max_length=30)),
-                ("started_ms", models.FloatField(help_text="milliseconds since the run was started")),
+                (
+                    "started_ms",
+                    models.FloatField(help_text="milliseconds since the run was started"),
+                ),
                 ("duration_ms", models.FloatField()),
-                ("run", models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="phases", to="chat.run")),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="phases",
+                        to="chat.run",
+                    ),
+                ),
             ],
             options={
                 "ordering": ("started_ms",),
@@ -110,7 +200,9 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="run",
-            index=models.Index(fields=["status", "lease_expires_at"], name="chat_run_status_119327_idx"),
+            index=models.Index(
+                fields=["status", "lease_expires_at"], name="chat_run_status_119327_idx"
+            ),
         ),
         migrations.AddIndex(
             model_name="run",
@@ -122,12 +214,16 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="run",
-            constraint=models.UniqueConstraint(fields=("owner", "message_id"), name="one_run_per_message_id"),
+            constraint=models.UniqueConstraint(
+                fields=("owner", "message_id"), name="one_run_per_message_id"
+            ),
         ),
         migrations.AddConstraint(
             model_name="run",
             constraint=models.UniqueConstraint(
-                condition=models.Q(("status", "running")), fields=("conversation",), name="one_live_run_per_conversation"
+                condition=models.Q(("status", "running")),
+                fields=("conversation",),
+                name="one_live_run_per_conversation",
             ),
         ),
     ]

@@ -13,18 +13,53 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="ToolCall",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
                 ("tool", models.CharField(max_length=60)),
                 ("agent_id", models.CharField(max_length=60)),
-                ("outcome", models.CharField(choices=[("ok", "Ok"), ("failed", "Failed"), ("rejected", "Rejected")], max_length=8)),
-                ("reason", models.CharField(blank=True, help_text="why it was refused, or failed", max_length=300)),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[("ok", "Ok"), ("failed", "Failed"), ("rejected", "Rejected")],
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "reason",
+                    models.CharField(
+                        blank=True, help_text="why it was refused, or failed", max_length=300
+                    ),
+                ),
                 ("cached", models.BooleanField(default=False)),
                 ("stale", models.BooleanField(default=False)),
-                ("repeated", models.BooleanField(default=False, help_text="the same call was made before in this run")),
-                ("age_s", models.FloatField(blank=True, help_text="seconds since the cached result was fetched", null=True)),
+                (
+                    "repeated",
+                    models.BooleanField(
+                        default=False, help_text="the same call was made before in this run"
+                    ),
+                ),
+                (
+                    "age_s",
+                    models.FloatField(
+                        blank=True,
+                        help_text="seconds since the cached result was fetched",
+                        null=True,
+                    ),
+                ),
                 ("duration_ms", models.FloatField(default=0)),
                 ("credits", models.FloatField(default=0, help_text="of the search provider")),
-                ("run", models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="tool_uses", to="chat.run")),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="tool_uses",
+                        to="chat.run",
+                    ),
+                ),
             ],
             options={
                 "ordering": ("pk",),

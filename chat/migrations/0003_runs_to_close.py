@@ -11,6 +11,8 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AddIndex(
             model_name="run",
-            index=models.Index(condition=models.Q(("closed_at", None)), fields=["ended_at"], name="runs_to_close"),
+            index=models.Index(
+                condition=models.Q(("closed_at", None)), fields=["ended_at"], name="runs_to_close"
+            ),
         ),
     ]

@@ -152,7 +152,9 @@ class Turn:
             self._words = ["".join(self._words)]
         return self._words[0] if self._words else ""
 
-    async def events(self, first: ToolCall | None = None, *, lacking: str = "") -> AsyncGenerator[StreamEvent]:
+    async def events(
+        self, first: ToolCall | None = None, *, lacking: str = ""
+    ) -> AsyncGenerator[StreamEvent]:
         """What the agent does, at the moment it happens. ModelError where its model fails.
 
         `first` is a tool call that is made before the model is asked; its result goes with the question.
@@ -170,15 +172,23 @@ class Turn:
         while self._is_to_speak:
             if self.rounds_used and (cap := self.case.meter.reached()):
                 self.is_cut = True
-                yield OrchestratorMessage(message=f"The limit of {cap} is reached. {self.agent.name} stops here.")
+                yield OrchestratorMessage(
+                    message=f"The limit of {cap} is reached. {self.agent.name} stops here."
+                )
                 break
             async with aclosing(self._round()) as events:
                 async for event in events:
                     yield event
         if self.is_answer and not self.text.strip() and not self._gives_up:
-            raise EmptyAnswer(f"The limit of {cap} was reached before the answer.") if cap else EmptyAnswer
+            raise (
+                EmptyAnswer(f"The limit of {cap} was reached before the answer.")
+                if cap
+                else EmptyAnswer
+            )
         if self.is_answer and self.is_cut:
-            yield OrchestratorMessage(message=f"The answer reached the limit of {self.most_tokens:,} tokens.")
+            yield OrchestratorMessage(
+                message=f"The answer reached the limit of {self.most_tokens:,} tokens."
+            )
         for event in self.close():
             yield event
 
@@ -207,8 +217,17 @@ class Turn:
         if self._is_thinking:
             last.append(ReasoningCompleted(agent_id=self.agent.id))
         if self.text and not self.is_answer and self.schema is None:
-            last.append(AgentOutput(agent_id=self.agent.id, author=self.agent.name, message=self.text))
-        return [*last, AgentComplete(agent_id=self.agent.id, author=self.agent.name, data=AgentTiming(self._watch.ms, self.usage))]
+            last.append(
+                AgentOutput(agent_id=self.agent.id, author=self.agent.name, message=self.text)
+            )
+        return [
+            *last,
+            AgentComplete(
+                agent_id=self.agent.id,
+                author=self.agent.name,
+                data=AgentTiming(self._watch.ms, self.usage),
+            ),
+        ]
 
     async def _round(self) -> AsyncGenerator[StreamEvent]:
         """One model call, and the tools that it asks for."""
@@ -218,7 +237,13 @@ class Turn:
         async with aclosing(self._speak(calls)) as events:
             async for event in events:
                 yield event
-        self.messages.append(ChatMessage("assistant", self.text[said_before:].lstrip(), tool_calls=[_as_told(call) for call in calls]))
+        self.messages.append(
+            ChatMessage(
+                "assistant",
+                self.text[said_before:].lstrip(),
+                tool_calls=[_as_told(call) for call in calls],
+            )
+        )
         if not calls:
             return
         async with aclosing(merged([self._use(call) for call in calls])) as events:
@@ -235,7 +260,9 @@ class Turn:
             effort=self.case.question.effort,
             is_aside=not self.is_answer,
             # Who may not ask again is offered nothing: it has to answer. The built-in model does not know how to call.
-            tools=() if self.is_last_round or settings.FLEET_MODEL_BUILTIN else self.case.toolbox.offered(self.tools),
+            tools=()
+            if self.is_last_round or settings.FLEET_MODEL_BUILTIN
+            else self.case.toolbox.offered(self.tools),
             schema=self.schema,
         )
         async with aclosing(pieces):
@@ -265,7 +292,9 @@ class Turn:
     def _say(self, words: str) -> list[StreamEvent]:
         self._words.append(words)
         if self.is_answer:
-            ended: list[StreamEvent] = [ReasoningCompleted(agent_id=self.agent.id)] if self._is_thinking else []
+            ended: list[StreamEvent] = (
+                [ReasoningCompleted(agent_id=self.agent.id)] if self._is_thinking else []
+            )
             self._is_thinking = False
             return [*ended, ResponseDelta(delta=words)]
         if self.schema is None:
@@ -324,7 +353,12 @@ class Use:
 
     async def events(self) -> AsyncGenerator[StreamEvent]:
         agent, toolbox = self.turn.agent, self.turn.case.toolbox
-        checked = toolbox.check(self.call.name, self.call.arguments, among=self.turn.tools, is_too_late=self.turn.is_last_round)
+        checked = toolbox.check(
+            self.call.name,
+            self.call.arguments,
+            among=self.turn.tools,
+            is_too_late=self.turn.is_last_round,
+        )
         if isinstance(checked, Rejection):
             self.text, self.is_beyond_cap = checked.text, checked.reason == "cap_reached"
             data = ToolRejection(tool=checked.name, call_id=self.call.id, reason=checked.reason)
@@ -333,8 +367,15 @@ class Use:
         start = ToolCallData(tool=checked.name, call_id=self.call.id, arguments=checked.arguments)
         yield ToolStart(agent_id=agent.id, author=agent.name, data=start)
         result = await toolbox.make(checked)
-        self.text, self.is_ok, self.is_from_outside, self.failure = result.text, result.ok, checked.tool.untrusted, result.message
-        yield ToolComplete(agent_id=agent.id, author=agent.name, data=_result_data(result, self.call.id))
+        self.text, self.is_ok, self.is_from_outside, self.failure = (
+            result.text,
+            result.ok,
+            checked.tool.untrusted,
+            result.message,
+        )
+        yield ToolComplete(
+            agent_id=agent.id, author=agent.name, data=_result_data(result, self.call.id)
+        )
 
 
 def model_of(path: Path) -> str:
@@ -371,7 +412,10 @@ def _result_data(result: ToolResult, call_id: str) -> ToolResultData:
         stale=result.stale,
         repeated=result.repeated,
         message=result.message,
-        sources=[Source(source.number, source.title, source.url, source.host, source.published) for source in result.sources],
+        sources=[
+            Source(source.number, source.title, source.url, source.host, source.published)
+            for source in result.sources
+        ],
         credits=result.credits,
     )
 
@@ -386,7 +430,9 @@ async def phase(name: str, events: AsyncGenerator[StreamEvent]) -> AsyncGenerato
     yield PhaseComplete(data=PhaseTiming(name, watch.ms))
 
 
-async def merged(sources: Sequence[AsyncGenerator[StreamEvent]], *, until: float = inf) -> AsyncGenerator[StreamEvent]:
+async def merged(
+    sources: Sequence[AsyncGenerator[StreamEvent]], *, until: float = inf
+) -> AsyncGenerator[StreamEvent]:
     """The events of all sources, each at the moment it happens, up to time.monotonic() `until`.
 
     The first failure of a source is raised, and ends the others, as closing does.
@@ -397,7 +443,9 @@ async def merged(sources: Sequence[AsyncGenerator[StreamEvent]], *, until: float
         working = len(tasks)
         while working:
             try:
-                async with asyncio.timeout(None if until == inf else max(0, until - time.monotonic())):
+                async with asyncio.timeout(
+                    None if until == inf else max(0, until - time.monotonic())
+                ):
                     event = await queue.get()
             except TimeoutError:
                 return
@@ -414,7 +462,9 @@ async def merged(sources: Sequence[AsyncGenerator[StreamEvent]], *, until: float
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _drain(source: AsyncGenerator[StreamEvent], queue: "asyncio.Queue[StreamEvent | None]") -> None:
+async def _drain(
+    source: AsyncGenerator[StreamEvent], queue: "asyncio.Queue[StreamEvent | None]"
+) -> None:
     try:
         async with aclosing(source):
             async for event in source:
@@ -450,7 +500,9 @@ def within(messages: Sequence[ChatMessage], budget: int) -> list[ChatMessage]:
             kept[place] = shorter
     if over > 0:
         place = max(range(len(kept)), key=lambda i: len(kept[i].content))
-        kept[place] = replace(kept[place], content=_without_middle(kept[place].content, BYTES_PER_TOKEN * over))
+        kept[place] = replace(
+            kept[place], content=_without_middle(kept[place].content, BYTES_PER_TOKEN * over)
+        )
     return kept
 
 
@@ -465,11 +517,15 @@ def _without_middle(text: str, fewer: int) -> str:
 def _begins_with_two_turns(messages: Sequence[ChatMessage]) -> bool:
     """Whether two turns of the conversation follow the instructions, before the question."""
     first = messages[1:5]
-    return [message.role for message in first] == ["user", "assistant"] * 2 and not any(message.tool_calls for message in first)
+    return [message.role for message in first] == ["user", "assistant"] * 2 and not any(
+        message.tool_calls for message in first
+    )
 
 
 def _left_out(message: ChatMessage) -> ChatMessage:
     """The message without the arguments of its calls, or without its result."""
     if message.role == "tool":
         return replace(message, content=LEFT_OUT)
-    return replace(message, tool_calls=[replace(call, arguments=NO_ARGUMENTS) for call in message.tool_calls])
+    return replace(
+        message, tool_calls=[replace(call, arguments=NO_ARGUMENTS) for call in message.tool_calls]
+    )

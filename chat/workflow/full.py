@@ -17,7 +17,12 @@ from tooling.untrusted import cut
 from .engine import Case, Turn, merged, parsed, phase
 from .light import prompt
 
-PHASES = ("analysis", "research", "writing", "review")  # before the answer; after a weak review there is a revision too
+PHASES = (
+    "analysis",
+    "research",
+    "writing",
+    "review",
+)  # before the answer; after a weak review there is a revision too
 MOST_SUBTASKS = 4
 RESEARCH_ROUNDS = 3  # model calls of one specialist, with tools between them
 GOOD_ENOUGH = 7  # of 10; a draft below this score is revised once
@@ -62,14 +67,22 @@ class Team:
     def __post_init__(self) -> None:
         question = self.case.question.text
         has_numbers = any(character.isdigit() for character in question)
-        self.plan = Plan([Subtask(agent.id, question) for agent in SPECIALISTS if agent.id == "researcher" or has_numbers])
+        self.plan = Plan(
+            [
+                Subtask(agent.id, question)
+                for agent in SPECIALISTS
+                if agent.id == "researcher" or has_numbers
+            ]
+        )
 
     async def events(self) -> AsyncGenerator[StreamEvent]:
         """What the team does, to the last word of the answer. ModelError where that could not be written."""
         for name, step in self._steps():
             # The answer itself needs one more superstep.
             if cap := self.case.meter.reached(keep=1):
-                yield OrchestratorMessage(message=f"The limit of {cap} is reached before {name}. The answer is written from what there is.")
+                yield OrchestratorMessage(
+                    message=f"The limit of {cap} is reached before {name}. The answer is written from what there is."
+                )
                 break
             async with aclosing(phase(name, step())) as events:
                 async for event in events:
@@ -79,7 +92,12 @@ class Team:
                 yield event
 
     def _steps(self) -> Iterator[tuple[str, Step]]:
-        steps = {"analysis": self._analyse, "research": self._research, "writing": self._write, "review": self._review}
+        steps = {
+            "analysis": self._analyse,
+            "research": self._research,
+            "writing": self._write,
+            "review": self._review,
+        }
         for name in phases():
             yield name, steps[name]
         if self.is_weak:
@@ -93,47 +111,71 @@ class Team:
     # --- The steps
 
     async def _analyse(self) -> AsyncGenerator[StreamEvent]:
-        roles = "\n".join(f"{agent.id}: {agent.role}. Tools: {', '.join(sorted(self._tools_of(agent))) or 'none'}" for agent in SPECIALISTS)
+        roles = "\n".join(
+            f"{agent.id}: {agent.role}. Tools: {', '.join(sorted(self._tools_of(agent))) or 'none'}"
+            for agent in SPECIALISTS
+        )
         planner = self._turn(PLANNER, ("Agents", roles), schema=Plan)
         # An empty plan is as broken as one that cannot be read; a model that fails for the first to ask would fail for all.
         async with aclosing(self._work(planner, forgiving=EmptyAnswer)) as events:
             async for event in events:
                 yield event
         plan = parsed(planner.text, Plan)
-        if plan is None or not all(subtask.agent in {agent.id for agent in SPECIALISTS} for subtask in plan.subtasks):
-            yield OrchestratorMessage(message="The plan could not be used, so the default plan is followed.")
+        if plan is None or not all(
+            subtask.agent in {agent.id for agent in SPECIALISTS} for subtask in plan.subtasks
+        ):
+            yield OrchestratorMessage(
+                message="The plan could not be used, so the default plan is followed."
+            )
         else:
             for event in self._adopt(plan):
                 yield event
         work = "\n".join(f"- {subtask.agent}: {subtask.task}" for subtask in self.plan.subtasks)
-        yield AgentMessage(agent_id=PLANNER.id, author=PLANNER.name, message=f"Plan ({self.plan.mode}):\n\n{work}")
+        yield AgentMessage(
+            agent_id=PLANNER.id, author=PLANNER.name, message=f"Plan ({self.plan.mode}):\n\n{work}"
+        )
 
     def _adopt(self, plan: Plan) -> Iterator[StreamEvent]:
         """Follow this plan, without what is too much in it or does not exist."""
         kept = plan.subtasks[:MOST_SUBTASKS]
         if len(plan.subtasks) > len(kept):
-            yield OrchestratorMessage(message=f"The plan has {len(plan.subtasks)} subtasks; the first {MOST_SUBTASKS} are done.")
+            yield OrchestratorMessage(
+                message=f"The plan has {len(plan.subtasks)} subtasks; the first {MOST_SUBTASKS} are done."
+            )
         has = {agent.id: self._tools_of(agent) for agent in SPECIALISTS}
-        if missing := sorted({tool for subtask in kept for tool in subtask.tools if tool not in has[subtask.agent]}):
+        if missing := sorted(
+            {tool for subtask in kept for tool in subtask.tools if tool not in has[subtask.agent]}
+        ):
             yield OrchestratorMessage(
                 message=f"The plan names tools that its agents do not have, which are dropped: {cut(', '.join(missing), 200)}."
             )
         cleaned = [
-            msgspec.structs.replace(subtask, tools=[tool for tool in subtask.tools if tool in has[subtask.agent]]) for subtask in kept
+            msgspec.structs.replace(
+                subtask, tools=[tool for tool in subtask.tools if tool in has[subtask.agent]]
+            )
+            for subtask in kept
         ]
         self.plan = Plan(cleaned, plan.mode)
 
     async def _research(self) -> AsyncGenerator[StreamEvent]:
         subtasks = self.plan.subtasks
-        if idle := [agent.id for agent in SPECIALISTS if agent.id not in {subtask.agent for subtask in subtasks}]:
+        if idle := [
+            agent.id
+            for agent in SPECIALISTS
+            if agent.id not in {subtask.agent for subtask in subtasks}
+        ]:
             yield OrchestratorMessage(message=f"Not needed: {', '.join(idle)}.")
         at_once = self.case.meter.caps.fan_out if self.plan.mode == "parallel" else 1
         if self.plan.mode == "parallel" and len(subtasks) > at_once:
-            yield OrchestratorMessage(message=f"At most {at_once} agents work at once; the others follow.")
+            yield OrchestratorMessage(
+                message=f"At most {at_once} agents work at once; the others follow."
+            )
         for start in range(0, len(subtasks), at_once):
             if start and (cap := self.case.meter.reached(keep=1)):
                 left = ", ".join(subtask.agent for subtask in subtasks[start:])
-                yield OrchestratorMessage(message=f"The limit of {cap} is reached. Not done: {left}.")
+                yield OrchestratorMessage(
+                    message=f"The limit of {cap} is reached. Not done: {left}."
+                )
                 return
             batch = subtasks[start : start + at_once]
             for subtask in batch:
@@ -145,7 +187,11 @@ class Team:
 
     async def _write(self) -> AsyncGenerator[StreamEvent]:
         """The draft; or its revision, when there is a verdict."""
-        review = [("Draft", self.draft), ("Missing or wrong in it", "\n".join(self.verdict.missing))] if self.verdict else []
+        review = (
+            [("Draft", self.draft), ("Missing or wrong in it", "\n".join(self.verdict.missing))]
+            if self.verdict
+            else []
+        )
         writer = self._turn(WRITER, *review, *self._notes())
         async with aclosing(self._work(writer, forgiving=ModelError)) as events:
             async for event in events:
@@ -162,7 +208,9 @@ class Team:
                 yield event
         self.verdict = parsed(reviewer.text, Verdict)
         if self.verdict is None:
-            yield OrchestratorMessage(message="The review could not be read, so the draft stands as it is.")
+            yield OrchestratorMessage(
+                message="The review could not be read, so the draft stands as it is."
+            )
             return
         missing = "".join(f"\n- {point}" for point in self.verdict.missing)
         words = f"Score: {self.verdict.score} of 10.{missing}"
@@ -172,7 +220,11 @@ class Team:
 
     async def _finish(self) -> AsyncGenerator[StreamEvent]:
         open_points = "\n".join(self.verdict.missing) if self.verdict else ""
-        material = [("Draft", self.draft), ("Open points of the review", open_points), *self._notes()]
+        material = [
+            ("Draft", self.draft),
+            ("Open points of the review", open_points),
+            *self._notes(),
+        ]
         editor = self._turn(EDITOR, *material, is_answer=True)
         async with aclosing(editor.events()) as events:
             async for event in events:
@@ -184,7 +236,9 @@ class Team:
         agent = next(agent for agent in SPECIALISTS if agent.id == subtask.agent)
         if earlier := sum(other.agent == subtask.agent for other, _ in self.findings):
             # Readers tell agents apart by their ids.
-            agent = replace(agent, id=f"{agent.id}-{earlier + 1}", name=f"{agent.name} {earlier + 1}")
+            agent = replace(
+                agent, id=f"{agent.id}-{earlier + 1}", name=f"{agent.name} {earlier + 1}"
+            )
         # One of a sequence builds on what was found before it; those at work side by side do not wait for each other.
         found = self._notes() if self.plan.mode == "sequential" else []
         tools = frozenset(subtask.tools) or self._tools_of(agent)
@@ -197,7 +251,10 @@ class Team:
     def _notes(self) -> list[tuple[str, str]]:
         """What the specialists found, each cut to its share of what a model reads."""
         share = BYTES_PER_TOKEN * settings.FLEET_CONTEXT_TOKENS // (2 * max(1, len(self.findings)))
-        return [(f"Notes of the {turn.agent.name.lower()} on: {subtask.task}", cut(turn.text, share)) for subtask, turn in self.findings]
+        return [
+            (f"Notes of the {turn.agent.name.lower()} on: {subtask.task}", cut(turn.text, share))
+            for subtask, turn in self.findings
+        ]
 
     def _turn(
         self,
@@ -210,12 +267,17 @@ class Team:
     ) -> Turn:
         """An agent's turn on the question with what it is to read besides."""
         *before, asked = prompt(agent, self.case.question)
-        parts = [f"Question:\n{asked.content}", *(f"{title}:\n{text}" for title, text in sections if text)]
+        parts = [
+            f"Question:\n{asked.content}",
+            *(f"{title}:\n{text}" for title, text in sections if text),
+        ]
         return Turn(
             agent,
             self.case,
             [*before, ChatMessage("user", "\n\n".join(parts))],
-            most_tokens=settings.FLEET_MAX_OUTPUT_TOKENS if is_answer else settings.FLEET_STEP_TOKENS,
+            most_tokens=settings.FLEET_MAX_OUTPUT_TOKENS
+            if is_answer
+            else settings.FLEET_STEP_TOKENS,
             tools=tools,
             rounds=rounds,
             is_answer=is_answer,

@@ -111,7 +111,11 @@ class Light:
 
 def prompt(agent: Agent, question: Question) -> list[ChatMessage]:
     """What an agent reads: its instructions, the newest turns that fit the token budget, the question."""
-    budget = settings.FLEET_CONTEXT_TOKENS - estimated_tokens(agent.instructions) - estimated_tokens(question.text)
+    budget = (
+        settings.FLEET_CONTEXT_TOKENS
+        - estimated_tokens(agent.instructions)
+        - estimated_tokens(question.text)
+    )
     kept: list[ChatMessage] = []
     for turn in reversed(question.turns):
         budget -= estimated_tokens(turn.question) + estimated_tokens(turn.answer)

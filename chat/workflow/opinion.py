@@ -53,7 +53,10 @@ class Opinions:
 
     async def on(self, question: Question) -> Opinion:
         """The model's opinion; full where it has none in time."""
-        asked = "\n".join(head_and_tail(text) for text in (*(turn.question for turn in question.turns[-2:]), question.text))
+        asked = "\n".join(
+            head_and_tail(text)
+            for text in (*(turn.question for turn in question.turns[-2:]), question.text)
+        )
         key = sha256(asked.encode()).digest()
         if known := self._known.get(key):
             self._known.move_to_end(key)
@@ -68,7 +71,11 @@ class Opinions:
         verdict = parsed(words, Verdict)
         if verdict is None:
             return Opinion("full", NO_OPINION, usage)
-        opinion = Opinion(verdict.path, f"the router's model says: {one_line(verdict.reason) or verdict.path}", usage)
+        opinion = Opinion(
+            verdict.path,
+            f"the router's model says: {one_line(verdict.reason) or verdict.path}",
+            usage,
+        )
         self._known[key] = replace(opinion, usage=Usage())
         if len(self._known) > MOST_KEPT:
             self._known.popitem(last=False)

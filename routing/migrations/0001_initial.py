@@ -12,23 +12,58 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="RoutingDecision",
             fields=[
-                ("workflow_id", models.UUIDField(help_text="of the run", primary_key=True, serialize=False)),
+                (
+                    "workflow_id",
+                    models.UUIDField(help_text="of the run", primary_key=True, serialize=False),
+                ),
                 (
                     "text_hash",
-                    models.CharField(db_index=True, help_text="equal for equal texts; the text cannot be read from it", max_length=16),
+                    models.CharField(
+                        db_index=True,
+                        help_text="equal for equal texts; the text cannot be read from it",
+                        max_length=16,
+                    ),
                 ),
                 ("features", models.JSONField(default=dict)),
-                ("path", models.CharField(choices=[("light", "Light"), ("full", "Full")], help_text="chosen first", max_length=5)),
-                ("confidence", models.FloatField(help_text="probability that the light path answers well")),
-                ("mode", models.CharField(choices=[("auto", "Auto"), ("light", "Light"), ("full", "Full")], max_length=5)),
+                (
+                    "path",
+                    models.CharField(
+                        choices=[("light", "Light"), ("full", "Full")],
+                        help_text="chosen first",
+                        max_length=5,
+                    ),
+                ),
+                (
+                    "confidence",
+                    models.FloatField(help_text="probability that the light path answers well"),
+                ),
+                (
+                    "mode",
+                    models.CharField(
+                        choices=[("auto", "Auto"), ("light", "Light"), ("full", "Full")],
+                        max_length=5,
+                    ),
+                ),
                 ("reasons", models.TextField(blank=True)),
-                ("escalated", models.BooleanField(default=False, help_text="the light answer would not do, so the full team took over")),
+                (
+                    "escalated",
+                    models.BooleanField(
+                        default=False,
+                        help_text="the light answer would not do, so the full team took over",
+                    ),
+                ),
                 ("outcome", models.CharField(max_length=9)),
-                ("tokens", models.PositiveIntegerField(default=0, help_text="read and written by models")),
+                (
+                    "tokens",
+                    models.PositiveIntegerField(default=0, help_text="read and written by models"),
+                ),
                 (
                     "rating",
                     models.SmallIntegerField(
-                        blank=True, choices=[(1, "Up"), (-1, "Down")], help_text="a person's thumb on the answer", null=True
+                        blank=True,
+                        choices=[(1, "Up"), (-1, "Down")],
+                        help_text="a person's thumb on the answer",
+                        null=True,
                     ),
                 ),
                 ("created_at", models.DateTimeField(auto_now_add=True, db_index=True)),

@@ -12,6 +12,9 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="routingdecision",
             name="asked",
-            field=models.BooleanField(default=False, help_text="the classifier was not sure, so the router's model was asked"),
+            field=models.BooleanField(
+                default=False,
+                help_text="the classifier was not sure, so the router's model was asked",
+            ),
         ),
     ]

@@ -79,9 +79,16 @@ class Matrix:
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         counts = Counter(gram for sample in samples for gram in sample.reading.grams)
-        self.vocabulary = {gram: at for at, gram in enumerate(sorted(gram for gram, count in counts.items() if count >= MIN_COUNT))}
+        self.vocabulary = {
+            gram: at
+            for at, gram in enumerate(
+                sorted(gram for gram, count in counts.items() if count >= MIN_COUNT)
+            )
+        }
         self.names = sorted(samples[0].reading.named)
-        named = np.array([[sample.reading.named[name] for name in self.names] for sample in samples])
+        named = np.array(
+            [[sample.reading.named[name] for name in self.names] for sample in samples]
+        )
         self.means, self.spreads = named.mean(axis=0).round(4), (named.std(axis=0) + 1e-3).round(4)
         self.named = sparse.csr_matrix((named - self.means) / self.spreads * NAMED_SCALE)
         self.grams = self._grams(samples)
@@ -93,11 +100,15 @@ class Matrix:
         values: list[float] = []
         ends = [0]
         for sample in samples:
-            known = sorted(self.vocabulary[gram] for gram in sample.reading.grams if gram in self.vocabulary)
+            known = sorted(
+                self.vocabulary[gram] for gram in sample.reading.grams if gram in self.vocabulary
+            )
             columns.extend(known)
             values.extend([1 / max(1, len(sample.reading.grams)) ** 0.5] * len(known))
             ends.append(len(columns))
-        return sparse.csr_matrix((values, columns, ends), shape=(len(samples), len(self.vocabulary)))
+        return sparse.csr_matrix(
+            (values, columns, ends), shape=(len(samples), len(self.vocabulary))
+        )
 
 
 class Model:
@@ -105,7 +116,10 @@ class Model:
 
     def __init__(self, matrix: Matrix, chosen: Array) -> None:
         grams, labels, weights = matrix.grams[chosen], matrix.labels[chosen], matrix.weights[chosen]
-        light, full = (np.asarray((grams > 0).T @ (weights * (labels == label))).ravel() + 1 for label in (True, False))
+        light, full = (
+            np.asarray((grams > 0).T @ (weights * (labels == label))).ravel() + 1
+            for label in (True, False)
+        )
         ratio = np.abs(np.log((light / light.sum()) / (full / full.sum())))
         self.scales = GRAM_SCALE * (np.minimum(ratio, 3) + 0.3) / 1.3
         self.regression = LogisticRegression(C=PENALTY, solver="liblinear", tol=TOLERANCE)
@@ -115,7 +129,9 @@ class Model:
         return np.asarray(self.regression.decision_function(self._rows(matrix, chosen)))
 
     def _rows(self, matrix: Matrix, chosen: Array) -> sparse.csr_matrix:
-        return sparse.hstack([matrix.grams[chosen] @ sparse.diags(self.scales), matrix.named[chosen]]).tocsr()
+        return sparse.hstack(
+            [matrix.grams[chosen] @ sparse.diags(self.scales), matrix.named[chosen]]
+        ).tocsr()
 
     def gram_weights(self, matrix: Matrix) -> Array:
         return np.asarray(self.regression.coef_[0][: len(matrix.vocabulary)] * self.scales)
@@ -136,7 +152,9 @@ def train(samples: Sequence[Sample], report: Callable[[str], None]) -> str:
     return _written(matrix, model, {"bias": bias, "slope": slope, "threshold": threshold})
 
 
-def judge_unseen(samples: Sequence[Sample], matrix: Matrix, report: Callable[[str], None]) -> Unseen:
+def judge_unseen(
+    samples: Sequence[Sample], matrix: Matrix, report: Callable[[str], None]
+) -> Unseen:
     """Judge each checked source by a model that was trained without it; our own items, which are many sources in one, part by part."""
     is_checked = np.array([sample.is_checked for sample in samples])
     families = np.array([sample.family for sample in samples])
@@ -146,7 +164,9 @@ def judge_unseen(samples: Sequence[Sample], matrix: Matrix, report: Callable[[st
             raise ValueError(f"without {name} only one label is left; more sources are needed")
         judged = held_out & is_checked
         scores[judged] = Model(matrix, ~held_out).scores(matrix, judged)
-        report(f"{name:<20} {judged.sum():5} {((scores[judged] > 0) == matrix.labels[judged]).mean():8.3f}")
+        report(
+            f"{name:<20} {judged.sum():5} {((scores[judged] > 0) == matrix.labels[judged]).mean():8.3f}"
+        )
     return Unseen(families[is_checked], matrix.labels[is_checked], scores[is_checked])
 
 
@@ -164,13 +184,19 @@ def _parts(families: Array, is_checked: Array) -> Iterator[tuple[str, Array]]:
 
 def calibrate(unseen: Unseen) -> float:
     """The slope that turns scores into probabilities which hold for what was left out."""
-    regression = LogisticRegression(fit_intercept=False, C=1e6).fit(unseen.scores.reshape(-1, 1), unseen.labels)
+    regression = LogisticRegression(fit_intercept=False, C=1e6).fit(
+        unseen.scores.reshape(-1, 1), unseen.labels
+    )
     return round(float(regression.coef_[0, 0]), 3)
 
 
 def choose_threshold(unseen: Unseen, slope: float) -> float:
     """The lowest probability from which on the aimed precision held on sources left out; our own items, which are harder, do not count."""
-    asked = unseen.families != OWN if (unseen.families != OWN).any() else np.ones(len(unseen.families), dtype=bool)
+    asked = (
+        unseen.families != OWN
+        if (unseen.families != OWN).any()
+        else np.ones(len(unseen.families), dtype=bool)
+    )
     light, labels = _sigmoid(slope * unseen.scores[asked]), unseen.labels[asked]
     for percent in range(50, 96):
         sent = light >= percent / 100
@@ -182,7 +208,12 @@ def choose_threshold(unseen: Unseen, slope: float) -> float:
 def report_curve(unseen: Unseen, slope: float, report: Callable[[str], None]) -> None:
     """Precision and recall at some thresholds, for the sources that were left out and for our own items."""
     light = _sigmoid(slope * unseen.scores)
-    report(f"{'threshold':>9}" + "".join(f"{name:>12} {'precision':>9} {'recall':>7}" for name in ("others: acc.", "own: acc.")))
+    report(
+        f"{'threshold':>9}"
+        + "".join(
+            f"{name:>12} {'precision':>9} {'recall':>7}" for name in ("others: acc.", "own: acc.")
+        )
+    )
     for threshold in (0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9):
         row = f"{threshold:9.2f}"
         for asked in (unseen.families != OWN, unseen.families == OWN):
@@ -200,10 +231,16 @@ def _written(matrix: Matrix, model: Model, constants: Mapping[str, float]) -> st
     lines = [f"constant\t{name}\t{value:.3f}" for name, value in sorted(constants.items())]
     lines += [
         f"named\t{name}\t{weight:.3f}\t{mean:.4f}\t{spread:.4f}"
-        for name, weight, mean, spread in zip(matrix.names, model.named_weights(matrix), matrix.means, matrix.spreads, strict=True)
+        for name, weight, mean, spread in zip(
+            matrix.names, model.named_weights(matrix), matrix.means, matrix.spreads, strict=True
+        )
     ]
     weights = model.gram_weights(matrix)
-    lines += [f"gram\t{gram}\t{weights[at]:.2f}" for gram, at in matrix.vocabulary.items() if abs(weights[at]) >= SMALLEST_WEIGHT]
+    lines += [
+        f"gram\t{gram}\t{weights[at]:.2f}"
+        for gram, at in matrix.vocabulary.items()
+        if abs(weights[at]) >= SMALLEST_WEIGHT
+    ]
     return "\n".join([FORMAT, *lines, f"end\t{len(lines)}", ""])
 
 

@@ -78,7 +78,11 @@ class Socket(asyncio.Protocol):
             "Connection: Upgrade",
             f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}",
             "Sec-WebSocket-Version: 13",
-            *([f"Sec-WebSocket-Protocol: {self._target.subprotocol}"] if self._target.subprotocol else []),
+            *(
+                [f"Sec-WebSocket-Protocol: {self._target.subprotocol}"]
+                if self._target.subprotocol
+                else []
+            ),
         ]
         self._transport.write("\r\n".join([*lines, "", ""]).encode())
 
@@ -136,7 +140,9 @@ class Socket(asyncio.Protocol):
 async def ask(target: Target) -> Answer:
     """A question whose answer is on its way."""
     answer = Answer()
-    await asyncio.get_running_loop().create_connection(lambda: Socket(target, answer), "127.0.0.1", target.port)
+    await asyncio.get_running_loop().create_connection(
+        lambda: Socket(target, answer), "127.0.0.1", target.port
+    )
     return answer
 
 

@@ -15,24 +15,38 @@ _sessions: list[aiohttp.ClientSession] = []
 def session() -> aiohttp.ClientSession:
     """The one of this process, made once a loop runs."""
     if not _sessions:
-        _sessions.append(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout()))
+        _sessions.append(
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout()
+            )
+        )
     return _sessions[0]
 
 
 async def frames(request: str) -> AsyncGenerator[str]:
     """The model's answer to a request, each chunk as a small JSON."""
-    question = {"model": "paced", "stream": True, "messages": [{"role": "user", "content": json.loads(request)["message"]}]}
-    async with session().post(f"{os.environ['OPENAI_BASE_URL']}/chat/completions", json=question) as response:
+    question = {
+        "model": "paced",
+        "stream": True,
+        "messages": [{"role": "user", "content": json.loads(request)["message"]}],
+    }
+    async with session().post(
+        f"{os.environ['OPENAI_BASE_URL']}/chat/completions", json=question
+    ) as response:
         async for line in response.content:
             if line.startswith(b"data: {"):
                 choices = json.loads(line[6:])["choices"]
                 if choices and (text := choices[0]["delta"].get("content")):
-                    yield json.dumps({"type": "response.delta", "delta": text}, separators=(",", ":"))
+                    yield json.dumps(
+                        {"type": "response.delta", "delta": text}, separators=(",", ":")
+                    )
     yield DONE
 
 
 async def application(
-    scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Callable[[dict[str, Any]], Awaitable[None]]
+    scope: dict[str, Any],
+    receive: Callable[[], Awaitable[dict[str, Any]]],
+    send: Callable[[dict[str, Any]], Awaitable[None]],
 ) -> None:
     assert scope["type"] == "websocket"
     while (message := await receive())["type"] != "websocket.disconnect":

@@ -67,16 +67,28 @@ async def steady(subject: Subject, model: RemoteModel, *, streams: int, seconds:
 async def flow(subject: Subject, model: RemoteModel, *, streams: int, seconds: float) -> Window:
     """Let streams flow; what the server used, and what it added to the pace, while all of them did."""
     model.set_pace(Pace(tokens=round((STAGGER + seconds + MARGIN) * TOKENS_PER_SECOND), gap=GAP))
-    answers = await asyncio.gather(*(ask_after(delay, subject.target) for delay in staggered(streams)))
+    answers = await asyncio.gather(
+        *(ask_after(delay, subject.target) for delay in staggered(streams))
+    )
     await until_flowing(answers)
     loop = asyncio.get_running_loop()
     started, cpu, sent = loop.time(), subject.server.cpu_seconds(), model.sent()
     await asyncio.sleep(seconds)
-    elapsed, cpu, sent = loop.time() - started, subject.server.cpu_seconds() - cpu, model.sent() - sent
+    elapsed, cpu, sent = (
+        loop.time() - started,
+        subject.server.cpu_seconds() - cpu,
+        model.sent() - sent,
+    )
     counts = [len(answer.deltas) for answer in answers]
     await all_finished(answers)
-    gaps = [gap for answer, count in zip(answers, counts, strict=True) for gap in added_gaps(answer, count)]
-    return Window((cpu - subject.idle_share * elapsed) / sent * 1e6, cpu / elapsed, ms(percentile(gaps, 0.99)))
+    gaps = [
+        gap
+        for answer, count in zip(answers, counts, strict=True)
+        for gap in added_gaps(answer, count)
+    ]
+    return Window(
+        (cpu - subject.idle_share * elapsed) / sent * 1e6, cpu / elapsed, ms(percentile(gaps, 0.99))
+    )
 
 
 def staggered(streams: int) -> list[float]:
@@ -104,7 +116,10 @@ async def all_finished(answers: Iterable[Answer]) -> None:
 
 def added_gaps(answer: Answer, count: int) -> Iterable[float]:
     """How much longer than the model's pace each of the first frames was waited for."""
-    return (max(0.0, after - before - GAP) for before, after in itertools.pairwise(answer.deltas[:count]))
+    return (
+        max(0.0, after - before - GAP)
+        for before, after in itertools.pairwise(answer.deltas[:count])
+    )
 
 
 async def live_streams(subject: Subject, model: RemoteModel, *, seconds: float) -> Figures:
@@ -122,7 +137,9 @@ async def live_streams(subject: Subject, model: RemoteModel, *, seconds: float) 
 
 
 async def holds(subject: Subject, model: RemoteModel, streams: int, seconds: float) -> bool:
-    return (await flow(subject, model, streams=streams, seconds=seconds)).added_gap_p99_ms < MOST_ADDED_GAP
+    return (
+        await flow(subject, model, streams=streams, seconds=seconds)
+    ).added_gap_p99_ms < MOST_ADDED_GAP
 
 
 # --- The time until something is seen ---------------------------------------------------------------------------------
@@ -131,16 +148,24 @@ async def holds(subject: Subject, model: RemoteModel, streams: int, seconds: flo
 async def one_user(subject: Subject, model: RemoteModel, *, questions: int) -> Figures:
     """One question after another, each on a socket of its own; what the model takes for its tokens is not counted."""
     model.set_pace(SHORT)
-    answers = [await finished(await ask(subject.target), timeout=END_TIMEOUT) for _ in range(questions)]
+    answers = [
+        await finished(await ask(subject.target), timeout=END_TIMEOUT) for _ in range(questions)
+    ]
     spoken = (SHORT.tokens - 1) * SHORT.gap
     return {
         **p50_and_p99("one_first_event", [first_event_ms(answer) for answer in answers]),
-        **p50_and_p99("one_first_token", [ms(answer.deltas[0] - answer.asked) for answer in answers]),
-        **p50_and_p99("one_done", [ms((answer.ended or 0) - answer.asked - spoken) for answer in answers]),
+        **p50_and_p99(
+            "one_first_token", [ms(answer.deltas[0] - answer.asked) for answer in answers]
+        ),
+        **p50_and_p99(
+            "one_done", [ms((answer.ended or 0) - answer.asked - spoken) for answer in answers]
+        ),
     }
 
 
-async def new_sockets(subject: Subject, model: RemoteModel, *, sockets: int, bursts: int) -> Figures:
+async def new_sockets(
+    subject: Subject, model: RemoteModel, *, sockets: int, bursts: int
+) -> Figures:
     """Many people who ask at the same moment, several times over."""
     # Long enough that nobody's answer ends while others still begin.
     model.set_pace(ONE_SECOND)
@@ -182,7 +207,9 @@ async def memory(subject: Subject, model: RemoteModel) -> Figures:
     await one_user(subject, model, questions=5)
     before = subject.server.resident_bytes()
     model.set_pace(HELD)
-    answers = await asyncio.gather(*(ask_after(delay, subject.target) for delay in staggered(HELD_STREAMS)))
+    answers = await asyncio.gather(
+        *(ask_after(delay, subject.target) for delay in staggered(HELD_STREAMS))
+    )
     await until_flowing(answers)
     await asyncio.sleep(HELD_FOR)
     held = subject.server.resident_bytes()

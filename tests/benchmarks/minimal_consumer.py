@@ -26,4 +26,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     settings.configure()
-    Server(MinimalConsumer.as_asgi(), endpoints=[f"tcp:port={parser.parse_args().port}:interface=127.0.0.1:backlog=1024"]).run()
+    Server(
+        MinimalConsumer.as_asgi(),
+        endpoints=[f"tcp:port={parser.parse_args().port}:interface=127.0.0.1:backlog=1024"],
+    ).run()

@@ -62,7 +62,14 @@ def http_chunk(data: bytes) -> bytes:
 
 
 def event(choices: list[dict[str, object]], **fields: object) -> bytes:
-    chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "paced", "choices": choices, **fields}
+    chunk = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "paced",
+        "choices": choices,
+        **fields,
+    }
     return b"data: " + json.dumps(chunk).encode() + b"\n\n"
 
 
@@ -70,9 +77,14 @@ def choice(delta: dict[str, str], finish: str | None = None) -> list[dict[str, o
     return [{"index": 0, "delta": delta, "finish_reason": finish}]
 
 
-TOKENS = [http_chunk(event(choice({"content": token}))) for token in re.findall(r"\s*\S{1,6}", ANSWER)]
+TOKENS = [
+    http_chunk(event(choice({"content": token}))) for token in re.findall(r"\s*\S{1,6}", ANSWER)
+]
 USAGE = {"prompt_tokens": 20, "completion_tokens": 100, "total_tokens": 120}
-END = http_chunk(event(choice({}, "stop")) + event([], usage=USAGE) + b"data: [DONE]\n\n") + b"0\r\n\r\n"
+END = (
+    http_chunk(event(choice({}, "stop")) + event([], usage=USAGE) + b"data: [DONE]\n\n")
+    + b"0\r\n\r\n"
+)
 
 
 class PacedModel:
@@ -122,7 +134,9 @@ class Connection(asyncio.Protocol):
                 self._reply(404, b"")
 
     def _reply(self, status: int, body: bytes) -> None:
-        self._transport.write(b"HTTP/1.1 %d .\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
+        self._transport.write(
+            b"HTTP/1.1 %d .\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
+        )
 
     def _begin(self, pace: Pace) -> None:
         loop = asyncio.get_running_loop()
@@ -169,7 +183,9 @@ class RemoteModel:
 
 async def serve(port: int) -> None:
     model = PacedModel()
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(model), "127.0.0.1", port, backlog=1024)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Connection(model), "127.0.0.1", port, backlog=1024
+    )
     await server.serve_forever()
 
 

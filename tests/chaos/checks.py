@@ -33,7 +33,9 @@ from .readers import ASIDES, CancelSent, Follower, Frame, Probed, Socket, is_ref
 from .rows import Row
 
 CANCEL_TIME_PRESSED = 1.0  # while processes wait for a processor
-CANCEL_FELT = 0.5  # seconds around a cancel in which nothing else may happen, if its time is to count
+CANCEL_FELT = (
+    0.5  # seconds around a cancel in which nothing else may happen, if its time is to count
+)
 LAST_WORDS = {"completed": "response.completed", "cancelled": "cancelled"}
 
 
@@ -62,19 +64,37 @@ class Evidence:
 
     @property
     def cancels(self) -> list[CancelSent]:
-        return [*self.cancels_from_elsewhere, *(cancel for follower in self.followers for cancel in follower.cancels)]
+        return [
+            *self.cancels_from_elsewhere,
+            *(cancel for follower in self.followers for cancel in follower.cancels),
+        ]
 
 
 def violations_of(run: Evidence, journal: Journal) -> list[Violation]:
     """Every rule that this run broke."""
-    found = [(f"{name}: {rule}", detail) for name, follower in _named(run) for rule, detail in follower_breaks(follower, run.plan)]
+    found = [
+        (f"{name}: {rule}", detail)
+        for name, follower in _named(run)
+        for rule, detail in follower_breaks(follower, run.plan)
+    ]
     found += [("probe", detail) for probed in run.probes for detail in probe_breaks(probed)]
-    found += [("probe", detail) for detail in late_probe_breaks(run.late_probe, run.rows)] if run.late_probe else []
+    found += (
+        [("probe", detail) for detail in late_probe_breaks(run.late_probe, run.rows)]
+        if run.late_probe
+        else []
+    )
     if len(run.rows) != 1:
-        return [Violation(run.plan.number, *pair) for pair in [*found, ("rows", f"{len(run.rows)} rows")]]
+        return [
+            Violation(run.plan.number, *pair)
+            for pair in [*found, ("rows", f"{len(run.rows)} rows")]
+        ]
     [row] = run.rows
     found += [("row", detail) for detail in row_breaks(row, run)]
-    found += [(f"{name}: row", detail) for name, follower in _named(run) for detail in agreement_breaks(follower, row)]
+    found += [
+        (f"{name}: row", detail)
+        for name, follower in _named(run)
+        for detail in agreement_breaks(follower, row)
+    ]
     found += [("model", detail) for detail in model_breaks(row, run)]
     found += [("ending", detail) for detail in ending_breaks(row, run, journal)]
     found += [("cancel", detail) for detail in cancel_breaks(row, run, journal)]
@@ -92,9 +112,14 @@ def _named(run: Evidence) -> Iterator[tuple[str, Follower]]:
 def follower_breaks(follower: Follower, plan: RunPlan) -> Iterator[tuple[str, str]]:
     for number, socket in enumerate(follower.sockets):
         # What follows the first break of a socket is mostly its consequence.
-        for detail in islice(seq_breaks(socket, is_html=follower.plan.subprotocol == "fleet.html.v1"), 1):
+        for detail in islice(
+            seq_breaks(socket, is_html=follower.plan.subprotocol == "fleet.html.v1"), 1
+        ):
             yield "seq", f"socket {number}: {detail}"
-        if socket.fate == "refused" and socket.frames[-1]["error"]["code"] not in ("shutting_down", "storage_unavailable"):
+        if socket.fate == "refused" and socket.frames[-1]["error"]["code"] not in (
+            "shutting_down",
+            "storage_unavailable",
+        ):
             yield "refused", str(socket.frames[-1]["error"])
     events = run_events(follower)
     ids = {event["workflow_id"] for event in events}
@@ -108,14 +133,23 @@ def follower_breaks(follower: Follower, plan: RunPlan) -> Iterator[tuple[str, st
     else:
         yield from _last_words_breaks(events)
     for event in events:
-        if event["type"] == "connected" and (event["seq"] != 1 or event["data"]["message_id"] != str(plan.message_id)):
+        if event["type"] == "connected" and (
+            event["seq"] != 1 or event["data"]["message_id"] != str(plan.message_id)
+        ):
             yield "connected", str(event)
 
 
 def _last_words_breaks(events: Sequence[Frame]) -> Iterator[tuple[str, str]]:
     if events[-1]["type"] == "done":
         wanted = LAST_WORDS[events[-1]["data"]["status"]]
-        before = next((event["type"] for event in reversed(events[:-1]) if event["type"] != "response.snapshot"), "nothing")
+        before = next(
+            (
+                event["type"]
+                for event in reversed(events[:-1])
+                if event["type"] != "response.snapshot"
+            ),
+            "nothing",
+        )
         if before != wanted:
             yield "group", f"{before} stands before done, not {wanted}"
 
@@ -156,7 +190,14 @@ def seq_breaks(socket: Socket, *, is_html: bool) -> Iterator[str]:
 
 def is_step(frame: Frame) -> bool:
     """Whether this may stand in a folded batch, before its snapshot."""
-    return frame["type"] not in ("response.delta", "reasoning.delta", "response.completed", "cancelled", "done", "error")
+    return frame["type"] not in (
+        "response.delta",
+        "reasoning.delta",
+        "response.completed",
+        "cancelled",
+        "done",
+        "error",
+    )
 
 
 def text_of(events: Sequence[Frame]) -> str:
@@ -171,7 +212,9 @@ def text_of(events: Sequence[Frame]) -> str:
 
 
 def kind_of(terminal: Frame) -> str:
-    return str(terminal["error"]["code"] if terminal["type"] == "error" else terminal["data"]["status"])
+    return str(
+        terminal["error"]["code"] if terminal["type"] == "error" else terminal["data"]["status"]
+    )
 
 
 # --- A run against its row and the model ------------------------------------------------------------------------------
@@ -221,12 +264,16 @@ def model_breaks(row: Row, run: Evidence) -> Iterator[str]:
 
 def _most_sent(call: Call) -> str:
     """The text; the last write may have gone out without being counted."""
-    return "".join(call.script.tokens if call.script.at_once else call.script.tokens[: call.sent + 1])
+    return "".join(
+        call.script.tokens if call.script.at_once else call.script.tokens[: call.sent + 1]
+    )
 
 
 def ending_breaks(row: Row, run: Evidence, journal: Journal) -> Iterator[str]:
     allowed = run.plan.endings
-    if journal.were_workers_frozen(run.asked_at, run.ended_at) or journal.was_held_up(run.asked_at, run.ended_at):
+    if journal.were_workers_frozen(run.asked_at, run.ended_at) or journal.was_held_up(
+        run.asked_at, run.ended_at
+    ):
         allowed |= CLOCKS
     if row.status != "running" and row.kind not in allowed:
         yield f"{row.kind} is no ending of this run ({', '.join(sorted(allowed))})"
@@ -235,17 +282,27 @@ def ending_breaks(row: Row, run: Evidence, journal: Journal) -> Iterator[str]:
 def cancel_breaks(row: Row, run: Evidence, journal: Journal) -> Iterator[str]:
     """A cancel that nothing disturbs ends the upstream in time."""
     for seconds in cancel_times(run, journal):
-        if seconds > (CANCEL_TIME_PRESSED if journal.was_pressed(run.asked_at, run.ended_at) else CANCEL_TIME):
+        if seconds > (
+            CANCEL_TIME_PRESSED if journal.was_pressed(run.asked_at, run.ended_at) else CANCEL_TIME
+        ):
             yield f"the upstream was closed {seconds * 1000:.0f} ms after it; the run is {row.kind}"
 
 
 def cancel_times(run: Evidence, journal: Journal) -> list[float]:
     """Seconds from a cancel that nothing disturbs to the end of the upstream, if that was open then."""
-    quiet = [c.at for c in run.cancels if c.was_joined and journal.was_quiet(c.at - CANCEL_FELT, c.at + CANCEL_FELT)]
+    quiet = [
+        c.at
+        for c in run.cancels
+        if c.was_joined and journal.was_quiet(c.at - CANCEL_FELT, c.at + CANCEL_FELT)
+    ]
     first = min(quiet, default=None)
     if first is None:
         return []
-    return [call.ended_at - first for call in run.calls if call.started < first and call.ended_at and call.ended_at > first]
+    return [
+        call.ended_at - first
+        for call in run.calls
+        if call.started < first and call.ended_at and call.ended_at > first
+    ]
 
 
 def probe_breaks(probed: Probed) -> Iterator[str]:
@@ -272,5 +329,8 @@ def late_probe_breaks(probed: Probed, rows: Sequence[Row]) -> Iterator[str]:
 
 def _difference(found: str, wanted: str) -> str:
     """Where two texts part."""
-    same = next((i for i, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), min(len(found), len(wanted)))
+    same = next(
+        (i for i, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b),
+        min(len(found), len(wanted)),
+    )
     return f"has {len(found)} characters, not {len(wanted)}; from {same}: {found[same : same + 30]!r}, not {wanted[same : same + 30]!r}"

@@ -108,7 +108,11 @@ def _stage(storm: Storm, folder: Path) -> Iterator[Stage]:
         model.default = Script(tokens=["note ", "after ", "note"], pace=0.05)
         model.as_agent(PLANNER.instructions, Script(tokens=[PLAN], pace=0.05))
         model.as_agent(REVIEWER.instructions, Script(tokens=['{"score": 8}'], first_after=0.05))
-        fleet = stack.enter_context(running(folder, model, "--workers", str(storm.workers), REDIS_URL=faults.url, **SHORT_TIMES))
+        fleet = stack.enter_context(
+            running(
+                folder, model, "--workers", str(storm.workers), REDIS_URL=faults.url, **SHORT_TIMES
+            )
+        )
         watcher.watch(fleet.process.pid, "worker")
         workers = WorkerFaults(fleet)
         stack.callback(workers.thaw)
@@ -146,7 +150,15 @@ class Play:
             await self._send_latecomers()
             # Once more, for those of the quiet: a log that Redis did not take at once is closed seconds later.
             await self._wait_for_rows()
-            return Report(self._storm.seed, self._storm.runs, self._evidence, self._journal, self._judge(), readers_took, rows_took)
+            return Report(
+                self._storm.seed,
+                self._storm.runs,
+                self._evidence,
+                self._journal,
+                self._judge(),
+                readers_took,
+                rows_took,
+            )
         finally:
             await _end(watching)
             await _end(self._following)
@@ -159,7 +171,10 @@ class Play:
             self._stage.workers.domain(longest_freeze=self._storm.longest_freeze),
             DatabaseFaults(self._stage.database).domain(),
         ]
-        storms = [asyncio.create_task(weather.storm(domain, Random(f"{seed}/{domain.name}"))) for domain in domains]
+        storms = [
+            asyncio.create_task(weather.storm(domain, Random(f"{seed}/{domain.name}")))
+            for domain in domains
+        ]
         changes = asyncio.create_task(weather.change())
         try:
             await self._start_runs()
@@ -192,7 +207,9 @@ class Play:
         run = Evidence(plan, followers, asked_at=time.monotonic())
         self._evidence.append(run)
         reading = [asyncio.create_task(follower.follow()) for follower in followers]
-        meddling = [asyncio.create_task(self._cancel(run, cancelling)) for cancelling in plan.cancellings]
+        meddling = [
+            asyncio.create_task(self._cancel(run, cancelling)) for cancelling in plan.cancellings
+        ]
         meddling += [asyncio.create_task(self._probe(run, what)) for what in plan.probes]
         try:
             _, late = await asyncio.wait(reading, timeout=SLOT)
@@ -201,7 +218,9 @@ class Play:
             await asyncio.gather(*reading)
             run.ended_at = time.monotonic()
             if plan.play.is_heavy:
-                self._journal.windows.append(Window("load", plan.play.name, run.asked_at, run.ended_at))
+                self._journal.windows.append(
+                    Window("load", plan.play.name, run.asked_at, run.ended_at)
+                )
         finally:
             await _end([*reading, *meddling])
 
@@ -213,7 +232,9 @@ class Play:
         await asyncio.sleep(cancelling.after)
         if cancelling.reader is not None:
             await run.followers[cancelling.reader].cancel(cancelling.times)
-        elif sent := await cancel_from_elsewhere(run.plan, self._wire, self._journal, cancelling.times):
+        elif sent := await cancel_from_elsewhere(
+            run.plan, self._wire, self._journal, cancelling.times
+        ):
             run.cancels_from_elsewhere.append(sent)
 
     async def _probe(self, run: Evidence, what: Probe) -> None:
@@ -239,7 +260,10 @@ class Play:
     async def _wait_for_rows(self) -> float:
         """Wait until every row is ended and closed; the seconds it took."""
         began = time.monotonic()
-        while await asyncio.to_thread(count_open, self._stage.database) and time.monotonic() - began < HEALING:
+        while (
+            await asyncio.to_thread(count_open, self._stage.database)
+            and time.monotonic() - began < HEALING
+        ):
             await asyncio.sleep(0.2)
         return time.monotonic() - began
 
@@ -254,7 +278,9 @@ class Play:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(HEALING):
                             await run.followers[-1].follow()
-                run.late_probe = await probe(run.plan, BEYOND, self._wire, self._journal, listens=HEALING, stays=0.3)
+                run.late_probe = await probe(
+                    run.plan, BEYOND, self._wire, self._journal, listens=HEALING, stays=0.3
+                )
 
         await asyncio.gather(*map(visit, self._evidence))
 
@@ -270,17 +296,26 @@ class Play:
         rows = read_rows(self._stage.database)
         for run in self._evidence:
             run.rows = rows.pop(run.plan.message_id, [])
-            run.calls = [call for call in self._stage.model.calls if run.plan.question in call.question]
-        found = [violation for run in self._evidence for violation in violations_of(run, self._journal)]
+            run.calls = [
+                call for call in self._stage.model.calls if run.plan.question in call.question
+            ]
+        found = [
+            violation for run in self._evidence for violation in violations_of(run, self._journal)
+        ]
         found += [Violation(0, "rows", f"nobody asked for {len(rows)} of them")] if rows else []
-        return found + [Violation(0, "redis", f"{key} has no time to live") for key in self._stage.redis.eternal_keys()]
+        return found + [
+            Violation(0, "redis", f"{key} has no time to live")
+            for key in self._stage.redis.eternal_keys()
+        ]
 
     async def _report_progress(self) -> None:
         while True:
             await asyncio.sleep(TELL_EVERY)
             over = sum(run.ended_at > 0 for run in self._evidence)
             planned = self._storm.runs + QUIET_CANCELS
-            self._tell(f"{len(self._evidence)} of {planned} runs started, {over} over, {self._journal.counts.total()} faults")
+            self._tell(
+                f"{len(self._evidence)} of {planned} runs started, {over} over, {self._journal.counts.total()} faults"
+            )
 
 
 async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -200,7 +200,10 @@ class RedisFaults:
 
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(
-            self._valkey.url, socket_timeout=ADMIN_TIMEOUT, socket_connect_timeout=ADMIN_TIMEOUT, retry=Retry(NoBackoff(), 0)
+            self._valkey.url,
+            socket_timeout=ADMIN_TIMEOUT,
+            socket_connect_timeout=ADMIN_TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
         )
 
 
@@ -283,7 +286,9 @@ class DatabaseFaults:
             lock.close()
 
     def _lock(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._file, timeout=5, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            self._file, timeout=5, isolation_level=None, check_same_thread=False
+        )
         with contextlib.suppress(sqlite3.OperationalError):
             connection.execute("BEGIN IMMEDIATE")
         return connection

@@ -131,7 +131,9 @@ def plan_run(seed: int, number: int) -> RunPlan:
         play=_play(rng),
         readers=[
             _reader(rng, "fleet.json.v1", joins_after=0),
-            _reader(rng, "fleet.html.v1", joins_after=rng.choice([0, 0, rng.random(), 3 * rng.random()])),
+            _reader(
+                rng, "fleet.html.v1", joins_after=rng.choice([0, 0, rng.random(), 3 * rng.random()])
+            ),
         ],
         cancellings=_cancellings(rng),
         probes=_probes(rng),
@@ -141,7 +143,11 @@ def plan_run(seed: int, number: int) -> RunPlan:
 def plan_quiet_cancel(seed: int, number: int) -> RunPlan:
     """A run for the quiet behind the storm: a long answer that somebody stops."""
     rng = Random(f"{seed}/quiet/{number}")
-    play = Play("stopped in the quiet", {"tokens": _words(rng, 100, 100), "pace": 0.05}, frozenset({"completed"}))
+    play = Play(
+        "stopped in the quiet",
+        {"tokens": _words(rng, 100, 100), "pace": 0.05},
+        frozenset({"completed"}),
+    )
     readers = [ReaderPlan("fleet.json.v1", 0, (), 0.2), ReaderPlan("fleet.html.v1", 0.1, (), 0.2)]
     cancelling = Cancelling(0.4 + rng.random(), [0, 1, None][number % 3], times=rng.choice([1, 2]))
     return RunPlan(number, UUID(int=rng.getrandbits(128), version=4), play, readers, [cancelling])
@@ -149,7 +155,9 @@ def plan_quiet_cancel(seed: int, number: int) -> RunPlan:
 
 def _reader(rng: Random, subprotocol: str, *, joins_after: float) -> ReaderPlan:
     [most] = rng.choices([0, 3, 12, LONGEST_REJOINING], [45, 35, 15, 5])
-    vanishes = [rng.choice([0, 1, 2, 5, 20, 60, 200]) for _ in range(rng.randint(min(most, 1), most))]
+    vanishes = [
+        rng.choice([0, 1, 2, 5, 20, 60, 200]) for _ in range(rng.randint(min(most, 1), most))
+    ]
     return ReaderPlan(subprotocol, joins_after, vanishes, stays=rng.choice([0, 0, 0.2]))
 
 
@@ -157,7 +165,10 @@ def _cancellings(rng: Random) -> list[Cancelling]:
     if rng.random() > 0.35:
         return []
     moment = rng.choice([0.05, 0.3, 1, 3, 6]) * rng.random()
-    return [Cancelling(moment, rng.choice([0, 0, 1, None]), times=rng.choice([1, 1, 2])) for _ in range(rng.choice([1, 1, 2]))]
+    return [
+        Cancelling(moment, rng.choice([0, 0, 1, None]), times=rng.choice([1, 1, 2]))
+        for _ in range(rng.choice([1, 1, 2]))
+    ]
 
 
 def _probes(rng: Random) -> list[Probe]:
@@ -170,25 +181,63 @@ def _play(rng: Random) -> Play:
     makers = {
         "normal": (8, {"tokens": _words(rng, 20, 120), "pace": rng.uniform(0.005, 0.04)}, done),
         "long": (7, {"tokens": _words(rng, 100, 200), "pace": rng.uniform(0.04, 0.08)}, done),
-        "thoughtful": (2, {"tokens": _words(rng, 20, 60), "pace": 0.03, "reasoning": _words(rng, 5, 30)}, done),
-        "late": (1, {"tokens": _words(rng, 10, 40), "first_after": rng.uniform(0.5, 2), "pace": 0.01}, done),
+        "thoughtful": (
+            2,
+            {"tokens": _words(rng, 20, 60), "pace": 0.03, "reasoning": _words(rng, 5, 30)},
+            done,
+        ),
+        "late": (
+            1,
+            {"tokens": _words(rng, 10, 40), "first_after": rng.uniform(0.5, 2), "pace": 0.01},
+            done,
+        ),
         "burst": (2, {"tokens": _words(rng, BURST, BURST), "at_once": True}, done),
         "giant": (1, {"tokens": ["so ", _giant(rng), *_words(rng, 3, 9)], "pace": 0.05}, done),
         "trickle": (1, {"tokens": _words(rng, 10, 40), "trickle": True, "pace": 0.02}, done),
-        "flaky": (1, {"tokens": _words(rng, 10, 40), "status": 500, "fail_times": rng.randint(1, 2)}, done),
+        "flaky": (
+            1,
+            {"tokens": _words(rng, 10, 40), "status": 500, "fail_times": rng.randint(1, 2)},
+            done,
+        ),
         "refusing": (1, {"tokens": [], "status": 500}, frozenset({"model_unavailable"})),
-        "busy": (0.5, {"tokens": [], "status": 429, "headers": {"retry-after": "30"}}, frozenset({"rate_limited"})),
-        "mute": (1, {"tokens": _words(rng, 3, 9), "hang_after": 0}, frozenset({"first_chunk_timeout"})),
-        "hanging": (1, {"tokens": _words(rng, 30, 40), "hang_after": rng.randint(1, 29), "pace": 0.01}, frozenset({"idle_timeout"})),
-        "cut": (1, {"tokens": _words(rng, 30, 40), "cut_after": rng.randint(1, 29), "pace": 0.02}, frozenset({"model_error"})),
-        "garbage": (1, {"tokens": _words(rng, 30, 40), "garbage_after": rng.randint(1, 29), "pace": 0.02}, frozenset({"model_error"})),
-        "endless": (0.3, {"tokens": _words(rng, 150, 150), "pace": 0.5}, frozenset({"max_runtime"})),
+        "busy": (
+            0.5,
+            {"tokens": [], "status": 429, "headers": {"retry-after": "30"}},
+            frozenset({"rate_limited"}),
+        ),
+        "mute": (
+            1,
+            {"tokens": _words(rng, 3, 9), "hang_after": 0},
+            frozenset({"first_chunk_timeout"}),
+        ),
+        "hanging": (
+            1,
+            {"tokens": _words(rng, 30, 40), "hang_after": rng.randint(1, 29), "pace": 0.01},
+            frozenset({"idle_timeout"}),
+        ),
+        "cut": (
+            1,
+            {"tokens": _words(rng, 30, 40), "cut_after": rng.randint(1, 29), "pace": 0.02},
+            frozenset({"model_error"}),
+        ),
+        "garbage": (
+            1,
+            {"tokens": _words(rng, 30, 40), "garbage_after": rng.randint(1, 29), "pace": 0.02},
+            frozenset({"model_error"}),
+        ),
+        "endless": (
+            0.3,
+            {"tokens": _words(rng, 150, 150), "pace": 0.5},
+            frozenset({"max_runtime"}),
+        ),
         "team": (3, {"tokens": _words(rng, 20, 60), "pace": 0.02}, done),
         "doubtful": (2, {"tokens": _words(rng, 20, 60), "pace": 0.02}, done),
     }
     [name] = rng.choices(list(makers), [weight for weight, _, _ in makers.values()])
     _, script, ends = makers[name]
-    doubtful = {"tokens": ["I ", "don't ", "know ", "that."], "pace": 0.05} if name == "doubtful" else None
+    doubtful = (
+        {"tokens": ["I ", "don't ", "know ", "that."], "pace": 0.05} if name == "doubtful" else None
+    )
     return Play(name, script, ends, by_team=name in ("team", "doubtful"), doubtful=doubtful)
 
 

@@ -36,7 +36,9 @@ UNSEEN = ("log_line", "ui_hint", "category")  # left out of what is kept, to kee
 
 def is_refusal(frame: Frame) -> bool:
     """An error of this socket and not of the run: before there is a run, or because the database does not answer."""
-    return frame["type"] == "error" and (not frame["workflow_id"] or frame["error"]["code"] == "storage_unavailable")
+    return frame["type"] == "error" and (
+        not frame["workflow_id"] or frame["error"]["code"] == "storage_unavailable"
+    )
 
 
 def is_terminal(frame: Frame) -> bool:
@@ -56,7 +58,11 @@ class Socket:
     @property
     def cursor(self) -> int:
         """What a client sends as `after` next: the seq of the last event of the run."""
-        seqs = [frame["seq"] for frame in self.frames if frame["type"] not in ASIDES and not is_refusal(frame)]
+        seqs = [
+            frame["seq"]
+            for frame in self.frames
+            if frame["type"] not in ASIDES and not is_refusal(frame)
+        ]
         return int(seqs[-1]) if seqs else self.after
 
 
@@ -82,7 +88,15 @@ class Wire:
 
 
 def request_of(plan: RunPlan, *, after: int, **changes: Any) -> str:
-    return json.dumps({"message": plan.question, "message_id": str(plan.message_id), "mode": plan.play.mode, "after": after, **changes})
+    return json.dumps(
+        {
+            "message": plan.question,
+            "message_id": str(plan.message_id),
+            "mode": plan.play.mode,
+            "after": after,
+            **changes,
+        }
+    )
 
 
 @dataclass(slots=True)
@@ -96,7 +110,9 @@ class CancelSent:
 class Follower:
     """One reader of one run, from the first socket to the terminal."""
 
-    def __init__(self, run: RunPlan, plan: ReaderPlan, wire: Wire, journal: Journal, rng: Random) -> None:
+    def __init__(
+        self, run: RunPlan, plan: ReaderPlan, wire: Wire, journal: Journal, rng: Random
+    ) -> None:
         self.plan = plan
         self.sockets: list[Socket] = []
         self.cancels: list[CancelSent] = []
@@ -123,9 +139,15 @@ class Follower:
             socket = Socket(self.cursor, time.monotonic())
             self.sockets.append(socket)
             await self._read(socket, vanishes.pop(0) if vanishes else None)
-            if socket.fate == "ended" or (socket.fate == "refused" and socket.frames[-1]["error"]["code"] not in TRY_AGAIN):
+            if socket.fate == "ended" or (
+                socket.fate == "refused" and socket.frames[-1]["error"]["code"] not in TRY_AGAIN
+            ):
                 break
-            await asyncio.sleep(self._rng.uniform(0, 0.1) if socket.fate == "vanished" else self._rng.uniform(0.1, 0.6))
+            await asyncio.sleep(
+                self._rng.uniform(0, 0.1)
+                if socket.fate == "vanished"
+                else self._rng.uniform(0.1, 0.6)
+            )
         self.over.set()
 
     async def cancel(self, times: int) -> None:
@@ -157,7 +179,9 @@ class Follower:
             self._connection = None
             connection.transport.abort()
 
-    async def _take_frames(self, connection: ClientConnection, socket: Socket, frames_until_gone: int | None) -> None:
+    async def _take_frames(
+        self, connection: ClientConnection, socket: Socket, frames_until_gone: int | None
+    ) -> None:
         while len(socket.frames) != frames_until_gone:
             try:
                 async with asyncio.timeout(SILENCE):
@@ -197,7 +221,9 @@ def kept(raw: str | bytes) -> Frame:
     return frame
 
 
-async def cancel_from_elsewhere(run: RunPlan, wire: Wire, journal: Journal, times: int) -> CancelSent | None:
+async def cancel_from_elsewhere(
+    run: RunPlan, wire: Wire, journal: Journal, times: int
+) -> CancelSent | None:
     """Join with a socket that only cancels, and goes."""
     with contextlib.suppress(OSError, TimeoutError, InvalidHandshake, WebSocketException):
         connection = await wire.open("fleet.json.v1")
@@ -224,7 +250,13 @@ class Probed:
 
 
 async def probe(
-    run: RunPlan, what: Probe, wire: Wire, journal: Journal, *, listens: float = PROBE_LISTENS, stays: float = PROBE_LISTENS
+    run: RunPlan,
+    what: Probe,
+    wire: Wire,
+    journal: Journal,
+    *,
+    listens: float = PROBE_LISTENS,
+    stays: float = PROBE_LISTENS,
 ) -> Probed:
     """Ask for something odd, listen for a moment, behind a terminal for no longer than `stays`, and go."""
     journal.count(f"client: {what.kind}")

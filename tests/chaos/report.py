@@ -39,10 +39,17 @@ class Report:
     def _table(self) -> Iterator[str]:
         yield from _section("faults", self.journal.counts)
         yield from _section("endings", self._endings())
-        yield from _section("scripts of the model", Counter(run.plan.play.name for run in self.runs))
+        yield from _section(
+            "scripts of the model", Counter(run.plan.play.name for run in self.runs)
+        )
         yield from _section("sockets", Counter(socket.fate for socket in self._sockets()))
-        yield from _section("closes", Counter(socket.close[:80] for socket in self._sockets() if socket.close))
-        yield from _section("refusals", Counter(s.frames[-1]["error"]["code"] for s in self._sockets() if s.fate == "refused"))
+        yield from _section(
+            "closes", Counter(socket.close[:80] for socket in self._sockets() if socket.close)
+        )
+        yield from _section(
+            "refusals",
+            Counter(s.frames[-1]["error"]["code"] for s in self._sockets() if s.fate == "refused"),
+        )
         yield from _section("errors in the fleet's log", self._log_errors())
         yield from _section("violations", Counter(violation.rule for violation in self.violations))
         yield f"{len(self.runs)} runs, {sum(1 for _ in self._sockets())} sockets, {len(self.violations)} violations"
@@ -60,8 +67,14 @@ class Report:
                 yield from follower.sockets
 
     def _log_errors(self) -> Counter[str]:
-        found = [line for line in self.log if re.search(r" (ERROR|CRITICAL) |^\w+(\.\w+)*(Error|Exception)\b", line)]
-        return Counter(re.sub(r"[0-9a-f-]{36}|^\S+ \S+ |[0-9a-f]{12}", "", line)[:130] for line in found)
+        found = [
+            line
+            for line in self.log
+            if re.search(r" (ERROR|CRITICAL) |^\w+(\.\w+)*(Error|Exception)\b", line)
+        ]
+        return Counter(
+            re.sub(r"[0-9a-f-]{36}|^\S+ \S+ |[0-9a-f]{12}", "", line)[:130] for line in found
+        )
 
     def _details(self) -> Iterator[str]:
         runs = {run.plan.number: run for run in self.runs}
@@ -88,7 +101,9 @@ class Report:
         for follower in run.followers:
             yield from self._story_of(follower)
         for row in run.rows:
-            yield from [f"  log {line}" for line in self.log if str(row.workflow_id) in line][-MOST_LINES:]
+            yield from [f"  log {line}" for line in self.log if str(row.workflow_id) in line][
+                -MOST_LINES:
+            ]
 
     def _story_of(self, follower: Follower) -> Iterator[str]:
         yield f"  {follower.plan.subprotocol}: {len(follower.sockets)} sockets, {len(run_events(follower))} events"

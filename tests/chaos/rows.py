@@ -43,8 +43,29 @@ def read_rows(file: Path) -> dict[UUID, list[Row]]:
     """The rows by message_id: there should be one of each."""
     found: dict[UUID, list[Row]] = {}
     with closing(_connect(file)) as connection:
-        for message_id, pk, status, code, ending, closed_at, last_seq, so_far, text, worker in connection.execute(QUERY):
-            row = Row(UUID(pk), status, code, json.loads(ending) if ending else None, closed_at, last_seq, so_far, text, worker)
+        for (
+            message_id,
+            pk,
+            status,
+            code,
+            ending,
+            closed_at,
+            last_seq,
+            so_far,
+            text,
+            worker,
+        ) in connection.execute(QUERY):
+            row = Row(
+                UUID(pk),
+                status,
+                code,
+                json.loads(ending) if ending else None,
+                closed_at,
+                last_seq,
+                so_far,
+                text,
+                worker,
+            )
             found.setdefault(UUID(message_id), []).append(row)
     return found
 

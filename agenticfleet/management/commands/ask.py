@@ -52,15 +52,25 @@ class Command(BaseCommand):
         self._sources: dict[int, Source] = {}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("question", help=f"at most {MAX_MESSAGE:,} characters; - reads it from standard input")
+        parser.add_argument(
+            "question", help=f"at most {MAX_MESSAGE:,} characters; - reads it from standard input"
+        )
         parser.add_argument("--mode", choices=get_args(Mode), default="auto")
         parser.add_argument("--effort", choices=get_args(Effort), default=None)
-        parser.add_argument("--fresh", action="store_true", help="search again, whatever the cache holds")
-        parser.add_argument("--json", action="store_true", help="print the StreamEvents, one a line")
+        parser.add_argument(
+            "--fresh", action="store_true", help="search again, whatever the cache holds"
+        )
+        parser.add_argument(
+            "--json", action="store_true", help="print the StreamEvents, one a line"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            ended_well = self._answer_here(options) if settings.REDIS_URL and settings.FLEET_MODEL else self._with_services()
+            ended_well = (
+                self._answer_here(options)
+                if settings.REDIS_URL and settings.FLEET_MODEL
+                else self._with_services()
+            )
         except embedded.EmbeddedError as exc:
             raise CommandError(str(exc)) from exc
         except KeyboardInterrupt:
@@ -99,12 +109,15 @@ class Command(BaseCommand):
             command = [sys.executable, str(settings.BASE_DIR / "manage.py"), *sys.argv[1:]]
             # Ctrl-C reaches the command too: it says its last words, for which it needs the services.
             signal.signal(signal.SIGINT, lambda *_: None)
-            return subprocess.run(command, env={**os.environ, **services.environment()}, check=False).returncode == 0  # noqa: S603
+            environment = {**os.environ, **services.environment()}
+            return subprocess.run(command, env=environment, check=False).returncode == 0
 
     async def _ask(self, request: ChatRequest, *, as_json: bool) -> bool:
         worker = Worker.current()
         try:
-            run = await worker.runs.start_or_join(lambda: TERMINAL, request, arrived=time.perf_counter())
+            run = await worker.runs.start_or_join(
+                lambda: TERMINAL, request, arrived=time.perf_counter()
+            )
             async with aclosing(worker.runs.follow(run.pk, 0, folded=False)) as batches:
                 async for batch in batches:
                     for entry in batch:
@@ -135,7 +148,9 @@ class Command(BaseCommand):
                 self.stdout.write(event.delta, ending="")
                 self._has_begun = True
             case ResponseSnapshot():
-                self._drop("The answer begins again:" if event.data.text else "That answer is dropped.")
+                self._drop(
+                    "The answer begins again:" if event.data.text else "That answer is dropped."
+                )
                 self.stdout.write(event.data.text, ending="")
                 self._has_begun = bool(event.data.text)
             case RoutingDecided():
@@ -143,13 +158,17 @@ class Command(BaseCommand):
                     self._drop("That answer is dropped.")
                 self._sources.clear()
                 path = "light" if event.data.path == "light" else "full team"
-                self._note(f"{path}: {'; '.join(event.data.reasons)}" if event.data.reasons else path)
+                self._note(
+                    f"{path}: {'; '.join(event.data.reasons)}" if event.data.reasons else path
+                )
             case ToolComplete():
                 self._sources |= {source.number: source for source in event.data.sources}
                 told = (event.data.tool, duration(event.data.duration_ms), result_words(event.data))
                 self._note(f"{event.author}: {', '.join(filter(None, told))}")
             case ToolRejected():
-                self._note(f"{event.author}: {event.data.tool} was not called ({event.data.reason})")
+                self._note(
+                    f"{event.author}: {event.data.tool} was not called ({event.data.reason})"
+                )
             case OrchestratorMessage():
                 self._note(event.message)
             case Done():

@@ -16,16 +16,32 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--runs", type=int, default=200, help="how many runs (%(default)s)")
-        parser.add_argument("--seed", type=int, default=None, help="plays the schedule of an earlier storm again")
-        parser.add_argument("--workers", type=int, default=2, help="processes that serve (%(default)s)")
-        parser.add_argument("--concurrency", type=int, default=20, help="runs at once (%(default)s)")
+        parser.add_argument(
+            "--seed", type=int, default=None, help="plays the schedule of an earlier storm again"
+        )
+        parser.add_argument(
+            "--workers", type=int, default=2, help="processes that serve (%(default)s)"
+        )
+        parser.add_argument(
+            "--concurrency", type=int, default=20, help="runs at once (%(default)s)"
+        )
 
-    def handle(self, *args: Any, runs: int, seed: int | None, workers: int, concurrency: int, **options: Any) -> None:
+    def handle(
+        self,
+        *args: Any,
+        runs: int,
+        seed: int | None,
+        workers: int,
+        concurrency: int,
+        **options: Any,
+    ) -> None:
         try:
             # Not a part of the product: an installation without its tests has neither the driver nor what it needs.
             driver = importlib.import_module("tests.chaos.driver")
         except ModuleNotFoundError as exc:
-            raise CommandError(f"The storm needs a checkout with its development packages: {exc}.") from exc
+            raise CommandError(
+                f"The storm needs a checkout with its development packages: {exc}."
+            ) from exc
         seed = secrets.randbelow(1_000_000) if seed is None else seed
         self.stderr.write(f"seed {seed}")
         storm = driver.Storm(runs=runs, seed=seed, workers=workers, concurrency=concurrency)

@@ -21,7 +21,9 @@ from agenticfleet.server import Server  # noqa: E402
 from chat.worker import Worker  # noqa: E402
 from routing.policy import classifier  # noqa: E402
 
-MAX_FRAME = 4 * 1024 * 1024  # bytes; what is longer than a request, and not than this, is refused in words
+MAX_FRAME = (
+    4 * 1024 * 1024
+)  # bytes; what is longer than a request, and not than this, is refused in words
 
 
 class Command(BaseCommand):
@@ -29,8 +31,12 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--fd", type=int, required=True, help="descriptor of the listening socket")
-        parser.add_argument("--ready-fd", type=int, help="descriptor that is told our process id once we serve")
+        parser.add_argument(
+            "--fd", type=int, required=True, help="descriptor of the listening socket"
+        )
+        parser.add_argument(
+            "--ready-fd", type=int, help="descriptor that is told our process id once we serve"
+        )
 
     def handle(self, *args: Any, fd: int, ready_fd: int | None, **options: Any) -> None:
         self.ready_fd = ready_fd

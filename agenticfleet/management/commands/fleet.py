@@ -42,8 +42,12 @@ from routing.policy import classifier
 
 BACKLOG = 1024  # connections that wait for a worker
 WORKER_PATIENCE = 60.0  # seconds
-ENDINGS_PATIENCE = 10.0  # on top of the shutdown grace; a worker needs up to 6.5 to write endings and deliver them
-PREDECESSOR_PATIENCE = 10.0  # for the port, when the last fleet was killed and its children are going
+ENDINGS_PATIENCE = (
+    10.0  # on top of the shutdown grace; a worker needs up to 6.5 to write endings and deliver them
+)
+PREDECESSOR_PATIENCE = (
+    10.0  # for the port, when the last fleet was killed and its children are going
+)
 LOOK_EVERY = 0.5
 FIRST_DELAY, LONGEST_DELAY, LONG_LIFE = 0.5, 10.0, 30.0
 ADMIN_NAME = "admin"
@@ -118,7 +122,12 @@ class Fleet:
     """All processes of one fleet, from the start to the end of each."""
 
     def __init__(
-        self, listener: socket.socket, watcher: Watcher, inbox: Inbox, say: Callable[[str], None], warn: Callable[[str], None]
+        self,
+        listener: socket.socket,
+        watcher: Watcher,
+        inbox: Inbox,
+        say: Callable[[str], None],
+        warn: Callable[[str], None],
     ) -> None:
         self._listener = listener
         self._watcher = watcher
@@ -137,7 +146,9 @@ class Fleet:
             with announced(self._card()):
                 self._say(self._ready_text())
                 self._keep_alive()
-            self._say(f"Stopping: running answers have {settings.FLEET_SHUTDOWN_GRACE:g} s to finish; a second signal ends them now.")
+            self._say(
+                f"Stopping: running answers have {settings.FLEET_SHUTDOWN_GRACE:g} s to finish; a second signal ends them now."
+            )
         except StopAskedError:
             pass
         finally:
@@ -155,11 +166,15 @@ class Fleet:
         if not model_is_configured():
             self._model = start_model(self._watcher)
         if settings.REDIS_URL and (problem := redis_problem(settings.REDIS_URL)):
-            raise EmbeddedError(f"REDIS_URL: {without_secrets(settings.REDIS_URL)} does not answer: {first_line(problem)}")
+            raise EmbeddedError(
+                f"REDIS_URL: {without_secrets(settings.REDIS_URL)} does not answer: {first_line(problem)}"
+            )
         migrate()
         self._workers = [self._worker(number).start() for number in range(1, workers + 1)]
         if password := first_admin():
-            self._say(f"The first start: sign in to /admin/ as {ADMIN_NAME} with the password {password} (shown only now)")
+            self._say(
+                f"The first start: sign in to /admin/ as {ADMIN_NAME} with the password {password} (shown only now)"
+            )
         wait_until_answering([*self._services, *self._workers], pause=self._inbox.pause)
 
     def _worker(self, number: int) -> Child:
@@ -222,7 +237,11 @@ class Fleet:
         )
 
     def _ready_text(self) -> str:
-        redis = f"our own Valkey, {without_secrets(self._valkey.url)}" if self._valkey else without_secrets(settings.REDIS_URL)
+        redis = (
+            f"our own Valkey, {without_secrets(self._valkey.url)}"
+            if self._valkey
+            else without_secrets(settings.REDIS_URL)
+        )
         return "\n".join(
             [
                 f"AgenticFleet is ready on {self._address}",
@@ -254,9 +273,15 @@ class Command(BaseCommand):
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--host", default="127.0.0.1", help="a name or an IPv4 address (%(default)s)")
-        parser.add_argument("--port", type=int, default=8000, help="0 picks a free one (%(default)s)")
-        parser.add_argument("--workers", type=int, default=1, help="processes that serve (%(default)s)")
+        parser.add_argument(
+            "--host", default="127.0.0.1", help="a name or an IPv4 address (%(default)s)"
+        )
+        parser.add_argument(
+            "--port", type=int, default=8000, help="0 picks a free one (%(default)s)"
+        )
+        parser.add_argument(
+            "--workers", type=int, default=1, help="processes that serve (%(default)s)"
+        )
 
     def handle(self, *args: Any, host: str, port: int, workers: int, **options: Any) -> None:
         if workers < 1:
@@ -268,7 +293,11 @@ class Command(BaseCommand):
             raise CommandError(str(exc)) from exc
         inbox = Inbox()
         try:
-            with only_fleet(), listen(host, port, pause=inbox.pause) as listener, Watcher() as watcher:
+            with (
+                only_fleet(),
+                listen(host, port, pause=inbox.pause) as listener,
+                Watcher() as watcher,
+            ):
                 clean = Fleet(listener, watcher, inbox, self.say, self.stderr.write).run(workers)
         except EmbeddedError as exc:
             raise CommandError(str(exc)) from exc
@@ -298,7 +327,9 @@ def listen(host: str, port: int, *, pause: Callable[[float], None]) -> socket.so
             raise EmbeddedError(f"--port {port}: a port is a number from 0 to 65535.") from exc
         except OSError as exc:
             if exc.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
-                raise EmbeddedError(f"Cannot listen on {host}:{port}: {os.strerror(exc.errno or 0)}.") from exc
+                raise EmbeddedError(
+                    f"Cannot listen on {host}:{port}: {os.strerror(exc.errno or 0)}."
+                ) from exc
         pause(LOOK_EVERY)
 
 
@@ -307,7 +338,9 @@ def migrate() -> None:
     try:
         call_command("migrate", verbosity=0, interactive=False)
     except (DatabaseProblem, ImproperlyConfigured) as exc:
-        raise EmbeddedError(f"DATABASE_URL: {database_text()} cannot be used: {first_line(str(exc))}") from exc
+        raise EmbeddedError(
+            f"DATABASE_URL: {database_text()} cannot be used: {first_line(str(exc))}"
+        ) from exc
 
 
 def first_admin() -> str | None:

@@ -32,7 +32,9 @@ class Command(BaseCommand):
         try:
             server = xllamacpp.Server(server_params(host, port))
         except RuntimeError as exc:
-            raise CommandError(f"The built-in model cannot be served on {host}:{port}: {exc}") from exc
+            raise CommandError(
+                f"The built-in model cannot be served on {host}:{port}: {exc}"
+            ) from exc
         self.stdout.write(f"{settings.BUILTIN_MODEL} answers on {server.listening_address}/v1")
         self.stdout.flush()
         signal.pause()
@@ -65,5 +67,7 @@ def weights() -> Path:
     # Not imported: the package itself needs a library that we do without.
     spec = importlib.util.find_spec(WEIGHTS_PACKAGE)
     if spec is None or spec.origin is None:
-        raise CommandError(f"The package {WEIGHTS_PACKAGE.replace('_', '-')} with the weights of the built-in model is not installed.")
+        raise CommandError(
+            f"The package {WEIGHTS_PACKAGE.replace('_', '-')} with the weights of the built-in model is not installed."
+        )
     return Path(spec.origin).with_name(WEIGHTS)

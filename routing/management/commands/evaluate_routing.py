@@ -41,7 +41,9 @@ class Quality:
 
     def row(self, name: str) -> str:
         shares = (self.accuracy, self.light_precision, self.light_recall, self.light_f1)
-        return f"{name:<20} {self.items:6} " + " ".join(f"{'–' if share is None else f'{share:.3f}':>9}" for share in shares)
+        return f"{name:<20} {self.items:6} " + " ".join(
+            f"{'–' if share is None else f'{share:.3f}':>9}" for share in shares
+        )
 
 
 class Command(BaseCommand):
@@ -65,16 +67,22 @@ class Command(BaseCommand):
             raise CommandError(f"{file}: no questions")
         decisions = [decide(classifier, example) for example in examples]
         if options["json"]:
-            self.stdout.write(json.dumps(summary(decisions, errors=errors), ensure_ascii=False, indent=1))
+            self.stdout.write(
+                json.dumps(summary(decisions, errors=errors), ensure_ascii=False, indent=1)
+            )
         else:
             self._print_table(decisions, errors=errors)
 
     def _print_table(self, decisions: Sequence[Decision], *, errors: bool) -> None:
-        self.stdout.write(f"{'':<20} {'items':>6} {'accuracy':>9} {'precision':>9} {'recall':>9} {'F1':>9}")
+        self.stdout.write(
+            f"{'':<20} {'items':>6} {'accuracy':>9} {'precision':>9} {'recall':>9} {'F1':>9}"
+        )
         for name, members in by_slice(decisions).items():
             self.stdout.write(quality(members).row(name))
         self.stdout.write(quality(decisions).row("all"))
-        self.stdout.write(f"a decision takes {percentile(decisions, 50):.2f} ms (p50), {percentile(decisions, 99):.2f} ms (p99)")
+        self.stdout.write(
+            f"a decision takes {percentile(decisions, 50):.2f} ms (p50), {percentile(decisions, 99):.2f} ms (p99)"
+        )
         for decision in decisions if errors else ():
             if not decision.is_right:
                 self.stdout.write(f"should be {decision.example.label}: {decision.example.text!r}")
@@ -85,7 +93,13 @@ def decide(classifier: Classifier, example: Example) -> Decision:
     started = time.perf_counter()
     judgement = classifier.judge(example.text, example.context)
     took_ms = (time.perf_counter() - started) * 1000
-    return Decision(example, judgement.light, judgement.light >= classifier.threshold, took_ms, judgement.reasons)
+    return Decision(
+        example,
+        judgement.light,
+        judgement.light >= classifier.threshold,
+        took_ms,
+        judgement.reasons,
+    )
 
 
 def quality(decisions: Sequence[Decision]) -> Quality:
@@ -115,11 +129,21 @@ def by_slice(decisions: Sequence[Decision]) -> dict[str, list[Decision]]:
 
 def summary(decisions: Sequence[Decision], *, errors: bool) -> dict[str, Any]:
     """What `--json` prints."""
-    whole = _shares(quality(decisions)) | {"p50_ms": round(percentile(decisions, 50), 3), "p99_ms": round(percentile(decisions, 99), 3)}
-    whole["slices"] = {name: _shares(quality(members)) for name, members in by_slice(decisions).items()}
+    whole = _shares(quality(decisions)) | {
+        "p50_ms": round(percentile(decisions, 50), 3),
+        "p99_ms": round(percentile(decisions, 99), 3),
+    }
+    whole["slices"] = {
+        name: _shares(quality(members)) for name, members in by_slice(decisions).items()
+    }
     if errors:
         whole["errors"] = [
-            {"text": decision.example.text, "label": decision.example.label, "light": round(decision.light, 3), "reasons": decision.reasons}
+            {
+                "text": decision.example.text,
+                "label": decision.example.label,
+                "light": round(decision.light, 3),
+                "reasons": decision.reasons,
+            }
             for decision in decisions
             if not decision.is_right
         ]
@@ -133,4 +157,6 @@ def _shares(found: Quality) -> dict[str, Any]:
         "light_recall": found.light_recall,
         "light_f1": found.light_f1,
     }
-    return {"items": found.items} | {name: None if share is None else round(share, 4) for name, share in shares.items()}
+    return {"items": found.items} | {
+        name: None if share is None else round(share, 4) for name, share in shares.items()
+    }

@@ -26,15 +26,32 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "data", nargs="+", type=Path, help="files with a JSON object a line: text, label, source; optionally context, slice, id"
+            "data",
+            nargs="+",
+            type=Path,
+            help="files with a JSON object a line: text, label, source; optionally context, slice, id",
         )
         parser.add_argument(
-            "--checked", nargs="*", type=Path, default=[], help="files whose labels a person has checked: they weigh more and judge"
+            "--checked",
+            nargs="*",
+            type=Path,
+            default=[],
+            help="files whose labels a person has checked: they weigh more and judge",
         )
         parser.add_argument("--output", type=Path, default=WEIGHTS, help="default: %(default)s")
-        parser.add_argument("--no-own", action="store_true", help="leave out what routing/training/ has")
+        parser.add_argument(
+            "--no-own", action="store_true", help="leave out what routing/training/ has"
+        )
 
-    def handle(self, *args: Any, data: list[Path], checked: list[Path], output: Path, no_own: bool, **options: Any) -> None:
+    def handle(
+        self,
+        *args: Any,
+        data: list[Path],
+        checked: list[Path],
+        output: Path,
+        no_own: bool,
+        **options: Any,
+    ) -> None:
         if fit is None:
             raise CommandError("Training needs scikit-learn: uv sync --group train")
         try:
