@@ -18,12 +18,10 @@ from twisted.internet.main import CONNECTION_LOST
 
 logger = logging.getLogger(__name__)
 
-FULL = (
-    64 * 1024
-)  # bytes in our memory, and as many in the kernel's, above which senders wait for the reader
-PIECE = (
-    2**16 - 1
-)  # bytes of a frame, the most that comes on top of that: a longer message goes out in several frames
+# Bytes in our memory, and as many in the kernel's, above which senders wait for the reader.
+FULL = 64 * 1024
+# Bytes of a frame, the most that comes on top of that: a longer message goes out in several frames.
+PIECE = 2**16 - 1
 LOOK = 1.0  # seconds between looks at a reader for which somebody waits
 PATIENCE = 10  # looks in a row at which it has taken nothing, then it is dropped
 FAREWELL = 5.0  # seconds that a reader has to answer a close frame before its connection is cut
@@ -116,9 +114,8 @@ class Reader:
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
         self._transport = protocol.transport
-        self._turn = (
-            asyncio.Lock()
-        )  # is fair: senders get their turns in the order in which they came
+        # Is fair: senders get their turns in the order in which they came.
+        self._turn = asyncio.Lock()
         self._has_room = asyncio.Event()
         self._has_room.set()
         protocol.closeHandshakeTimeout = FAREWELL

@@ -49,9 +49,8 @@ from .worker import Worker
 
 logger = logging.getLogger(__name__)
 
-LONGEST_REQUEST = (
-    512 * 1024
-)  # characters of one frame: the longest message, every character escaped, fits
+# Characters of one frame: the longest message, every character escaped, fits.
+LONGEST_REQUEST = 512 * 1024
 FRAME_TIME = 0.016  # seconds: html is sent no more often than a screen shows it
 RENDER_SHARE = 10  # the next rendering comes no sooner than this many times what the last one cost
 LONG_TEXT = 4000  # characters; rendering them takes some 5 to 20 ms

@@ -20,10 +20,11 @@ from .record import Exchange, PhaseTime, ToolUse
 
 MAX_TURNS = 50  # of earlier conversation loaded for a run; the workflow's token budget then picks
 TITLE_LENGTH = 60
+# What the database will not take, however often it is tried.
 UNSTORABLE = (
     DataError,
     IntegrityError,
-)  # what the database will not take, however often it is tried
+)
 
 FORBIDDEN = ErrorInfo("forbidden", "This conversation does not exist, or it is not yours.")
 

@@ -25,9 +25,9 @@ from tests.timing import TRIES
 
 AT_ONCE = 20
 EACH = 22  # times that a round plays each way
-POOLED = (
-    EACH // 2
-)  # connections by which a pool may grow from one round to the next: half of what one leaking way leaves
+# Connections by which a pool may grow from one round to the next: half of what one leaking way
+# leaves.
+POOLED = EACH // 2
 MOST_GROWTH = 1.1  # of memory, from one round to the next
 SETTLED = 20  # seconds after which idle connections are closed; those to the model after 15
 

@@ -31,15 +31,15 @@ FLOOD = [CHUNK] * (8 * MB // len(CHUNK))
 LONG_FRAME = 500_000  # characters
 MOST_HEARD = 30 * MB  # that frames of a reader which takes nothing may cost the worker
 STUCK = 10  # readers of a flood that take nothing
-MOST_MEMORY = (
-    60 * MB
-)  # that a flood may cost the worker; its text alone, in its several forms, is two thirds of that
+# That a flood may cost the worker; its text alone, in its several forms, is two thirds of that.
+MOST_MEMORY = 60 * MB
 MOST_DELAY = 0.1  # seconds by which others may get an event later
 TRIES = 3  # a worker that is held up is so every time; a busy machine is not
+# Seconds after which a reader that takes nothing is dropped: not before, and not much later.
 DROPPED = (
     10,
     20,
-)  # seconds after which a reader that takes nothing is dropped: not before, and not much later
+)
 CUT = 4, 15  # seconds after that when its connection is cut
 GONE = 30  # seconds in which the worker has forgotten readers that went
 SAMPLES = 5

@@ -17,12 +17,13 @@ from tooling.untrusted import cut
 from .engine import Case, Turn, merged, parsed, phase
 from .light import prompt
 
+# Before the answer; after a weak review there is a revision too.
 PHASES = (
     "analysis",
     "research",
     "writing",
     "review",
-)  # before the answer; after a weak review there is a revision too
+)
 MOST_SUBTASKS = 4
 RESEARCH_ROUNDS = 3  # model calls of one specialist, with tools between them
 GOOD_ENOUGH = 7  # of 10; a draft below this score is revised once

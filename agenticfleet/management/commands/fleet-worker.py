@@ -21,9 +21,8 @@ from agenticfleet.server import Server  # noqa: E402
 from chat.worker import Worker  # noqa: E402
 from routing.policy import classifier  # noqa: E402
 
-MAX_FRAME = (
-    4 * 1024 * 1024
-)  # bytes; what is longer than a request, and not than this, is refused in words
+# Bytes; what is longer than a request, and not than this, is refused in words.
+MAX_FRAME = 4 * 1024 * 1024
 
 
 class Command(BaseCommand):
