@@ -50,11 +50,11 @@ from .worker import Worker
 logger = logging.getLogger(__name__)
 
 # Characters of one frame: the longest message, every character escaped, fits.
-LONGEST_REQUEST = 512 * 1024
+MAX_REQUEST_CHARS = 512 * 1024
 FRAME_TIME = 0.016  # seconds: html is sent no more often than a screen shows it
 RENDER_SHARE = 10  # the next rendering comes no sooner than this many times what the last one cost
 LONG_TEXT = 4000  # characters; rendering them takes some 5 to 20 ms
-LONGEST_PAUSE = 0.1  # seconds between two renderings at the most
+MAX_PAUSE = 0.1  # seconds between two renderings at the most
 CLOSE_OF: dict[Code, int] = {
     "bad_request": 4400,
     "forbidden": 4403,
@@ -62,7 +62,7 @@ CLOSE_OF: dict[Code, int] = {
     "conversation_busy": 4429,
     "too_many_runs": 4429,
 }
-MOST_NOTICES = 16  # that wait for a reader
+MAX_NOTICES = 16  # that wait for a reader
 TRY_AGAIN_LATER = 1013
 UNAUTHENTICATED = 4401
 INTERNAL_ERROR = 1011
@@ -70,7 +70,7 @@ INTERNAL_ERROR = 1011
 FOREIGN_ORIGIN = ErrorInfo("forbidden", "This page is not of this server.")
 NOT_SIGNED_IN = ErrorInfo("forbidden", "Sign in first.")
 NO_SESSION = ErrorInfo("forbidden", "This browser's session has ended. Reload the page.")
-TOO_LARGE = ErrorInfo("bad_request", f"A frame has at most {LONGEST_REQUEST:,} characters.")
+TOO_LARGE = ErrorInfo("bad_request", f"A frame has at most {MAX_REQUEST_CHARS:,} characters.")
 HANDSHAKE = ErrorInfo("handshake_timeout", "No request came in time.", retryable=True)
 
 
@@ -131,7 +131,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             return
         is_first = self._handshake is not None
         try:
-            if text_data and len(text_data) > LONGEST_REQUEST:
+            if text_data and len(text_data) > MAX_REQUEST_CHARS:
                 raise ProtocolError(TOO_LARGE)
             if self._handshake is not None:
                 self._handshake.cancel()
@@ -210,7 +210,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if isinstance(batch[-1].event, ResponseDelta | ReasoningDelta):
             cost = time.thread_time() - started
             self._rested_at = time.monotonic() + min(
-                max(FRAME_TIME, RENDER_SHARE * cost), LONGEST_PAUSE
+                max(FRAME_TIME, RENDER_SHARE * cost), MAX_PAUSE
             )
 
     async def _rest(self) -> None:
@@ -239,8 +239,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         )
 
     def tell(self, code: str, message: str) -> None:
-        """Show a notice to the reader; none while MOST_NOTICES wait for one that takes nothing."""
-        if len(self._telling) < MOST_NOTICES:
+        """Show a notice to the reader; none while MAX_NOTICES wait for one that takes nothing."""
+        if len(self._telling) < MAX_NOTICES:
             task = self._spawn(self._notice(code, message))
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)

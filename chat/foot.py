@@ -12,7 +12,7 @@ from .words import capital, counted, duration, shortened
 
 PATHS: dict[Path, str] = {"light": "Light", "full": "Full team"}
 OUTCOMES: dict[Status, str] = {"completed": "complete", "cancelled": "stopped", "failed": "failed"}
-LONGEST_TITLE = 150  # characters of a source's title
+MAX_TITLE_CHARS = 150  # characters of a source's title
 HELP: dict[Code, str] = {
     "model_unavailable": "Set OPENAI_BASE_URL to a model server that runs, or unset it to use the built-in model. Then start again.",
     "model_error": "OPENAI_BASE_URL says where the model is, OPENAI_API_KEY is its key, FLEET_MODEL its name.",
@@ -37,7 +37,7 @@ class SourceLink:
     @classmethod
     def of(cls, source: Source) -> "SourceLink":
         host = web_host(source.url)
-        title = shortened(source.title, LONGEST_TITLE) or host or "Untitled"
+        title = shortened(source.title, MAX_TITLE_CHARS) or host or "Untitled"
         return cls(source.number, title, source.url if host else "", host, _day(source.published))
 
 

@@ -26,12 +26,12 @@ logger = logging.getLogger(__name__)
 
 RETRIES = 2  # before the first chunk, never after it
 BACKOFF = 0.25  # seconds before the first retry; doubles
-LONGEST_RETRY_AFTER = 5.0  # seconds; a server that asks for more gets an error in words
-LARGEST_EVENT = 4 * 1024 * 1024  # bytes of one streamed event
-LONGEST_ARGUMENTS = 256 * 1024  # characters of all tool calls of one answer
-MOST_CALLS = 32  # of one answer; what a model wants beyond them is left out
-LONGEST_ID = 64  # characters of a call's
-LONGEST_NAME = 200  # characters of a tool's, which may be invented
+MAX_RETRY_AFTER = 5.0  # seconds; a server that asks for more gets an error in words
+MAX_EVENT_BYTES = 4 * 1024 * 1024  # bytes of one streamed event
+MAX_ARGUMENT_CHARS = 256 * 1024  # characters of all tool calls of one answer
+MAX_CALLS = 32  # of one answer; what a model wants beyond them is left out
+MAX_ID_CHARS = 64  # characters of a call's
+MAX_NAME_CHARS = 200  # characters of a tool's, which may be invented
 # Parts of a request that a server may not know, each with what its refusal names; it is asked without them then. The least loss first.
 EXTRAS = {
     "reasoning_effort": ("reasoning_effort", "think"),
@@ -42,7 +42,7 @@ ASKED_WITHOUT = (
     3600.0  # seconds after which a refused part is tried again: servers and models change
 )
 CHARACTERS_PER_TOKEN = 16  # at the most, over a whole answer
-MOST_TOKENS = 10_000_000  # of one call, that are believed; a column holds the sum of many
+MAX_TOKENS = 10_000_000  # of one call, that are believed; a column holds the sum of many
 BYTES_PER_TOKEN = 3  # at the least, as budgets reckon
 NO_KEY = "none"  # servers without a key want some header all the same
 ALL_THINKING = (
@@ -133,7 +133,7 @@ class Finished:
     words: int  # tokens of what it said, without its hidden thinking
     is_cut: bool = False  # it would have said more, and was not allowed more tokens
     is_refused: bool = False
-    wants_more: bool = False  # tools than MOST_CALLS
+    wants_more: bool = False  # tools than MAX_CALLS
 
 
 class Pulse:
@@ -486,7 +486,7 @@ class _EventLines:
 
     def feed(self, data: bytes) -> list[bytes]:
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > LARGEST_EVENT:
+        if len(self._rest) > MAX_EVENT_BYTES:
             raise ModelError("model_error", "The model server sent an event that is too large.")
         return [line[5:].strip() for line in lines if line.startswith(b"data:")]
 
@@ -575,19 +575,19 @@ class _CallParts:
     def add(self, parts: Sequence[_CallPart]) -> None:
         for part in parts:
             place = self._place_of(part)
-            if place not in self._parts and len(self._parts) == MOST_CALLS:
+            if place not in self._parts and len(self._parts) == MAX_CALLS:
                 self.is_over = True
                 continue
             id_, name, arguments = self._parts.get(place, ("", "", []))
             arguments.append(part.function.arguments or "")
             self._length += len(arguments[-1])
-            if self._length > LONGEST_ARGUMENTS:
+            if self._length > MAX_ARGUMENT_CHARS:
                 raise ModelError(
                     "model_error", "The model called tools with arguments that are too long."
                 )
             self._parts[place] = (
-                (part.id or id_)[:LONGEST_ID],
-                (part.function.name or name)[:LONGEST_NAME],
+                (part.id or id_)[:MAX_ID_CHARS],
+                (part.function.name or name)[:MAX_NAME_CHARS],
                 arguments,
             )
 
@@ -595,7 +595,7 @@ class _CallParts:
         """Where a part belongs: some servers give all calls one index, and only another id and name say that another call begins."""
         place = part.index, self._counts.get(part.index, 0)
         known, _, _ = self._parts.get(place, ("", "", []))
-        if known and part.id and part.function.name and part.id[:LONGEST_ID] != known:
+        if known and part.id and part.function.name and part.id[:MAX_ID_CHARS] != known:
             self._counts[part.index] = place[1] + 1
             return part.index, place[1] + 1
         return place
@@ -614,7 +614,7 @@ class _CallParts:
 
 def _count(tokens: int) -> int:
     """A server's count of tokens as it may be stored."""
-    return min(max(0, tokens), MOST_TOKENS)
+    return min(max(0, tokens), MAX_TOKENS)
 
 
 def estimated_tokens(text: str) -> int:
@@ -650,7 +650,7 @@ def _seconds_before_retry(exc: openai.APIError, attempt: int) -> float | None:
         return wait
     if isinstance(exc, openai.RateLimitError):
         asked = _retry_after(exc)
-        return (asked or wait) if (asked or 0) <= LONGEST_RETRY_AFTER else None
+        return (asked or wait) if (asked or 0) <= MAX_RETRY_AFTER else None
     if isinstance(exc, openai.InternalServerError):
         return wait
     return None

@@ -20,7 +20,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
 CODE_PART = 12  # lines of code that are sent again together
-LONGEST_PART = 40  # lines of a quote or list item before it is continued in the next part
+MAX_PART_LINES = 40  # lines of a quote or list item before it is continued in the next part
 PIECE = 160  # characters of a line that are rendered again with each delta
 
 # A noncharacter that stands for the growing end of a line while the structure around it is rendered.
@@ -397,10 +397,10 @@ class _Part:
 
     @property
     def full(self) -> bool:
-        """Whether what follows goes into another part, so that no line costs more than LONGEST_PART lines."""
+        """Whether what follows goes into another part, so that no line costs more than MAX_PART_LINES lines."""
         count = len(self.lines)
-        return count >= LONGEST_PART and (
-            count >= 10 * LONGEST_PART or not self._in_fence(self.lines)
+        return count >= MAX_PART_LINES and (
+            count >= 10 * MAX_PART_LINES or not self._in_fence(self.lines)
         )
 
     def stored(self, line: str) -> str:

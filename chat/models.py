@@ -247,7 +247,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         *,
         worker: str | None,
         lease: timedelta,
-        most_live: int,
+        max_live: int,
     ) -> Started:
         """The run of this request: the one it already has, or a new one driven by `worker`.
 
@@ -257,7 +257,7 @@ class RunQuerySet(models.QuerySet["Run"]):
             if worker is None:
                 raise ProtocolError(NO_NEW_RUNS)
             with transaction.atomic():
-                run = self._create(owner, request, worker=worker, lease=lease, most_live=most_live)
+                run = self._create(owner, request, worker=worker, lease=lease, max_live=max_live)
                 return Started(
                     run,
                     is_new=True,
@@ -298,7 +298,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         return run
 
     def _create(
-        self, owner: Owner, request: ChatRequest, *, worker: str, lease: timedelta, most_live: int
+        self, owner: Owner, request: ChatRequest, *, worker: str, lease: timedelta, max_live: int
     ) -> "Run":
         if request.after:
             raise ProtocolError(
@@ -306,11 +306,11 @@ class RunQuerySet(models.QuerySet["Run"]):
             )
         if (
             owner.kind in ("user", "browser")
-            and self.live().filter(owner=str(owner)).count() >= most_live
+            and self.live().filter(owner=str(owner)).count() >= max_live
         ):
             raise ProtocolError(
                 ErrorInfo(
-                    "too_many_runs", f"{most_live} answers are already running.", retryable=True
+                    "too_many_runs", f"{max_live} answers are already running.", retryable=True
                 )
             )
         earlier = self._earlier(owner, request)

@@ -1,6 +1,6 @@
 """The ordered, replayable log of a run: live in the process that answers, in a Redis Stream for everyone else.
 
-In Redis the events that are written together, up to MOST_TOGETHER, are one entry; its id is `<seq of the last>-0`. What was
+In Redis the events that are written together, up to MAX_EVENTS_PER_ENTRY, are one entry; its id is `<seq of the last>-0`. What was
 perhaps stored already is written again with what came since, so a reader skips what it has. The ending is one entry with the
 greatest id there is: a reader at any cursor gets it, and Redis refuses every entry after it, so that "one ending, and last"
 holds in the store too.
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
 
 WINDOW = 256  # events kept in memory for followers
-MOST_STEPS = 1000  # events, text aside, kept for a follower that joins late
-MOST_TOGETHER = 64  # events in one entry of a stored log
-MOST_READ = 32  # entries that are read at once: full ones hold up the loop for some 10 ms
-MOST_PENDING = 5000  # events kept for Redis while it is away
+MAX_STEPS = 1000  # events, text aside, kept for a follower that joins late
+MAX_EVENTS_PER_ENTRY = 64  # events in one entry of a stored log
+READ_BATCH = 32  # entries that are read at once: full ones hold up the loop for some 10 ms
+MAX_PENDING = 5000  # events kept for Redis while it is away
 LAST_ID = f"{2**64 - 1}-{2**64 - 1}".encode()
 EVENTS = b"events"  # an entry's one field: a JSON array
 
@@ -118,7 +118,7 @@ class RunLog:
         self._workflow_id = str(run_id)
         self.last_seq = 0
         self.changed_at = time.monotonic()
-        self.pending: deque[Entry] = deque(maxlen=MOST_PENDING)  # not yet in Redis
+        self.pending: deque[Entry] = deque(maxlen=MAX_PENDING)  # not yet in Redis
         self.ending: list[StreamEvent] = []
         self.fault: Callable[[], Exception] | None = (
             None  # makes what is raised to each follower, while there is one
@@ -152,7 +152,7 @@ class RunLog:
         elif isinstance(event, ResponseSnapshot):
             self._text = [event.data.text]
             self._length = len(event.data.text)
-        if is_step(event) and len(self._steps) < MOST_STEPS:
+        if is_step(event) and len(self._steps) < MAX_STEPS:
             self._steps.append((entry, self._length))
         self._changed()
 
@@ -310,28 +310,28 @@ class LogStore:
         await self._write([Unstored(run_id, [], ending)])
 
     async def read(self, run_id: UUID, after: int, *, wait: float = 0) -> Stored:
-        """What stands behind `after`, MOST_READ entries at the most; waits up to `wait` seconds for something to come."""
+        """What stands behind `after`, READ_BATCH entries at the most; waits up to `wait` seconds for something to come."""
         block = int(wait * 1000) if wait else None
         cursor = f"{after}-18446744073709551615"
 
         def call() -> Awaitable[Any]:
             # One more than is wanted, to know whether it is there.
             return self._redis.client.xread(
-                {_key(run_id): cursor}, count=MOST_READ + 1, block=block
+                {_key(run_id): cursor}, count=READ_BATCH + 1, block=block
             )
 
         reply: Any = await self._redis.ask(call, blocks=wait)
         entries: list[Entry] = []
         ending: list[StreamEvent] = []
         rows = cast("list[tuple[bytes, dict[bytes, bytes]]]", reply[0][1] if reply else [])
-        for entry_id, fields in rows[:MOST_READ]:
+        for entry_id, fields in rows[:READ_BATCH]:
             stored = _events_of(fields[EVENTS])
             if entry_id == LAST_ID:
                 ending = [entry.event for entry in stored]
             else:
                 seen = entries[-1].seq if entries else after
                 entries += [entry for entry in stored if entry.seq > seen]
-        return Stored(entries, ending, has_more=len(rows) > MOST_READ)
+        return Stored(entries, ending, has_more=len(rows) > READ_BATCH)
 
     async def aclose(self) -> None:
         await self._redis.aclose()
@@ -344,7 +344,7 @@ class LogStore:
 
     def _queue(self, pipe: "Pipeline", part: Unstored) -> None:
         key = _key(part.run_id)
-        for together in batched(part.entries, MOST_TOGETHER, strict=False):
+        for together in batched(part.entries, MAX_EVENTS_PER_ENTRY, strict=False):
             pipe.xadd(
                 key,
                 {EVENTS: _array_of(entry.payload for entry in together)},

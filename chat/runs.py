@@ -328,7 +328,7 @@ class Runs:
             request,
             worker=self._worker if self.accepting else None,
             lease=timedelta(seconds=settings.FLEET_LEASE_TTL),
-            most_live=settings.FLEET_MAX_RUNS_PER_OWNER,
+            max_live=settings.FLEET_MAX_RUNS_PER_OWNER,
         )
 
     def _launch(

@@ -3,8 +3,8 @@
 from .markdown import visible
 from .protocol import ToolResultData
 
-LONGEST_DETAIL = 300  # characters of a tool call that the timeline shows
-LONGEST_NAME = 60  # characters of a tool's name, which may be a model's invention
+MAX_DETAIL_CHARS = 300  # characters of a tool call that the timeline shows
+MAX_NAME_CHARS = 60  # characters of a tool's name, which may be a model's invention
 
 
 def duration(ms: float) -> str:
@@ -37,7 +37,7 @@ def capital(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def shortened(text: str, most: int = LONGEST_DETAIL) -> str:
+def shortened(text: str, most: int = MAX_DETAIL_CHARS) -> str:
     """The visible text in one line, cut where it is longer than that."""
     text = " ".join(visible(text).split())
     return text if len(text) <= most else text[: most - 1] + "…"
@@ -45,7 +45,7 @@ def shortened(text: str, most: int = LONGEST_DETAIL) -> str:
 
 def named(name: str) -> str:
     """A name as a title: of an agent, a phase or a tool."""
-    return capital(shortened(name.replace("_", " "), LONGEST_NAME))
+    return capital(shortened(name.replace("_", " "), MAX_NAME_CHARS))
 
 
 def result_words(data: ToolResultData) -> str:

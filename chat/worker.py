@@ -39,14 +39,14 @@ LEASE_SHARE = (
     0.125  # of a lease's time to live: how often it is renewed, and lost runs are looked for
 )
 LOOKS = 3  # in which a lease is expired and the same before its run is given up: one renewal may fail or be late
-LONGEST_LEASE = (
+MAX_LEASE_FACTOR = (
     3  # times our own lease: who wrote a longer one had a clock that has gone back since
 )
 LISTEN_RETRY = 1.0  # seconds
 JOB_RETRY = 1.0  # seconds
 ENDINGS = 5.0  # seconds that endings have to be stored before the process goes without; the lease ends those runs
 DELIVERY = 1.5  # seconds that followers have to read an ending before the process goes
-MOST_KEPT = 50  # logs of ended runs while Redis is away: long ones hold megabytes
+MAX_KEPT = 50  # logs of ended runs while Redis is away: long ones hold megabytes
 REPAIRS = 50  # runs whose logs are closed in one round
 
 REDIS_GONE = (
@@ -177,7 +177,7 @@ class Worker:
                 self._note_redis(is_there=False, why=str(exc))
                 ended = [log for log in logs if log.ending]
                 # What is dropped here is in the row, and its log is closed from there.
-                self._changed_logs |= logs.difference(ended[MOST_KEPT:])
+                self._changed_logs |= logs.difference(ended[MAX_KEPT:])
                 self._log_change.set()
             else:
                 self._note_redis(is_there=True)
@@ -237,7 +237,7 @@ class Worker:
 
     def _find_suspects(self) -> list[Suspect]:
         too_long = Run.objects.live().filter(
-            lease_expires_at__gt=Now() + LONGEST_LEASE * self._lease
+            lease_expires_at__gt=Now() + MAX_LEASE_FACTOR * self._lease
         )
         leases = (Run.objects.expired() | too_long).values_list("pk", "lease_expires_at")
         return [Suspect(run_id, lease) for run_id, lease in leases]

@@ -18,7 +18,7 @@ from routing.wrappers import unwrap, without_what_was_taken_back
 
 HEAD, TAIL = 1200, 400
 CORE = 320
-MOST_ASKS = 24
+MAX_ASKS = 24
 CONTEXT_TURNS = 3
 
 # A word about what somebody or something is to another: two of them are often two look-ups.
@@ -120,8 +120,8 @@ def normalise(text: str) -> str:
 def find_asks(whole: str) -> Iterator[Ask]:
     """The sentences that want something, unwrapped; all of the text, if none does."""
     found = False
-    for at, line in enumerate(whole.split("\n", MOST_ASKS)):
-        for sentence in patterns.SENTENCE_END.split(line)[:MOST_ASKS]:
+    for at, line in enumerate(whole.split("\n", MAX_ASKS)):
+        for sentence in patterns.SENTENCE_END.split(line)[:MAX_ASKS]:
             if sentence and not sentence.isspace():
                 text, is_wanted = unwrap(sentence)
                 is_question = text.rstrip("\"')”» ").endswith(("?", "？", "؟"))

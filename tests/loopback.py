@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-LARGEST_REQUEST = 64 * 2**20  # bytes
+MAX_REQUEST_BYTES = 64 * 2**20  # bytes
 
 
 class LoopbackServer:
@@ -57,7 +57,7 @@ class LoopbackServer:
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
         self.released = asyncio.Event()
-        app = web.Application(client_max_size=LARGEST_REQUEST)
+        app = web.Application(client_max_size=MAX_REQUEST_BYTES)
         app.router.add_post(self._path, self._handler)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()

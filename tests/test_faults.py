@@ -135,7 +135,7 @@ class TestRedis:
     async def test_of_ended_runs_few_are_kept_for_redis(
         self, network: Proxy, chat: Chatting, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("chat.worker.MOST_KEPT", 2)
+        monkeypatch.setattr("chat.worker.MAX_KEPT", 2)
         network.set("refuse")
         requests = [chat_request() for _ in range(5)]
         for request in requests:

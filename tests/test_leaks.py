@@ -28,7 +28,7 @@ EACH = 22  # times that a round plays each way
 # Connections by which a pool may grow from one round to the next: half of what one leaking way
 # leaves.
 POOLED = EACH // 2
-MOST_GROWTH = 1.1  # of memory, from one round to the next
+MAX_GROWTH = 1.1  # of memory, from one round to the next
 SETTLED = 20  # seconds after which idle connections are closed; those to the model after 15
 
 
@@ -99,7 +99,7 @@ class Used:
             and self.sockets <= other.sockets + more
             and self.redis_connections <= other.redis_connections + more
             and self.database_connections <= other.database_connections
-            and self.resident <= other.resident * MOST_GROWTH
+            and self.resident <= other.resident * MAX_GROWTH
         )
 
 

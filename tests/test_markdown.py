@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from chat.markdown import _PLAIN, LONGEST_PART, Blocks, _cleaner, _markdown, render_all
+from chat.markdown import _PLAIN, MAX_PART_LINES, Blocks, _cleaner, _markdown, render_all
 
 LINES = [
     *[
@@ -469,7 +469,7 @@ def test_what_is_sent_for_a_delta_does_not_grow_with_the_answer(text: str) -> No
     line = max(map(len, text.splitlines()))
     most = 80 * min(line, 700) if text.startswith((">", "-")) else 6000
     # A line that is complete is rendered once more as a whole; only then may much be sent.
-    assert sorted(sent)[len(sent) * 9 // 10] < 3 * LONGEST_PART * min(line, 60)
+    assert sorted(sent)[len(sent) * 9 // 10] < 3 * MAX_PART_LINES * min(line, 60)
     assert max(sent) < most
 
 

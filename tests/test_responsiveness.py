@@ -24,7 +24,7 @@ from chat.protocol import (
     StreamEvent,
     ending_events,
 )
-from chat.runlog import MOST_READ, MOST_TOGETHER, LogStore, RunLog
+from chat.runlog import MAX_EVENTS_PER_ENTRY, READ_BATCH, LogStore, RunLog
 from chat.worker import Worker
 from tests.chatting import Chatting, Socket, text_of
 from tests.scripted_model import ScriptedModel
@@ -32,10 +32,10 @@ from tests.timing import quickest
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-LONGEST_HOLD = (
+MAX_HOLD = (
     0.03  # seconds of the processor; all of a long log at once takes 0.04 where this takes 0.008
 )
-LONGEST_GAP = 0.1  # seconds beyond the pace
+MAX_GAP = 0.1  # seconds beyond the pace
 PACE = 0.02
 TRIES = 8
 PARAGRAPH = "Some **bold** words, a [link](https://example.com) and `code` in a paragraph of usual length.\n\n"
@@ -99,11 +99,11 @@ async def test_a_heavy_answer_of_one_reader_does_not_delay_another(
         assert text_of([json.loads(frame) for frame in frames]) == "".join(script["tokens"])
         return max(gaps)
 
-    assert await quickest(longest_gap, enough=PACE + LONGEST_GAP, tries=TRIES) < PACE + LONGEST_GAP
+    assert await quickest(longest_gap, enough=PACE + MAX_GAP, tries=TRIES) < PACE + MAX_GAP
 
 
 LONG_LOG = 20_000  # events
-READ_AT_ONCE = MOST_READ * MOST_TOGETHER  # events
+READ_AT_ONCE = READ_BATCH * MAX_EVENTS_PER_ENTRY  # events
 
 
 async def write_log(run_id: uuid.UUID, words: list[str], *, has_ended: bool = False) -> None:
@@ -113,7 +113,7 @@ async def write_log(run_id: uuid.UUID, words: list[str], *, has_ended: bool = Fa
     log.append(Connected(data=ConnectedData(uuid.uuid4(), uuid.uuid4())))
     for word in words:
         log.append(ResponseDelta(delta=word))
-        if not log.last_seq % MOST_TOGETHER:
+        if not log.last_seq % MAX_EVENTS_PER_ENTRY:
             await store.write([log])
     if has_ended:
         log.close(ending_events(Ending(status="completed"), "".join(words)))
@@ -146,9 +146,9 @@ async def test_joining_a_long_answer_of_another_worker_does_not_hold_up_the_loop
         assert isinstance(connected, Connected)
         assert isinstance(snapshot, ResponseSnapshot)
         assert (snapshot.data.text, snapshot.seq) == ("".join(words), LONG_LOG + 1)
-        if holds[-1] < LONGEST_HOLD:
+        if holds[-1] < MAX_HOLD:
             break
-    assert min(holds) < LONGEST_HOLD
+    assert min(holds) < MAX_HOLD
 
 
 @pytest.mark.parametrize(
@@ -181,4 +181,4 @@ async def test_a_slow_query_does_not_delay_anybodys_deltas(
         gaps, _ = await asyncio.gather(gaps_of(other, time.monotonic), in_database(time.sleep, 0.8))
         return max(gaps)
 
-    assert await quickest(longest_gap, enough=PACE + LONGEST_GAP, tries=TRIES) < PACE + LONGEST_GAP
+    assert await quickest(longest_gap, enough=PACE + MAX_GAP, tries=TRIES) < PACE + MAX_GAP

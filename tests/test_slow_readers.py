@@ -20,7 +20,7 @@ from websockets.protocol import State
 from websockets.sync.client import connect
 from websockets.uri import parse_uri
 
-from agenticfleet.server import MOST_WAITING, Client
+from agenticfleet.server import MAX_WAITING, Client
 from tests.chatting import Event, chat_request, is_terminal, kinds, text_of
 from tests.scripted_model import ScriptedModel
 from tests.serving import STOP, Fleet, running, until
@@ -29,11 +29,11 @@ MB = 2**20
 CHUNK = "0123456789abcdef" * 1024
 FLOOD = [CHUNK] * (8 * MB // len(CHUNK))
 LONG_FRAME = 500_000  # characters
-MOST_HEARD = 30 * MB  # that frames of a reader which takes nothing may cost the worker
+MAX_INBOX_MEMORY = 30 * MB  # that frames of a reader which takes nothing may cost the worker
 STUCK = 10  # readers of a flood that take nothing
 # That a flood may cost the worker; its text alone, in its several forms, is two thirds of that.
-MOST_MEMORY = 60 * MB
-MOST_DELAY = 0.1  # seconds by which others may get an event later
+MAX_MEMORY = 60 * MB
+MAX_DELAY = 0.1  # seconds by which others may get an event later
 TRIES = 3  # a worker that is held up is so every time; a busy machine is not
 # Seconds after which a reader that takes nothing is dropped: not before, and not much later.
 DROPPED = (
@@ -43,7 +43,7 @@ DROPPED = (
 CUT = 4, 15  # seconds after that when its connection is cut
 GONE = 30  # seconds in which the worker has forgotten readers that went
 SAMPLES = 5
-MOST_TO_STOP = 10  # seconds, with no grace for runs
+MAX_STOP_TIME = 10  # seconds, with no grace for runs
 VANISHING = 200  # readers
 SPARE = 10  # descriptors that the worker opens for its database when many come at once
 
@@ -305,7 +305,7 @@ class TestReadersThatStop:
     """In this order they share one flood, and wait only once for what takes its time."""
 
     def test_they_do_not_fill_the_worker(self, flood: Flood) -> None:
-        assert flood.cost < MOST_MEMORY
+        assert flood.cost < MAX_MEMORY
 
     def test_the_others_get_everything(self, flood: Flood) -> None:
         assert text_of(flood.live.events) == "".join(FLOOD)
@@ -314,7 +314,7 @@ class TestReadersThatStop:
         pace: dict[str, Any] = {"first_after": 0.3, "pace": 0.02}
         model.on("This one, please.", tokens=[CHUNK] * 100, **pace)
         model.on("Another one, please.", tokens=["word "] * 100, **pace)
-        assert any(late_by(fleet) < MOST_DELAY for _ in range(TRIES))
+        assert any(late_by(fleet) < MAX_DELAY for _ in range(TRIES))
 
     def test_they_can_still_cancel(self, fleet: Fleet, model: ScriptedModel) -> None:
         model.on("Too much, please.", tokens=FLOOD, first_after=0.3, hang_after=100)
@@ -409,9 +409,9 @@ def test_what_they_send_does_not_fill_the_worker(fleet: Fleet, model: ScriptedMo
         live.wait_for(2 * MB // len(CHUNK))
         worker = worker_of(fleet)
         before = worker.memory_info().rss
-        for _ in range(3 * MOST_HEARD // LONG_FRAME):
+        for _ in range(3 * MAX_INBOX_MEMORY // LONG_FRAME):
             stuck.send({"nonsense": "x" * LONG_FRAME})
-        assert worker.memory_info().rss - before < MOST_HEARD
+        assert worker.memory_info().rss - before < MAX_INBOX_MEMORY
         model.release()
         live.wait()
 
@@ -423,7 +423,7 @@ def test_frames_that_come_faster_than_they_are_handled_are_dropped() -> None:
     for _ in range(100):
         client.onMessage(b"x" * MB, False)
     kept = client.application_queue.qsize()
-    assert 0 < kept <= MOST_WAITING / MB
+    assert 0 < kept <= MAX_WAITING / MB
     while not client.application_queue.empty():
         client.application_queue.get_nowait()
     client.onMessage(b"{}", False)
@@ -443,7 +443,7 @@ def test_they_do_not_hold_up_the_end(fleet: Fleet, model: ScriptedModel) -> None
         live.wait_for(100)
         began = time.monotonic()
         assert fleet.stop() == 0
-        assert time.monotonic() - began < MOST_TO_STOP
+        assert time.monotonic() - began < MAX_STOP_TIME
         assert live.wait()[-1]["error"]["code"] == "shutting_down"
     said = (" INFO ", " WARNING ")
     assert [

@@ -27,7 +27,7 @@ from tooling import cache as cache_module
 from tooling import toolbox as toolbox_module
 from tooling.bounded import BoundedRedis
 from tooling.cache import ToolCache
-from tooling.entries import DAY_PREFIX, LOCK_PREFIX, MOST_BYTES, PREFIX, Wanted, packed, unpacked
+from tooling.entries import DAY_PREFIX, LOCK_PREFIX, MAX_BYTES, PREFIX, Wanted, packed, unpacked
 from tooling.results import Output, Passage, ToolFailure
 from tooling.services import Services
 from tooling.toolbox import Call, Toolbox, ToolResult
@@ -332,7 +332,7 @@ def test_a_packed_entry_cannot_unpack_without_bound() -> None:
     import zlib
 
     assert unpacked(b"z" + zlib.compress(b'{"text": "' + b" " * 3_000_000 + b'"}')) is None
-    assert MOST_BYTES < 3_000_000
+    assert MAX_BYTES < 3_000_000
 
 
 async def test_a_test_of_another_type_at_the_key_does_no_harm(
@@ -565,7 +565,7 @@ async def main(redis_url, search_url, count, lock):
     services = open_services(redis_url=redis_url, search="on", tavily_key="k", tavily_url=search_url, ttl={"news": 600, "general": 3600})
     print("ready", flush=True)
     query = await asyncio.to_thread(sys.stdin.readline)
-    boxes = [Toolbox(services, allowed=frozenset({"web_search"}), most_calls=1) for _ in range(int(count))]
+    boxes = [Toolbox(services, allowed=frozenset({"web_search"}), max_calls=1) for _ in range(int(count))]
     results = await asyncio.gather(*(box.make(box.check("web_search", {"query": query})) for box in boxes))
     print(json.dumps([[result.ok, result.cached] for result in results]), flush=True)
     await services.aclose()
@@ -731,7 +731,7 @@ async def ask(
     async def call(
         query: str = "Capital of Peru?", *, fresh: bool = False, **arguments: Any
     ) -> ToolResult:
-        box = Toolbox(services, allowed=frozenset({"web_search"}), most_calls=5, fresh=fresh)
+        box = Toolbox(services, allowed=frozenset({"web_search"}), max_calls=5, fresh=fresh)
         made = box.check("web_search", {"query": query, **arguments})
         assert isinstance(made, Call)
         return await box.make(made)
@@ -802,7 +802,7 @@ async def test_calculator_and_clock_keep_nothing(
     redis: Redis, valkey_url: str, clock: Clock
 ) -> None:
     services = Services(cache=ToolCache(BoundedRedis(valkey_url), ttl=TTL, now=clock), now=clock)
-    box = Toolbox(services, allowed=frozenset({"calculator", "clock"}), most_calls=5)
+    box = Toolbox(services, allowed=frozenset({"calculator", "clock"}), max_calls=5)
     for made in (box.check("calculator", {"expression": "1 + 1"}), box.check("clock", {})):
         assert isinstance(made, Call)
         await box.make(made)

@@ -443,14 +443,14 @@ def test_pages_of_a_large_cache_are_bounded_and_lead_through_all_of_it(
         if pages == 12:
             # That will do for the pages; the rest in one go.
             monkeypatch.setattr(inspector_module, "PAGE", count)
-            monkeypatch.setattr(inspector_module, "MOST_EXAMINED", count * 2)
+            monkeypatch.setattr(inspector_module, "MAX_EXAMINED", count * 2)
     assert len(seen) == count
 
 
 def test_a_search_for_a_needle_looks_at_a_part_and_says_so(
     admin: Client, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspector_module, "MOST_EXAMINED", 500)
+    monkeypatch.setattr(inspector_module, "MAX_EXAMINED", 500)
     fill(redis, 2000)
     address, pages = f"{LIST}?q=question+1999", 0
     while True:

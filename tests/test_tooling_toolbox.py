@@ -74,7 +74,7 @@ async def failing(how: str) -> str:
     return how
 
 
-@tool(timeout=5, most_chars=100, untrusted=True)
+@tool(timeout=5, max_chars=100, untrusted=True)
 async def flood() -> Output:
     """Return far too much."""
     passages = [Passage("t", f"https://x.example/{n}", "word " * 100_000) for n in range(3)]
@@ -92,11 +92,11 @@ MINE: dict[str, Tool] = {each.name: each for each in (echo, slow, failing, flood
 
 def box(
     *,
-    most_calls: int = 100,
+    max_calls: int = 100,
     allowed: frozenset[str] = frozenset(MINE),
     services: Services | None = None,
 ) -> Toolbox:
-    return Toolbox(services or Services(), allowed=allowed, most_calls=most_calls, tools=MINE)
+    return Toolbox(services or Services(), allowed=allowed, max_calls=max_calls, tools=MINE)
 
 
 async def called(toolbox: Toolbox, name: str, arguments: Any = "{}") -> ToolResult:
@@ -305,7 +305,7 @@ async def test_the_same_call_twice_is_made_once() -> None:
 
 
 async def test_the_same_call_at_the_same_time_is_made_once() -> None:
-    toolbox = box(most_calls=5)
+    toolbox = box(max_calls=5)
     STAGE.gate.clear()
     calling = [asyncio.ensure_future(called(toolbox, "echo", '{"word": "a"}')) for _ in range(5)]
     await asyncio.sleep(0)
@@ -316,7 +316,7 @@ async def test_the_same_call_at_the_same_time_is_made_once() -> None:
 
 
 async def test_a_call_can_be_checked_before_it_is_waited_for() -> None:
-    toolbox = box(most_calls=1)
+    toolbox = box(max_calls=1)
     call = toolbox.check("echo", {"word": "a", "times": 1})
     assert isinstance(call, Call)
     assert (call.arguments, call.repeated, STAGE.calls) == ({"word": "a"}, False, [])
@@ -335,7 +335,7 @@ async def test_a_temporary_failure_may_be_tried_again_a_permanent_one_not() -> N
 
 
 async def test_calls_beyond_the_cap_are_rejected_and_repeats_are_not() -> None:
-    toolbox = box(most_calls=2)
+    toolbox = box(max_calls=2)
     for word in "ab":
         await called(toolbox, "echo", {"word": word})
     result = rejected(toolbox, "echo", {"word": "c"})
@@ -347,7 +347,7 @@ async def test_calls_beyond_the_cap_are_rejected_and_repeats_are_not() -> None:
 
 @pytest.mark.parametrize("arguments", ['{"word": "a"}', "nonsense"])
 async def test_a_model_that_calls_for_ever_gets_nothing_more(arguments: str) -> None:
-    toolbox = box(most_calls=3)
+    toolbox = box(max_calls=3)
     checked = [toolbox.check("echo", arguments) for _ in range(50)]
     assert all(
         isinstance(each, Rejection) and each.reason == "cap_reached" for each in checked[12:]
@@ -355,7 +355,7 @@ async def test_a_model_that_calls_for_ever_gets_nothing_more(arguments: str) -> 
 
 
 async def test_no_calls_at_all_may_be_allowed() -> None:
-    assert rejected(box(most_calls=0), "echo", {"word": "a"}).reason == "cap_reached"
+    assert rejected(box(max_calls=0), "echo", {"word": "a"}).reason == "cap_reached"
 
 
 # --- Failures and limits ----------------------------------------------------------------------------------------------
@@ -396,7 +396,7 @@ async def test_a_flood_is_cut_to_size_and_fenced() -> None:
 
 
 async def test_a_run_for_a_small_model_gets_shorter_results() -> None:
-    toolbox = Toolbox(Services(), allowed=frozenset(MINE), most_calls=5, most_chars=30, tools=MINE)
+    toolbox = Toolbox(Services(), allowed=frozenset(MINE), max_calls=5, max_chars=30, tools=MINE)
     assert len((await called(toolbox, "echo", {"word": "a" * 20, "times": 5})).text) <= 30
 
 
@@ -492,5 +492,5 @@ async def test_a_long_question_becomes_a_query_that_fits() -> None:
     ],
 )
 async def test_the_products_tools_answer(name: str, arguments: dict[str, Any], text: str) -> None:
-    toolbox = Toolbox(Services(), allowed=frozenset(TOOLS), most_calls=5)
+    toolbox = Toolbox(Services(), allowed=frozenset(TOOLS), max_calls=5)
     assert text in (await called(toolbox, name, arguments)).text

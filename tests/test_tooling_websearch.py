@@ -46,7 +46,7 @@ async def called(toolbox: Toolbox, query: str = "q", **arguments: Any) -> ToolRe
 @pytest.fixture
 def search(services: Services) -> Callable[..., Any]:
     async def call(query: str = "q", **arguments: Any) -> ToolResult:
-        toolbox = Toolbox(services, allowed=frozenset({"web_search"}), most_calls=5)
+        toolbox = Toolbox(services, allowed=frozenset({"web_search"}), max_calls=5)
         return await called(toolbox, query, **arguments)
 
     return call
@@ -117,10 +117,10 @@ async def test_without_a_key_search_is_off_and_never_keyless(
 ) -> None:
     monkeypatch.setenv("TAVILY_API_KEY", "tvly-from-the-environment")
     services = open_services(redis_url="", search="off", tavily_key="", tavily_url=web.url, ttl={})
-    toolbox = Toolbox(services, allowed=frozenset({"web_search"}), most_calls=5)
+    toolbox = Toolbox(services, allowed=frozenset({"web_search"}), max_calls=5)
     assert toolbox.offered() == []
     assert "TAVILY_API_KEY" in Toolbox(
-        services, allowed=frozenset({"web_search"}), most_calls=1
+        services, allowed=frozenset({"web_search"}), max_calls=1
     ).reason_off("web_search")
     result = toolbox.check("web_search", {"query": "q"})
     assert isinstance(result, Rejection)
@@ -136,7 +136,7 @@ async def test_keyless_is_asked_for_and_sends_no_key(
     services = open_services(
         redis_url="", search="keyless", tavily_key="tvly-configured", tavily_url=web.url, ttl={}
     )
-    result = await called(Toolbox(services, allowed=frozenset({"web_search"}), most_calls=5))
+    result = await called(Toolbox(services, allowed=frozenset({"web_search"}), max_calls=5))
     assert result.ok
     assert web.queries[0].headers["X-Tavily-Access-Mode"] == "keyless"
     assert "Authorization" not in web.queries[0].headers
@@ -165,7 +165,7 @@ async def test_numbers_of_sources_are_those_of_the_run(
     web: ScriptedSearch, services: Services
 ) -> None:
     web.on("b", results=[{**RESULT, "url": "https://other.example/"}, RESULT])
-    toolbox = Toolbox(services, allowed=frozenset({"web_search"}), most_calls=5)
+    toolbox = Toolbox(services, allowed=frozenset({"web_search"}), max_calls=5)
     await called(toolbox, "a")
     second = await called(toolbox, "b")
     assert [(source.number, source.host) for source in second.sources] == [
@@ -247,7 +247,7 @@ async def test_invisible_characters_do_not_reach_the_model(
 async def test_instructions_in_results_stay_fenced_data(
     web: ScriptedSearch, search: Any, services: Services
 ) -> None:
-    toolbox = Toolbox(services, allowed=frozenset({"web_search"}), most_calls=5)
+    toolbox = Toolbox(services, allowed=frozenset({"web_search"}), max_calls=5)
     first = await called(toolbox, "a")
     mark = first.text.split()[1].rstrip(":")
     # The fence of a run cannot be closed from inside, not even by somebody who has seen it.
@@ -487,7 +487,7 @@ async def test_a_server_that_is_not_there_is_a_temporary_failure(slept: list[flo
     services = Services(
         search=SearchClient(api_key="k", base_url="http://127.0.0.1:9", sleep=sleep)
     )
-    result = await called(Toolbox(services, allowed=frozenset({"web_search"}), most_calls=5))
+    result = await called(Toolbox(services, allowed=frozenset({"web_search"}), max_calls=5))
     assert result.failure == "temporary"
     assert "cannot be reached" in result.message
     await services.aclose()
@@ -503,9 +503,9 @@ async def test_a_refused_key_closes_the_tool_and_raises_the_alarm_once(
     assert [
         record.levelname for record in caplog.records if "TAVILY_API_KEY" in record.message
     ] == ["ERROR"]
-    assert Toolbox(services, allowed=frozenset({"web_search"}), most_calls=5).offered() == []
+    assert Toolbox(services, allowed=frozenset({"web_search"}), max_calls=5).offered() == []
     assert "refused the key" in Toolbox(
-        services, allowed=frozenset({"web_search"}), most_calls=1
+        services, allowed=frozenset({"web_search"}), max_calls=1
     ).reason_off("web_search")
 
 

@@ -13,7 +13,7 @@ import pytest_asyncio
 from pytest_django import Settings
 
 from chat.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER
-from chat.llm import MOST_CALLS, ChatMessage
+from chat.llm import MAX_CALLS, ChatMessage
 from chat.llm import ToolCall as WantedCall
 from chat.models import Run, ToolCall
 from chat.protocol import SUBPROTOCOL_HTML
@@ -694,7 +694,7 @@ async def test_of_thousands_of_calls_at_once_few_are_looked_at_and_that_is_said(
         ASSISTANT.instructions, wants(*[("teleport", {})] * 3000), Script(tokens=["Without them."])
     )
     events = await chat.answer(chat_request(mode="light"))
-    assert len(of_kind(events, "tool.rejected")) == MOST_CALLS
+    assert len(of_kind(events, "tool.rejected")) == MAX_CALLS
     assert "more than 32 tools at once" in words(events)
     assert text_of(events) == "Without them."
 
@@ -1250,7 +1250,7 @@ async def test_after_a_long_talk_the_team_reads_its_notes(
 
 
 def test_the_arguments_of_calls_count_too() -> None:
-    wordy = [WantedCall(f"{number}", "web_search", "x" * 8000) for number in range(MOST_CALLS)]
+    wordy = [WantedCall(f"{number}", "web_search", "x" * 8000) for number in range(MAX_CALLS)]
     messages = [
         ChatMessage("system", "s"),
         ChatMessage("user", "the question"),

@@ -17,12 +17,12 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from redis.exceptions import RedisError
 
-from .inspector import DELETE_SECONDS, DIGEST, MOST_EXAMINED, TOOL, CachedEntry, Inspector
+from .inspector import DELETE_SECONDS, DIGEST, MAX_EXAMINED, TOOL, CachedEntry, Inspector
 from .models import CachedResult
 from .toolbox import TOOLS
 
-MOST_SHOWN_CHARS = 100_000
-MOST_SEARCHED_CHARS = 200
+MAX_SHOWN_CHARS = 100_000
+MAX_SEARCHED_CHARS = 200
 
 type View = Callable[..., HttpResponse]
 
@@ -80,7 +80,7 @@ class CachedResultAdmin(admin.ModelAdmin):
             "tools": [name for name, each in TOOLS.items() if each.cache],
             "is_first": not cursor,
             "filters": urlencode({"tool": tool, "q": text}),
-            "most_examined": MOST_EXAMINED,
+            "most_examined": MAX_EXAMINED,
             "may_delete": self.has_delete_permission(request),
         }
         return self._rendered(request, "list", context)
@@ -213,7 +213,7 @@ class CachedResultAdmin(admin.ModelAdmin):
 def _filters(tool: str, text: str) -> tuple[str, str]:
     """What was filtered by, without what could never match and what Redis would read as a pattern."""
     return (tool if re.fullmatch(TOOL, tool) else ""), text.replace("\x00", "").strip()[
-        :MOST_SEARCHED_CHARS
+        :MAX_SEARCHED_CHARS
     ]
 
 
@@ -238,4 +238,4 @@ def _described(tool: str, text: str) -> str:
 
 def _pretty(value: Any) -> str:
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    return text if len(text) <= MOST_SHOWN_CHARS else text[:MOST_SHOWN_CHARS] + "\n…"
+    return text if len(text) <= MAX_SHOWN_CHARS else text[:MAX_SHOWN_CHARS] + "\n…"

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 LOCK = 3.0  # seconds for which a leader that died blocks the others
 RENEW = LOCK / 3
-FIRST_POLL, LONGEST_POLL = 0.02, 0.2  # seconds between looks of those who wait
+FIRST_POLL, MAX_POLL = 0.02, 0.2  # seconds between looks of those who wait
 FAILURE_KEPT = 5.0  # seconds in which those who waited learn why there is nothing
 JITTER = 0.1  # of a time to live, either way
 EMPTY_TTL = 60.0  # seconds, at the most
@@ -159,7 +159,7 @@ class ToolCache:
                 case [b"wait", leader]:
                     awaited = leader.decode()
                     await asyncio.sleep(pause)
-                    pause = min(pause * 1.5, LONGEST_POLL)
+                    pause = min(pause * 1.5, MAX_POLL)
 
     async def _claimed(
         self, wanted: Wanted, token: str, *, since: float, awaited: str, fresh: bool

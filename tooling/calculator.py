@@ -6,16 +6,16 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from .expressions import MOST_CHARS, Token, can_be_part, evaluate, prepared, read, tokens_of
+from .expressions import MAX_CHARS, Token, can_be_part, evaluate, prepared, read, tokens_of
 from .quantities import CannotCalculate, Quantity, decimal_of
 from .registry import tool
 from .results import ToolFailure
 
 SHOWN_DIGITS = 12  # of a number that does not end
 EXACT_DECIMALS = 20  # of a number that does
-MOST_QUESTION_CHARS = 1000
-MOST_OTHER_WORDS = 8  # around a calculation, for the question to be about it
-MOST_TOKENS = 60
+MAX_QUESTION_CHARS = 1000
+MAX_OTHER_WORDS = 8  # around a calculation, for the question to be about it
+MAX_TOKENS = 60
 
 
 def answer(expression: str) -> str:
@@ -75,7 +75,7 @@ _DATE = re.compile(
 
 def expression_in(question: str) -> str | None:
     """The calculation that a question asks for, such as `15% of 80` in "How much is 15% of 80?"; None if there is none."""
-    if len(question) > MOST_QUESTION_CHARS or _DATE.search(question):
+    if len(question) > MAX_QUESTION_CHARS or _DATE.search(question):
         return None
     text = prepared(question)
     return _percentage(text) or _amount(text) or _longest(text)
@@ -117,7 +117,7 @@ def _longest(text: str) -> str | None:
     except CannotCalculate:
         return None
     tokens = [token for token in tokens if token.kind != "other"]
-    if len(tokens) > MOST_TOKENS:
+    if len(tokens) > MAX_TOKENS:
         return None
     for length in range(len(tokens), 1, -1):
         for start in range(len(tokens) - length + 1):
@@ -142,24 +142,24 @@ def _calculates(run: list[Token]) -> bool:
 def _is_all(rest: list[Token]) -> bool:
     """Whether the rest is talk: few words, and no further number but for “in one word”."""
     words = [token for token in rest if token.kind == "word"]
-    return len(words) <= MOST_OTHER_WORDS and not any(
+    return len(words) <= MAX_OTHER_WORDS and not any(
         token.kind == "number" and token.text.lower() != "one" for token in rest
     )
 
 
 def _arguments_in(question: str, follows: str) -> dict[str, str] | None:
     expression = expression_in(question)
-    return {"expression": expression} if expression and len(expression) <= MOST_CHARS else None
+    return {"expression": expression} if expression and len(expression) <= MAX_CHARS else None
 
 
-@tool(timeout=2, most_chars=1500, from_question=_arguments_in)
+@tool(timeout=2, max_chars=1500, from_question=_arguments_in)
 async def calculator(
     expression: Annotated[
         str,
         Meta(
             description="For example: 12 * 7; 15% of 80; 200 + 10%; sqrt(2) * 3^4; 5 ft 11 in to cm; 72 °F in °C; 100 km / 2 h in mph",
             min_length=1,
-            max_length=MOST_CHARS,
+            max_length=MAX_CHARS,
         ),
     ],
 ) -> str:

@@ -12,15 +12,15 @@ from .registry import tool
 from .results import ToolFailure
 from .services import Services
 
-MOST_QUESTION_CHARS = 300
-MOST_ZONES = 12
+MAX_QUESTION_CHARS = 300
+MAX_ZONES = 12
 
 
 class _Unknown(Exception):
     pass
 
 
-@tool(timeout=2, most_chars=1500, from_question=lambda question, follows: arguments_in(question))
+@tool(timeout=2, max_chars=1500, from_question=lambda question, follows: arguments_in(question))
 async def clock(
     place: Annotated[
         str,
@@ -93,7 +93,7 @@ def _now_in(name: str, now: datetime, services: Services) -> str:
         f"{_zone_name(each)}: {_moment(each)}"
         for _, each in sorted(by_offset.items(), key=lambda row: row[0] or timedelta())
     ]
-    return f"{place.name} has several time zones. " + "; ".join(lines[:MOST_ZONES]) + "."
+    return f"{place.name} has several time zones. " + "; ".join(lines[:MAX_ZONES]) + "."
 
 
 def _converted(written: str, place: str, to_place: str, day: date, services: Services) -> str:
@@ -270,7 +270,7 @@ _TODAY = re.compile(
 def arguments_in(question: str) -> dict[str, str] | None:
     """What to ask the clock for this question; None if it is not about a time or a day."""
     text = " ".join(question.replace("’", "'").split())
-    if not text or len(text) > MOST_QUESTION_CHARS:
+    if not text or len(text) > MAX_QUESTION_CHARS:
         return None
     text = re.split(r"(?<=\?)\s", text)[0]
     return _of_days(text.rstrip("?!. ")) or _of_places(text) or _of_now(text)

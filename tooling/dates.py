@@ -6,8 +6,8 @@ import unicodedata
 from collections.abc import Callable
 from datetime import date, timedelta
 
-MOST_CHARS = 60
-MOST_STEPS = 100_000  # days, weeks, months or years from today
+MAX_CHARS = 60
+MAX_STEPS = 100_000  # days, weeks, months or years from today
 
 
 class UnknownDate(Exception):
@@ -119,8 +119,8 @@ def date_of(text: str, today: date, *, since: date | None = None, past: bool = F
     A day without a year is the next such one from `since` on (today, if that is not given), or the last one if `past`.
     """
     plain = _plain(text)
-    if not 1 <= len(plain) <= MOST_CHARS:
-        raise UnknownDate(f"{text[:MOST_CHARS]!r} is not a date")
+    if not 1 <= len(plain) <= MAX_CHARS:
+        raise UnknownDate(f"{text[:MAX_CHARS]!r} is not a date")
     try:
         if (found := _relative(plain, today)) is not None:
             return found
@@ -162,7 +162,7 @@ def _moved(day: date, match: re.Match[str], sign: int) -> date | None:
 
 
 def _stepped(day: date, count: int, unit: str) -> date:
-    if abs(count) > MOST_STEPS * 10:
+    if abs(count) > MAX_STEPS * 10:
         raise ValueError
     if unit in {"day", "week", "fortnight"}:
         return day + timedelta(days=count * {"day": 1, "week": 7, "fortnight": 14}[unit])

@@ -24,8 +24,8 @@ CLOSED_PREFIX = "fleet:cache:closed:"
 CLOSED_INDEX = "fleet:cache:closed"
 DAY_PREFIX = "fleet:cache:day:"
 COMPRESS_ABOVE = 4096  # bytes
-MOST_BYTES = 64 * 1024  # of a body as stored
-MOST_UNPACKED = 2**20
+MAX_BYTES = 64 * 1024  # of a body as stored
+MAX_UNPACKED_BYTES = 2**20
 _PACKED = b"z"  # JSON never begins like this
 
 
@@ -89,14 +89,14 @@ def packed(output: Output) -> bytes | None:
     body = msgspec.json.encode(output)
     if len(body) > COMPRESS_ABOVE:
         body = _PACKED + zlib.compress(body, level=6)
-    return body if len(body) <= MOST_BYTES else None
+    return body if len(body) <= MAX_BYTES else None
 
 
 def unpacked(body: bytes) -> Output | None:
     """The output that was stored; None if the bytes are not one."""
     try:
         if body.startswith(_PACKED):
-            body = zlib.decompressobj().decompress(body[1:], MOST_UNPACKED)
+            body = zlib.decompressobj().decompress(body[1:], MAX_UNPACKED_BYTES)
         return msgspec.json.decode(body, type=Output)
     except (zlib.error, msgspec.MsgspecError, UnicodeError):
         return None

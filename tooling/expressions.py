@@ -35,9 +35,9 @@ from .quantities import (
 )
 from .units import PLAIN, Unit, unit_named
 
-MOST_CHARS = 300
-MOST_DEPTH = 120  # three for each bracket
-MOST_EXPONENT = 400  # behind the e of a number
+MAX_CHARS = 300
+MAX_DEPTH = 120  # three for each bracket
+MAX_EXPONENT = 400  # behind the e of a number
 
 type Kind = Literal["number", "word", "sign", "other", "end"]
 
@@ -55,8 +55,8 @@ class Token:
 
 def evaluate(text: str) -> Quantity:
     """The value of an expression. CannotCalculate says why there is none."""
-    if len(text) > MOST_CHARS:
-        raise CannotCalculate(f"it is longer than {MOST_CHARS} characters")
+    if len(text) > MAX_CHARS:
+        raise CannotCalculate(f"it is longer than {MAX_CHARS} characters")
     return read(tokens_of(prepared(text)))[0]
 
 
@@ -201,7 +201,7 @@ def _value_of(written: str) -> Fraction:
     """The number that is meant, with a comma or a point before its decimals."""
     digits = re.sub(r"[ '’]", "", written)
     mantissa, _, exponent = digits.lower().partition("e")
-    if exponent and abs(int(exponent)) > MOST_EXPONENT:
+    if exponent and abs(int(exponent)) > MAX_EXPONENT:
         raise CannotCalculate(f"{written} is too large or too small")
     if "," in mantissa and "." in mantissa:
         thousands, point = (".", ",") if mantissa.rindex(",") > mantissa.rindex(".") else (",", ".")
@@ -368,7 +368,7 @@ class _Reader:
 
     def _enter(self) -> None:
         self._depth += 1
-        if self._depth > MOST_DEPTH:
+        if self._depth > MAX_DEPTH:
             raise CannotCalculate("too many brackets or signs in one another")
 
     def _measure(self) -> Quantity:

@@ -17,7 +17,7 @@ from .services import utc_now
 
 PAGE = 50  # entries; a page ends at the end of a batch
 BATCH = 100  # keys asked for at a time
-MOST_EXAMINED = 5000  # entries looked at for one page
+MAX_EXAMINED = 5000  # entries looked at for one page
 PAGE_SECONDS = 1.0
 COUNT_BATCH = 2000
 COUNT_SECONDS = 0.3
@@ -141,7 +141,7 @@ class Inspector:
             if (
                 not cursor
                 or len(found) >= PAGE
-                or examined >= MOST_EXAMINED
+                or examined >= MAX_EXAMINED
                 or time.monotonic() > end
             ):
                 return Page(

@@ -8,8 +8,8 @@ from fractions import Fraction
 
 from .units import PI, PLAIN, Dimension, Unit
 
-MOST_BITS = 3400  # of a number: a thousand digits
-MOST_FACTORIAL = 400
+MAX_BITS = 3400  # of a number: a thousand digits
+MAX_FACTORIAL = 400
 _PRECISE = Context(prec=60, Emax=5000, Emin=-5000)
 
 
@@ -43,7 +43,7 @@ def checked(quantity: Quantity) -> Quantity:
     """The quantity with a bounded number of digits, rounded where it was not whole. CannotCalculate if it is too big."""
     if (
         max(quantity.value.numerator.bit_length(), quantity.value.denominator.bit_length())
-        > MOST_BITS
+        > MAX_BITS
     ):
         if quantity.exact and quantity.value.denominator == 1:
             raise CannotCalculate("the result has more than a thousand digits")
@@ -103,7 +103,7 @@ def _whole_power(base: Quantity, power: int) -> Quantity:
     if abs(base.value) in {0, 1} and not base.unit:
         return Quantity(base.value ** (power % 2 or 2 * bool(power)), exact=base.exact)
     size = max(base.value.numerator.bit_length(), base.value.denominator.bit_length())
-    if abs(power) * size <= 2 * MOST_BITS:
+    if abs(power) * size <= 2 * MAX_BITS:
         return Quantity(
             base.value**power, _kept(base.unit.power(power)) if base.unit else None, base.exact
         )
@@ -205,8 +205,8 @@ def _whole_root(number: int, degree: int) -> int | None:
 
 
 def factorial(quantity: Quantity) -> Quantity:
-    if quantity.value.denominator != 1 or not 0 <= quantity.value <= MOST_FACTORIAL:
-        raise CannotCalculate(f"a factorial needs a whole number up to {MOST_FACTORIAL}")
+    if quantity.value.denominator != 1 or not 0 <= quantity.value <= MAX_FACTORIAL:
+        raise CannotCalculate(f"a factorial needs a whole number up to {MAX_FACTORIAL}")
     return Quantity(Fraction(math.factorial(int(quantity.value))))
 
 

@@ -37,7 +37,7 @@ class Tool:
     function: Callable[..., Awaitable[str | Output]]
     takes_services: bool
     timeout: float  # seconds
-    most_chars: int  # of its result, as a model reads it
+    max_chars: int  # of its result, as a model reads it
     paths: frozenset[Path]
     cache: CacheRule | None
     untrusted: bool  # its result holds text from outside
@@ -64,7 +64,7 @@ class Tool:
 def tool(
     *,
     timeout: float,
-    most_chars: int = 4000,
+    max_chars: int = 4000,
     paths: frozenset[Path] = frozenset({"light", "full"}),
     cache: CacheRule | None = None,
     untrusted: bool = False,
@@ -87,7 +87,7 @@ def tool(
             function=function,
             takes_services="services" in inspect.signature(function).parameters,
             timeout=timeout,
-            most_chars=most_chars,
+            max_chars=max_chars,
             paths=paths,
             cache=cache,
             untrusted=untrusted,

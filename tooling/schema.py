@@ -13,8 +13,8 @@ import msgspec
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-MOST_FAULTS = 5
-MOST_FAULT_CHARS = 200
+MAX_FAULTS = 5
+MAX_FAULT_CHARS = 200
 
 type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 type Arguments = dict[str, Any]  # typed by the signature of each tool
@@ -41,7 +41,7 @@ class Parameters:
             if value is not None or name not in optional
         }
         if faults := [self._worded(error) for error in self._validator.iter_errors(given)]:
-            raise InvalidArguments("; ".join(faults[:MOST_FAULTS]))
+            raise InvalidArguments("; ".join(faults[:MAX_FAULTS]))
         try:
             # Not strict: to JSON Schema 2.0 is an integer too.
             return msgspec.structs.asdict(msgspec.convert(given, type=self._struct, strict=False))
@@ -75,7 +75,7 @@ class Parameters:
                 text = f"`{where}` is longer than {error.validator_value} characters"
             case _:
                 text = f"`{where}`: {error.message}"
-        return text if len(text) <= MOST_FAULT_CHARS else text[: MOST_FAULT_CHARS - 1] + "…"
+        return text if len(text) <= MAX_FAULT_CHARS else text[: MAX_FAULT_CHARS - 1] + "…"
 
 
 def parameters_of(function: Callable[..., Any], *, given_by_us: Iterable[type]) -> Parameters:

@@ -23,12 +23,12 @@ from .untrusted import cut, visible, web_host, without_markup
 logger = logging.getLogger(__name__)
 
 ATTEMPT_TIMEOUT = 5.0  # seconds; two attempts and a pause fit into the tool's own
-MOST_BODY_BYTES = 2 * 2**20
-MOST_RESULTS = 20
-MOST_TITLE_CHARS = 300
-MOST_CONTENT_CHARS = 4000
+MAX_BODY_BYTES = 2 * 2**20
+MAX_RESULTS = 20
+MAX_TITLE_CHARS = 300
+MAX_CONTENT_CHARS = 4000
 RETRY_AFTER = 0.3  # seconds, and as much again at random
-LONGEST_WAIT = 1.5  # seconds that a call waits when it was told to come back later
+MAX_RETRY_WAIT = 1.5  # seconds that a call waits when it was told to come back later
 CLOSED_BY_RATE = 300.0  # seconds, the most that a rate limit closes the tool
 CLOSED_BY_PLAN = 4 * 3600.0
 CLOSED_BY_KEY = 24 * 3600.0
@@ -131,7 +131,7 @@ class SearchClient:
             ) from exc
         except _TooLarge as exc:
             raise ToolFailure(
-                f"The search service sent more than {MOST_BODY_BYTES // 2**20} MB.",
+                f"The search service sent more than {MAX_BODY_BYTES // 2**20} MB.",
                 stale_will_do=True,
             ) from exc
         except httpx.HTTPError as exc:
@@ -158,11 +158,11 @@ def _closed(message: str, seconds: float) -> ToolFailure:
 
 def _rate_limited(seconds: float | None) -> Exception:
     wait = seconds or 0
-    closed_for = min(wait, CLOSED_BY_RATE) if wait > LONGEST_WAIT else 0
+    closed_for = min(wait, CLOSED_BY_RATE) if wait > MAX_RETRY_WAIT else 0
     failure = ToolFailure(
         "The search service is busy.", temporary=True, stale_will_do=True, closed_for=closed_for
     )
-    return failure if wait > LONGEST_WAIT else _TryAgain(failure, wait=wait)
+    return failure if wait > MAX_RETRY_WAIT else _TryAgain(failure, wait=wait)
 
 
 # --- What comes over the wire -----------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ class _Bounded(httpx.AsyncByteStream):
         body = bytearray()
         async for chunk in self._stream:
             body += chunk
-            if len(body) > MOST_BODY_BYTES:
+            if len(body) > MAX_BODY_BYTES:
                 raise _TooLarge
         yield _as_utf8(bytes(body), self._charset)
 
@@ -223,9 +223,7 @@ def _output(answer: dict[str, Any], request: dict[str, Any]) -> Output:
     results = answer["results"]
     if not isinstance(results, list):
         raise _Unreadable
-    passages = {
-        passage.url: passage for passage in map(_passage, results[:MOST_RESULTS]) if passage
-    }
+    passages = {passage.url: passage for passage in map(_passage, results[:MAX_RESULTS]) if passage}
     return Output(passages=tuple(passages.values()), credits=_credits(answer, request))
 
 
@@ -234,8 +232,8 @@ def _passage(result: Any) -> Passage | None:
     match result:
         case {"url": str(url), "content": str(content)} if web_host(url):
             title = result.get("title")
-            title = without_markup(title[:MOST_TITLE_CHARS]) if isinstance(title, str) else ""
-            text = visible(cut(content, MOST_CONTENT_CHARS)).strip()
+            title = without_markup(title[:MAX_TITLE_CHARS]) if isinstance(title, str) else ""
+            text = visible(cut(content, MAX_CONTENT_CHARS)).strip()
             return Passage(title or web_host(url), url, text, _day(result.get("published_date")))
     return None
 

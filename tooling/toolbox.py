@@ -28,12 +28,12 @@ logger = logging.getLogger(__name__)
 
 TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (calculator, clock, web_search)}
 
-MOST_ARGUMENT_BYTES = 8192
-MOST_TITLE_CHARS = 150
-MOST_MESSAGE_CHARS = 300  # of a failure, which may quote a model
-LONGEST_CLOSED = 60.0  # seconds
+MAX_ARGUMENT_BYTES = 8192
+MAX_TITLE_CHARS = 150
+MAX_MESSAGE_CHARS = 300  # of a failure, which may quote a model
+MAX_CLOSED_SECONDS = 60.0  # seconds
 ATTEMPTS_PER_CALL = (
-    4  # times `most_calls`: calls of any kind, wrong and repeated ones too, before all are refused
+    4  # times `max_calls`: calls of any kind, wrong and repeated ones too, before all are refused
 )
 
 type Reason = Literal[
@@ -139,7 +139,7 @@ def arguments_for(name: str, question: str, *, follows: str = "") -> dict[str, A
 class Toolbox:
     """What one run may do with tools. It raises for nothing that a model or a provider does wrong.
 
-    `most_calls` different calls are made at the most; `most_chars` bounds each result for models with little room.
+    `max_calls` different calls are made at the most; `max_chars` bounds each result for models with little room.
     """
 
     def __init__(
@@ -147,9 +147,9 @@ class Toolbox:
         services: Services,
         *,
         allowed: frozenset[str],
-        most_calls: int,
+        max_calls: int,
         fresh: bool = False,
-        most_chars: int = 100_000,
+        max_chars: int = 100_000,
         tools: Mapping[str, Tool] = TOOLS,
     ) -> None:
         self.sources: list[Source] = []  # of all results, in the order of their numbers
@@ -157,9 +157,9 @@ class Toolbox:
         self._services = services
         self._tools = {name: tool for name, tool in tools.items() if name in allowed}
         self._known = tools.keys()
-        self._most_calls = most_calls
+        self._most_calls = max_calls
         self._fresh = fresh
-        self._most_chars = most_chars
+        self._most_chars = max_chars
         self._attempts = 0
         self._told: set[int] = set()
         self._planned: set[str] = set()
@@ -302,7 +302,7 @@ class Toolbox:
             text=f"{tool.name} failed: {visible(failure.message)} {advice}",
             ok=False,
             failure="temporary" if failure.temporary else "permanent",
-            message=cut(visible(failure.message), MOST_MESSAGE_CHARS),
+            message=cut(visible(failure.message), MAX_MESSAGE_CHARS),
         )
 
     async def _made(self, tool: Tool, arguments: Arguments) -> ToolResult:
@@ -343,13 +343,13 @@ class Toolbox:
         except ToolFailure as exc:
             if exc.closed_for:
                 # Not longer than a minute by ourselves: then Redis knows whether it is still so.
-                until = services.now() + timedelta(seconds=min(exc.closed_for, LONGEST_CLOSED))
+                until = services.now() + timedelta(seconds=min(exc.closed_for, MAX_CLOSED_SECONDS))
                 services.close_tool(tool.name, until=until, why=exc.message)
             raise
 
     def _shown(self, tool: Tool, output: Output) -> tuple[str, tuple[Source, ...]]:
         """What the model reads, and the sources of its passages."""
-        most = min(tool.most_chars, self._most_chars)
+        most = min(tool.max_chars, self._most_chars)
         numbered = [
             (self._source(passage), passage) for passage in output.passages if web_host(passage.url)
         ]
@@ -368,7 +368,7 @@ class Toolbox:
         known = next((source for source in self.sources if source.url == passage.url), None)
         if known:
             return known
-        title = cut(one_line(passage.title), MOST_TITLE_CHARS) or web_host(passage.url)
+        title = cut(one_line(passage.title), MAX_TITLE_CHARS) or web_host(passage.url)
         source = Source(
             len(self.sources) + 1, title, passage.url, web_host(passage.url), passage.published
         )
@@ -385,9 +385,9 @@ def _checked(tool: Tool, arguments: str | dict[str, Any]) -> Arguments:
     """The arguments with their defaults, or the reason why the call is not made."""
     try:
         raw = arguments.encode() if isinstance(arguments, str) else msgspec.json.encode(arguments)
-        if len(raw) > MOST_ARGUMENT_BYTES:
+        if len(raw) > MAX_ARGUMENT_BYTES:
             raise _NotMade(
-                "invalid_arguments", f"The arguments are longer than {MOST_ARGUMENT_BYTES} bytes."
+                "invalid_arguments", f"The arguments are longer than {MAX_ARGUMENT_BYTES} bytes."
             )
         given: Json = msgspec.json.decode(without_nul(raw) or b"{}")
         if isinstance(given, str):

@@ -20,7 +20,7 @@ _HIDDEN_CATEGORIES = {
 _SUSPECT = re.compile(rf"[^\S\n ]|[{_BLANKS}{_VARIATION_SELECTORS}]|[^\x20-\x7e\n]")
 _CUT = " […]"
 _ESCAPED_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
-MOST_URL_CHARS = 2000
+MAX_URL_CHARS = 2000
 
 
 def visible(text: str) -> str:
@@ -70,7 +70,7 @@ def cut(text: str, most: int) -> str:
 def web_host(url: str) -> str:
     """The host of a web address that may be shown as a link; empty if it may not."""
     # Browsers and urlsplit disagree about backslashes and blanks; nothing that needs them is followed.
-    if len(url) > MOST_URL_CHARS or " " in url or "\\" in url or url != one_line(url):
+    if len(url) > MAX_URL_CHARS or " " in url or "\\" in url or url != one_line(url):
         return ""
     try:
         parts = urlsplit(url)

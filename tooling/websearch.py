@@ -12,8 +12,8 @@ from .schema import Arguments
 from .services import Services
 from .untrusted import cut, one_line
 
-MOST_QUERY_CHARS = 380  # the provider takes 400
-MOST_FOLLOWED_CHARS = 200  # of the question before a follow-up
+MAX_QUERY_CHARS = 380  # the provider takes 400
+MAX_FOLLOWED_CHARS = 200  # of the question before a follow-up
 SEARCH_OFF = "Web search is off: set TAVILY_API_KEY, or FLEET_SEARCH=keyless."
 
 type Topic = Literal["general", "news", "finance"]
@@ -100,7 +100,7 @@ def is_about_today(query: str) -> bool:
 def request_for(arguments: Arguments) -> dict[str, Any]:
     """What the provider is sent: the depth is fixed, so that a call costs one credit unless a deep search is asked for."""
     request: dict[str, Any] = {
-        "query": cut(redacted(one_line(arguments["query"])), MOST_QUERY_CHARS),
+        "query": cut(redacted(one_line(arguments["query"])), MAX_QUERY_CHARS),
         "search_depth": "advanced" if arguments["deep"] else "basic",
         "topic": arguments["topic"],
         "max_results": arguments["max_results"],
@@ -143,8 +143,8 @@ def _reason_off(services: Services) -> str:
 
 
 def _arguments_in(question: str, follows: str) -> dict[str, Any] | None:
-    whole = f"{cut(one_line(follows), MOST_FOLLOWED_CHARS).removesuffix(' […]')} {question}"
-    query = cut(" ".join(whole.split()), MOST_QUERY_CHARS).removesuffix(" […]")
+    whole = f"{cut(one_line(follows), MAX_FOLLOWED_CHARS).removesuffix(' […]')} {question}"
+    query = cut(" ".join(whole.split()), MAX_QUERY_CHARS).removesuffix(" […]")
     if not query:
         return None
     topic = "news" if _NEWS.search(query) else "finance" if _FINANCE.search(query) else None
@@ -156,7 +156,7 @@ def _arguments_in(question: str, follows: str) -> dict[str, Any] | None:
 
 @tool(
     timeout=12,
-    most_chars=6000,
+    max_chars=6000,
     untrusted=True,
     cache=CacheRule(
         parameters=_key_parameters,
@@ -174,7 +174,7 @@ async def web_search(
         Meta(
             description="What to look for: one question, in few words",
             min_length=1,
-            max_length=MOST_QUERY_CHARS,
+            max_length=MAX_QUERY_CHARS,
         ),
     ],
     topic: Annotated[

@@ -114,9 +114,9 @@ class Answer:
         toolbox = Toolbox(
             self._means.tools,
             allowed=allowed_on(route.path),
-            most_calls=route.caps.tool_calls,
+            max_calls=route.caps.tool_calls,
             fresh=self.question.fresh,
-            most_chars=BYTES_PER_TOKEN * settings.FLEET_CONTEXT_TOKENS // RESULTS,
+            max_chars=BYTES_PER_TOKEN * settings.FLEET_CONTEXT_TOKENS // RESULTS,
         )
         self._case = Case(self.question, self._means.models, toolbox, Meter(route.caps))
         return self._case

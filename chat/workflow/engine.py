@@ -19,7 +19,7 @@ from msgspec import Struct
 from chat.agents import Agent
 from chat.llm import (
     BYTES_PER_TOKEN,
-    MOST_CALLS,
+    MAX_CALLS,
     ChatMessage,
     EmptyAnswer,
     Finished,
@@ -57,12 +57,12 @@ from chat.protocol import (
 )
 from chat.record import Exchange
 from routing.policy import Caps
-from tooling.toolbox import MOST_ARGUMENT_BYTES, Rejection, Toolbox, ToolResult
+from tooling.toolbox import MAX_ARGUMENT_BYTES, Rejection, Toolbox, ToolResult
 from tooling.untrusted import without_nul
 
 NO_ARGUMENTS = "{}"
 NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")  # of a function, as OpenAI takes it
-LONGEST_TOLD_NAME = 64
+MAX_FUNCTION_NAME = 64
 LEFT_OUT = "[An earlier result was left out here, to stay within the limit.]"
 
 
@@ -126,7 +126,7 @@ class Turn:
     agent: Agent
     case: Case
     messages: list[ChatMessage]
-    most_tokens: int  # a round; of an answer, all its rounds together
+    max_tokens: int  # a round; of an answer, all its rounds together
     tools: frozenset[str] = frozenset()
     rounds: int = 1  # model calls, with tools between them
     is_answer: bool = False  # its words are the answer that the person reads
@@ -187,7 +187,7 @@ class Turn:
             )
         if self.is_answer and self.is_cut:
             yield OrchestratorMessage(
-                message=f"The answer reached the limit of {self.most_tokens:,} tokens."
+                message=f"The answer reached the limit of {self.max_tokens:,} tokens."
             )
         for event in self.close():
             yield event
@@ -256,7 +256,7 @@ class Turn:
         pieces = self.case.models.stream(
             within(self.messages, settings.FLEET_CONTEXT_TOKENS),
             model=model_of(self.agent.tier),
-            max_tokens=self.most_tokens - self.words_used if self.is_answer else self.most_tokens,
+            max_tokens=self.max_tokens - self.words_used if self.is_answer else self.max_tokens,
             effort=self.case.question.effort,
             is_aside=not self.is_answer,
             # Who may not ask again is offered nothing: it has to answer. The built-in model does not know how to call.
@@ -286,7 +286,7 @@ class Turn:
                         self.case.meter.tokens -= piece.words
                         self.is_cut, self.is_refused = piece.is_cut, piece.is_refused
                         if piece.wants_more:
-                            message = f"{self.agent.name} wanted more than {MOST_CALLS} tools at once; the others are left out."
+                            message = f"{self.agent.name} wanted more than {MAX_CALLS} tools at once; the others are left out."
                             yield OrchestratorMessage(message=message)
 
     def _say(self, words: str) -> list[StreamEvent]:
@@ -388,8 +388,8 @@ def _as_told(call: ToolCall) -> ToolCall:
 
     Arguments that were refused for their length would take the room of everything else.
     """
-    name = NOT_IN_A_NAME.sub("_", call.name)[:LONGEST_TOLD_NAME] or "_"
-    is_fit = len(call.arguments.encode()) <= MOST_ARGUMENT_BYTES and _is_json(call.arguments)
+    name = NOT_IN_A_NAME.sub("_", call.name)[:MAX_FUNCTION_NAME] or "_"
+    is_fit = len(call.arguments.encode()) <= MAX_ARGUMENT_BYTES and _is_json(call.arguments)
     return replace(call, name=name, arguments=call.arguments if is_fit else NO_ARGUMENTS)
 
 

@@ -24,7 +24,7 @@ PHASES = (
     "writing",
     "review",
 )
-MOST_SUBTASKS = 4
+MAX_SUBTASKS = 4
 RESEARCH_ROUNDS = 3  # model calls of one specialist, with tools between them
 GOOD_ENOUGH = 7  # of 10; a draft below this score is revised once
 
@@ -138,10 +138,10 @@ class Team:
 
     def _adopt(self, plan: Plan) -> Iterator[StreamEvent]:
         """Follow this plan, without what is too much in it or does not exist."""
-        kept = plan.subtasks[:MOST_SUBTASKS]
+        kept = plan.subtasks[:MAX_SUBTASKS]
         if len(plan.subtasks) > len(kept):
             yield OrchestratorMessage(
-                message=f"The plan has {len(plan.subtasks)} subtasks; the first {MOST_SUBTASKS} are done."
+                message=f"The plan has {len(plan.subtasks)} subtasks; the first {MAX_SUBTASKS} are done."
             )
         has = {agent.id: self._tools_of(agent) for agent in SPECIALISTS}
         if missing := sorted(
@@ -276,7 +276,7 @@ class Team:
             agent,
             self.case,
             [*before, ChatMessage("user", "\n\n".join(parts))],
-            most_tokens=settings.FLEET_MAX_OUTPUT_TOKENS
+            max_tokens=settings.FLEET_MAX_OUTPUT_TOKENS
             if is_answer
             else settings.FLEET_STEP_TOKENS,
             tools=tools,

@@ -16,7 +16,7 @@ from tooling.toolbox import arguments_for
 
 from .engine import Case, Question, Turn, phase
 
-LONGEST_UNSURE = 400  # characters; a longer answer says more than that it does not know
+MAX_UNSURE_CHARS = 400  # characters; a longer answer says more than that it does not know
 # How an answer begins that has none to give, by language.
 APOLOGY = (
     r"(?:as an ai\b[^.]{0,40}?, *)?"
@@ -58,7 +58,7 @@ class Light:
             ASSISTANT,
             self.case,
             prompt(ASSISTANT, self.case.question),
-            most_tokens=self.case.meter.caps.tokens,
+            max_tokens=self.case.meter.caps.tokens,
             tools=ASSISTANT.tools & self.case.toolbox.names,
             rounds=self.case.meter.supersteps,
             is_answer=True,
@@ -104,7 +104,7 @@ class Light:
         if self.turn.is_refused:
             return "the light answer was a refusal"
         # Where the search is missing, the team would not know either.
-        if not self.turn.lacks and len(text) <= LONGEST_UNSURE and UNSURE.match(text):
+        if not self.turn.lacks and len(text) <= MAX_UNSURE_CHARS and UNSURE.match(text):
             return "the light answer did not know"
         return None
 

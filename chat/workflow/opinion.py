@@ -20,8 +20,8 @@ from tooling.untrusted import one_line
 from .engine import Question, parsed
 
 DEADLINE = 1.5  # seconds; then the question goes the full path
-MOST_KEPT = 1000
-MOST_TOKENS = 60
+MAX_KEPT = 1000
+MAX_TOKENS = 60
 NO_OPINION = "the router's model gave no opinion"
 
 DEFINITION = (
@@ -77,7 +77,7 @@ class Opinions:
             usage,
         )
         self._known[key] = replace(opinion, usage=Usage())
-        if len(self._known) > MOST_KEPT:
+        if len(self._known) > MAX_KEPT:
             self._known.popitem(last=False)
         return opinion
 
@@ -88,7 +88,7 @@ class Opinions:
         pieces = self._models.stream(
             [ChatMessage("system", DEFINITION), ChatMessage("user", text)],
             model=settings.FLEET_ROUTER_MODEL,
-            max_tokens=MOST_TOKENS,
+            max_tokens=MAX_TOKENS,
             is_aside=True,
             schema=msgspec.json.schema(Verdict),
         )

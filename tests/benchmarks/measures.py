@@ -25,7 +25,7 @@ SLOW_QUESTIONS = 20
 HELD_STREAMS = 200
 HELD = Pace(tokens=20, gap=0.2)
 HELD_FOR = 2.0  # seconds
-MOST_ADDED_GAP = 50.0  # ms
+MAX_ADDED_GAP = 50.0  # ms
 STEPS_UP, STEPS_DOWN = (120, 200, 300), (90, 60, 30)
 
 
@@ -139,7 +139,7 @@ async def live_streams(subject: Subject, model: RemoteModel, *, seconds: float) 
 async def holds(subject: Subject, model: RemoteModel, streams: int, seconds: float) -> bool:
     return (
         await flow(subject, model, streams=streams, seconds=seconds)
-    ).added_gap_p99_ms < MOST_ADDED_GAP
+    ).added_gap_p99_ms < MAX_ADDED_GAP
 
 
 # --- The time until something is seen ---------------------------------------------------------------------------------

@@ -250,7 +250,7 @@ def agreement_breaks(follower: Follower, row: Row) -> Iterator[str]:
 
 
 def model_breaks(row: Row, run: Evidence) -> Iterator[str]:
-    if len(run.calls) > run.plan.play.most_calls:
+    if len(run.calls) > run.plan.play.max_calls:
         yield f"the model was asked {len(run.calls)} times"
     whole = run.plan.play.text
     if row.status == "completed":

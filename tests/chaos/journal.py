@@ -20,7 +20,7 @@ LATENESS = ("load", "late")
 PRESSURE = Path(
     "/proc/pressure/cpu"
 )  # Linux counts here the microseconds in which somebody waited for a processor
-MOST_PRESSURE = 0.5  # of a moment: more, and a process may be late without a fault of its own
+MAX_PRESSURE = 0.5  # of a moment: more, and a process may be late without a fault of its own
 MOMENT = 0.25  # seconds
 HELD_UP = 1.0  # seconds for which we, and the model that we play, were late: no script is that far from the deadlines of the fleet
 
@@ -104,7 +104,7 @@ class Journal:
         while PRESSURE.exists():
             before, waited = time.monotonic(), _waited()
             await asyncio.sleep(MOMENT)
-            if _waited() - waited > MOST_PRESSURE * ((now := time.monotonic()) - before):
+            if _waited() - waited > MAX_PRESSURE * ((now := time.monotonic()) - before):
                 self.pressed.append((before, now))
 
     async def watch_load(self) -> None:

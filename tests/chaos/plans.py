@@ -23,7 +23,7 @@ WORDS = (
 )
 GIANT = 2**20  # characters of one chunk
 BURST = 1000  # chunks at once
-LONGEST_REJOINING = 50
+MAX_REJOINING = 50
 RETRIES = 2
 TEAM_CALLS = 7  # with a light answer before them
 
@@ -67,7 +67,7 @@ class Play:
         return self.name in ("giant", "burst")
 
     @property
-    def most_calls(self) -> int:
+    def max_calls(self) -> int:
         """How often the model may be asked: a failure before the first chunk is tried again, an answer never is."""
         if self.by_team:
             return TEAM_CALLS
@@ -154,7 +154,7 @@ def plan_quiet_cancel(seed: int, number: int) -> RunPlan:
 
 
 def _reader(rng: Random, subprotocol: str, *, joins_after: float) -> ReaderPlan:
-    [most] = rng.choices([0, 3, 12, LONGEST_REJOINING], [45, 35, 15, 5])
+    [most] = rng.choices([0, 3, 12, MAX_REJOINING], [45, 35, 15, 5])
     vanishes = [
         rng.choice([0, 1, 2, 5, 20, 60, 200]) for _ in range(rng.randint(min(most, 1), most))
     ]

@@ -10,9 +10,9 @@ from .checks import Evidence, Violation, cancel_times, run_events
 from .journal import Journal
 from .readers import Follower, Socket
 
-MOST_DETAILS = 40  # violations that are told in full
-MOST_SOCKETS = 12  # of one follower
-MOST_LINES = 25  # of the fleet's log
+MAX_DETAILS = 40  # violations that are told in full
+MAX_SOCKETS = 12  # of one follower
+MAX_LINES = 25  # of the fleet's log
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class Report:
     def _details(self) -> Iterator[str]:
         runs = {run.plan.number: run for run in self.runs}
         told: set[int] = set()
-        for violation in self.violations[:MOST_DETAILS]:
+        for violation in self.violations[:MAX_DETAILS]:
             yield f"VIOLATION run {violation.run} · {violation.rule} · {violation.detail}"
             if violation.run in runs and violation.run not in told:
                 told.add(violation.run)
@@ -102,12 +102,12 @@ class Report:
             yield from self._story_of(follower)
         for row in run.rows:
             yield from [f"  log {line}" for line in self.log if str(row.workflow_id) in line][
-                -MOST_LINES:
+                -MAX_LINES:
             ]
 
     def _story_of(self, follower: Follower) -> Iterator[str]:
         yield f"  {follower.plan.subprotocol}: {len(follower.sockets)} sockets, {len(run_events(follower))} events"
-        for socket in follower.sockets[-MOST_SOCKETS:]:
+        for socket in follower.sockets[-MAX_SOCKETS:]:
             shown = " ".join(_shapes(socket))
             yield f"    {socket.opened - self.journal.born:.2f} s after={socket.after} {socket.fate} {socket.close[:60]} · {shown}"
 

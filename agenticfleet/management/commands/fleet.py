@@ -49,7 +49,7 @@ PREDECESSOR_PATIENCE = (
     10.0  # for the port, when the last fleet was killed and its children are going
 )
 LOOK_EVERY = 0.5
-FIRST_DELAY, LONGEST_DELAY, LONG_LIFE = 0.5, 10.0, 30.0
+FIRST_DELAY, MAX_DELAY, LONG_LIFE = 0.5, 10.0, 30.0
 ADMIN_NAME = "admin"
 BETTER_MODEL = "set OPENAI_API_KEY, or OPENAI_BASE_URL and FLEET_MODEL, for a better one"
 
@@ -115,7 +115,7 @@ class Lifeline:
         if now - self.born > LONG_LIFE:
             self.delay = FIRST_DELAY
         self.due = now + self.delay
-        self.delay = min(2 * self.delay, LONGEST_DELAY)
+        self.delay = min(2 * self.delay, MAX_DELAY)
 
 
 class Fleet:
