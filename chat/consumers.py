@@ -44,7 +44,7 @@ from .protocol import (
     with_html,
 )
 from .runlog import Entry, entry_of
-from .runs import JOIN_PATIENCE, STORAGE
+from .runs import JOIN_TIMEOUT, STORAGE
 from .worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             (name for name in offered if name in (SUBPROTOCOL_HTML, SUBPROTOCOL_JSON)), None
         )
         await self.accept(self._subprotocol)
-        if _origin_is_ours(self._header(b"origin"), self._header(b"host")):
+        if origin_is_ours(self._header(b"origin"), self._header(b"host")):
             self._handshake = self._spawn(self._await_request())
         else:
             await self._refuse(FOREIGN_ORIGIN)
@@ -162,13 +162,13 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if self._joining is not None and (self._cancelling is None or self._cancelling.done()):
             worker = Worker.current()
             # Kept by the worker: a client may cancel and go.
-            self._cancelling = worker.runs.keep(worker.cancel(self._joining))
+            self._cancelling = worker.runs.spawn(worker.cancel(self._joining))
 
     async def _serve(self, joining: "asyncio.Task[Run]", request: ChatRequest) -> None:
         """Follow the request's run to its end."""
         worker = Worker.current()
         try:
-            self._run = await _joined(joining)
+            self._run = await joined(joining)
             worker.sockets.add(self)
             await self._follow(worker, self._run, request.after)
         except ProtocolError as exc:
@@ -190,12 +190,12 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self._view = AnswerView(str(run.pk))
             # Folded, so that the view knows the steps that the page has seen: later ones are drawn as parts of them.
             async with aclosing(
-                worker.runs.follow(run.pk, after, folded=True, rest=self._rest)
+                worker.runs.follow(run.pk, after, compact=True, rest=self._rest)
             ) as batches:
                 async for batch in batches:
                     await self._show(self._view, batch, after)
         else:
-            async with aclosing(worker.runs.follow(run.pk, after, folded=False)) as batches:
+            async with aclosing(worker.runs.follow(run.pk, after, compact=False)) as batches:
                 async for batch in batches:
                     for entry in batch:
                         await self._send_entry(entry, entry.payload)
@@ -235,7 +235,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     def _heard_at(self) -> float:
         """When this socket's run was last heard: by an event, or by a model that is at work."""
         return max(
-            self._last_event_at, Worker.current().runs.heard_at(self._run.pk) if self._run else 0
+            self._last_event_at,
+            Worker.current().runs.last_activity_at(self._run.pk) if self._run else 0,
         )
 
     def tell(self, code: str, message: str) -> None:
@@ -313,9 +314,9 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         return next((value for key, value in self.scope["headers"] if key == name), b"")
 
 
-async def _joined(joining: "asyncio.Task[Run]") -> Run:
+async def joined(joining: "asyncio.Task[Run]") -> Run:
     """The run, once it is joined; ProtocolError where it takes too long, or says why it is not joined."""
-    done, _ = await asyncio.wait({joining}, timeout=JOIN_PATIENCE)
+    done, _ = await asyncio.wait({joining}, timeout=JOIN_TIMEOUT)
     if not done:
         raise ProtocolError(STORAGE)
     return joining.result()
@@ -349,7 +350,7 @@ def merge_deltas(entries: list[Entry]) -> Iterator[Entry]:
             )
 
 
-def _origin_is_ours(origin: bytes, host: bytes) -> bool:
+def origin_is_ours(origin: bytes, host: bytes) -> bool:
     """Whether a page of this server opened the socket; programs, which send no Origin, may."""
     if not origin:
         return True

@@ -23,11 +23,11 @@ _executor = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 async def in_database[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a synchronous function that uses the ORM in a database thread; its result and its errors come back."""
     return await asyncio.get_running_loop().run_in_executor(
-        _executor, partial(_with_fresh_connection, call, *args, **kwargs)
+        _executor, partial(with_fresh_connection, call, *args, **kwargs)
     )
 
 
-def _with_fresh_connection[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def with_fresh_connection[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     try:
         return call(*args, **kwargs)
     except Error:
@@ -36,7 +36,7 @@ def _with_fresh_connection[**P, R](call: Callable[P, R], *args: P.args, **kwargs
         raise
 
 
-class Together[R]:
+class BatchedCalls[R]:
     """Calls that may share a transaction. Those that come while others are at work are next, several at once."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Together[R]:
         while self._waiting:
             batch, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
             try:
-                outcomes = await in_database(_in_one_transaction, [call for call, _ in batch])
+                outcomes = await in_database(in_one_transaction, [call for call, _ in batch])
             except Error as exc:
                 outcomes = [exc] * len(batch)
             for (_, done), outcome in zip(batch, outcomes, strict=True):
@@ -72,7 +72,7 @@ class Together[R]:
                     done.set_result(outcome)
 
 
-def _in_one_transaction[R](calls: Sequence[Callable[[], R]]) -> list[R | Exception]:
+def in_one_transaction[R](calls: Sequence[Callable[[], R]]) -> list[R | Exception]:
     with transaction.atomic():
         return [_outcome(call) for call in calls]
 

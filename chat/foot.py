@@ -38,10 +38,10 @@ class SourceLink:
     def of(cls, source: Source) -> "SourceLink":
         host = web_host(source.url)
         title = shortened(source.title, MAX_TITLE_CHARS) or host or "Untitled"
-        return cls(source.number, title, source.url if host else "", host, _day(source.published))
+        return cls(source.number, title, source.url if host else "", host, day(source.published))
 
 
-def _day(published: str | None) -> date | None:
+def day(published: str | None) -> date | None:
     try:
         return date.fromisoformat((published or "")[:10])
     except ValueError:

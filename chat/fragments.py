@@ -154,7 +154,7 @@ class AnswerView:
     def _write(self, delta: str) -> str:
         is_first = not self._text
         self._text.append(delta)
-        html = _out_of_band(self._blocks.feed(delta))
+        html = out_of_band(self._blocks.feed(delta))
         if is_first:
             self._look()
             return html + self._render_surroundings()
@@ -162,7 +162,7 @@ class AnswerView:
 
     def _think(self, event: ReasoningDelta) -> str:
         if thinking := self._thinking.get(event.agent_id):
-            return _out_of_band(thinking[1].feed(event.delta))
+            return out_of_band(thinking[1].feed(event.delta))
         step = self.timeline.start_notes(
             self.timeline.agent(event.agent_id) if event.agent_id else None
         )
@@ -294,7 +294,7 @@ class AnswerView:
                     self._usage,
                     self._path,
                     event.error,
-                    ended_at=_moment(event.timestamp),
+                    ended_at=moment(event.timestamp),
                 )
             case Notice():
                 return {"id": f"{self.run}-notice-{slug(event.data.code)}", "words": event.message}
@@ -321,7 +321,7 @@ class AnswerView:
         for source in data.sources:
             self._sources.setdefault(source.number, SourceLink.of(source))
         if data.cached:
-            fetched_at = _moment(event.timestamp) - timedelta(seconds=data.age_s or 0)
+            fetched_at = moment(event.timestamp) - timedelta(seconds=data.age_s or 0)
             self._fetched_at = min(self._fetched_at or fetched_at, fetched_at)
             self._is_stale = self._is_stale or data.stale
 
@@ -346,10 +346,10 @@ class AnswerView:
         step, blocks = self._thinking.pop(agent_id)
         step.state = "done"
         # Not the step as a whole: the reader may have opened it.
-        return {"step": step, "changed": _out_of_band(blocks.finish())}
+        return {"step": step, "changed": out_of_band(blocks.finish())}
 
     def _finish(self) -> dict[str, object]:
-        return {"changed": _out_of_band(self._blocks.finish())}
+        return {"changed": out_of_band(self._blocks.finish())}
 
     def _end(
         self,
@@ -408,16 +408,16 @@ class AnswerView:
         ).strip()
 
 
-def _moment(timestamp: str) -> datetime:
+def moment(timestamp: str) -> datetime:
     """When an event was; now, where it does not say."""
     return datetime.fromisoformat(timestamp) if timestamp else datetime.now(UTC)
 
 
-def _out_of_band(elements: list[Element]) -> str:
-    return "".join(_element_out_of_band(element) for element in elements)
+def out_of_band(elements: list[Element]) -> str:
+    return "".join(element_out_of_band(element) for element in elements)
 
 
-def _element_out_of_band(element: Element) -> str:
+def element_out_of_band(element: Element) -> str:
     name = "row" if element.tag == "tr" else "element"
     return pattern(f"chat/stream.html#{name}", "tag", "id", "slot", "attributes", "html") % {
         "tag": element.tag,

@@ -144,48 +144,48 @@ PULSE = Pulse()
 Piece = Text | Reasoning | ToolCall | Pulse | Finished
 
 
-class _Function(Struct):
+class Function(Struct):
     name: str | None = None
     arguments: str | None = None
 
 
-class _CallPart(Struct):
+class CallPart(Struct):
     index: int = 0
     id: str | None = None
-    function: _Function = msgspec.field(default_factory=_Function)
+    function: Function = msgspec.field(default_factory=Function)
 
 
-class _Delta(Struct):
+class Delta(Struct):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
-    tool_calls: list[_CallPart] | None = None
+    tool_calls: list[CallPart] | None = None
 
 
-class _Choice(Struct):
-    delta: _Delta = msgspec.field(default_factory=_Delta)
+class Choice(Struct):
+    delta: Delta = msgspec.field(default_factory=Delta)
     finish_reason: str | None = None
 
 
-class _OutputDetails(Struct):
+class OutputDetails(Struct):
     reasoning_tokens: int | None = None
 
 
 class _Usage(Struct):
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    completion_tokens_details: _OutputDetails | None = None
+    completion_tokens_details: OutputDetails | None = None
 
 
-class _Chunk(Struct):
-    choices: list[_Choice] = []
+class Chunk(Struct):
+    choices: list[Choice] = []
     usage: _Usage | None = None
     error: msgspec.Raw | None = None
 
 
-NOTHING = _Chunk()
-_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+NOTHING = Chunk()
+_decode_chunk = msgspec.json.Decoder(Chunk).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +264,7 @@ class ModelClient:
                 "type": "json_schema",
                 "json_schema": {"name": "answer", "schema": schema},
             }
-        answer = _Gathered()
+        answer = Gathered()
         with self._errors_in_words(model):
             async with aclosing(self._chunks(request)) as chunks:
                 async for chunk in chunks:
@@ -285,14 +285,14 @@ class ModelClient:
     async def aclose(self) -> None:
         await self._client.close()
 
-    async def _chunks(self, request: dict[str, Any]) -> AsyncGenerator[_Chunk]:
+    async def _chunks(self, request: dict[str, Any]) -> AsyncGenerator[Chunk]:
         """The decoded events of one answer, NOTHING for bytes that hold none; deadlines over the start and over each read."""
         first_due = asyncio.get_running_loop().time() + self._deadlines.first_chunk
         started = False
         async with self._opened(request, first_due) as response:
-            lines = _EventLines()
+            lines = EventLines()
             async with aclosing(cast("AsyncGenerator[bytes]", response.iter_bytes())) as body:
-                with _Silence(self._deadlines.chunk) as silence:
+                with Silence(self._deadlines.chunk) as silence:
                     while (
                         data := await self._read(body, silence, None if started else first_due)
                     ) is not None:
@@ -306,7 +306,7 @@ class ModelClient:
                             yield _decode_chunk(without_nul(payload))
 
     async def _read(
-        self, body: AsyncGenerator[bytes], silence: "_Silence", first_due: float | None
+        self, body: AsyncGenerator[bytes], silence: "Silence", first_due: float | None
     ) -> bytes | None:
         """What comes next, None at the end. ModelError if it is not there by `first_due`, or after too long a silence."""
         try:
@@ -342,7 +342,7 @@ class ModelClient:
                 # Entered by hand: the response outlives this function and is closed by `_opened`.
                 return cast("AsyncAPIResponse[Any]", await opening.__aenter__())
             except openai.APIError as exc:
-                if extra := _refused_extra(exc, request):
+                if extra := refused_extra(exc, request):
                     logger.warning(
                         "model=%s takes no %s: it is asked without for an hour",
                         request["model"],
@@ -352,7 +352,7 @@ class ModelClient:
                     return await self._open_with_retries(
                         {name: value for name, value in request.items() if name != extra}
                     )
-                wait = _seconds_before_retry(exc, attempt)
+                wait = seconds_before_retry(exc, attempt)
                 if wait is None or attempt == RETRIES:
                     raise
                 await asyncio.sleep(wait)
@@ -370,11 +370,11 @@ class ModelClient:
             )
         return ModelError("first_chunk_timeout", "The model did not answer in time.")
 
-    def _errors_in_words(self, model: str) -> "_ErrorsInWords":
-        return _ErrorsInWords(self._place, model)
+    def _errors_in_words(self, model: str) -> "ErrorsInWords":
+        return ErrorsInWords(self._place, model)
 
 
-class _ErrorsInWords:
+class ErrorsInWords:
     """Turns what the SDK, its transport and the decoder raise into ModelError."""
 
     def __init__(self, place: str, model: str) -> None:
@@ -418,10 +418,10 @@ class _ErrorsInWords:
             )
             return ModelError("model_error", message, retryable=False)
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            seconds = _retry_after(exc)
+            seconds = retry_after(exc)
             again = f" Try again in {seconds:.0f} s." if seconds else " Try again in a moment."
             return ModelError("rate_limited", "The model is busy." + again)
-        if _is_too_long(exc):
+        if is_too_long(exc):
             message = "This conversation is too long for the model. Start a new one, or ask something shorter."
             return ModelError("context_too_long", message, retryable=False)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -436,7 +436,7 @@ class _ErrorsInWords:
         )
 
 
-class _Silence:
+class Silence:
     """Ends a read that takes too long. Its one timer is set again when it runs out: one for each read costs more than the read."""
 
     def __init__(self, longest: float) -> None:
@@ -475,7 +475,7 @@ class _Silence:
             self._reader.cancel()
 
 
-class _EventLines:
+class EventLines:
     """Cuts a byte stream of server-sent events into their data.
 
     Only a line feed ends a line here: `str.splitlines` would also cut at characters that JSON leaves bare, such as U+2028.
@@ -491,7 +491,7 @@ class _EventLines:
         return [line[5:].strip() for line in lines if line.startswith(b"data:")]
 
 
-class _Gathered:
+class Gathered:
     """What one answer has come to so far."""
 
     def __init__(self) -> None:
@@ -501,18 +501,18 @@ class _Gathered:
         self._written = 0  # characters
         self._pieces = 0
         self._is_refused = False
-        self._calls = _CallParts()
+        self._calls = CallParts()
 
-    def take(self, chunk: _Chunk) -> list[Text | Reasoning]:
+    def take(self, chunk: Chunk) -> list[Text | Reasoning]:
         """What there is to show of this chunk."""
         if chunk.usage is not None:
             self._usage = Usage(
-                _count(chunk.usage.prompt_tokens),
-                _count(chunk.usage.completion_tokens),
+                count(chunk.usage.prompt_tokens),
+                count(chunk.usage.completion_tokens),
                 model_calls=1,
             )
             details = chunk.usage.completion_tokens_details
-            self._thinking_tokens = _count((details and details.reasoning_tokens) or 0)
+            self._thinking_tokens = count((details and details.reasoning_tokens) or 0)
         shown: list[Text | Reasoning] = []
         for choice in chunk.choices:
             self._finish_reason = choice.finish_reason or self._finish_reason
@@ -558,7 +558,7 @@ class _Gathered:
         return [*self._calls.whole(), finished]
 
 
-class _CallParts:
+class CallParts:
     """The tool calls of one answer, which come in parts."""
 
     def __init__(self) -> None:
@@ -572,7 +572,7 @@ class _CallParts:
     def __bool__(self) -> bool:
         return bool(self._parts)
 
-    def add(self, parts: Sequence[_CallPart]) -> None:
+    def add(self, parts: Sequence[CallPart]) -> None:
         for part in parts:
             place = self._place_of(part)
             if place not in self._parts and len(self._parts) == MAX_CALLS:
@@ -591,7 +591,7 @@ class _CallParts:
                 arguments,
             )
 
-    def _place_of(self, part: _CallPart) -> tuple[int, int]:
+    def _place_of(self, part: CallPart) -> tuple[int, int]:
         """Where a part belongs: some servers give all calls one index, and only another id and name say that another call begins."""
         place = part.index, self._counts.get(part.index, 0)
         known, _, _ = self._parts.get(place, ("", "", []))
@@ -612,7 +612,7 @@ class _CallParts:
         ]
 
 
-def _count(tokens: int) -> int:
+def count(tokens: int) -> int:
     """A server's count of tokens as it may be stored."""
     return min(max(0, tokens), MAX_TOKENS)
 
@@ -627,11 +627,11 @@ def estimated_usage(messages: Sequence[ChatMessage], written: int) -> Usage:
     return Usage(sum(message.tokens for message in messages), written // 4 + 1, model_calls=1)
 
 
-def _refused_extra(exc: openai.APIError, request: dict[str, Any]) -> str | None:
+def refused_extra(exc: openai.APIError, request: dict[str, Any]) -> str | None:
     """The part of a request that the server says it cannot take, if the request makes sense without it."""
-    if not isinstance(
-        exc, openai.BadRequestError | openai.UnprocessableEntityError
-    ) or _is_too_long(exc):
+    if not isinstance(exc, openai.BadRequestError | openai.UnprocessableEntityError) or is_too_long(
+        exc
+    ):
         return None
     return next(
         (
@@ -643,25 +643,25 @@ def _refused_extra(exc: openai.APIError, request: dict[str, Any]) -> str | None:
     )
 
 
-def _seconds_before_retry(exc: openai.APIError, attempt: int) -> float | None:
+def seconds_before_retry(exc: openai.APIError, attempt: int) -> float | None:
     """How long to wait before another try, or None where none would help."""
     wait: float = BACKOFF * 2**attempt * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
     if isinstance(exc, openai.APIConnectionError):
         return wait
     if isinstance(exc, openai.RateLimitError):
-        asked = _retry_after(exc)
+        asked = retry_after(exc)
         return (asked or wait) if (asked or 0) <= MAX_RETRY_AFTER else None
     if isinstance(exc, openai.InternalServerError):
         return wait
     return None
 
 
-def _retry_after(exc: openai.APIStatusError) -> float | None:
+def retry_after(exc: openai.APIStatusError) -> float | None:
     value: str = exc.response.headers.get("retry-after", "")
     return float(value) if value.replace(".", "", 1).isdecimal() else None
 
 
-def _is_too_long(exc: openai.APIStatusError) -> bool:
+def is_too_long(exc: openai.APIStatusError) -> bool:
     words = f"{exc.code or ''} {exc.type or ''} {exc.message}".lower()
     return exc.status_code in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE) and (
         "context_length" in words

@@ -140,11 +140,11 @@ def _language(info: str) -> str:
     return re.sub(r"[^\w+#.-]", "", words[0], flags=re.ASCII)[:30] or "text" if words else "text"
 
 
-def _image_as_words(_renderer: object, tokens: list[Token], index: int, *_rest: object) -> str:
+def image_as_words(_renderer: object, tokens: list[Token], index: int, *_rest: object) -> str:
     return escape(tokens[index].content)
 
 
-_markdown.add_render_rule("image", _image_as_words)
+_markdown.add_render_rule("image", image_as_words)
 
 
 # --- Citations: marked while the inline structure is known, made links when all is cleaned -------------------------------
@@ -154,7 +154,7 @@ _INDEX = re.compile(r"(?<!\w)[^\W\d_](?:\[[^][]*\])*\Z")  # before the brackets 
 _MARKED = re.compile("\ufdd3([^\ufdd4]*)\ufdd4")
 
 
-def _mark_citation(state: StateInline, silent: bool) -> bool:
+def mark_citation(state: StateInline, silent: bool) -> bool:
     # Silent: the label of a link is looked for, and brackets in it are to be counted.
     if state.src[state.pos] != "[" or silent or state.linkLevel:
         return False
@@ -166,10 +166,10 @@ def _mark_citation(state: StateInline, silent: bool) -> bool:
     return True
 
 
-_markdown.inline.ruler.after("link", "citation", _mark_citation)
+_markdown.inline.ruler.after("link", "citation", mark_citation)
 
 
-def _uncited(_number: int) -> str:
+def uncited(_number: int) -> str:
     return ""
 
 
@@ -188,13 +188,13 @@ def _inline(text: str) -> str:
 type _Render = Callable[[list[str]], str]
 
 
-def _flow(lines: list[str]) -> str:
+def flow(lines: list[str]) -> str:
     if lines == [_CURSOR]:
         return f"<p>{_CURSOR}</p>"
     return _clean(_markdown.render("\n".join(lines))).strip()
 
 
-def _item(lines: list[str]) -> str:
+def item(lines: list[str]) -> str:
     tokens = _markdown.parse("\n".join(lines))
     items = sum(token.type == "list_item_open" and token.level == 1 for token in tokens)
     if (
@@ -203,17 +203,17 @@ def _item(lines: list[str]) -> str:
         or any(token.level == 0 for token in tokens[1:-1])
     ):
         # Our line scanner and the parser see the structure differently; the words come first.
-        return _flow([_MARKER.sub("", line, count=1).strip() for line in lines])
+        return flow([_MARKER.sub("", line, count=1).strip() for line in lines])
     html = _clean(_markdown.renderer.render(tokens, _markdown.options, {}))
     return html[html.index("<li>") + 4 : html.rindex("</li>")].strip()
 
 
-def _code(lines: list[str]) -> str:
+def code(lines: list[str]) -> str:
     # The cleaner writes text without &quot;, and so does this.
     return "".join(f"{escape(line, quote=False)}\n" for line in lines)
 
 
-def _table(lines: list[str]) -> str:
+def table(lines: list[str]) -> str:
     tokens = _markdown.parse("\n".join(lines))
     for token in tokens:
         if style := token.attrs.pop("style", None):
@@ -221,18 +221,18 @@ def _table(lines: list[str]) -> str:
     return _clean(_markdown.renderer.render(tokens, _markdown.options, {}))
 
 
-def _table_head(header: str, delimiter: str) -> str:
-    html = _table([header, delimiter])
+def table_head(header: str, delimiter: str) -> str:
+    html = table([header, delimiter])
     return html[html.index("<thead>") : html.index("</thead>") + 8]
 
 
-def _row_renderer(delimiter: str) -> _Render:
+def row_renderer(delimiter: str) -> _Render:
     header = "|x" * len(_CELLS.findall(delimiter)) + "|"
 
     def row(lines: list[str]) -> str:
-        html = _table([header, delimiter, *lines])
+        html = table([header, delimiter, *lines])
         if "<tbody>" not in html:  # by itself this line would be something else than a row
-            html = _table([header, delimiter, "|" + lines[0]])
+            html = table([header, delimiter, "|" + lines[0]])
         return html[html.index("<tr>", html.index("<tbody>")) + 4 : html.rindex("</tr>")].strip()
 
     return row
@@ -261,7 +261,7 @@ _INDENT = re.compile(r"[ \t>]*")
 _PIPES = re.compile(r"(?:(?:[^|\\]|\\.)*\|)+[ \t]*")
 
 
-def _expanded(line: str) -> str:
+def expanded(line: str) -> str:
     """The line with the tabs before its words as spaces."""
     if "\t" not in line:
         return line
@@ -270,11 +270,11 @@ def _expanded(line: str) -> str:
     return line[:words].expandtabs(4) + line[words:]
 
 
-def _indent(line: str) -> int:
+def indent(line: str) -> int:
     return len(line) - len(line.lstrip(" "))
 
 
-def _interrupts(line: str) -> bool:
+def interrupts(line: str) -> bool:
     """Whether the line begins a block of its own even directly below a paragraph."""
     if _FENCE.match(line) or _HEADING.match(line) or _RULE.match(line) or _QUOTE.match(line):
         return True
@@ -286,15 +286,15 @@ def _interrupts(line: str) -> bool:
     )
 
 
-def _kind_of(marker: re.Match[str]) -> str:
+def kind_of(marker: re.Match[str]) -> str:
     return marker[2].lstrip("0123456789")
 
 
-def _is_table(header: str, delimiter: str) -> bool:
+def is_table(header: str, delimiter: str) -> bool:
     return "|" in header and _markdown.parse(f"{header}\n{delimiter}")[0].type == "table_open"
 
 
-def _balanced(text: str) -> bool:
+def balanced(text: str) -> bool:
     return not (
         text.count("*") % 2 or text.count("`") % 2 or text.count("_") % 2 or text.count("~") % 2
     ) and (text.count("[") == text.count("]") and text.count("(") == text.count(")"))
@@ -304,7 +304,7 @@ _OPEN_LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()]*$")
 _OPEN_EMPHASIS = re.compile(r"(?<![\w*])\*(?=[^\s*])[^*]*$")
 
 
-def _settled(text: str) -> str:
+def settled(text: str) -> str:
     """The text with what is half written closed: no asterisks and no addresses flash by."""
     if "](" in text:
         text = _OPEN_LINK.sub(r"\1", text)
@@ -327,7 +327,7 @@ _BLOCK = ' class="block" dir="auto"'
 
 
 @dataclass(slots=True)
-class _Tail:
+class Tail:
     """The end of the line that is being written, in pieces of which only the last one changes."""
 
     id: str
@@ -348,7 +348,7 @@ class _Tail:
             self.pieces[-1] = self._html(rest)
         else:
             self.pieces[-1] = (
-                "" if not self.start and _UNDECIDED.match(rest) else self._html(_settled(rest))
+                "" if not self.start and _UNDECIDED.match(rest) else self._html(settled(rest))
             )
         return [self._piece(index) for index in range(first, len(self.pieces))]
 
@@ -362,7 +362,7 @@ class _Tail:
         if length <= PIECE:
             return self.start
         cut = words.rfind(" ", self.start, self.start + PIECE) + 1 or self.start + PIECE
-        return cut if length > 2 * PIECE or _balanced(words[self.start : cut]) else self.start
+        return cut if length > 2 * PIECE or balanced(words[self.start : cut]) else self.start
 
     def _html(self, words: str) -> str:
         # Many open brackets or asterisks are no prose, and looking for their ends is quadratic.
@@ -375,7 +375,7 @@ class _Tail:
 
 
 @dataclass(slots=True)
-class _Part:
+class Part:
     """Source lines that are rendered together: a paragraph, a list item, a table row, some lines of code."""
 
     tag: str
@@ -387,7 +387,7 @@ class _Part:
     lines: list[str] = field(default_factory=list)
     stale: bool = True
     head: str = ""
-    tail: _Tail | None = None
+    tail: Tail | None = None
     foot: str = ""
 
     @property
@@ -404,7 +404,7 @@ class _Part:
         )
 
     def stored(self, line: str) -> str:
-        return line[min(self.dedent, _indent(line)) :]
+        return line[min(self.dedent, indent(line)) :]
 
     def add(self, line: str) -> None:
         self.lines.append(self.stored(line))
@@ -423,7 +423,7 @@ class _Part:
         if not self.stale:
             return False
         self.stale = False
-        if writing and self.render is not _code and self._open_tail():
+        if writing and self.render is not code and self._open_tail():
             return True
         self.head, self.tail, self.foot = self.render(self.lines), None, ""
         if writing:
@@ -441,7 +441,7 @@ class _Part:
             return False
         self.head, self.tail, self.foot = (
             head,
-            _Tail(f"{self.id}-t{len(self.lines)}", lead, verbatim),
+            Tail(f"{self.id}-t{len(self.lines)}", lead, verbatim),
             foot,
         )
         self.tail.write(line[len(lead) :])
@@ -460,7 +460,7 @@ class _Part:
 
 
 @dataclass(slots=True)
-class _Block:
+class Block:
     """A top-level block. Its `wrapper` holds its parts; without one it is its only part."""
 
     id: str
@@ -468,13 +468,13 @@ class _Block:
     kind: str
     wrapper: str = ""
     values: dict[str, str] = field(default_factory=dict)
-    parts: list[_Part] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
     sent: bool = False
     marker: str = ""  # of a list: "-", "*", "+", "." or ")"
     offset: int = 0  # the column where the words of the current item, or of the code, begin
     fence: str = ""  # what opened the code
     blanks: int = 0  # blank lines that belong to the block only if more of it follows
-    row: _Render = _flow
+    row: _Render = flow
 
     @property
     def element(self) -> Element:
@@ -489,10 +489,8 @@ class _Block:
             self.wrapper % {"slot": f"{self.id}-in", "parts": parts, **self.values},
         )
 
-    def new_part(
-        self, tag: str, render: _Render, *, attributes: str = "", dedent: int = 0
-    ) -> _Part:
-        part = _Part(
+    def new_part(self, tag: str, render: _Render, *, attributes: str = "", dedent: int = 0) -> Part:
+        part = Part(
             tag, f"{self.id}-p{len(self.parts)}", f"{self.id}-in", render, attributes, dedent
         )
         self.parts.append(part)
@@ -505,15 +503,15 @@ class Blocks:
     `cite` makes the link for a [number] in prose, as safe HTML; nothing where there is no such source, and the text stays.
     """
 
-    def __init__(self, prefix: str, cite: Callable[[int], str] = _uncited) -> None:
+    def __init__(self, prefix: str, cite: Callable[[int], str] = uncited) -> None:
         self._prefix = prefix
         self._cite = cite
-        self._blocks: list[_Block] = []
-        self._open: _Block | None = None
+        self._blocks: list[Block] = []
+        self._open: Block | None = None
         self._handed_out = 0  # blocks that are finished and were handed out
         self._rest = ""  # half of a line end or of a surrogate pair
         self._line = ""  # the line that is being written
-        self._placed: _Part | None = None  # the part that holds it, once it is clear which
+        self._placed: Part | None = None  # the part that holds it, once it is clear which
 
     @property
     def finished(self) -> int:
@@ -528,19 +526,19 @@ class Blocks:
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         *lines, self._line = (self._line + text).split("\n")
         if not lines and self._placed:
-            changed = self._placed.grow(_expanded(self._line))
+            changed = self._placed.grow(expanded(self._line))
             if not self._placed.stale:
                 return [self._cited(element) for element in changed]
         for line in lines:
-            self._complete(_expanded(line))
+            self._complete(expanded(line))
         if self._line and not self._placed:
-            self._begin_line(_expanded(self._line))
+            self._begin_line(expanded(self._line))
         return self._changed()
 
     def finish(self) -> list[Element]:
         """The text is complete."""
         if self._line or self._rest:
-            self._complete(_expanded(self._line))
+            self._complete(expanded(self._line))
         self._rest = self._line = ""
         self._open = None
         return self._changed()
@@ -569,7 +567,7 @@ class Blocks:
         links = [self._cite(int(number)) for number in re.findall(r"\d+", marked[1])]
         return "".join(links) if all(links) else marked[1]
 
-    def _may_become_table(self, block: _Block) -> bool:
+    def _may_become_table(self, block: Block) -> bool:
         """Whether the block ends with what looks like a table's header: it is shown when the next line has decided."""
         header = block is self._open and block.kind == "paragraph" and self._placed is None
         return header and block.parts[0].lines[-1].lstrip().startswith("|")
@@ -605,14 +603,14 @@ class Blocks:
         if line.strip(" "):
             self._begin(line)
 
-    def _add(self, part: _Part, line: str) -> bool:
+    def _add(self, part: Part, line: str) -> bool:
         part.add(line)
         self._placed = part
         return True
 
     # --- Open blocks: whether the line was theirs
 
-    def _continue(self, block: _Block, line: str) -> bool:
+    def _continue(self, block: Block, line: str) -> bool:
         match block.kind:
             case "fence":
                 return self._continue_fence(block, line)
@@ -621,42 +619,42 @@ class Blocks:
             case "list":
                 return self._continue_list(block, line)
             case "table":
-                ends = not line.strip(" ") or _interrupts(line)
+                ends = not line.strip(" ") or interrupts(line)
                 return not ends and self._add(block.new_part("tr", block.row), line)
             case "quote":
                 ends = (
                     not line.strip(" ")
                     or block.parts[0].full
-                    or (_interrupts(line) and not _QUOTE.match(line))
+                    or (interrupts(line) and not _QUOTE.match(line))
                 )
                 return not ends and self._add(block.parts[0], line)
             case _:
                 return self._continue_paragraph(block, line)
 
-    def _continue_fence(self, block: _Block, line: str) -> bool:
+    def _continue_fence(self, block: Block, line: str) -> bool:
         closing = _CLOSING.match(line)
         if closing and closing[1].startswith(block.fence):
             self._open = None
             return True
         return self._add_code(block, line)
 
-    def _continue_indented(self, block: _Block, line: str) -> bool:
+    def _continue_indented(self, block: Block, line: str) -> bool:
         if not line.strip(" "):
             block.blanks += 1
             return True
-        if _indent(line) < block.offset:
+        if indent(line) < block.offset:
             return False
         while block.blanks:
             self._add_code(block, "")
             block.blanks -= 1
         return self._add_code(block, line)
 
-    def _add_code(self, block: _Block, line: str) -> bool:
+    def _add_code(self, block: Block, line: str) -> bool:
         if not block.parts or len(block.parts[-1].lines) >= CODE_PART:
-            block.new_part("span", _code, dedent=block.offset)
+            block.new_part("span", code, dedent=block.offset)
         return self._add(block.parts[-1], line)
 
-    def _continue_list(self, block: _Block, line: str) -> bool:
+    def _continue_list(self, block: Block, line: str) -> bool:
         if not line.strip(" "):
             block.blanks += 1
             return True
@@ -664,43 +662,43 @@ class Blocks:
         lazy = (
             not block.blanks
             and not marker
-            and not _interrupts(line)
+            and not interrupts(line)
             and _MARKER.sub("", block.parts[-1].lines[-1])
         )
-        if lazy or _indent(line) >= block.offset:
+        if lazy or indent(line) >= block.offset:
             return self._add_to_item(block, line)
-        if marker and _kind_of(marker) == block.marker and not _RULE.match(line):
+        if marker and kind_of(marker) == block.marker and not _RULE.match(line):
             return self._add_item(block, marker, line)
         return False
 
-    def _add_item(self, block: _Block, marker: re.Match[str], line: str) -> bool:
+    def _add_item(self, block: Block, marker: re.Match[str], line: str) -> bool:
         gap = len(marker[3] or " ")
         block.offset = len(marker[1]) + len(marker[2]) + (gap if gap < 5 else 1)
         block.blanks = 0
-        return self._add(block.new_part("li", _item), line)
+        return self._add(block.new_part("li", item), line)
 
-    def _add_to_item(self, block: _Block, line: str) -> bool:
+    def _add_to_item(self, block: Block, line: str) -> bool:
         part = block.parts[-1]
         if part.full:
-            part = block.new_part("li", _flow, attributes=' class="more"', dedent=block.offset)
+            part = block.new_part("li", flow, attributes=' class="more"', dedent=block.offset)
             block.blanks = 0
         while block.blanks:
             part.add("")
             block.blanks -= 1
         return self._add(part, line)
 
-    def _continue_paragraph(self, block: _Block, line: str) -> bool:
+    def _continue_paragraph(self, block: Block, line: str) -> bool:
         part = block.parts[0]
         if not line.strip(" ") or part.full:
             return False
-        if _DELIMITER.match(line) and _is_table(part.lines[-1], line):
+        if _DELIMITER.match(line) and is_table(part.lines[-1], line):
             self._begin_table(part, line)
             return True
         if _UNDERLINE.match(line):
             part.add(line)
             self._open = None
             return True
-        return not _interrupts(line) and self._add(part, line)
+        return not interrupts(line) and self._add(part, line)
 
     # --- New blocks
 
@@ -708,7 +706,7 @@ class Blocks:
         if fence := _FENCE.match(line):
             block = self._new("fence", "chat/markdown.html#code", language=_language(fence[3]))
             block.fence, block.offset = fence[2], len(fence[1])
-        elif _indent(line) >= 4:
+        elif indent(line) >= 4:
             block = self._new("indented", "chat/markdown.html#code", language="text")
             block.offset = 4
             self._add_code(block, line)
@@ -723,7 +721,7 @@ class Blocks:
 
     def _begin_flow(self, kind: str, line: str) -> None:
         block = self._new(kind)
-        block.parts.append(_Part("div", block.id, block.slot, _flow, _BLOCK))
+        block.parts.append(Part("div", block.id, block.slot, flow, _BLOCK))
         self._add(block.parts[0], line)
 
     def _begin_list(self, marker: re.Match[str], line: str) -> None:
@@ -732,22 +730,22 @@ class Blocks:
             block = self._new("list", "chat/markdown.html#numbers", start=str(int(number)))
         else:
             block = self._new("list", "chat/markdown.html#bullets")
-        block.marker = _kind_of(marker)
+        block.marker = kind_of(marker)
         self._add_item(block, marker, line)
 
-    def _begin_table(self, above: _Part, delimiter: str) -> None:
+    def _begin_table(self, above: Part, delimiter: str) -> None:
         """The last line of the paragraph above was the table's header."""
         header = above.lines.pop()
         if above.lines:
             above.stale = True
         else:
             self._blocks.pop()
-        block = self._new("table", "chat/markdown.html#table", head=_table_head(header, delimiter))
-        block.row = _row_renderer(delimiter)
+        block = self._new("table", "chat/markdown.html#table", head=table_head(header, delimiter))
+        block.row = row_renderer(delimiter)
 
-    def _new(self, kind: str, wrapper: str = "", **values: str) -> _Block:
+    def _new(self, kind: str, wrapper: str = "", **values: str) -> Block:
         holes = pattern(wrapper, "slot", "parts", *values) if wrapper else ""
-        self._open = _Block(
+        self._open = Block(
             f"{self._prefix}-b{len(self._blocks)}", f"{self._prefix}-body", kind, holes, values
         )
         self._blocks.append(self._open)

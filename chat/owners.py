@@ -32,21 +32,21 @@ def owner_of_request(request: HttpRequest) -> Owner | None:
     """The owner of a page view; a browser without one gets its id here. None where signing in is required."""
     if settings.FLEET_AUTH == "anonymous" and not request.user.is_authenticated:
         request.session.setdefault(BROWSER_KEY, uuid.uuid4().hex)
-    return _owner_of_session(request)
+    return owner_of_session(request)
 
 
 def owner_of_cookie(session_key: str | None, *, is_browser: bool) -> Owner | None:
     """The owner behind a socket's session cookie; None where it has none and needs one. Reads the database."""
     if session_key:
         request = HttpRequest()
-        request.session = _session_store(session_key)
+        request.session = session_store(session_key)
         request.user = get_user(request)
-        if owner := _owner_of_session(request):
+        if owner := owner_of_session(request):
             return owner
     return None if is_browser or settings.FLEET_AUTH == "required" else SCRIPT
 
 
-def _owner_of_session(request: HttpRequest) -> Owner | None:
+def owner_of_session(request: HttpRequest) -> Owner | None:
     if request.user.is_authenticated:
         return Owner("user", str(request.user.pk))
     browser_id = request.session.get(BROWSER_KEY)
@@ -55,6 +55,6 @@ def _owner_of_session(request: HttpRequest) -> Owner | None:
     )
 
 
-def _session_store(session_key: str) -> SessionBase:
+def session_store(session_key: str) -> SessionBase:
     store: SessionBase = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
     return store

@@ -97,19 +97,19 @@ class Cancel(Struct, frozen=True, tag_field="type", tag="cancel", forbid_unknown
 
 def parse_request(frame: str | bytes | None) -> ChatRequest:
     """The first frame as a ChatRequest; ProtocolError(bad_request) says what is wrong with it."""
-    return _parse(frame, _request_decoder)
+    return parse(frame, _request_decoder)
 
 
 def parse_command(frame: str | bytes | None) -> Cancel:
     """A later frame; ProtocolError(bad_request) if it is anything but a cancel."""
-    return _parse(frame, _command_decoder)
+    return parse(frame, _command_decoder)
 
 
 _request_decoder = msgspec.json.Decoder(ChatRequest)
 _command_decoder = msgspec.json.Decoder(Cancel)
 
 
-def _parse[T](frame: str | bytes | None, decoder: msgspec.json.Decoder[T]) -> T:
+def parse[T](frame: str | bytes | None, decoder: msgspec.json.Decoder[T]) -> T:
     if not isinstance(frame, str):
         raise ProtocolError(ErrorInfo("bad_request", "Frames are JSON text, not binary."))
     try:

@@ -70,25 +70,25 @@ def snapshot_of(text: str, *, seq: int, run_id: UUID) -> Entry:
     return entry_of(ResponseSnapshot(data=SnapshotData(text)), seq=seq, run_id=run_id)
 
 
-def place_ending(ending: Sequence[StreamEvent], *, cursor: int, run_id: UUID) -> list[Entry]:
+def renumber_ending(ending: Sequence[StreamEvent], *, cursor: int, run_id: UUID) -> list[Entry]:
     """An ending's events as a follower at `cursor` gets them: what it has seen is left out, the terminal never."""
     *before, terminal = ending
     entries = []
     for event in before:
         if event.seq == 0 or event.seq > cursor:
             cursor = max(cursor + 1, event.seq)
-            entries.append(_renumbered(event, seq=cursor, run_id=run_id))
-    return [*entries, _renumbered(terminal, seq=max(cursor + 1, terminal.seq), run_id=run_id)]
+            entries.append(renumbered(event, seq=cursor, run_id=run_id))
+    return [*entries, renumbered(terminal, seq=max(cursor + 1, terminal.seq), run_id=run_id)]
 
 
-def _renumbered(event: StreamEvent, *, seq: int, run_id: UUID) -> Entry:
+def renumbered(event: StreamEvent, *, seq: int, run_id: UUID) -> Entry:
     """The event at this place: itself where it already stands there, else a copy, since others follow the original."""
     if event.seq == seq and event.timestamp:
         return Entry(seq, encode(event), event)
     return entry_of(msgspec.structs.replace(event), seq=seq, run_id=run_id)
 
 
-def fold(entries: Sequence[Entry], *, seen: int, run_id: UUID) -> list[Entry]:
+def compacted(entries: Sequence[Entry], *, seen: int, run_id: UUID) -> list[Entry]:
     """A run's events from its beginning as its steps and one snapshot, for a follower that has seen events up to `seen`."""
     text: list[str] = []
     for entry in entries:
@@ -175,11 +175,11 @@ class RunLog:
         self._wake()
 
     async def follow(
-        self, after: int, *, folded: bool, rest: Rest | None = None
+        self, after: int, *, compact: bool, rest: Rest | None = None
     ) -> AsyncGenerator[list[Entry]]:
         """What comes behind `after`, in the batches in which it became known, to the ending.
 
-        `folded`: begin with all steps and one snapshot that covers `after`. `rest` is waited for once there is more: what comes
+        `compact`: begin with all steps and one snapshot that covers `after`. `rest` is waited for once there is more: what comes
         meanwhile is in the same batch. Raises the log's `fault`.
         """
         waker = asyncio.Event()
@@ -188,12 +188,12 @@ class RunLog:
             cursor = after
             while True:
                 covers = self.last_seq >= after or self.ending
-                if batch := self._fold(seen=after) if folded and covers else self._since(cursor):
+                if batch := self._fold(seen=after) if compact and covers else self._since(cursor):
                     yield batch
                     cursor = batch[-1].seq
                     if batch[-1].is_terminal:
                         return
-                    folded = False
+                    compact = False
                 if not (self.ending or self.last_seq > cursor):
                     if self.fault:
                         raise self.fault()
@@ -241,7 +241,9 @@ class RunLog:
         return [*entries, *self._ending_behind(before_ending)]
 
     def _ending_behind(self, cursor: int) -> list[Entry]:
-        return place_ending(self.ending, cursor=cursor, run_id=self.run_id) if self.ending else []
+        return (
+            renumber_ending(self.ending, cursor=cursor, run_id=self.run_id) if self.ending else []
+        )
 
     def _place(self, event: StreamEvent) -> Entry:
         self.last_seq += 1
@@ -325,7 +327,7 @@ class LogStore:
         ending: list[StreamEvent] = []
         rows = cast("list[tuple[bytes, dict[bytes, bytes]]]", reply[0][1] if reply else [])
         for entry_id, fields in rows[:READ_BATCH]:
-            stored = _events_of(fields[EVENTS])
+            stored = events_of(fields[EVENTS])
             if entry_id == LAST_ID:
                 ending = [entry.event for entry in stored]
             else:
@@ -340,18 +342,18 @@ class LogStore:
         pipe = self._redis.client.pipeline(transaction=False)
         for part in parts:
             self._queue(pipe, part)
-        await self._redis.ask(lambda: _executed(pipe))
+        await self._redis.ask(lambda: executed(pipe))
 
     def _queue(self, pipe: "Pipeline", part: Unstored) -> None:
         key = _key(part.run_id)
         for together in batched(part.entries, MAX_EVENTS_PER_ENTRY, strict=False):
             pipe.xadd(
                 key,
-                {EVENTS: _array_of(entry.payload for entry in together)},
+                {EVENTS: array_of(entry.payload for entry in together)},
                 id=f"{together[-1].seq}-0",
             )
         if part.ending:
-            pipe.xadd(key, {EVENTS: _array_of(encode(event) for event in part.ending)}, id=LAST_ID)
+            pipe.xadd(key, {EVENTS: array_of(encode(event) for event in part.ending)}, id=LAST_ID)
         if part.ending or (part.entries and part.entries[0].seq == 1):
             pipe.expire(key, self._ttl)
 
@@ -360,25 +362,25 @@ def _key(run_id: UUID) -> str:
     return f"fleet:log:{run_id}"
 
 
-def _array_of(payloads: Iterable[bytes]) -> bytes:
+def array_of(payloads: Iterable[bytes]) -> bytes:
     return b"[" + b",".join(payloads) + b"]"
 
 
-def _events_of(array: bytes) -> list[Entry]:
+def events_of(array: bytes) -> list[Entry]:
     events = [
         (bytes(raw), decode(raw)) for raw in msgspec.json.decode(array, type=list[msgspec.Raw])
     ]
     return [Entry(event.seq, payload, event) for payload, event in events]
 
 
-async def _executed(pipe: "Pipeline") -> None:
+async def executed(pipe: "Pipeline") -> None:
     """Send the pipeline; raise the first reply that is an error, unless it says that Redis has the entry."""
     for reply in await pipe.execute(raise_on_error=False):
-        if isinstance(reply, Exception) and not _already_stored(reply):
+        if isinstance(reply, Exception) and not already_stored(reply):
             raise reply
 
 
-def _already_stored(reply: Exception) -> bool:
+def already_stored(reply: Exception) -> bool:
     # A pipeline whose answer was lost is sent again; what Redis has, it refuses by its id. Behind an ending it takes nothing.
     return isinstance(reply, ResponseError) and (
         "equal or smaller" in str(reply) or "exhausted the last possible ID" in str(reply)

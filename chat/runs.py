@@ -18,7 +18,7 @@ from django.db import Error as DatabaseProblem
 from routing.models import Routed
 from tooling.bounded import RedisDown
 
-from .database import Together, in_database
+from .database import BatchedCalls, in_database
 from .llm import ModelError
 from .models import UNSTORABLE, Outcome, Run, Started
 from .owners import Owner
@@ -33,22 +33,24 @@ from .protocol import (
     ending_events,
 )
 from .record import Exchange
-from .runlog import Entry, LogStore, Rest, RunLog, Stored, fold, place_ending, snapshot_of
+from .runlog import Entry, LogStore, Rest, RunLog, Stored, compacted, renumber_ending, snapshot_of
 from .telemetry import RunTelemetry, log_service_levels
-from .workflow.answer import Answer, Means
+from .workflow.answer import Answer, Resources
 from .workflow.engine import Question
 
 logger = logging.getLogger(__name__)
 
-EVENTS_IN_A_ROW = 16  # shown before others get a turn
+YIELD_EVERY_N_EVENTS = 16  # shown before others get a turn
 CANCEL_GRACE = 0.1  # seconds that a cancelled workflow has to close its upstream before the ending is written without it
-STARTS_FIRST = 0.1  # seconds that the work on an answer waits while others are being started
-START_PATIENCE = 5.0  # seconds that a request may wait for its turn in the database
-JOIN_PATIENCE = 10.0  # seconds after which a socket does not wait for its run: that turn, and as long for a lock
-ROW_RETRY = 0.5  # seconds between tries to write an ending, or a cancel, while the database is away
-ROW_PATIENCE = 5.0  # seconds after which followers do not wait for it any longer
-ROW_LOOK = 5.0  # seconds after which a silent follower looks at the row
-ROW_POLL = 0.5  # seconds between looks at the row while the log is of no help
+MAX_WAIT_FOR_STARTS = 0.1  # seconds that the work on an answer waits while others are being started
+START_TIMEOUT = 5.0  # seconds that a request may wait for its turn in the database
+JOIN_TIMEOUT = 10.0  # seconds after which a socket does not wait for its run: that turn, and as long for a lock
+ROW_RETRY_INTERVAL = (
+    0.5  # seconds between tries to write an ending, or a cancel, while the database is away
+)
+ENDING_TIMEOUT = 5.0  # seconds after which followers do not wait for it any longer
+ROW_CHECK_INTERVAL = 5.0  # seconds after which a silent follower looks at the row
+ROW_POLL_INTERVAL = 0.5  # seconds between looks at the row while the log is of no help
 
 CANCELLED = Ending(status="cancelled")
 DELETED = CANCELLED  # a deleted conversation takes its runs along; who still follows one gets an end all the same
@@ -104,9 +106,9 @@ class LiveRun:
         self._answer = answer
 
     @property
-    def heard_at(self) -> float:
+    def last_activity_at(self) -> float:
         """time.monotonic() of the last sign of life: an event, or bytes of a model that are not shown."""
-        return max(self.log.changed_at, self._answer.heard_at)
+        return max(self.log.changed_at, self._answer.last_activity_at)
 
     def stop(self, reason: Ending) -> None:
         """Ask the run to end; the first reason counts, and a natural end that is already there beats it."""
@@ -127,7 +129,7 @@ class LiveRun:
         events = ending_events(ending, self.log.text)
         # A timer, and no look between two tries to write: each waits behind those of all other runs.
         giving_up = asyncio.get_running_loop().call_later(
-            ROW_PATIENCE, self.log.fail, partial(ProtocolError, ENDING_NOT_STORED)
+            ENDING_TIMEOUT, self.log.fail, partial(ProtocolError, ENDING_NOT_STORED)
         )
         if not await self._record(ending, self.log.last_seq + len(events)):
             # Deliver what the row says.
@@ -157,7 +159,7 @@ class LiveRun:
             stopping.cancel()
         if not child.done():
             logger.warning("run=%s is slow to stop; its ending does not wait for it", self.id)
-            child.add_done_callback(_report_late_failure)
+            child.add_done_callback(report_late_failure)
             return self._reason or failed(INTERNAL)
         return self._ending_of(child)
 
@@ -180,7 +182,7 @@ class LiveRun:
             async for event in events:
                 self.show(event)
                 shown += 1
-                if not shown % EVENTS_IN_A_ROW:
+                if not shown % YIELD_EVERY_N_EVENTS:
                     # A model that sends much at once must not keep followers and other runs waiting.
                     await asyncio.sleep(0)
 
@@ -198,7 +200,7 @@ class LiveRun:
         overdue = time.monotonic() + self._limits.runtime
         while True:
             now = time.monotonic()
-            idle = self.heard_at + self._limits.idle
+            idle = self.last_activity_at + self._limits.idle
             if now >= overdue:
                 return self.stop(failed(MAX_RUNTIME))
             if now >= idle:
@@ -238,7 +240,7 @@ class LiveRun:
                 raise
             except DatabaseProblem as exc:
                 logger.error("run=%s cannot store its ending, trying again: %s", self.id, exc)
-                await asyncio.sleep(ROW_RETRY)
+                await asyncio.sleep(ROW_RETRY_INTERVAL)
 
     def _routed(self) -> Routed | None:
         route = self._answer.route
@@ -255,7 +257,7 @@ class LiveRun:
             row = await in_database(find_row, self.id)
             if events := row_ending_events(row) if row else ending_events(DELETED, ""):
                 return events
-            await asyncio.sleep(ROW_POLL)
+            await asyncio.sleep(ROW_POLL_INTERVAL)
 
 
 def find_row(run_id: UUID) -> Run | None:
@@ -274,7 +276,7 @@ def row_ending_events(row: Run) -> list[StreamEvent]:
     return events
 
 
-def _report_late_failure(child: "asyncio.Task[None]") -> None:
+def report_late_failure(child: "asyncio.Task[None]") -> None:
     if not child.cancelled() and (exc := child.exception()):
         logger.error("a stopped run failed afterwards", exc_info=exc)
 
@@ -283,17 +285,22 @@ class Runs:
     """The runs of this process, and the door to everybody's."""
 
     def __init__(
-        self, *, worker: str, store: LogStore, means: Means, on_change: Callable[[RunLog], None]
+        self,
+        *,
+        worker: str,
+        store: LogStore,
+        resources: Resources,
+        on_change: Callable[[RunLog], None],
     ) -> None:
         self.live: dict[UUID, LiveRun] = {}
         self.accepting = True
         self._end_at_once: Ending | None = None
         self._worker = worker
         self._store = store
-        self._means = means
+        self._resources = resources
         self._on_change = on_change
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._starts: Together[Started] = Together()
+        self._starts: BatchedCalls[Started] = BatchedCalls()
 
     def start_or_join(
         self, owner: Callable[[], Owner], request: ChatRequest, *, arrived: float
@@ -303,7 +310,7 @@ class Runs:
         `owner` reads the database; `arrived` is time.perf_counter() of the request. Shield the task: a socket that goes
         away in between must not leave a row that nobody drives.
         """
-        return self.keep(self._start(owner, request, arrived))
+        return self.spawn(self._start(owner, request, arrived))
 
     async def _start(self, owner: Callable[[], Owner], request: ChatRequest, arrived: float) -> Run:
         try:
@@ -320,7 +327,7 @@ class Runs:
     def _start_in_database(
         self, owner: Callable[[], Owner], request: ChatRequest, arrived: float
     ) -> Started:
-        if time.perf_counter() - arrived > START_PATIENCE:
+        if time.perf_counter() - arrived > START_TIMEOUT:
             # It waited behind others who waited for the database; its reader has waited long enough.
             raise ProtocolError(STORAGE)
         return Run.objects.start(
@@ -340,7 +347,7 @@ class Runs:
         live = LiveRun(
             run,
             log=RunLog(run.pk, on_change=self._on_change),
-            answer=Answer(question, self._means),
+            answer=Answer(question, self._resources),
             telemetry=RunTelemetry(started=arrived),
             limits=Limits(runtime=settings.FLEET_MAX_RUNTIME, idle=settings.FLEET_IDLE_TIMEOUT),
         )
@@ -348,12 +355,12 @@ class Runs:
         live.show(Connected(data=ConnectedData(run.conversation_id, run.message_id)))
         if self._end_at_once:
             live.stop(self._end_at_once)
-        self.keep(self._live_through(live))
+        self.spawn(self._live_through(live))
 
     async def _live_through(self, live: LiveRun) -> None:
         try:
             # Of many who ask at once everybody sees that his question was taken before anybody's is worked on.
-            await self._starts.settle(within=STARTS_FIRST)
+            await self._starts.settle(within=MAX_WAIT_FOR_STARTS)
             await live.supervise()
             await self._store.write([live.log])
             await in_database(Run.objects.mark_closed, live.id)
@@ -375,9 +382,9 @@ class Runs:
                 return await in_database(Run.objects.request_cancel, run_id)
             except DatabaseProblem as exc:
                 logger.warning("run=%s cannot be cancelled yet, trying again: %s", run_id, exc)
-                await asyncio.sleep(ROW_RETRY)
+                await asyncio.sleep(ROW_RETRY_INTERVAL)
 
-    def keep[T](self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    def spawn[T](self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Do this whatever becomes of the socket that asked for it. asyncio itself holds tasks weakly."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -407,55 +414,55 @@ class Runs:
         ):
             logger.error("a task of the runs failed", exc_info=exc)
 
-    def heard_at(self, run_id: UUID) -> float:
+    def last_activity_at(self, run_id: UUID) -> float:
         """time.monotonic() of the last sign of life of a run that is answered here; 0 of any other."""
         live = self.live.get(run_id)
-        return live.heard_at if live else 0
+        return live.last_activity_at if live else 0
 
     def follow(
-        self, run_id: UUID, after: int, *, folded: bool, rest: Rest | None = None
+        self, run_id: UUID, after: int, *, compact: bool, rest: Rest | None = None
     ) -> AsyncGenerator[list[Entry]]:
         """The events of a run behind `after`, in batches, to its ending.
 
-        `folded`: begin with all steps and one snapshot that covers `after`, instead of deltas. `rest` is waited for before a
+        `compact`: begin with all steps and one snapshot that covers `after`, instead of deltas. `rest` is waited for before a
         further batch is put together.
         """
         if live := self.live.get(run_id):
-            return live.log.follow(after, folded=folded, rest=rest)
-        return self._follow_stored(run_id, after, folded=folded, rest=rest)
+            return live.log.follow(after, compact=compact, rest=rest)
+        return self._follow_stored(run_id, after, compact=compact, rest=rest)
 
     async def _follow_stored(
-        self, run_id: UUID, after: int, *, folded: bool, rest: Rest | None
+        self, run_id: UUID, after: int, *, compact: bool, rest: Rest | None
     ) -> AsyncGenerator[list[Entry]]:
         """The same for a run that another process answers, or answered: from its log, or from its row where the log has a gap."""
-        cursor = 0 if folded else after
+        cursor = 0 if compact else after
         held: list[
             Entry
-        ] = []  # of a folded beginning, while it does not yet cover what is stored and what the follower has seen
+        ] = []  # of a compact beginning, while it does not yet cover what is stored and what the follower has seen
         wait = 0.0
         while True:
             stored = await self._read(run_id, cursor, wait=wait)
-            wait = ROW_LOOK
+            wait = ROW_CHECK_INTERVAL
             if stored and stored.connects(cursor):
                 held += stored.entries
                 cursor = stored.last_seq(cursor)
-                if folded and (cursor < after or stored.has_more) and not stored.ending:
+                if compact and (cursor < after or stored.has_more) and not stored.ending:
                     continue
-                batch = fold(held, seen=after, run_id=run_id) if folded else held
+                batch = compacted(held, seen=after, run_id=run_id) if compact else held
                 if stored.ending:
                     batch = [
                         *batch,
-                        *place_ending(stored.ending, cursor=max(after, cursor), run_id=run_id),
+                        *renumber_ending(stored.ending, cursor=max(after, cursor), run_id=run_id),
                     ]
             else:
-                batch = await self._from_row(run_id, cursor, seen=after, folded=folded)
+                batch = await self._from_row(run_id, cursor, seen=after, compact=compact)
                 if not batch and (stored is None or stored.entries):
-                    await asyncio.sleep(ROW_POLL)
+                    await asyncio.sleep(ROW_POLL_INTERVAL)
             if batch:
                 yield batch
                 if batch[-1].is_terminal:
                     return
-                cursor, held, folded = batch[-1].seq, [], False
+                cursor, held, compact = batch[-1].seq, [], False
                 if rest:
                     await rest()
 
@@ -465,20 +472,24 @@ class Runs:
         except RedisDown:
             return None
 
-    async def _from_row(self, run_id: UUID, cursor: int, *, seen: int, folded: bool) -> list[Entry]:
+    async def _from_row(
+        self, run_id: UUID, cursor: int, *, seen: int, compact: bool
+    ) -> list[Entry]:
         """What the row knows, and a follower at `cursor` that has seen events up to `seen` does not."""
         row = await in_database(find_row, run_id)
         if row is None:
-            return place_ending(ending_events(DELETED, ""), cursor=max(seen, cursor), run_id=run_id)
+            return renumber_ending(
+                ending_events(DELETED, ""), cursor=max(seen, cursor), run_id=run_id
+            )
         ending = row_ending_events(row)
         if not ending:
-            known = row.last_seq >= max(seen, 1) if folded else row.last_seq > cursor
+            known = row.last_seq >= max(seen, 1) if compact else row.last_seq > cursor
             return [snapshot_of(row.text_so_far, seq=row.last_seq, run_id=run_id)] if known else []
         if ending[0].seq == 0:
             # Written for a lost run: it begins with its own snapshot, and counts on from whatever was seen.
-            return place_ending(ending, cursor=max(seen, cursor, row.last_seq), run_id=run_id)
+            return renumber_ending(ending, cursor=max(seen, cursor, row.last_seq), run_id=run_id)
         before_ending = max(seen, row.last_seq - len(ending))
-        if folded or cursor < before_ending:
+        if compact or cursor < before_ending:
             snapshot = snapshot_of(row.answer.text, seq=before_ending, run_id=run_id)
-            return [snapshot, *place_ending(ending, cursor=before_ending, run_id=run_id)]
-        return place_ending(ending, cursor=cursor, run_id=run_id)
+            return [snapshot, *renumber_ending(ending, cursor=before_ending, run_id=run_id)]
+        return renumber_ending(ending, cursor=cursor, run_id=run_id)

@@ -164,7 +164,7 @@ class Timeline:
         step = self._newest(name) or self.add(name, None, "phase", phase_title(event.data.phase))
         if step is self.phase:
             self.phase, self.phase_name = None, ""
-        return _done(step, event.data.duration_ms)
+        return done(step, event.data.duration_ms)
 
     def start_agent(self, event: AgentStart) -> Step:
         is_beside = bool(self.phase and self.phase.running("agent"))
@@ -185,7 +185,7 @@ class Timeline:
         tokens = event.data.usage.output_tokens
         step.detail = counted(tokens, "token") if tokens else ""
         return {
-            "step": _done(step, event.data.duration_ms),
+            "step": done(step, event.data.duration_ms),
             "unfinished": cut_short(step.running("tool")),
         }
 
@@ -195,15 +195,15 @@ class Timeline:
         return self._newest(name) or self.add(name, self.phase, "agent", named(author or agent_id))
 
     def start_tool(self, event: ToolStart) -> Step:
-        title, doing = _tool_words(event.data.tool)
+        title, doing = tool_words(event.data.tool)
         agent = self.agent(event.agent_id, event.author)
         step = self.add(
-            _tool_key(agent, event.data.call_id),
+            tool_key(agent, event.data.call_id),
             agent,
             "tool",
             title,
             state="running",
-            detail=_in_words(event.data.arguments),
+            detail=in_words(event.data.arguments),
         )
         step.doing = doing
         return step
@@ -212,10 +212,10 @@ class Timeline:
         """The call's step; whole, where nobody saw it begin."""
         data = event.data
         agent = self.agent(event.agent_id, event.author)
-        name = _tool_key(agent, data.call_id)
+        name = tool_key(agent, data.call_id)
         begun = self._newest(name)
-        step = begun or self.add(name, agent, "tool", _tool_words(data.tool)[0])
-        _done(step, data.duration_ms)
+        step = begun or self.add(name, agent, "tool", tool_words(data.tool)[0])
+        done(step, data.duration_ms)
         step.note = result_words(data)
         if not data.ok:
             step.state = "failed"
@@ -225,9 +225,9 @@ class Timeline:
 
     def reject_tool(self, event: ToolRejected) -> Step:
         agent = self.agent(event.agent_id, event.author)
-        title, _ = _tool_words(event.data.tool)
+        title, _ = tool_words(event.data.tool)
         step = self.add(
-            f"{_tool_key(agent, event.data.call_id)}-no", agent, "tool", title, state="failed"
+            f"{tool_key(agent, event.data.call_id)}-no", agent, "tool", title, state="failed"
         )
         step.note = "not called: " + (
             REJECTIONS.get(event.data.reason) or shortened(event.data.reason)
@@ -266,7 +266,7 @@ def cut_short(steps: list[Step]) -> list[Step]:
     return steps
 
 
-def _done(step: Step, ms: float) -> Step:
+def done(step: Step, ms: float) -> Step:
     step.state = "done"
     step.time = duration(ms)
     return step
@@ -277,11 +277,11 @@ def slug(words: str) -> str:
     return re.sub(r"[^a-zA-Z0-9_]+", "-", words)[:40]
 
 
-def _tool_key(agent: Step, call_id: str) -> str:
+def tool_key(agent: Step, call_id: str) -> str:
     return f"{agent.key}-tool-{slug(call_id)}"
 
 
-def _tool_words(tool: str) -> tuple[str, str]:
+def tool_words(tool: str) -> tuple[str, str]:
     """What a tool is called, and what somebody does with it."""
     if known := TOOLS.get(tool):
         return known
@@ -289,7 +289,7 @@ def _tool_words(tool: str) -> tuple[str, str]:
     return title, f"is using {title}"
 
 
-def _in_words(arguments: Mapping[str, Any]) -> str:
+def in_words(arguments: Mapping[str, Any]) -> str:
     """A call's arguments in a line: a single one needs no name."""
     telling = {
         name: value

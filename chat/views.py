@@ -190,7 +190,7 @@ def conversations(request: HttpRequest, owner: Owner) -> HttpResponse:
     chat = None
     if opened := _uuid(request.GET.get("opened", "")):
         chat = Conversation.objects.for_owner(owner).filter(pk=opened).first()
-    current = chat.pk if chat else _current_of(request)
+    current = chat.pk if chat else current_of(request)
     sidebar = sidebar_of(owner, Filters.of_request(request), current=current, zone=_zone(request))
     return render(
         request,
@@ -295,19 +295,19 @@ def thread_of(chat: Conversation, *, before: int | None = None) -> Thread:
         question_id: list(group)
         for question_id, group in groupby(runs, key=lambda run: run.question_id)
     }
-    ratings = _ratings_of(chain.from_iterable(runs_of.values()))
+    ratings = ratings_of(chain.from_iterable(runs_of.values()))
     turns = [
         Turn(
             number,
             question.text,
-            [_view_of(run, number, ratings.get(run.pk)) for run in runs_of.get(question.pk, [])],
+            [view_of(run, number, ratings.get(run.pk)) for run in runs_of.get(question.pk, [])],
         )
         for number, question in enumerate(shown, first)
     ]
     return Thread(turns, before=shown[0].pk if has_more else None)
 
 
-def _ratings_of(runs: Iterable[Run]) -> dict[UUID, int]:
+def ratings_of(runs: Iterable[Run]) -> dict[UUID, int]:
     rated = RoutingDecision.objects.filter(
         workflow_id__in=[run.pk for run in runs], rating__isnull=False
     )
@@ -318,9 +318,9 @@ def _ratings_of(runs: Iterable[Run]) -> dict[UUID, int]:
     }
 
 
-def _view_of(run: Run, number: int, rating: int | None) -> AnswerView:
+def view_of(run: Run, number: int, rating: int | None) -> AnswerView:
     ending = run.recorded_ending
-    steps = [event for step in run.steps if (event := _event_of(step))]
+    steps = [event for step in run.steps if (event := event_of(step))]
     text = run.answer.text if ending else run.text_so_far
     view = AnswerView.of_record(str(run.pk), steps, text, ending, ended_at=run.ended_at)
     view.message_id, view.conversation_id, view.number = (
@@ -332,7 +332,7 @@ def _view_of(run: Run, number: int, rating: int | None) -> AnswerView:
     return view
 
 
-def _event_of(step: object) -> AnyEvent | None:
+def event_of(step: object) -> AnyEvent | None:
     """A stored step as its event; None for one that an older version wrote and this one does not know."""
     try:
         event: AnyEvent = msgspec.convert(step, AnyEvent)
@@ -388,7 +388,7 @@ def _htmx(request: HttpRequest) -> HtmxDetails:
     return details
 
 
-def _current_of(request: HttpRequest) -> UUID | None:
+def current_of(request: HttpRequest) -> UUID | None:
     """The conversation of the page that sent this request."""
     try:
         match = resolve(_htmx(request).current_url_abs_path or "")

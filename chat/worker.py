@@ -29,25 +29,25 @@ from .models import Run
 from .protocol import Ending
 from .runlog import LogStore, RunLog
 from .runs import CANCELLED, SHUTTING_DOWN, Runs, failed, row_ending_events
-from .workflow.answer import Means
+from .workflow.answer import Resources
 from .workflow.opinion import Opinions
 
 logger = logging.getLogger(__name__)
 
-FLUSH_EVERY = 0.05  # seconds
+FLUSH_INTERVAL = 0.05  # seconds
 LEASE_SHARE = (
     0.125  # of a lease's time to live: how often it is renewed, and lost runs are looked for
 )
-LOOKS = 3  # in which a lease is expired and the same before its run is given up: one renewal may fail or be late
+CHECKS_BEFORE_REAPING = 3  # in which a lease is expired and the same before its run is given up: one renewal may fail or be late
 MAX_LEASE_FACTOR = (
     3  # times our own lease: who wrote a longer one had a clock that has gone back since
 )
 LISTEN_RETRY = 1.0  # seconds
 JOB_RETRY = 1.0  # seconds
-ENDINGS = 5.0  # seconds that endings have to be stored before the process goes without; the lease ends those runs
-DELIVERY = 1.5  # seconds that followers have to read an ending before the process goes
+ENDINGS_TIMEOUT = 5.0  # seconds that endings have to be stored before the process goes without; the lease ends those runs
+DELIVERY_TIMEOUT = 1.5  # seconds that followers have to read an ending before the process goes
 MAX_KEPT = 50  # logs of ended runs while Redis is away: long ones hold megabytes
-REPAIRS = 50  # runs whose logs are closed in one round
+MAX_REPAIRS = 50  # runs whose logs are closed in one round
 
 REDIS_GONE = (
     "redis_gone",
@@ -89,9 +89,9 @@ class Worker:
             thinking_tokens=settings.FLEET_THINKING_TOKENS,
         )
         self._tools = tool_services()
-        means = Means(self._models, self._tools, Opinions(self._models))
+        resources = Resources(self._models, self._tools, Opinions(self._models))
         self.runs = Runs(
-            worker=self.name, store=self._store, means=means, on_change=self._log_changed
+            worker=self.name, store=self._store, resources=resources, on_change=self._log_changed
         )
         self.sockets: set[Socket] = set()  # that wait for an ending
         self._has_redis = True
@@ -119,11 +119,11 @@ class Worker:
         """Take no new runs, let the running ones finish for `grace` seconds, end the rest in words, and deliver all endings."""
         self.runs.accepting = False
         await self.runs.idle(within=grace)
-        self.hurry()
-        await self.runs.idle(within=ENDINGS)
-        await _all_set((socket.served for socket in self.sockets), within=DELIVERY)
+        self.end_all_runs()
+        await self.runs.idle(within=ENDINGS_TIMEOUT)
+        await all_set((socket.served for socket in self.sockets), within=DELIVERY_TIMEOUT)
 
-    def hurry(self) -> None:
+    def end_all_runs(self) -> None:
         """End all running runs now."""
         self.runs.end_all(failed(SHUTTING_DOWN))
 
@@ -181,7 +181,7 @@ class Worker:
                 self._log_change.set()
             else:
                 self._note_redis(is_there=True)
-            await asyncio.sleep(FLUSH_EVERY)
+            await asyncio.sleep(FLUSH_INTERVAL)
 
     def _note_redis(self, *, is_there: bool, why: str = "") -> None:
         """Tell the log and the readers when Redis goes and when it comes back."""
@@ -229,7 +229,7 @@ class Worker:
         suspects = await in_database(self._find_suspects)
         self._suspects = Counter({suspect: self._suspects[suspect] + 1 for suspect in suspects})
         for suspect, looks in self._suspects.items():
-            if looks >= LOOKS and (row := await in_database(_give_up, suspect)):
+            if looks >= CHECKS_BEFORE_REAPING and (row := await in_database(give_up, suspect)):
                 logger.warning("run=%s ended: its worker %s is gone", row.pk, row.worker)
                 # Without Redis the log is closed later; the next lost run is ended now.
                 with suppress(RedisDown):
@@ -244,7 +244,7 @@ class Worker:
 
     async def _close_logs(self) -> None:
         for row in await in_database(
-            lambda: list(Run.objects.unclosed().select_related("answer")[:REPAIRS])
+            lambda: list(Run.objects.unclosed().select_related("answer")[:MAX_REPAIRS])
         ):
             await self._close_log(row)
 
@@ -279,7 +279,7 @@ def tool_services() -> Services:
     )
 
 
-def _give_up(suspect: Suspect) -> Run | None:
+def give_up(suspect: Suspect) -> Run | None:
     """End the run, unless its lease was renewed meanwhile."""
     lease = Run.objects.live().filter(pk=suspect.run_id, lease_expires_at=suspect.lease_expires_at)
     # One that is too long has to be expired, too, before anybody ends its run.
@@ -288,7 +288,7 @@ def _give_up(suspect: Suspect) -> Run | None:
     return Run.objects.reap(suspect.run_id)
 
 
-async def _all_set(events: Iterable[asyncio.Event], *, within: float) -> None:
+async def all_set(events: Iterable[asyncio.Event], *, within: float) -> None:
     """Wait until these are set, for this many seconds at the most."""
     waits = [asyncio.ensure_future(event.wait()) for event in events]
     if waits:

@@ -35,13 +35,13 @@ class Example:
 
 def read_examples(path: Path) -> list[Example]:
     """All examples of a file. Raises BadLine at the first line that is not one, OSError where the file cannot be read."""
-    return [_example(path, number, line) for number, line in _objects(path)]
+    return [example(path, number, line) for number, line in objects(path)]
 
 
 def read_corrections(path: Path) -> dict[str, Correction]:
     """Id → light, full or drop. Raises BadLine as above."""
     corrections: dict[str, Correction] = {}
-    for number, line in _objects(path):
+    for number, line in objects(path):
         if not isinstance(line.get("id"), str) or line.get("label") not in (
             "light",
             "full",
@@ -54,7 +54,7 @@ def read_corrections(path: Path) -> dict[str, Correction]:
     return corrections
 
 
-def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, raw in enumerate(path.read_bytes().split(b"\n"), start=1):
         if not raw.strip():
             continue
@@ -67,7 +67,7 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, found
 
 
-def _example(path: Path, number: int, line: dict[str, Any]) -> Example:
+def example(path: Path, number: int, line: dict[str, Any]) -> Example:
     text, label, context = line.get("text"), line.get("label"), line.get("context") or ()
     if not isinstance(text, str):
         raise BadLine(path, number, "`text` must be a string")

@@ -85,9 +85,9 @@ def read(text: str, context: Sequence[str] = ()) -> Reading:
     whole = without_what_was_taken_back(normalise(text))
     asks = list(find_asks(whole))
     core = core_of(asks)
-    named = _measure(whole, core, asks)
+    named = measure(whole, core, asks)
     earlier = core_of(list(find_asks(normalise(context[-1])))) if context else ""
-    named |= _measure_context(core, earlier, len(context))
+    named |= measure_context(core, earlier, len(context))
     return Reading(core, tuple(_grams(whole, core, earlier)), named)
 
 
@@ -126,7 +126,7 @@ def find_asks(whole: str) -> Iterator[Ask]:
                 text, is_wanted = unwrap(sentence)
                 is_question = text.rstrip("\"')”» ").endswith(("?", "？", "؟"))
                 if is_question or (
-                    not patterns.NO_ASK.match(text) and (is_wanted or _is_order(text))
+                    not patterns.NO_ASK.match(text) and (is_wanted or is_order(text))
                 ):
                     found = True
                     yield Ask(text, is_question=is_question, in_first_line=at == 0)
@@ -140,7 +140,7 @@ def core_of(asks: Sequence[Ask]) -> str:
     return " ".join(" ".join(leading).split())[:CORE]
 
 
-def _is_order(sentence: str) -> bool:
+def is_order(sentence: str) -> bool:
     head = [token.lower() for token in patterns.TOKEN.findall(sentence[:60])[:2]]
     if not head:
         return False
@@ -165,7 +165,7 @@ def tokens_of(text: str) -> list[str]:
     return patterns.TOKEN.findall(text.lower())
 
 
-def _count_concepts(text: str, tokens: Sequence[str]) -> Counter[str]:
+def count_concepts(text: str, tokens: Sequence[str]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for token in tokens:
         counts.update(concepts_of(token))
@@ -181,11 +181,11 @@ def _size(text: str, tokens: Sequence[str]) -> float:
     return sum(token[0].isalnum() for token in tokens) + unspaced / 2
 
 
-def _measure(whole: str, core: str, asks: Sequence[Ask]) -> dict[str, float]:
+def measure(whole: str, core: str, asks: Sequence[Ask]) -> dict[str, float]:
     tokens, core_tokens = tokens_of(whole), tokens_of(core)
     concepts, core_concepts = (
-        _count_concepts(whole, tokens[:160]),
-        _count_concepts(core, core_tokens),
+        count_concepts(whole, tokens[:160]),
+        count_concepts(core, core_tokens),
     )
     first = concepts_of(core_tokens[0]) if core_tokens else ()
     size, core_size = _size(whole, tokens), _size(core, core_tokens)
@@ -250,13 +250,13 @@ def _measure(whole: str, core: str, asks: Sequence[Ask]) -> dict[str, float]:
     return named
 
 
-def _measure_context(core: str, earlier: str, turns: int) -> dict[str, float]:
+def measure_context(core: str, earlier: str, turns: int) -> dict[str, float]:
     if not earlier:
         return dict.fromkeys(_OF_CONTEXT, 0.0)
     tokens = tokens_of(core)
     refers = sum("refer" in concepts_of(token) for token in tokens)
     before = tokens_of(earlier)
-    concepts = _count_concepts(earlier, before)
+    concepts = count_concepts(earlier, before)
     verbs = any(_ORDERING.intersection(concepts_of(token)) for token in tokens)
     return {
         "turns": float(min(turns, CONTEXT_TURNS)),
@@ -298,14 +298,14 @@ def _grams(whole: str, core: str, earlier: str) -> Iterator[str]:
         )
     if earlier:
         seen.update((f"~{word}", None) for word in kernel[:6])
-    seen.update(dict.fromkeys(_crosses(core, kernel[1:-1])))
+    seen.update(dict.fromkeys(crosses(core, kernel[1:-1])))
     yield from seen
 
 
-def _crosses(core: str, words: Sequence[str]) -> Iterator[str]:
+def crosses(core: str, words: Sequence[str]) -> Iterator[str]:
     """What stands together: concepts in pairs and with the length, and the sentence with its topics blanked out."""
     length = int(log1p(_size(core, words)) * 2)
-    present = sorted(_count_concepts(core, words))
+    present = sorted(count_concepts(core, words))
     yield from (f"&{concept} {length}" for concept in present)
     yield from (f"&{left} {right}" for left, right in combinations(present, 2))
     if words:

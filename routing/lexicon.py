@@ -15,7 +15,7 @@ def words_of(*lines: str) -> frozenset[str]:
     return frozenset(word for line in lines for word in line.split())
 
 
-def _read() -> tuple[tuple[str, ...], Entries, Entries, Entries]:
+def read() -> tuple[tuple[str, ...], Entries, Entries, Entries]:
     """All concepts; words, stems and pieces with what each stands for. An English word keeps to its English concepts."""
     rows = [line.split("\t") for line in _FILE.read_text(encoding="utf-8").splitlines()]
     english = {
@@ -34,15 +34,15 @@ def _read() -> tuple[tuple[str, ...], Entries, Entries, Entries]:
                 words.setdefault(entry, []).append(concept)
     return (
         tuple(dict.fromkeys(row[0] for row in rows)),
-        _distinct(words),
-        _distinct(stems),
-        _distinct(pieces),
+        distinct(words),
+        distinct(stems),
+        distinct(pieces),
     )
 
 
-def _distinct(found: dict[str, list[str]]) -> Entries:
+def distinct(found: dict[str, list[str]]) -> Entries:
     return {entry: tuple(dict.fromkeys(concepts)) for entry, concepts in found.items()}
 
 
-CONCEPTS, WORDS, STEMS, PIECES = _read()
+CONCEPTS, WORDS, STEMS, PIECES = read()
 STEM_LENGTHS = tuple(sorted({len(stem) for stem in STEMS}, reverse=True))

@@ -155,7 +155,7 @@ def in_words(
             weights[phrase] += weight * sign
     wording = sum(by_gram.values()) * sign
     if wording > 0:
-        weights[_telling_word(by_gram, sign) or _WORDING[is_light]] += wording
+        weights[telling_word(by_gram, sign) or _WORDING[is_light]] += wording
     strongest = sorted(weights, key=lambda phrase: (-weights[phrase], phrase))
     return tuple(dict.fromkeys((*strongest, *_REST[is_light])))[:3]
 
@@ -168,7 +168,7 @@ def _phrase(name: str, *, is_high: bool, is_light: bool) -> str | None:
     )
 
 
-def _telling_word(by_gram: Mapping[str, float], sign: int) -> str | None:
+def telling_word(by_gram: Mapping[str, float], sign: int) -> str | None:
     """The word that spoke loudest, if it is one that tells something."""
     words = [
         gram

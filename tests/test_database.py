@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from django.db import DatabaseError, transaction
 
-from chat.database import Together, in_database
+from chat.database import BatchedCalls, in_database
 from chat.models import Conversation
 from chat.worker import Worker
 
@@ -28,7 +28,7 @@ def fail(exc: Exception) -> str:
 
 async def do_together(*calls: Callable[[], str]) -> list[str | BaseException]:
     """The outcomes of calls that come at the same moment."""
-    together: Together[str] = Together()
+    together: BatchedCalls[str] = BatchedCalls()
     return await asyncio.gather(*(together.do(call) for call in calls), return_exceptions=True)
 
 
@@ -53,7 +53,7 @@ async def test_an_error_of_the_database_leaves_nothing_of_a_transaction(worker: 
 
 
 async def test_who_settles_waits_for_the_last_call(worker: Worker) -> None:
-    together: Together[str] = Together()
+    together: BatchedCalls[str] = BatchedCalls()
     calls = [asyncio.create_task(together.do(lambda: store("any"))) for _ in range(20)]
     await asyncio.sleep(0)
     await together.settle(within=5)
@@ -62,7 +62,7 @@ async def test_who_settles_waits_for_the_last_call(worker: Worker) -> None:
 
 
 async def test_who_goes_before_the_end_holds_up_nobody(worker: Worker) -> None:
-    together: Together[str] = Together()
+    together: BatchedCalls[str] = BatchedCalls()
     first, second = (
         asyncio.create_task(together.do(partial(store, title))) for title in ("one", "two")
     )

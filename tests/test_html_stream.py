@@ -76,7 +76,7 @@ async def test_beyond_the_end_the_whole_text_comes_also_while_the_run_is_live() 
     log = RunLog(uuid.uuid4(), on_change=lambda _: None)
     log.append(ResponseDelta(delta="All of it."))
     log.close(ending_events(Ending(status="completed"), log.text))
-    [batch] = [batch async for batch in log.follow(5000, folded=True)]
+    [batch] = [batch async for batch in log.follow(5000, compact=True)]
     assert [type(entry.event) for entry in batch] == [ResponseSnapshot, Done]
     assert [entry.seq for entry in batch] == [5000, 5001]
 
@@ -100,7 +100,7 @@ async def test_what_comes_while_a_follower_rests_is_one_batch() -> None:
         log.append(ResponseDelta(delta="three"))
 
     log.append(ResponseDelta(delta="one "))
-    async with aclosing(log.follow(0, folded=False, rest=rest)) as batches:
+    async with aclosing(log.follow(0, compact=False, rest=rest)) as batches:
         assert [entry.seq for entry in await anext(batches)] == [1]
         log.append(ResponseDelta(delta="two "))
         assert [entry.seq for entry in await anext(batches)] == [2, 3]

@@ -139,7 +139,7 @@ async def test_joining_a_long_answer_of_another_worker_does_not_hold_up_the_loop
     await write_log(run_id, words)
     holds = []
     for _ in range(TRIES):
-        async with aclosing(worker.runs.follow(run_id, 0, folded=True)) as batches:
+        async with aclosing(worker.runs.follow(run_id, 0, compact=True)) as batches:
             first = asyncio.ensure_future(anext(batches))
             holds.append(await longest_hold(first))
         connected, snapshot = (entry.event for entry in first.result())
@@ -154,20 +154,20 @@ async def test_joining_a_long_answer_of_another_worker_does_not_hold_up_the_loop
 @pytest.mark.parametrize(
     "length", [READ_AT_ONCE - 1, READ_AT_ONCE, READ_AT_ONCE + 1, 2 * READ_AT_ONCE]
 )
-@pytest.mark.parametrize("folded", [True, False])
+@pytest.mark.parametrize("compact", [True, False])
 @pytest.mark.parametrize("has_ended", [True, False])
 async def test_a_log_that_is_read_in_parts_is_read_whole(
-    worker: Worker, length: int, folded: bool, has_ended: bool
+    worker: Worker, length: int, compact: bool, has_ended: bool
 ) -> None:
     run_id, words = uuid.uuid4(), [f"{number} " for number in range(length - 1)]
     await write_log(run_id, words, has_ended=has_ended)
     last = length + 2 if has_ended else length
     events: list[StreamEvent] = []
-    async with aclosing(worker.runs.follow(run_id, 0, folded=folded)) as batches:
+    async with aclosing(worker.runs.follow(run_id, 0, compact=compact)) as batches:
         while not events or events[-1].seq < last:
             events += [entry.event for entry in await asyncio.wait_for(anext(batches), 2)]
     assert text_of([msgspec.to_builtins(event) for event in events]) == "".join(words)
-    assert len(events) == last - (length - 2 if folded else 0)
+    assert len(events) == last - (length - 2 if compact else 0)
 
 
 async def test_a_slow_query_does_not_delay_anybodys_deltas(

@@ -94,7 +94,7 @@ async def test_a_log_has_an_end_of_life_from_its_first_write(store: LogStore, lo
 
 
 async def behind(log: RunLog, after: int) -> list[Entry]:
-    async with aclosing(log.follow(after, folded=False)) as batches:
+    async with aclosing(log.follow(after, compact=False)) as batches:
         return await anext(batches)
 
 

@@ -61,7 +61,7 @@ class CachedResultAdmin(admin.ModelAdmin):
 
     def list_view(self, request: HttpRequest) -> HttpResponse:
         self._check(self.has_view_permission(request))
-        tool, text = _filters(request.GET.get("tool", ""), request.GET.get("q", ""))
+        tool, text = filters(request.GET.get("tool", ""), request.GET.get("q", ""))
         cursor = _cursor(request.GET.get("cursor", ""))
         try:
             with self._inspector() as inspector:
@@ -98,8 +98,8 @@ class CachedResultAdmin(admin.ModelAdmin):
         context = {
             "title": entry.about.query or entry.digest,
             "entry": entry,
-            "parameters": _pretty(entry.about.parameters),
-            "value": None if value is None else _pretty(value),
+            "parameters": pretty(entry.about.parameters),
+            "value": None if value is None else pretty(value),
             "may_delete": self.has_delete_permission(request),
         }
         return self._rendered(request, "entry", context)
@@ -130,8 +130,8 @@ class CachedResultAdmin(admin.ModelAdmin):
     def delete_matching_view(self, request: HttpRequest) -> HttpResponse:
         self._check(self.has_delete_permission(request))
         given = request.POST if request.method == "POST" else request.GET
-        tool, text = _filters(given.get("tool", ""), given.get("q", ""))
-        what = _described(tool, text)
+        tool, text = filters(given.get("tool", ""), given.get("q", ""))
+        what = described(tool, text)
         try:
             with self._inspector() as inspector:
                 if request.method != "POST":
@@ -162,7 +162,7 @@ class CachedResultAdmin(admin.ModelAdmin):
 
     def reopen_view(self, request: HttpRequest) -> HttpResponse:
         self._check(self.has_delete_permission(request))
-        tool, _ = _filters(request.POST.get("tool", ""), "")
+        tool, _ = filters(request.POST.get("tool", ""), "")
         try:
             with self._inspector() as inspector:
                 inspector.reopen(tool)
@@ -210,7 +210,7 @@ class CachedResultAdmin(admin.ModelAdmin):
         )
 
 
-def _filters(tool: str, text: str) -> tuple[str, str]:
+def filters(tool: str, text: str) -> tuple[str, str]:
     """What was filtered by, without what could never match and what Redis would read as a pattern."""
     return (tool if re.fullmatch(TOOL, tool) else ""), text.replace("\x00", "").strip()[
         :MAX_SEARCHED_CHARS
@@ -232,10 +232,10 @@ def _name(entry: CachedEntry) -> str:
     return entry.about.query or entry.key
 
 
-def _described(tool: str, text: str) -> str:
+def described(tool: str, text: str) -> str:
     return f"of {tool or 'all tools'}" + (f" with “{text}”" if text else "")
 
 
-def _pretty(value: Any) -> str:
+def pretty(value: Any) -> str:
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     return text if len(text) <= MAX_SHOWN_CHARS else text[:MAX_SHOWN_CHARS] + "\n…"

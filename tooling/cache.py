@@ -151,9 +151,9 @@ class ToolCache:
                     # Not ours, or broken: make room for a good one.
                     await self._ask(lambda: self._client.delete(wanted.key))
                 case [b"failed", why]:
-                    raise _failure_of(why)
+                    raise failure_of(why)
                 case [b"closed", why, milliseconds]:
-                    raise _failure_of(why, closed_for=max(0, milliseconds) / 1000)
+                    raise failure_of(why, closed_for=max(0, milliseconds) / 1000)
                 case [b"lead"]:
                     return Kept(await self._lead(wanted, work, token))
                 case [b"wait", leader]:
@@ -244,7 +244,7 @@ class ToolCache:
         pipe = self._client.pipeline(transaction=True)
         pipe.set(
             wanted.closed_key,
-            _failure_text(failure),
+            failure_text(failure),
             px=max(1, int(failure.closed_for * 1000)),
             nx=True,
         )
@@ -266,7 +266,7 @@ class ToolCache:
     async def _let_go(
         self, wanted: Wanted, token: str, *, failure: ToolFailure | None = None
     ) -> None:
-        why = b"" if failure is None else _failure_text(failure)
+        why = b"" if failure is None else failure_text(failure)
         with suppress(RedisDown):
             await self._ask(
                 lambda: self._release(
@@ -316,7 +316,7 @@ class ToolCache:
         return f"{DAY_PREFIX}{self._now().astimezone(UTC).date()}"
 
 
-def _failure_text(failure: ToolFailure) -> bytes:
+def failure_text(failure: ToolFailure) -> bytes:
     fields = (
         failure.message,
         failure.advice,
@@ -327,7 +327,7 @@ def _failure_text(failure: ToolFailure) -> bytes:
     return msgspec.json.encode(Failure(*fields))
 
 
-def _failure_of(text: bytes, *, closed_for: float = 0) -> ToolFailure:
+def failure_of(text: bytes, *, closed_for: float = 0) -> ToolFailure:
     told = failure_in(text)
     return ToolFailure(
         told.message,

@@ -36,11 +36,11 @@ def shown(quantity: Quantity) -> tuple[str, bool]:
         suffix = (
             quantity.unit.symbol if quantity.unit.symbol in "%°" else f" {quantity.unit.symbol}"
         )
-    digits = _all_digits(value) if quantity.exact else None
-    return (digits or _first_digits(value)) + suffix, digits is not None
+    digits = all_digits(value) if quantity.exact else None
+    return (digits or first_digits(value)) + suffix, digits is not None
 
 
-def _all_digits(value: Fraction) -> str | None:
+def all_digits(value: Fraction) -> str | None:
     """The decimal number that this is; None if it does not end soon."""
     scaled = value * 10**EXACT_DECIMALS
     if scaled.denominator != 1:
@@ -50,7 +50,7 @@ def _all_digits(value: Fraction) -> str | None:
     return f"-{text}" if value < 0 else text
 
 
-def _first_digits(value: Fraction) -> str:
+def first_digits(value: Fraction) -> str:
     text = f"{decimal_of(value):.{SHOWN_DIGITS}g}"
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
@@ -78,10 +78,10 @@ def expression_in(question: str) -> str | None:
     if len(question) > MAX_QUESTION_CHARS or _DATE.search(question):
         return None
     text = prepared(question)
-    return _percentage(text) or _amount(text) or _longest(text)
+    return percentage(text) or _amount(text) or longest(text)
 
 
-def _percentage(text: str) -> str | None:
+def percentage(text: str) -> str | None:
     match = _WHAT_PERCENT.search(text)
     if match is None:
         return None
@@ -89,7 +89,7 @@ def _percentage(text: str) -> str | None:
         (match[f"part{n}"] or "" for n in ("", "2", "3")),
         (match[f"whole{n}"] or "" for n in ("", "2", "3")),
     )
-    return _calculable(f"{''.join(part)} / {''.join(whole)} to %")
+    return calculable(f"{''.join(part)} / {''.join(whole)} to %")
 
 
 def _amount(text: str) -> str | None:
@@ -99,10 +99,10 @@ def _amount(text: str) -> str | None:
         return None
     amount = match["amount"].strip().lower()
     amount = "1" if amount in {"a", "an", "one"} else amount
-    return _calculable(f"{amount} {match['of'].strip()} to {match['unit'].strip()}")
+    return calculable(f"{amount} {match['of'].strip()} to {match['unit'].strip()}")
 
 
-def _calculable(expression: str) -> str | None:
+def calculable(expression: str) -> str | None:
     try:
         evaluate(expression)
     except CannotCalculate:
@@ -110,7 +110,7 @@ def _calculable(expression: str) -> str | None:
     return expression
 
 
-def _longest(text: str) -> str | None:
+def longest(text: str) -> str | None:
     """The longest run of tokens that calculates something, if little else is in the text."""
     try:
         tokens = tokens_of(text)
@@ -122,24 +122,24 @@ def _longest(text: str) -> str | None:
     for length in range(len(tokens), 1, -1):
         for start in range(len(tokens) - length + 1):
             run = tokens[start : start + length]
-            if all(map(can_be_part, run)) and _calculates(run):
+            if all(map(can_be_part, run)) and calculates(run):
                 rest = tokens[:start] + tokens[start + length :]
                 return (
-                    _calculable(text[run[0].start : run[-1].end].rstrip("= "))
-                    if _is_all(rest)
+                    calculable(text[run[0].start : run[-1].end].rstrip("= "))
+                    if is_all(rest)
                     else None
                 )
     return None
 
 
-def _calculates(run: list[Token]) -> bool:
+def calculates(run: list[Token]) -> bool:
     try:
         return any(token.kind == "number" for token in run) and read(run)[1] > 0
     except CannotCalculate:
         return False
 
 
-def _is_all(rest: list[Token]) -> bool:
+def is_all(rest: list[Token]) -> bool:
     """Whether the rest is talk: few words, and no further number but for “in one word”."""
     words = [token for token in rest if token.kind == "word"]
     return len(words) <= MAX_OTHER_WORDS and not any(
@@ -147,12 +147,12 @@ def _is_all(rest: list[Token]) -> bool:
     )
 
 
-def _arguments_in(question: str, follows: str) -> dict[str, str] | None:
+def arguments_in(question: str, follows: str) -> dict[str, str] | None:
     expression = expression_in(question)
     return {"expression": expression} if expression and len(expression) <= MAX_CHARS else None
 
 
-@tool(timeout=2, max_chars=1500, from_question=_arguments_in)
+@tool(timeout=2, max_chars=1500, from_question=arguments_in)
 async def calculator(
     expression: Annotated[
         str,

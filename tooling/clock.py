@@ -16,7 +16,7 @@ MAX_QUESTION_CHARS = 300
 MAX_ZONES = 12
 
 
-class _Unknown(Exception):
+class Unknown(Exception):
     pass
 
 
@@ -55,17 +55,17 @@ async def clock(
     try:
         today = now.astimezone(_place(place).zones[0] if place else services.zone).date()
         if until:
-            return _days_between(date or "today", until, today)
+            return days_between(date or "today", until, today)
         if date and not time:
             return _day(date, today)
         if time:
             day = date_of(date, today) if date else today
-            told = _converted(time, place, to_place, day, services)
+            told = converted(time, place, to_place, day, services)
             return f"On {_date(day)}, {told}" if date else told
         if to_place:
-            return f"{_now_in(place, now, services)} {_now_in(to_place, now, services)} {_difference(place, to_place, now, services)}"
-        return _now_in(place, now, services)
-    except _Unknown as exc:
+            return f"{now_in(place, now, services)} {now_in(to_place, now, services)} {difference(place, to_place, now, services)}"
+        return now_in(place, now, services)
+    except Unknown as exc:
         raise ToolFailure(
             str(exc), advice="Name a larger city nearby, or a time zone such as Europe/Paris."
         ) from exc
@@ -78,28 +78,28 @@ async def clock(
 def _place(name: str) -> Place:
     if found := place_named(name):
         return found
-    raise _Unknown(f"The time zone of {name!r} is not known here.")
+    raise Unknown(f"The time zone of {name!r} is not known here.")
 
 
-def _now_in(name: str, now: datetime, services: Services) -> str:
+def now_in(name: str, now: datetime, services: Services) -> str:
     if not name:
-        return f"It is {_moment(now.astimezone(services.zone))}."
+        return f"It is {moment(now.astimezone(services.zone))}."
     place = _place(name)
     local = [now.astimezone(zone) for zone in place.zones]
     by_offset = {each.utcoffset(): each for each in reversed(local)}
     if len(by_offset) == 1:
-        return f"In {place.name} it is {_moment(local[0])}."
+        return f"In {place.name} it is {moment(local[0])}."
     lines = [
-        f"{_zone_name(each)}: {_moment(each)}"
+        f"{zone_name(each)}: {moment(each)}"
         for _, each in sorted(by_offset.items(), key=lambda row: row[0] or timedelta())
     ]
     return f"{place.name} has several time zones. " + "; ".join(lines[:MAX_ZONES]) + "."
 
 
-def _converted(written: str, place: str, to_place: str, day: date, services: Services) -> str:
+def converted(written: str, place: str, to_place: str, day: date, services: Services) -> str:
     zone = _place(place).zones[0] if place else services.zone
     to_zone = _place(to_place).zones[0] if to_place else services.zone
-    here = datetime.combine(day, _time_of(written), tzinfo=zone)
+    here = datetime.combine(day, time_of(written), tzinfo=zone)
     there = here.astimezone(to_zone)
     # Places may be 26 hours apart.
     which = {
@@ -110,10 +110,10 @@ def _converted(written: str, place: str, to_place: str, day: date, services: Ser
         2: "two days later",
     }
     relation = which[(there.date() - here.date()).days]
-    return f"{here:%H:%M} {_in(place)} ({_offset(here)}) is {there:%H:%M} {_in(to_place)} ({_offset(there)}), {relation}."
+    return f"{here:%H:%M} {_in(place)} ({offset(here)}) is {there:%H:%M} {_in(to_place)} ({offset(there)}), {relation}."
 
 
-def _difference(place: str, to_place: str, now: datetime, services: Services) -> str:
+def difference(place: str, to_place: str, now: datetime, services: Services) -> str:
     here = now.astimezone(_place(place).zones[0] if place else services.zone)
     there = now.astimezone(_place(to_place).zones[0])
     minutes = int(
@@ -128,31 +128,31 @@ def _difference(place: str, to_place: str, now: datetime, services: Services) ->
 
 def _day(written: str, today: date) -> str:
     day = date_of(written, today)
-    return f"{day:%A}, {_date(day)}, {_distance((day - today).days)}."
+    return f"{day:%A}, {_date(day)}, {distance((day - today).days)}."
 
 
-def _days_between(first: str, second: str, today: date) -> str:
-    start = date_of(first, today, past=_is_today(second))
+def days_between(first: str, second: str, today: date) -> str:
+    start = date_of(first, today, past=is_today(second))
     end = date_of(second, today, since=max(start, today))
     days = (end - start).days
     weeks, rest = divmod(abs(days), 7)
     in_weeks = (
-        f" ({_counted(weeks, 'week')}{f' and {_counted(rest, "day")}' if rest else ''})"
+        f" ({counted(weeks, 'week')}{f' and {counted(rest, "day")}' if rest else ''})"
         if weeks
         else ""
     )
-    return f"From {start:%A}, {_date(start)}, to {end:%A}, {_date(end)}: {_counted(days, 'day')}{in_weeks}."
+    return f"From {start:%A}, {_date(start)}, to {end:%A}, {_date(end)}: {counted(days, 'day')}{in_weeks}."
 
 
-def _counted(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
     return f"{number} {what}" if abs(number) == 1 else f"{number} {what}s"
 
 
-def _is_today(written: str) -> bool:
+def is_today(written: str) -> bool:
     return written.strip().lower() in {"today", "now"}
 
 
-def _distance(days: int) -> str:
+def distance(days: int) -> str:
     match days:
         case 0:
             return "today"
@@ -163,13 +163,13 @@ def _distance(days: int) -> str:
     return f"in {days} days" if days > 0 else f"{-days} days ago"
 
 
-def _time_of(written: str) -> time:
+def time_of(written: str) -> time:
     match = re.fullmatch(
         r"(\d{1,2})(?:[:.h](\d{2}))? ?(?:uhr)? ?(a\.?m\.?|p\.?m\.?|noon|midnight)?|(noon|midnight)",
         written.strip().lower(),
     )
     if match is None:
-        raise _Unknown(f"{written!r} is not a time of day.")
+        raise Unknown(f"{written!r} is not a time of day.")
     if match[4]:
         return time(12 if match[4] == "noon" else 0)
     hour, minute = int(match[1]), int(match[2] or 0)
@@ -177,26 +177,26 @@ def _time_of(written: str) -> time:
     if half in {"am", "pm"}:
         hour = hour % 12 + (12 if half == "pm" else 0) if 1 <= hour <= 12 else 99
     if hour > 23 or minute > 59:
-        raise _Unknown(f"{written!r} is not a time of day.")
+        raise Unknown(f"{written!r} is not a time of day.")
     return time(hour, minute)
 
 
-def _moment(local: datetime) -> str:
-    return f"{local:%H:%M} on {local:%A}, {_date(local.date())} ({_offset(local)})"
+def moment(local: datetime) -> str:
+    return f"{local:%H:%M} on {local:%A}, {_date(local.date())} ({offset(local)})"
 
 
 def _date(day: date) -> str:
     return f"{day.day} {day:%B} {day.year}"
 
 
-def _offset(local: datetime) -> str:
+def offset(local: datetime) -> str:
     minutes = int((local.utcoffset() or timedelta()).total_seconds() // 60)
     if not minutes:
         return "UTC"
     return f"UTC{'+' if minutes > 0 else '-'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
 
 
-def _zone_name(local: datetime) -> str:
+def zone_name(local: datetime) -> str:
     return str(local.tzinfo).rpartition("/")[2].replace("_", " ")
 
 
@@ -273,10 +273,10 @@ def arguments_in(question: str) -> dict[str, str] | None:
     if not text or len(text) > MAX_QUESTION_CHARS:
         return None
     text = re.split(r"(?<=\?)\s", text)[0]
-    return _of_days(text.rstrip("?!. ")) or _of_places(text) or _of_now(text)
+    return of_days(text.rstrip("?!. ")) or of_places(text) or of_now(text)
 
 
-def _of_now(text: str) -> dict[str, str] | None:
+def of_now(text: str) -> dict[str, str] | None:
     if _TODAY.fullmatch(text):
         return {}
     if (match := _CJK_TIME.fullmatch(text.rstrip("?？。 "))) and place_named(match["place"]):
@@ -285,7 +285,7 @@ def _of_now(text: str) -> dict[str, str] | None:
         return {"place": match["place"] or match["place2"]}
     match = _CLOCK.fullmatch(text)
     if match is None:
-        return _named_zone(text)
+        return named_zone(text)
     place = match["place"]
     if place is None:
         return {} if len(text.split()) <= 10 else None
@@ -293,7 +293,7 @@ def _of_now(text: str) -> dict[str, str] | None:
     return {"place": place.strip()} if place_named(place) or len(place.split()) <= 3 else None
 
 
-def _named_zone(text: str) -> dict[str, str] | None:
+def named_zone(text: str) -> dict[str, str] | None:
     """Tokyo time; time zone of California; in bst timezone, what time is it."""
     if not re.search(r"\btime\b|\btime ?zone\b", text, re.IGNORECASE):
         return None
@@ -308,7 +308,7 @@ def _named_zone(text: str) -> dict[str, str] | None:
     return {"place": name} if name and place_named(name) else None
 
 
-def _of_places(text: str) -> dict[str, str] | None:
+def of_places(text: str) -> dict[str, str] | None:
     for pattern in _BETWEEN_PLACES:
         match = pattern.fullmatch(text.strip())
         if match and place_named(match["place"]) and place_named(match["to"]):
@@ -320,27 +320,27 @@ def _of_places(text: str) -> dict[str, str] | None:
     return None
 
 
-def _of_days(text: str) -> dict[str, str] | None:
+def of_days(text: str) -> dict[str, str] | None:
     if match := _UNTIL.fullmatch(text):
         day = next(group for group in match.groups() if group)
-        return {"date": "today", "until": day} if _is_date(day) else None
+        return {"date": "today", "until": day} if is_date(day) else None
     if match := _SINCE.fullmatch(text):
         day = match["since"] or match["ago"]
-        return {"date": day, "until": "today"} if _is_date(day) else None
+        return {"date": day, "until": "today"} if is_date(day) else None
     if (
         (match := _BETWEEN_DAYS.fullmatch(text))
-        and _is_date(match["first"])
-        and _is_date(match["second"])
+        and is_date(match["first"])
+        and is_date(match["second"])
     ):
         return {"date": match["first"], "until": match["second"]}
     if (
         _DAY_WORDS.search(text) or re.match("when(?:'s| is| was) ", text, re.IGNORECASE)
     ) and not _TODAY.fullmatch(text):
-        return _day_in(text)
+        return day_in(text)
     return None
 
 
-def _day_in(text: str) -> dict[str, str] | None:
+def day_in(text: str) -> dict[str, str] | None:
     """What day will it be in fourteen days; which weekday was 24 December 2020."""
     if not re.match(
         r"(?:what|which|when|welche|quel|qu[ée]|che|wat|vilken|on what|tell me|an welche)",
@@ -354,13 +354,13 @@ def _day_in(text: str) -> dict[str, str] | None:
     for count in range(min(len(words) - 1, 8), 0, -1):
         # The day may stand last, or before a verb: "what day of the week was 1 May 2020", "which day is in two weeks".
         phrase = " ".join(words[-count:])
-        if _is_date(phrase):
+        if is_date(phrase):
             rest = words[:-count]
             return {"date": phrase} if len(rest) <= 9 else None
     return None
 
 
-def _is_date(text: str) -> bool:
+def is_date(text: str) -> bool:
     try:
         # Whether it can be read does not hang on today.
         date_of(text, date(2024, 1, 1))

@@ -122,9 +122,9 @@ def date_of(text: str, today: date, *, since: date | None = None, past: bool = F
     if not 1 <= len(plain) <= MAX_CHARS:
         raise UnknownDate(f"{text[:MAX_CHARS]!r} is not a date")
     try:
-        if (found := _relative(plain, today)) is not None:
+        if (found := relative(plain, today)) is not None:
             return found
-        for reading in (_numeric, _by_month, _feast, _by_weekday):
+        for reading in (numeric, by_month, feast, by_weekday):
             if (found := reading(plain, since or today, past)) is not None:
                 return found
     except (ValueError, OverflowError) as exc:
@@ -141,7 +141,7 @@ def _plain(text: str) -> str:
     return re.sub(r"^(?:the|den|dem|der|le|el|il|on|am|zum|al|au) (?=.)", "", plain)
 
 
-def _relative(text: str, today: date) -> date | None:
+def relative(text: str, today: date) -> date | None:
     if text in _FROM_TODAY:
         return today + timedelta(days=_FROM_TODAY[text])
     for pattern, sign in _RELATIVE:
@@ -149,7 +149,7 @@ def _relative(text: str, today: date) -> date | None:
             return moved
     if text in {"next week", "next month", "next year", "last week", "last month", "last year"}:
         which, unit = text.split()
-        return _stepped(today, 1 if which == "next" else -1, unit)
+        return stepped(today, 1 if which == "next" else -1, unit)
     if match := _AROUND.fullmatch(text):
         return _moved(date_of(match["day"], today), match, -1 if match["side"] == "before" else 1)
     return None
@@ -158,10 +158,10 @@ def _relative(text: str, today: date) -> date | None:
 def _moved(day: date, match: re.Match[str], sign: int) -> date | None:
     count = int(match["count"]) if match["count"].isdigit() else _NUMBERS.get(match["count"])
     unit = _STEPS.get(match["unit"])
-    return _stepped(day, sign * count, unit) if count is not None and unit else None
+    return stepped(day, sign * count, unit) if count is not None and unit else None
 
 
-def _stepped(day: date, count: int, unit: str) -> date:
+def stepped(day: date, count: int, unit: str) -> date:
     if abs(count) > MAX_STEPS * 10:
         raise ValueError
     if unit in {"day", "week", "fortnight"}:
@@ -172,7 +172,7 @@ def _stepped(day: date, count: int, unit: str) -> date:
     return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))
 
 
-def _numeric(text: str, today: date, past: bool) -> date | None:
+def numeric(text: str, today: date, past: bool) -> date | None:
     if match := _ISO.fullmatch(text):
         return date(*map(int, match.groups()))
     if match := _NUMERIC.fullmatch(text):
@@ -181,12 +181,12 @@ def _numeric(text: str, today: date, past: bool) -> date | None:
             raise UnknownDate(f"{text!r} can be read in two ways; write it as 2026-12-24")
         day, month = (second, first) if second > 12 else (first, second)
         if year is None:
-            return _nearest(lambda y: date(y, month, day), today, past)
+            return nearest(lambda y: date(y, month, day), today, past)
         return date(int(year) + (2000 if len(year) == 2 else 0), month, day)
     return None
 
 
-def _by_month(text: str, today: date, past: bool) -> date | None:
+def by_month(text: str, today: date, past: bool) -> date | None:
     match = _DAY_MONTH.fullmatch(text) or _MONTH_DAY.fullmatch(text)
     if (
         match is None
@@ -197,16 +197,16 @@ def _by_month(text: str, today: date, past: bool) -> date | None:
     month, day = _MONTHS[match["month"]], int(match["day"])
     if match["year"]:
         return date(int(match["year"]), month, day)
-    return _nearest(lambda year: date(year, month, day), today, past)
+    return nearest(lambda year: date(year, month, day), today, past)
 
 
-def _feast(text: str, today: date, past: bool) -> date | None:
+def feast(text: str, today: date, past: bool) -> date | None:
     name, _, year = text.rpartition(" ")
     if re.fullmatch(r"\d{4}", year) and name in _FEASTS:
         return date(int(year), *_FEASTS[name])
     if text.removeprefix("next ").removeprefix("last ") in _FEASTS:
         past = past or text.startswith("last ")
-        return _nearest(
+        return nearest(
             lambda y: date(y, *_FEASTS[text.removeprefix("next ").removeprefix("last ")]),
             today,
             past,
@@ -214,7 +214,7 @@ def _feast(text: str, today: date, past: bool) -> date | None:
     return None
 
 
-def _nearest(in_year: Callable[[int], date], today: date, past: bool) -> date:
+def nearest(in_year: Callable[[int], date], today: date, past: bool) -> date:
     """The next such day from today on, or the last one before; 29 February may be years away."""
     years = range(today.year, today.year - 9, -1) if past else range(today.year, today.year + 9)
     for year in years:
@@ -227,7 +227,7 @@ def _nearest(in_year: Callable[[int], date], today: date, past: bool) -> date:
     raise ValueError
 
 
-def _by_weekday(text: str, today: date, past: bool) -> date | None:
+def by_weekday(text: str, today: date, past: bool) -> date | None:
     match = _WEEKDAY.fullmatch(text)
     if match is None or match["day"] not in _WEEKDAYS:
         return None

@@ -62,7 +62,7 @@ def evaluate(text: str) -> Quantity:
 
 def read(tokens: list[Token]) -> tuple[Quantity, int]:
     """The value of these tokens, and how many operations it took: none for a bare number."""
-    reader = _Reader(tokens)
+    reader = Reader(tokens)
     try:
         return reader.result(), reader.steps
     except (ArithmeticError, ValueError) as exc:
@@ -167,7 +167,7 @@ def tokens_of(text: str) -> list[Token]:
         if text[at].isspace():
             at += 1
             continue
-        token = _token_at(text, at, commas_separate=bool(brackets) and brackets[-1])
+        token = token_at(text, at, commas_separate=bool(brackets) and brackets[-1])
         if token.text == "(":
             brackets.append(bool(tokens) and tokens[-1].text.lower() in LISTS)
         elif token.text == ")" and brackets:
@@ -177,17 +177,17 @@ def tokens_of(text: str) -> list[Token]:
     return tokens
 
 
-def _token_at(text: str, at: int, *, commas_separate: bool) -> Token:
+def token_at(text: str, at: int, *, commas_separate: bool) -> Token:
     if match := (_NUMBER_IN_LIST if commas_separate else _NUMBER).match(text, at):
-        return Token("number", match[0], at, match.end(), _value_of(match[0]))
+        return Token("number", match[0], at, match.end(), value_of(match[0]))
     if sign := next((sign for sign in _SIGNS if text.startswith(sign, at)), ""):
         return Token("sign", "^" if sign == "**" else sign, at, at + len(sign))
     if match := _WORD.match(text, at):
-        return _meaning(Token("word", match[0], at, match.end()))
+        return meaning(Token("word", match[0], at, match.end()))
     return Token("other", text[at], at, at + 1)
 
 
-def _meaning(word: Token) -> Token:
+def meaning(word: Token) -> Token:
     """Words for signs and numbers as such."""
     name = word.text.lower()
     if name in _SIGN_OF_WORD:
@@ -197,7 +197,7 @@ def _meaning(word: Token) -> Token:
     return Token("word", "in", word.start, word.end) if name == "in" else word
 
 
-def _value_of(written: str) -> Fraction:
+def value_of(written: str) -> Fraction:
     """The number that is meant, with a comma or a point before its decimals."""
     digits = re.sub(r"[ '’]", "", written)
     mantissa, _, exponent = digits.lower().partition("e")
@@ -256,7 +256,7 @@ _UNIT_ADJECTIVES = {
 # --- Grammar ----------------------------------------------------------------------------------------------------------
 
 
-class _Reader:
+class Reader:
     """Reads tokens by the grammar above."""
 
     def __init__(self, tokens: list[Token]) -> None:

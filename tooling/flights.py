@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class _Flight[T]:
+class Flight[T]:
     task: "asyncio.Future[T]"
     passengers: int = 0
 
@@ -15,7 +15,7 @@ class Flights[T]:
     """Calls in progress by key. A caller that is cancelled leaves the flight; the last one to leave ends it."""
 
     def __init__(self) -> None:
-        self._flights: dict[Hashable, _Flight[T]] = {}
+        self._flights: dict[Hashable, Flight[T]] = {}
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._flights
@@ -24,7 +24,7 @@ class Flights[T]:
         """The result of the work under way for this key, started if there is none."""
         flight = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = _Flight(asyncio.ensure_future(work()))
+            flight = self._flights[key] = Flight(asyncio.ensure_future(work()))
             flight.task.add_done_callback(lambda _: self._landed(key, flight))
         flight.passengers += 1
         try:
@@ -37,12 +37,12 @@ class Flights[T]:
                 flight.task.cancel()
                 await asyncio.wait([flight.task])
 
-    def _landed(self, key: Hashable, flight: _Flight[T]) -> None:
+    def _landed(self, key: Hashable, flight: Flight[T]) -> None:
         self._forget(key, flight)
         if not flight.task.cancelled():
             # Whoever still listens gets it too; asyncio need not complain if nobody does.
             flight.task.exception()
 
-    def _forget(self, key: Hashable, flight: _Flight[T]) -> None:
+    def _forget(self, key: Hashable, flight: Flight[T]) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]

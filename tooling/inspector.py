@@ -137,7 +137,7 @@ class Inspector:
         while True:
             cursor, keys = self._scan(tool, cursor, BATCH)
             examined += len(keys)
-            found |= {key: entry for key, entry in self._entries(keys) if _matches(entry, text)}
+            found |= {key: entry for key, entry in self._entries(keys) if matches(entry, text)}
             if (
                 not cursor
                 or len(found) >= PAGE
@@ -169,7 +169,7 @@ class Inspector:
         while True:
             cursor, keys = self._scan(tool, cursor, COUNT_BATCH)
             if text:
-                keys = [key for key, entry in self._entries(keys) if _matches(entry, text)]
+                keys = [key for key, entry in self._entries(keys) if matches(entry, text)]
             count += self._client.unlink(*keys) if keys else 0
             if not cursor or time.monotonic() > end:
                 return Deleted(count, finished=not cursor)
@@ -181,9 +181,7 @@ class Inspector:
         while True:
             cursor, keys = self._scan(tool, cursor, COUNT_BATCH)
             count += (
-                sum(_matches(entry, text) for _, entry in self._entries(keys))
-                if text
-                else len(keys)
+                sum(matches(entry, text) for _, entry in self._entries(keys)) if text else len(keys)
             )
             if not cursor or time.monotonic() > end:
                 return count, not cursor
@@ -207,7 +205,7 @@ class Inspector:
         for key in cast("set[bytes]", self._client.smembers(CLOSED_INDEX)):
             why, left = cast("bytes | None", self._client.get(key)), self._client.pttl(key)
             if why is not None:
-                rows.append(Closed(_tool_of(key), failure_in(why).message, max(0, left) / 1000))
+                rows.append(Closed(tool_of(key), failure_in(why).message, max(0, left) / 1000))
         return rows
 
     def reopen(self, tool: str) -> int:
@@ -215,7 +213,7 @@ class Inspector:
         keys = [
             key
             for key in cast("set[bytes]", self._client.smembers(CLOSED_INDEX))
-            if _tool_of(key) == tool
+            if tool_of(key) == tool
         ]
         return self._client.unlink(*keys) if keys else 0
 
@@ -268,7 +266,7 @@ class Inspector:
         return days
 
 
-def _tool_of(closed_key: bytes) -> str:
+def tool_of(closed_key: bytes) -> str:
     return closed_key.decode().removeprefix(CLOSED_PREFIX).partition(":")[0]
 
 
@@ -291,6 +289,6 @@ def _entry(key: bytes, fields: list[bytes | None], left: int, now: datetime) -> 
         return None
 
 
-def _matches(entry: CachedEntry, text: str) -> bool:
+def matches(entry: CachedEntry, text: str) -> bool:
     needle = text.strip().lower()
     return any(needle in hay.lower() for hay in (entry.about.query, entry.about.topic, entry.key))

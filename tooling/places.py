@@ -35,7 +35,7 @@ def place_named(name: str) -> Place | None:
         written.rpartition(",")[2],
     ):
         if zones := _zones(words):
-            return Place(_titled(" ".join(words.split())) if words else written, zones)
+            return Place(titled(" ".join(words.split())) if words else written, zones)
     return None
 
 
@@ -63,7 +63,7 @@ def _zone(key: str) -> tuple[tzinfo, ...]:
         return ()
 
 
-def _titled(name: str) -> str:
+def titled(name: str) -> str:
     """As written, with capitals where there were none."""
     if name != name.lower():
         return name
@@ -84,18 +84,18 @@ def _key(name: str) -> str:
 def _names() -> dict[str, tuple[str, ...]]:
     """Zone keys by name: our own table, then cities that zones are named after, then countries."""
     names: dict[str, tuple[str, ...]] = {}
-    for line in _rows((files("tooling") / "places.txt").read_text()):
+    for line in rows((files("tooling") / "places.txt").read_text()):
         zone, _, others = line.partition(": ")
         for name in others.split():
             names.setdefault(_key(name), (zone,))
     data = files("tzdata") / "zoneinfo"
     by_country: dict[str, list[str]] = {}
-    for line in _rows((data / "zone.tab").read_text()):
+    for line in rows((data / "zone.tab").read_text()):
         country, _, zone, *_ = line.split("\t")
         by_country.setdefault(country, []).append(zone)
         for name in (zone, zone.rpartition("/")[2]):
             names.setdefault(_key(name), (zone,))
-    for line in _rows((data / "iso3166.tab").read_text()):
+    for line in rows((data / "iso3166.tab").read_text()):
         code, country = line.split("\t")
         # "Korea (South)" is also asked for as South Korea, "St Lucia" as Saint Lucia.
         inverted = re.sub(r"(.+) \((north|south)\)", r"\2 \1", _key(country))
@@ -125,5 +125,5 @@ def _names() -> dict[str, tuple[str, ...]]:
     return names
 
 
-def _rows(table: str) -> list[str]:
+def rows(table: str) -> list[str]:
     return [line for line in table.splitlines() if line and not line.startswith("#")]

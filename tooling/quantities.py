@@ -59,8 +59,8 @@ def added(left: Quantity, right: Quantity, sign: int) -> Quantity:
     if left.has_zero or right.has_zero:
         raise CannotCalculate("temperatures can be converted, not added")
     if left.dimension != right.dimension:
-        raise CannotCalculate(f"{_name(left)} and {_name(right)} cannot be added")
-    unit = left.unit if left.unit and right.unit else _kept(left.unit)
+        raise CannotCalculate(f"{name(left)} and {name(right)} cannot be added")
+    unit = left.unit if left.unit and right.unit else kept(left.unit)
     return Quantity(
         left.value + sign * right.value,
         unit,
@@ -70,34 +70,34 @@ def added(left: Quantity, right: Quantity, sign: int) -> Quantity:
 
 
 def multiplied(left: Quantity, right: Quantity) -> Quantity:
-    _check_scales(left, right)
+    check_scales(left, right)
     unit = left.unit.times(right.unit) if left.unit and right.unit else left.unit or right.unit
-    return Quantity(left.value * right.value, _kept(unit), left.exact and right.exact)
+    return Quantity(left.value * right.value, kept(unit), left.exact and right.exact)
 
 
 def divided(left: Quantity, right: Quantity) -> Quantity:
-    _check_scales(left, right)
+    check_scales(left, right)
     if not right.value:
         raise CannotCalculate("division by zero")
     unit = (left.unit or _ONE).per(right.unit) if right.unit else left.unit
-    return Quantity(left.value / right.value, _kept(unit), left.exact and right.exact)
+    return Quantity(left.value / right.value, kept(unit), left.exact and right.exact)
 
 
 def raised(base: Quantity, exponent: Quantity) -> Quantity:
-    _check_scales(base, exponent)
+    check_scales(base, exponent)
     if exponent.unit:
         raise CannotCalculate("an exponent is a plain number")
     power = exponent.value
     if power.denominator == 1:
-        return _whole_power(base, int(power))
+        return whole_power(base, int(power))
     if base.unit:
         raise CannotCalculate("a root of a measure is not known here")
     if power.denominator <= 100 and (exact := root(base, power.denominator)).exact:
-        return _whole_power(exact, power.numerator)
-    return _near_power(base, power)
+        return whole_power(exact, power.numerator)
+    return near_power(base, power)
 
 
-def _whole_power(base: Quantity, power: int) -> Quantity:
+def whole_power(base: Quantity, power: int) -> Quantity:
     if not base.value and power < 0:
         raise CannotCalculate("division by zero")
     if abs(base.value) in {0, 1} and not base.unit:
@@ -105,14 +105,14 @@ def _whole_power(base: Quantity, power: int) -> Quantity:
     size = max(base.value.numerator.bit_length(), base.value.denominator.bit_length())
     if abs(power) * size <= 2 * MAX_BITS:
         return Quantity(
-            base.value**power, _kept(base.unit.power(power)) if base.unit else None, base.exact
+            base.value**power, kept(base.unit.power(power)) if base.unit else None, base.exact
         )
     if base.unit or (base.value.denominator == 1 and base.exact and power > 0):
         raise CannotCalculate("the result has more than a thousand digits")
-    return _near_power(base, Fraction(power))
+    return near_power(base, Fraction(power))
 
 
-def _near_power(base: Quantity, power: Fraction) -> Quantity:
+def near_power(base: Quantity, power: Fraction) -> Quantity:
     if base.value <= 0:
         raise CannotCalculate("a number that is not positive has no such power here")
     return Quantity(
@@ -122,9 +122,7 @@ def _near_power(base: Quantity, power: Fraction) -> Quantity:
 
 def remainder(left: Quantity, right: Quantity) -> Quantity:
     if left.dimension != right.dimension:
-        raise CannotCalculate(
-            f"{_name(left)} and {_name(right)} cannot be divided with a remainder"
-        )
+        raise CannotCalculate(f"{name(left)} and {name(right)} cannot be divided with a remainder")
     if not right.value:
         raise CannotCalculate("division by zero")
     return Quantity(left.value % right.value, left.unit, left.exact and right.exact)
@@ -132,20 +130,20 @@ def remainder(left: Quantity, right: Quantity) -> Quantity:
 
 def converted(quantity: Quantity, unit: Unit) -> Quantity:
     if quantity.dimension != unit.dimension:
-        raise CannotCalculate(f"{_name(quantity)} cannot be converted to {unit.symbol}")
+        raise CannotCalculate(f"{name(quantity)} cannot be converted to {unit.symbol}")
     return Quantity(quantity.value, unit, quantity.exact)
 
 
-def _check_scales(left: Quantity, right: Quantity) -> None:
+def check_scales(left: Quantity, right: Quantity) -> None:
     if left.has_zero or right.has_zero:
         raise CannotCalculate("temperatures can be converted, not multiplied")
 
 
-def _kept(unit: Unit | None) -> Unit | None:
+def kept(unit: Unit | None) -> Unit | None:
     return unit if unit and (unit.dimension != PLAIN) else None
 
 
-def _name(quantity: Quantity) -> str:
+def name(quantity: Quantity) -> str:
     return quantity.unit.symbol if quantity.unit else "a plain number"
 
 
@@ -156,7 +154,7 @@ PERCENT = Unit("%", Fraction(1, 100), PLAIN)
 # --- Functions --------------------------------------------------------------------------------------------------------
 
 
-def _near(function: Callable[[float], float]) -> Callable[[Quantity], Quantity]:
+def near(function: Callable[[float], float]) -> Callable[[Quantity], Quantity]:
     def applied(quantity: Quantity) -> Quantity:
         # 14 places: sin(pi) is 0, not the noise behind it.
         return Quantity(Fraction(repr(round(function(float(quantity.value)), 14))), exact=False)
@@ -164,13 +162,13 @@ def _near(function: Callable[[float], float]) -> Callable[[Quantity], Quantity]:
     return applied
 
 
-def _tangent(angle: float) -> float:
+def tangent(angle: float) -> float:
     if abs(math.cos(angle)) < 1e-15:
         raise CannotCalculate("there is no tangent of a right angle")
     return math.tan(angle)
 
 
-def _precisely(function: Callable[[Decimal], Decimal]) -> Callable[[Quantity], Quantity]:
+def precisely(function: Callable[[Decimal], Decimal]) -> Callable[[Quantity], Quantity]:
     def applied(quantity: Quantity) -> Quantity:
         return Quantity(Fraction(function(decimal_of(quantity.value))), exact=False)
 
@@ -188,7 +186,7 @@ def root(quantity: Quantity, degree: int) -> Quantity:
     if value < 0 and degree % 2 == 0:
         raise CannotCalculate("the root of a negative number is not real")
     sign, value = (-1, -value) if value < 0 else (1, value)
-    parts = [_whole_root(part, degree) for part in (value.numerator, value.denominator)]
+    parts = [whole_root(part, degree) for part in (value.numerator, value.denominator)]
     if None not in parts:
         return Quantity(Fraction(sign * (parts[0] or 0), parts[1] or 1), exact=quantity.exact)
     return Quantity(
@@ -196,7 +194,7 @@ def root(quantity: Quantity, degree: int) -> Quantity:
     )
 
 
-def _whole_root(number: int, degree: int) -> int | None:
+def whole_root(number: int, degree: int) -> int | None:
     """The whole number whose power this is, if it is one."""
     root = int(_PRECISE.power(Decimal(number), _PRECISE.divide(1, degree)).to_integral_value())
     if degree == 2:
@@ -210,7 +208,7 @@ def factorial(quantity: Quantity) -> Quantity:
     return Quantity(Fraction(math.factorial(int(quantity.value))))
 
 
-def _rounded(quantity: Quantity, places: Quantity | None = None) -> Quantity:
+def rounded(quantity: Quantity, places: Quantity | None = None) -> Quantity:
     digits = int(places.value) if places else 0
     if abs(digits) > 50:
         raise CannotCalculate("that is too many places")
@@ -219,13 +217,13 @@ def _rounded(quantity: Quantity, places: Quantity | None = None) -> Quantity:
     return Quantity(Fraction(half_up) / shift * (1 if quantity.value >= 0 else -1))
 
 
-def _log(quantity: Quantity, base: Quantity | None = None) -> Quantity:
+def log(quantity: Quantity, base: Quantity | None = None) -> Quantity:
     if base is None:
-        return _exact_power_of(10, quantity) or _precisely(_PRECISE.log10)(quantity)
+        return exact_power_of(10, quantity) or precisely(_PRECISE.log10)(quantity)
     if (
         base.value.denominator == 1
         and base.value > 1
-        and (exact := _exact_power_of(int(base.value), quantity))
+        and (exact := exact_power_of(int(base.value), quantity))
     ):
         return exact
     return Quantity(
@@ -238,7 +236,7 @@ def _log(quantity: Quantity, base: Quantity | None = None) -> Quantity:
     )
 
 
-def _exact_power_of(base: int, quantity: Quantity) -> Quantity | None:
+def exact_power_of(base: int, quantity: Quantity) -> Quantity | None:
     number, exponent = quantity.value, 0
     if number <= 0:
         raise CannotCalculate("the logarithm of a number that is not positive does not exist")
@@ -251,14 +249,14 @@ UNARY: dict[str, Callable[[Quantity], Quantity]] = {
     "sqrt": lambda q: root(q, 2), "cbrt": lambda q: root(q, 3),
     "abs": lambda q: Quantity(abs(q.value), q.unit, q.exact), "floor": lambda q: Quantity(Fraction(math.floor(q.value))),
     "ceil": lambda q: Quantity(Fraction(math.ceil(q.value))), "factorial": factorial,
-    "ln": _precisely(_PRECISE.ln), "exp": _precisely(_PRECISE.exp), "log2": lambda q: _log(q, Quantity(Fraction(2))),
-    "log10": lambda q: _log(q), "sin": _near(math.sin), "cos": _near(math.cos), "tan": _near(_tangent),
-    "asin": _near(math.asin), "acos": _near(math.acos), "atan": _near(math.atan), "sinh": _near(math.sinh), "cosh": _near(math.cosh),
-    "tanh": _near(math.tanh),
+    "ln": precisely(_PRECISE.ln), "exp": precisely(_PRECISE.exp), "log2": lambda q: log(q, Quantity(Fraction(2))),
+    "log10": lambda q: log(q), "sin": near(math.sin), "cos": near(math.cos), "tan": near(tangent),
+    "asin": near(math.asin), "acos": near(math.acos), "atan": near(math.atan), "sinh": near(math.sinh), "cosh": near(math.cosh),
+    "tanh": near(math.tanh),
 }  # fmt: skip
 
 
-def _pick(which: Callable[..., Quantity]) -> Callable[..., Quantity]:
+def pick(which: Callable[..., Quantity]) -> Callable[..., Quantity]:
     def picked(*quantities: Quantity) -> Quantity:
         if len({quantity.dimension for quantity in quantities}) > 1:
             raise CannotCalculate("these are not of one kind")
@@ -267,7 +265,7 @@ def _pick(which: Callable[..., Quantity]) -> Callable[..., Quantity]:
     return picked
 
 
-def _whole(function: Callable[..., int]) -> Callable[..., Quantity]:
+def whole(function: Callable[..., int]) -> Callable[..., Quantity]:
     def applied(*quantities: Quantity) -> Quantity:
         if any(quantity.value.denominator != 1 for quantity in quantities):
             raise CannotCalculate("whole numbers are needed")
@@ -291,8 +289,8 @@ def _sum(*quantities: Quantity) -> Quantity:
 
 
 LISTS: dict[str, Callable[..., Quantity]] = {
-    "min": _pick(min), "max": _pick(max), "gcd": _whole(math.gcd), "lcm": _whole(math.lcm), "mean": _mean, "average": _mean, "avg": _mean,
-    "round": _rounded, "log": _log, "sum": _sum,
+    "min": pick(min), "max": pick(max), "gcd": whole(math.gcd), "lcm": whole(math.lcm), "mean": _mean, "average": _mean, "avg": _mean,
+    "round": rounded, "log": log, "sum": _sum,
 }  # fmt: skip
 PLAIN_LISTS = {"gcd", "lcm", "round", "log"}  # without units
 

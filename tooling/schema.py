@@ -92,12 +92,12 @@ def parameters_of(function: Callable[..., Any], *, given_by_us: Iterable[type]) 
         else:
             fields.append((parameter.name, annotation, parameter.default))
     struct = msgspec.defstruct(function.__name__, fields, kw_only=True, forbid_unknown_fields=True)
-    schema = _inlined(msgspec.json.schema(struct), function.__name__)
+    schema = inlined(msgspec.json.schema(struct), function.__name__)
     Draft202012Validator.check_schema(schema)
     return Parameters(schema, struct, Draft202012Validator(schema))
 
 
-def _inlined(schema: dict[str, Any], name: str) -> dict[str, Any]:
+def inlined(schema: dict[str, Any], name: str) -> dict[str, Any]:
     """The schema with the tool's own object on top, as servers want it, not behind a reference."""
     definitions = dict(schema["$defs"])
     top = {key: value for key, value in definitions.pop(name).items() if key != "title"}

@@ -34,21 +34,21 @@ CLOSED_BY_PLAN = 4 * 3600.0
 CLOSED_BY_KEY = 24 * 3600.0
 
 
-class _TooLarge(Exception):
+class TooLarge(Exception):
     pass
 
 
-class _Unreadable(Exception):
+class Unreadable(Exception):
     pass
 
 
-class _RateLimited(Exception):
+class RateLimited(Exception):
     def __init__(self, seconds: float | None) -> None:
         super().__init__()
         self.seconds = seconds
 
 
-class _TryAgain(Exception):
+class TryAgain(Exception):
     """This attempt failed, another may not; `failure` is what it is if there is none."""
 
     def __init__(self, failure: ToolFailure, *, wait: float = 0) -> None:
@@ -74,7 +74,7 @@ class SearchClient:
             base_url=base_url,
             # Unpacked bytes are counted as they come only if nothing is packed.
             headers={"Accept-Encoding": "identity", **keyless},
-            event_hooks={"response": [_inspect]},
+            event_hooks={"response": [inspect]},
         )
         # A key of None would be read from the environment.
         self._tavily = AsyncTavilyClient(api_key=api_key, api_base_url=base_url, client=self._http)
@@ -84,11 +84,11 @@ class SearchClient:
         """The pages found. ToolFailure says what went wrong, after a second attempt where that may help."""
         try:
             return await self._attempt(request)
-        except _TryAgain as exc:
+        except TryAgain as exc:
             await self._sleep(max(exc.wait, RETRY_AFTER) + random.uniform(0, RETRY_AFTER))  # noqa: S311
         try:
             return await self._attempt(request)
-        except _TryAgain as exc:
+        except TryAgain as exc:
             raise exc.failure from exc
 
     async def aclose(self) -> None:
@@ -98,19 +98,19 @@ class SearchClient:
         try:
             async with asyncio.timeout(ATTEMPT_TIMEOUT):
                 answer = await self._tavily.search(**request, timeout=ATTEMPT_TIMEOUT)
-            return _output(answer, request)
+            return output(answer, request)
         except tavily.errors.InvalidAPIKeyError as exc:
             logger.error("web search is closed: the provider refused the key (TAVILY_API_KEY)")
-            raise _closed(
+            raise closed(
                 "The search service refused the key (TAVILY_API_KEY).", CLOSED_BY_KEY
             ) from exc
         except tavily.errors.ForbiddenError as exc:
             logger.error(
                 "web search is closed for hours: the limit of the plan is reached, or the account is blocked"
             )
-            raise _closed("The limit of the search plan is reached.", CLOSED_BY_PLAN) from exc
-        except _RateLimited as exc:
-            raise _rate_limited(exc.seconds) from exc
+            raise closed("The limit of the search plan is reached.", CLOSED_BY_PLAN) from exc
+        except RateLimited as exc:
+            raise rate_limited(exc.seconds) from exc
         except tavily.errors.BadRequestError as exc:
             raise ToolFailure(
                 "The search service did not take this query.",
@@ -122,32 +122,32 @@ class SearchClient:
                 temporary=exc.response.is_server_error,
                 stale_will_do=True,
             )
-            raise (_TryAgain(failure) if exc.response.is_server_error else failure) from exc
+            raise (TryAgain(failure) if exc.response.is_server_error else failure) from exc
         except (tavily.errors.TimeoutError, TimeoutError) as exc:
-            raise _TryAgain(
+            raise TryAgain(
                 ToolFailure(
                     "The search service did not answer in time.", temporary=True, stale_will_do=True
                 )
             ) from exc
-        except _TooLarge as exc:
+        except TooLarge as exc:
             raise ToolFailure(
                 f"The search service sent more than {MAX_BODY_BYTES // 2**20} MB.",
                 stale_will_do=True,
             ) from exc
         except httpx.HTTPError as exc:
-            raise _TryAgain(
+            raise TryAgain(
                 ToolFailure(
                     "The search service cannot be reached.", temporary=True, stale_will_do=True
                 )
             ) from exc
-        except (_Unreadable, ValueError, TypeError, AttributeError, RecursionError) as exc:
+        except (Unreadable, ValueError, TypeError, AttributeError, RecursionError) as exc:
             # What the library makes of a body of another shape than it expects, and of any success but 200.
             raise ToolFailure(
                 "The search service sent something unreadable.", temporary=True, stale_will_do=True
             ) from exc
 
 
-def _closed(message: str, seconds: float) -> ToolFailure:
+def closed(message: str, seconds: float) -> ToolFailure:
     return ToolFailure(
         message,
         advice="Answer without searching, and say so.",
@@ -156,19 +156,19 @@ def _closed(message: str, seconds: float) -> ToolFailure:
     )
 
 
-def _rate_limited(seconds: float | None) -> Exception:
+def rate_limited(seconds: float | None) -> Exception:
     wait = seconds or 0
     closed_for = min(wait, CLOSED_BY_RATE) if wait > MAX_RETRY_WAIT else 0
     failure = ToolFailure(
         "The search service is busy.", temporary=True, stale_will_do=True, closed_for=closed_for
     )
-    return failure if wait > MAX_RETRY_WAIT else _TryAgain(failure, wait=wait)
+    return failure if wait > MAX_RETRY_WAIT else TryAgain(failure, wait=wait)
 
 
 # --- What comes over the wire -----------------------------------------------------------------------------------------
 
 
-class _Bounded(httpx.AsyncByteStream):
+class Bounded(httpx.AsyncByteStream):
     """A body of bounded size, as UTF-8."""
 
     def __init__(self, stream: httpx.AsyncByteStream, charset: str) -> None:
@@ -180,35 +180,35 @@ class _Bounded(httpx.AsyncByteStream):
         async for chunk in self._stream:
             body += chunk
             if len(body) > MAX_BODY_BYTES:
-                raise _TooLarge
-        yield _as_utf8(bytes(body), self._charset)
+                raise TooLarge
+        yield as_utf8(bytes(body), self._charset)
 
     async def aclose(self) -> None:
         await self._stream.aclose()
 
 
-def _as_utf8(body: bytes, charset: str) -> bytes:
+def as_utf8(body: bytes, charset: str) -> bytes:
     if charset in {"", "utf-8", "utf8"}:
         return body
     try:
         return body.decode(charset, errors="replace").encode()
     except (LookupError, UnicodeError) as exc:
-        raise _Unreadable from exc
+        raise Unreadable from exc
 
 
-async def _inspect(response: httpx.Response) -> None:
+async def inspect(response: httpx.Response) -> None:
     """Bound the body, and raise where the library would hide how long to wait."""
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise _Unreadable
+        raise Unreadable
     assert isinstance(response.stream, httpx.AsyncByteStream)
-    response.stream = _Bounded(response.stream, (response.charset_encoding or "").lower())
+    response.stream = Bounded(response.stream, (response.charset_encoding or "").lower())
     if response.status_code == 429:
-        raise _RateLimited(
-            _retry_after(response.headers.get("retry-after", ""), await response.aread())
+        raise RateLimited(
+            retry_after(response.headers.get("retry-after", ""), await response.aread())
         )
 
 
-def _retry_after(header: str, body: bytes) -> float | None:
+def retry_after(header: str, body: bytes) -> float | None:
     """Seconds to wait, by the header or, in keyless mode, by the body."""
     if header.strip().isdecimal():
         return float(header[:9])
@@ -219,10 +219,10 @@ def _retry_after(header: str, body: bytes) -> float | None:
     return float(seconds) if isinstance(seconds, int | float) and 0 <= seconds < 1e9 else None
 
 
-def _output(answer: dict[str, Any], request: dict[str, Any]) -> Output:
+def output(answer: dict[str, Any], request: dict[str, Any]) -> Output:
     results = answer["results"]
     if not isinstance(results, list):
-        raise _Unreadable
+        raise Unreadable
     passages = {passage.url: passage for passage in map(_passage, results[:MAX_RESULTS]) if passage}
     return Output(passages=tuple(passages.values()), credits=_credits(answer, request))
 
@@ -234,11 +234,11 @@ def _passage(result: Any) -> Passage | None:
             title = result.get("title")
             title = without_markup(title[:MAX_TITLE_CHARS]) if isinstance(title, str) else ""
             text = visible(cut(content, MAX_CONTENT_CHARS)).strip()
-            return Passage(title or web_host(url), url, text, _day(result.get("published_date")))
+            return Passage(title or web_host(url), url, text, day(result.get("published_date")))
     return None
 
 
-def _day(written: Any) -> str | None:
+def day(written: Any) -> str | None:
     if not isinstance(written, str) or len(written) > 60:
         return None
     for reading in (datetime.fromisoformat, parsedate_to_datetime):

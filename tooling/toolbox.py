@@ -92,7 +92,7 @@ class Call:
     key: str = field(repr=False)
 
 
-class _NotMade(Exception):
+class NotMade(Exception):
     def __init__(self, reason: Reason, text: str) -> None:
         super().__init__(text)
         self.reason: Reason = reason
@@ -194,7 +194,7 @@ class Toolbox:
         """
         try:
             return self._planned_call(name, arguments, among, is_too_late)
-        except _NotMade as exc:
+        except NotMade as exc:
             return self._rejection(name, arguments, exc)
 
     async def make(self, call: Call) -> ToolResult:
@@ -224,7 +224,7 @@ class Toolbox:
         if self._attempts > self._most_calls * ATTEMPTS_PER_CALL:
             raise self._cap()
         tool = self._tool(name, among)
-        effective = _checked(tool, arguments)
+        effective = checked(tool, arguments)
         key = self._identity(tool, effective)
         repeated = key in self._planned
         if is_too_late or (not repeated and self.calls >= self._most_calls):
@@ -243,18 +243,18 @@ class Toolbox:
 
     def _tool(self, name: str, among: Collection[str] | None) -> Tool:
         if name not in self._known:
-            raise _NotMade(
+            raise NotMade(
                 "unknown_tool",
                 f"There is no tool named {cut(one_line(name), 60)!r}. Available: {self._listed(among)}.",
             )
         if name not in self._tools or (among is not None and name not in among):
-            raise _NotMade(
+            raise NotMade(
                 "not_allowed",
                 f"The tool {name} is not available for this answer. Available: {self._listed(among)}.",
             )
         tool = self._tools[name]
         if reason := tool.reason_off(self._services):
-            raise _NotMade("not_allowed", f"{reason} Answer without {name}.")
+            raise NotMade("not_allowed", f"{reason} Answer without {name}.")
         return tool
 
     def _reason_off(self, tool: Tool) -> str:
@@ -264,13 +264,13 @@ class Toolbox:
         effective = tool.cache.parameters(arguments, self._services) if tool.cache else arguments
         return f"{tool.name} {msgspec.json.encode(effective, order='deterministic').decode()}"
 
-    def _cap(self) -> _NotMade:
-        return _NotMade(
+    def _cap(self) -> NotMade:
+        return NotMade(
             "cap_reached",
             f"No more tool calls for this answer; {self.calls} were made. Answer with what you have.",
         )
 
-    def _rejection(self, name: str, arguments: str | dict[str, Any], why: _NotMade) -> Rejection:
+    def _rejection(self, name: str, arguments: str | dict[str, Any], why: NotMade) -> Rejection:
         told = hash((name, why.reason, str(arguments)))
         text = (
             f"Rejected again ({why.reason}). Do not repeat this call."
@@ -357,7 +357,7 @@ class Toolbox:
         room = max(0, most - sum(map(len, parts)))
         share = room // len(numbered) if numbered else 0
         parts += [
-            cut(_cited(source, passage.text[: share * 2]), share) for source, passage in numbered
+            cut(cited(source, passage.text[: share * 2]), share) for source, passage in numbered
         ]
         text = cut("\n\n".join(parts), most) or "Nothing was found."
         if tool.untrusted:
@@ -376,17 +376,17 @@ class Toolbox:
         return source
 
 
-def _cited(source: Source, text: str) -> str:
+def cited(source: Source, text: str) -> str:
     date = f", {source.published}" if source.published else ""
     return f"[{source.number}] {source.title} ({source.host}{date})\n{visible(text).strip()}"
 
 
-def _checked(tool: Tool, arguments: str | dict[str, Any]) -> Arguments:
+def checked(tool: Tool, arguments: str | dict[str, Any]) -> Arguments:
     """The arguments with their defaults, or the reason why the call is not made."""
     try:
         raw = arguments.encode() if isinstance(arguments, str) else msgspec.json.encode(arguments)
         if len(raw) > MAX_ARGUMENT_BYTES:
-            raise _NotMade(
+            raise NotMade(
                 "invalid_arguments", f"The arguments are longer than {MAX_ARGUMENT_BYTES} bytes."
             )
         given: Json = msgspec.json.decode(without_nul(raw) or b"{}")
@@ -396,12 +396,12 @@ def _checked(tool: Tool, arguments: str | dict[str, Any]) -> Arguments:
     except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError) as exc:
         known = ", ".join(tool.parameters.schema["properties"])
         text = f"The arguments of {tool.name} are not a JSON object: {cut(str(exc), 100)}. Send one object with: {known}."
-        raise _NotMade("malformed", text) from exc
+        raise NotMade("malformed", text) from exc
     if not isinstance(given, dict):
-        raise _NotMade("malformed", f"The arguments of {tool.name} must be one JSON object.")
+        raise NotMade("malformed", f"The arguments of {tool.name} must be one JSON object.")
     try:
         return tool.parameters.check(given)
     except InvalidArguments as exc:
-        raise _NotMade(
+        raise NotMade(
             "invalid_arguments", f"The arguments of {tool.name} do not fit: {exc}."
         ) from exc

@@ -62,7 +62,7 @@ def _dimension(exponents: tuple[int, ...]) -> Dimension:
     return length, mass, time, temperature, information
 
 
-def _table() -> dict[str, Unit]:
+def table() -> dict[str, Unit]:
     inch, pound, gallon = Fraction("0.0254"), Fraction("0.45359237"), Fraction("0.003785411784")
     foot, mile, litre = 12 * inch, 63360 * inch, Fraction(1, 1000)
     pound_force, calorie = pound * Fraction("9.80665"), Fraction("4.184")
@@ -206,7 +206,7 @@ def _table() -> dict[str, Unit]:
 _DECIMAL = (("k", "kilo"), ("M", "mega"), ("G", "giga"), ("T", "tera"), ("P", "peta"))
 _BINARY = (("K", "kibi"), ("M", "mebi"), ("G", "gibi"), ("T", "tebi"), ("P", "pebi"))
 
-UNITS = _table()
+UNITS = table()
 _BY_LOWER = {name.lower(): unit for name, unit in reversed(UNITS.items())}
 
 

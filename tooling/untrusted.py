@@ -25,10 +25,10 @@ MAX_URL_CHARS = 2000
 
 def visible(text: str) -> str:
     """The text without invisible characters; line breaks and spaces stay. Joined emoji fall apart: that loss is accepted."""
-    return _SUSPECT.sub(_visible_character, text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _SUSPECT.sub(visible_character, text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-def _visible_character(match: re.Match[str]) -> str:
+def visible_character(match: re.Match[str]) -> str:
     character = match[0]
     if character.isspace():
         return "\n" if character in "\u2028\u2029\u0085" else " "

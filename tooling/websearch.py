@@ -66,12 +66,12 @@ _FINANCE = re.compile(
 def redacted(query: str) -> str:
     """The query without what looks like an e-mail address, a payment card or a phone number: it goes to somebody else."""
     query = _CARD.sub(
-        lambda match: " " if _is_card(match[0]) else match[0], _ADDRESS.sub(" ", query)
+        lambda match: " " if is_card(match[0]) else match[0], _ADDRESS.sub(" ", query)
     )
     return " ".join(_PHONE.sub(" ", query).split())
 
 
-def _is_card(digits: str) -> bool:
+def is_card(digits: str) -> bool:
     """Whether the check digit is right, which it is for all cards and for one in ten other numbers."""
     numbers = [int(digit) for digit in digits if digit.isdigit()][::-1]
     return sum(numbers[::2] + [sum(divmod(2 * number, 10)) for number in numbers[1::2]]) % 10 == 0
@@ -83,11 +83,11 @@ def normalised(query: str) -> str:
     Words, their order and digits stay.
     """
     # Lower case, not case folding: that would make one of Maße and Masse.
-    folded = " ".join("".join(map(_plain, unicodedata.normalize("NFC", query))).lower().split())
+    folded = " ".join("".join(map(plain, unicodedata.normalize("NFC", query))).lower().split())
     return unicodedata.normalize("NFC", folded).rstrip(_CLOSING) or folded
 
 
-def _plain(character: str) -> str:
+def plain(character: str) -> str:
     form = unicodedata.decomposition(character).partition(" ")[0]
     return character if form in _MEANINGFUL_FORMS else unicodedata.normalize("NFKC", character)
 
@@ -111,7 +111,7 @@ def request_for(arguments: Arguments) -> dict[str, Any]:
     return request
 
 
-def _key_parameters(arguments: Arguments, services: Services) -> dict[str, Any]:
+def key_parameters(arguments: Arguments, services: Services) -> dict[str, Any]:
     request = request_for(arguments)
     relative = (
         request["topic"] != "general" or "time_range" in request or is_about_today(request["query"])
@@ -142,7 +142,7 @@ def _reason_off(services: Services) -> str:
     return "" if services.search else SEARCH_OFF
 
 
-def _arguments_in(question: str, follows: str) -> dict[str, Any] | None:
+def arguments_in(question: str, follows: str) -> dict[str, Any] | None:
     whole = f"{cut(one_line(follows), MAX_FOLLOWED_CHARS).removesuffix(' […]')} {question}"
     query = cut(" ".join(whole.split()), MAX_QUERY_CHARS).removesuffix(" […]")
     if not query:
@@ -159,14 +159,14 @@ def _arguments_in(question: str, follows: str) -> dict[str, Any] | None:
     max_chars=6000,
     untrusted=True,
     cache=CacheRule(
-        parameters=_key_parameters,
+        parameters=key_parameters,
         ttl=_ttl,
         query=lambda arguments: str(request_for(arguments)["query"]),
         topic=lambda arguments: str(arguments["topic"]),
         account=_account,
     ),
     reason_off=_reason_off,
-    from_question=_arguments_in,
+    from_question=arguments_in,
 )
 async def web_search(
     query: Annotated[

@@ -29,7 +29,7 @@ CONTEXT = 5  # earlier questions that the router reads
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class Resources:
     """What answers are made with, in one event loop."""
 
     models: ModelClient
@@ -40,17 +40,17 @@ class Means:
 class Answer:
     """One question on its way to an answer. `route` is what was chosen first, as soon as it is."""
 
-    def __init__(self, question: Question, means: Means) -> None:
+    def __init__(self, question: Question, resources: Resources) -> None:
         self.question = question
         self.route: Route | None = None
         self.is_escalated = False
-        self._means = means
+        self._resources = resources
         self._case: Case | None = None  # of the path that answers
 
     @property
-    def heard_at(self) -> float:
+    def last_activity_at(self) -> float:
         """time.monotonic() of a model's last sign of life."""
-        return self._case.heard_at if self._case else 0
+        return self._case.last_activity_at if self._case else 0
 
     @property
     def model(self) -> str:
@@ -90,7 +90,7 @@ class Answer:
         route = choose(question.text, context=context, mode=question.mode)
         usage = Usage()
         if route.is_grey and settings.FLEET_ROUTER_MODEL:
-            opinion = await self._means.opinions.on(question)
+            opinion = await self._resources.opinions.on(question)
             route = route.with_opinion(opinion.path, opinion.reason)
             usage = opinion.usage
         self.route = route
@@ -112,11 +112,11 @@ class Answer:
 
     def _open(self, route: Route) -> Case:
         toolbox = Toolbox(
-            self._means.tools,
+            self._resources.tools,
             allowed=allowed_on(route.path),
             max_calls=route.caps.tool_calls,
             fresh=self.question.fresh,
             max_chars=BYTES_PER_TOKEN * settings.FLEET_CONTEXT_TOKENS // RESULTS,
         )
-        self._case = Case(self.question, self._means.models, toolbox, Meter(route.caps))
+        self._case = Case(self.question, self._resources.models, toolbox, Meter(route.caps))
         return self._case

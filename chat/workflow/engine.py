@@ -116,7 +116,7 @@ class Case:
     models: ModelClient
     toolbox: Toolbox
     meter: Meter
-    heard_at: float = 0  # time.monotonic() of a model's last sign of life, whether or not it was something to show
+    last_activity_at: float = 0  # time.monotonic() of a model's last sign of life, whether or not it was something to show
 
 
 @dataclass(slots=True)
@@ -241,7 +241,7 @@ class Turn:
             ChatMessage(
                 "assistant",
                 self.text[said_before:].lstrip(),
-                tool_calls=[_as_told(call) for call in calls],
+                tool_calls=[as_told(call) for call in calls],
             )
         )
         if not calls:
@@ -267,7 +267,7 @@ class Turn:
         )
         async with aclosing(pieces):
             async for piece in pieces:
-                self.case.heard_at = time.monotonic()
+                self.case.last_activity_at = time.monotonic()
                 match piece:
                     case Pulse():
                         pass
@@ -374,7 +374,7 @@ class Use:
             result.message,
         )
         yield ToolComplete(
-            agent_id=agent.id, author=agent.name, data=_result_data(result, self.call.id)
+            agent_id=agent.id, author=agent.name, data=result_data(result, self.call.id)
         )
 
 
@@ -383,17 +383,17 @@ def model_of(path: Path) -> str:
     return settings.FLEET_LIGHT_MODEL if path == "light" else settings.FLEET_MODEL
 
 
-def _as_told(call: ToolCall) -> ToolCall:
+def as_told(call: ToolCall) -> ToolCall:
     """The call as its model reads it again. Servers refuse names with odd characters and arguments that are not JSON.
 
     Arguments that were refused for their length would take the room of everything else.
     """
     name = NOT_IN_A_NAME.sub("_", call.name)[:MAX_FUNCTION_NAME] or "_"
-    is_fit = len(call.arguments.encode()) <= MAX_ARGUMENT_BYTES and _is_json(call.arguments)
+    is_fit = len(call.arguments.encode()) <= MAX_ARGUMENT_BYTES and is_json(call.arguments)
     return replace(call, name=name, arguments=call.arguments if is_fit else NO_ARGUMENTS)
 
 
-def _is_json(text: str) -> bool:
+def is_json(text: str) -> bool:
     try:
         msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -401,7 +401,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _result_data(result: ToolResult, call_id: str) -> ToolResultData:
+def result_data(result: ToolResult, call_id: str) -> ToolResultData:
     return ToolResultData(
         tool=result.name,
         call_id=call_id,
@@ -438,7 +438,7 @@ async def merged(
     The first failure of a source is raised, and ends the others, as closing does.
     """
     queue: asyncio.Queue[StreamEvent | None] = asyncio.Queue()  # None: a source is done
-    tasks = [asyncio.create_task(_drain(source, queue)) for source in sources]
+    tasks = [asyncio.create_task(drain(source, queue)) for source in sources]
     try:
         working = len(tasks)
         while working:
@@ -462,7 +462,7 @@ async def merged(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _drain(
+async def drain(
     source: AsyncGenerator[StreamEvent], queue: "asyncio.Queue[StreamEvent | None]"
 ) -> None:
     try:
@@ -490,23 +490,23 @@ def within(messages: Sequence[ChatMessage], budget: int) -> list[ChatMessage]:
     """
     kept = list(messages)
     over = sum(message.tokens for message in kept) - budget
-    while over > 0 and _begins_with_two_turns(kept):
+    while over > 0 and begins_with_two_turns(kept):
         over -= kept[1].tokens + kept[2].tokens
         del kept[1:3]
     for place, message in enumerate(kept):
-        shorter = _left_out(message)
+        shorter = left_out(message)
         if over > 0 and shorter.tokens < message.tokens:
             over -= message.tokens - shorter.tokens
             kept[place] = shorter
     if over > 0:
         place = max(range(len(kept)), key=lambda i: len(kept[i].content))
         kept[place] = replace(
-            kept[place], content=_without_middle(kept[place].content, BYTES_PER_TOKEN * over)
+            kept[place], content=without_middle(kept[place].content, BYTES_PER_TOKEN * over)
         )
     return kept
 
 
-def _without_middle(text: str, fewer: int) -> str:
+def without_middle(text: str, fewer: int) -> str:
     """The text with so many bytes less, but for the mark of the cut."""
     content = text.encode()
     room = max(0, len(content) - fewer)
@@ -514,7 +514,7 @@ def _without_middle(text: str, fewer: int) -> str:
     return f"{head.decode(errors='ignore')} […] {tail.decode(errors='ignore')}"
 
 
-def _begins_with_two_turns(messages: Sequence[ChatMessage]) -> bool:
+def begins_with_two_turns(messages: Sequence[ChatMessage]) -> bool:
     """Whether two turns of the conversation follow the instructions, before the question."""
     first = messages[1:5]
     return [message.role for message in first] == ["user", "assistant"] * 2 and not any(
@@ -522,7 +522,7 @@ def _begins_with_two_turns(messages: Sequence[ChatMessage]) -> bool:
     )
 
 
-def _left_out(message: ChatMessage) -> ChatMessage:
+def left_out(message: ChatMessage) -> ChatMessage:
     """The message without the arguments of its calls, or without its result."""
     if message.role == "tool":
         return replace(message, content=LEFT_OUT)

@@ -290,7 +290,7 @@ class Team:
 
         One whose model fails in this way costs what it would have found, not the answer.
         """
-        works = [_forgiven(turn, forgiving) for turn in turns]
+        works = [forgiven(turn, forgiving) for turn in turns]
         async with aclosing(merged(works, until=self.case.meter.overdue_at)) as events:
             async for event in events:
                 yield event
@@ -300,7 +300,7 @@ class Team:
         self.case.meter.supersteps -= max(turn.rounds_used for turn in turns)
 
 
-async def _forgiven(turn: Turn, failure: type[ModelError]) -> AsyncGenerator[StreamEvent]:
+async def forgiven(turn: Turn, failure: type[ModelError]) -> AsyncGenerator[StreamEvent]:
     try:
         async with aclosing(turn.events()) as events:
             async for event in events:

@@ -149,7 +149,7 @@ def train(samples: Sequence[Sample], report: Callable[[str], None]) -> str:
     model = Model(matrix, np.ones(len(samples), dtype=bool))
     bias = float(model.regression.intercept_[0])
     report_curve(unseen, slope, report)
-    return _written(matrix, model, {"bias": bias, "slope": slope, "threshold": threshold})
+    return written(matrix, model, {"bias": bias, "slope": slope, "threshold": threshold})
 
 
 def judge_unseen(
@@ -159,7 +159,7 @@ def judge_unseen(
     is_checked = np.array([sample.is_checked for sample in samples])
     families = np.array([sample.family for sample in samples])
     scores = np.zeros(len(samples))
-    for name, held_out in _parts(families, is_checked):
+    for name, held_out in parts(families, is_checked):
         if len(set(matrix.labels[~held_out])) < 2:
             raise ValueError(f"without {name} only one label is left; more sources are needed")
         judged = held_out & is_checked
@@ -170,7 +170,7 @@ def judge_unseen(
     return Unseen(families[is_checked], matrix.labels[is_checked], scores[is_checked])
 
 
-def _parts(families: Array, is_checked: Array) -> Iterator[tuple[str, Array]]:
+def parts(families: Array, is_checked: Array) -> Iterator[tuple[str, Array]]:
     for family in sorted(set(families[is_checked]) - {OWN}):
         yield family, families == family
     own = np.flatnonzero((families == OWN) & is_checked)
@@ -197,7 +197,7 @@ def choose_threshold(unseen: Unseen, slope: float) -> float:
         if (unseen.families != OWN).any()
         else np.ones(len(unseen.families), dtype=bool)
     )
-    light, labels = _sigmoid(slope * unseen.scores[asked]), unseen.labels[asked]
+    light, labels = sigmoid(slope * unseen.scores[asked]), unseen.labels[asked]
     for percent in range(50, 96):
         sent = light >= percent / 100
         if sent.any() and labels[sent].mean() >= AIMED_PRECISION:
@@ -207,7 +207,7 @@ def choose_threshold(unseen: Unseen, slope: float) -> float:
 
 def report_curve(unseen: Unseen, slope: float, report: Callable[[str], None]) -> None:
     """Precision and recall at some thresholds, for the sources that were left out and for our own items."""
-    light = _sigmoid(slope * unseen.scores)
+    light = sigmoid(slope * unseen.scores)
     report(
         f"{'threshold':>9}"
         + "".join(
@@ -223,11 +223,11 @@ def report_curve(unseen: Unseen, slope: float, report: Callable[[str], None]) ->
         report(row)
 
 
-def _sigmoid(values: Array) -> Array:
+def sigmoid(values: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-values)))
 
 
-def _written(matrix: Matrix, model: Model, constants: Mapping[str, float]) -> str:
+def written(matrix: Matrix, model: Model, constants: Mapping[str, float]) -> str:
     lines = [f"constant\t{name}\t{value:.3f}" for name, value in sorted(constants.items())]
     lines += [
         f"named\t{name}\t{weight:.3f}\t{mean:.4f}\t{spread:.4f}"

@@ -118,7 +118,7 @@ class Command(BaseCommand):
             run = await worker.runs.start_or_join(
                 lambda: TERMINAL, request, arrived=time.perf_counter()
             )
-            async with aclosing(worker.runs.follow(run.pk, 0, folded=False)) as batches:
+            async with aclosing(worker.runs.follow(run.pk, 0, compact=False)) as batches:
                 async for batch in batches:
                     for entry in batch:
                         self._print(entry, as_json=as_json)

@@ -71,7 +71,7 @@ class Command(BaseCommand):
 
         def on_signal() -> None:
             if stopping.is_set():
-                worker.hurry()
+                worker.end_all_runs()
             stopping.set()
 
         for number in (signal.SIGTERM, signal.SIGINT):

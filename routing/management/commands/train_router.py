@@ -57,8 +57,8 @@ class Command(BaseCommand):
         try:
             corrections = {} if no_own else read_corrections(OWN / "corrections.jsonl")
             own = [] if no_own else read_examples(OWN / "own_items.jsonl")
-            weak = fit.corrected(_read_all(data), corrections)
-            strong = fit.corrected(_read_all(checked), corrections) + own
+            weak = fit.corrected(read_all(data), corrections)
+            strong = fit.corrected(read_all(checked), corrections) + own
             if not strong:
                 raise CommandError("Nothing to judge by: name a file with --checked.")
             samples = fit.samples_of(weak, checked=False) + fit.samples_of(strong, checked=True)
@@ -74,5 +74,5 @@ class Command(BaseCommand):
         self.stdout.write(f"{output}: {len(text.encode()) / 1e6:.2f} MB")
 
 
-def _read_all(paths: list[Path]) -> list[Example]:
+def read_all(paths: list[Path]) -> list[Example]:
     return [example for path in paths for example in read_examples(path)]
