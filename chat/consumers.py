@@ -20,58 +20,48 @@ from django.utils.http import is_same_domain
 from .fragments import AnswerView
 from .models import Run
 from .owners import Owner, owner_of_cookie
-from .protocol import (
-    SUBPROTOCOL_HTML,
-    SUBPROTOCOL_JSON,
-    ChatRequest,
-    Code,
-    Error,
+from .protocol.errors import (
+    CLOSE_OF,
+    FOREIGN_ORIGIN,
+    HANDSHAKE_TIMEOUT,
+    INTERNAL_ERROR,
+    MAX_REQUEST_CHARS,
+    NO_SESSION,
+    NOT_SIGNED_IN,
+    STORAGE_UNAVAILABLE,
+    TOO_LARGE,
+    TRY_AGAIN_LATER,
+    UNAUTHENTICATED,
     ErrorInfo,
+    ProtocolError,
+)
+from .protocol.events import (
+    Error,
     Heartbeat,
     HeartbeatData,
     Notice,
     NoticeData,
-    ProtocolError,
     ReasoningDelta,
     ResponseCompleted,
     ResponseDelta,
     ResponseSnapshot,
     StreamEvent,
     encode,
-    parse_command,
-    parse_request,
     stamp,
     with_html,
 )
+from .protocol.requests import ChatRequest, parse_command, parse_request
+from .protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
 from .runlog import Entry, entry_of
-from .runs import JOIN_TIMEOUT, STORAGE
+from .runs import JOIN_TIMEOUT
 from .worker import Worker
 
 logger = logging.getLogger(__name__)
-
-# Characters of one frame: the longest message, every character escaped, fits.
-MAX_REQUEST_CHARS = 512 * 1024
 FRAME_TIME = 0.016  # seconds: html is sent no more often than a screen shows it
 RENDER_SHARE = 10  # the next rendering comes no sooner than this many times what the last one cost
 LONG_TEXT = 4000  # characters; rendering them takes some 5 to 20 ms
 MAX_PAUSE = 0.1  # seconds between two renderings at the most
-CLOSE_OF: dict[Code, int] = {
-    "bad_request": 4400,
-    "forbidden": 4403,
-    "handshake_timeout": 4408,
-    "conversation_busy": 4429,
-    "too_many_runs": 4429,
-}
 MAX_NOTICES = 16  # that wait for a reader
-TRY_AGAIN_LATER = 1013
-UNAUTHENTICATED = 4401
-INTERNAL_ERROR = 1011
-
-FOREIGN_ORIGIN = ErrorInfo("forbidden", "This page is not of this server.")
-NOT_SIGNED_IN = ErrorInfo("forbidden", "Sign in first.")
-NO_SESSION = ErrorInfo("forbidden", "This browser's session has ended. Reload the page.")
-TOO_LARGE = ErrorInfo("bad_request", f"A frame has at most {MAX_REQUEST_CHARS:,} characters.")
-HANDSHAKE = ErrorInfo("handshake_timeout", "No request came in time.", retryable=True)
 
 
 class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
@@ -148,7 +138,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _await_request(self) -> None:
         await asyncio.sleep(settings.FLEET_HANDSHAKE_TIMEOUT)
-        await self._refuse(HANDSHAKE)
+        await self._refuse(HANDSHAKE_TIMEOUT)
 
     def _begin(self, request: ChatRequest) -> None:
         self._last_seq = request.after
@@ -176,7 +166,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             return
         except DatabaseProblem as exc:
             logger.warning("a socket cannot be served: %s", exc)
-            await self._refuse(STORAGE)
+            await self._refuse(STORAGE_UNAVAILABLE)
             return
         finally:
             self.served.set()
@@ -318,7 +308,7 @@ async def joined(joining: "asyncio.Task[Run]") -> Run:
     """The run, once it is joined; ProtocolError where it takes too long, or says why it is not joined."""
     done, _ = await asyncio.wait({joining}, timeout=JOIN_TIMEOUT)
     if not done:
-        raise ProtocolError(STORAGE)
+        raise ProtocolError(STORAGE_UNAVAILABLE)
     return joining.result()
 
 

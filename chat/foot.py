@@ -6,7 +6,9 @@ from datetime import UTC, date, datetime
 
 from tooling.untrusted import web_host
 
-from .protocol import Code, ErrorInfo, Mode, Path, RouteData, Source, Status, Timings, Usage
+from .protocol.errors import Code, ErrorInfo
+from .protocol.events import RouteData, Source
+from .protocol.terms import Mode, Path, Status, Timings, Usage
 from .timeline import phase_title
 from .words import capital, counted, duration, shortened
 

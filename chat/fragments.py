@@ -14,7 +14,8 @@ from django.utils.html import escape
 
 from .foot import NOTHING_TO_REPEAT, OUTCOMES, PATHS, End, SourceLink, Trouble, trouble_of, why_of
 from .markdown import Blocks, Element, pattern, render_all
-from .protocol import (
+from .protocol.errors import ErrorInfo
+from .protocol.events import (
     TYPE_OF,
     AgentComplete,
     AgentMessage,
@@ -24,14 +25,11 @@ from .protocol import (
     Cancelled,
     Connected,
     Done,
-    Ending,
     Error,
-    ErrorInfo,
     Heartbeat,
     Notice,
     OrchestratorMessage,
     OrchestratorThought,
-    Path,
     PhaseComplete,
     PhaseStart,
     ReasoningCompleted,
@@ -41,15 +39,13 @@ from .protocol import (
     ResponseSnapshot,
     RouteData,
     RoutingDecided,
-    Status,
     StreamEvent,
-    Timings,
     ToolComplete,
     ToolRejected,
     ToolStart,
-    Usage,
     ending_events,
 )
+from .protocol.terms import Ending, Path, Status, Timings, Usage
 from .timeline import Step, Timeline, cut_short, slug
 from .words import age, capital, counted, duration, shortened
 

@@ -20,7 +20,8 @@ from openai import AsyncAPIResponse, AsyncOpenAI, DefaultAioHttpClient
 
 from tooling.untrusted import without_nul
 
-from .protocol import Code, Effort, Usage
+from .protocol.errors import Code
+from .protocol.terms import Effort, Usage
 
 logger = logging.getLogger(__name__)
 

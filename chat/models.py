@@ -15,7 +15,16 @@ from django.utils.text import Truncator
 from routing.models import Routed, RoutingDecision
 
 from .owners import Owner
-from .protocol import ChatRequest, Ending, ErrorInfo, ProtocolError
+from .protocol.errors import (
+    CONVERSATION_BUSY,
+    FORBIDDEN,
+    NO_NEW_RUNS,
+    OTHER_VERSION,
+    ErrorInfo,
+    ProtocolError,
+)
+from .protocol.requests import ChatRequest
+from .protocol.terms import LOST, Ending
 from .record import Exchange, PhaseTime, ToolUse
 
 MAX_TURNS = 50  # of earlier conversation loaded for a run; the workflow's token budget then picks
@@ -24,25 +33,6 @@ TITLE_LENGTH = 60
 UNSTORABLE = (
     DataError,
     IntegrityError,
-)
-
-FORBIDDEN = ErrorInfo("forbidden", "This conversation does not exist, or it is not yours.")
-
-
-WORKER_LOST = ErrorInfo(
-    "worker_lost",
-    "The server restarted during this answer. What came so far is kept.",
-    retryable=True,
-)
-
-LOST = Ending(status="failed", error=WORKER_LOST, lost=True)
-BUSY = ErrorInfo("conversation_busy", "This conversation is still answering.", retryable=True)
-OTHER_VERSION = ErrorInfo(
-    "internal",
-    "Another version of this server wrote how this answer ended. What came of it is kept.",
-)
-NO_NEW_RUNS = ErrorInfo(
-    "shutting_down", "The server is restarting. Try again in a moment.", retryable=True
 )
 
 
@@ -275,7 +265,7 @@ class RunQuerySet(models.QuerySet["Run"]):
             ):
                 # Deleted at this very moment: nobody need wait for its turn there.
                 raise ProtocolError(FORBIDDEN) from None
-            raise ProtocolError(BUSY) from None
+            raise ProtocolError(CONVERSATION_BUSY) from None
 
     def request_cancel(self, run_id: uuid.UUID) -> str | None:
         """Note in a live row that somebody wants it cancelled; the worker that answers it."""

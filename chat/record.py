@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from .protocol import ToolResultData
+from .protocol.events import ToolResultData
 
 
 @dataclass(frozen=True, slots=True)

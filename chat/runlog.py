@@ -20,7 +20,7 @@ from redis.exceptions import ResponseError
 
 from tooling.bounded import BoundedRedis
 
-from .protocol import (
+from .protocol.events import (
     TERMINAL,
     ReasoningDelta,
     ResponseDelta,

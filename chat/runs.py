@@ -22,16 +22,18 @@ from .database import BatchedCalls, in_database
 from .llm import ModelError
 from .models import UNSTORABLE, Outcome, Run, Started
 from .owners import Owner
-from .protocol import (
-    ChatRequest,
-    Connected,
-    ConnectedData,
-    Ending,
+from .protocol.errors import (
+    ENDING_NOT_STORED,
+    IDLE_TIMEOUT,
+    INTERNAL,
+    MAX_RUNTIME,
+    STORAGE_UNAVAILABLE,
     ErrorInfo,
     ProtocolError,
-    StreamEvent,
-    ending_events,
 )
+from .protocol.events import Connected, ConnectedData, StreamEvent, ending_events
+from .protocol.requests import ChatRequest
+from .protocol.terms import CANCELLED, DELETED, Ending, failed
 from .record import Exchange
 from .runlog import Entry, LogStore, Rest, RunLog, Stored, compacted, renumber_ending, snapshot_of
 from .telemetry import RunTelemetry, log_service_levels
@@ -51,35 +53,6 @@ ROW_RETRY_INTERVAL = (
 ENDING_TIMEOUT = 5.0  # seconds after which followers do not wait for it any longer
 ROW_CHECK_INTERVAL = 5.0  # seconds after which a silent follower looks at the row
 ROW_POLL_INTERVAL = 0.5  # seconds between looks at the row while the log is of no help
-
-CANCELLED = Ending(status="cancelled")
-DELETED = CANCELLED  # a deleted conversation takes its runs along; who still follows one gets an end all the same
-SHUTTING_DOWN = ErrorInfo(
-    "shutting_down",
-    "The server restarted during this answer. What came so far is kept.",
-    retryable=True,
-)
-IDLE = ErrorInfo(
-    "idle_timeout", "The model did not answer in time. What came so far is kept.", retryable=True
-)
-MAX_RUNTIME = ErrorInfo(
-    "max_runtime", "The answer took too long. What came so far is kept.", retryable=True
-)
-INTERNAL = ErrorInfo(
-    "internal", "Something went wrong here. It is in the server's log.", retryable=True
-)
-ENDING_NOT_STORED = ErrorInfo(
-    "storage_unavailable",
-    "The answer could not be stored yet. It is kept here and stored as soon as it can be.",
-    retryable=True,
-)
-STORAGE = ErrorInfo(
-    "storage_unavailable", "The database does not answer. Try again in a moment.", retryable=True
-)
-
-
-def failed(error: ErrorInfo) -> Ending:
-    return Ending(status="failed", error=error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +177,7 @@ class LiveRun:
             if now >= overdue:
                 return self.stop(failed(MAX_RUNTIME))
             if now >= idle:
-                return self.stop(failed(IDLE))
+                return self.stop(failed(IDLE_TIMEOUT))
             await asyncio.sleep(min(overdue, idle) - now)
 
     async def _record(self, ending: Ending, last_seq: int) -> bool:
@@ -319,7 +292,7 @@ class Runs:
             )
         except DatabaseProblem as exc:
             logger.error("cannot start a run: %s", exc)
-            raise ProtocolError(STORAGE) from exc
+            raise ProtocolError(STORAGE_UNAVAILABLE) from exc
         if started.is_new:
             self._launch(started.run, request, started.turns, arrived)
         return started.run
@@ -329,7 +302,7 @@ class Runs:
     ) -> Started:
         if time.perf_counter() - arrived > START_TIMEOUT:
             # It waited behind others who waited for the database; its reader has waited long enough.
-            raise ProtocolError(STORAGE)
+            raise ProtocolError(STORAGE_UNAVAILABLE)
         return Run.objects.start(
             owner(),
             request,

@@ -7,20 +7,17 @@ from uuid import UUID
 import msgspec
 from django.conf import settings
 
-from .protocol import (
+from .protocol.events import (
     AgentComplete,
-    Path,
     PhaseComplete,
     PhaseStart,
     ResponseDelta,
     RoutingDecided,
-    Status,
     StreamEvent,
-    Timings,
     ToolComplete,
     ToolRejected,
-    Usage,
 )
+from .protocol.terms import Path, Status, Timings, Usage
 from .record import PhaseTime, ToolUse
 
 logger = logging.getLogger("chat.sla")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .markdown import render_all
-from .protocol import (
+from .protocol.events import (
     AgentComplete,
     AgentStart,
     PhaseComplete,

@@ -30,7 +30,7 @@ from routing.models import RoutingDecision
 from .fragments import AnswerView
 from .models import TITLE_LENGTH, Conversation, Message, Run
 from .owners import Owner, owner_of_request
-from .protocol import AnyEvent
+from .protocol.events import AnyEvent
 
 QUESTIONS = 30  # of a conversation on the page before one asks for earlier ones
 CHATS = 40  # in the list before one asks for older ones

@@ -26,9 +26,10 @@ from tooling.toolbox import open_services
 from .database import in_database
 from .llm import Deadlines, ModelClient
 from .models import Run
-from .protocol import Ending
+from .protocol.errors import SHUTTING_DOWN
+from .protocol.terms import CANCELLED, Ending, failed
 from .runlog import LogStore, RunLog
-from .runs import CANCELLED, SHUTTING_DOWN, Runs, failed, row_ending_events
+from .runs import Runs, row_ending_events
 from .workflow.answer import Resources
 from .workflow.opinion import Opinions
 

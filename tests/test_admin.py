@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from chat.models import Conversation, Message, Outcome, Run
-from chat.protocol import Ending, Timings, Usage
+from chat.protocol.terms import Ending, Timings, Usage
 from chat.record import PhaseTime
 from routing.models import RoutingDecision
 

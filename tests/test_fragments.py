@@ -13,7 +13,8 @@ import pytest
 from django.template.loader import get_template, render_to_string
 
 from chat.fragments import AnswerView
-from chat.protocol import (
+from chat.protocol.errors import Code, ErrorInfo
+from chat.protocol.events import (
     EVENT_TYPES,
     TYPE_OF,
     AgentComplete,
@@ -24,14 +25,11 @@ from chat.protocol import (
     AnswerData,
     AnyEvent,
     Cancelled,
-    Code,
     Connected,
     ConnectedData,
     Done,
     DoneData,
-    Ending,
     Error,
-    ErrorInfo,
     Heartbeat,
     HeartbeatData,
     Notice,
@@ -52,15 +50,14 @@ from chat.protocol import (
     SnapshotData,
     Source,
     StreamEvent,
-    Timings,
     ToolCallData,
     ToolComplete,
     ToolRejected,
     ToolRejection,
     ToolResultData,
     ToolStart,
-    Usage,
 )
+from chat.protocol.terms import Ending, Timings, Usage
 from chat.words import age, duration
 
 RUN = "0b5f3c1e-0000-4000-8000-000000000001"

@@ -16,7 +16,7 @@ import redis
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from chat.protocol import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
+from chat.protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
 from chat.worker import Worker
 from tests.chatting import Chatting, chat_request, is_terminal
 from tests.scripted_model import ScriptedModel

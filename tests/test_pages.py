@@ -19,7 +19,9 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from chat import views
 from chat.models import Conversation, Message, Run
 from chat.owners import BROWSER_KEY
-from chat.protocol import AgentStart, Ending, ErrorInfo, PhaseData, PhaseStart, Timings, Usage
+from chat.protocol.errors import ErrorInfo
+from chat.protocol.events import AgentStart, PhaseData, PhaseStart
+from chat.protocol.terms import Ending, Timings, Usage
 from chat.views import EXAMPLES
 from routing.classifier import Classifier
 from routing.models import RoutingDecision

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chat.protocol import (
+from chat.protocol.events import (
     EVENT_TYPES,
     HINTS,
     TYPE_OF,

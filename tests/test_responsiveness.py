@@ -14,16 +14,15 @@ import pytest
 from django.conf import settings
 
 from chat.database import in_database
-from chat.protocol import (
-    SUBPROTOCOL_HTML,
+from chat.protocol.events import (
     Connected,
     ConnectedData,
-    Ending,
     ResponseDelta,
     ResponseSnapshot,
     StreamEvent,
     ending_events,
 )
+from chat.protocol.terms import SUBPROTOCOL_HTML, Ending
 from chat.runlog import MAX_EVENTS_PER_ENTRY, READ_BATCH, LogStore, RunLog
 from chat.worker import Worker
 from tests.chatting import Chatting, Socket, text_of

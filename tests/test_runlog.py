@@ -7,14 +7,14 @@ from contextlib import aclosing
 import pytest
 import pytest_asyncio
 
-from chat.protocol import (
-    Ending,
+from chat.protocol.events import (
     OrchestratorMessage,
     ResponseDelta,
     ResponseSnapshot,
     SnapshotData,
     ending_events,
 )
+from chat.protocol.terms import Ending
 from chat.runlog import WINDOW, Entry, LogStore, RunLog
 
 TTL = 60

@@ -16,7 +16,7 @@ from chat.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITE
 from chat.llm import MAX_CALLS, ChatMessage
 from chat.llm import ToolCall as WantedCall
 from chat.models import Run, ToolCall
-from chat.protocol import SUBPROTOCOL_HTML
+from chat.protocol.terms import SUBPROTOCOL_HTML
 from chat.worker import Worker
 from chat.workflow.engine import LEFT_OUT, within
 from chat.workflow.opinion import DEFINITION

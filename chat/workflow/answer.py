@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from chat.llm import BYTES_PER_TOKEN, ModelClient
-from chat.protocol import (
+from chat.protocol.events import (
     ResponseSnapshot,
     RouteData,
     RoutingDecided,
     SnapshotData,
     StreamEvent,
-    Usage,
 )
+from chat.protocol.terms import Usage
 from routing.policy import Route, choose
 from tooling.services import Services
 from tooling.toolbox import Toolbox, allowed_on

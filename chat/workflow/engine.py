@@ -29,15 +29,12 @@ from chat.llm import (
     Text,
     ToolCall,
 )
-from chat.protocol import (
+from chat.protocol.events import (
     AgentComplete,
     AgentOutput,
     AgentStart,
     AgentTiming,
-    Effort,
-    Mode,
     OrchestratorMessage,
-    Path,
     PhaseComplete,
     PhaseData,
     PhaseStart,
@@ -53,8 +50,8 @@ from chat.protocol import (
     ToolRejection,
     ToolResultData,
     ToolStart,
-    Usage,
 )
+from chat.protocol.terms import Effort, Mode, Path, Usage
 from chat.record import Exchange
 from routing.policy import Caps
 from tooling.toolbox import MAX_ARGUMENT_BYTES, Rejection, Toolbox, ToolResult

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from chat.agents import EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
 from chat.llm import BYTES_PER_TOKEN, ChatMessage, EmptyAnswer, ModelError
-from chat.protocol import AgentMessage, OrchestratorMessage, StreamEvent
+from chat.protocol.events import AgentMessage, OrchestratorMessage, StreamEvent
 from tooling.untrusted import cut
 
 from .engine import Case, Turn, merged, parsed, phase

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from chat.agents import ASSISTANT, Agent
 from chat.llm import ChatMessage, EmptyAnswer, ToolCall, estimated_tokens
-from chat.protocol import OrchestratorMessage, StreamEvent
+from chat.protocol.events import OrchestratorMessage, StreamEvent
 from routing.policy import Route
 from tooling.toolbox import arguments_for
 

@@ -12,7 +12,7 @@ from django.conf import settings
 from msgspec import Meta, Struct
 
 from chat.llm import ChatMessage, Finished, ModelClient, ModelError, Text
-from chat.protocol import Usage
+from chat.protocol.terms import Usage
 from routing.features import head_and_tail
 from routing.policy import Path
 from tooling.untrusted import one_line

@@ -22,7 +22,7 @@ from importlib.metadata import version
 import uvloop
 
 from agenticfleet.embedded import EmbeddedError, Watcher
-from chat.protocol import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
+from chat.protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
 
 from . import processes
 from .client import BenchmarkError

@@ -18,15 +18,11 @@ from django.core.management.base import BaseCommand, CommandError
 from agenticfleet import embedded
 from agenticfleet.management.commands.fleet import migrate
 from chat.owners import TERMINAL
-from chat.protocol import (
-    MAX_MESSAGE,
-    ChatRequest,
+from chat.protocol.errors import ProtocolError
+from chat.protocol.events import (
     Done,
-    Effort,
     Error,
-    Mode,
     OrchestratorMessage,
-    ProtocolError,
     ResponseDelta,
     ResponseSnapshot,
     RoutingDecided,
@@ -35,8 +31,9 @@ from chat.protocol import (
     ToolComplete,
     ToolRejected,
 )
+from chat.protocol.requests import MAX_MESSAGE, ChatRequest
+from chat.protocol.terms import CANCELLED, Effort, Mode
 from chat.runlog import Entry
-from chat.runs import CANCELLED
 from chat.words import duration, result_words
 from chat.worker import Worker
 from tooling.untrusted import one_line

@@ -1,4 +1,4 @@
-"""What travels over the socket: the client's frames and the union of StreamEvents. AGENTS.md documents it for client authors.
+"""The union of StreamEvents: what the server sends, and what a run's log holds.
 
 An event is a fact with the fields of its kind. `stamp` adds the envelope (seq, workflow_id, timestamp, category, ui_hint,
 log_line) once, when the event gets its place in a run's log or goes to a socket.
@@ -11,161 +11,14 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-MAX_MESSAGE = 32_000  # characters
-MAX_SEQ = 2**31 - 1  # that a run's row can hold
-SUBPROTOCOL_JSON = "fleet.json.v1"
-SUBPROTOCOL_HTML = "fleet.html.v1"
-
-Mode = Literal["auto", "light", "full"]
-Path = Literal["light", "full"]
-Effort = Literal["minimal", "medium", "maximal"]
-Status = Literal["completed", "cancelled", "failed"]
-Category = Literal["status", "step", "tool", "thought", "answer", "ending"]
-Code = Literal[
-    "bad_request",
-    "handshake_timeout",
-    "forbidden",
-    "conversation_busy",
-    "too_many_runs",
-    "rate_limited",
-    "context_too_long",
-    "model_unavailable",
-    "model_error",
-    "first_chunk_timeout",
-    "idle_timeout",
-    "max_runtime",
-    "worker_lost",
-    "shutting_down",
-    "storage_unavailable",
-    "internal",
-]
-
-
-class ErrorInfo(Struct, frozen=True):
-    """What went wrong: `code` for programs, `message` for people."""
-
-    code: Code
-    message: str
-    retryable: bool = False
-
-
-class ProtocolError(Exception):
-    """A frame or request that is refused."""
-
-    def __init__(self, error: ErrorInfo) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
-# --- What the client sends --------------------------------------------------------------------------------------------
-
-
-class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The first frame: ask, answer again (`rerun_of`), or rejoin (a known `message_id`, with `after` as cursor)."""
-
-    message: str
-    message_id: UUID
-    conversation_id: UUID | None = None
-    mode: Mode = "auto"
-    fresh: bool = False
-    reasoning_effort: Effort | None = None
-    rerun_of: UUID | None = None
-    after: int = 0
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this begins a conversation."""
-        return self.conversation_id is None and self.rerun_of is None
-
-    def __post_init__(self) -> None:
-        if not self.message.strip():
-            raise ValueError("the message is empty")
-        if len(self.message) > MAX_MESSAGE:
-            raise ValueError(
-                f"the message has {len(self.message):,} characters; at most {MAX_MESSAGE:,} are taken"
-            )
-        if "\0" in self.message:
-            raise ValueError("the message holds a NUL character")
-        if not 0 <= self.after <= MAX_SEQ:
-            # Redis would refuse a greater one, which looks as if Redis itself were broken.
-            raise ValueError(f"after is between 0 and {MAX_SEQ:,}")
-
-
-class Cancel(Struct, frozen=True, tag_field="type", tag="cancel", forbid_unknown_fields=True):
-    """Ends the run of this socket with `cancelled`."""
-
-
-def parse_request(frame: str | bytes | None) -> ChatRequest:
-    """The first frame as a ChatRequest; ProtocolError(bad_request) says what is wrong with it."""
-    return parse(frame, _request_decoder)
-
-
-def parse_command(frame: str | bytes | None) -> Cancel:
-    """A later frame; ProtocolError(bad_request) if it is anything but a cancel."""
-    return parse(frame, _command_decoder)
-
-
-_request_decoder = msgspec.json.Decoder(ChatRequest)
-_command_decoder = msgspec.json.Decoder(Cancel)
-
-
-def parse[T](frame: str | bytes | None, decoder: msgspec.json.Decoder[T]) -> T:
-    if not isinstance(frame, str):
-        raise ProtocolError(ErrorInfo("bad_request", "Frames are JSON text, not binary."))
-    try:
-        return decoder.decode(frame)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as exc:
-        raise ProtocolError(
-            ErrorInfo("bad_request", f"This frame cannot be taken: {exc}.")
-        ) from exc
-
-
-# --- What the server sends --------------------------------------------------------------------------------------------
+from .errors import ErrorInfo
+from .terms import Category, Ending, Mode, Path, Status, Timings, Usage
 
 
 class UiHint(Struct, frozen=True):
     component: str
     priority: Literal["low", "normal", "high"] = "normal"
     collapsible: bool = False
-
-
-class Timings(Struct, frozen=True, omit_defaults=True):
-    """Milliseconds since the run was started; None where the moment never came."""
-
-    first_event_ms: float | None = None
-    first_token_ms: float | None = None
-    total_ms: float | None = None
-    phases: dict[str, float] = {}
-
-
-class Usage(Struct, frozen=True):
-    """Tokens as the model server counted them, or as estimated where it does not."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    model_calls: int = 0
-    tool_calls: int = 0
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.model_calls + other.model_calls,
-            self.tool_calls + other.tool_calls,
-        )
-
-
-class Ending(Struct, frozen=True, kw_only=True):
-    """How a run ended, as its row stores it."""
-
-    status: Status
-    timings: Timings = Timings()
-    usage: Usage = Usage()
-    path: Path = "light"
-    error: ErrorInfo | None = None
-    lost: bool = (
-        False  # written for a worker that died: the stored text is all there is of the answer
-    )
 
 
 class NoData(Struct, frozen=True):

@@ -1,0 +1,1 @@
+"""What travels over the socket: requests, events, the words both use, and errors."""

@@ -1,0 +1,102 @@
+"""Every refusal and failure that a client can be told of, with its close code."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+Code = Literal[
+    "bad_request",
+    "handshake_timeout",
+    "forbidden",
+    "conversation_busy",
+    "too_many_runs",
+    "rate_limited",
+    "context_too_long",
+    "model_unavailable",
+    "model_error",
+    "first_chunk_timeout",
+    "idle_timeout",
+    "max_runtime",
+    "worker_lost",
+    "shutting_down",
+    "storage_unavailable",
+    "internal",
+]
+
+
+class ErrorInfo(Struct, frozen=True):
+    """What went wrong: `code` for programs, `message` for people."""
+
+    code: Code
+    message: str
+    retryable: bool = False
+
+
+class ProtocolError(Exception):
+    """A frame or request that is refused."""
+
+    def __init__(self, error: ErrorInfo) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+FORBIDDEN = ErrorInfo("forbidden", "This conversation does not exist, or it is not yours.")
+
+
+WORKER_LOST = ErrorInfo(
+    "worker_lost",
+    "The server restarted during this answer. What came so far is kept.",
+    retryable=True,
+)
+CONVERSATION_BUSY = ErrorInfo(
+    "conversation_busy", "This conversation is still answering.", retryable=True
+)
+OTHER_VERSION = ErrorInfo(
+    "internal",
+    "Another version of this server wrote how this answer ended. What came of it is kept.",
+)
+NO_NEW_RUNS = ErrorInfo(
+    "shutting_down", "The server is restarting. Try again in a moment.", retryable=True
+)
+SHUTTING_DOWN = ErrorInfo(
+    "shutting_down",
+    "The server restarted during this answer. What came so far is kept.",
+    retryable=True,
+)
+IDLE_TIMEOUT = ErrorInfo(
+    "idle_timeout", "The model did not answer in time. What came so far is kept.", retryable=True
+)
+MAX_RUNTIME = ErrorInfo(
+    "max_runtime", "The answer took too long. What came so far is kept.", retryable=True
+)
+INTERNAL = ErrorInfo(
+    "internal", "Something went wrong here. It is in the server's log.", retryable=True
+)
+ENDING_NOT_STORED = ErrorInfo(
+    "storage_unavailable",
+    "The answer could not be stored yet. It is kept here and stored as soon as it can be.",
+    retryable=True,
+)
+STORAGE_UNAVAILABLE = ErrorInfo(
+    "storage_unavailable", "The database does not answer. Try again in a moment.", retryable=True
+)
+
+
+# Characters of one frame: the longest message, every character escaped, fits.
+MAX_REQUEST_CHARS = 512 * 1024
+CLOSE_OF: dict[Code, int] = {
+    "bad_request": 4400,
+    "forbidden": 4403,
+    "handshake_timeout": 4408,
+    "conversation_busy": 4429,
+    "too_many_runs": 4429,
+}
+TRY_AGAIN_LATER = 1013
+UNAUTHENTICATED = 4401
+INTERNAL_ERROR = 1011
+
+FOREIGN_ORIGIN = ErrorInfo("forbidden", "This page is not of this server.")
+NOT_SIGNED_IN = ErrorInfo("forbidden", "Sign in first.")
+NO_SESSION = ErrorInfo("forbidden", "This browser's session has ended. Reload the page.")
+TOO_LARGE = ErrorInfo("bad_request", f"A frame has at most {MAX_REQUEST_CHARS:,} characters.")
+HANDSHAKE_TIMEOUT = ErrorInfo("handshake_timeout", "No request came in time.", retryable=True)

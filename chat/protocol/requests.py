@@ -1,0 +1,72 @@
+"""The frames that a client sends, parsed and checked."""
+
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from .errors import ErrorInfo, ProtocolError
+from .terms import Effort, Mode
+
+MAX_MESSAGE = 32_000  # characters
+MAX_SEQ = 2**31 - 1  # that a run's row can hold
+
+
+class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The first frame: ask, answer again (`rerun_of`), or rejoin (a known `message_id`, with `after` as cursor)."""
+
+    message: str
+    message_id: UUID
+    conversation_id: UUID | None = None
+    mode: Mode = "auto"
+    fresh: bool = False
+    reasoning_effort: Effort | None = None
+    rerun_of: UUID | None = None
+    after: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this begins a conversation."""
+        return self.conversation_id is None and self.rerun_of is None
+
+    def __post_init__(self) -> None:
+        if not self.message.strip():
+            raise ValueError("the message is empty")
+        if len(self.message) > MAX_MESSAGE:
+            raise ValueError(
+                f"the message has {len(self.message):,} characters; at most {MAX_MESSAGE:,} are taken"
+            )
+        if "\0" in self.message:
+            raise ValueError("the message holds a NUL character")
+        if not 0 <= self.after <= MAX_SEQ:
+            # Redis would refuse a greater one, which looks as if Redis itself were broken.
+            raise ValueError(f"after is between 0 and {MAX_SEQ:,}")
+
+
+class Cancel(Struct, frozen=True, tag_field="type", tag="cancel", forbid_unknown_fields=True):
+    """Ends the run of this socket with `cancelled`."""
+
+
+def parse_request(frame: str | bytes | None) -> ChatRequest:
+    """The first frame as a ChatRequest; ProtocolError(bad_request) says what is wrong with it."""
+    return parse(frame, _request_decoder)
+
+
+def parse_command(frame: str | bytes | None) -> Cancel:
+    """A later frame; ProtocolError(bad_request) if it is anything but a cancel."""
+    return parse(frame, _command_decoder)
+
+
+_request_decoder = msgspec.json.Decoder(ChatRequest)
+_command_decoder = msgspec.json.Decoder(Cancel)
+
+
+def parse[T](frame: str | bytes | None, decoder: msgspec.json.Decoder[T]) -> T:
+    if not isinstance(frame, str):
+        raise ProtocolError(ErrorInfo("bad_request", "Frames are JSON text, not binary."))
+    try:
+        return decoder.decode(frame)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as exc:
+        raise ProtocolError(
+            ErrorInfo("bad_request", f"This frame cannot be taken: {exc}.")
+        ) from exc
