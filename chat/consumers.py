@@ -17,7 +17,11 @@ from django.http.cookie import parse_cookie
 from django.http.request import split_domain_port, validate_host
 from django.utils.http import is_same_domain
 
-from .fragments import AnswerView
+from chat.rendering.answer import AnswerView
+from chat.runs.local import JOIN_TIMEOUT
+from chat.runs.replay import Entry, entry_of
+from chat.runs.worker import Worker
+
 from .models import Run
 from .owners import Owner, owner_of_cookie
 from .protocol.errors import (
@@ -52,9 +56,6 @@ from .protocol.events import (
 )
 from .protocol.requests import ChatRequest, parse_command, parse_request
 from .protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
-from .runlog import Entry, entry_of
-from .runs import JOIN_TIMEOUT
-from .worker import Worker
 
 logger = logging.getLogger(__name__)
 FRAME_TIME = 0.016  # seconds: html is sent no more often than a screen shows it

@@ -25,9 +25,9 @@ from django.views.decorators.http import require_GET, require_POST
 from django_htmx.http import HttpResponseClientRedirect
 from django_htmx.middleware import HtmxDetails
 
+from chat.rendering.answer import AnswerView
 from routing.models import RoutingDecision
 
-from .fragments import AnswerView
 from .models import TITLE_LENGTH, Conversation, Message, Run
 from .owners import Owner, owner_of_request
 from .protocol.events import AnyEvent

@@ -11,7 +11,7 @@ from django.test import override_settings
 from agenticfleet import embedded
 from agenticfleet.asgi import application
 from chat import database
-from chat.worker import Worker
+from chat.runs.worker import Worker
 from tests.chatting import Chatting
 from tests.scripted_model import ScriptedModel
 from tests.scripted_search import ScriptedSearch

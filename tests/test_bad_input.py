@@ -15,7 +15,7 @@ from django.db import IntegrityError
 from agenticfleet.asgi import application
 from chat.consumers import ChatConsumer
 from chat.models import Conversation, Message, Run, RunQuerySet
-from chat.worker import Worker
+from chat.runs.worker import Worker
 from tests.chatting import Chatting, chat_request, kinds
 from tests.scripted_model import ScriptedModel
 

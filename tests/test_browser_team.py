@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from chat.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER
+from chat.workflow.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER
 from tests.scripted_model import Script, ScriptedModel
 from tests.scripted_search import ScriptedSearch
 from tests.serving import Fleet, running

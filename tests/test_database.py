@@ -9,7 +9,7 @@ from django.db import DatabaseError, transaction
 
 from chat.database import BatchedCalls, in_database
 from chat.models import Conversation
-from chat.worker import Worker
+from chat.runs.worker import Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

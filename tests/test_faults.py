@@ -29,7 +29,7 @@ from django.utils import timezone
 
 from chat.database import THREADS, close_connections, in_database
 from chat.models import Conversation, Message, Run, RunQuerySet
-from chat.worker import Worker
+from chat.runs.worker import Worker
 from tests.chatting import Chatting, chat_request, is_terminal, kinds, text_of
 from tests.proxy import Proxy
 from tests.scripted_model import ScriptedModel
@@ -135,7 +135,7 @@ class TestRedis:
     async def test_of_ended_runs_few_are_kept_for_redis(
         self, network: Proxy, chat: Chatting, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("chat.worker.MAX_KEPT", 2)
+        monkeypatch.setattr("chat.runs.worker.MAX_KEPT", 2)
         network.set("refuse")
         requests = [chat_request() for _ in range(5)]
         for request in requests:
@@ -302,7 +302,7 @@ class TestDatabase:
     async def test_readers_are_told_when_the_ending_cannot_be_stored(
         self, chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("chat.runs.ENDING_TIMEOUT", 0.5)
+        monkeypatch.setattr("chat.runs.supervisor.ENDING_TIMEOUT", 0.5)
         model.on("hold", hold_after=4)
         request = chat_request("hold")
         socket = await chat.ask(request)
@@ -320,7 +320,7 @@ class TestDatabase:
     async def test_nobody_waits_for_the_writes_of_all_others(
         self, chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("chat.runs.ENDING_TIMEOUT", 0.3)
+        monkeypatch.setattr("chat.runs.supervisor.ENDING_TIMEOUT", 0.3)
         monkeypatch.setattr("chat.consumers.JOIN_TIMEOUT", 0.3)
         model.on("hold", hold_after=4)
         request = chat_request("hold")
@@ -436,8 +436,8 @@ def test_the_terminal_says_what_cannot_be_stored_and_returns(
     transactional_db: None, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.3)
-    monkeypatch.setattr("chat.runs.ENDING_TIMEOUT", 0.3)
-    monkeypatch.setattr("chat.worker.ENDINGS_TIMEOUT", 2.0)
+    monkeypatch.setattr("chat.runs.supervisor.ENDING_TIMEOUT", 0.3)
+    monkeypatch.setattr("chat.runs.worker.ENDINGS_TIMEOUT", 2.0)
     model.on("hold", hold_after=1)
     said, complained = StringIO(), StringIO()
 
@@ -507,7 +507,7 @@ class TestStopping:
         self, chat: Chatting, worker: Worker, hold: Hold, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(
-            "chat.worker.DELIVERY_TIMEOUT", 0
+            "chat.runs.worker.DELIVERY_TIMEOUT", 0
         )  # for readers; this one has no ending to read
         cancel = hold("request_cancel")
         run, request = await orphan(expires_in=FAR, last_seq=1, text_so_far="Elsewhere")

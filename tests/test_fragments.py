@@ -12,7 +12,6 @@ from typing import Any, get_args
 import pytest
 from django.template.loader import get_template, render_to_string
 
-from chat.fragments import AnswerView
 from chat.protocol.errors import Code, ErrorInfo
 from chat.protocol.events import (
     EVENT_TYPES,
@@ -58,7 +57,8 @@ from chat.protocol.events import (
     ToolStart,
 )
 from chat.protocol.terms import Ending, Timings, Usage
-from chat.words import age, duration
+from chat.rendering.answer import AnswerView
+from chat.rendering.wording import age, duration
 
 RUN = "0b5f3c1e-0000-4000-8000-000000000001"
 MESSAGE = uuid.UUID("0b5f3c1e-0000-4000-8000-000000000002")
@@ -1182,8 +1182,8 @@ def test_a_delta_costs_no_template_render(monkeypatch: pytest.MonkeyPatch) -> No
     def refuse(*_: object) -> str:
         raise AssertionError("a template was rendered for a delta")
 
-    monkeypatch.setattr("chat.fragments.render_to_string", refuse)
-    monkeypatch.setattr("chat.markdown.render_to_string", refuse)
+    monkeypatch.setattr("chat.rendering.answer.render_to_string", refuse)
+    monkeypatch.setattr("chat.rendering.markdown.render_to_string", refuse)
     assert "more" in view.render(ResponseDelta(delta="and more"))
 
 

@@ -9,7 +9,7 @@ import pytest
 from chat.consumers import FRAME_TIME
 from chat.protocol.events import Done, ResponseDelta, ResponseSnapshot, ending_events
 from chat.protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON, Ending
-from chat.runlog import RunLog
+from chat.runs.log import RunLog
 from tests.chatting import Chatting, chat_request, kinds, text_of
 from tests.scripted_model import ScriptedModel
 

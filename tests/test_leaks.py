@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from chat.protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
-from chat.worker import Worker
+from chat.runs.worker import Worker
 from tests.chatting import Chatting, chat_request, is_terminal
 from tests.scripted_model import ScriptedModel
 from tests.serving import Fleet, running, until

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from chat.markdown import _PLAIN, MAX_PART_LINES, Blocks, _cleaner, _markdown, render_all
+from chat.rendering.markdown import _PLAIN, MAX_PART_LINES, Blocks, _cleaner, _markdown, render_all
 
 LINES = [
     *[

@@ -23,8 +23,9 @@ from chat.protocol.events import (
     ending_events,
 )
 from chat.protocol.terms import SUBPROTOCOL_HTML, Ending
-from chat.runlog import MAX_EVENTS_PER_ENTRY, READ_BATCH, LogStore, RunLog
-from chat.worker import Worker
+from chat.runs.log import RunLog
+from chat.runs.store import MAX_EVENTS_PER_ENTRY, READ_BATCH, LogStore
+from chat.runs.worker import Worker
 from tests.chatting import Chatting, Socket, text_of
 from tests.scripted_model import ScriptedModel
 from tests.timing import quickest

@@ -15,7 +15,9 @@ from chat.protocol.events import (
     ending_events,
 )
 from chat.protocol.terms import Ending
-from chat.runlog import WINDOW, Entry, LogStore, RunLog
+from chat.runs.log import WINDOW, RunLog
+from chat.runs.replay import Entry
+from chat.runs.store import LogStore
 
 TTL = 60
 

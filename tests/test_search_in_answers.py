@@ -8,8 +8,8 @@ import pytest_asyncio
 from pytest_django import Settings
 from redis import Redis
 
-from chat.agents import PLANNER
-from chat.worker import Worker
+from chat.runs.worker import Worker
+from chat.workflow.agents import PLANNER
 from tests.chatting import Chatting, chat_request, text_of
 from tests.scripted_model import Script, ScriptedModel
 from tests.scripted_search import Answer, ScriptedSearch

@@ -7,7 +7,7 @@ from functools import wraps
 
 import pytest
 
-from chat.llm import Silence
+from chat.llm.client import Silence
 
 LONGEST = 0.1
 

@@ -6,9 +6,9 @@ import uuid
 
 import pytest
 
-from chat import runs
 from chat.database import AT_ONCE
 from chat.models import Message, Run
+from chat.runs import local
 from tests.chatting import Chatting, chat_request, is_terminal, kinds, shape, text_of
 from tests.scripted_model import ScriptedModel
 from tests.timing import CANCEL_TIME, quickest
@@ -568,7 +568,7 @@ async def test_who_asks_together_is_refused_or_answered_alone(chat: Chatting) ->
 async def test_of_many_who_ask_at_once_all_are_taken_before_one_is_worked_on(
     chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "MAX_WAIT_FOR_STARTS", 10)
+    monkeypatch.setattr(local, "MAX_WAIT_FOR_STARTS", 10)
     sockets = [await chat.socket() for _ in range(3 * AT_ONCE)]
     for socket in sockets:
         await socket.send(chat_request())

@@ -12,14 +12,15 @@ import pytest
 import pytest_asyncio
 from pytest_django import Settings
 
-from chat.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER
-from chat.llm import MAX_CALLS, ChatMessage
-from chat.llm import ToolCall as WantedCall
+from chat.llm.chunks import MAX_CALLS
+from chat.llm.messages import ChatMessage
+from chat.llm.messages import ToolCall as WantedCall
 from chat.models import Run, ToolCall
 from chat.protocol.terms import SUBPROTOCOL_HTML
-from chat.worker import Worker
-from chat.workflow.engine import LEFT_OUT, within
+from chat.runs.worker import Worker
+from chat.workflow.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER
 from chat.workflow.opinion import DEFINITION
+from chat.workflow.prompt import LEFT_OUT, within
 from routing.models import RoutingDecision
 from tests.chatting import Chatting, Event, chat_request, kinds, shape, text_of
 from tests.scripted_model import Script, ScriptedModel
@@ -920,7 +921,7 @@ async def test_effort_that_is_refused_is_left_out_for_an_hour(
         "who does not think needs no room for it"
     )
     assert "takes no reasoning_effort" in caplog.text
-    monkeypatch.setattr("chat.llm.ASKED_WITHOUT", 0)
+    monkeypatch.setattr("chat.llm.client.ASKED_WITHOUT", 0)
     await chat.answer(full())
     assert "reasoning_effort" in calls_of(thinker, PLANNER)[2].body
 

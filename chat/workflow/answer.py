@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from chat.llm import BYTES_PER_TOKEN, ModelClient
+from chat.llm.client import ModelClient
+from chat.llm.messages import BYTES_PER_TOKEN
 from chat.protocol.events import (
     ResponseSnapshot,
     RouteData,
@@ -19,10 +20,12 @@ from routing.policy import Route, choose
 from tooling.services import Services
 from tooling.toolbox import Toolbox, allowed_on
 
-from .engine import Case, Meter, Question, Stopwatch, model_of, phase
-from .full import PHASES, Team, phases
 from .light import Light
 from .opinion import Opinions
+from .question import Question
+from .team import PHASES, Team, phases
+from .turn import model_of, phase
+from .work import Meter, Stopwatch, Work
 
 RESULTS = 3  # of tools, each as long as it may be, that fit into what a model reads
 CONTEXT = 5  # earlier questions that the router reads
@@ -45,12 +48,12 @@ class Answer:
         self.route: Route | None = None
         self.is_escalated = False
         self._resources = resources
-        self._case: Case | None = None  # of the path that answers
+        self._work: Work | None = None  # of the path that answers
 
     @property
     def last_activity_at(self) -> float:
         """time.monotonic() of a model's last sign of life."""
-        return self._case.last_activity_at if self._case else 0
+        return self._work.last_activity_at if self._work else 0
 
     @property
     def model(self) -> str:
@@ -110,7 +113,7 @@ class Answer:
             )
         )
 
-    def _open(self, route: Route) -> Case:
+    def _open(self, route: Route) -> Work:
         toolbox = Toolbox(
             self._resources.tools,
             allowed=allowed_on(route.path),
@@ -118,5 +121,5 @@ class Answer:
             fresh=self.question.fresh,
             max_chars=BYTES_PER_TOKEN * settings.FLEET_CONTEXT_TOKENS // RESULTS,
         )
-        self._case = Case(self.question, self._resources.models, toolbox, Meter(route.caps))
-        return self._case
+        self._work = Work(self.question, self._resources.models, toolbox, Meter(route.caps))
+        return self._work

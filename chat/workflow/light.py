@@ -6,15 +6,17 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import msgspec
-from django.conf import settings
 
-from chat.agents import ASSISTANT, Agent
-from chat.llm import ChatMessage, EmptyAnswer, ToolCall, estimated_tokens
+from chat.llm.errors import EmptyAnswer
+from chat.llm.messages import ToolCall
 from chat.protocol.events import OrchestratorMessage, StreamEvent
 from routing.policy import Route
 from tooling.toolbox import arguments_for
 
-from .engine import Case, Question, Turn, phase
+from .agents import ASSISTANT
+from .prompt import prompt
+from .turn import Turn, phase
+from .work import Work
 
 MAX_UNSURE_CHARS = 400  # characters; a longer answer says more than that it does not know
 # How an answer begins that has none to give, by language.
@@ -47,7 +49,7 @@ class Light:
     `may_escalate`: the full path can take over, so it stops where it would fall short.
     """
 
-    case: Case
+    work: Work
     route: Route
     may_escalate: bool
     turn: Turn = field(init=False)
@@ -56,11 +58,11 @@ class Light:
     def __post_init__(self) -> None:
         self.turn = Turn(
             ASSISTANT,
-            self.case,
-            prompt(ASSISTANT, self.case.question),
-            max_tokens=self.case.meter.caps.tokens,
-            tools=ASSISTANT.tools & self.case.toolbox.names,
-            rounds=self.case.meter.supersteps,
+            self.work,
+            prompt(ASSISTANT, self.work.question),
+            max_tokens=self.work.meter.caps.tokens,
+            tools=ASSISTANT.tools & self.work.toolbox.names,
+            rounds=self.work.meter.supersteps,
             is_answer=True,
             stops_when_short=self.may_escalate,
         )
@@ -73,10 +75,10 @@ class Light:
 
     async def _answer(self) -> AsyncGenerator[StreamEvent]:
         first, lacking = None, ""
-        question = self.case.question
+        question = self.work.question
         follows = question.turns[-1].question if self.route.is_follow_up else ""
         for tool in self.route.tools:
-            if lacking := self.case.toolbox.reason_off(tool):
+            if lacking := self.work.toolbox.reason_off(tool):
                 yield OrchestratorMessage(message=lacking)
             elif (arguments := arguments_for(tool, question.text, follows=follows)) is not None:
                 first = ToolCall("call_route", tool, msgspec.json.encode(arguments).decode())
@@ -107,19 +109,3 @@ class Light:
         if not self.turn.lacks and len(text) <= MAX_UNSURE_CHARS and UNSURE.match(text):
             return "the light answer did not know"
         return None
-
-
-def prompt(agent: Agent, question: Question) -> list[ChatMessage]:
-    """What an agent reads: its instructions, the newest turns that fit the token budget, the question."""
-    budget = (
-        settings.FLEET_CONTEXT_TOKENS
-        - estimated_tokens(agent.instructions)
-        - estimated_tokens(question.text)
-    )
-    kept: list[ChatMessage] = []
-    for turn in reversed(question.turns):
-        budget -= estimated_tokens(turn.question) + estimated_tokens(turn.answer)
-        if budget < 0:
-            break
-        kept = [ChatMessage("user", turn.question), ChatMessage("assistant", turn.answer), *kept]
-    return [ChatMessage("system", agent.instructions), *kept, ChatMessage("user", question.text)]

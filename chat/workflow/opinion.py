@@ -11,13 +11,16 @@ import msgspec
 from django.conf import settings
 from msgspec import Meta, Struct
 
-from chat.llm import ChatMessage, Finished, ModelClient, ModelError, Text
+from chat.llm.client import ModelClient
+from chat.llm.errors import ModelError
+from chat.llm.messages import ChatMessage, Finished, Text
 from chat.protocol.terms import Usage
 from routing.features import head_and_tail
 from routing.policy import Path
 from tooling.untrusted import one_line
 
-from .engine import Question, parsed
+from .question import Question
+from .replies import parsed
 
 DEADLINE = 1.5  # seconds; then the question goes the full path
 MAX_KEPT = 1000

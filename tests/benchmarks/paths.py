@@ -19,7 +19,7 @@ from typing import Any
 
 from websockets.asyncio.client import connect
 
-from chat.agents import PLANNER, REVIEWER
+from chat.workflow.agents import PLANNER, REVIEWER
 from tests.scripted_model import Script, ScriptedModel
 from tests.serving import running
 

@@ -14,7 +14,7 @@ from random import Random
 from tempfile import mkdtemp
 
 from agenticfleet.embedded import Watcher, start_valkey, wait_until_answering
-from chat.agents import EDITOR, PLANNER, REVIEWER
+from chat.workflow.agents import EDITOR, PLANNER, REVIEWER
 from tests.scripted_model import Script, ScriptedModel
 from tests.serving import Fleet, running
 

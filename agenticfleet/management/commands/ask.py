@@ -33,9 +33,9 @@ from chat.protocol.events import (
 )
 from chat.protocol.requests import MAX_MESSAGE, ChatRequest
 from chat.protocol.terms import CANCELLED, Effort, Mode
-from chat.runlog import Entry
-from chat.words import duration, result_words
-from chat.worker import Worker
+from chat.rendering.wording import duration, result_words
+from chat.runs.replay import Entry
+from chat.runs.worker import Worker
 from tooling.untrusted import one_line
 
 

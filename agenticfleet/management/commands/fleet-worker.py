@@ -18,7 +18,7 @@ from daphne.server import twisted_loop  # noqa: E402
 
 from agenticfleet.asgi import application  # noqa: E402
 from agenticfleet.server import Server  # noqa: E402
-from chat.worker import Worker  # noqa: E402
+from chat.runs.worker import Worker  # noqa: E402
 from routing.policy import classifier  # noqa: E402
 
 # Bytes; what is longer than a request, and not than this, is refused in words.

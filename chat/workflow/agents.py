@@ -5,7 +5,7 @@ To add a specialist, add an Agent to SPECIALISTS: the planner is told of it, and
 
 from dataclasses import dataclass
 
-from .protocol.terms import Path
+from chat.protocol.terms import Path
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,16 @@ import msgspec
 from django.conf import settings
 from msgspec import Meta, Struct
 
-from chat.agents import EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
-from chat.llm import BYTES_PER_TOKEN, ChatMessage, EmptyAnswer, ModelError
+from chat.llm.errors import EmptyAnswer, ModelError
+from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage
 from chat.protocol.events import AgentMessage, OrchestratorMessage, StreamEvent
 from tooling.untrusted import cut
 
-from .engine import Case, Turn, merged, parsed, phase
-from .light import prompt
+from .agents import EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
+from .prompt import prompt
+from .replies import parsed
+from .turn import Turn, merged, phase
+from .work import Work
 
 # Before the answer; after a weak review there is a revision too.
 PHASES = (
@@ -59,14 +62,14 @@ class Verdict(Struct, frozen=True):
 class Team:
     """One full answer in work, filled step by step."""
 
-    case: Case
+    work: Work
     plan: Plan = field(init=False)  # the default one, until there is a better
     findings: list[tuple[Subtask, Turn]] = field(default_factory=list)
     draft: str = ""
     verdict: Verdict | None = None
 
     def __post_init__(self) -> None:
-        question = self.case.question.text
+        question = self.work.question.text
         has_numbers = any(character.isdigit() for character in question)
         self.plan = Plan(
             [
@@ -80,7 +83,7 @@ class Team:
         """What the team does, to the last word of the answer. ModelError where that could not be written."""
         for name, step in self._steps():
             # The answer itself needs one more superstep.
-            if cap := self.case.meter.reached(keep=1):
+            if cap := self.work.meter.reached(keep=1):
                 yield OrchestratorMessage(
                     message=f"The limit of {cap} is reached before {name}. The answer is written from what there is."
                 )
@@ -166,13 +169,13 @@ class Team:
             if agent.id not in {subtask.agent for subtask in subtasks}
         ]:
             yield OrchestratorMessage(message=f"Not needed: {', '.join(idle)}.")
-        at_once = self.case.meter.caps.fan_out if self.plan.mode == "parallel" else 1
+        at_once = self.work.meter.caps.fan_out if self.plan.mode == "parallel" else 1
         if self.plan.mode == "parallel" and len(subtasks) > at_once:
             yield OrchestratorMessage(
                 message=f"At most {at_once} agents work at once; the others follow."
             )
         for start in range(0, len(subtasks), at_once):
-            if start and (cap := self.case.meter.reached(keep=1)):
+            if start and (cap := self.work.meter.reached(keep=1)):
                 left = ", ".join(subtask.agent for subtask in subtasks[start:])
                 yield OrchestratorMessage(
                     message=f"The limit of {cap} is reached. Not done: {left}."
@@ -243,11 +246,11 @@ class Team:
         # One of a sequence builds on what was found before it; those at work side by side do not wait for each other.
         found = self._notes() if self.plan.mode == "sequential" else []
         tools = frozenset(subtask.tools) or self._tools_of(agent)
-        rounds = max(1, min(RESEARCH_ROUNDS, self.case.meter.supersteps - 1))
+        rounds = max(1, min(RESEARCH_ROUNDS, self.work.meter.supersteps - 1))
         return self._turn(agent, ("Your subtask", subtask.task), *found, tools=tools, rounds=rounds)
 
     def _tools_of(self, agent: Agent) -> frozenset[str]:
-        return agent.tools & self.case.toolbox.names
+        return agent.tools & self.work.toolbox.names
 
     def _notes(self) -> list[tuple[str, str]]:
         """What the specialists found, each cut to its share of what a model reads."""
@@ -267,14 +270,14 @@ class Team:
         is_answer: bool = False,
     ) -> Turn:
         """An agent's turn on the question with what it is to read besides."""
-        *before, asked = prompt(agent, self.case.question)
+        *before, asked = prompt(agent, self.work.question)
         parts = [
             f"Question:\n{asked.content}",
             *(f"{title}:\n{text}" for title, text in sections if text),
         ]
         return Turn(
             agent,
-            self.case,
+            self.work,
             [*before, ChatMessage("user", "\n\n".join(parts))],
             max_tokens=settings.FLEET_MAX_OUTPUT_TOKENS
             if is_answer
@@ -291,13 +294,13 @@ class Team:
         One whose model fails in this way costs what it would have found, not the answer.
         """
         works = [forgiven(turn, forgiving) for turn in turns]
-        async with aclosing(merged(works, until=self.case.meter.overdue_at)) as events:
+        async with aclosing(merged(works, until=self.work.meter.overdue_at)) as events:
             async for event in events:
                 yield event
         for turn in turns:
             for event in turn.close():
                 yield event
-        self.case.meter.supersteps -= max(turn.rounds_used for turn in turns)
+        self.work.meter.supersteps -= max(turn.rounds_used for turn in turns)
 
 
 async def forgiven(turn: Turn, failure: type[ModelError]) -> AsyncGenerator[StreamEvent]:

@@ -12,10 +12,8 @@ from typing import assert_never
 from django.template.loader import render_to_string
 from django.utils.html import escape
 
-from .foot import NOTHING_TO_REPEAT, OUTCOMES, PATHS, End, SourceLink, Trouble, trouble_of, why_of
-from .markdown import Blocks, Element, pattern, render_all
-from .protocol.errors import ErrorInfo
-from .protocol.events import (
+from chat.protocol.errors import ErrorInfo
+from chat.protocol.events import (
     TYPE_OF,
     AgentComplete,
     AgentMessage,
@@ -45,9 +43,12 @@ from .protocol.events import (
     ToolStart,
     ending_events,
 )
-from .protocol.terms import Ending, Path, Status, Timings, Usage
+from chat.protocol.terms import Ending, Path, Status, Timings, Usage
+
+from .ending import NOTHING_TO_REPEAT, OUTCOMES, PATHS, End, SourceLink, Trouble, trouble_of, why_of
+from .markdown import Blocks, Element, pattern, render_all
 from .timeline import Step, Timeline, cut_short, slug
-from .words import age, capital, counted, duration, shortened
+from .wording import age, capital, counted, duration, shortened
 
 NUMBERS = 8  # sources that the closed line names
 CITED_TITLE = 60  # characters of a source's title in each link to it

@@ -1,7 +1,8 @@
 """How figures and names are put into words for a reader."""
 
+from chat.protocol.events import ToolResultData
+
 from .markdown import visible
-from .protocol.events import ToolResultData
 
 MAX_DETAIL_CHARS = 300  # characters of a tool call that the timeline shows
 MAX_NAME_CHARS = 60  # characters of a tool's name, which may be a model's invention

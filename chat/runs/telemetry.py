@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from django.conf import settings
 
-from .protocol.events import (
+from chat.protocol.events import (
     AgentComplete,
     PhaseComplete,
     PhaseStart,
@@ -17,8 +17,8 @@ from .protocol.events import (
     ToolComplete,
     ToolRejected,
 )
-from .protocol.terms import Path, Status, Timings, Usage
-from .record import PhaseTime, ToolUse
+from chat.protocol.terms import Path, Status, Timings, Usage
+from chat.record import PhaseTime, ToolUse
 
 logger = logging.getLogger("chat.sla")
 

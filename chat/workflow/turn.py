@@ -4,31 +4,18 @@ Steps are generators of StreamEvents; what a step found stands in its `Turn` aft
 """
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-import msgspec
 from django.conf import settings
-from msgspec import Struct
 
-from chat.agents import Agent
-from chat.llm import (
-    BYTES_PER_TOKEN,
-    MAX_CALLS,
-    ChatMessage,
-    EmptyAnswer,
-    Finished,
-    ModelClient,
-    Pulse,
-    Reasoning,
-    Text,
-    ToolCall,
-)
+from chat.llm.chunks import MAX_CALLS
+from chat.llm.errors import EmptyAnswer
+from chat.llm.messages import ChatMessage, Finished, Pulse, Reasoning, Text, ToolCall
 from chat.protocol.events import (
     AgentComplete,
     AgentOutput,
@@ -51,69 +38,12 @@ from chat.protocol.events import (
     ToolResultData,
     ToolStart,
 )
-from chat.protocol.terms import Effort, Mode, Path, Usage
-from chat.record import Exchange
-from routing.policy import Caps
-from tooling.toolbox import MAX_ARGUMENT_BYTES, Rejection, Toolbox, ToolResult
-from tooling.untrusted import without_nul
+from chat.protocol.terms import Path, Usage
+from tooling.toolbox import Rejection, ToolResult
 
-NO_ARGUMENTS = "{}"
-NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")  # of a function, as OpenAI takes it
-MAX_FUNCTION_NAME = 64
-LEFT_OUT = "[An earlier result was left out here, to stay within the limit.]"
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked, with what was said before, oldest first."""
-
-    text: str
-    mode: Mode
-    effort: Effort | None = None
-    turns: Sequence[Exchange] = ()
-    fresh: bool = False
-
-
-class Stopwatch:
-    """Milliseconds since it was made."""
-
-    def __init__(self) -> None:
-        self._started = time.perf_counter()
-
-    @property
-    def ms(self) -> float:
-        return round((time.perf_counter() - self._started) * 1000, 2)
-
-
-class Meter:
-    """What a run may still spend of its caps."""
-
-    def __init__(self, caps: Caps) -> None:
-        self.caps = caps
-        self.supersteps = caps.supersteps
-        self.tokens = caps.tokens
-        self.overdue_at = time.monotonic() + caps.seconds
-
-    def reached(self, *, keep: int = 0) -> str | None:
-        """The cap that forbids another superstep, in words; `keep` of them are left for what must still come."""
-        if self.supersteps <= keep:
-            return f"{self.caps.supersteps} rounds of model calls"
-        if self.tokens <= 0:
-            return f"{self.caps.tokens:,} written tokens"
-        if time.monotonic() >= self.overdue_at:
-            return f"{self.caps.seconds:g} seconds"
-        return None
-
-
-@dataclass(slots=True)
-class Case:
-    """One question in work: what its steps share."""
-
-    question: Question
-    models: ModelClient
-    toolbox: Toolbox
-    meter: Meter
-    last_activity_at: float = 0  # time.monotonic() of a model's last sign of life, whether or not it was something to show
+from .agents import Agent
+from .prompt import as_told, within
+from .work import Stopwatch, Work
 
 
 @dataclass(slots=True)
@@ -121,7 +51,7 @@ class Turn:
     """One agent's turn. Drive it by `events`; what it came to can be read afterwards, also of one that was cut."""
 
     agent: Agent
-    case: Case
+    work: Work
     messages: list[ChatMessage]
     max_tokens: int  # a round; of an answer, all its rounds together
     tools: frozenset[str] = frozenset()
@@ -167,7 +97,7 @@ class Turn:
                     yield event
         cap: str | None = None
         while self._is_to_speak:
-            if self.rounds_used and (cap := self.case.meter.reached()):
+            if self.rounds_used and (cap := self.work.meter.reached()):
                 self.is_cut = True
                 yield OrchestratorMessage(
                     message=f"The limit of {cap} is reached. {self.agent.name} stops here."
@@ -250,21 +180,21 @@ class Turn:
     async def _speak(self, calls: list[ToolCall]) -> AsyncGenerator[StreamEvent]:
         """The model's words as they come, and into `calls` what it wants called."""
         gap = "\n\n" if self._words else ""
-        pieces = self.case.models.stream(
+        pieces = self.work.models.stream(
             within(self.messages, settings.FLEET_CONTEXT_TOKENS),
             model=model_of(self.agent.tier),
             max_tokens=self.max_tokens - self.words_used if self.is_answer else self.max_tokens,
-            effort=self.case.question.effort,
+            effort=self.work.question.effort,
             is_aside=not self.is_answer,
             # Who may not ask again is offered nothing: it has to answer. The built-in model does not know how to call.
             tools=()
             if self.is_last_round or settings.FLEET_MODEL_BUILTIN
-            else self.case.toolbox.offered(self.tools),
+            else self.work.toolbox.offered(self.tools),
             schema=self.schema,
         )
         async with aclosing(pieces):
             async for piece in pieces:
-                self.case.last_activity_at = time.monotonic()
+                self.work.last_activity_at = time.monotonic()
                 match piece:
                     case Pulse():
                         pass
@@ -280,7 +210,7 @@ class Turn:
                     case Finished():
                         self.usage += piece.usage
                         self.words_used += piece.words
-                        self.case.meter.tokens -= piece.words
+                        self.work.meter.tokens -= piece.words
                         self.is_cut, self.is_refused = piece.is_cut, piece.is_refused
                         if piece.wants_more:
                             message = f"{self.agent.name} wanted more than {MAX_CALLS} tools at once; the others are left out."
@@ -349,7 +279,7 @@ class Use:
     is_beyond_cap: bool = False
 
     async def events(self) -> AsyncGenerator[StreamEvent]:
-        agent, toolbox = self.turn.agent, self.turn.case.toolbox
+        agent, toolbox = self.turn.agent, self.turn.work.toolbox
         checked = toolbox.check(
             self.call.name,
             self.call.arguments,
@@ -378,24 +308,6 @@ class Use:
 def model_of(path: Path) -> str:
     """The model that answers on this path."""
     return settings.FLEET_LIGHT_MODEL if path == "light" else settings.FLEET_MODEL
-
-
-def as_told(call: ToolCall) -> ToolCall:
-    """The call as its model reads it again. Servers refuse names with odd characters and arguments that are not JSON.
-
-    Arguments that were refused for their length would take the room of everything else.
-    """
-    name = NOT_IN_A_NAME.sub("_", call.name)[:MAX_FUNCTION_NAME] or "_"
-    is_fit = len(call.arguments.encode()) <= MAX_ARGUMENT_BYTES and is_json(call.arguments)
-    return replace(call, name=name, arguments=call.arguments if is_fit else NO_ARGUMENTS)
-
-
-def is_json(text: str) -> bool:
-    try:
-        msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return False
-    return True
 
 
 def result_data(result: ToolResult, call_id: str) -> ToolResultData:
@@ -468,61 +380,3 @@ async def drain(
                 await queue.put(event)
     finally:
         queue.put_nowait(None)
-
-
-def parsed[T: Struct](text: str, kind: type[T]) -> T | None:
-    """The JSON object in a model's words, if it is one of this kind."""
-    start, end = text.find("{"), text.rfind("}")
-    try:
-        return msgspec.json.decode(without_nul(text[start : end + 1].encode()), type=kind)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
-
-
-def within(messages: Sequence[ChatMessage], budget: int) -> list[ChatMessage]:
-    """The messages in at most `budget` tokens.
-
-    What was said before the question goes first, but for the last of it; then the oldest calls and results; then the middle of the
-    longest message, since people ask at the beginning or at the end.
-    """
-    kept = list(messages)
-    over = sum(message.tokens for message in kept) - budget
-    while over > 0 and begins_with_two_turns(kept):
-        over -= kept[1].tokens + kept[2].tokens
-        del kept[1:3]
-    for place, message in enumerate(kept):
-        shorter = left_out(message)
-        if over > 0 and shorter.tokens < message.tokens:
-            over -= message.tokens - shorter.tokens
-            kept[place] = shorter
-    if over > 0:
-        place = max(range(len(kept)), key=lambda i: len(kept[i].content))
-        kept[place] = replace(
-            kept[place], content=without_middle(kept[place].content, BYTES_PER_TOKEN * over)
-        )
-    return kept
-
-
-def without_middle(text: str, fewer: int) -> str:
-    """The text with so many bytes less, but for the mark of the cut."""
-    content = text.encode()
-    room = max(0, len(content) - fewer)
-    head, tail = content[: room - room // 3], content[len(content) - room // 3 :]
-    return f"{head.decode(errors='ignore')} […] {tail.decode(errors='ignore')}"
-
-
-def begins_with_two_turns(messages: Sequence[ChatMessage]) -> bool:
-    """Whether two turns of the conversation follow the instructions, before the question."""
-    first = messages[1:5]
-    return [message.role for message in first] == ["user", "assistant"] * 2 and not any(
-        message.tool_calls for message in first
-    )
-
-
-def left_out(message: ChatMessage) -> ChatMessage:
-    """The message without the arguments of its calls, or without its result."""
-    if message.role == "tool":
-        return replace(message, content=LEFT_OUT)
-    return replace(
-        message, tool_calls=[replace(call, arguments=NO_ARGUMENTS) for call in message.tool_calls]
-    )

@@ -4,13 +4,13 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
+from chat.protocol.errors import Code, ErrorInfo
+from chat.protocol.events import RouteData, Source
+from chat.protocol.terms import Mode, Path, Status, Timings, Usage
 from tooling.untrusted import web_host
 
-from .protocol.errors import Code, ErrorInfo
-from .protocol.events import RouteData, Source
-from .protocol.terms import Mode, Path, Status, Timings, Usage
 from .timeline import phase_title
-from .words import capital, counted, duration, shortened
+from .wording import capital, counted, duration, shortened
 
 PATHS: dict[Path, str] = {"light": "Light", "full": "Full team"}
 OUTCOMES: dict[Status, str] = {"completed": "complete", "cancelled": "stopped", "failed": "failed"}

@@ -19,19 +19,21 @@ from django.db import Error as DatabaseProblem
 from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
+from chat.database import in_database
+from chat.llm.client import Deadlines, ModelClient
+from chat.models import Run
+from chat.protocol.errors import SHUTTING_DOWN
+from chat.protocol.terms import CANCELLED, Ending, failed
+from chat.workflow.answer import Resources
+from chat.workflow.opinion import Opinions
 from tooling.bounded import CALL_TIMEOUT, RedisDown
 from tooling.services import Services
 from tooling.toolbox import open_services
 
-from .database import in_database
-from .llm import Deadlines, ModelClient
-from .models import Run
-from .protocol.errors import SHUTTING_DOWN
-from .protocol.terms import CANCELLED, Ending, failed
-from .runlog import LogStore, RunLog
-from .runs import Runs, row_ending_events
-from .workflow.answer import Resources
-from .workflow.opinion import Opinions
+from .local import Runs
+from .log import RunLog
+from .rows import row_ending_events
+from .store import LogStore
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .markdown import render_all
-from .protocol.events import (
+from chat.protocol.events import (
     AgentComplete,
     AgentStart,
     PhaseComplete,
@@ -15,7 +14,9 @@ from .protocol.events import (
     ToolRejected,
     ToolStart,
 )
-from .words import counted, duration, named, result_words, shortened
+
+from .markdown import render_all
+from .wording import counted, duration, named, result_words, shortened
 
 PHASES = {
     "routing": "Choosing the path",

@@ -1,0 +1,1 @@
+"""Events and values as HTML for the page."""

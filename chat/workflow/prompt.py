@@ -1,0 +1,107 @@
+"""What a model reads: instructions, earlier exchanges and material, cut to its context."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
+from django.conf import settings
+
+from chat.llm.messages import (
+    BYTES_PER_TOKEN,
+    ChatMessage,
+    ToolCall,
+    estimated_tokens,
+)
+from tooling.toolbox import MAX_ARGUMENT_BYTES
+
+from .agents import Agent
+from .question import Question
+
+NO_ARGUMENTS = "{}"
+NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")  # of a function, as OpenAI takes it
+MAX_FUNCTION_NAME = 64
+LEFT_OUT = "[An earlier result was left out here, to stay within the limit.]"
+
+
+def within(messages: Sequence[ChatMessage], budget: int) -> list[ChatMessage]:
+    """The messages in at most `budget` tokens.
+
+    What was said before the question goes first, but for the last of it; then the oldest calls and results; then the middle of the
+    longest message, since people ask at the beginning or at the end.
+    """
+    kept = list(messages)
+    over = sum(message.tokens for message in kept) - budget
+    while over > 0 and begins_with_two_turns(kept):
+        over -= kept[1].tokens + kept[2].tokens
+        del kept[1:3]
+    for place, message in enumerate(kept):
+        shorter = left_out(message)
+        if over > 0 and shorter.tokens < message.tokens:
+            over -= message.tokens - shorter.tokens
+            kept[place] = shorter
+    if over > 0:
+        place = max(range(len(kept)), key=lambda i: len(kept[i].content))
+        kept[place] = replace(
+            kept[place], content=without_middle(kept[place].content, BYTES_PER_TOKEN * over)
+        )
+    return kept
+
+
+def without_middle(text: str, fewer: int) -> str:
+    """The text with so many bytes less, but for the mark of the cut."""
+    content = text.encode()
+    room = max(0, len(content) - fewer)
+    head, tail = content[: room - room // 3], content[len(content) - room // 3 :]
+    return f"{head.decode(errors='ignore')} […] {tail.decode(errors='ignore')}"
+
+
+def begins_with_two_turns(messages: Sequence[ChatMessage]) -> bool:
+    """Whether two turns of the conversation follow the instructions, before the question."""
+    first = messages[1:5]
+    return [message.role for message in first] == ["user", "assistant"] * 2 and not any(
+        message.tool_calls for message in first
+    )
+
+
+def left_out(message: ChatMessage) -> ChatMessage:
+    """The message without the arguments of its calls, or without its result."""
+    if message.role == "tool":
+        return replace(message, content=LEFT_OUT)
+    return replace(
+        message, tool_calls=[replace(call, arguments=NO_ARGUMENTS) for call in message.tool_calls]
+    )
+
+
+def prompt(agent: Agent, question: Question) -> list[ChatMessage]:
+    """What an agent reads: its instructions, the newest turns that fit the token budget, the question."""
+    budget = (
+        settings.FLEET_CONTEXT_TOKENS
+        - estimated_tokens(agent.instructions)
+        - estimated_tokens(question.text)
+    )
+    kept: list[ChatMessage] = []
+    for turn in reversed(question.turns):
+        budget -= estimated_tokens(turn.question) + estimated_tokens(turn.answer)
+        if budget < 0:
+            break
+        kept = [ChatMessage("user", turn.question), ChatMessage("assistant", turn.answer), *kept]
+    return [ChatMessage("system", agent.instructions), *kept, ChatMessage("user", question.text)]
+
+
+def as_told(call: ToolCall) -> ToolCall:
+    """The call as its model reads it again. Servers refuse names with odd characters and arguments that are not JSON.
+
+    Arguments that were refused for their length would take the room of everything else.
+    """
+    name = NOT_IN_A_NAME.sub("_", call.name)[:MAX_FUNCTION_NAME] or "_"
+    is_fit = len(call.arguments.encode()) <= MAX_ARGUMENT_BYTES and is_json(call.arguments)
+    return replace(call, name=name, arguments=call.arguments if is_fit else NO_ARGUMENTS)
+
+
+def is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,15 @@
+"""JSON in a model's reply."""
+
+import msgspec
+from msgspec import Struct
+
+from tooling.untrusted import without_nul
+
+
+def parsed[T: Struct](text: str, kind: type[T]) -> T | None:
+    """The JSON object in a model's words, if it is one of this kind."""
+    start, end = text.find("{"), text.rfind("}")
+    try:
+        return msgspec.json.decode(without_nul(text[start : end + 1].encode()), type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
