@@ -23,7 +23,7 @@ from chat.workflow.agents import PLANNER, REVIEWER
 from tests.scripted_model import Script, ScriptedModel
 from tests.serving import running
 
-PROMPTS = Path(__file__).parent.parent / "routing_prompts.jsonl"
+PROMPTS = Path(__file__).parent.parent / "routing" / "prompts.jsonl"
 AT_ONCE = 8
 FIRST_AFTER, PACE = 0.05, 0.004  # seconds, of every model call
 LENGTH = 40  # tokens of what anybody writes

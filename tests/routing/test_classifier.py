@@ -28,7 +28,7 @@ def test_the_projects_own_questions_are_routed_as_well_as_promised() -> None:
     out = StringIO()
     call_command(
         "evaluate_routing",
-        str(Path(__file__).parent / "routing_prompts.jsonl"),
+        str(Path(__file__).parent / "prompts.jsonl"),
         "--json",
         stdout=out,
     )

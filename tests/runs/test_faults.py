@@ -34,8 +34,9 @@ from tests.chatting import Chatting, chat_request, is_terminal, kinds, text_of
 from tests.proxy import Proxy
 from tests.scripted_model import ScriptedModel
 from tests.serving import START, STOP, until
-from tests.test_leases import orphan
 from tests.timing import quickest
+
+from .test_leases import orphan
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

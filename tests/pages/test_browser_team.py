@@ -14,7 +14,8 @@ from chat.workflow.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALIS
 from tests.scripted_model import Script, ScriptedModel
 from tests.scripted_search import ScriptedSearch
 from tests.serving import Fleet, running
-from tests.test_browser import ARGUMENTS, CHROMIUM, REQUIRED, answer, ask, expect_ready_for_the_next
+
+from .test_browser import ARGUMENTS, CHROMIUM, REQUIRED, answer, ask, expect_ready_for_the_next
 
 pytestmark = [
     pytest.mark.browser,

@@ -33,7 +33,7 @@ from tooling.services import Services
 from tooling.toolbox import Call, Toolbox, ToolResult
 from tooling.websearch import web_search
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 TTL = {"news": 600.0, "general": 3600.0}
 
 

@@ -13,8 +13,9 @@ from chat.workflow.agents import PLANNER
 from tests.chatting import Chatting, chat_request, text_of
 from tests.scripted_model import Script, ScriptedModel
 from tests.scripted_search import Answer, ScriptedSearch
-from tests.test_workflow import RESEARCHER, of_kind, plan, wants
 from tests.timing import quickest
+
+from .test_workflow import RESEARCHER, of_kind, plan, wants
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from agenticfleet.settings import env_hosts, env_origins, env_url
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 def read_names() -> set[str]:

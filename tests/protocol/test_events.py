@@ -17,7 +17,7 @@ from chat.protocol.events import (
     with_html,
 )
 
-AGENTS = Path(__file__).parent.parent / "AGENTS.md"
+AGENTS = Path(__file__).parent.parent.parent / "AGENTS.md"
 IDS = [TYPE_OF[kind] for kind in EVENT_TYPES]
 
 
