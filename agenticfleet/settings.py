@@ -1,4 +1,4 @@
-"""Every setting, read from the environment once and checked here; see the table in README.md.
+"""Every setting, read from the environment once and checked here; see the table in AGENTS.md.
 
 A wrong value stops the start with `ImproperlyConfigured`, which names the variable.
 """

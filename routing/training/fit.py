@@ -15,7 +15,7 @@ from routing.classifier import FORMAT
 from routing.examples import Correction, Example
 from routing.features import Reading, read
 
-# Chosen by what carried over to sources left out of training; the figures are in PLANS.md.
+# Chosen by what carried over to sources left out of training; the figures are in README.md beside this file.
 MIN_COUNT = 4
 PENALTY = 0.7
 TOLERANCE = 1e-7  # so close to the optimum that the last digits of another processor do not show in the weights

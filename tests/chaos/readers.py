@@ -1,4 +1,4 @@
-"""Clients of the storm: they behave as AGENTS.md asks of a client, except that they vanish without a word when their plan says so."""
+"""Clients of the storm: they follow chat/protocol/README.md, but vanish when their plan says so."""
 
 import asyncio
 import contextlib

@@ -407,7 +407,8 @@ def test_with_nothing_configured_the_built_in_model_answers(tmp_path: Path) -> N
 
 
 def test_the_client_in_the_documentation_works(shared: Fleet) -> None:
-    code = (MANAGE.parent / "AGENTS.md").read_text().split("```python")[1].split("```")[0]
+    wire = (MANAGE.parent / "chat/protocol/README.md").read_text()
+    code = wire.split("```python")[1].split("```")[0]
     assert sum(bool(line.strip()) for line in code.splitlines()) <= 15
     url = shared.address.replace("http", "ws") + "ws/chat/"
     ran = subprocess.run(

@@ -17,7 +17,7 @@ from chat.protocol.events import (
     with_html,
 )
 
-AGENTS = Path(__file__).parent.parent.parent / "AGENTS.md"
+WIRE = Path(__file__).parent.parent.parent / "chat/protocol/README.md"
 IDS = [TYPE_OF[kind] for kind in EVENT_TYPES]
 
 
@@ -30,11 +30,11 @@ def test_every_type_has_a_hint(kind: type[StreamEvent]) -> None:
 
 @pytest.mark.parametrize("kind", EVENT_TYPES, ids=IDS)
 def test_every_type_has_a_row_in_the_documentation(kind: type[StreamEvent]) -> None:
-    assert re.search(rf"^\| `{re.escape(TYPE_OF[kind])}` \|", AGENTS.read_text(), re.MULTILINE)
+    assert re.search(rf"^\| `{re.escape(TYPE_OF[kind])}` \|", WIRE.read_text(), re.MULTILINE)
 
 
 def test_the_documentation_has_no_row_of_a_type_that_is_gone() -> None:
-    section = AGENTS.read_text().split("### Events")[1].split("###")[0]
+    section = WIRE.read_text().split("\n## Events")[1].split("\n## ")[0]
     assert set(re.findall(r"^\| `([a-z.]+)` \|", section, re.MULTILINE)) == set(IDS)
 
 
