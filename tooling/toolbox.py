@@ -69,6 +69,7 @@ class ToolResult:
     sources: tuple[Source, ...] = ()
     duration_ms: float = 0
     credits: float = 0  # spent by this call
+    untrusted: bool = False  # it holds text from outside
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +212,8 @@ class Toolbox:
                 self._results[call.key] = result
         if call.repeated:
             result = replace(result, repeated=True, credits=0)
-        return replace(result, duration_ms=(time.perf_counter() - started) * 1000)
+        duration_ms = (time.perf_counter() - started) * 1000
+        return replace(result, duration_ms=duration_ms, untrusted=call.tool.untrusted)
 
     def _planned_call(
         self,

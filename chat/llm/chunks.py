@@ -9,7 +9,7 @@ from msgspec import Struct
 from chat.protocol.terms import Usage
 
 from .errors import ALL_THINKING, EmptyAnswer, ModelError
-from .messages import ChatMessage, Finished, Reasoning, Text, ToolCall, estimated_usage
+from .messages import ChatMessage, Finished, Reasoning, Text, WantedCall, estimated_usage
 
 logger = logging.getLogger(__name__)
 MAX_EVENT_BYTES = 4 * 1024 * 1024  # bytes of one streamed event
@@ -129,7 +129,7 @@ class Gathered:
         """Let what came so far be all, as if the server had ended it there."""
         self._finish_reason = "length"
 
-    def end(self, messages: Sequence[ChatMessage]) -> list[ToolCall | Finished]:
+    def end(self, messages: Sequence[ChatMessage]) -> list[WantedCall | Finished]:
         """The tools that it wants called, and Finished; ModelError if this is no answer."""
         if self._finish_reason is None:
             raise ModelError(
@@ -190,14 +190,14 @@ class CallParts:
             return part.index, place[1] + 1
         return place
 
-    def whole(self) -> list[ToolCall]:
+    def whole(self) -> list[WantedCall]:
         """Each call, with ids of our own where the server's do not tell them apart."""
         parts = [self._parts[index] for index in sorted(self._parts)]
         ids = [id_ for id_, _, _ in parts]
         if not all(ids) or len(set(ids)) < len(ids):
             ids = [f"call_{number}" for number in range(len(ids))]
         return [
-            ToolCall(id_, name, "".join(arguments))
+            WantedCall(id_, name, "".join(arguments))
             for id_, (_, name, arguments) in zip(ids, parts, strict=True)
         ]
 

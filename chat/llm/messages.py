@@ -12,7 +12,7 @@ BYTES_PER_TOKEN = 3  # at the least, as budgets reckon
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCall:
+class WantedCall:
     """A tool that the model wants called, with its arguments as it wrote them."""
 
     id: str
@@ -26,7 +26,7 @@ class ChatMessage:
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
-    tool_calls: Sequence[ToolCall] = ()
+    tool_calls: Sequence[WantedCall] = ()
     tool_call_id: str = ""
 
     @property
@@ -83,7 +83,7 @@ class Pulse:
 
 
 PULSE = Pulse()
-Piece = Text | Reasoning | ToolCall | Pulse | Finished
+Piece = Text | Reasoning | WantedCall | Pulse | Finished
 
 
 def estimated_tokens(text: str) -> int:

@@ -50,11 +50,13 @@ class PhaseData(Struct, frozen=True):
 class PhaseTiming(Struct, frozen=True):
     phase: str
     duration_ms: float
+    cut: bool = False  # it ended before it was done
 
 
 class AgentTiming(Struct, frozen=True):
     duration_ms: float
     usage: Usage = Usage()
+    cut: bool = False  # it ended before it was done; `usage` holds what it cost by then
 
 
 class ToolCallData(Struct, frozen=True, kw_only=True):
@@ -63,7 +65,7 @@ class ToolCallData(Struct, frozen=True, kw_only=True):
     arguments: dict[str, Any] = {}
 
 
-class Source(Struct, frozen=True):
+class SourceData(Struct, frozen=True):
     """Where a result stands; answers cite it by its number, which is the same in the whole run."""
 
     number: int
@@ -85,7 +87,7 @@ class ToolResultData(Struct, frozen=True, kw_only=True):
     stale: bool = False
     repeated: bool = False
     message: str = ""
-    sources: list[Source] = []
+    sources: list[SourceData] = []
     credits: float = 0
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from chat.protocol.errors import Code, ErrorInfo
-from chat.protocol.events import RouteData, Source
+from chat.protocol.events import RouteData, SourceData
 from chat.protocol.terms import Mode, Path, Status, Timings, Usage
 from tooling.untrusted import web_host
 
@@ -37,7 +37,7 @@ class SourceLink:
     published: date | None
 
     @classmethod
-    def of(cls, source: Source) -> "SourceLink":
+    def of(cls, source: SourceData) -> "SourceLink":
         host = web_host(source.url)
         title = shortened(source.title, MAX_TITLE_CHARS) or host or "Untitled"
         return cls(source.number, title, source.url if host else "", host, day(source.published))

@@ -24,7 +24,7 @@ from chat.protocol.events import Connected, ConnectedData, ending_events
 from chat.protocol.requests import ChatRequest
 from chat.protocol.terms import CANCELLED, DELETED, Ending
 from chat.record import Exchange
-from chat.workflow.answer import Answer, Resources
+from chat.workflow.answer import Resources
 from chat.workflow.question import Question
 from tooling.bounded import RedisDown
 
@@ -100,20 +100,21 @@ class Runs:
         )
 
     def _launch(
-        self, run: Run, request: ChatRequest, turns: Sequence[Exchange], arrived: float
+        self, run: Run, request: ChatRequest, earlier: Sequence[Exchange], arrived: float
     ) -> None:
         question = Question(
-            request.message, request.mode, request.reasoning_effort, turns, fresh=request.fresh
+            request.message, request.mode, request.reasoning_effort, earlier, fresh=request.fresh
         )
         live = LiveRun(
             run,
+            question,
+            self._resources,
             log=RunLog(run.pk, on_change=self._on_change),
-            answer=Answer(question, self._resources),
             telemetry=RunTelemetry(started=arrived),
             limits=Limits(runtime=settings.FLEET_MAX_RUNTIME, idle=settings.FLEET_IDLE_TIMEOUT),
         )
         self.live[run.pk] = live
-        live.show(Connected(data=ConnectedData(run.conversation_id, run.message_id)))
+        live.tell(Connected(data=ConnectedData(run.conversation_id, run.message_id)))
         if self._end_at_once:
             live.stop(self._end_at_once)
         self.spawn(self._live_through(live))

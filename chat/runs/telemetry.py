@@ -68,15 +68,6 @@ class RunTelemetry:
                 self.path = event.data.path
                 self.usage += event.data.usage
 
-    def close_phases(self) -> None:
-        """End what was running when the run was cut, so that its time is not lost."""
-        now = self._elapsed_ms()
-        self.phases.extend(
-            PhaseTime(name, started, round(now - started, 1))
-            for name, started in self._open_phases.items()
-        )
-        self._open_phases.clear()
-
     def timings(self) -> Timings:
         return Timings(
             first_event_ms=self._first_event_ms,

@@ -1,39 +1,32 @@
-"""How a question is answered: routed, then by one agent or by the team. It knows nothing of sockets, logs or rows."""
+"""How a question is answered: routed, then by one agent or by the team.
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+Nothing here knows sockets, logs or rows.
+"""
+
 from dataclasses import dataclass
 
 from django.conf import settings
 
 from chat.llm.client import ModelClient
-from chat.llm.messages import BYTES_PER_TOKEN
-from chat.protocol.events import (
-    ResponseSnapshot,
-    RouteData,
-    RoutingDecided,
-    SnapshotData,
-    StreamEvent,
-)
+from chat.protocol.events import ResponseSnapshot, RouteData, RoutingDecided, SnapshotData
 from chat.protocol.terms import Usage
 from routing.policy import Route, choose
 from tooling.services import Services
-from tooling.toolbox import Toolbox, allowed_on
 
 from .light import Light
 from .opinion import Opinions
 from .question import Question
 from .team import PHASES, Team, phases
-from .turn import model_of, phase
-from .work import Meter, Stopwatch, Work
+from .turn import model_of
+from .work import Stopwatch, Tell, Work
 
-RESULTS = 3  # of tools, each as long as it may be, that fit into what a model reads
-CONTEXT = 5  # earlier questions that the router reads
+NO_USAGE = Usage()
+ROUTER_CONTEXT = 5  # earlier questions that the router reads
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What answers are made with, in one event loop."""
+    """What all answers of one event loop are made with."""
 
     models: ModelClient
     tools: Services
@@ -41,85 +34,69 @@ class Resources:
 
 
 class Answer:
-    """One question on its way to an answer. `route` is what was chosen first, as soon as it is."""
+    """One question on its way to an answer.
 
-    def __init__(self, question: Question, resources: Resources) -> None:
+    `route` is what was chosen first; None until then.
+    """
+
+    def __init__(self, question: Question, resources: Resources, tell: Tell) -> None:
         self.question = question
         self.route: Route | None = None
         self.is_escalated = False
-        self._resources = resources
-        self._work: Work | None = None  # of the path that answers
-
-    @property
-    def last_activity_at(self) -> float:
-        """time.monotonic() of a model's last sign of life."""
-        return self._work.last_activity_at if self._work else 0
+        self.opinions = resources.opinions
+        self.work = Work(question, models=resources.models, tools=resources.tools, tell=tell)
 
     @property
     def model(self) -> str:
-        """The model of the path that was gone at last; empty before one was chosen."""
+        """The model of the last path taken; an empty string before routing."""
         if self.route is None:
             return ""
         return model_of("full" if self.is_escalated else self.route.path)
 
-    async def events(self) -> AsyncGenerator[StreamEvent]:
-        """The events of the answer, each at the moment it happens; ModelError where a model fails."""
-        async with aclosing(phase("routing", self._choose())) as events:
-            async for event in events:
-                yield event
-        route = self.route
-        assert route is not None, "the routing phase chooses"
+    async def write(self) -> None:
+        """Answer the question. Raise ModelError if a model fails."""
+        work = self.work
+        with work.phase("routing"):
+            route = self.route = await self.choose_route()
+        work.enter(route)
         if route.path == "light":
+            # The built-in model's team would be the same model.
             may_escalate = self.question.mode == "auto" and not settings.FLEET_MODEL_BUILTIN
-            light = Light(self._open(route), route, may_escalate)
-            async with aclosing(light.events()) as events:
-                async for event in events:
-                    yield event
-            if not may_escalate or (shortfall := light.shortfall) is None:
+            light = Light(work, route, may_escalate=may_escalate)
+            shortfall = await light.answer()
+            if shortfall is None:
                 return
             route = route.escalated(shortfall)
             self.is_escalated = True
-            yield self._decided(route, Stopwatch(), Usage())
-            if light.turn.text:
-                yield ResponseSnapshot(data=SnapshotData(""))
-        async with aclosing(Team(self._open(route)).events()) as events:
-            async for event in events:
-                yield event
+            work.enter(route)
+            self.tell_route(route)
+            if light.turn.said.text:
+                work.tell(ResponseSnapshot(data=SnapshotData("")))
+        await Team(work).answer()
 
-    async def _choose(self) -> AsyncGenerator[StreamEvent]:
+    async def choose_route(self) -> Route:
         watch = Stopwatch()
         question = self.question
-        context = [turn.question for turn in question.turns[-CONTEXT:]]
+        context = [exchange.question for exchange in question.earlier[-ROUTER_CONTEXT:]]
         route = choose(question.text, context=context, mode=question.mode)
         usage = Usage()
         if route.is_grey and settings.FLEET_ROUTER_MODEL:
-            opinion = await self._resources.opinions.on(question)
+            opinion = await self.opinions.on(question)
             route = route.with_opinion(opinion.path, opinion.reason)
             usage = opinion.usage
-        self.route = route
-        yield self._decided(route, watch, usage)
+        self.tell_route(route, duration_ms=watch.ms, usage=usage)
+        return route
 
-    def _decided(self, route: Route, watch: Stopwatch, usage: Usage) -> RoutingDecided:
-        return RoutingDecided(
-            data=RouteData(
-                path=route.path,
-                mode=self.question.mode,
-                confidence=round(route.confidence, 3),
-                reasons=list(route.reasons),
-                skipped=[name for name in PHASES if route.path == "light" or name not in phases()],
-                escalated=self.is_escalated,
-                duration_ms=watch.ms,
-                usage=usage,
-            )
+    def tell_route(self, route: Route, *, duration_ms: float = 0, usage: Usage = NO_USAGE) -> None:
+        skipped = [name for name in PHASES if route.path == "light" or name not in phases()]
+        data = RouteData(
+            path=route.path,
+            mode=self.question.mode,
+            confidence=round(route.confidence, 3),
+            reasons=list(route.reasons),
+            skipped=skipped,
+            escalated=self.is_escalated,
+            duration_ms=duration_ms,
+            usage=usage,
         )
-
-    def _open(self, route: Route) -> Work:
-        toolbox = Toolbox(
-            self._resources.tools,
-            allowed=allowed_on(route.path),
-            max_calls=route.caps.tool_calls,
-            fresh=self.question.fresh,
-            max_chars=BYTES_PER_TOKEN * settings.FLEET_CONTEXT_TOKENS // RESULTS,
-        )
-        self._work = Work(self.question, self._resources.models, toolbox, Meter(route.caps))
-        return self._work
+        self.work.tell(RoutingDecided(data=data))

@@ -1,21 +1,17 @@
 """The light path: one agent, at most one tool call, one answer."""
 
 import re
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from dataclasses import dataclass, field
 
 import msgspec
 
 from chat.llm.errors import EmptyAnswer
-from chat.llm.messages import ToolCall
-from chat.protocol.events import OrchestratorMessage, StreamEvent
+from chat.llm.messages import WantedCall
 from routing.policy import Route
 from tooling.toolbox import arguments_for
 
 from .agents import ASSISTANT
 from .prompt import prompt
-from .turn import Turn, phase
+from .turn import Said, Turn
 from .work import Work
 
 MAX_UNSURE_CHARS = 400  # characters; a longer answer says more than that it does not know
@@ -42,70 +38,66 @@ UNSURE_PHRASES = (
 UNSURE = re.compile(rf"\W*{APOLOGY}(?:{'|'.join(UNSURE_PHRASES)})", re.IGNORECASE)
 
 
-@dataclass(slots=True)
 class Light:
-    """One light answer in work. The route's tools obviously answer the question, so their call is not left to the model.
+    """One light answer in work.
 
-    `may_escalate`: the full path can take over, so it stops where it would fall short.
+    `may_escalate`: the team can take over, so the answer stops when it falls short.
     """
 
-    work: Work
-    route: Route
-    may_escalate: bool
-    turn: Turn = field(init=False)
-    _is_empty: bool = False
-
-    def __post_init__(self) -> None:
+    def __init__(self, work: Work, route: Route, *, may_escalate: bool) -> None:
+        self.work = work
+        self.route = route
+        self.may_escalate = may_escalate
         self.turn = Turn(
             ASSISTANT,
-            self.work,
-            prompt(ASSISTANT, self.work.question),
-            max_tokens=self.work.meter.caps.tokens,
-            tools=ASSISTANT.tools & self.work.toolbox.names,
-            rounds=self.work.meter.supersteps,
+            work,
+            prompt(ASSISTANT, work.question),
+            max_tokens=work.meter.caps.tokens,
+            tools=ASSISTANT.tools & work.toolbox.names,
+            rounds=work.meter.supersteps,
             is_answer=True,
-            stops_when_short=self.may_escalate,
+            stops_when_short=may_escalate,
         )
 
-    async def events(self) -> AsyncGenerator[StreamEvent]:
-        """The answer as it is made. ModelError where the model fails."""
-        async with aclosing(phase("answer", self._answer())) as events:
-            async for event in events:
-                yield event
+    async def answer(self) -> str | None:
+        """Write the answer. Return why it isn't good enough, or None if it is.
 
-    async def _answer(self) -> AsyncGenerator[StreamEvent]:
-        first, lacking = None, ""
+        Raise ModelError if the model fails.
+        """
+        with self.work.phase("answer"):
+            first, lacking = self.obvious_call()
+            try:
+                said = await self.turn.take(first, lacking=lacking)
+            except EmptyAnswer:
+                if not self.may_escalate:
+                    raise
+                return shortfall_of(self.turn.said) or "the light answer was empty"
+        return shortfall_of(said) if self.may_escalate else None
+
+    def obvious_call(self) -> tuple[WantedCall | None, str]:
+        """Return the tool call that obviously answers the question, and why one can't be made.
+
+        The call is not left to the model: that would take a second model call.
+        """
+        call, lacking = None, ""
         question = self.work.question
-        follows = question.turns[-1].question if self.route.is_follow_up else ""
+        follows = question.earlier[-1].question if self.route.is_follow_up else ""
         for tool in self.route.tools:
             if lacking := self.work.toolbox.reason_off(tool):
-                yield OrchestratorMessage(message=lacking)
+                self.work.say(lacking)
             elif (arguments := arguments_for(tool, question.text, follows=follows)) is not None:
-                first = ToolCall("call_route", tool, msgspec.json.encode(arguments).decode())
-        try:
-            async with aclosing(self.turn.events(first, lacking=lacking)) as events:
-                async for event in events:
-                    yield event
-        except EmptyAnswer:
-            if not self.may_escalate:
-                raise
-            self._is_empty = True
-            for event in self.turn.close():
-                yield event
+                call = WantedCall("call_route", tool, msgspec.json.encode(arguments).decode())
+        return call, lacking
 
-    @property
-    def shortfall(self) -> str | None:
-        """Why this answer will not do, in words, once it is made; None if it will."""
-        text = self.turn.text
-        if self.turn.ran_short:
-            return "the light answer needed more tools than it may use"
-        if self.turn.is_cut:
-            return "the light answer needed more words than it may use"
-        if self._is_empty:
-            return "the light answer was empty"
-        if self.turn.is_refused:
-            return "the light answer was a refusal"
-        # Where the search is missing, the team would not know either.
-        if not self.turn.lacks and len(text) <= MAX_UNSURE_CHARS and UNSURE.match(text):
-            return "the light answer did not know"
-        return None
+
+def shortfall_of(said: Said) -> str | None:
+    """Return why a finished light answer isn't good enough, or None if it is."""
+    if said.ran_short:
+        return "the light answer needed more tools than it may use"
+    if said.is_cut:
+        return "the light answer needed more words than it may use"
+    if said.is_refused:
+        return "the light answer was a refusal"
+    # If the search is missing, the team would not know either.
+    is_unsure = len(said.text) <= MAX_UNSURE_CHARS and UNSURE.match(said.text)
+    return "the light answer did not know" if is_unsure and not said.lacks else None

@@ -35,7 +35,7 @@ DEFINITION = (
 )
 
 
-class Verdict(Struct, frozen=True):
+class Reply(Struct, frozen=True):
     path: Literal["light", "full"]
     reason: Annotated[str, Meta(max_length=200)] = ""
 
@@ -58,7 +58,7 @@ class Opinions:
         """The model's opinion; full where it has none in time."""
         asked = "\n".join(
             head_and_tail(text)
-            for text in (*(turn.question for turn in question.turns[-2:]), question.text)
+            for text in (*(exchange.question for exchange in question.earlier[-2:]), question.text)
         )
         key = sha256(asked.encode()).digest()
         if known := self._known.get(key):
@@ -71,12 +71,12 @@ class Opinions:
             return Opinion("full", f"the router's model took longer than {DEADLINE:g} s")
         except ModelError:
             return Opinion("full", NO_OPINION)
-        verdict = parsed(words, Verdict)
-        if verdict is None:
+        reply = parsed(words, Reply)
+        if reply is None:
             return Opinion("full", NO_OPINION, usage)
         opinion = Opinion(
-            verdict.path,
-            f"the router's model says: {one_line(verdict.reason) or verdict.path}",
+            reply.path,
+            f"the router's model says: {one_line(reply.reason) or reply.path}",
             usage,
         )
         self._known[key] = replace(opinion, usage=Usage())
@@ -93,7 +93,7 @@ class Opinions:
             model=settings.FLEET_ROUTER_MODEL,
             max_tokens=MAX_TOKENS,
             is_aside=True,
-            schema=msgspec.json.schema(Verdict),
+            schema=msgspec.json.schema(Reply),
         )
         async with aclosing(pieces):
             async for piece in pieces:

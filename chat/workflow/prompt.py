@@ -10,7 +10,7 @@ from django.conf import settings
 from chat.llm.messages import (
     BYTES_PER_TOKEN,
     ChatMessage,
-    ToolCall,
+    WantedCall,
     estimated_tokens,
 )
 from tooling.toolbox import MAX_ARGUMENT_BYTES
@@ -81,15 +81,19 @@ def prompt(agent: Agent, question: Question) -> list[ChatMessage]:
         - estimated_tokens(question.text)
     )
     kept: list[ChatMessage] = []
-    for turn in reversed(question.turns):
-        budget -= estimated_tokens(turn.question) + estimated_tokens(turn.answer)
+    for earlier in reversed(question.earlier):
+        asked, answered = (
+            ChatMessage("user", earlier.question),
+            ChatMessage("assistant", earlier.answer),
+        )
+        budget -= asked.tokens + answered.tokens
         if budget < 0:
             break
-        kept = [ChatMessage("user", turn.question), ChatMessage("assistant", turn.answer), *kept]
+        kept = [asked, answered, *kept]
     return [ChatMessage("system", agent.instructions), *kept, ChatMessage("user", question.text)]
 
 
-def as_told(call: ToolCall) -> ToolCall:
+def as_told(call: WantedCall) -> WantedCall:
     """The call as its model reads it again. Servers refuse names with odd characters and arguments that are not JSON.
 
     Arguments that were refused for their length would take the room of everything else.

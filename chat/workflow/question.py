@@ -14,5 +14,5 @@ class Question:
     text: str
     mode: Mode
     effort: Effort | None = None
-    turns: Sequence[Exchange] = ()
+    earlier: Sequence[Exchange] = ()
     fresh: bool = False

@@ -1,8 +1,9 @@
-"""The full path: a plan, specialists at work, a draft, its review, at most one revision, and the answer."""
+"""The full path: a plan, specialists at work, a draft, its review, at most one revision, the answer."""
 
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
+from itertools import batched
 from typing import Annotated, Literal
 
 import msgspec
@@ -11,33 +12,33 @@ from msgspec import Meta, Struct
 
 from chat.llm.errors import EmptyAnswer, ModelError
 from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage
-from chat.protocol.events import AgentMessage, OrchestratorMessage, StreamEvent
+from chat.protocol.events import AgentMessage
 from tooling.untrusted import cut
 
 from .agents import EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
 from .prompt import prompt
 from .replies import parsed
-from .turn import Turn, merged, phase
+from .turn import Turn, side_by_side
 from .work import Work
 
 # Before the answer; after a weak review there is a revision too.
-PHASES = (
-    "analysis",
-    "research",
-    "writing",
-    "review",
-)
+PHASES = ("analysis", "research", "writing", "review")
 MAX_SUBTASKS = 4
 RESEARCH_ROUNDS = 3  # model calls of one specialist, with tools between them
 GOOD_ENOUGH = 7  # of 10; a draft below this score is revised once
 
+type Section = tuple[str, str]  # title and text
+
 
 def phases() -> tuple[str, ...]:
-    """The phases that the model in use is fit for: the built-in one is too small to plan or review, which would only cost time."""
+    """Return the phases that the model in use is fit for.
+
+    The built-in one is too small to plan or review, which would only cost time.
+    """
     return ("research",) if settings.FLEET_MODEL_BUILTIN else PHASES
 
 
-type Step = Callable[[], AsyncGenerator[StreamEvent]]
+# The structs below are read by models: their names, docstrings and fields are in JSON Schemas.
 
 
 class Subtask(Struct, frozen=True):
@@ -53,223 +54,199 @@ class Plan(Struct, frozen=True):
     mode: Literal["delegated", "sequential", "parallel"] = "parallel"
 
 
-class Verdict(Struct, frozen=True):
+class Review(Struct, frozen=True):
     score: Annotated[int, Meta(ge=0, le=10)]
     missing: list[str] = []
 
-
-@dataclass(slots=True)
-class Team:
-    """One full answer in work, filled step by step."""
-
-    work: Work
-    plan: Plan = field(init=False)  # the default one, until there is a better
-    findings: list[tuple[Subtask, Turn]] = field(default_factory=list)
-    draft: str = ""
-    verdict: Verdict | None = None
-
-    def __post_init__(self) -> None:
-        question = self.work.question.text
-        has_numbers = any(character.isdigit() for character in question)
-        self.plan = Plan(
-            [
-                Subtask(agent.id, question)
-                for agent in SPECIALISTS
-                if agent.id == "researcher" or has_numbers
-            ]
-        )
-
-    async def events(self) -> AsyncGenerator[StreamEvent]:
-        """What the team does, to the last word of the answer. ModelError where that could not be written."""
-        for name, step in self._steps():
-            # The answer itself needs one more superstep.
-            if cap := self.work.meter.reached(keep=1):
-                yield OrchestratorMessage(
-                    message=f"The limit of {cap} is reached before {name}. The answer is written from what there is."
-                )
-                break
-            async with aclosing(phase(name, step())) as events:
-                async for event in events:
-                    yield event
-        async with aclosing(phase("final", self._finish())) as events:
-            async for event in events:
-                yield event
-
-    def _steps(self) -> Iterator[tuple[str, Step]]:
-        steps = {
-            "analysis": self._analyse,
-            "research": self._research,
-            "writing": self._write,
-            "review": self._review,
-        }
-        for name in phases():
-            yield name, steps[name]
-        if self.is_weak:
-            yield "revision", self._write
-
     @property
     def is_weak(self) -> bool:
-        """Whether the review asks for a revision."""
-        return self.verdict is not None and self.verdict.score < GOOD_ENOUGH
+        return self.score < GOOD_ENOUGH
 
-    # --- The steps
 
-    async def _analyse(self) -> AsyncGenerator[StreamEvent]:
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a specialist found out about its subtask, perhaps cut short."""
+
+    author: str
+    task: str
+    text: str
+
+
+class Spent(Exception):
+    """A cap has been reached: nothing but the answer may follow."""
+
+
+class Team:
+    """A full answer: plan, notes, draft, review, at most one revision, answer."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    async def answer(self) -> None:
+        """Prepare the answer within the caps and write it. Raise ModelError if that fails."""
+        plan, notes, draft = default_plan(self.work.question.text), list[Note](), ""
+        review: Review | None = None
+        with suppress(Spent):
+            if "analysis" in phases():
+                with self.phase("analysis"):
+                    plan = await self.plan() or plan
+                    self.show_plan(plan)
+            with self.phase("research"):
+                notes = await self.research(plan)
+            if "writing" in phases():
+                with self.phase("writing"):
+                    draft = await self.write(notes)
+                with self.phase("review"):
+                    review = await self.review(draft)
+                if review and review.is_weak:
+                    with self.phase("revision"):
+                        draft = await self.write(notes, draft, review) or draft
+        with self.work.phase("final"):
+            open_points = "\n".join(review.missing) if review else ""
+            sections = [("Draft", draft), ("Open points of the review", open_points)]
+            await self.turn(EDITOR, *sections, *sections_of(notes), is_answer=True).take()
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Begin a phase of the preparation. Raise Spent if a cap leaves room for the answer only."""
+        if cap := self.work.meter.reached(keep=1):
+            self.work.say(
+                f"The limit of {cap} is reached before {name}."
+                " The answer is written from what there is."
+            )
+            raise Spent
+        return self.work.phase(name)
+
+    # --- Steps
+
+    async def plan(self) -> Plan | None:
+        """Return the planner's plan, without what is too much or doesn't exist in it.
+
+        Return None if it can't be used.
+        """
         roles = "\n".join(
-            f"{agent.id}: {agent.role}. Tools: {', '.join(sorted(self._tools_of(agent))) or 'none'}"
+            f"{agent.id}: {agent.role}. Tools: {', '.join(sorted(self.tools_of(agent))) or 'none'}"
             for agent in SPECIALISTS
         )
-        planner = self._turn(PLANNER, ("Agents", roles), schema=Plan)
-        # An empty plan is as broken as one that cannot be read; a model that fails for the first to ask would fail for all.
-        async with aclosing(self._work(planner, forgiving=EmptyAnswer)) as events:
-            async for event in events:
-                yield event
-        plan = parsed(planner.text, Plan)
-        if plan is None or not all(
-            subtask.agent in {agent.id for agent in SPECIALISTS} for subtask in plan.subtasks
-        ):
-            yield OrchestratorMessage(
-                message="The plan could not be used, so the default plan is followed."
-            )
-        else:
-            for event in self._adopt(plan):
-                yield event
-        work = "\n".join(f"- {subtask.agent}: {subtask.task}" for subtask in self.plan.subtasks)
-        yield AgentMessage(
-            agent_id=PLANNER.id, author=PLANNER.name, message=f"Plan ({self.plan.mode}):\n\n{work}"
-        )
+        planner = self.turn(PLANNER, ("Agents", roles), schema=Plan)
+        # Treat an empty plan like an unreadable one. Let other model errors end the run: if the
+        # first call fails, the rest would too.
+        await self.take([planner], forgiving=EmptyAnswer)
+        plan = parsed(planner.said.text, Plan)
+        known = {agent.id for agent in SPECIALISTS}
+        if plan is None or not all(subtask.agent in known for subtask in plan.subtasks):
+            self.work.say("The plan could not be used, so the default plan is followed.")
+            return None
+        return self.cleaned(plan)
 
-    def _adopt(self, plan: Plan) -> Iterator[StreamEvent]:
-        """Follow this plan, without what is too much in it or does not exist."""
-        kept = plan.subtasks[:MAX_SUBTASKS]
-        if len(plan.subtasks) > len(kept):
-            yield OrchestratorMessage(
-                message=f"The plan has {len(plan.subtasks)} subtasks; the first {MAX_SUBTASKS} are done."
+    def cleaned(self, plan: Plan) -> Plan:
+        subtasks = plan.subtasks[:MAX_SUBTASKS]
+        if len(plan.subtasks) > len(subtasks):
+            self.work.say(
+                f"The plan has {len(plan.subtasks)} subtasks; the first {MAX_SUBTASKS} are done."
             )
-        has = {agent.id: self._tools_of(agent) for agent in SPECIALISTS}
-        if missing := sorted(
-            {tool for subtask in kept for tool in subtask.tools if tool not in has[subtask.agent]}
-        ):
-            yield OrchestratorMessage(
-                message=f"The plan names tools that its agents do not have, which are dropped: {cut(', '.join(missing), 200)}."
+        has = {agent.id: self.tools_of(agent) for agent in SPECIALISTS}
+        missing = {tool for task in subtasks for tool in task.tools if tool not in has[task.agent]}
+        if missing:
+            self.work.say(
+                "The plan names tools that its agents do not have, which are dropped:"
+                f" {cut(', '.join(sorted(missing)), 200)}."
             )
-        cleaned = [
-            msgspec.structs.replace(
-                subtask, tools=[tool for tool in subtask.tools if tool in has[subtask.agent]]
-            )
-            for subtask in kept
-        ]
-        self.plan = Plan(cleaned, plan.mode)
-
-    async def _research(self) -> AsyncGenerator[StreamEvent]:
-        subtasks = self.plan.subtasks
-        if idle := [
-            agent.id
-            for agent in SPECIALISTS
-            if agent.id not in {subtask.agent for subtask in subtasks}
-        ]:
-            yield OrchestratorMessage(message=f"Not needed: {', '.join(idle)}.")
-        at_once = self.work.meter.caps.fan_out if self.plan.mode == "parallel" else 1
-        if self.plan.mode == "parallel" and len(subtasks) > at_once:
-            yield OrchestratorMessage(
-                message=f"At most {at_once} agents work at once; the others follow."
-            )
-        for start in range(0, len(subtasks), at_once):
-            if start and (cap := self.work.meter.reached(keep=1)):
-                left = ", ".join(subtask.agent for subtask in subtasks[start:])
-                yield OrchestratorMessage(
-                    message=f"The limit of {cap} is reached. Not done: {left}."
+        return Plan(
+            [
+                msgspec.structs.replace(
+                    task, tools=[tool for tool in task.tools if tool in has[task.agent]]
                 )
-                return
-            batch = subtasks[start : start + at_once]
-            for subtask in batch:
-                self.findings.append((subtask, self._specialist(subtask)))
-            turns = [turn for _, turn in self.findings[-len(batch) :]]
-            async with aclosing(self._work(*turns, forgiving=ModelError)) as events:
-                async for event in events:
-                    yield event
+                for task in subtasks
+            ],
+            plan.mode,
+        )
 
-    async def _write(self) -> AsyncGenerator[StreamEvent]:
-        """The draft; or its revision, when there is a verdict."""
-        review = (
-            [("Draft", self.draft), ("Missing or wrong in it", "\n".join(self.verdict.missing))]
-            if self.verdict
+    def show_plan(self, plan: Plan) -> None:
+        tasks = "\n".join(f"- {subtask.agent}: {subtask.task}" for subtask in plan.subtasks)
+        self.tell_message(PLANNER, f"Plan ({plan.mode}):\n\n{tasks}")
+
+    async def research(self, plan: Plan) -> list[Note]:
+        """Work on the plan's subtasks and return a note for each, in the plan's order.
+
+        If a cap is reached between two batches, return the notes found so far.
+        """
+        assignments = assigned(plan.subtasks)
+        busy = {subtask.agent for subtask in plan.subtasks}
+        if idle := [agent.id for agent in SPECIALISTS if agent.id not in busy]:
+            self.work.say(f"Not needed: {', '.join(idle)}.")
+        batch_size = self.work.meter.caps.fan_out if plan.mode == "parallel" else 1
+        if plan.mode == "parallel" and len(assignments) > batch_size:
+            self.work.say(f"At most {batch_size} agents work at once; the others follow.")
+        notes: list[Note] = []
+        for batch in batched(assignments, batch_size, strict=False):
+            if notes and (cap := self.work.meter.reached(keep=1)):
+                # Return, don't raise Spent: the notes that are paid for would be lost.
+                left = ", ".join(subtask.agent for _, subtask in assignments[len(notes) :])
+                self.work.say(f"The limit of {cap} is reached. Not done: {left}.")
+                break
+            # In a sequence an agent reads the notes before its own. Parallel agents don't wait.
+            earlier = notes if plan.mode == "sequential" else []
+            turns = [self.specialist(agent, subtask, earlier) for agent, subtask in batch]
+            await self.take(turns, forgiving=ModelError)
+            notes += [
+                Note(turn.agent.name, subtask.task, turn.said.text)
+                for turn, (_, subtask) in zip(turns, batch, strict=True)
+            ]
+        return notes
+
+    async def write(self, notes: list[Note], draft: str = "", review: Review | None = None) -> str:
+        """Return a draft, or after a review the revised one; empty if the writer failed."""
+        sections = (
+            [("Draft", draft), ("Missing or wrong in it", "\n".join(review.missing))]
+            if review
             else []
         )
-        writer = self._turn(WRITER, *review, *self._notes())
-        async with aclosing(self._work(writer, forgiving=ModelError)) as events:
-            async for event in events:
-                yield event
-        self.draft = writer.text or self.draft
+        writer = self.turn(WRITER, *sections, *sections_of(notes))
+        await self.take([writer], forgiving=ModelError)
+        return writer.said.text
 
-    async def _review(self) -> AsyncGenerator[StreamEvent]:
-        if not self.draft:
-            yield OrchestratorMessage(message="There is no draft to review.")
-            return
-        reviewer = self._turn(REVIEWER, ("Draft", self.draft), schema=Verdict)
-        async with aclosing(self._work(reviewer, forgiving=ModelError)) as events:
-            async for event in events:
-                yield event
-        self.verdict = parsed(reviewer.text, Verdict)
-        if self.verdict is None:
-            yield OrchestratorMessage(
-                message="The review could not be read, so the draft stands as it is."
-            )
-            return
-        missing = "".join(f"\n- {point}" for point in self.verdict.missing)
-        words = f"Score: {self.verdict.score} of 10.{missing}"
-        yield AgentMessage(agent_id=REVIEWER.id, author=REVIEWER.name, message=words)
-        if not self.is_weak:
-            yield OrchestratorMessage(message="The draft is good enough, so there is no revision.")
-
-    async def _finish(self) -> AsyncGenerator[StreamEvent]:
-        open_points = "\n".join(self.verdict.missing) if self.verdict else ""
-        material = [
-            ("Draft", self.draft),
-            ("Open points of the review", open_points),
-            *self._notes(),
-        ]
-        editor = self._turn(EDITOR, *material, is_answer=True)
-        async with aclosing(editor.events()) as events:
-            async for event in events:
-                yield event
+    async def review(self, draft: str) -> Review | None:
+        """Return the reviewer's review, or None if there is none that can be read."""
+        if not draft:
+            self.work.say("There is no draft to review.")
+            return None
+        reviewer = self.turn(REVIEWER, ("Draft", draft), schema=Review)
+        await self.take([reviewer], forgiving=ModelError)
+        review = parsed(reviewer.said.text, Review)
+        if review is None:
+            self.work.say("The review could not be read, so the draft stands as it is.")
+            return None
+        missing = "".join(f"\n- {point}" for point in review.missing)
+        self.tell_message(REVIEWER, f"Score: {review.score} of 10.{missing}")
+        if not review.is_weak:
+            self.work.say("The draft is good enough, so there is no revision.")
+        return review
 
     # --- What the steps are made of
 
-    def _specialist(self, subtask: Subtask) -> Turn:
-        agent = next(agent for agent in SPECIALISTS if agent.id == subtask.agent)
-        if earlier := sum(other.agent == subtask.agent for other, _ in self.findings):
-            # Readers tell agents apart by their ids.
-            agent = replace(
-                agent, id=f"{agent.id}-{earlier + 1}", name=f"{agent.name} {earlier + 1}"
-            )
-        # One of a sequence builds on what was found before it; those at work side by side do not wait for each other.
-        found = self._notes() if self.plan.mode == "sequential" else []
-        tools = frozenset(subtask.tools) or self._tools_of(agent)
-        rounds = max(1, min(RESEARCH_ROUNDS, self.work.meter.supersteps - 1))
-        return self._turn(agent, ("Your subtask", subtask.task), *found, tools=tools, rounds=rounds)
+    def specialist(self, agent: Agent, subtask: Subtask, earlier: Sequence[Note]) -> Turn:
+        return self.turn(
+            agent,
+            ("Your subtask", subtask.task),
+            *sections_of(earlier),
+            tools=frozenset(subtask.tools) or self.tools_of(agent),
+            # One superstep is left for the answer.
+            rounds=max(1, min(RESEARCH_ROUNDS, self.work.meter.supersteps - 1)),
+        )
 
-    def _tools_of(self, agent: Agent) -> frozenset[str]:
+    def tools_of(self, agent: Agent) -> frozenset[str]:
         return agent.tools & self.work.toolbox.names
 
-    def _notes(self) -> list[tuple[str, str]]:
-        """What the specialists found, each cut to its share of what a model reads."""
-        share = BYTES_PER_TOKEN * settings.FLEET_CONTEXT_TOKENS // (2 * max(1, len(self.findings)))
-        return [
-            (f"Notes of the {turn.agent.name.lower()} on: {subtask.task}", cut(turn.text, share))
-            for subtask, turn in self.findings
-        ]
-
-    def _turn(
+    def turn(
         self,
         agent: Agent,
-        *sections: tuple[str, str],
+        *sections: Section,
         schema: type[Struct] | None = None,
         tools: frozenset[str] = frozenset(),
         rounds: int = 1,
         is_answer: bool = False,
     ) -> Turn:
-        """An agent's turn on the question with what it is to read besides."""
+        """Return a turn for `agent` that reads the question and then `sections`."""
         *before, asked = prompt(agent, self.work.question)
         parts = [
             f"Question:\n{asked.content}",
@@ -288,25 +265,44 @@ class Team:
             schema=msgspec.json.schema(schema) if schema else None,
         )
 
-    async def _work(self, *turns: Turn, forgiving: type[ModelError]) -> AsyncGenerator[StreamEvent]:
-        """Agents at work side by side until they are done, or the time of the team is up.
-
-        One whose model fails in this way costs what it would have found, not the answer.
-        """
-        works = [forgiven(turn, forgiving) for turn in turns]
-        async with aclosing(merged(works, until=self.work.meter.overdue_at)) as events:
-            async for event in events:
-                yield event
-        for turn in turns:
-            for event in turn.close():
-                yield event
+    async def take(self, turns: Sequence[Turn], *, forgiving: type[ModelError]) -> None:
+        """Let agents work side by side until they are done or the team's time is up."""
+        await side_by_side(turns, until=self.work.meter.overdue_at, forgiving=forgiving)
+        # Agents side by side share a superstep, so charge only the longest turn.
         self.work.meter.supersteps -= max(turn.rounds_used for turn in turns)
 
+    def tell_message(self, agent: Agent, message: str) -> None:
+        self.work.tell(AgentMessage(agent_id=agent.id, author=agent.name, message=message))
 
-async def forgiven(turn: Turn, failure: type[ModelError]) -> AsyncGenerator[StreamEvent]:
-    try:
-        async with aclosing(turn.events()) as events:
-            async for event in events:
-                yield event
-    except failure as exc:
-        yield OrchestratorMessage(message=f"{turn.agent.name} could not finish: {exc}")
+
+def default_plan(question: str) -> Plan:
+    """Return the plan that is followed if there is none by the planner."""
+    return Plan(
+        [Subtask(agent.id, question) for agent in SPECIALISTS if agent.is_in_default_plan(question)]
+    )
+
+
+def assigned(subtasks: Iterable[Subtask]) -> list[tuple[Agent, Subtask]]:
+    """Return each subtask with its agent. An agent's second subtask goes to its namesake.
+
+    Followers tell agents apart by their ids.
+    """
+    known = {agent.id: agent for agent in SPECIALISTS}
+    counts: dict[str, int] = {}
+    pairs: list[tuple[Agent, Subtask]] = []
+    for subtask in subtasks:
+        agent = known[subtask.agent]
+        number = counts[agent.id] = counts.get(agent.id, 0) + 1
+        if number > 1:
+            agent = replace(agent, id=f"{agent.id}-{number}", name=f"{agent.name} {number}")
+        pairs.append((agent, subtask))
+    return pairs
+
+
+def sections_of(notes: Sequence[Note]) -> list[Section]:
+    """Return the notes as sections of a prompt, each cut to its share of what a model reads."""
+    share = BYTES_PER_TOKEN * settings.FLEET_CONTEXT_TOKENS // (2 * max(1, len(notes)))
+    return [
+        (f"Notes of the {note.author.lower()} on: {note.task}", cut(note.text, share))
+        for note in notes
+    ]

@@ -1,36 +1,35 @@
-"""What every path is made of: an agent's turn with its model and its tools, under the caps of the run.
-
-Steps are generators of StreamEvents; what a step found stands in its `Turn` afterwards.
-"""
+"""An agent's turn: model calls with tools between them, under the caps of the run."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
-from math import inf
 from typing import Any
 
 from django.conf import settings
 
 from chat.llm.chunks import MAX_CALLS
-from chat.llm.errors import EmptyAnswer
-from chat.llm.messages import ChatMessage, Finished, Pulse, Reasoning, Text, ToolCall
+from chat.llm.errors import EmptyAnswer, ModelError
+from chat.llm.messages import (
+    ChatMessage,
+    Finished,
+    Piece,
+    Pulse,
+    Reasoning,
+    Text,
+    WantedCall,
+    estimated_usage,
+)
 from chat.protocol.events import (
     AgentComplete,
     AgentOutput,
     AgentStart,
     AgentTiming,
-    OrchestratorMessage,
-    PhaseComplete,
-    PhaseData,
-    PhaseStart,
-    PhaseTiming,
     ReasoningCompleted,
     ReasoningDelta,
     ResponseDelta,
-    Source,
-    StreamEvent,
+    SourceData,
     ToolCallData,
     ToolComplete,
     ToolRejected,
@@ -45,272 +44,313 @@ from .agents import Agent
 from .prompt import as_told, within
 from .work import Stopwatch, Work
 
+YIELD_EVERY_N_PIECES = 16
+
+
+@dataclass(slots=True)
+class Said:
+    """What a turn came to; while it goes on, or if it was cut, what it came to so far."""
+
+    is_cut: bool = False  # it had more to say than it may
+    is_refused: bool = False
+    ran_short: bool = False  # of tool calls
+    lacks: str = ""  # why it could not look up what it was asked
+    words: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """All rounds together."""
+        if len(self.words) > 1:
+            self.words = ["".join(self.words)]
+        return self.words[0] if self.words else ""
+
 
 @dataclass(slots=True)
 class Turn:
-    """One agent's turn. Drive it by `events`; what it came to can be read afterwards, also of one that was cut."""
+    """One agent's turn. `take` it once; `said` can be read at any time, also if it was cut."""
 
     agent: Agent
     work: Work
     messages: list[ChatMessage]
-    max_tokens: int  # a round; of an answer, all its rounds together
+    max_tokens: int  # of a round; of an answer, all its rounds together
     tools: frozenset[str] = frozenset()
     rounds: int = 1  # model calls, with tools between them
     is_answer: bool = False  # its words are the answer that the person reads
     schema: dict[str, Any] | None = None
-    stops_when_short: bool = False  # of tool calls: somebody else takes over then
+    # A light answer that needs more tools than it may use need not be finished, if the team would
+    # answer anyway.
+    stops_when_short: bool = False
 
+    said: Said = field(default_factory=Said)
     rounds_used: int = 0
-    words_used: int = 0  # in tokens
+    tokens_used: int = 0  # of words; hidden thinking aside
     usage: Usage = field(default_factory=Usage)
-    is_cut: bool = False
-    is_refused: bool = False
-    ran_short: bool = False
-    lacks: str = ""  # why it could not look up what it was asked
-    _words: list[str] = field(default_factory=list)
-    _watch: Stopwatch = field(default_factory=Stopwatch)
-    _is_thinking: bool = False
-    _is_over: bool = False
+    is_thinking: bool = False
 
-    @property
-    def text(self) -> str:
-        """What the agent said so far, all rounds together."""
-        if len(self._words) > 1:
-            self._words = ["".join(self._words)]
-        return self._words[0] if self._words else ""
+    async def take(self, first: WantedCall | None = None, *, lacking: str = "") -> Said:
+        """Let the agent work and return what it said. Raise ModelError if its model fails.
 
-    async def events(
-        self, first: ToolCall | None = None, *, lacking: str = ""
-    ) -> AsyncGenerator[StreamEvent]:
-        """What the agent does, at the moment it happens. ModelError where its model fails.
-
-        `first` is a tool call that is made before the model is asked; its result goes with the question.
-        `lacking` says why the tool that the question needs cannot be called.
+        `first` is a tool call that is made before the model is asked; its result goes with the
+        question. `lacking` says why the tool that the question needs cannot be called.
         """
-        yield AgentStart(agent_id=self.agent.id, author=self.agent.name)
-        self.lacks = lacking
-        for event in self._tell(lacking):
-            yield event
-        if first:
-            async with aclosing(self._use_first(first)) as events:
-                async for event in events:
-                    yield event
-        cap: str | None = None
-        while self._is_to_speak:
-            if self.rounds_used and (cap := self.work.meter.reached()):
-                self.is_cut = True
-                yield OrchestratorMessage(
-                    message=f"The limit of {cap} is reached. {self.agent.name} stops here."
+        with self.announced():
+            self.said.lacks = lacking
+            self.inform(lacking)
+            if first:
+                await self.use_first(first)
+            cap = await self.speak_in_rounds()
+            if self.is_answer and not self.said.text.strip() and not self.gives_up:
+                raise (
+                    EmptyAnswer(f"The limit of {cap} was reached before the answer.")
+                    if cap
+                    else EmptyAnswer
                 )
-                break
-            async with aclosing(self._round()) as events:
-                async for event in events:
-                    yield event
-        if self.is_answer and not self.text.strip() and not self._gives_up:
-            raise (
-                EmptyAnswer(f"The limit of {cap} was reached before the answer.")
-                if cap
-                else EmptyAnswer
+            if self.is_answer and self.said.is_cut:
+                self.work.say(f"The answer reached the limit of {self.max_tokens:,} tokens.")
+        return self.said
+
+    @contextmanager
+    def announced(self) -> Iterator[None]:
+        """Tell the agent's start and, however its turn ends, its output and its end."""
+        watch = Stopwatch()
+        self.work.tell(AgentStart(agent_id=self.agent.id, author=self.agent.name))
+        try:
+            yield
+        except BaseException:
+            self.tell_end(watch, cut=True)
+            raise
+        self.tell_end(watch)
+
+    def tell_end(self, watch: Stopwatch, *, cut: bool = False) -> None:
+        self.stop_thinking()
+        # A plan or a review is shown by the step that reads it.
+        if self.said.text and not self.is_answer and self.schema is None:
+            self.work.tell(
+                AgentOutput(agent_id=self.agent.id, author=self.agent.name, message=self.said.text)
             )
-        if self.is_answer and self.is_cut:
-            yield OrchestratorMessage(
-                message=f"The answer reached the limit of {self.max_tokens:,} tokens."
-            )
-        for event in self.close():
-            yield event
-
-    @property
-    def is_last_round(self) -> bool:
-        """Whether nothing would be made of a tool's result any more."""
-        return self.rounds_used >= self.rounds
-
-    @property
-    def _is_to_speak(self) -> bool:
-        """Whether its model is asked once more: after tools, and at first, unless a tool has said it all."""
-        if not self.rounds_used:
-            return not self._words
-        return not self.is_last_round and self.messages[-1].role == "tool" and not self._gives_up
-
-    @property
-    def _gives_up(self) -> bool:
-        return self.ran_short and self.stops_when_short
-
-    def close(self) -> list[StreamEvent]:
-        """The events that end the turn, where it was not ended: also of one that was cut."""
-        if self._is_over:
-            return []
-        self._is_over = True
-        last: list[StreamEvent] = []
-        if self._is_thinking:
-            last.append(ReasoningCompleted(agent_id=self.agent.id))
-        if self.text and not self.is_answer and self.schema is None:
-            last.append(
-                AgentOutput(agent_id=self.agent.id, author=self.agent.name, message=self.text)
-            )
-        return [
-            *last,
+        self.work.tell(
             AgentComplete(
                 agent_id=self.agent.id,
                 author=self.agent.name,
-                data=AgentTiming(self._watch.ms, self.usage),
-            ),
-        ]
-
-    async def _round(self) -> AsyncGenerator[StreamEvent]:
-        """One model call, and the tools that it asks for."""
-        self.rounds_used += 1
-        calls: list[ToolCall] = []
-        said_before = len(self.text)
-        async with aclosing(self._speak(calls)) as events:
-            async for event in events:
-                yield event
-        self.messages.append(
-            ChatMessage(
-                "assistant",
-                self.text[said_before:].lstrip(),
-                tool_calls=[as_told(call) for call in calls],
+                data=AgentTiming(watch.ms, self.usage, cut),
             )
         )
+
+    # --- Rounds
+
+    async def speak_in_rounds(self) -> str | None:
+        """Ask the model until it calls no more tools. Return the cap that ended it, if one did."""
+        while self.may_speak:
+            if self.rounds_used and (cap := self.work.meter.reached()):
+                self.said.is_cut = True
+                self.work.say(f"The limit of {cap} is reached. {self.agent.name} stops here.")
+                return cap
+            await self.take_round()
+        return None
+
+    @property
+    def may_speak(self) -> bool:
+        """Return True if the model is asked (again): at first, unless a tool's result is the whole
+        answer; later, to read the results of its tools."""
+        if not self.rounds_used:
+            return not self.said.words
+        return not self.is_last_round and self.messages[-1].role == "tool" and not self.gives_up
+
+    @property
+    def is_last_round(self) -> bool:
+        return self.rounds_used >= self.rounds
+
+    @property
+    def gives_up(self) -> bool:
+        return self.said.ran_short and self.stops_when_short
+
+    async def take_round(self) -> None:
+        """Make one model call, and the tool calls that it asks for."""
+        self.rounds_used += 1
+        said_before = len(self.said.text)
+        calls = await self.speak()
+        text = self.said.text[said_before:].lstrip()
+        told = [as_told(call) for call in calls]
+        self.messages.append(ChatMessage("assistant", text, tool_calls=told))
         if not calls:
             return
-        async with aclosing(merged([self._use(call) for call in calls])) as events:
-            async for event in events:
-                yield event
+        async with asyncio.TaskGroup() as group:
+            uses = [group.create_task(self.use(call)) for call in calls]
+        for call, use in zip(calls, uses, strict=True):
+            result = use.result()
+            if isinstance(result, Rejection) and result.reason == "cap_reached":
+                self.said.ran_short = True
+            self.messages.append(ChatMessage("tool", result.text, tool_call_id=call.id))
 
-    async def _speak(self, calls: list[ToolCall]) -> AsyncGenerator[StreamEvent]:
-        """The model's words as they come, and into `calls` what it wants called."""
-        gap = "\n\n" if self._words else ""
-        pieces = self.work.models.stream(
-            within(self.messages, settings.FLEET_CONTEXT_TOKENS),
+    async def speak(self) -> list[WantedCall]:
+        """Make one model call: tell its words as they come and return the tool calls it wants."""
+        calls: list[WantedCall] = []
+        messages = within(self.messages, settings.FLEET_CONTEXT_TOKENS)
+        gap = "\n\n" if self.said.words else ""
+        written = pieces = 0
+        cost: Usage | None = None
+        try:
+            async with aclosing(self.stream(messages)) as stream:
+                async for piece in stream:
+                    self.work.last_activity_at = time.monotonic()
+                    match piece:
+                        case Pulse():
+                            pass
+                        case Text():
+                            written += len(piece.text)
+                            self.tell_words(gap + piece.text)
+                            gap = ""
+                        case Reasoning():
+                            written += len(piece.text)
+                            self.tell_thought(piece.text)
+                        case WantedCall():
+                            calls.append(piece)
+                        case Finished():
+                            cost = piece.usage
+                            self.finish_round(piece)
+                    pieces += 1
+                    if not pieces % YIELD_EVERY_N_PIECES:
+                        # `tell` never waits, so a model that sends much at once would keep
+                        # followers and other runs from their turn.
+                        await asyncio.sleep(0)
+        finally:
+            if cost is None:
+                # The call was cut. Servers charge for what they have read and written by then.
+                cost = estimated_usage(messages, written) if pieces else Usage(model_calls=1)
+            self.usage += cost
+        return calls
+
+    def stream(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[Piece]:
+        """Return the pieces of one model call."""
+        # In the last round no tools are offered, so that the model must answer. The built-in model
+        # cannot call any.
+        is_offered = not self.is_last_round and not settings.FLEET_MODEL_BUILTIN
+        return self.work.models.stream(
+            messages,
             model=model_of(self.agent.tier),
-            max_tokens=self.max_tokens - self.words_used if self.is_answer else self.max_tokens,
+            max_tokens=self.max_tokens - self.tokens_used if self.is_answer else self.max_tokens,
             effort=self.work.question.effort,
             is_aside=not self.is_answer,
-            # Who may not ask again is offered nothing: it has to answer. The built-in model does not know how to call.
-            tools=()
-            if self.is_last_round or settings.FLEET_MODEL_BUILTIN
-            else self.work.toolbox.offered(self.tools),
+            tools=self.work.toolbox.offered(self.tools) if is_offered else (),
             schema=self.schema,
         )
-        async with aclosing(pieces):
-            async for piece in pieces:
-                self.work.last_activity_at = time.monotonic()
-                match piece:
-                    case Pulse():
-                        pass
-                    case Text():
-                        words, gap = gap + piece.text, ""
-                        for event in self._say(words):
-                            yield event
-                    case Reasoning():
-                        self._is_thinking = True
-                        yield ReasoningDelta(delta=piece.text, agent_id=self.agent.id)
-                    case ToolCall():
-                        calls.append(piece)
-                    case Finished():
-                        self.usage += piece.usage
-                        self.words_used += piece.words
-                        self.work.meter.tokens -= piece.words
-                        self.is_cut, self.is_refused = piece.is_cut, piece.is_refused
-                        if piece.wants_more:
-                            message = f"{self.agent.name} wanted more than {MAX_CALLS} tools at once; the others are left out."
-                            yield OrchestratorMessage(message=message)
 
-    def _say(self, words: str) -> list[StreamEvent]:
-        self._words.append(words)
-        if self.is_answer:
-            ended: list[StreamEvent] = (
-                [ReasoningCompleted(agent_id=self.agent.id)] if self._is_thinking else []
+    def finish_round(self, end: Finished) -> None:
+        self.tokens_used += end.words
+        self.work.meter.tokens -= end.words
+        self.said.is_cut, self.said.is_refused = end.is_cut, end.is_refused
+        if end.wants_more:
+            self.work.say(
+                f"{self.agent.name} wanted more than {MAX_CALLS} tools at once;"
+                " the others are left out."
             )
-            self._is_thinking = False
-            return [*ended, ResponseDelta(delta=words)]
-        if self.schema is None:
-            self._is_thinking = True
-            return [ReasoningDelta(delta=words, agent_id=self.agent.id)]
-        return []
 
-    async def _use_first(self, call: ToolCall) -> AsyncGenerator[StreamEvent]:
-        """A call that is made before the model is asked."""
-        used = Use(self, call)
-        async with aclosing(used.events()) as events:
-            async for event in events:
-                yield event
-        if used.is_from_outside:
-            self.lacks = used.failure
-        if used.is_ok and used.is_from_outside:
-            self._ask_with(used.text)
-        else:
-            for event in self._tell(used.text if used.is_ok else self.lacks):
-                yield event
+    # --- Words
 
-    def _tell(self, words: str) -> list[StreamEvent]:
-        """Let the model know this with the question; the built-in one would spoil it, so there it is the answer as it stands."""
+    def tell_words(self, words: str) -> None:
+        """Add to what the agent said. Readers see it as the answer, as a thought, or not at all."""
+        self.said.words.append(words)
+        if self.is_answer:
+            self.stop_thinking()
+            self.work.tell(ResponseDelta(delta=words))
+        elif self.schema is None:
+            self.tell_thought(words)
+
+    def tell_thought(self, words: str) -> None:
+        self.is_thinking = True
+        self.work.tell(ReasoningDelta(delta=words, agent_id=self.agent.id))
+
+    def stop_thinking(self) -> None:
+        if self.is_thinking:
+            self.is_thinking = False
+            self.work.tell(ReasoningCompleted(agent_id=self.agent.id))
+
+    # --- Tools
+
+    async def use_first(self, call: WantedCall) -> None:
+        """Make a tool call before the model is asked, and put its result before the question."""
+        result = await self.use(call)
+        if isinstance(result, Rejection):
+            return self.inform(self.said.lacks)
+        if result.untrusted:
+            self.said.lacks = result.message
+        if not result.ok:
+            return self.inform(self.said.lacks)
+        # Even the built-in model may phrase what was found outside: that is not an answer yet.
+        return (
+            self.put_before_question(result.text) if result.untrusted else self.inform(result.text)
+        )
+
+    def inform(self, words: str) -> None:
+        """Put this before the question. The built-in model would spoil it: there it is the answer."""
         if words and settings.FLEET_MODEL_BUILTIN:
-            return self._say(words)
-        if words:
-            self._ask_with(words)
-        return []
+            self.tell_words(words)
+        elif words:
+            self.put_before_question(words)
 
-    def _ask_with(self, words: str) -> None:
-        # Not as a tool's message, which weak models do not know.
+    def put_before_question(self, words: str) -> None:
+        # Not as a message of role "tool", which weak models do not know.
         question = self.messages.pop().content
         self.messages.append(ChatMessage("user", f"{words}\n\n{question}"))
 
-    async def _use(self, call: ToolCall) -> AsyncGenerator[StreamEvent]:
-        """A call that the model asked for; it reads what came of it in its next round."""
-        used = Use(self, call)
-        async with aclosing(used.events()) as events:
-            async for event in events:
-                yield event
-        self.ran_short = self.ran_short or used.is_beyond_cap
-        self.messages.append(ChatMessage("tool", used.text, tool_call_id=call.id))
-
-
-@dataclass(slots=True)
-class Use:
-    """One tool call of a turn: checked first, then made. `text` is what the model reads of it."""
-
-    turn: Turn
-    call: ToolCall
-    text: str = ""
-    is_ok: bool = False
-    is_from_outside: bool = False
-    failure: str = ""  # for a person
-    is_beyond_cap: bool = False
-
-    async def events(self) -> AsyncGenerator[StreamEvent]:
-        agent, toolbox = self.turn.agent, self.turn.work.toolbox
+    async def use(self, call: WantedCall) -> ToolResult | Rejection:
+        """Check a tool call, make it if it is right, and return the outcome for the model."""
+        toolbox = self.work.toolbox
         checked = toolbox.check(
-            self.call.name,
-            self.call.arguments,
-            among=self.turn.tools,
-            is_too_late=self.turn.is_last_round,
+            call.name, call.arguments, among=self.tools, is_too_late=self.is_last_round
         )
         if isinstance(checked, Rejection):
-            self.text, self.is_beyond_cap = checked.text, checked.reason == "cap_reached"
-            data = ToolRejection(tool=checked.name, call_id=self.call.id, reason=checked.reason)
-            yield ToolRejected(agent_id=agent.id, author=agent.name, data=data)
-            return
-        start = ToolCallData(tool=checked.name, call_id=self.call.id, arguments=checked.arguments)
-        yield ToolStart(agent_id=agent.id, author=agent.name, data=start)
+            data = ToolRejection(tool=checked.name, call_id=call.id, reason=checked.reason)
+            self.work.tell(ToolRejected(agent_id=self.agent.id, author=self.agent.name, data=data))
+            return checked
+        start = ToolCallData(tool=checked.name, call_id=call.id, arguments=checked.arguments)
+        self.work.tell(ToolStart(agent_id=self.agent.id, author=self.agent.name, data=start))
         result = await toolbox.make(checked)
-        self.text, self.is_ok, self.is_from_outside, self.failure = (
-            result.text,
-            result.ok,
-            checked.tool.untrusted,
-            result.message,
+        self.work.tell(
+            ToolComplete(
+                agent_id=self.agent.id, author=self.agent.name, data=result_data(result, call.id)
+            )
         )
-        yield ToolComplete(
-            agent_id=agent.id, author=agent.name, data=result_data(result, self.call.id)
+        return result
+
+
+async def side_by_side(turns: Sequence[Turn], *, until: float, forgiving: type[ModelError]) -> None:
+    """Let agents work at once until all are done or it is time.monotonic() `until`.
+
+    A failure of the kind `forgiving` costs what that agent would have found, not the answer; so
+    does a turn that is cut. Any other failure ends all turns and is raised.
+    """
+    tasks = [asyncio.create_task(finish(turn, forgiving)) for turn in turns]
+    try:
+        await asyncio.wait(
+            tasks,
+            timeout=max(0, until - time.monotonic()),
+            return_when=asyncio.FIRST_EXCEPTION,
         )
+    finally:
+        for task in tasks:
+            task.cancel()
+        # Wait until the turns have told their ends.
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
+
+
+async def finish(turn: Turn, forgiving: type[ModelError]) -> None:
+    try:
+        await turn.take()
+    except forgiving as exc:
+        turn.work.say(f"{turn.agent.name} could not finish: {exc}")
 
 
 def model_of(path: Path) -> str:
-    """The model that answers on this path."""
+    """Return the name of the model that answers on this path."""
     return settings.FLEET_LIGHT_MODEL if path == "light" else settings.FLEET_MODEL
 
 
 def result_data(result: ToolResult, call_id: str) -> ToolResultData:
+    """Return a tool's result as an event carries it."""
     return ToolResultData(
         tool=result.name,
         call_id=call_id,
@@ -322,61 +362,8 @@ def result_data(result: ToolResult, call_id: str) -> ToolResultData:
         repeated=result.repeated,
         message=result.message,
         sources=[
-            Source(source.number, source.title, source.url, source.host, source.published)
+            SourceData(source.number, source.title, source.url, source.host, source.published)
             for source in result.sources
         ],
         credits=result.credits,
     )
-
-
-async def phase(name: str, events: AsyncGenerator[StreamEvent]) -> AsyncGenerator[StreamEvent]:
-    """The events between the marks of a phase."""
-    watch = Stopwatch()
-    yield PhaseStart(data=PhaseData(name))
-    async with aclosing(events):
-        async for event in events:
-            yield event
-    yield PhaseComplete(data=PhaseTiming(name, watch.ms))
-
-
-async def merged(
-    sources: Sequence[AsyncGenerator[StreamEvent]], *, until: float = inf
-) -> AsyncGenerator[StreamEvent]:
-    """The events of all sources, each at the moment it happens, up to time.monotonic() `until`.
-
-    The first failure of a source is raised, and ends the others, as closing does.
-    """
-    queue: asyncio.Queue[StreamEvent | None] = asyncio.Queue()  # None: a source is done
-    tasks = [asyncio.create_task(drain(source, queue)) for source in sources]
-    try:
-        working = len(tasks)
-        while working:
-            try:
-                async with asyncio.timeout(
-                    None if until == inf else max(0, until - time.monotonic())
-                ):
-                    event = await queue.get()
-            except TimeoutError:
-                return
-            if event is not None:
-                yield event
-            else:
-                working -= 1
-                for task in tasks:
-                    if task.done():
-                        task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def drain(
-    source: AsyncGenerator[StreamEvent], queue: "asyncio.Queue[StreamEvent | None]"
-) -> None:
-    try:
-        async with aclosing(source):
-            async for event in source:
-                await queue.put(event)
-    finally:
-        queue.put_nowait(None)

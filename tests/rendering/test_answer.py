@@ -47,7 +47,7 @@ from chat.protocol.events import (
     RouteData,
     RoutingDecided,
     SnapshotData,
-    Source,
+    SourceData,
     StreamEvent,
     ToolCallData,
     ToolComplete,
@@ -448,14 +448,14 @@ def test_a_phase_that_comes_twice_has_two_lines() -> None:
 
 ANALYST = {"agent_id": "analyst", "author": "Analyst"}
 SOURCES = [
-    Source(
+    SourceData(
         1,
         "Kafka docs",
         "https://kafka.apache.org/documentation/",
         "kafka.apache.org",
         "2026-10-02T08:00:00Z",
     ),
-    Source(2, "Kafka on the wiki", "http://en.wikipedia.org/wiki/Kafka", "en.wikipedia.org"),
+    SourceData(2, "Kafka on the wiki", "http://en.wikipedia.org/wiki/Kafka", "en.wikipedia.org"),
 ]
 
 
@@ -842,7 +842,7 @@ def test_without_sources_and_in_the_words_of_agents_nothing_is_linked() -> None:
 
 def test_a_title_stays_inside_the_name_of_its_citation() -> None:
     title = "\"><img src=x onerror=alert(1)>' %(run)s " + "long " * 40
-    source = Source(1, title, "https://example.org", "example.org")
+    source = SourceData(1, title, "https://example.org", "example.org")
     view = AnswerView(RUN)
     for event in (SAMPLES[Connected], AgentStart(**WHO), searched(sources=[source])):
         view.render(event)
@@ -857,7 +857,7 @@ def test_a_title_stays_inside_the_name_of_its_citation() -> None:
 
 def test_a_long_list_of_sources_is_named_by_its_first_numbers() -> None:
     many = [
-        Source(number, f"Page {number}", f"https://example.org/{number}", "example.org")
+        SourceData(number, f"Page {number}", f"https://example.org/{number}", "example.org")
         for number in range(1, 13)
     ]
     page, _ = shown(AgentStart(**WHO), searched(sources=many), SAMPLES[ResponseDelta])
@@ -886,7 +886,7 @@ def test_a_source_links_only_to_web_addresses_and_names_the_host_that_they_lead_
 ) -> None:
     page, _ = shown(
         AgentStart(**WHO),
-        searched(sources=[Source(1, "Title", address, "bank.example")]),
+        searched(sources=[SourceData(1, "Title", address, "bank.example")]),
         SAMPLES[ResponseDelta],
     )
     sources = page.part("sources")
@@ -899,7 +899,7 @@ def test_a_source_links_only_to_web_addresses_and_names_the_host_that_they_lead_
 
 @pytest.mark.parametrize("published", ["yesterday", "", "2026-99-99", "<b>2026"])
 def test_a_date_that_is_none_is_left_out(published: str) -> None:
-    source = Source(1, "Title", "https://example.org", "example.org", published)
+    source = SourceData(1, "Title", "https://example.org", "example.org", published)
     page, _ = shown(AgentStart(**WHO), searched(sources=[source]), SAMPLES[ResponseDelta])
     assert "<time" not in page.part("sources")
 
@@ -1121,8 +1121,8 @@ def test_words_of_models_and_tools_cannot_become_markup() -> None:
                 duration_ms=1,
                 message=evil,
                 sources=[
-                    Source(1, evil, f"https://example.org/{evil}", evil, evil),
-                    Source(2, evil, f"https://a/{evil.replace(' ', '')}", evil),
+                    SourceData(1, evil, f"https://example.org/{evil}", evil, evil),
+                    SourceData(2, evil, f"https://a/{evil.replace(' ', '')}", evil),
                 ],
             ),
             **who,
@@ -1137,7 +1137,7 @@ def test_words_of_models_and_tools_cannot_become_markup() -> None:
         Notice(message=evil, data=NoticeData(evil)),
         ResponseDelta(delta=evil + " [1] [2]"),
         AgentStart(**WHO),
-        searched(sources=[Source(2, evil, f"https://a.example/{evil.replace(' ', '')}", evil)]),
+        searched(sources=[SourceData(2, evil, f"https://a.example/{evil.replace(' ', '')}", evil)]),
         Error(error=ErrorInfo("internal", evil)),
     ]
     page, view = Page(), AnswerView(RUN)

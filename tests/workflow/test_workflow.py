@@ -13,12 +13,11 @@ import pytest_asyncio
 from pytest_django import Settings
 
 from chat.llm.chunks import MAX_CALLS
-from chat.llm.messages import ChatMessage
-from chat.llm.messages import ToolCall as WantedCall
+from chat.llm.messages import ChatMessage, WantedCall
 from chat.models import Run, ToolCall
 from chat.protocol.terms import SUBPROTOCOL_HTML
 from chat.runs.worker import Worker
-from chat.workflow.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER
+from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR, PLANNER, RESEARCHER, REVIEWER, WRITER
 from chat.workflow.opinion import DEFINITION
 from chat.workflow.prompt import LEFT_OUT, within
 from routing.models import RoutingDecision
@@ -29,7 +28,6 @@ from tooling.untrusted import without_nul
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-RESEARCHER, ANALYST = SPECIALISTS
 MEMBERS = (PLANNER, RESEARCHER, ANALYST, WRITER, REVIEWER, EDITOR)
 
 

@@ -26,7 +26,7 @@ from chat.protocol.events import (
     ResponseDelta,
     ResponseSnapshot,
     RoutingDecided,
-    Source,
+    SourceData,
     StreamEvent,
     ToolComplete,
     ToolRejected,
@@ -46,7 +46,7 @@ class Command(BaseCommand):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._has_begun = False  # words of the answer stand in the terminal
-        self._sources: dict[int, Source] = {}
+        self._sources: dict[int, SourceData] = {}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -194,6 +194,6 @@ class Command(BaseCommand):
         self.stderr.write(gap + one_line(words), style_func=str)
 
 
-def _cited(source: Source) -> str:
+def _cited(source: SourceData) -> str:
     date = f", {source.published[:10]}" if source.published else ""
     return one_line(f"[{source.number}] {source.title} ({source.host}{date}) {source.url}")
