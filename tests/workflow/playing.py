@@ -1,0 +1,51 @@
+"""What tests of the workflow have models say, and what they look for in events."""
+
+import json
+from typing import Any
+
+from chat.workflow.agents import ANALYST, EDITOR, PLANNER, RESEARCHER, REVIEWER, WRITER
+from tests.chatting import Event, chat_request
+from tests.scripted_model import Script, ScriptedModel
+
+MEMBERS = (PLANNER, RESEARCHER, ANALYST, WRITER, REVIEWER, EDITOR)
+
+
+def plan(*agents: str, mode: str = "parallel", tools: list[str] | None = None) -> Script:
+    subtasks = [
+        {"agent": agent, "task": f"part {number}", "tools": tools or []}
+        for number, agent in enumerate(agents)
+    ]
+    return Script(tokens=[json.dumps({"subtasks": subtasks, "mode": mode})])
+
+
+def review(score: int, *missing: str) -> Script:
+    return Script(tokens=[json.dumps({"score": score, "missing": list(missing)})])
+
+
+def wants(*calls: tuple[str, dict[str, Any]]) -> Script:
+    return Script(tokens=[], calls=[(name, json.dumps(arguments)) for name, arguments in calls])
+
+
+def counts_before(tokens: int) -> Script:
+    """The calculator, called after so many tokens."""
+    return Script(tokens=["so "] * tokens, calls=[("calculator", '{"expression": "1 + 1"}')])
+
+
+def full(message: str = "Compare them.", **fields: Any) -> dict[str, Any]:
+    return chat_request(message, mode="full", **fields)
+
+
+def phases(events: list[Event]) -> list[str]:
+    return [event["data"]["phase"] for event in events if event["type"] == "phase.start"]
+
+
+def of_kind(events: list[Event], kind: str) -> list[Event]:
+    return [event for event in events if event["type"] == kind]
+
+
+def words(events: list[Event]) -> str:
+    return " ".join(event["message"] for event in of_kind(events, "orchestrator.message"))
+
+
+def calls_of(model: ScriptedModel, agent: Any) -> list[Any]:
+    return [call for call in model.calls if call.instructions == agent.instructions]

@@ -1,0 +1,236 @@
+"""Steps: what they tell when they are cut, what a cut call cost, and when others get a turn."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from chat.llm.errors import ModelError
+from chat.llm.messages import ChatMessage, Finished, Piece, Text
+from chat.models import Run
+from chat.protocol.events import AgentComplete, ResponseDelta, StreamEvent
+from chat.protocol.terms import Usage
+from chat.workflow import team as team_module
+from chat.workflow.agents import ASSISTANT, EDITOR, RESEARCHER, Agent
+from chat.workflow.light import Light
+from chat.workflow.question import Question
+from chat.workflow.team import default_plan
+from chat.workflow.turn import YIELD_EVERY_N_PIECES, Turn, side_by_side
+from chat.workflow.work import Work
+from routing.policy import Caps, Route
+from tests.chatting import Chatting, Event, chat_request, kinds, text_of
+from tests.scripted_model import Script, ScriptedModel
+from tooling.services import Services
+
+from .playing import MEMBERS, calls_of, full, of_kind, plan
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def ends(events: list[Event]) -> list[Event]:
+    return [event for event in events if event["type"] in ("agent.complete", "phase.complete")]
+
+
+@pytest.mark.parametrize("agent", MEMBERS)
+async def test_cancelled_step_tells_its_end_as_cut(
+    chat: Chatting, team: ScriptedModel, agent: Any
+) -> None:
+    team.as_agent(agent.instructions, Script(tokens=["a ", "b"], hang_after=1))
+    socket = await chat.ask(full())
+    while not calls_of(team, agent):
+        await socket.event()
+    await socket.send({"type": "cancel"})
+    events = await socket.rest()
+    cut = [event for event in ends(events) if event["data"]["cut"]]
+    assert cut[-2]["agent_id"] == agent.id
+    assert cut[-1]["type"] == "phase.complete"
+    started = [event["type"] for event in events if event["type"].endswith(".start")]
+    assert len(ends(events)) == len(started)
+    assert kinds(events)[-2:] == ["cancelled", "done"]
+
+
+async def test_failing_light_answer_tells_its_end_as_cut(
+    chat: Chatting, model: ScriptedModel
+) -> None:
+    model.default = Script(tokens=["a ", "b"], cut_after=1)
+    events = await chat.answer(chat_request(mode="light"))
+    assert [event["data"]["cut"] for event in ends(events)] == [False, True, True]
+    assert events[-1]["type"] == "error"
+
+
+async def test_finished_steps_are_not_cut(chat: Chatting, team: ScriptedModel) -> None:
+    events = await chat.answer(full())
+    assert not any(event["data"]["cut"] for event in ends(events))
+
+
+@pytest.mark.parametrize("agent", [ASSISTANT, EDITOR])
+async def test_cost_of_a_cancelled_call_is_stored(
+    chat: Chatting, team: ScriptedModel, agent: Agent
+) -> None:
+    team.as_agent(agent.instructions, Script(tokens=["word "] * 40, hang_after=40))
+    mode = "light" if agent is ASSISTANT else "full"
+    socket = await chat.ask(chat_request(mode=mode))
+    while sum(event["type"] == "response.delta" for event in socket.events) < 40:
+        await socket.event()
+    await socket.send({"type": "cancel"})
+    events = await socket.rest()
+    run = await Run.objects.aget(pk=events[0]["workflow_id"])
+    assert run.model_calls == len(team.calls)
+    cost = of_kind(events, "agent.complete")[-1]["data"]["usage"]
+    assert cost["output_tokens"] >= 40
+    assert cost["input_tokens"] > 0
+    assert run.output_tokens >= 40
+
+
+async def test_events_told_after_the_ending_are_dropped(
+    chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = asyncio.Event()
+
+    async def stubborn(light: Light) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        for _ in range(2):
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.3)  # longer than a cancelled workflow may take
+            light.work.tell(ResponseDelta(delta="late"))
+        late.set()
+
+    monkeypatch.setattr(Light, "answer", stubborn)
+    socket = await chat.ask(chat_request(mode="light"))
+    await socket.until("phase.start")
+    await socket.send({"type": "cancel"})
+    events = await socket.rest()
+    async with asyncio.timeout(10):
+        await late.wait()
+    run = await Run.objects.select_related("answer").aget(pk=events[0]["workflow_id"])
+    assert run.last_seq == events[-1]["seq"] == len(events)
+    assert run.answer.text == ""
+    again = await chat.answer(
+        chat_request(message_id=str(run.message_id), conversation_id=None, mode="light")
+    )
+    assert "response.delta" not in kinds(again)
+    assert text_of(again) == ""
+
+
+# --- Turns with a model of values -------------------------------------------------------------------------------------
+
+
+class Values:
+    """A model client whose stream never waits."""
+
+    def __init__(self, *pieces: Piece) -> None:
+        self.pieces = pieces
+
+    async def stream(self, _: list[ChatMessage], **__: Any) -> AsyncGenerator[Piece]:
+        for piece in self.pieces:
+            yield piece
+
+
+def work_of(client: Any, told: list[StreamEvent]) -> Work:
+    work = Work(Question("Why?", "full"), models=client, tools=Services(), tell=told.append)
+    caps = Caps(supersteps=9, tool_calls=1, fan_out=3, tokens=10_000, seconds=60)
+    work.enter(Route("full", 0.5, (), caps))
+    return work
+
+
+def turn_of(work: Work, agent: Agent = RESEARCHER) -> Turn:
+    return Turn(agent, work, [ChatMessage("user", "Why?")], max_tokens=10_000)
+
+
+async def test_quick_model_lets_others_have_a_turn() -> None:
+    pieces = [Text("word ")] * (40 * YIELD_EVERY_N_PIECES)
+    turn = turn_of(work_of(Values(*pieces, Finished(Usage(), 1)), told := []))
+    turns_of_others = 0
+
+    async def other() -> None:
+        nonlocal turns_of_others
+        while True:
+            turns_of_others += 1
+            await asyncio.sleep(0)
+
+    waiting = asyncio.create_task(other())
+    await asyncio.sleep(0)
+    await turn.take()
+    waiting.cancel()
+    assert turns_of_others >= 40
+    assert len(told) > len(pieces)
+
+
+async def test_unforgiven_failure_ends_the_other_turns() -> None:
+    told: list[StreamEvent] = []
+
+    class Hanging(Values):
+        async def stream(self, _: list[ChatMessage], **__: Any) -> AsyncGenerator[Piece]:
+            yield Text("so far")
+            await asyncio.Event().wait()
+
+    class Broken(Values):
+        async def stream(self, _: list[ChatMessage], **__: Any) -> AsyncGenerator[Piece]:
+            await asyncio.sleep(0)
+            raise ZeroDivisionError
+            yield
+
+    turns = [turn_of(work_of(client, told)) for client in (Hanging(), Broken())]
+    with pytest.raises(ZeroDivisionError):
+        await side_by_side(turns, until=time.monotonic() + 60, forgiving=ModelError)
+    assert [event.data.cut for event in told if isinstance(event, AgentComplete)] == [True, True]
+    assert turns[0].said.text == "so far"
+
+
+# --- Another specialist -----------------------------------------------------------------------------------------------
+
+TRANSLATOR = Agent(
+    id="translator",
+    name="Translator",
+    role="translates what others found",
+    instructions="You are the translator of a team.",
+)
+
+
+@pytest.fixture
+def translator(monkeypatch: pytest.MonkeyPatch) -> Agent:
+    monkeypatch.setattr(team_module, "SPECIALISTS", (*team_module.SPECIALISTS, TRANSLATOR))
+    return TRANSLATOR
+
+
+async def test_added_specialist_can_be_planned(
+    chat: Chatting, team: ScriptedModel, translator: Agent
+) -> None:
+    team.as_agent(MEMBERS[0].instructions, plan("translator"))
+    team.as_agent(translator.instructions, Script(tokens=["Bonjour"]))
+    events = await chat.answer(full())
+    assert "translator: translates what others found" in calls_of(team, MEMBERS[0])[0].question
+    assert len(calls_of(team, translator)) == 1
+    assert "Bonjour" in calls_of(team, EDITOR)[0].question
+    assert events[-1]["data"]["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("question", "agents"),
+    [("Why is it so?", ["researcher"]), ("What are 3 of 4?", ["researcher", "analyst"])],
+)
+def test_added_specialist_is_not_in_the_default_plan(
+    translator: Agent, question: str, agents: list[str]
+) -> None:
+    assert [subtask.agent for subtask in default_plan(question).subtasks] == agents
+
+
+def test_specialist_says_when_it_is_in_the_default_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    eager = Agent("eager", "Eager", "", "", is_in_default_plan=lambda question: "now" in question)
+    monkeypatch.setattr(team_module, "SPECIALISTS", (eager,))
+    assert default_plan("now?").subtasks
+    assert not default_plan("later?").subtasks
+
+
+async def test_failed_plan_follows_the_default_plan_of_numbers(
+    chat: Chatting, team: ScriptedModel
+) -> None:
+    team.as_agent(MEMBERS[0].instructions, Script(tokens=["no plan"]))
+    events = await chat.answer(full("Compare 3 with 4."))
+    [message] = of_kind(events, "agent.message")[:1]
+    assert "- researcher:" in message["message"]
+    assert "- analyst:" in message["message"]
