@@ -10,9 +10,10 @@ import pytest
 
 from chat.llm.errors import ModelError
 from chat.llm.messages import ChatMessage, Finished, Piece, Text
-from chat.models import Run
+from chat.models import Outcome, Run
 from chat.protocol.events import AgentComplete, ResponseDelta, StreamEvent
 from chat.protocol.terms import Usage
+from chat.runs.supervisor import LiveRun
 from chat.workflow import team as team_module
 from chat.workflow.agents import ASSISTANT, EDITOR, RESEARCHER, Agent
 from chat.workflow.light import Light
@@ -85,7 +86,7 @@ async def test_cost_of_a_cancelled_call_is_stored(
     assert run.output_tokens >= 40
 
 
-async def test_events_told_after_the_ending_are_dropped(
+async def test_events_told_while_the_ending_is_written_are_dropped(
     chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = asyncio.Event()
@@ -99,13 +100,18 @@ async def test_events_told_after_the_ending_are_dropped(
             light.work.tell(ResponseDelta(delta="late"))
         late.set()
 
+    write = LiveRun.write
+
+    async def slow_write(run: LiveRun, outcome: Outcome) -> bool:
+        await late.wait()
+        return await write(run, outcome)
+
     monkeypatch.setattr(Light, "answer", stubborn)
+    monkeypatch.setattr(LiveRun, "write", slow_write)
     socket = await chat.ask(chat_request(mode="light"))
     await socket.until("phase.start")
     await socket.send({"type": "cancel"})
     events = await socket.rest()
-    async with asyncio.timeout(10):
-        await late.wait()
     run = await Run.objects.select_related("answer").aget(pk=events[0]["workflow_id"])
     assert run.last_seq == events[-1]["seq"] == len(events)
     assert run.answer.text == ""
