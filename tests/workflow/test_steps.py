@@ -89,9 +89,10 @@ async def test_cost_of_a_cancelled_call_is_stored(
 async def test_events_told_while_the_ending_is_written_are_dropped(
     chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    late = asyncio.Event()
+    begun, late = asyncio.Event(), asyncio.Event()
 
     async def stubborn(light: Light) -> None:
+        begun.set()
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
         for _ in range(2):
@@ -109,7 +110,7 @@ async def test_events_told_while_the_ending_is_written_are_dropped(
     monkeypatch.setattr(Light, "answer", stubborn)
     monkeypatch.setattr(LiveRun, "write", slow_write)
     socket = await chat.ask(chat_request(mode="light"))
-    await socket.until("phase.start")
+    await begun.wait()
     await socket.send({"type": "cancel"})
     events = await socket.rest()
     run = await Run.objects.select_related("answer").aget(pk=events[0]["workflow_id"])
