@@ -58,17 +58,19 @@ from .protocol.requests import ChatRequest, parse_command, parse_request
 from .protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
 
 logger = logging.getLogger(__name__)
-FRAME_TIME = 0.016  # seconds: html is sent no more often than a screen shows it
-RENDER_SHARE = 10  # the next rendering comes no sooner than this many times what the last one cost
-LONG_TEXT = 4000  # characters; rendering them takes some 5 to 20 ms
-MAX_PAUSE = 0.1  # seconds between two renderings at the most
+
+FRAME_TIME = 0.016  # seconds between two frames of a screen
+RENDER_SHARE = 10  # a rendering is followed by a pause of this many times its cost
+MAX_PAUSE = 0.1  # seconds between two renderings
+LONG_TEXT = 4000  # characters; rendering them takes 5 to 20 ms
 MAX_NOTICES = 16  # that wait for a reader
 
 
 class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
-    """One WebSocket per message. It follows a run and does not own it: the run goes on when the socket is gone."""
+    """One WebSocket per message. It follows a run; the run goes on when the socket disconnects."""
 
-    # With a channel layer of its own an idle socket would die with Redis; commands go through the Worker.
+    # With a channel layer of its own an idle socket would die with Redis. Commands to other
+    # workers go through the Worker's listener.
     channel_layer_alias: ClassVar[None] = None
 
     def __init__(self) -> None:
@@ -77,12 +79,12 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._handshake: asyncio.Task[None] | None = None
         self._joining: asyncio.Task[Run] | None = None
         self._cancelling: asyncio.Task[None] | None = None
-        self._telling: set[asyncio.Task[None]] = set()
+        self._notices: set[asyncio.Task[None]] = set()
         self.served = asyncio.Event()
         self._run: Run | None = None
         self._view: AnswerView | None = None
-        self._over = False  # a terminal or a refusal was sent, or the client has gone
-        self._rested_at = 0.0
+        self._is_over = False  # a terminal or a refusal was sent, or the client disconnected
+        self._next_frame_at = 0.0
         self._last_seq = 0
         self._last_event_at = self._last_frame_at = time.monotonic()
 
@@ -91,12 +93,16 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await super().__call__(scope, receive, send)
         finally:
             # Channels skips disconnect() after an error in a handler.
-            self._over = True
+            self._is_over = True
             for task in self._tasks:
                 task.cancel()
 
     async def dispatch(self, message: dict[str, Any]) -> None:
-        """Handle a frame without Channels' trip to the shared thread: this socket holds no database connection to close."""
+        """Handle a message.
+
+        Channels' own method first closes old database connections in a thread that all sockets
+        share. This consumer holds no connection, so it saves the trip.
+        """
         match message["type"]:
             case "websocket.connect":
                 await self.connect()
@@ -111,14 +117,17 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             (name for name in offered if name in (SUBPROTOCOL_HTML, SUBPROTOCOL_JSON)), None
         )
         await self.accept(self._subprotocol)
-        if origin_is_ours(self._header(b"origin"), self._header(b"host")):
-            self._handshake = self._spawn(self._await_request())
+        if origin_is_ours(self.header(b"origin"), self.header(b"host")):
+            self._handshake = self.spawn(self.await_request())
         else:
-            await self._refuse(FOREIGN_ORIGIN)
+            await self.refuse(FOREIGN_ORIGIN)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Take a frame and return at once: Channels reads the next one, which may be a cancel, only then."""
-        if self._over:
+        """Handle a frame without waiting.
+
+        Channels reads the next frame, perhaps a cancel, only after this returns.
+        """
+        if self._is_over:
             return
         is_first = self._handshake is not None
         try:
@@ -127,129 +136,131 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             if self._handshake is not None:
                 self._handshake.cancel()
                 self._handshake = None
-                self._begin(parse_request(text_data))
+                self.begin(parse_request(text_data))
             else:
                 parse_command(text_data)
-                self._cancel()
+                self.cancel()
         except ProtocolError as exc:
             if is_first:
-                await self._refuse(exc.error)
+                await self.refuse(exc.error)
             else:
                 self.tell(exc.error.code, exc.error.message)
 
-    async def _await_request(self) -> None:
+    async def await_request(self) -> None:
         await asyncio.sleep(settings.FLEET_HANDSHAKE_TIMEOUT)
-        await self._refuse(HANDSHAKE_TIMEOUT)
+        await self.refuse(HANDSHAKE_TIMEOUT)
 
-    def _begin(self, request: ChatRequest) -> None:
+    def begin(self, request: ChatRequest) -> None:
         self._last_seq = request.after
         self._joining = Worker.current().runs.start_or_join(
-            self._owner, request, arrived=time.perf_counter()
+            self.owner, request, arrived=time.perf_counter()
         )
-        self._spawn(self._serve(self._joining, request))
-        self._spawn(self._beat())
+        self.spawn(self.serve(self._joining, request))
+        self.spawn(self.beat())
 
-    def _cancel(self) -> None:
+    def cancel(self) -> None:
         if self._joining is not None and (self._cancelling is None or self._cancelling.done()):
             worker = Worker.current()
-            # Kept by the worker: a client may cancel and go.
+            # A task of the worker, because a client may cancel and disconnect.
             self._cancelling = worker.runs.spawn(worker.cancel(self._joining))
 
-    async def _serve(self, joining: "asyncio.Task[Run]", request: ChatRequest) -> None:
-        """Follow the request's run to its end."""
+    async def serve(self, joining: "asyncio.Task[Run]", request: ChatRequest) -> None:
+        """Follow the run of the request to its end."""
         worker = Worker.current()
         try:
             self._run = await joined(joining)
             worker.sockets.add(self)
-            await self._follow(worker, self._run, request.after)
+            await self.follow(worker, self._run, request.after)
         except ProtocolError as exc:
-            await self._refuse(exc.error)
+            await self.refuse(exc.error)
             return
         except DatabaseProblem as exc:
-            logger.warning("a socket cannot be served: %s", exc)
-            await self._refuse(STORAGE_UNAVAILABLE)
+            logger.warning("cannot serve a socket: %s", exc)
+            await self.refuse(STORAGE_UNAVAILABLE)
             return
         finally:
             self.served.set()
             worker.sockets.discard(self)
         await asyncio.sleep(settings.FLEET_LINGER)
-        # The client closes on the terminal event; what a server's own close overtakes is lost.
+        # The client closes on the terminal event. A close by the server would overtake, and lose,
+        # frames that are still on their way.
         await self.close()
 
-    async def _follow(self, worker: Worker, run: Run, after: int) -> None:
+    async def follow(self, worker: Worker, run: Run, after: int) -> None:
         if self._subprotocol == SUBPROTOCOL_HTML:
             self._view = AnswerView(str(run.pk))
-            # Folded, so that the view knows the steps that the page has seen: later ones are drawn as parts of them.
+            # Compact, so that the view knows the steps that the page has: it draws later steps as
+            # parts of them.
             async with aclosing(
-                worker.runs.follow(run.pk, after, compact=True, rest=self._rest)
+                worker.runs.follow(run.pk, after, compact=True, rest=self.rest)
             ) as batches:
                 async for batch in batches:
-                    await self._show(self._view, batch, after)
+                    await self.show(self._view, batch, after)
         else:
             async with aclosing(worker.runs.follow(run.pk, after, compact=False)) as batches:
                 async for batch in batches:
                     for entry in batch:
-                        await self._send_entry(entry, entry.payload)
+                        await self.send_entry(entry, entry.payload)
 
-    async def _show(self, view: AnswerView, batch: list[Entry], after: int) -> None:
-        """Send the events behind `after` with their html."""
+    async def show(self, view: AnswerView, batch: list[Entry], after: int) -> None:
+        """Send the events after the seq `after` with their html."""
         started = time.thread_time()
         for entry in merge_deltas(batch):
             html = await rendered(view, entry.event)
             if entry.seq > after or entry.is_terminal or isinstance(entry.event, ResponseSnapshot):
-                await self._send_entry(entry, with_html(entry.payload, html))
+                await self.send_entry(entry, with_html(entry.payload, html))
         if isinstance(batch[-1].event, ResponseDelta | ReasoningDelta):
             cost = time.thread_time() - started
-            self._rested_at = time.monotonic() + min(
-                max(FRAME_TIME, RENDER_SHARE * cost), MAX_PAUSE
-            )
+            self._next_frame_at = time.monotonic() + pause_after(cost)
 
-    async def _rest(self) -> None:
-        """After a piece of an answer let pass what the reader's screen, or our processor, asks for."""
-        pause = self._rested_at - time.monotonic()
+    async def rest(self) -> None:
+        """Wait until the next frame is due. Deltas that arrive meanwhile become one frame."""
+        pause = self._next_frame_at - time.monotonic()
         if pause > 0:
             await asyncio.sleep(pause)
 
-    async def _beat(self) -> None:
-        """A frame at least every few seconds, with how long the run has been silent."""
-        while not self._over:
+    async def beat(self) -> None:
+        """Send a heartbeat whenever no frame was sent for FLEET_HEARTBEAT seconds."""
+        while not self._is_over:
             now = time.monotonic()
             due = self._last_frame_at + settings.FLEET_HEARTBEAT
             if now < due:
                 await asyncio.sleep(due - now)
             else:
-                await self._send_frame(
-                    self._aside(Heartbeat(data=HeartbeatData(int((now - self._heard_at) * 1000))))
+                await self.send_frame(
+                    self.aside(
+                        Heartbeat(data=HeartbeatData(int((now - self.last_activity_at) * 1000)))
+                    )
                 )
 
     @property
-    def _heard_at(self) -> float:
-        """When this socket's run was last heard: by an event, or by a model that is at work."""
+    def last_activity_at(self) -> float:
+        """time.monotonic() of the run's last event, or of the last bytes of its model."""
         return max(
             self._last_event_at,
             Worker.current().runs.last_activity_at(self._run.pk) if self._run else 0,
         )
 
     def tell(self, code: str, message: str) -> None:
-        """Show a notice to the reader; none while MAX_NOTICES wait for one that takes nothing."""
-        if len(self._telling) < MAX_NOTICES:
-            task = self._spawn(self._notice(code, message))
-            self._telling.add(task)
-            task.add_done_callback(self._telling.discard)
+        """Send a notice. Drop it if MAX_NOTICES wait for a reader that takes nothing."""
+        if len(self._notices) < MAX_NOTICES:
+            task = self.spawn(self.send_notice(code, message))
+            self._notices.add(task)
+            task.add_done_callback(self._notices.discard)
 
-    async def _notice(self, code: str, message: str) -> None:
-        if not self._over:
-            await self._send_frame(self._aside(Notice(message=message, data=NoticeData(code))))
+    async def send_notice(self, code: str, message: str) -> None:
+        if not self._is_over:
+            await self.send_frame(self.aside(Notice(message=message, data=NoticeData(code))))
 
-    async def _refuse(self, error: ErrorInfo) -> None:
-        """Say no in a frame that a browser can read, then close."""
-        if self._over:
+    async def refuse(self, error: ErrorInfo) -> None:
+        """Send the error as a frame, which a browser can read, and close."""
+        if self._is_over:
             return
         event = Error(error=error)
-        payload = self._aside(event)
-        # Before it is sent, which may take a while: nothing comes behind it.
-        self._over = True
-        await self._send_frame(payload)
+        payload = self.aside(event)
+        # Set before the frame is sent, which may take a while: no frame may follow it.
+        self._is_over = True
+        await self.send_frame(payload)
         logger.info(event.log_line)
         await self.close(
             UNAUTHENTICATED
@@ -257,64 +268,76 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             else CLOSE_OF.get(error.code, TRY_AGAIN_LATER)
         )
 
-    async def _send_entry(self, entry: Entry, payload: bytes) -> None:
-        if self._over:
+    async def send_entry(self, entry: Entry, payload: bytes) -> None:
+        if self._is_over:
             return
         self._last_seq = entry.seq
         self._last_event_at = time.monotonic()
-        self._over = entry.is_terminal
-        await self._send_frame(payload)
+        self._is_over = entry.is_terminal
+        await self.send_frame(payload)
 
-    def _aside(self, event: StreamEvent) -> bytes:
-        """The frame of an event that belongs to this socket and not to the run: it carries the last seq and is not logged."""
+    def aside(self, event: StreamEvent) -> bytes:
+        """Return the frame of an event of this socket: not logged, with the run's last seq."""
         stamp(event, seq=self._last_seq, workflow_id=str(self._run.pk) if self._run else "")
         payload = encode(event)
         if self._subprotocol == SUBPROTOCOL_HTML:
             payload = with_html(payload, (self._view or AnswerView("")).render(event))
         return payload
 
-    async def _send_frame(self, payload: bytes) -> None:
+    async def send_frame(self, payload: bytes) -> None:
         self._last_frame_at = time.monotonic()
         await self.base_send({"type": "websocket.send", "text": payload.decode()})
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._task_done)
+        task.add_done_callback(self.task_done)
         return task
 
-    def _task_done(self, task: "asyncio.Task[None]") -> None:
+    def task_done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (exc := task.exception()) and not self._over:
+        if not task.cancelled() and (exc := task.exception()) and not self._is_over:
             logger.error("a socket failed", exc_info=exc)
-            # The client reconnects and rejoins; its run is not touched.
-            self._over = True
-            self._spawn(self.close(INTERNAL_ERROR))
+            # The client reconnects and rejoins. The run goes on.
+            self._is_over = True
+            self.spawn(self.close(INTERNAL_ERROR))
 
-    def _owner(self) -> Owner:
-        """Who asks. Reads the database; ProtocolError(forbidden) where the session that it takes is missing."""
-        cookies = parse_cookie(self._header(b"cookie").decode("latin-1"))
+    def owner(self) -> Owner:
+        """Return the owner that the cookie names. Raise ProtocolError if there is no session.
+
+        Reads the database.
+        """
+        cookies = parse_cookie(self.header(b"cookie").decode("latin-1"))
         owner = owner_of_cookie(
-            cookies.get(settings.SESSION_COOKIE_NAME), is_browser=bool(self._header(b"origin"))
+            cookies.get(settings.SESSION_COOKIE_NAME), is_browser=bool(self.header(b"origin"))
         )
         if owner is None:
             raise ProtocolError(NOT_SIGNED_IN if settings.FLEET_AUTH == "required" else NO_SESSION)
         return owner
 
-    def _header(self, name: bytes) -> bytes:
+    def header(self, name: bytes) -> bytes:
         return next((value for key, value in self.scope["headers"] if key == name), b"")
 
 
 async def joined(joining: "asyncio.Task[Run]") -> Run:
-    """The run, once it is joined; ProtocolError where it takes too long, or says why it is not joined."""
+    """Return the run when it is joined. Raise ProtocolError if it is refused or takes too long."""
     done, _ = await asyncio.wait({joining}, timeout=JOIN_TIMEOUT)
     if not done:
         raise ProtocolError(STORAGE_UNAVAILABLE)
     return joining.result()
 
 
+def pause_after(cost: float) -> float:
+    """Return the seconds until the next frame, if the last one took `cost` seconds to render.
+
+    Frames come no more often than a screen shows them. If rendering is slow, it gets a fixed share
+    of the processor, but readers never wait longer than MAX_PAUSE.
+    """
+    return min(max(FRAME_TIME, RENDER_SHARE * cost), MAX_PAUSE)
+
+
 async def rendered(view: AnswerView, event: StreamEvent) -> str:
-    """The event's html. A long text is rendered beside the loop, so that it holds up nobody else."""
+    """Return the event's html. Long texts are rendered in a thread, to keep the loop free."""
     match event:
         case ResponseDelta(delta=text) | ResponseCompleted(message=text) if len(text) > LONG_TEXT:
             return await asyncio.to_thread(view.render, event)
@@ -324,7 +347,7 @@ async def rendered(view: AnswerView, event: StreamEvent) -> str:
 
 
 def merge_deltas(entries: list[Entry]) -> Iterator[Entry]:
-    """The same entries with runs of neighbouring answer deltas as one."""
+    """Yield the entries, with neighbouring deltas of the answer joined into one."""
     for is_answer, group in groupby(
         entries, key=lambda entry: isinstance(entry.event, ResponseDelta)
     ):
@@ -342,14 +365,14 @@ def merge_deltas(entries: list[Entry]) -> Iterator[Entry]:
 
 
 def origin_is_ours(origin: bytes, host: bytes) -> bool:
-    """Whether a page of this server opened the socket; programs, which send no Origin, may."""
+    """Return True if a page of this server opened the socket, or a program: those send no Origin."""
     if not origin:
         return True
-    # Not urlsplit(), which raises where an origin is none.
+    # Not urlsplit(), which raises if the origin is malformed.
     scheme, _, place = origin.decode("latin-1").partition("://")
     for trusted in settings.CSRF_TRUSTED_ORIGINS:
         trusted_scheme, _, pattern = trusted.partition("://")
-        # As Django does for the pages, where *.chat.example stands for all subdomains.
+        # Like Django's check of forms: *.chat.example stands for all subdomains.
         if scheme == trusted_scheme and is_same_domain(place, pattern.removeprefix("*")):
             return True
     name, _ = split_domain_port(host.decode("latin-1"))
