@@ -1,4 +1,4 @@
-"""The socket of one message: take the request, start or join its run, pass its events on, and see the end."""
+"""The socket of one message: start or join the run of its request, and pass on its events."""
 
 import asyncio
 import logging
@@ -365,7 +365,7 @@ def merge_deltas(entries: list[Entry]) -> Iterator[Entry]:
 
 
 def origin_is_ours(origin: bytes, host: bytes) -> bool:
-    """Return True if a page of this server opened the socket, or a program: those send no Origin."""
+    """Return True if a page of this server opened the socket, or a program (without Origin)."""
     if not origin:
         return True
     # Not urlsplit(), which raises if the origin is malformed.

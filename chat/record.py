@@ -1,4 +1,4 @@
-"""What is known of answers, as values: what was said before, how long phases took, which tools were used."""
+"""Values known about answers: earlier exchanges, phase times, tool uses."""
 
 from dataclasses import dataclass
 from typing import Literal

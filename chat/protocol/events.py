@@ -1,7 +1,8 @@
 """The union of StreamEvents: what the server sends, and what a run's log holds.
 
-An event is a fact with the fields of its kind. `stamp` adds the envelope (seq, workflow_id, timestamp, category, ui_hint,
-log_line) once, when the event gets its place in a run's log or goes to a socket.
+An event is a fact with the fields of its kind. `stamp` adds the envelope (seq, workflow_id,
+timestamp, category, ui_hint, log_line) once: when the event gets its place in a run's log, or goes
+to a socket.
 """
 
 from datetime import UTC, datetime
@@ -31,7 +32,11 @@ class ConnectedData(Struct, frozen=True):
 
 
 class RouteData(Struct, frozen=True, kw_only=True):
-    """Where a question goes. `confidence` is the probability that the light path answers well; `usage` is of a model asked about it."""
+    """The chosen path.
+
+    `confidence` is the probability that the light path answers well. `usage` is the cost of the
+    router's model, if it was asked.
+    """
 
     path: Path
     mode: Mode
@@ -66,7 +71,7 @@ class ToolCallData(Struct, frozen=True, kw_only=True):
 
 
 class SourceData(Struct, frozen=True):
-    """Where a result stands; answers cite it by its number, which is the same in the whole run."""
+    """A page that a result comes from. Answers cite it by its number, which is unique in a run."""
 
     number: int
     title: str
@@ -76,7 +81,10 @@ class SourceData(Struct, frozen=True):
 
 
 class ToolResultData(Struct, frozen=True, kw_only=True):
-    """What came of a tool call. `age_s` are seconds since the result was fetched; `message` says why one failed."""
+    """The result of a tool call. `message` is the reason of a failure.
+
+    `age_s` are seconds since a cached result was fetched.
+    """
 
     tool: str
     call_id: str
@@ -131,15 +139,19 @@ class StreamEvent(Struct, kw_only=True, tag_field="type"):
     log_line: str = ""
 
     def summary(self) -> str:
-        """What happened, for the log: never words of a person or a model."""
+        """Return what happened, for the log: never words of a person or a model."""
         return ""
 
 
 class Connected(StreamEvent, tag="connected"):
+    """The run exists. Always its first event."""
+
     data: ConnectedData
 
 
 class RoutingDecided(StreamEvent, tag="routing.decided"):
+    """A path was chosen; sent again, with `escalated`, if a light answer was not good enough."""
+
     data: RouteData
 
     def summary(self) -> str:
@@ -148,6 +160,8 @@ class RoutingDecided(StreamEvent, tag="routing.decided"):
 
 
 class PhaseStart(StreamEvent, tag="phase.start"):
+    """A phase begins."""
+
     data: PhaseData
 
     def summary(self) -> str:
@@ -155,6 +169,8 @@ class PhaseStart(StreamEvent, tag="phase.start"):
 
 
 class PhaseComplete(StreamEvent, tag="phase.complete"):
+    """A phase has ended, or was cut."""
+
     data: PhaseTiming
 
     def summary(self) -> str:
@@ -162,6 +178,8 @@ class PhaseComplete(StreamEvent, tag="phase.complete"):
 
 
 class AgentEvent(StreamEvent):
+    """An event of one agent."""
+
     agent_id: str
     author: str
 
@@ -170,20 +188,28 @@ class AgentEvent(StreamEvent):
 
 
 class AgentStart(AgentEvent, tag="agent.start"):
+    """An agent's turn begins."""
+
     data: NoData = NoData()
 
 
 class AgentMessage(AgentEvent, tag="agent.message"):
+    """An agent says something to the others."""
+
     message: str
     data: NoData = NoData()
 
 
 class AgentOutput(AgentEvent, tag="agent.output"):
+    """An agent's result that is not the answer."""
+
     message: str
     data: NoData = NoData()
 
 
 class AgentComplete(AgentEvent, tag="agent.complete"):
+    """An agent's turn has ended, or was cut."""
+
     data: AgentTiming
 
     def summary(self) -> str:
@@ -193,6 +219,8 @@ class AgentComplete(AgentEvent, tag="agent.complete"):
 
 
 class ToolStart(AgentEvent, tag="tool.start"):
+    """A tool is called."""
+
     data: ToolCallData
 
     def summary(self) -> str:
@@ -200,13 +228,18 @@ class ToolStart(AgentEvent, tag="tool.start"):
 
 
 class ToolComplete(AgentEvent, tag="tool.complete"):
+    """A tool call has ended, with a result or a failure."""
+
     data: ToolResultData
 
     def summary(self) -> str:
-        return f"{self.data.tool} ok={self.data.ok} cached={self.data.cached} {self.data.duration_ms:.0f} ms"
+        data = self.data
+        return f"{data.tool} ok={data.ok} cached={data.cached} {data.duration_ms:.0f} ms"
 
 
 class ToolRejected(AgentEvent, tag="tool.rejected"):
+    """A tool call was dropped before dispatch."""
+
     data: ToolRejection
 
     def summary(self) -> str:
@@ -215,16 +248,22 @@ class ToolRejected(AgentEvent, tag="tool.rejected"):
 
 
 class OrchestratorMessage(StreamEvent, tag="orchestrator.message"):
+    """A decision about the run, as text."""
+
     message: str
     data: NoData = NoData()
 
 
 class OrchestratorThought(StreamEvent, tag="orchestrator.thought"):
+    """The reason of a decision."""
+
     message: str
     data: NoData = NoData()
 
 
 class ReasoningDelta(StreamEvent, tag="reasoning.delta"):
+    """A piece of a model's thinking, or of what an agent writes for the others."""
+
     delta: str
     agent_id: str = ""
     data: NoData = NoData()
@@ -234,11 +273,15 @@ class ReasoningDelta(StreamEvent, tag="reasoning.delta"):
 
 
 class ReasoningCompleted(StreamEvent, tag="reasoning.completed"):
+    """The thinking has ended."""
+
     agent_id: str = ""
     data: NoData = NoData()
 
 
 class ResponseDelta(StreamEvent, tag="response.delta"):
+    """A piece of the answer, as the model sent it."""
+
     delta: str
     data: NoData = NoData()
 
@@ -247,6 +290,8 @@ class ResponseDelta(StreamEvent, tag="response.delta"):
 
 
 class ResponseSnapshot(StreamEvent, tag="response.snapshot"):
+    """The answer so far is exactly this text."""
+
     data: SnapshotData
 
     def summary(self) -> str:
@@ -254,6 +299,8 @@ class ResponseSnapshot(StreamEvent, tag="response.snapshot"):
 
 
 class ResponseCompleted(StreamEvent, tag="response.completed"):
+    """The whole answer. Directly before `done`."""
+
     message: str
     data: AnswerData
 
@@ -262,10 +309,14 @@ class ResponseCompleted(StreamEvent, tag="response.completed"):
 
 
 class Heartbeat(StreamEvent, tag="heartbeat"):
+    """No frame was sent for a while. Belongs to a socket, not to the run."""
+
     data: HeartbeatData
 
 
 class Notice(StreamEvent, tag="notice"):
+    """Something about this socket, not about the run."""
+
     message: str
     data: NoticeData
 
@@ -274,10 +325,14 @@ class Notice(StreamEvent, tag="notice"):
 
 
 class Cancelled(StreamEvent, tag="cancelled"):
+    """The run was cancelled. Directly before `done`."""
+
     data: NoData = NoData()
 
 
 class Done(StreamEvent, tag="done"):
+    """The end of a completed or cancelled run."""
+
     data: DoneData
 
     def summary(self) -> str:
@@ -285,6 +340,8 @@ class Done(StreamEvent, tag="done"):
 
 
 class Error(StreamEvent, tag="error"):
+    """The end of a failed run, or a refusal."""
+
     error: ErrorInfo
     data: NoData = NoData()
 
@@ -365,7 +422,7 @@ def stamp(event: StreamEvent, *, seq: int, workflow_id: str) -> None:
 
 
 def ending_events(ending: Ending, text: str) -> list[StreamEvent]:
-    """The group that ends a run: its last event is the run's one terminal."""
+    """Return the group of events that ends a run. The last one is the run's only terminal."""
     found = [ResponseSnapshot(data=SnapshotData(text))] if ending.lost else []
     if ending.error is not None:
         return [*found, Error(error=ending.error)]
@@ -383,15 +440,15 @@ _event_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
 def encode(event: StreamEvent) -> bytes:
-    """The event as JSON, the one form for sockets and the log."""
+    """Return the event as JSON, the one form for sockets and the log."""
     return _encoder.encode(event)
 
 
 def with_html(payload: bytes, html: str) -> bytes:
-    """An encoded event with the field `html` added."""
+    """Return an encoded event with the field `html` added."""
     return payload[:-1] + b',"html":' + _encoder.encode(html) + b"}"
 
 
 def decode(payload: bytes | str) -> AnyEvent:
-    """An encoded event as its struct; msgspec.DecodeError if it is none."""
+    """Return an encoded event as its struct. Raise msgspec.DecodeError if it isn't one."""
     return _event_decoder.decode(payload)

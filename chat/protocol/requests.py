@@ -13,7 +13,10 @@ MAX_SEQ = 2**31 - 1  # that a run's row can hold
 
 
 class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The first frame: ask, answer again (`rerun_of`), or rejoin (a known `message_id`, with `after` as cursor)."""
+    """The first frame: ask, answer again (`rerun_of`), or rejoin (a known `message_id`).
+
+    `after` is the last seq that a client which rejoins has seen.
+    """
 
     message: str
     message_id: UUID
@@ -26,7 +29,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     @property
     def is_first(self) -> bool:
-        """Whether this begins a conversation."""
+        """Return True if this begins a conversation."""
         return self.conversation_id is None and self.rerun_of is None
 
     def __post_init__(self) -> None:
@@ -34,7 +37,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ValueError("the message is empty")
         if len(self.message) > MAX_MESSAGE:
             raise ValueError(
-                f"the message has {len(self.message):,} characters; at most {MAX_MESSAGE:,} are taken"
+                f"the message has {len(self.message):,} characters, more than {MAX_MESSAGE:,}"
             )
         if "\0" in self.message:
             raise ValueError("the message holds a NUL character")
@@ -48,12 +51,12 @@ class Cancel(Struct, frozen=True, tag_field="type", tag="cancel", forbid_unknown
 
 
 def parse_request(frame: str | bytes | None) -> ChatRequest:
-    """The first frame as a ChatRequest; ProtocolError(bad_request) says what is wrong with it."""
+    """Return the first frame as a ChatRequest. Raise ProtocolError if it isn't one."""
     return parse(frame, _request_decoder)
 
 
 def parse_command(frame: str | bytes | None) -> Cancel:
-    """A later frame; ProtocolError(bad_request) if it is anything but a cancel."""
+    """Return a later frame as a Cancel. Raise ProtocolError if it is anything else."""
     return parse(frame, _command_decoder)
 
 
@@ -67,6 +70,4 @@ def parse[T](frame: str | bytes | None, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         return decoder.decode(frame)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as exc:
-        raise ProtocolError(
-            ErrorInfo("bad_request", f"This frame cannot be taken: {exc}.")
-        ) from exc
+        raise ProtocolError(ErrorInfo("bad_request", f"Invalid frame: {exc}.")) from exc

@@ -17,7 +17,7 @@ Category = Literal["status", "step", "tool", "thought", "answer", "ending"]
 
 
 class Timings(Struct, frozen=True, omit_defaults=True):
-    """Milliseconds since the run was started; None where the moment never came."""
+    """Milliseconds since the run was started; None if the moment never came."""
 
     first_event_ms: float | None = None
     first_token_ms: float | None = None
@@ -26,7 +26,7 @@ class Timings(Struct, frozen=True, omit_defaults=True):
 
 
 class Usage(Struct, frozen=True):
-    """Tokens as the model server counted them, or as estimated where it does not."""
+    """Tokens as the model server counted them, or as estimated if it doesn't."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -50,15 +50,14 @@ class Ending(Struct, frozen=True, kw_only=True):
     usage: Usage = Usage()
     path: Path = "light"
     error: ErrorInfo | None = None
-    lost: bool = (
-        False  # written for a worker that died: the stored text is all there is of the answer
-    )
+    # Written for a worker that died. The stored text is all that is known of the answer.
+    lost: bool = False
 
 
 LOST = Ending(status="failed", error=WORKER_LOST, lost=True)
-
 CANCELLED = Ending(status="cancelled")
-DELETED = CANCELLED  # a deleted conversation takes its runs along; who still follows one gets an end all the same
+# A deleted conversation takes its runs along. Those who still follow one get this ending.
+DELETED = CANCELLED
 
 
 def failed(error: ErrorInfo) -> Ending:

@@ -1,4 +1,4 @@
-"""What is measured of one run: moments, phases, tokens; and its one line in the log, held against the service levels."""
+"""The figures of one run, and its line in the log with the service levels that it missed."""
 
 import logging
 import time
@@ -24,7 +24,10 @@ logger = logging.getLogger("chat.sla")
 
 
 class RunTelemetry:
-    """Watches the events of a run as they are shown. Times are milliseconds since `started`, its time.perf_counter()."""
+    """Collects figures from the events of a run.
+
+    Times are milliseconds since `started`, a time.perf_counter().
+    """
 
     def __init__(self, *, started: float) -> None:
         self.path: Path = "light"
@@ -37,18 +40,18 @@ class RunTelemetry:
         self._open_phases: dict[str, float] = {}
 
     def observe(self, event: StreamEvent) -> None:
-        """Take note of an event that is about to be shown."""
+        """Note an event that is about to be shown."""
         if self._first_event_ms is None:
-            self._first_event_ms = self._elapsed_ms()
+            self._first_event_ms = self.elapsed_ms()
         match event:
             case ResponseDelta():
                 if self._first_token_ms is None:
-                    self._first_token_ms = self._elapsed_ms()
+                    self._first_token_ms = self.elapsed_ms()
             case PhaseStart():
-                self._open_phases[event.data.phase] = self._elapsed_ms()
+                self._open_phases[event.data.phase] = self.elapsed_ms()
             case PhaseComplete():
                 started_ms = self._open_phases.pop(
-                    event.data.phase, self._elapsed_ms() - event.data.duration_ms
+                    event.data.phase, self.elapsed_ms() - event.data.duration_ms
                 )
                 self.phases.append(PhaseTime(event.data.phase, started_ms, event.data.duration_ms))
             case AgentComplete():
@@ -72,16 +75,16 @@ class RunTelemetry:
         return Timings(
             first_event_ms=self._first_event_ms,
             first_token_ms=self._first_token_ms,
-            total_ms=self._elapsed_ms(),
+            total_ms=self.elapsed_ms(),
             phases={phase.name: phase.duration_ms for phase in self.phases},
         )
 
-    def _elapsed_ms(self) -> float:
+    def elapsed_ms(self) -> float:
         return round((time.perf_counter() - self._started) * 1000, 1)
 
 
 def log_service_levels(run_id: UUID, status: Status, timings: Timings) -> None:
-    """One line per run: its times, and which service levels it missed."""
+    """Log one line for a run: its times, and the service levels that it missed."""
     measured = {
         "first_event": timings.first_event_ms,
         "first_token": timings.first_token_ms,

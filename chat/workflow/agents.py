@@ -27,7 +27,7 @@ ASSISTANT = Agent(
     id="assistant",
     name="Assistant",
     role="answers simple questions alone",
-    # Plain on purpose: the built-in model goes astray with anything longer, and strong ones need no more.
+    # Plain on purpose: a longer text misleads the built-in model, and others need no more.
     instructions="You are a helpful assistant.",
     tier="light",
     tools=frozenset({"calculator", "clock", "web_search"}),

@@ -14,22 +14,27 @@ from .prompt import prompt
 from .turn import Said, Turn
 from .work import Work
 
-MAX_UNSURE_CHARS = 400  # characters; a longer answer says more than that it does not know
-# How an answer begins that has none to give, by language.
+MAX_UNSURE_CHARS = 400  # a longer answer says more than that it does not know
+# How an answer begins that has nothing to give, by language.
 APOLOGY = (
     r"(?:as an ai\b[^.]{0,40}?, *)?"
-    r"(?:(?:i am |i'm |i’m )?(?:very |so )?(?:sorry|afraid)\b[^.]{0,30}?[,.]? *|unfortunately,? *|i apologi[sz]e\b[^.]{0,30}?[,.] *|"
-    r"leider |entschuldigung,? *|(?:es )?tut mir (?:sehr )?leid,? *|désolée?,? *|lo siento,? *|mi dispiace,? *|desculpe,? *)?"
+    r"(?:(?:i am |i'm |i’m )?(?:very |so )?(?:sorry|afraid)\b[^.]{0,30}?[,.]? *|"
+    r"unfortunately,? *|i apologi[sz]e\b[^.]{0,30}?[,.] *|"
+    r"leider |entschuldigung,? *|(?:es )?tut mir (?:sehr )?leid,? *|"
+    r"désolée?,? *|lo siento,? *|mi dispiace,? *|desculpe,? *)?"
     r"(?:but |aber |mais |pero |ma |mas )?"
 )
 UNSURE_PHRASES = (
     r"i(?:'m| am|’m) (?:not sure|unsure|unable to|not able to)",
     r"i (?:really |actually )?(?:do not|don['’]t) know",
-    r"i (?:cannot|can['’]t|could not|couldn['’]t) (?:answer|help|assist|find|access|provide|determine|tell|say|browse|look)",
+    r"i (?:cannot|can['’]t|could not|couldn['’]t) "
+    r"(?:answer|help|assist|find|access|provide|determine|tell|say|browse|look)",
     r"i (?:do not|don['’]t) have (?:any |the |that |enough |access|information|real|current|up)",
-    r"i (?:have no (?:information|access|way|idea|knowledge)|lack (?:the )?(?:information|access|knowledge))",
+    r"i (?:have no (?:information|access|way|idea|knowledge)"
+    r"|lack (?:the )?(?:information|access|knowledge))",
     r"(?:das |es )?weiß ich (?:das |es )?(?:leider )?nicht|ich weiß (?:das |es )?(?:leider )?nicht",
-    r"(?:das |dabei )?kann ich .{0,30}\bnicht|ich kann .{0,30}\bnicht (?:beantworten|sagen|finden|helfen)",
+    r"(?:das |dabei )?kann ich .{0,30}\bnicht",
+    r"ich kann .{0,30}\bnicht (?:beantworten|sagen|finden|helfen)",
     r"je ne (?:sais|peux) pas",
     r"no (?:lo )?(?:sé|puedo)\b",
     r"non (?:lo )?(?:so|posso)\b",

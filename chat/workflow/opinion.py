@@ -1,4 +1,4 @@
-"""The grey zone of the router: where the classifier is not sure, a small model may be asked, if one is configured."""
+"""A second opinion for the router's grey zone, from a small model, if one is configured."""
 
 import asyncio
 from collections import OrderedDict
@@ -22,16 +22,18 @@ from tooling.untrusted import one_line
 from .question import Question
 from .replies import parsed
 
-DEADLINE = 1.5  # seconds; then the question goes the full path
-MAX_KEPT = 1000
-MAX_TOKENS = 60
+DEADLINE = 1.5  # seconds; without an opinion by then the question goes full
+MAX_KEPT = 1000  # opinions
+MAX_TOKENS = 60  # of a reply
 NO_OPINION = "the router's model gave no opinion"
 
 DEFINITION = (
-    "Decide how a chat message is answered. light: one fact or lookup, a definition, one calculation, conversion, date or time, a short"
-    " translation or correction, small talk, a few lines of code, or one standard explanation answer it in a short paragraph."
-    " full: anything that needs more, such as comparing, planning, drafting, debugging, analysis, several questions or several steps."
-    ' Reply with JSON alone: {"path": "light" or "full", "reason": "at most eight words"}.'
+    "Decide how a chat message is answered. light: one fact or lookup, a definition, one"
+    " calculation, conversion, date or time, a short translation or correction, small talk, a few"
+    " lines of code, or one standard explanation answer it in a short paragraph. full: anything"
+    " that needs more, such as comparing, planning, drafting, debugging, analysis, several"
+    ' questions or several steps. Reply with JSON alone: {"path": "light" or "full", "reason": "at'
+    ' most eight words"}.'
 )
 
 
@@ -48,14 +50,14 @@ class Opinion:
 
 
 class Opinions:
-    """What the router's model said, by a digest of what it was asked. One per event loop."""
+    """Opinions of the router's model, cached by a digest of what it read. One per event loop."""
 
     def __init__(self, models: ModelClient) -> None:
         self._models = models
         self._known: OrderedDict[bytes, Opinion] = OrderedDict()
 
     async def on(self, question: Question) -> Opinion:
-        """The model's opinion; full where it has none in time."""
+        """Return the model's opinion. Choose full if there is none in time."""
         asked = "\n".join(
             head_and_tail(text)
             for text in (*(exchange.question for exchange in question.earlier[-2:]), question.text)
@@ -66,7 +68,7 @@ class Opinions:
             return known
         try:
             async with asyncio.timeout(DEADLINE):
-                words, usage = await self._ask(asked)
+                words, usage = await self.ask(asked)
         except TimeoutError:
             return Opinion("full", f"the router's model took longer than {DEADLINE:g} s")
         except ModelError:
@@ -84,8 +86,8 @@ class Opinions:
             self._known.popitem(last=False)
         return opinion
 
-    async def _ask(self, text: str) -> tuple[str, Usage]:
-        """The model's words, and what they cost."""
+    async def ask(self, text: str) -> tuple[str, Usage]:
+        """Return the model's reply and its cost."""
         words: list[str] = []
         usage = Usage()
         pieces = self._models.stream(

@@ -25,14 +25,15 @@ LEFT_OUT = "[An earlier result was left out here, to stay within the limit.]"
 
 
 def within(messages: Sequence[ChatMessage], budget: int) -> list[ChatMessage]:
-    """The messages in at most `budget` tokens.
+    """Return the messages, shortened to at most `budget` tokens.
 
-    What was said before the question goes first, but for the last of it; then the oldest calls and results; then the middle of the
-    longest message, since people ask at the beginning or at the end.
+    Earlier exchanges are dropped first, except the last one, which a follow-up is about. Then the
+    oldest tool calls and results lose their content. Then the longest message loses its middle,
+    because people ask at the beginning or at the end of a long text.
     """
     kept = list(messages)
     over = sum(message.tokens for message in kept) - budget
-    while over > 0 and begins_with_two_turns(kept):
+    while over > 0 and begins_with_two_exchanges(kept):
         over -= kept[1].tokens + kept[2].tokens
         del kept[1:3]
     for place, message in enumerate(kept):
@@ -49,15 +50,15 @@ def within(messages: Sequence[ChatMessage], budget: int) -> list[ChatMessage]:
 
 
 def without_middle(text: str, fewer: int) -> str:
-    """The text with so many bytes less, but for the mark of the cut."""
+    """Return the text with `fewer` bytes less, apart from the mark of the cut."""
     content = text.encode()
     room = max(0, len(content) - fewer)
     head, tail = content[: room - room // 3], content[len(content) - room // 3 :]
     return f"{head.decode(errors='ignore')} […] {tail.decode(errors='ignore')}"
 
 
-def begins_with_two_turns(messages: Sequence[ChatMessage]) -> bool:
-    """Whether two turns of the conversation follow the instructions, before the question."""
+def begins_with_two_exchanges(messages: Sequence[ChatMessage]) -> bool:
+    """Return True if two earlier exchanges stand between the instructions and the question."""
     first = messages[1:5]
     return [message.role for message in first] == ["user", "assistant"] * 2 and not any(
         message.tool_calls for message in first
@@ -65,7 +66,7 @@ def begins_with_two_turns(messages: Sequence[ChatMessage]) -> bool:
 
 
 def left_out(message: ChatMessage) -> ChatMessage:
-    """The message without the arguments of its calls, or without its result."""
+    """Return the message without the arguments of its calls, or without its result."""
     if message.role == "tool":
         return replace(message, content=LEFT_OUT)
     return replace(
@@ -74,7 +75,7 @@ def left_out(message: ChatMessage) -> ChatMessage:
 
 
 def prompt(agent: Agent, question: Question) -> list[ChatMessage]:
-    """What an agent reads: its instructions, the newest turns that fit the token budget, the question."""
+    """Return what an agent reads: instructions, the newest exchanges that fit, the question."""
     budget = (
         settings.FLEET_CONTEXT_TOKENS
         - estimated_tokens(agent.instructions)
@@ -94,9 +95,10 @@ def prompt(agent: Agent, question: Question) -> list[ChatMessage]:
 
 
 def as_told(call: WantedCall) -> WantedCall:
-    """The call as its model reads it again. Servers refuse names with odd characters and arguments that are not JSON.
+    """Return the call in the form in which its model reads it again.
 
-    Arguments that were refused for their length would take the room of everything else.
+    Servers reject names with odd characters and arguments that aren't JSON. Arguments that were
+    rejected for their length would push everything else out of the context.
     """
     name = NOT_IN_A_NAME.sub("_", call.name)[:MAX_FUNCTION_NAME] or "_"
     is_fit = len(call.arguments.encode()) <= MAX_ARGUMENT_BYTES and is_json(call.arguments)

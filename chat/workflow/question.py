@@ -1,4 +1,4 @@
-"""The question of a run, with what was said before."""
+"""The question of a run, with the exchanges before it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from chat.record import Exchange
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, with what was said before, oldest first."""
+    """What is asked, with the earlier exchanges of the conversation, oldest first."""
 
     text: str
     mode: Mode

@@ -7,7 +7,8 @@ from tooling.untrusted import without_nul
 
 
 def parsed[T: Struct](text: str, kind: type[T]) -> T | None:
-    """The JSON object in a model's words, if it is one of this kind."""
+    """Return the JSON object in a model's reply as a `kind`, or None if there is none."""
+    # Some models put it into a code fence, or write a sentence around it.
     start, end = text.find("{"), text.rfind("}")
     try:
         return msgspec.json.decode(without_nul(text[start : end + 1].encode()), type=kind)

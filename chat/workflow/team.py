@@ -1,4 +1,4 @@
-"""The full path: a plan, specialists at work, a draft, its review, at most one revision, the answer."""
+"""The full path: a plan, notes of specialists, a draft, a review, one revision, the answer."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -107,7 +107,7 @@ class Team:
             await self.turn(EDITOR, *sections, *sections_of(notes), is_answer=True).take()
 
     def phase(self, name: str) -> AbstractContextManager[None]:
-        """Begin a phase of the preparation. Raise Spent if a cap leaves room for the answer only."""
+        """Begin a phase of the preparation. Raise Spent if only the answer may follow."""
         if cap := self.work.meter.reached(keep=1):
             self.work.say(
                 f"The limit of {cap} is reached before {name}."

@@ -282,7 +282,7 @@ class Turn:
         )
 
     def inform(self, words: str) -> None:
-        """Put this before the question. The built-in model would spoil it: there it is the answer."""
+        """Put this before the question; for the built-in model, which would spoil it, answer it."""
         if words and settings.FLEET_MODEL_BUILTIN:
             self.tell_words(words)
         elif words:

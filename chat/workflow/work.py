@@ -1,4 +1,4 @@
-"""The context of one run that its workflow gets: what the steps share, and their door to followers."""
+"""The context of one run: what the steps of its workflow share, and their door to followers."""
 
 import time
 from collections.abc import Callable, Iterator

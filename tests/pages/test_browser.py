@@ -285,7 +285,7 @@ def test_a_question_that_waits_behind_a_refused_one_is_asked(
     ask(answering, "third")
     model.release()
     expect(answering.locator("#queue li")).to_have_count(0)
-    expect(answering.get_by_text("This frame cannot be taken")).to_be_visible()
+    expect(answering.get_by_text("Invalid frame")).to_be_visible()
     expect(answer(answering)).to_have_attribute("aria-busy", "false")
     assert [call.question for call in model.calls] == ["first", "third"]
 

@@ -128,4 +128,4 @@ async def test_a_refusal_says_it_in_html_too(chat: Chatting) -> None:
     await socket.send("nonsense")
     event = await socket.event()
     assert event["error"]["code"] == "bad_request"
-    assert "cannot be taken" in event["html"]
+    assert "Invalid frame" in event["html"]

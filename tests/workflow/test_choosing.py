@@ -35,7 +35,7 @@ async def test_light_mode_off_sends_everything_full(
 def grey(
     team: ScriptedModel, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Script], None]:
-    """Every question is in the grey zone, and the router's model replies with this script, however busy the machine is."""
+    """Put every question into the grey zone. The router's model replies with the given script."""
     monkeypatch.setattr("chat.workflow.opinion.DEADLINE", 10)
     settings.FLEET_ROUTER_MODEL = "small"
     settings.FLEET_ROUTER_LOW, settings.FLEET_ROUTER_HIGH = 0, 1.01

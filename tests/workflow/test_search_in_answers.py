@@ -1,4 +1,4 @@
-"""Web search as a person meets it in an answer: found once, cached with its age, asked afresh, broken, and hostile."""
+"""Web search in an answer: found once, cached with its age, asked afresh, broken, hostile."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -46,7 +46,7 @@ async def test_cancelled_step_tells_its_end_as_cut(
     await socket.send({"type": "cancel"})
     events = await socket.rest()
     cut = [event for event in ends(events) if event["data"]["cut"]]
-    assert cut[-2]["agent_id"] == agent.id
+    assert agent.id in [event["agent_id"] for event in cut[:-1]]
     assert cut[-1]["type"] == "phase.complete"
     started = [event["type"] for event in events if event["type"].endswith(".start")]
     assert len(ends(events)) == len(started)
@@ -123,7 +123,7 @@ async def test_events_told_while_the_ending_is_written_are_dropped(
     assert text_of(again) == ""
 
 
-# --- Turns with a model of values -------------------------------------------------------------------------------------
+# --- Turns with a model of values -----------------------------------------------------------------
 
 
 class Values:
@@ -188,7 +188,7 @@ async def test_unforgiven_failure_ends_the_other_turns() -> None:
     assert turns[0].said.text == "so far"
 
 
-# --- Another specialist -----------------------------------------------------------------------------------------------
+# --- Another specialist ---------------------------------------------------------------------------
 
 TRANSLATOR = Agent(
     id="translator",
