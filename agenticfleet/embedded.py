@@ -419,3 +419,14 @@ def services() -> Iterator[Services]:
             stack.callback(model.stop)
         wait_until_answering([child for child in (valkey, model) if child])
         yield services_in_use(valkey, model, fleet)
+
+
+def rerun_with_services() -> int:
+    """Run this process's command again with Redis and a model, and return its exit code."""
+    with services() as used:
+        # Ctrl-C reaches the command too, which needs the services until it has ended.
+        signal.signal(signal.SIGINT, lambda *_: None)
+        command = [sys.executable, str(settings.BASE_DIR / "manage.py"), *sys.argv[1:]]
+        process = subprocess.Popen(command, env={**os.environ, **used.environment()})
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        return process.wait()

@@ -2,9 +2,6 @@
 
 import asyncio
 import logging
-import os
-import signal
-import subprocess
 import sys
 import time
 import uuid
@@ -69,7 +66,7 @@ class Command(BaseCommand):
             ended_well = (
                 self._answer_here(options)
                 if settings.REDIS_URL and settings.FLEET_MODEL
-                else self._with_services()
+                else embedded.rerun_with_services() == 0
             )
         except embedded.EmbeddedError as exc:
             raise CommandError(str(exc)) from exc
@@ -102,15 +99,6 @@ class Command(BaseCommand):
             logging.getLogger("chat.sla").setLevel(logging.ERROR)
         with asyncio.Runner() as runner:
             return runner.run(self._ask(request, as_json=options["json"]))
-
-    def _with_services(self) -> bool:
-        """The same command once more, where Redis and a model are known from the environment."""
-        with embedded.services() as services:
-            command = [sys.executable, str(settings.BASE_DIR / "manage.py"), *sys.argv[1:]]
-            # Ctrl-C reaches the command too: it says its last words, for which it needs the services.
-            signal.signal(signal.SIGINT, lambda *_: None)
-            environment = {**os.environ, **services.environment()}
-            return subprocess.run(command, env=environment, check=False).returncode == 0
 
     async def _ask(self, request: ChatRequest, *, as_json: bool) -> bool:
         worker = Worker.current()
