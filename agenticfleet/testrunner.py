@@ -1,4 +1,4 @@
-"""`manage.py test` runs pytest, so that there is one way to run the tests."""
+"""Run pytest from `manage.py test`, so that there is one way to run the tests."""
 
 import re
 from argparse import ArgumentParser
@@ -15,7 +15,11 @@ PROCESSES = 2
 
 
 class PytestRunner:
-    """Hands over to pytest. A label is an app (the tests that import it) or a path or node id; any other is a word that narrows by name."""
+    """Runs pytest.
+
+    A label is an app, for the test files that import it, or a path or node id. Any other label is
+    part of a test's name.
+    """
 
     def __init__(
         self,
@@ -51,7 +55,7 @@ class PytestRunner:
             "--processes",
             type=int,
             default=PROCESSES,
-            help="Of a run of all tests (%(default)s); a part of them has one.",
+            help="For a run of all tests (%(default)s); a part of them uses one.",
         )
         parser.add_argument(
             "-m",
@@ -61,14 +65,15 @@ class PytestRunner:
         )
 
     def run_tests(self, test_labels: Sequence[str]) -> int:
-        """pytest's exit code: 0 if there were tests and all passed."""
+        """Return pytest's exit code, which is 0 if there were tests and all passed."""
         targets = [target for label in test_labels for target in targets_of(label)]
         words = [label for label in test_labels if not targets_of(label)]
         conditions = [
             f"({condition})" for condition in (" or ".join(words), self._keyword) if condition
         ]
         narrowed = ["-k", " and ".join(conditions)] if conditions else []
-        # Most of the time goes into waiting. Each process has its own Valkey, model server, fleets and database; a file stays in one.
+        # Tests mostly wait, so processes save time. Each has its own Valkey, model server, fleets
+        # and database; a file's tests share one process, for their fixtures.
         several = self._processes > 1 and not (narrowed or targets)
         spread = (
             ["-n", str(self._processes), "--dist", "loadfile", "--no-loadscope-reorder"]
@@ -79,15 +84,15 @@ class PytestRunner:
 
 
 def targets_of(label: str) -> list[str]:
-    """The paths or node ids that a label stands for; none if it is a word."""
+    """Return the paths or node ids that a label stands for; none for a part of a name."""
     if apps.is_installed(label):
         return [
             str(path)
             for path in sorted(TESTS.rglob("test_*.py"))
-            if is_about(label, path.read_text())
+            if imports(label, path.read_text())
         ]
     return [label] if Path(label.partition("::")[0]).exists() else []
 
 
-def is_about(app: str, source: str) -> bool:
+def imports(app: str, source: str) -> bool:
     return re.search(rf"^\s*(from|import) {re.escape(app)}\b", source, re.MULTILINE) is not None

@@ -70,7 +70,7 @@ def running(*children: Child) -> Iterator[None]:
         yield
     except BenchmarkError as exc:
         dead = [
-            f"{child.name} ended, {child.last_words()}"
+            f"{child.name} ended, {child.exit_reason()}"
             for child in children
             if not child.is_running()
         ]
@@ -90,7 +90,7 @@ def module(
         environment={**dict.fromkeys(UNSET, ""), **environment},
         watcher=watcher,
         answers=lambda _: accepts_connections(port),
-        patience=PATIENCE,
+        start_timeout=PATIENCE,
     ).start()
 
 
@@ -159,7 +159,7 @@ def product(watcher: Watcher, model_url: str) -> Iterator[Server]:
             watcher=watcher,
             role="worker",
             answers=lambda _: card.exists(),
-            patience=PATIENCE,
+            start_timeout=PATIENCE,
         ).start()
         with running(child):
             address = msgspec.json.decode(card.read_bytes(), type=RunningFleet).address

@@ -170,7 +170,7 @@ class RedisFaults:
     @asynccontextmanager
     async def restarted(self, _: Random) -> AsyncIterator[None]:
         self._valkey.send(signal.SIGKILL)
-        await asyncio.to_thread(self._valkey.wait_for_end, 5)
+        await asyncio.to_thread(self._valkey.wait_or_kill, 5)
         try:
             yield
         finally:

@@ -68,7 +68,7 @@ class TestRunning:
         assert f"is ready on {shared.address}" in shared.said
         assert f"model       scripted at {model_server.url}" in shared.said
         assert "database    SQLite, " in shared.said
-        assert "Redis       our own Valkey, " in shared.said
+        assert "Redis       an embedded Valkey, " in shared.said
 
     def test_the_page_answers(self, shared: Fleet) -> None:
         with urllib.request.urlopen(shared.address) as response:
@@ -192,7 +192,7 @@ class TestNotStarting:
                 command=["sh", "-c", "echo no luck; exit 3"],
                 watcher=watcher,
                 answers=lambda _: False,
-                patience=START,
+                start_timeout=START,
             )
             with pytest.raises(
                 embedded.EmbeddedError,
@@ -356,12 +356,12 @@ class Mortal:
     def __init__(self) -> None:
         self.alive = True
         self._now = 0.0
-        self._lifeline = Lifeline(self, born=0.0)
+        self._lifeline = Lifeline(self, started_at=0.0)
 
     def is_running(self) -> bool:
         return self.alive
 
-    def last_words(self) -> str:
+    def exit_reason(self) -> str:
         return "exit code 1"
 
     name = "mortal"
@@ -375,7 +375,7 @@ class Mortal:
         self.alive = False
         died = self._now
         while not self.alive:
-            self._lifeline.tend(self._now, lambda _: None)
+            self._lifeline.check(self._now, lambda _: None)
             self._now += 0 if self.alive else 0.25
         return self._now - died
 

@@ -1,4 +1,11 @@
-"""The frames of our own server, as a WebSocket client reads them."""
+"""The server's frames, as a WebSocket client reads them, and what it needs of its libraries."""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from websockets.client import ClientProtocol
@@ -6,7 +13,20 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 
-from agenticfleet.server import BINARY, CONTINUATION, PIECE, TEXT, frame
+from agenticfleet import server
+from agenticfleet.server import (
+    BINARY,
+    CONTINUATION,
+    INTERNAL_NAMES,
+    MAX_FRAME_PAYLOAD,
+    TEXT,
+    Client,
+    Connection,
+    Server,
+    frame,
+)
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def read(data: bytes) -> list[Frame]:
@@ -15,7 +35,7 @@ def read(data: bytes) -> list[Frame]:
     return [event for event in client.events_received() if isinstance(event, Frame)]
 
 
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, PIECE])
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, MAX_FRAME_PAYLOAD])
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 def test_a_frame_of_any_size_is_read_as_it_was_written(opcode: int, size: int) -> None:
     payload = b"x" * size
@@ -33,3 +53,73 @@ def test_a_message_in_pieces_ends_with_its_last_frame() -> None:
         (b"two ", False),
         (b"three", True),
     ]
+
+
+def lacking(*names: str) -> list[str]:
+    """Return those of INTERNAL_NAMES and `names` that are not there."""
+    return subprocess.run(
+        [sys.executable, "-m", "tests.fleet.internal_names", *names],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout.split()
+
+
+# The methods that the server's classes extend, by the library's name: the library's, and ours.
+EXTENDED = {
+    f"{base.__module__}.{base.__name__}.{name}": (getattr(base, name), method)
+    for subclass, base in (
+        (Server, Server.__base__),
+        (Client, Client.__base__),
+        (Connection, Connection.__base__),
+    )
+    for name, method in vars(subclass).items()
+    if inspect.isfunction(method) and name != "__init__" and hasattr(base, name)
+}
+
+
+def test_no_internal_name_is_gone() -> None:
+    assert lacking() == []
+
+
+def test_an_internal_name_that_is_gone_is_reported() -> None:
+    gone = [
+        "daphne.server.Server.gone",
+        "daphne.server.gone",
+        "daphne.gone.Server.handle_reply",
+        "twisted.internet.tcp.Server._gone",
+    ]
+    assert lacking(*gone) == gone
+
+
+@pytest.mark.parametrize("name", EXTENDED)
+def test_extended_method_is_listed_and_has_its_old_signature(name: str) -> None:
+    theirs, ours = EXTENDED[name]
+    assert name in INTERNAL_NAMES
+    assert len(inspect.signature(theirs).parameters) == len(inspect.signature(ours).parameters)
+    assert inspect.iscoroutinefunction(theirs) == inspect.iscoroutinefunction(ours)
+
+
+def test_every_listed_name_is_used() -> None:
+    nodes = list(ast.walk(ast.parse(Path(server.__file__).read_text())))
+    used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    used |= {
+        node.name for node in nodes if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef)
+    }
+    used |= {node.name for node in nodes if isinstance(node, ast.alias)}
+    assert [name for name in INTERNAL_NAMES if name.rpartition(".")[2] not in used] == []
+
+
+def test_only_the_server_imports_daphne_twisted_and_autobahn() -> None:
+    importing = {
+        str(path.relative_to(ROOT))
+        for app in ("agenticfleet", "chat", "routing", "tooling")
+        for path in (ROOT / app).rglob("*.py")
+        if re.search(r"^\s*(import|from) (daphne|twisted|autobahn)\b", path.read_text(), re.M)
+    }
+    assert importing == {
+        "agenticfleet/server.py",
+        "agenticfleet/management/commands/runserver.py",
+    }

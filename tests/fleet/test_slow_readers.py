@@ -20,7 +20,7 @@ from websockets.protocol import State
 from websockets.sync.client import connect
 from websockets.uri import parse_uri
 
-from agenticfleet.server import MOST_WAITING, Client
+from agenticfleet.server import MAX_QUEUED_BYTES, Client
 from tests.chatting import Event, chat_request, is_terminal, kinds, text_of
 from tests.scripted_model import ScriptedModel
 from tests.serving import STOP, Fleet, running, until
@@ -50,8 +50,8 @@ SPARE = 10  # descriptors that the worker opens for its database when many come 
 TASK_COUNTER = """
 import asyncio, os, pathlib, signal
 def tell(*_):
-    from daphne.server import twisted_loop
-    pathlib.Path(os.environ["TASK_COUNT"]).write_text(str(len(asyncio.all_tasks(twisted_loop))))
+    from agenticfleet.server import loop
+    pathlib.Path(os.environ["TASK_COUNT"]).write_text(str(len(asyncio.all_tasks(loop))))
 signal.signal(signal.SIGUSR1, tell)
 """
 
@@ -423,7 +423,7 @@ def test_frames_that_come_faster_than_they_are_handled_are_dropped() -> None:
     for _ in range(100):
         client.onMessage(b"x" * MB, False)
     kept = client.application_queue.qsize()
-    assert 0 < kept <= MOST_WAITING / MB
+    assert 0 < kept <= MAX_QUEUED_BYTES / MB
     while not client.application_queue.empty():
         client.application_queue.get_nowait()
     client.onMessage(b"{}", False)

@@ -1,10 +1,7 @@
-"""One question in the terminal, answered by the same engine as on the page."""
+"""Answer one question in the terminal, with the same engine as on the page."""
 
 import asyncio
 import logging
-import os
-import signal
-import subprocess
 import sys
 import time
 import uuid
@@ -45,7 +42,7 @@ class Command(BaseCommand):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._has_begun = False  # words of the answer stand in the terminal
+        self._has_begun = False  # a part of the answer is on an incomplete line
         self._sources: dict[int, SourceData] = {}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -55,7 +52,7 @@ class Command(BaseCommand):
         parser.add_argument("--mode", choices=get_args(Mode), default="auto")
         parser.add_argument("--effort", choices=get_args(Effort), default=None)
         parser.add_argument(
-            "--fresh", action="store_true", help="search again, whatever the cache holds"
+            "--fresh", action="store_true", help="search again, even if the result is cached"
         )
         parser.add_argument(
             "--json", action="store_true", help="print the StreamEvents, one a line"
@@ -64,9 +61,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             ended_well = (
-                self._answer_here(options)
+                self.answer_here(options)
                 if settings.REDIS_URL and settings.FLEET_MODEL
-                else self._with_services()
+                else embedded.rerun_with_services() == 0
             )
         except embedded.EmbeddedError as exc:
             raise CommandError(str(exc)) from exc
@@ -75,12 +72,13 @@ class Command(BaseCommand):
         if not ended_well:
             sys.exit(1)
 
-    def _answer_here(self, options: dict[str, Any]) -> bool:
-        """Answer in this process; whether the answer was completed."""
+    def answer_here(self, options: dict[str, Any]) -> bool:
+        """Answer in this process. Return True if the answer was completed."""
         migrate()
         try:
             text = sys.stdin.read() if options["question"] == "-" else options["question"]
-            text.encode()  # bytes that are no UTF-8 got this far as halves of characters
+            # An argument that is not UTF-8 is decoded to lone surrogates, which cannot be encoded.
+            text.encode()
         except UnicodeError as exc:
             raise CommandError("The question is not in UTF-8.") from exc
         try:
@@ -94,22 +92,13 @@ class Command(BaseCommand):
         except ValueError as exc:
             raise CommandError(str(exc)) from exc
         if not options["json"] and settings.FLEET_LOG_LEVEL == "INFO":
-            # What a reader wants to know of it is said in words.
+            # The notes below already show what the reader needs to know.
             logging.getLogger("chat").setLevel(logging.WARNING)
             logging.getLogger("chat.sla").setLevel(logging.ERROR)
         with asyncio.Runner() as runner:
-            return runner.run(self._ask(request, as_json=options["json"]))
+            return runner.run(self.ask(request, as_json=options["json"]))
 
-    def _with_services(self) -> bool:
-        """The same command once more, where Redis and a model are known from the environment."""
-        with embedded.services() as services:
-            command = [sys.executable, str(settings.BASE_DIR / "manage.py"), *sys.argv[1:]]
-            # Ctrl-C reaches the command too: it says its last words, for which it needs the services.
-            signal.signal(signal.SIGINT, lambda *_: None)
-            environment = {**os.environ, **services.environment()}
-            return subprocess.run(command, env=environment, check=False).returncode == 0
-
-    async def _ask(self, request: ChatRequest, *, as_json: bool) -> bool:
+    async def ask(self, request: ChatRequest, *, as_json: bool) -> bool:
         worker = Worker.current()
         try:
             run = await worker.runs.start_or_join(
@@ -118,11 +107,11 @@ class Command(BaseCommand):
             async with aclosing(worker.runs.follow(run.pk, 0, compact=False)) as batches:
                 async for batch in batches:
                     for entry in batch:
-                        self._print(entry, as_json=as_json)
+                        self.print_entry(entry, as_json=as_json)
             return isinstance(batch[-1].event, Done)
         except ProtocolError as exc:
-            # Said here, before the worker is drained: that may take seconds.
-            self._note(str(exc))
+            # Show it now: draining the worker may take seconds.
+            self.note(str(exc))
             return False
         except asyncio.CancelledError:
             worker.runs.end_all(CANCELLED)
@@ -131,69 +120,70 @@ class Command(BaseCommand):
             await worker.drain(grace=0)
             await worker.stop()
 
-    def _print(self, entry: Entry, *, as_json: bool) -> None:
+    def print_entry(self, entry: Entry, *, as_json: bool) -> None:
         if as_json:
             self.stdout.write(entry.payload.decode())
         else:
-            self._print_words(entry.event)
+            self.print_event(entry.event)
         self.stdout.flush()
 
-    def _print_words(self, event: StreamEvent) -> None:
-        """The answer goes to stdout, what is said about it to stderr."""
+    def print_event(self, event: StreamEvent) -> None:
+        """Write the answer to stdout, and notes about it to stderr."""
         match event:
             case ResponseDelta():
                 self.stdout.write(event.delta, ending="")
                 self._has_begun = True
             case ResponseSnapshot():
-                self._drop(
-                    "The answer begins again:" if event.data.text else "That answer is dropped."
+                self.discard(
+                    "The answer starts again:" if event.data.text else "That answer is discarded."
                 )
                 self.stdout.write(event.data.text, ending="")
                 self._has_begun = bool(event.data.text)
             case RoutingDecided():
                 if event.data.escalated:
-                    self._drop("That answer is dropped.")
+                    self.discard("That answer is discarded.")
                 self._sources.clear()
                 path = "light" if event.data.path == "light" else "full team"
-                self._note(
+                self.note(
                     f"{path}: {'; '.join(event.data.reasons)}" if event.data.reasons else path
                 )
             case ToolComplete():
                 self._sources |= {source.number: source for source in event.data.sources}
                 told = (event.data.tool, duration(event.data.duration_ms), result_words(event.data))
-                self._note(f"{event.author}: {', '.join(filter(None, told))}")
+                self.note(f"{event.author}: {', '.join(filter(None, told))}")
             case ToolRejected():
-                self._note(
-                    f"{event.author}: {event.data.tool} was not called ({event.data.reason})"
-                )
+                self.note(f"{event.author}: {event.data.tool} was not called ({event.data.reason})")
             case OrchestratorMessage():
-                self._note(event.message)
+                self.note(event.message)
             case Done():
-                self._end_line()
+                self.end_line()
                 for number in sorted(self._sources):
-                    self.stdout.write(_cited(self._sources[number]))
-                self._note(f"({duration(event.data.timings.total_ms or 0)})")
+                    self.stdout.write(cited(self._sources[number]))
+                self.note(f"({duration(event.data.timings.total_ms or 0)})")
             case Error():
-                self._end_line()
-                self._note(event.error.message)
+                self.end_line()
+                self.note(event.error.message)
 
-    def _end_line(self) -> None:
+    def end_line(self) -> None:
         self.stdout.write("")
         self._has_begun = False
 
-    def _drop(self, words: str) -> None:
-        """Say that what was printed of the answer does not count: it cannot be taken back."""
+    def discard(self, words: str) -> None:
+        """Mark what is printed of the answer as invalid, because it cannot be erased."""
         if self._has_begun:
-            self._end_line()
-            self._note(words)
+            self.end_line()
+            self.note(words)
 
-    def _note(self, words: str) -> None:
-        """A line about the answer. It may hold words of models and of the web: one line, nothing that moves the cursor."""
+    def note(self, words: str) -> None:
+        """Write a line about the answer.
+
+        It may contain text of models and of the web, so remove line breaks and control characters.
+        """
         self.stdout.flush()
         gap = "\n" if self._has_begun else ""  # the answer's line is not complete
         self.stderr.write(gap + one_line(words), style_func=str)
 
 
-def _cited(source: SourceData) -> str:
+def cited(source: SourceData) -> str:
     date = f", {source.published[:10]}" if source.published else ""
     return one_line(f"[{source.number}] {source.title} ({source.host}{date}) {source.url}")

@@ -1,4 +1,7 @@
-"""A storm of faults over a fleet of real processes; for developers, since it needs the tests and what they need."""
+"""Run a storm of faults over a fleet of real processes.
+
+For developers, because it needs the tests and the development packages.
+"""
 
 import asyncio
 import importlib
@@ -11,13 +14,16 @@ from django.core.management.base import BaseCommand, CommandError
 
 
 class Command(BaseCommand):
-    help = "Play a random storm of faults, drawn from a seed, over a fleet of its own, and check that every stream ends as it must."
+    help = (
+        "Start a fleet, inject random faults drawn from a seed, and check that every stream ends as"
+        " it must."
+    )
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--runs", type=int, default=200, help="how many runs (%(default)s)")
         parser.add_argument(
-            "--seed", type=int, default=None, help="plays the schedule of an earlier storm again"
+            "--seed", type=int, default=None, help="repeat the schedule of an earlier storm"
         )
         parser.add_argument(
             "--workers", type=int, default=2, help="processes that serve (%(default)s)"
@@ -36,7 +42,7 @@ class Command(BaseCommand):
         **options: Any,
     ) -> None:
         try:
-            # Not a part of the product: an installation without its tests has neither the driver nor what it needs.
+            # The driver belongs to the tests, which an installation may lack.
             driver = importlib.import_module("tests.chaos.driver")
         except ModuleNotFoundError as exc:
             raise CommandError(
@@ -48,7 +54,7 @@ class Command(BaseCommand):
         try:
             report = driver.run(storm, self.stderr.write)
         except (KeyboardInterrupt, asyncio.CancelledError):
-            raise CommandError("The storm was interrupted; nothing of it is left.") from None
+            raise CommandError("The storm was interrupted; its fleet is stopped.") from None
         self.stdout.write(report.text())
         if report.violations:
             sys.exit(1)

@@ -1,4 +1,4 @@
-"""Serve the product: Valkey and the model where none is configured, and worker processes, all kept alive until a signal."""
+"""Start and supervise a fleet: Valkey and the model if none is configured, and the workers."""
 
 import errno
 import os
@@ -41,85 +41,89 @@ from routing.classifier import BrokenWeights
 from routing.policy import classifier
 
 BACKLOG = 1024  # connections that wait for a worker
-WORKER_PATIENCE = 60.0  # seconds
-ENDINGS_PATIENCE = (
-    10.0  # on top of the shutdown grace; a worker needs up to 6.5 to write endings and deliver them
-)
-PREDECESSOR_PATIENCE = (
-    10.0  # for the port, when the last fleet was killed and its children are going
-)
-LOOK_EVERY = 0.5
-FIRST_DELAY, MAX_DELAY, LONG_LIFE = 0.5, 10.0, 30.0
+# Seconds
+WORKER_START_TIMEOUT = 60.0
+# Added to the shutdown grace. A worker needs up to 6.5 s to store its endings and to deliver them.
+STOP_TIMEOUT = 10.0
+# To wait for the port after the last fleet was killed, while its children are still ending.
+PORT_TIMEOUT = 10.0
+CHECK_INTERVAL = 0.5
+# A child that has ended is started again after MIN_RESTART_DELAY, and after twice the last delay
+# each time it ends within STABLE_AFTER.
+MIN_RESTART_DELAY, MAX_RESTART_DELAY, STABLE_AFTER = 0.5, 10.0, 30.0
 ADMIN_NAME = "admin"
-BETTER_MODEL = "set OPENAI_API_KEY, or OPENAI_BASE_URL and FLEET_MODEL, for a better one"
+MODEL_HINT = "set OPENAI_API_KEY, or OPENAI_BASE_URL and FLEET_MODEL, for a better one"
 
 
-class StopAskedError(Exception):
-    """A signal asked to stop."""
+class StopRequested(Exception):
+    """Raised when a signal asks to stop while the fleet starts."""
 
 
 class Inbox:
-    """Signals as things to wait for, so that none interrupts anything."""
+    """A queue of signals. They are waited for, so none interrupts other code."""
 
     def __init__(self) -> None:
         self._arrived: queue.SimpleQueue[signal.Signals] = queue.SimpleQueue()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, lambda number, _frame: self._arrived.put(signal.Signals(number)))
 
-    def stop_asked(self, timeout: float) -> bool:
-        """Whether a signal to stop came; returns early also when a child has ended."""
+    def wait_for_stop(self, timeout: float) -> bool:
+        """Return True if a signal to stop arrives within `timeout` seconds.
+
+        Return False early if a child ends.
+        """
         with suppress(queue.Empty):
             return self._arrived.get(timeout=timeout) is not signal.SIGCHLD
         return False
 
     def pause(self, seconds: float) -> None:
-        """Let time pass; StopAskedError as soon as a signal asks to stop."""
-        if self.stop_asked(seconds):
-            raise StopAskedError
+        """Wait for `seconds`, or until a child ends. Raise StopRequested on a signal to stop."""
+        if self.wait_for_stop(seconds):
+            raise StopRequested
 
 
 class Readiness:
-    """A pipe on which workers say that they serve."""
+    """A pipe into which each worker writes its process id once it serves."""
 
     def __init__(self) -> None:
-        self._hear, self.tell = os.pipe()
-        os.set_blocking(self._hear, False)
+        self._read_fd, self.write_fd = os.pipe()
+        os.set_blocking(self._read_fd, False)
         self._ready: set[int] = set()
 
     def includes(self, worker: Child) -> bool:
         with suppress(BlockingIOError):
-            self._ready |= {int(pid) for pid in os.read(self._hear, 4096).split()}
+            self._ready |= {int(pid) for pid in os.read(self._read_fd, 4096).split()}
         return worker.pid in self._ready
 
 
 @dataclass
 class Lifeline:
-    """Starts a child again when it has ended, ever later while it does not live long."""
+    """Starts a child again after it has ended, with a growing delay if it keeps ending soon."""
 
     child: Child
-    born: float
-    delay: float = FIRST_DELAY
-    due: float | None = None
+    started_at: float
+    delay: float = MIN_RESTART_DELAY
+    restart_at: float | None = None
 
-    def tend(self, now: float, report: Callable[[str], None]) -> None:
+    def check(self, now: float, report: Callable[[str], None]) -> None:
         if self.child.is_running():
             return
-        if self.due is None:
-            self._plan(now)
-            report(f"{self.child.name} ended, {self.child.last_words()}; it is started again.")
-        elif now >= self.due:
+        if self.restart_at is None:
+            self.schedule_restart(now)
+            report(f"{self.child.name} ended, {self.child.exit_reason()}; it is started again.")
+        elif now >= self.restart_at:
             self.child.start()
-            self.born, self.due = now, None
+            self.started_at, self.restart_at = now, None
 
-    def _plan(self, now: float) -> None:
-        if now - self.born > LONG_LIFE:
-            self.delay = FIRST_DELAY
-        self.due = now + self.delay
-        self.delay = min(2 * self.delay, MAX_DELAY)
+    def schedule_restart(self, now: float) -> None:
+        if now - self.started_at > STABLE_AFTER:
+            self.delay = MIN_RESTART_DELAY
+        self.restart_at = now + self.delay
+        self.delay = min(2 * self.delay, MAX_RESTART_DELAY)
 
 
 class Fleet:
-    """All processes of one fleet, from the start to the end of each."""
+    """All processes of one fleet."""
 
     def __init__(
         self,
@@ -140,45 +144,51 @@ class Fleet:
         self._workers: list[Child] = []
 
     def run(self, workers: int) -> bool:
-        """Serve until a signal asks to stop. EmbeddedError if it cannot start; else whether every worker ended by itself."""
+        """Serve until a signal asks to stop. Return False if a worker had to be killed.
+
+        Raise EmbeddedError if the fleet cannot start.
+        """
         try:
-            self._start(workers)
-            with announced(self._card()):
-                self._say(self._ready_text())
-                self._keep_alive()
+            self.start(workers)
+            with announced(self.card()):
+                self._say(self.ready_text())
+                self.keep_alive()
             self._say(
-                f"Stopping: running answers have {settings.FLEET_SHUTDOWN_GRACE:g} s to finish; a second signal ends them now."
+                f"Stopping: running answers have {settings.FLEET_SHUTDOWN_GRACE:g} s to finish;"
+                " a second signal ends them now."
             )
-        except StopAskedError:
+        except StopRequested:
             pass
         finally:
-            clean = self._stop()
+            clean = self.stop()
         return clean
 
     @property
-    def _services(self) -> list[Child]:
+    def services(self) -> list[Child]:
         return [child for child in (self._valkey, self._model) if child]
 
-    def _start(self, workers: int) -> None:
-        # What takes long goes first and is waited for last.
+    def start(self, workers: int) -> None:
+        # Start the slow services first and wait for them last.
         if not settings.REDIS_URL:
             self._valkey = start_valkey(self._watcher)
         if not model_is_configured():
             self._model = start_model(self._watcher)
         if settings.REDIS_URL and (problem := redis_problem(settings.REDIS_URL)):
             raise EmbeddedError(
-                f"REDIS_URL: {without_secrets(settings.REDIS_URL)} does not answer: {first_line(problem)}"
+                f"REDIS_URL: {without_secrets(settings.REDIS_URL)} does not answer: "
+                f"{first_line(problem)}"
             )
         migrate()
-        self._workers = [self._worker(number).start() for number in range(1, workers + 1)]
+        self._workers = [self.worker(number).start() for number in range(1, workers + 1)]
         if password := first_admin():
             self._say(
-                f"The first start: sign in to /admin/ as {ADMIN_NAME} with the password {password} (shown only now)"
+                f"The first start: sign in to /admin/ as {ADMIN_NAME} with the password {password}"
+                " (shown only now)"
             )
-        wait_until_answering([*self._services, *self._workers], pause=self._inbox.pause)
+        wait_until_answering([*self.services, *self._workers], pause=self._inbox.pause)
 
-    def _worker(self, number: int) -> Child:
-        socket_fd, ready_fd = self._listener.fileno(), self._readiness.tell
+    def worker(self, number: int) -> Child:
+        socket_fd, ready_fd = self._listener.fileno(), self._readiness.write_fd
         return Child(
             name=f"worker {number}",
             command=[
@@ -190,71 +200,76 @@ class Fleet:
             watcher=self._watcher,
             role="worker",
             answers=self._readiness.includes,
-            patience=WORKER_PATIENCE,
+            start_timeout=WORKER_START_TIMEOUT,
             quiet=False,
         )
 
-    def _keep_alive(self) -> None:
+    def keep_alive(self) -> None:
         started = time.monotonic()
-        lifelines = [Lifeline(child, born=started) for child in (*self._services, *self._workers)]
-        while not self._inbox.stop_asked(LOOK_EVERY):
+        lifelines = [
+            Lifeline(child, started_at=started) for child in (*self.services, *self._workers)
+        ]
+        while not self._inbox.wait_for_stop(CHECK_INTERVAL):
             for lifeline in lifelines:
-                lifeline.tend(time.monotonic(), self._warn)
+                lifeline.check(time.monotonic(), self._warn)
 
-    def _stop(self) -> bool:
-        """End the workers, who write the endings of their runs, then what they need for it. Whether nobody had to be forced."""
-        deadline = time.monotonic() + settings.FLEET_SHUTDOWN_GRACE + ENDINGS_PATIENCE
-        self._signal_workers(signal.SIGTERM)
+    def stop(self) -> bool:
+        """Stop the workers, then the services they need to store their endings.
+
+        Return False if a worker had to be killed.
+        """
+        deadline = time.monotonic() + settings.FLEET_SHUTDOWN_GRACE + STOP_TIMEOUT
+        self.signal_workers(signal.SIGTERM)
         while any(worker.is_running() for worker in self._workers) and time.monotonic() < deadline:
-            if self._inbox.stop_asked(LOOK_EVERY):
-                # Of another kind than the first: two of a kind at once would arrive as one.
-                self._signal_workers(signal.SIGINT)
-        forced = [worker.name for worker in self._workers if not worker.wait_for_end(0)]
+            if self._inbox.wait_for_stop(CHECK_INTERVAL):
+                # Another signal than the first: the kernel merges two pending ones of a kind.
+                self.signal_workers(signal.SIGINT)
+        forced = [worker.name for worker in self._workers if not worker.wait_or_kill(0)]
         if forced:
             self._warn(f"{', '.join(forced)} did not end in time and had to be killed.")
-        for service in reversed(self._services):
+        for service in reversed(self.services):
             service.stop()
         return not forced
 
-    def _signal_workers(self, number: signal.Signals) -> None:
+    def signal_workers(self, number: signal.Signals) -> None:
         for worker in self._workers:
             worker.send(number)
 
     @property
-    def _address(self) -> str:
+    def address(self) -> str:
         host, port = self._listener.getsockname()
         return f"http://{host}:{port}/"
 
-    def _card(self) -> RunningFleet:
+    def card(self) -> RunningFleet:
         used = services_in_use(self._valkey, self._model)
         return RunningFleet(
             pid=os.getpid(),
-            address=self._address,
+            address=self.address,
             redis_url=used.redis_url,
             model_base_url=used.model_base_url,
             model=used.model,
             model_builtin=used.model_builtin,
         )
 
-    def _ready_text(self) -> str:
+    def ready_text(self) -> str:
         redis = (
-            f"our own Valkey, {without_secrets(self._valkey.url)}"
+            f"an embedded Valkey, {without_secrets(self._valkey.url)}"
             if self._valkey
             else without_secrets(settings.REDIS_URL)
         )
         return "\n".join(
             [
-                f"AgenticFleet is ready on {self._address}",
-                f"  model       {self._model_text()}",
+                f"AgenticFleet is ready on {self.address}",
+                f"  model       {self.model_text()}",
                 f"  web search  {search_text()}",
                 f"  database    {database_text()}",
                 f"  Redis       {redis}",
             ]
         )
 
-    def _model_text(self) -> str:
+    def model_text(self) -> str:
         if self._model:
-            return f"{settings.BUILTIN_MODEL}, built in: small and weak; {BETTER_MODEL}"
+            return f"{settings.BUILTIN_MODEL}, built in: small and weak; {MODEL_HINT}"
         return f"{settings.FLEET_MODEL} at {without_secrets(settings.OPENAI_BASE_URL) or 'OpenAI'}"
 
 
@@ -263,21 +278,27 @@ def search_text() -> str:
         case "on":
             return f"on, by {without_secrets(settings.TAVILY_BASE_URL)}"
         case "keyless":
-            return f"on without a key, within narrow limits, by {without_secrets(settings.TAVILY_BASE_URL)}; queries leave this machine"
+            return (
+                "on without a key, within narrow limits, by"
+                f" {without_secrets(settings.TAVILY_BASE_URL)}; queries leave this machine"
+            )
         case _:
             return "off; set TAVILY_API_KEY, or FLEET_SEARCH=keyless to search without a key"
 
 
 class Command(BaseCommand):
-    help = "Serve AgenticFleet: starts Valkey and the model unless they are configured, and the workers; Ctrl-C stops all of it."
+    help = (
+        "Serve AgenticFleet. Starts the workers, and Valkey and the model if none is configured;"
+        " Ctrl-C stops everything."
+    )
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--host", default="127.0.0.1", help="a name or an IPv4 address (%(default)s)"
+            "--host", default="127.0.0.1", help="host name or IPv4 address (%(default)s)"
         )
         parser.add_argument(
-            "--port", type=int, default=8000, help="0 picks a free one (%(default)s)"
+            "--port", type=int, default=8000, help="0 picks a free port (%(default)s)"
         )
         parser.add_argument(
             "--workers", type=int, default=1, help="processes that serve (%(default)s)"
@@ -289,7 +310,7 @@ class Command(BaseCommand):
         try:
             classifier()
         except BrokenWeights as exc:
-            # Each worker reads them too, and would only end with a traceback.
+            # Report it once, here. Each worker would end with a traceback.
             raise CommandError(str(exc)) from exc
         inbox = Inbox()
         try:
@@ -301,7 +322,7 @@ class Command(BaseCommand):
                 clean = Fleet(listener, watcher, inbox, self.say, self.stderr.write).run(workers)
         except EmbeddedError as exc:
             raise CommandError(str(exc)) from exc
-        except StopAskedError:
+        except StopRequested:
             return
         if not clean:
             sys.exit(1)
@@ -312,14 +333,17 @@ class Command(BaseCommand):
 
 
 def listen(host: str, port: int, *, pause: Callable[[float], None]) -> socket.socket:
-    """The listening socket that the workers share. It waits only for a predecessor that was killed and is still going."""
+    """Return the listening socket that the workers share, or raise EmbeddedError.
+
+    Wait for a busy port only if the last fleet was killed, because its children may still hold it.
+    """
     try:
         address = socket.gethostbyname(host), port
     except socket.gaierror as exc:
         raise EmbeddedError(f"--host {host}: {exc.strerror}.") from exc
     except UnicodeError as exc:
-        raise EmbeddedError(f"--host {host}: this is no name of a host.") from exc
-    deadline = time.monotonic() + (PREDECESSOR_PATIENCE if was_killed() else 0)
+        raise EmbeddedError(f"--host {host}: this is not a valid host name.") from exc
+    deadline = time.monotonic() + (PORT_TIMEOUT if was_killed() else 0)
     while True:
         try:
             return socket.create_server(address, backlog=BACKLOG)
@@ -330,11 +354,11 @@ def listen(host: str, port: int, *, pause: Callable[[float], None]) -> socket.so
                 raise EmbeddedError(
                     f"Cannot listen on {host}:{port}: {os.strerror(exc.errno or 0)}."
                 ) from exc
-        pause(LOOK_EVERY)
+        pause(CHECK_INTERVAL)
 
 
 def migrate() -> None:
-    """Bring the database up to date; EmbeddedError if there is none."""
+    """Apply the migrations. Raise EmbeddedError if the database cannot be used."""
     try:
         call_command("migrate", verbosity=0, interactive=False)
     except (DatabaseProblem, ImproperlyConfigured) as exc:
@@ -344,7 +368,7 @@ def migrate() -> None:
 
 
 def first_admin() -> str | None:
-    """The password of the administrator made just now, if there was nobody yet."""
+    """Create the first administrator and return its password. Return None if there are users."""
     users = get_user_model().objects
     if users.exists():
         return None
@@ -360,7 +384,7 @@ def database_text() -> str:
 
 
 def without_secrets(url: str) -> str:
-    """The URL for people to read: no name, no password, no query."""
+    """Return the URL without user name, password and query."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 

