@@ -5,7 +5,7 @@ import { Connection } from "./connection.js";
 import { chosenMode } from "./mode.js";
 import {
   announce, byId, conversation, enter, followEnd, linkState, newAnswer, newTurn, part, place,
-  refreshList, show, showRefusal, textOf, thread, turnOf,
+  refreshList, room, show, showRefusal, textOf, thread, turnOf,
 } from "./thread.js";
 
 /** @import { Connected, Done, Failure, Loss, Observer, Shown } from "./connection.js" */
@@ -71,6 +71,7 @@ class Answer {
         rerun_of: rerunOf,
       },
       observer: this,
+      heartbeat: Number(room.dataset.heartbeatMs),
       isBegun,
     });
   }

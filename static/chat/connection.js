@@ -63,7 +63,8 @@ import ReconnectingWebSocket from "../vendor/reconnecting-websocket/reconnecting
  */
 
 const SUBPROTOCOL = "fleet.html.v1";
-const MIN_SILENCE = 12_000; // ms without a frame after which a connection may count as lost
+const MIN_SILENCE = 12_000; // ms without a frame before a connection counts as lost, at least
+const HEARTBEAT_DELAY = 2_000; // ms by which a heartbeat may be late
 const MODEL_QUIET = 12_000; // ms without a sign of the model after which the reader is told
 const MAX_RETRIES = 40;
 const LOSS_DELAY = 400; // ms in which a closed socket may come back before the reader is told
@@ -98,12 +99,15 @@ export class Connection {
    * @param {string} options.url
    * @param {Request} options.request
    * @param {Observer} options.observer
+   * @param {number} options.heartbeat ms after which the server sends a frame if it sent nothing else
    * @param {boolean} options.isBegun the server is known to have the run
    */
-  constructor({ url, request, observer, isBegun }) {
+  constructor({ url, request, observer, heartbeat, isBegun }) {
     this.url = url;
     this.request = request;
     this.observer = observer;
+    // Two heartbeats: one may be delayed by a busy server or network.
+    this.silence = Math.max(MIN_SILENCE, 2 * heartbeat + HEARTBEAT_DELAY);
     this.isBegun = isBegun;
   }
 
@@ -160,7 +164,7 @@ export class Connection {
   /** Replace a socket that has gone silent, and report a quiet model. To be called every second. */
   check() {
     const now = performance.now();
-    if (this.socket?.readyState === WebSocket.OPEN && now - this.heardAt > MIN_SILENCE) {
+    if (this.socket?.readyState === WebSocket.OPEN && now - this.heardAt > this.silence) {
       // The connection is half open: no close event will arrive.
       this.lose("network");
       this.open();
