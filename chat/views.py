@@ -265,6 +265,8 @@ def _page(
         "search_is_off": settings.FLEET_SEARCH == "off",
         "examples": EXAMPLES,
         "blank": {"turn": Turn()},
+        # Rounded, because templates localize floats and the script could not read the result.
+        "heartbeat_ms": round(settings.FLEET_HEARTBEAT * 1000),
     }
 
 

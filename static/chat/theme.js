@@ -1,4 +1,5 @@
-// Runs before the first paint: the theme that was chosen, and the time zone in which the list says "Today".
+// Runs before the first paint: the theme that was chosen, and the time zone in which the list says
+// "Today".
 "use strict";
 
 {
@@ -10,6 +11,7 @@
       return null; // storage is switched off
     }
   };
+  /** @param {string | null} theme */
   const show = (theme) => {
     if (theme === "light" || theme === "dark") root.dataset.theme = theme;
   };
@@ -19,11 +21,15 @@
   if (zone) document.cookie = `tz=${encodeURIComponent(zone)}; path=/; max-age=31536000; SameSite=Lax`;
 
   document.addEventListener("click", (event) => {
-    if (!event.target.closest?.('[data-action="theme"]')) return;
-    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-    show(dark ? "light" : "dark");
+    const target = /** @type {Element} */ (event.target);
+    if (!target.closest?.('[data-action="theme"]')) return;
+    const isDark = root.dataset.theme
+      ? root.dataset.theme === "dark"
+      : matchMedia("(prefers-color-scheme: dark)").matches;
+    const theme = isDark ? "light" : "dark";
+    show(theme);
     try {
-      localStorage.setItem("theme", root.dataset.theme);
+      localStorage.setItem("theme", theme);
     } catch {
       // It still holds for this page.
     }

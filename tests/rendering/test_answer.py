@@ -156,7 +156,7 @@ SHOWS = {
 SHOWS_NOTHING = {Heartbeat, Cancelled, ReasoningCompleted}
 
 
-# --- A page that does what htmx and stream.js do with a frame -------------------------------------------------------------
+# --- A page that does what htmx and thread.js do with a frame -------------------------------------------------------------
 
 VOID = {"br", "hr", "img", "input", "use", "path", "circle", "rect"}
 

@@ -1,0 +1,88 @@
+// Copying answers, code and details, with and without https.
+
+import { announce, byId, part } from "./thread.js";
+
+const RESULT_TIME = 1_500; // ms for which a button shows the result
+
+/**
+ * Copy what this button is for, and show the result on it.
+ * @param {HTMLElement} button
+ * @param {string} what
+ */
+export async function copy(button, what) {
+  let result = "Copied";
+  try {
+    await toClipboard(textToCopy(button, what));
+  } catch {
+    result = "Not copied";
+  }
+  const icon = button.querySelector("use");
+  if (icon) {
+    showOnIcon(button, icon, result);
+    return;
+  }
+  const label = button.textContent;
+  button.textContent = result;
+  setTimeout(() => (button.textContent = label), RESULT_TIME);
+}
+
+/**
+ * @param {HTMLElement} button
+ * @param {string} what
+ * @returns {string | Promise<string>}
+ */
+function textToCopy(button, what) {
+  if (what === "answer") return fetchText(button.dataset.url ?? "");
+  const place = what === "code" ? button.closest(".code") : button.parentElement;
+  const text = part(/** @type {Element} */ (place), what === "code" ? "code" : "[data-details]");
+  return text.textContent ?? "";
+}
+
+/** @param {string} url */
+async function fetchText(url) {
+  const reply = await fetch(url);
+  if (!reply.ok) throw new Error(String(reply.status));
+  return reply.text();
+}
+
+/**
+ * @param {HTMLElement} button
+ * @param {SVGUseElement} icon
+ * @param {string} result
+ */
+function showOnIcon(button, icon, result) {
+  const before = icon.getAttribute("href") ?? "";
+  if (before.endsWith("#check")) return;
+  announce(result);
+  button.title = result;
+  if (result === "Copied") icon.setAttribute("href", before.replace(/#.*/, "#check"));
+  setTimeout(() => {
+    icon.setAttribute("href", before);
+    button.title = button.getAttribute("aria-label") ?? "";
+  }, RESULT_TIME);
+}
+
+/** @param {string | Promise<string>} text */
+async function toClipboard(text) {
+  // Without https there is no clipboard object.
+  if (!navigator.clipboard || !window.ClipboardItem) {
+    copySelected(await text);
+    return;
+  }
+  // Pass the promise, not its text: the browser wants the write to begin within the click.
+  const blob = Promise.resolve(text).then((words) => new Blob([words], { type: "text/plain" }));
+  await navigator.clipboard.write([new ClipboardItem({ "text/plain": blob })]);
+}
+
+/** @param {string} text */
+function copySelected(text) {
+  const area = document.createElement("textarea");
+  area.value = text;
+  area.className = "visually-hidden";
+  document.body.append(area);
+  area.select();
+  const isDone = document.execCommand("copy");
+  area.remove();
+  byId("composer-text").focus({ preventScroll: true }); // it was in the area that is gone
+  if (!isDone) throw new Error("not copied");
+}

@@ -1,0 +1,290 @@
+// Follow one answer over a WebSocket that may break. There is no DOM here: an observer is told what
+// happens, and shows it.
+//
+//                    socket closed
+//            ┌───────────────────────────┐
+//            ▼                           │
+//   ──► connecting ── first frame ───► open ── terminal event ──► over
+//            │                         ▲  │
+//            │ 400 ms     first frame  │  │ silence,
+//            │          ┌──────────────┘  │ shutting_down
+//            └──────► lost ◄──────────────┘
+//
+//   any of them ── conversation_busy ──► waiting ── first event ──► open
+//   any of them ── any other refusal, close() ──► over
+//
+// In `connecting` and in `lost` the socket tries again by itself; the difference is that in `lost`
+// the reader has been told. `waiting` lasts through lost connections, because the question itself
+// still waits: the reader can take it back, and there is no run that a cancel could stop.
+
+import ReconnectingWebSocket from "../vendor/reconnecting-websocket/reconnecting-websocket.mjs";
+
+/** @typedef {"connecting" | "open" | "lost" | "waiting" | "over"} State */
+
+/**
+ * Why nothing is received. `network`: the socket closed or fell silent. `restarting`: the worker
+ * takes no new questions. `storage`: the server cannot read the run now. `unreachable`: every try
+ * failed. After the last two only retryNow() tries again.
+ * @typedef {"network" | "restarting" | "storage" | "unreachable"} Loss
+ */
+
+/** @typedef {{ seq: number, workflow_id: string, html?: string }} Envelope */
+/** @typedef {Envelope & { type: "connected", data: { conversation_id: string } }} Connected */
+/** @typedef {Envelope & { type: "heartbeat", data: { silent_ms: number } }} Heartbeat */
+/** @typedef {Envelope & { type: "done", data: { status: "completed" | "cancelled" } }} Done */
+/** @typedef {Envelope & { type: "error", error: { code: string, message: string } }} Failure */
+/**
+ * Any other kind of event only brings markup, as a delta does.
+ * @typedef {Envelope & { type: "notice" | "response.snapshot" | "response.delta" }} Shown
+ */
+/** @typedef {Connected | Heartbeat | Done | Failure | Shown} StreamEvent */
+
+/**
+ * The first frame of every socket, without its cursor: a ChatRequest of chat/protocol.py.
+ * @typedef {object} Request
+ * @property {string} message
+ * @property {string} message_id
+ * @property {string | null} conversation_id
+ * @property {string} mode
+ * @property {boolean} fresh
+ * @property {string | null} rerun_of
+ */
+
+/**
+ * @typedef {object} Observer
+ * @property {(event: Connected | Done | Failure | Shown) => void} received an event to be shown
+ * @property {(event: Done | Failure) => void} ended the terminal event has been received
+ * @property {(event: Failure) => void} refused nothing was started, and nothing will be
+ * @property {() => void} waiting refused as busy: another answer is being written; it asks again
+ * @property {() => void} accepted a question that was waiting is being answered
+ * @property {(why: Loss, message: string) => void} lost
+ * @property {() => void} reconnected
+ * @property {(ms: number | null) => void} quiet how long the model has been quiet; null: it is not
+ */
+
+const SUBPROTOCOL = "fleet.html.v1";
+const MIN_SILENCE = 12_000; // ms without a frame before a connection counts as lost, at least
+const HEARTBEAT_DELAY = 2_000; // ms by which a heartbeat may be late
+const MODEL_QUIET = 12_000; // ms without a sign of the model after which the reader is told
+const MAX_RETRIES = 40;
+const LOSS_DELAY = 400; // ms in which a closed socket may come back before the reader is told
+const BUSY_RETRY = 3_000; // ms between tries while another answer is written in the conversation
+const RESTART_RETRY = 1_000; // ms
+const OPTIONS = {
+  // Random, so that the pages of a restarted server do not all come back at the same moment.
+  minReconnectionDelay: 250 + Math.random() * 500,
+  reconnectionDelayGrowFactor: 1.5,
+  maxReconnectionDelay: 3_000,
+  maxRetries: MAX_RETRIES,
+  connectionTimeout: 4_000,
+  maxEnqueuedMessages: 0, // the request is sent on every open, with the cursor of that moment
+};
+
+export class Connection {
+  /** @type {State} */
+  state = "connecting";
+  isStopping = false;
+  cursor = 0; // the last seq that was shown
+  failures = 0; // closed sockets since the last event
+  heardAt = 0; // when the last frame arrived, on the clock of performance.now()
+  /** @type {number | null} When the model was last at work, if it has been quiet for long. */
+  quietSince = null;
+  /** @type {ReconnectingWebSocket | null} */
+  socket = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} What this state does next by itself. */
+  timer = undefined;
+
+  /**
+   * @param {object} options
+   * @param {string} options.url
+   * @param {Request} options.request
+   * @param {Observer} options.observer
+   * @param {number} options.heartbeat ms after which the server sends a frame if it sent nothing else
+   * @param {boolean} options.isBegun the server is known to have the run
+   */
+  constructor({ url, request, observer, heartbeat, isBegun }) {
+    this.url = url;
+    this.request = request;
+    this.observer = observer;
+    // Two heartbeats: one may be delayed by a busy server or network.
+    this.silence = Math.max(MIN_SILENCE, 2 * heartbeat + HEARTBEAT_DELAY);
+    this.isBegun = isBegun;
+  }
+
+  /** Send the request on a new socket, which replaces the old one. */
+  open() {
+    this.disconnect();
+    if (this.state === "open") this.state = "connecting";
+    const socket = new ReconnectingWebSocket(this.url, [SUBPROTOCOL], OPTIONS);
+    this.socket = socket;
+    // close() waits for the other end, so a replaced socket may still deliver frames. Ignore them.
+    const isCurrent = () => socket === this.socket;
+    socket.addEventListener("open", () => isCurrent() && this.ask(socket));
+    socket.addEventListener("message", ({ data }) => isCurrent() && this.receive(JSON.parse(data)));
+    socket.addEventListener("close", () => isCurrent() && this.failed());
+  }
+
+  /** @param {ReconnectingWebSocket} socket */
+  ask(socket) {
+    this.heardAt = performance.now();
+    socket.send(JSON.stringify({ ...this.request, after: this.cursor }));
+    if (this.isStopping) this.sendCancel();
+  }
+
+  /** Close the socket and leave the state as it is: open() continues from here. */
+  disconnect() {
+    const { socket } = this;
+    this.socket = null;
+    this.setTimer(undefined);
+    socket?.close();
+  }
+
+  /** Close for good. */
+  close() {
+    this.disconnect();
+    this.state = "over";
+  }
+
+  /** Stop the run: now, and again on every new socket until the server says that it has ended. */
+  stop() {
+    this.isStopping = true;
+    this.sendCancel();
+  }
+
+  sendCancel() {
+    this.socket?.send('{"type":"cancel"}');
+  }
+
+  retryNow() {
+    this.failures = 0;
+    this.lose("network");
+    this.open();
+  }
+
+  /** Replace a socket that has gone silent, and report a quiet model. To be called every second. */
+  check() {
+    const now = performance.now();
+    if (this.socket?.readyState === WebSocket.OPEN && now - this.heardAt > this.silence) {
+      // The connection is half open: no close event will arrive.
+      this.lose("network");
+      this.open();
+    } else if (this.socket && this.quietSince !== null && this.state !== "lost") {
+      this.observer.quiet(now - this.quietSince);
+    }
+  }
+
+  // --- Frames
+
+  /** @param {StreamEvent} event */
+  receive(event) {
+    this.heard();
+    if (event.type === "heartbeat") {
+      this.setQuiet(event.data.silent_ms);
+    } else if (event.type === "notice") {
+      this.observer.received(event); // it has the seq of the last event, not one of its own
+    } else if (event.type === "error" && isRefusal(event)) {
+      this.refused(event);
+    } else {
+      this.follow(event);
+    }
+  }
+
+  heard() {
+    this.heardAt = performance.now();
+    this.setTimer(undefined);
+    if (this.state === "lost") this.observer.reconnected();
+    if (this.state !== "waiting") this.state = "open";
+  }
+
+  /** @param {Connected | Done | Failure | Shown} event */
+  follow(event) {
+    const isTerminal = event.type === "done" || event.type === "error";
+    // After a rejoin events may come twice. A snapshot may be behind the cursor and still hold more
+    // text than the page; a terminal event is always taken, because the page must not wait on.
+    const isKnown = event.seq <= this.cursor;
+    if (isKnown && !isTerminal && event.type !== "response.snapshot") return;
+    this.cursor = Math.max(this.cursor, event.seq);
+    this.failures = 0;
+    this.isBegun = true;
+    if (this.state === "waiting") {
+      this.state = "open";
+      this.observer.accepted();
+    }
+    this.setQuiet(0);
+    this.observer.received(event);
+    if (isTerminal) {
+      this.close();
+      this.observer.ended(event);
+    }
+  }
+
+  /** @param {Failure} event */
+  refused(event) {
+    const { code, message } = event.error;
+    if (code === "conversation_busy") {
+      this.openIn(BUSY_RETRY);
+      this.state = "waiting";
+      this.observer.waiting();
+    } else if (code === "shutting_down") {
+      // A worker that is about to exit takes nothing new; the others do, and so does the next one.
+      this.openIn(RESTART_RETRY);
+      this.lose("restarting");
+    } else if (code === "storage_unavailable" && this.isBegun) {
+      this.disconnect();
+      this.lose("storage", message);
+    } else {
+      this.close();
+      this.observer.refused(event);
+    }
+  }
+
+  /** @param {number} ms how long the run and its model have been silent */
+  setQuiet(ms) {
+    const wasQuiet = this.quietSince !== null;
+    this.quietSince = ms >= MODEL_QUIET ? performance.now() - ms : null;
+    if (this.quietSince !== null) this.check();
+    else if (wasQuiet) this.observer.quiet(null);
+  }
+
+  // --- Failures
+
+  failed() {
+    this.failures += 1;
+    if (this.failures > MAX_RETRIES) {
+      this.disconnect();
+      this.lose("unreachable");
+      return;
+    }
+    if (this.state === "open") this.state = "connecting";
+    this.timer ??= setTimeout(() => this.lose("network"), LOSS_DELAY);
+  }
+
+  /**
+   * @param {Loss} why
+   * @param {string} [message]
+   */
+  lose(why, message = "") {
+    if (this.state !== "waiting") this.state = "lost";
+    this.observer.lost(why, message);
+  }
+
+  /** @param {number} ms */
+  openIn(ms) {
+    this.disconnect();
+    this.setTimer(setTimeout(() => this.open(), ms));
+  }
+
+  /** @param {ReturnType<typeof setTimeout> | undefined} timer */
+  setTimer(timer) {
+    clearTimeout(this.timer);
+    this.timer = timer;
+  }
+}
+
+/**
+ * Return true if nothing was started, or if the run cannot be read now.
+ * @param {Failure} event
+ */
+function isRefusal(event) {
+  return !event.workflow_id || event.error.code === "storage_unavailable";
+}

@@ -1,0 +1,334 @@
+// What is shown: questions and answers, the scroll position, announcements, the list of chats.
+//
+// The server sends finished markup, and htmx puts each element where its id says. No markup is made
+// here.
+
+const AT_END = 48; // px from the end that still count as being there
+
+/**
+ * @typedef {object} Htmx
+ * @property {(target: Element, html: string, how: object) => void} swap
+ * @property {(verb: string, path: string, how: object) => Promise<void>} ajax
+ */
+const { htmx } = /** @type {{ htmx: Htmx }} */ (/** @type {unknown} */ (window));
+
+/**
+ * Return the element with this id. The template always has it, so there is no null to check.
+ * @param {string} id
+ */
+export function byId(id) {
+  return /** @type {HTMLElement} */ (document.getElementById(id));
+}
+
+/**
+ * Return the first `selector` inside `element`. The template always has it.
+ * @param {Element | DocumentFragment} element
+ * @param {string} selector
+ */
+export function part(element, selector) {
+  return /** @type {HTMLElement} */ (element.querySelector(selector));
+}
+
+export const room = byId("room");
+export const thread = byId("thread");
+const scroller = byId("scroll");
+
+/** @type {string | null} */
+export let conversation = room.dataset.conversation || null;
+
+// --- Questions and answers
+
+/**
+ * Add a turn with this question.
+ * @param {string} text
+ */
+export function newTurn(text) {
+  document.getElementById("empty")?.remove();
+  const last = /** @type {HTMLElement | null} */ (thread.querySelector(".turn:last-child"));
+  const number = String(Number(last?.dataset.turn || 0) + 1);
+  const turn = place("turn-template", thread);
+  const question = part(turn, ".question");
+  turn.dataset.turn = number;
+  question.setAttribute("aria-label", `Question ${number}`);
+  question.dataset.text = JSON.stringify(text);
+  part(question, ".bubble").textContent = text;
+  return turn;
+}
+
+/**
+ * Add the place where the answer to this turn's question will be.
+ * @param {HTMLElement} turn
+ * @param {{ messageId: string, rerunOf: string | null }} question
+ */
+export function newAnswer(turn, { messageId, rerunOf }) {
+  for (const open of turn.querySelectorAll(":scope > [data-answer]")) {
+    foldAway(/** @type {HTMLElement} */ (open), turn);
+  }
+  const article = place("waiting-template", turn);
+  article.setAttribute("aria-label", `Answer ${turn.dataset.turn}`);
+  article.id = `answer-${messageId}`;
+  article.dataset.rerunOf = rerunOf ?? "";
+  return article;
+}
+
+/**
+ * Keep the old answer, folded. The place of a refusal, which has no run, is removed.
+ * @param {HTMLElement} article
+ * @param {HTMLElement} turn
+ */
+function foldAway(article, turn) {
+  if (!article.dataset.workflowId) {
+    article.remove();
+    return;
+  }
+  const earlier = turn.querySelector(".earlier") ?? place("earlier-template", turn);
+  part(turn, ".question").after(earlier);
+  earlier.append(article);
+  const isOne = earlier.querySelectorAll("[data-answer]").length === 1;
+  part(earlier, "summary").textContent = isOne ? "Earlier answer" : "Earlier answers";
+}
+
+/**
+ * Return the turn that this answer or this question belongs to.
+ * @param {Element} element
+ */
+export function turnOf(element) {
+  return /** @type {HTMLElement} */ (element.closest(".turn"));
+}
+
+/**
+ * Return the exact text of a turn's question.
+ * @param {Element} turn
+ * @returns {string}
+ */
+export function textOf(turn) {
+  return JSON.parse(part(turn, ".question").dataset.text ?? "");
+}
+
+/**
+ * Add a clone of a template's element to `parent`.
+ * @param {string} templateId
+ * @param {Element} parent
+ */
+export function place(templateId, parent) {
+  const template = /** @type {HTMLTemplateElement} */ (byId(templateId));
+  const element = /** @type {Element} */ (template.content.firstElementChild).cloneNode(true);
+  parent.append(element);
+  return /** @type {HTMLElement} */ (element);
+}
+
+// --- Markup
+
+// htmx wants a target, even for markup that is all out of band.
+const sink = document.createElement("div");
+
+/**
+ * Put each element of an event's markup where its id says.
+ * @param {string | undefined} html
+ * @param {HTMLElement} article the answer whose timeline takes what has no other place
+ */
+export function show(html, article) {
+  if (!html) return;
+  const parsed = document.createElement("template");
+  parsed.innerHTML = html;
+  makePlaces(parsed.content, article);
+  swap(sink, html, "none");
+  if (isFollowing) followEnd();
+}
+
+/**
+ * Say in the place of the answer why there is none.
+ * @param {HTMLElement} article
+ * @param {string | undefined} html
+ */
+export function showRefusal(article, html) {
+  swap(article.querySelector("[data-refusal]") ?? part(article, ".end"), html ?? "", "innerHTML");
+  article.querySelector(".steps")?.remove();
+  followEnd();
+}
+
+/**
+ * @param {Element} target
+ * @param {string} html
+ * @param {string} swapStyle
+ */
+function swap(target, html, swapStyle) {
+  htmx.swap(target, html, { swapStyle, swapDelay: 0, settleDelay: 0, ignoreTitle: true });
+}
+
+/**
+ * Give every new element an empty place at the end of its slot. htmx's out-of-band swaps can only
+ * replace.
+ * @param {DocumentFragment} fragment
+ * @param {HTMLElement} article
+ */
+function makePlaces(fragment, article) {
+  for (const element of /** @type {Iterable<HTMLElement>} */ (fragment.children)) {
+    if (element instanceof HTMLTemplateElement) {
+      makePlaces(element.content, article);
+    } else if (element.dataset.slot && !document.getElementById(element.id)) {
+      const slot = document.getElementById(element.dataset.slot);
+      const empty = document.createElement(element.localName);
+      empty.id = element.id;
+      (slot ?? article.querySelector(".timeline"))?.append(empty);
+    }
+  }
+}
+
+// --- The end of the thread, which the page follows until the reader scrolls up
+
+let isFollowing = true;
+let lastTop = 0;
+
+/** Scroll to the end if the reader is there, or `always`. */
+export function followEnd(always = false) {
+  if (always) isFollowing = true;
+  if (isFollowing && !document.getElementById("empty")) scroller.scrollTop = scroller.scrollHeight;
+  updateJump();
+}
+
+function updateJump() {
+  const isShort = scroller.scrollHeight <= scroller.clientHeight + AT_END;
+  byId("jump").hidden = isFollowing || isShort || document.getElementById("empty") !== null;
+}
+
+function distanceFromEnd() {
+  return scroller.scrollHeight - scroller.clientHeight - scroller.scrollTop;
+}
+
+function scrolled() {
+  // Growing content also moves the end away, so only a move upwards is the reader's.
+  if (distanceFromEnd() < AT_END) isFollowing = true;
+  else if (scroller.scrollTop < lastTop) isFollowing = false;
+  lastTop = scroller.scrollTop;
+  updateJump();
+}
+
+scroller.addEventListener("scroll", scrolled, { passive: true });
+new ResizeObserver(() => followEnd()).observe(scroller);
+
+// Earlier questions are inserted above the text that is being read. Keep that text where it is.
+thread.addEventListener("htmx:beforeSwap", (event) => {
+  const { target, detail } = /** @type {CustomEvent<{ shouldSwap: boolean }>} */ (event);
+  if (!detail.shouldSwap || !(/** @type {Element} */ (target).matches(".older"))) return;
+  const below = distanceFromEnd();
+  const shown = () => {
+    scroller.scrollTop = scroller.scrollHeight - scroller.clientHeight - below;
+    const button = /** @type {HTMLElement | null} */ (thread.querySelector(".older button"));
+    (button ?? scroller).focus({ preventScroll: true });
+  };
+  thread.addEventListener("htmx:afterSwap", shown, { once: true });
+});
+
+// The listener captures, because `toggle` does not bubble.
+thread.addEventListener("toggle", ({ target }) => {
+  if (!(target instanceof HTMLDetailsElement) || !target.open) return;
+  // What opens at the foot of an answer is brought into view.
+  if (target.matches(".facts, .sources")) {
+    target.lastElementChild?.scrollIntoView({ block: "nearest" });
+  }
+  // A reader who opens a step of a running answer wants to read it, and not to be taken to the end.
+  if (target.closest("[aria-busy=true]") && distanceFromEnd() >= AT_END) isFollowing = false;
+  updateJump();
+}, true);
+
+// --- Clocks
+
+/** @type {WeakMap<Element, number>} When each clock was first seen. */
+const since = new WeakMap();
+
+/** Set all clocks that run on the page. To be called every second. */
+export function tick() {
+  const now = performance.now();
+  /** @param {Element} clock */
+  const age = (clock) => {
+    const start = since.get(clock) ?? now;
+    since.set(clock, start);
+    return Math.floor((now - start) / 1000);
+  };
+  for (const clock of document.querySelectorAll("[aria-busy=true] [data-tick]")) {
+    const seconds = age(clock);
+    const before = clock.classList.contains("ticks") ? " · " : "";
+    if (seconds > 0) clock.textContent = `${before}${seconds} s`;
+  }
+  for (const clock of thread.querySelectorAll("[data-countdown]")) {
+    const left = Number(/** @type {HTMLElement} */ (clock).dataset.countdown) - age(clock);
+    clock.textContent = left > 0 ? `in ${left} s` : "now";
+  }
+}
+
+// --- Above the composer
+
+/**
+ * Have a screen reader say this.
+ * @param {string} words
+ */
+export function announce(words) {
+  byId("announce").textContent = words;
+}
+
+/**
+ * Show how the connection is, with buttons for these actions; null hides the line.
+ * @param {string | null} words
+ * @param {string[]} actions
+ * @param {{ urgent?: boolean, onlyIf?: string | null }} how `onlyIf`: only if this is shown now
+ */
+export function linkState(words, actions = [], { urgent = false, onlyIf = null } = {}) {
+  const bar = byId("link-state");
+  const place = part(bar, "[data-words]");
+  if (onlyIf !== null && place.textContent !== onlyIf) return;
+  if (urgent) bar.setAttribute("role", "alert");
+  else bar.removeAttribute("role");
+  bar.hidden = words === null;
+  if (place.textContent !== words) place.textContent = words ?? "";
+  const focused = /** @type {HTMLElement | null} */ (document.activeElement);
+  const hadFocus = bar.contains(focused);
+  for (const button of bar.querySelectorAll("button")) {
+    button.hidden = !actions.includes(button.dataset.action ?? "");
+  }
+  // The button that was pressed is gone, and the focus would go with it.
+  if (hadFocus && focused?.hidden) byId("composer-text").focus({ preventScroll: true });
+}
+
+// --- The list of chats
+
+/**
+ * Take over the conversation that the server made for the first question.
+ * @param {string} id
+ */
+export function enter(id) {
+  conversation = id;
+  room.dataset.conversation = id;
+  history.replaceState(history.state, "", `/c/${id}/`);
+  refreshList(`?opened=${id}`);
+}
+
+export function refreshList(query = "") {
+  const search = /** @type {HTMLInputElement} */ (byId("search")).value.trim();
+  if (search && !query) return;
+  const titled = () => {
+    const title = room.querySelector("#room-title h1");
+    if (conversation && title) document.title = `${title.textContent} · AgenticFleet`;
+  };
+  // If the server is unavailable, the list stays as it is until the next answer.
+  const away = () => undefined;
+  const how = { target: "#conversations", swap: "innerHTML" };
+  htmx.ajax("GET", room.dataset.listUrl + query, how).then(titled, away);
+}
+
+const narrow = matchMedia("(width < 800px)");
+
+/** @param {boolean} open */
+export function setDrawer(open) {
+  const isOpen = open && narrow.matches;
+  document.body.classList.toggle("drawer-open", isOpen);
+  part(document.body, ".shade").hidden = !isOpen;
+  room.inert = isOpen;
+  const button = byId("drawer-button");
+  const sidebar = byId("sidebar");
+  button.setAttribute("aria-expanded", String(isOpen));
+  if (isOpen) sidebar.focus();
+  else if (narrow.matches && sidebar.contains(document.activeElement)) button.focus();
+}
+
+narrow.addEventListener("change", () => setDrawer(false));
