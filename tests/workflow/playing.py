@@ -1,8 +1,10 @@
 """What tests of the workflow have models say, and what they look for in events."""
 
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
+from chat.llm.messages import ChatMessage, Piece
 from chat.workflow.agents import ANALYST, EDITOR, PLANNER, RESEARCHER, REVIEWER, WRITER
 from tests.chatting import Event, chat_request
 from tests.scripted_model import Script, ScriptedModel
@@ -49,3 +51,16 @@ def words(events: list[Event]) -> str:
 
 def calls_of(model: ScriptedModel, agent: Any) -> list[Any]:
     return [call for call in model.calls if call.instructions == agent.instructions]
+
+
+class Values:
+    """A model client whose stream never waits."""
+
+    def __init__(self, *pieces: Piece) -> None:
+        self.pieces = pieces
+        self.calls = 0
+
+    async def stream(self, _: list[ChatMessage], **__: Any) -> AsyncGenerator[Piece]:
+        self.calls += 1
+        for piece in self.pieces:
+            yield piece

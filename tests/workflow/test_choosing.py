@@ -1,16 +1,21 @@
 """The choice between the paths."""
 
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 from pytest_django import Settings
 
-from chat.workflow.opinion import DEFINITION
+from chat.llm.client import ModelClient
+from chat.llm.messages import Finished, Text
+from chat.protocol.terms import Usage
+from chat.workflow.opinion import DEFINITION, Opinions
+from chat.workflow.question import Question
 from routing.models import RoutingDecision
 from tests.chatting import Chatting, chat_request
 from tests.scripted_model import Script, ScriptedModel
 
-from .playing import of_kind, phases
+from .playing import Values, of_kind, phases
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -128,3 +133,14 @@ async def test_chosen_mode_asks_for_no_opinion(
 ) -> None:
     grey(Script(tokens=['{"path": "full"}']))
     assert phases(await chat.answer(chat_request(mode="light"))) == ["routing", "answer"]
+
+
+async def test_oldest_opinion_is_dropped_when_the_cache_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chat.workflow.opinion.MAX_KEPT", 2)
+    client = Values(Text('{"path": "light"}'), Finished(Usage(), 1))
+    opinions = Opinions(cast("ModelClient", client))
+    for asked, calls in [("a", 1), ("b", 2), ("a", 2), ("c", 3), ("a", 3), ("b", 4)]:
+        await opinions.on(Question(asked, "auto"))
+        assert client.calls == calls

@@ -26,7 +26,7 @@ from tests.chatting import Chatting, Event, chat_request, kinds, text_of
 from tests.scripted_model import Script, ScriptedModel
 from tooling.services import Services
 
-from .playing import MEMBERS, calls_of, full, of_kind, plan
+from .playing import MEMBERS, Values, calls_of, full, of_kind, plan
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -68,7 +68,7 @@ async def test_finished_steps_are_not_cut(chat: Chatting, team: ScriptedModel) -
 
 
 @pytest.mark.parametrize("agent", [ASSISTANT, EDITOR])
-async def test_cost_of_a_cancelled_call_is_stored(
+async def test_cost_and_phases_of_a_cancelled_run_are_stored(
     chat: Chatting, team: ScriptedModel, agent: Agent
 ) -> None:
     team.as_agent(agent.instructions, Script(tokens=["word "] * 40, hang_after=40))
@@ -84,6 +84,8 @@ async def test_cost_of_a_cancelled_call_is_stored(
     assert cost["output_tokens"] >= 40
     assert cost["input_tokens"] > 0
     assert run.output_tokens >= 40
+    started = [event["data"]["phase"] for event in of_kind(events, "phase.start")]
+    assert [phase.name async for phase in run.phases.order_by("started_ms", "pk")] == started
 
 
 async def test_events_told_while_the_ending_is_written_are_dropped(
@@ -124,17 +126,6 @@ async def test_events_told_while_the_ending_is_written_are_dropped(
 
 
 # --- Turns with a model of values -----------------------------------------------------------------
-
-
-class Values:
-    """A model client whose stream never waits."""
-
-    def __init__(self, *pieces: Piece) -> None:
-        self.pieces = pieces
-
-    async def stream(self, _: list[ChatMessage], **__: Any) -> AsyncGenerator[Piece]:
-        for piece in self.pieces:
-            yield piece
 
 
 def work_of(client: Any, told: list[StreamEvent]) -> Work:

@@ -1,10 +1,8 @@
 """Models with hidden thinking."""
 
 import pytest
-import pytest_asyncio
 from pytest_django import Settings
 
-from chat.runs.worker import Worker
 from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR, PLANNER, WRITER
 from tests.chatting import Chatting, chat_request, text_of
 from tests.scripted_model import Script, ScriptedModel
@@ -12,18 +10,6 @@ from tests.scripted_model import Script, ScriptedModel
 from .playing import MEMBERS, calls_of, counts_before, full, plan, words
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest_asyncio.fixture
-async def thinker(chat: Chatting, team: ScriptedModel, settings: Settings) -> ScriptedModel:
-    """A team whose model is known to think."""
-    settings.FLEET_THINKING_TOKENS, settings.FLEET_STEP_TOKENS, settings.FLEET_MAX_OUTPUT_TOKENS = (
-        4000,
-        1000,
-        3000,
-    )
-    await Worker.current().stop()  # the next one reads the setting
-    return team
 
 
 async def test_steps_ask_for_little_thinking_and_every_call_has_room_for_it(
