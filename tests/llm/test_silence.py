@@ -7,7 +7,7 @@ from functools import wraps
 
 import pytest
 
-from chat.llm.client import Silence
+from chat.llm.client import ReadTimer
 
 LONGEST = 0.1
 
@@ -50,14 +50,14 @@ async def chunks(*pauses: float) -> AsyncGenerator[bytes]:
 
 @on_its_own_clock
 async def test_reads_that_are_short_may_take_long_together() -> None:
-    with Silence(LONGEST) as silence:
+    with ReadTimer(LONGEST) as silence:
         body = chunks(*[LONGEST / 4] * 12)
         assert [await silence.read(body) for _ in range(13)] == [b"chunk"] * 12 + [None]
 
 
 @on_its_own_clock
 async def test_time_between_reads_does_not_count() -> None:
-    with Silence(LONGEST) as silence:
+    with ReadTimer(LONGEST) as silence:
         body = chunks(0, LONGEST / 2)
         assert await silence.read(body) == b"chunk"
         await asyncio.sleep(2 * LONGEST)
@@ -67,7 +67,7 @@ async def test_time_between_reads_does_not_count() -> None:
 @on_its_own_clock
 async def test_a_read_that_takes_too_long_is_ended_and_the_task_goes_on() -> None:
     began = asyncio.get_running_loop().time()
-    with Silence(LONGEST) as silence:
+    with ReadTimer(LONGEST) as silence:
         body = chunks(LONGEST / 2, 60)
         assert await silence.read(body) == b"chunk"
         with pytest.raises(TimeoutError):
@@ -80,19 +80,19 @@ async def test_a_read_that_takes_too_long_is_ended_and_the_task_goes_on() -> Non
 
 @on_its_own_clock
 async def test_a_cancel_in_the_same_moment_stays_one() -> None:
-    async def read(silence: Silence) -> None:
+    async def read(silence: ReadTimer) -> None:
         await silence.read(chunks(60))
 
-    with Silence(LONGEST) as silence:
+    with ReadTimer(LONGEST) as silence:
         task = asyncio.create_task(read(silence))
         asyncio.get_running_loop().call_later(LONGEST, task.cancel)
         await asyncio.wait({task})
-        silence._look()
+        silence.check()
         assert task.cancelled()
-    with Silence(0) as silence:
+    with ReadTimer(0) as silence:
         task = asyncio.create_task(read(silence))
         await asyncio.sleep(0)
-        silence._look()
+        silence.check()
         task.cancel()
         await asyncio.wait({task})
         assert task.cancelled()
@@ -100,6 +100,6 @@ async def test_a_cancel_in_the_same_moment_stays_one() -> None:
 
 @on_its_own_clock
 async def test_nothing_is_left_behind() -> None:
-    with Silence(LONGEST) as silence:
+    with ReadTimer(LONGEST) as silence:
         await silence.read(chunks(0))
     assert silence._timer.cancelled()
