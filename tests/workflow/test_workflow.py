@@ -15,7 +15,8 @@ from pytest_django import Settings
 from chat.llm.chunks import MAX_CALLS
 from chat.llm.messages import ChatMessage
 from chat.llm.messages import ToolCall as WantedCall
-from chat.models import Run, ToolCall
+from chat.measures import ToolCall
+from chat.models import Run
 from chat.protocol.terms import SUBPROTOCOL_HTML
 from chat.runs.worker import Worker
 from chat.workflow.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER
