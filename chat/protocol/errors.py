@@ -55,9 +55,7 @@ REUSED_MESSAGE_ID = ErrorInfo("bad_request", "This message_id was used for anoth
 UNKNOWN_MESSAGE_ID = ErrorInfo(
     "bad_request", "after is for rejoining; this message_id is not known."
 )
-OTHER_TEXT = ErrorInfo(
-    "bad_request", "rerun_of answers the same message again; this text is another."
-)
+OTHER_TEXT = ErrorInfo("bad_request", "`message` must repeat the text of the run in `rerun_of`.")
 OTHER_VERSION = ErrorInfo(
     "internal",
     "Another version of this server wrote how this answer ended. What came of it is kept.",
