@@ -1,4 +1,4 @@
-"""Operators read here: what was asked, how each run went, and where its time went. Nothing is edited by hand."""
+"""Show operators what was asked, how each run went, and where its time went, all read-only."""
 
 from typing import Any
 
@@ -11,11 +11,12 @@ from django.utils.html import format_html
 
 from routing.models import RoutingDecision
 
-from .models import Conversation, Message, Phase, Run, ToolCall
+from .measures import Phase, ToolCall
+from .models import Conversation, Message, Run
 
 
 class ReadOnly(admin.ModelAdmin):
-    """Rows that the product writes: to be read, and to be deleted by those who may."""
+    """Rows that only the product writes. Operators read them, and delete them if permitted."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -141,7 +142,7 @@ class RunAdmin(ReadOnly):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
-        # A list of runs needs neither their texts nor their steps.
+        # The list doesn't show texts and steps, which may be large.
         return super().get_queryset(request).defer("text_so_far", "steps")
 
     @admin.display(description="run", ordering="id")

@@ -1,7 +1,8 @@
-"""The way from async code into the database: threads of our own, each with a connection that stays open.
+"""Run database work from async code in threads that each keep a connection open.
 
-Channels' own bridge shares one thread among all sockets of a process and closes the connection after every call: one slow
-query would hold up everybody's next frame. These threads live as long as the process, so their connections cannot pile up.
+Channels' `database_sync_to_async` uses one thread for all sockets of a process and closes the
+connection after every call, so one slow query delays the next frame of every socket. The threads
+here live as long as the process, so their connections can't pile up.
 """
 
 import asyncio
@@ -12,39 +13,47 @@ from threading import Barrier
 
 from django.db import Error, connection, transaction
 
-# SQLite has one writer at a time, and who waits for it sleeps: in one thread calls queue instead.
+# SQLite allows one writer and makes others sleep and retry. With one thread, calls queue instead.
 THREADS = 1 if connection.vendor == "sqlite" else 4
 
-AT_ONCE = 8  # calls in one transaction: with more, the first would wait long for the last
+AT_ONCE = 8  # Calls in one transaction. With more, the first would wait too long for the last.
 
 _executor = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 
 
 async def in_database[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a synchronous function that uses the ORM in a database thread; its result and its errors come back."""
+    """Run `call`, which uses the ORM, in a database thread. Return or raise what it does."""
     return await asyncio.get_running_loop().run_in_executor(
         _executor, partial(with_fresh_connection, call, *args, **kwargs)
     )
 
 
 def with_fresh_connection[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run `call`. If the database fails, close the connection."""
     try:
         return call(*args, **kwargs)
     except Error:
-        # The server may have gone away; the next call connects anew.
+        # The server may have restarted. The next call opens a new connection.
         connection.close()
         raise
 
 
 class BatchedCalls[R]:
-    """Calls that may share a transaction. Those that come while others are at work are next, several at once."""
+    """Calls that may share a transaction.
+
+    Calls that arrive while a batch is being stored form the next batches.
+    """
 
     def __init__(self) -> None:
         self._waiting: list[tuple[Callable[[], R], asyncio.Future[R]]] = []
         self._work: asyncio.Task[None] | None = None
 
     async def do(self, call: Callable[[], R]) -> R:
-        """The result of the call, once it is stored. What it raises concerns it alone, but for errors of the database."""
+        """Return the result of `call` once it is stored.
+
+        What a call raises is raised here and doesn't affect the rest of its batch, unless it is an
+        error of the database: then the whole batch is rolled back and fails.
+        """
         done: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((call, done))
         if self._work is None or self._work.done():
@@ -52,7 +61,7 @@ class BatchedCalls[R]:
         return await done
 
     async def settle(self, *, within: float) -> None:
-        """Wait until no call waits, for this many seconds at the most."""
+        """Wait until no calls are left, for at most `within` seconds."""
         if self._work:
             await asyncio.wait({self._work}, timeout=within)
 
@@ -73,6 +82,7 @@ class BatchedCalls[R]:
 
 
 def in_one_transaction[R](calls: Sequence[Callable[[], R]]) -> list[R | Exception]:
+    """Return the result or the exception of each call."""
     with transaction.atomic():
         return [_outcome(call) for call in calls]
 
@@ -81,14 +91,14 @@ def _outcome[R](call: Callable[[], R]) -> R | Exception:
     try:
         return call()
     except Error:
-        # The transaction is lost, with what the others did in it.
+        # The transaction can't be used any more, so the other calls in it fail, too.
         raise
     except Exception as exc:  # noqa: BLE001 - raised where the call was made
         return exc
 
 
 def close_connections() -> None:
-    """Close the connections of all database threads: for tests, which drop the database."""
+    """Close the connections of all threads. Tests need this before they drop the database."""
     everyone_here = Barrier(THREADS)
 
     def close() -> None:

@@ -1,4 +1,7 @@
-"""Conversations, their messages, and runs. A run's row is the truth about it; its log is a copy of its stream."""
+"""Conversations, their messages, and runs.
+
+The row of a run decides how it ended. Its log in Redis is only a copy of its stream.
+"""
 
 import uuid
 from collections.abc import Sequence
@@ -14,31 +17,32 @@ from django.utils.text import Truncator
 
 from routing.models import Routed, RoutingDecision
 
+from .measures import Phase, ToolCall
 from .owners import Owner
 from .protocol.errors import (
     CONVERSATION_BUSY,
     FORBIDDEN,
     NO_NEW_RUNS,
+    OTHER_TEXT,
     OTHER_VERSION,
-    ErrorInfo,
+    REUSED_MESSAGE_ID,
+    UNKNOWN_MESSAGE_ID,
     ProtocolError,
+    too_many_runs,
 )
 from .protocol.requests import ChatRequest
 from .protocol.terms import LOST, Ending
 from .record import Exchange, PhaseTime, ToolUse
 
-MAX_TURNS = 50  # of earlier conversation loaded for a run; the workflow's token budget then picks
+MAX_TURNS = 50  # Earlier exchanges loaded for a run. The workflow's token budget then picks.
 TITLE_LENGTH = 60
-# What the database will not take, however often it is tried.
-UNSTORABLE = (
-    DataError,
-    IntegrityError,
-)
+CLOSE_GRACE = timedelta(seconds=5)  # A worker closes the log of its own run within this time.
+UNSTORABLE = (DataError, IntegrityError)  # Errors that a retry doesn't cure.
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The run of a request, whether the request made it, and what was said before it."""
+    """The run of a request. A new one also needs the exchanges before it."""
 
     run: "Run"
     is_new: bool
@@ -47,7 +51,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """All that is written when a run ends."""
+    """Everything that is stored when a run ends."""
 
     ending: Ending
     text: str
@@ -64,7 +68,11 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         return self.filter(owner=str(owner))
 
     def for_request(self, owner: Owner, request: ChatRequest) -> "Conversation":
-        """The conversation that a request names, or a new one; ProtocolError(forbidden) for foreign and unknown ids alike."""
+        """Return the conversation that `request` names, or a new one.
+
+        Raise the same ProtocolError for a foreign id as for an unknown one, so that the answer
+        doesn't show which ids exist.
+        """
         if request.conversation_id is None:
             title = Truncator(" ".join(request.message.split())).chars(TITLE_LENGTH)
             return self.create(owner=str(owner), title=title)
@@ -92,7 +100,7 @@ class Conversation(models.Model):
         return self.title
 
     def turns_before(self, question: "Message") -> list[Exchange]:
-        """What was asked and answered before `question`, oldest first; of several answers the newest."""
+        """Return the exchanges before `question`, oldest first, each with its newest answer."""
         runs = (
             self.runs.filter(question__lt=question.pk)
             .exclude(answer__text="")
@@ -131,45 +139,48 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.live().filter(worker=worker)
 
     def expired(self) -> "RunQuerySet":
-        """Live rows whose worker has not renewed its lease, by the database's clock."""
+        """Return the live runs whose lease has expired, by the database's clock."""
         return self.live().filter(lease_expires_at__lt=Now())
 
     def renew(
         self, worker: str, progress: "Sequence[Run]", lease: timedelta
     ) -> "dict[uuid.UUID, bool]":
-        """Renew the leases of a worker's runs and store how far they are.
+        """Renew the leases of a worker's runs and store their progress.
 
-        Of each run that it still holds: whether somebody wants it cancelled.
+        Return the runs that the worker still owns, each with True if a cancel was requested.
         """
         mine = self.owned_by_worker(worker)
         with transaction.atomic():
             mine.filter(pk__in=[run.pk for run in progress]).update(lease_expires_at=Now() + lease)
-            # One by one takes a third of the processor time of bulk_update, which keeps the event loop waiting.
+            # One UPDATE per run takes a third of the CPU time of bulk_update, and less CPU time
+            # here means less delay for the event loop.
             for run in progress:
-                # A text that cannot be stored costs neither its lease nor the texts of others.
+                # If one text can't be stored, keep the leases and the other texts.
                 with suppress(*UNSTORABLE), transaction.atomic():
                     mine.filter(pk=run.pk).update(
                         last_seq=run.last_seq, text_so_far=run.text_so_far
                     )
-        return {
-            pk: wanted is not None for pk, wanted in mine.values_list("pk", "cancel_requested_at")
-        }
+        requests = mine.values_list("pk", "cancel_requested_at")
+        return {pk: requested_at is not None for pk, requested_at in requests}
 
     def reap(self, run_id: uuid.UUID) -> "Run | None":
-        """End a run whose worker is gone, unless its lease was renewed meanwhile; the ended run, or None."""
+        """End a run whose worker is lost, and return it.
+
+        Return None if the run has ended or its lease was renewed meanwhile.
+        """
         with transaction.atomic():
             run = self.live().select_for_update().filter(pk=run_id).first()
             if run is None:
                 return None
             ending = Ending(status="cancelled", lost=True) if run.cancel_requested_at else LOST
-            # The lease is looked at in the same UPDATE: it may have been renewed since.
+            # Check the lease in the UPDATE itself: it may have been renewed since the SELECT.
             if not self.expired().filter(pk=run_id)._end(ending, run.last_seq):
                 return None
             Message.objects.filter(run=run_id).update(text=run.text_so_far)
             return self.select_related("answer").get(pk=run_id)
 
     def finish(self, run_id: uuid.UUID, outcome: "Outcome", *, worker: str) -> bool:
-        """Write the ending of a run, once: False if it was already ended, or belongs to somebody else."""
+        """Store the ending of a run. Return False if it has one, or if another worker owns it."""
         with transaction.atomic():
             mine = self.owned_by_worker(worker).filter(pk=run_id)
             if not mine._end(
@@ -178,10 +189,7 @@ class RunQuerySet(models.QuerySet["Run"]):
                 return False
             Message.objects.filter(run=run_id).update(text=outcome.text)
             Phase.objects.bulk_create(
-                Phase(
-                    run_id=run_id, name=p.name, started_ms=p.started_ms, duration_ms=p.duration_ms
-                )
-                for p in outcome.phases
+                Phase(run_id=run_id, **asdict(phase)) for phase in outcome.phases
             )
             ToolCall.objects.bulk_create(
                 ToolCall(run_id=run_id, **asdict(use)) for use in outcome.tool_uses
@@ -202,6 +210,10 @@ class RunQuerySet(models.QuerySet["Run"]):
         model: str = "",
         steps: "Sequence[dict[str, Any]]" = (),
     ) -> bool:
+        """Store the ending of the live run that `self` filters. Return False if there is none.
+
+        It is one UPDATE, so of several workers that end the same run exactly one succeeds.
+        """
         timings, usage = ending.timings, ending.usage
         return bool(
             self.update(
@@ -225,10 +237,11 @@ class RunQuerySet(models.QuerySet["Run"]):
         )
 
     def unclosed(self) -> "RunQuerySet":
-        """Ended rows whose log may lack its ending: the worker died in between, or Redis was away."""
-        return self.filter(closed_at=None, ended_at__lt=Now() - timedelta(seconds=5)).order_by(
-            "ended_at"
-        )
+        """Return the ended runs whose log may lack the ending, oldest first.
+
+        Their worker died after storing the ending, or Redis was unavailable.
+        """
+        return self.filter(closed_at=None, ended_at__lt=Now() - CLOSE_GRACE).order_by("ended_at")
 
     def start(
         self,
@@ -239,23 +252,22 @@ class RunQuerySet(models.QuerySet["Run"]):
         lease: timedelta,
         max_live: int,
     ) -> Started:
-        """The run of this request: the one it already has, or a new one driven by `worker`.
+        """Return the run of `request`: the one that it already has, or a new one for `worker`.
 
-        ProtocolError says why there is none; then nothing was stored. Without a worker, only runs that exist are found.
+        Without a worker, start no new one. Raise ProtocolError if there is no run to return; then
+        nothing was stored.
         """
         try:
             if worker is None:
                 raise ProtocolError(NO_NEW_RUNS)
             with transaction.atomic():
                 run = self._create(owner, request, worker=worker, lease=lease, max_live=max_live)
-                return Started(
-                    run,
-                    is_new=True,
-                    turns=() if request.is_first else run.conversation.turns_before(run.question),
-                )
+                turns = () if request.is_first else run.conversation.turns_before(run.question)
+                return Started(run, is_new=True, turns=turns)
         except (IntegrityError, ProtocolError) as refusal:
-            # Most requests are new, so this is tried first; one that is known joins its run whatever speaks against a new one.
-            if known := self._known(owner, request):
+            # Insert first, because most requests are new. A known message_id joins its run even if
+            # a new run would be refused.
+            if known := self.known_run(owner, request):
                 return Started(known, is_new=False)
             if isinstance(refusal, ProtocolError):
                 raise
@@ -263,47 +275,39 @@ class RunQuerySet(models.QuerySet["Run"]):
                 request.conversation_id
                 and not Conversation.objects.filter(pk=request.conversation_id).exists()
             ):
-                # Deleted at this very moment: nobody need wait for its turn there.
+                # The conversation was deleted meanwhile. Answer `forbidden`, so that the client
+                # doesn't retry as it would for `conversation_busy`.
                 raise ProtocolError(FORBIDDEN) from None
             raise ProtocolError(CONVERSATION_BUSY) from None
 
     def request_cancel(self, run_id: uuid.UUID) -> str | None:
-        """Note in a live row that somebody wants it cancelled; the worker that answers it."""
+        """Request the cancel of a live run, and return the worker that drives it."""
         self.live().filter(pk=run_id, cancel_requested_at=None).update(cancel_requested_at=Now())
         return self.live().filter(pk=run_id).values_list("worker", flat=True).first()
 
     def mark_closed(self, run_id: uuid.UUID) -> None:
+        """Note that the log of an ended run is complete."""
         self.filter(pk=run_id).update(closed_at=Now())
 
-    def _known(self, owner: Owner, request: ChatRequest) -> "Run | None":
-        run = (
-            self.filter(owner=str(owner), message_id=request.message_id)
-            .select_related("question")
-            .first()
-        )
+    def known_run(self, owner: Owner, request: ChatRequest) -> "Run | None":
+        """Return the run that already answers `request`. Raise ProtocolError for another text."""
+        known = self.filter(owner=str(owner), message_id=request.message_id)
+        run = known.select_related("question").first()
         if run and run.question.text != request.message:
-            raise ProtocolError(
-                ErrorInfo("bad_request", "This message_id was used for another text.")
-            )
+            raise ProtocolError(REUSED_MESSAGE_ID)
         return run
 
     def _create(
         self, owner: Owner, request: ChatRequest, *, worker: str, lease: timedelta, max_live: int
     ) -> "Run":
+        """Store a new run with its messages. The caller opens the transaction."""
         if request.after:
-            raise ProtocolError(
-                ErrorInfo("bad_request", "after is for rejoining; this message_id is not known.")
-            )
-        if (
-            owner.kind in ("user", "browser")
-            and self.live().filter(owner=str(owner)).count() >= max_live
-        ):
-            raise ProtocolError(
-                ErrorInfo(
-                    "too_many_runs", f"{max_live} answers are already running.", retryable=True
-                )
-            )
-        earlier = self._earlier(owner, request)
+            raise ProtocolError(UNKNOWN_MESSAGE_ID)
+        # All scripts share one owner, so a limit would let one of them shut out the others.
+        is_limited = owner.kind in ("user", "browser")
+        if is_limited and self.live().filter(owner=str(owner)).count() >= max_live:
+            raise ProtocolError(too_many_runs(max_live))
+        earlier = self.run_to_repeat(owner, request)
         conversation = (
             earlier.conversation if earlier else Conversation.objects.for_request(owner, request)
         )
@@ -326,27 +330,21 @@ class RunQuerySet(models.QuerySet["Run"]):
             lease_expires_at=Now() + lease,
         )
 
-    def _earlier(self, owner: Owner, request: ChatRequest) -> "Run | None":
+    def run_to_repeat(self, owner: Owner, request: ChatRequest) -> "Run | None":
+        """Return the run that `request` asks to answer again, or None if it asks something new."""
         if request.rerun_of is None:
             return None
-        run = (
-            self.filter(owner=str(owner), pk=request.rerun_of)
-            .select_related("question", "conversation")
-            .first()
-        )
+        found = self.filter(owner=str(owner), pk=request.rerun_of)
+        run = found.select_related("question", "conversation").first()
         if run is None or request.conversation_id not in (None, run.conversation_id):
             raise ProtocolError(FORBIDDEN)
         if run.question.text != request.message:
-            raise ProtocolError(
-                ErrorInfo(
-                    "bad_request", "rerun_of answers the same message again; this text is another."
-                )
-            )
+            raise ProtocolError(OTHER_TEXT)
         return run
 
 
 class Run(models.Model):
-    """One answer in the making or made. `pk` is the workflow_id on the wire."""
+    """One answer, from its start to its ending. `pk` is the workflow_id on the wire."""
 
     class Status(models.TextChoices):
         RUNNING = "running"
@@ -410,7 +408,7 @@ class Run(models.Model):
             models.Index(fields=("status", "lease_expires_at")),
             models.Index(fields=("-created_at",)),
             models.Index(fields=("owner", "status")),
-            # Every worker looks for these all the time, and of a million runs hardly any is one.
+            # All workers poll for unclosed runs, and hardly any of a million runs is one.
             models.Index(
                 fields=("ended_at",), condition=models.Q(closed_at=None), name="runs_to_close"
             ),
@@ -421,55 +419,9 @@ class Run(models.Model):
 
     @property
     def recorded_ending(self) -> Ending | None:
-        """How the run ended; None while it is live."""
+        """The ending of the run, or None while it is live."""
         try:
             return msgspec.convert(self.ending, Ending) if self.ending else None
         except msgspec.ValidationError:
-            # Workers of two versions may share a database for a while.
+            # During an update, workers of two versions share a database.
             return Ending(status="failed", error=OTHER_VERSION)
-
-
-class ToolCall(models.Model):
-    """A tool call of a run, made or refused; written with the run's ending."""
-
-    class Outcome(models.TextChoices):
-        OK = "ok"
-        FAILED = "failed"
-        REJECTED = "rejected"
-
-    run = models.ForeignKey(Run, models.CASCADE, related_name="tool_uses")
-    tool = models.CharField(max_length=60)
-    agent_id = models.CharField(max_length=60)
-    outcome = models.CharField(max_length=8, choices=Outcome)
-    reason = models.CharField(max_length=300, blank=True, help_text="why it was refused, or failed")
-    cached = models.BooleanField(default=False)
-    stale = models.BooleanField(default=False)
-    repeated = models.BooleanField(
-        default=False, help_text="the same call was made before in this run"
-    )
-    age_s = models.FloatField(
-        null=True, blank=True, help_text="seconds since the cached result was fetched"
-    )
-    duration_ms = models.FloatField(default=0)
-    credits = models.FloatField(default=0, help_text="of the search provider")
-
-    class Meta:
-        ordering = ("pk",)
-
-    def __str__(self) -> str:
-        return f"{self.tool} {self.outcome}"
-
-
-class Phase(models.Model):
-    """How long a phase of a run took; written with the run's ending."""
-
-    run = models.ForeignKey(Run, models.CASCADE, related_name="phases")
-    name = models.CharField(max_length=30)
-    started_ms = models.FloatField(help_text="milliseconds since the run was started")
-    duration_ms = models.FloatField()
-
-    class Meta:
-        ordering = ("started_ms",)
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.duration_ms:.0f} ms"

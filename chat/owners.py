@@ -1,4 +1,7 @@
-"""Who asks: a signed-in person, a browser (a random id inside its session), a script without either, or the terminal."""
+"""The owners of conversations: signed-in users, browsers, scripts and the terminal.
+
+A browser is known by a random id in its session, a script by having no session.
+"""
 
 import uuid
 from dataclasses import dataclass
@@ -15,7 +18,7 @@ BROWSER_KEY = "browser_id"
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose conversations and runs these are; `str(owner)` is what rows store."""
+    """The owner of conversations and runs. Rows store `str(owner)`."""
 
     kind: Literal["user", "browser", "script", "terminal"]
     id: str = ""
@@ -29,14 +32,20 @@ TERMINAL = Owner("terminal")
 
 
 def owner_of_request(request: HttpRequest) -> Owner | None:
-    """The owner of a page view; a browser without one gets its id here. None where signing in is required."""
+    """Return the owner of a page view, or None if the reader must sign in first.
+
+    Give a new browser its id.
+    """
     if settings.FLEET_AUTH == "anonymous" and not request.user.is_authenticated:
         request.session.setdefault(BROWSER_KEY, uuid.uuid4().hex)
     return owner_of_session(request)
 
 
 def owner_of_cookie(session_key: str | None, *, is_browser: bool) -> Owner | None:
-    """The owner behind a socket's session cookie; None where it has none and needs one. Reads the database."""
+    """Return the owner of a socket by its session cookie, or None if it needs one and has none.
+
+    Read the database, so don't call this in the event loop.
+    """
     if session_key:
         request = HttpRequest()
         request.session = session_store(session_key)
@@ -47,12 +56,14 @@ def owner_of_cookie(session_key: str | None, *, is_browser: bool) -> Owner | Non
 
 
 def owner_of_session(request: HttpRequest) -> Owner | None:
+    """Return the user or browser of a session, or None if it belongs to neither."""
     if request.user.is_authenticated:
         return Owner("user", str(request.user.pk))
     browser_id = request.session.get(BROWSER_KEY)
-    return (
-        Owner("browser", browser_id) if browser_id and settings.FLEET_AUTH == "anonymous" else None
-    )
+    # An id from before signing in became required counts no longer.
+    if browser_id and settings.FLEET_AUTH == "anonymous":
+        return Owner("browser", browser_id)
+    return None
 
 
 def session_store(session_key: str) -> SessionBase:

@@ -1,4 +1,4 @@
-"""Where the pages and the socket are."""
+"""The addresses of the pages and of the socket."""
 
 from django.urls import path
 

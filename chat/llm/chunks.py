@@ -1,24 +1,23 @@
-"""What servers send: the bytes of a stream as events, and events as pieces of an answer."""
+"""Decode what servers send: bytes into chunks, and chunks into the pieces of an answer."""
 
-import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 from msgspec import Struct
 
 from chat.protocol.terms import Usage
 
-from .errors import ALL_THINKING, EmptyAnswer, ModelError
+from .errors import ALL_THINKING, CutOff, EmptyAnswer, ModelError
 from .messages import ChatMessage, Finished, Reasoning, Text, WantedCall, estimated_usage
 
-logger = logging.getLogger(__name__)
-MAX_EVENT_BYTES = 4 * 1024 * 1024  # bytes of one streamed event
-MAX_ARGUMENT_CHARS = 256 * 1024  # characters of all tool calls of one answer
-MAX_CALLS = 32  # of one answer; what a model wants beyond them is left out
-MAX_ID_CHARS = 64  # characters of a call's
-MAX_NAME_CHARS = 200  # characters of a tool's, which may be invented
-CHARACTERS_PER_TOKEN = 16  # at the most, over a whole answer
-MAX_TOKENS = 10_000_000  # of one call, that are believed; a column holds the sum of many
+MAX_EVENT_BYTES = 4 * 1024 * 1024  # Bytes of one server-sent event.
+MAX_ARGUMENT_CHARS = 256 * 1024  # Characters in the arguments of all tool calls of one answer.
+MAX_CALLS = 32  # Tool calls of one answer. Further calls are dropped.
+MAX_ID_CHARS = 64  # Characters of a call's id.
+MAX_NAME_CHARS = 200  # Characters of a tool's name, which the model may have invented.
+MAX_CHARS_PER_TOKEN = 16  # Average over a whole answer. Real answers stay far below it.
+MAX_COUNTED_TOKENS = 10_000_000  # Tokens of one call: a column stores the sum of many calls.
 
 
 class Function(Struct):
@@ -26,7 +25,7 @@ class Function(Struct):
     arguments: str | None = None
 
 
-class CallPart(Struct):
+class CallDelta(Struct):
     index: int = 0
     id: str | None = None
     function: Function = msgspec.field(default_factory=Function)
@@ -37,7 +36,7 @@ class Delta(Struct):
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
-    tool_calls: list[CallPart] | None = None
+    tool_calls: list[CallDelta] | None = None
 
 
 class Choice(Struct):
@@ -66,142 +65,163 @@ decode_chunk = msgspec.json.Decoder(Chunk).decode
 
 
 class EventLines:
-    """Cuts a byte stream of server-sent events into their data.
+    """Split a byte stream of server-sent events into the data of each event.
 
-    Only a line feed ends a line here: `str.splitlines` would also cut at characters that JSON leaves bare, such as U+2028.
+    Only a line feed ends a line. `str.splitlines` also splits at characters such as U+2028, which
+    JSON doesn't have to escape.
     """
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[bytes]:
+        """Return the data of the events that `data` completes."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > MAX_EVENT_BYTES:
             raise ModelError("model_error", "The model server sent an event that is too large.")
         return [line[5:].strip() for line in lines if line.startswith(b"data:")]
 
 
-class Gathered:
-    """What one answer has come to so far."""
+class PartialAnswer:
+    """One answer as far as the server has sent it."""
 
     def __init__(self) -> None:
         self._usage: Usage | None = None
         self._thinking_tokens = 0
         self._finish_reason: str | None = None
-        self._written = 0  # characters
+        self._chars = 0
         self._pieces = 0
         self._is_refused = False
-        self._calls = CallParts()
+        self._calls = PartialCalls()
 
-    def take(self, chunk: Chunk) -> list[Text | Reasoning]:
-        """What there is to show of this chunk."""
+    def add(self, chunk: Chunk) -> list[Text | Reasoning]:
+        """Add a chunk and return the text in it. Tool calls are returned by `finish`."""
         if chunk.usage is not None:
-            self._usage = Usage(
-                count(chunk.usage.prompt_tokens),
-                count(chunk.usage.completion_tokens),
-                model_calls=1,
-            )
-            details = chunk.usage.completion_tokens_details
-            self._thinking_tokens = count((details and details.reasoning_tokens) or 0)
-        shown: list[Text | Reasoning] = []
+            self.count(chunk.usage)
+        pieces: list[Text | Reasoning] = []
         for choice in chunk.choices:
             self._finish_reason = choice.finish_reason or self._finish_reason
             delta = choice.delta
             if thought := delta.reasoning_content or delta.reasoning:
-                shown.append(Reasoning(thought))
+                pieces.append(Reasoning(thought))
             if text := delta.content or delta.refusal:
-                self._written += len(text)
+                self._chars += len(text)
                 self._pieces += 1
                 self._is_refused = self._is_refused or not delta.content
-                shown.append(Text(text))
+                pieces.append(Text(text))
             if delta.tool_calls:
                 self._calls.add(delta.tool_calls)
-        return shown
+        return pieces
 
-    def is_beyond(self, tokens: int) -> bool:
-        """Whether its words are surely more than so many tokens: in number, as servers send whole ones, and in length, as some send less.
+    def count(self, usage: ChunkUsage) -> None:
+        """Take over the server's own count of tokens."""
+        details = usage.completion_tokens_details
+        self._thinking_tokens = storable((details and details.reasoning_tokens) or 0)
+        self._usage = Usage(
+            storable(usage.prompt_tokens), storable(usage.completion_tokens), model_calls=1
+        )
 
-        Thinking does not count: not every server means it by its limit.
+    def exceeds(self, tokens: int) -> bool:
+        """Return True if the text certainly has more than `tokens` tokens.
+
+        Most servers send whole tokens, so count the pieces; some send less at a time, so the
+        length must exceed the limit, too. Thinking isn't counted, because not every server applies
+        its limit to it.
         """
-        return self._pieces > tokens and self._written > tokens * CHARACTERS_PER_TOKEN
+        return self._pieces > tokens and self._chars > tokens * MAX_CHARS_PER_TOKEN
 
     def cut(self) -> None:
-        """Let what came so far be all, as if the server had ended it there."""
+        """End the answer here, as if the server had reached the token limit."""
         self._finish_reason = "length"
 
-    def end(self, messages: Sequence[ChatMessage]) -> list[WantedCall | Finished]:
-        """The tools that it wants called, and Finished; ModelError if this is no answer."""
+    def finish(self, messages: Sequence[ChatMessage]) -> list[WantedCall | Finished]:
+        """Return the tool calls, then Finished. Raise ModelError if the answer isn't complete."""
         if self._finish_reason is None:
-            raise ModelError(
-                "model_error", "The model's answer was cut off. What came so far is kept."
-            )
-        if not self._written and not self._calls:
+            raise CutOff
+        if not self._chars and not self._calls:
             raise EmptyAnswer(ALL_THINKING) if self._finish_reason == "length" else EmptyAnswer
-        usage = self._usage or estimated_usage(messages, self._written)
+        usage = self._usage or estimated_usage(messages, self._chars)
         finished = Finished(
             usage,
             max(0, usage.output_tokens - self._thinking_tokens),
             is_cut=self._finish_reason == "length",
             is_refused=self._is_refused or self._finish_reason == "content_filter",
-            wants_more=self._calls.is_over,
+            wants_more=self._calls.has_dropped,
         )
-        return [*self._calls.whole(), finished]
+        return [*self._calls.finish(), finished]
 
 
-class CallParts:
-    """The tool calls of one answer, which come in parts."""
+@dataclass(slots=True)
+class PartialCall:
+    """A tool call whose arguments are still arriving."""
+
+    index: int  # The server's number for it. Some servers give all calls the same one.
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+    def add(self, delta: CallDelta) -> None:
+        self.id = (delta.id or self.id)[:MAX_ID_CHARS]
+        self.name = (delta.function.name or self.name)[:MAX_NAME_CHARS]
+        self.arguments.append(delta.function.arguments or "")
+
+    def is_continued_by(self, delta: CallDelta) -> bool:
+        """Return False if a new id together with a name shows that another call begins."""
+        if not (self.id and delta.id and delta.function.name):
+            return True
+        return delta.id[:MAX_ID_CHARS] == self.id
+
+
+class PartialCalls:
+    """The tool calls of one answer."""
 
     def __init__(self) -> None:
-        self.is_over = False  # there were more than are taken
-        self._parts: dict[
-            tuple[int, int], tuple[str, str, list[str]]
-        ] = {}  # by the server's index, and our count of calls at it
-        self._counts: dict[int, int] = {}
-        self._length = 0
+        self.has_dropped = False  # There were more than MAX_CALLS.
+        self._calls: list[PartialCall] = []
+        self._open: dict[int, PartialCall] = {}  # The latest call at each index.
+        self._chars = 0
 
     def __bool__(self) -> bool:
-        return bool(self._parts)
+        return bool(self._calls)
 
-    def add(self, parts: Sequence[CallPart]) -> None:
-        for part in parts:
-            place = self._place_of(part)
-            if place not in self._parts and len(self._parts) == MAX_CALLS:
-                self.is_over = True
+    def add(self, deltas: Sequence[CallDelta]) -> None:
+        for delta in deltas:
+            call = self.call_of(delta)
+            if call is None:
+                self.has_dropped = True
                 continue
-            id_, name, arguments = self._parts.get(place, ("", "", []))
-            arguments.append(part.function.arguments or "")
-            self._length += len(arguments[-1])
-            if self._length > MAX_ARGUMENT_CHARS:
+            call.add(delta)
+            self._chars += len(call.arguments[-1])
+            if self._chars > MAX_ARGUMENT_CHARS:
                 raise ModelError(
                     "model_error", "The model called tools with arguments that are too long."
                 )
-            self._parts[place] = (
-                (part.id or id_)[:MAX_ID_CHARS],
-                (part.function.name or name)[:MAX_NAME_CHARS],
-                arguments,
-            )
 
-    def _place_of(self, part: CallPart) -> tuple[int, int]:
-        """Where a part belongs: some servers give all calls one index, and only another id and name say that another call begins."""
-        place = part.index, self._counts.get(part.index, 0)
-        known, _, _ = self._parts.get(place, ("", "", []))
-        if known and part.id and part.function.name and part.id[:MAX_ID_CHARS] != known:
-            self._counts[part.index] = place[1] + 1
-            return part.index, place[1] + 1
-        return place
+    def call_of(self, delta: CallDelta) -> PartialCall | None:
+        """Return the call that `delta` continues or begins; None if there are too many calls."""
+        call = self._open.get(delta.index)
+        if call and call.is_continued_by(delta):
+            return call
+        if len(self._calls) == MAX_CALLS:
+            # Close the index, or the rest of this call would continue the one before it.
+            self._open.pop(delta.index, None)
+            return None
+        call = self._open[delta.index] = PartialCall(delta.index)
+        self._calls.append(call)
+        return call
 
-    def whole(self) -> list[WantedCall]:
-        """Each call, with ids of our own where the server's do not tell them apart."""
-        parts = [self._parts[index] for index in sorted(self._parts)]
-        ids = [id_ for id_, _, _ in parts]
+    def finish(self) -> list[WantedCall]:
+        """Return the calls in the server's order. Number them if their ids aren't unique."""
+        calls = sorted(self._calls, key=lambda call: call.index)
+        ids = [call.id for call in calls]
         if not all(ids) or len(set(ids)) < len(ids):
             ids = [f"call_{number}" for number in range(len(ids))]
         return [
-            WantedCall(id_, name, "".join(arguments))
-            for id_, (_, name, arguments) in zip(ids, parts, strict=True)
+            WantedCall(id_, call.name, "".join(call.arguments))
+            for id_, call in zip(ids, calls, strict=True)
         ]
 
 
-def count(tokens: int) -> int:
-    """A server's count of tokens as it may be stored."""
-    return min(max(0, tokens), MAX_TOKENS)
+def storable(tokens: int) -> int:
+    """Return a server's count of tokens, limited to what a column can hold."""
+    return min(max(0, tokens), MAX_COUNTED_TOKENS)

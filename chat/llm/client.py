@@ -20,33 +20,39 @@ from openai import AsyncAPIResponse, AsyncOpenAI, DefaultAioHttpClient
 from chat.protocol.terms import Effort
 from tooling.untrusted import without_nul
 
-from .chunks import NOTHING, Chunk, EventLines, Gathered, decode_chunk
-from .errors import ErrorsInWords, ModelError, refused_extra, seconds_before_retry
+from .chunks import NOTHING, Chunk, EventLines, PartialAnswer, decode_chunk
+from .errors import (
+    ChunkTimeout,
+    ErrorChunk,
+    FirstChunkTimeout,
+    model_errors,
+    refused_extra,
+    seconds_before_retry,
+)
 from .messages import PULSE, ChatMessage, Piece
 
 logger = logging.getLogger(__name__)
 
-RETRIES = 2  # before the first chunk, never after it
-ASKED_WITHOUT = (
-    3600.0  # seconds after which a refused part is tried again: servers and models change
-)
-NO_KEY = "none"  # servers without a key want some header all the same
+MAX_RETRIES = 2  # Before the first chunk. Later failures aren't retried: text was shown already.
+REFUSAL_TTL = 3600.0  # Seconds a refusal of an extra is remembered: servers and models change.
+NO_KEY = "none"  # The SDK insists on a key, also for servers without one.
 
 EFFORTS: dict[Effort, str] = {"minimal": "low", "medium": "medium", "maximal": "high"}
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Seconds: until the first chunk, all retries included; and of silence between two reads after it."""
+    """Seconds until the first chunk, retries included, and seconds of each later read."""
 
     first_chunk: float
     chunk: float
 
 
 class ModelClient:
-    """Talks to one model server. One per event loop; `aclose` when the loop ends.
+    """The connection to one model server. Create one per event loop, and close it at the end.
 
-    `thinking_tokens` are what a model may spend on hidden thinking, besides the words of each call; 0 if none thinks.
+    `thinking_tokens` is what each call may spend on hidden thinking in addition to its text;
+    0 means that the models don't think.
     """
 
     def __init__(
@@ -54,7 +60,7 @@ class ModelClient:
     ) -> None:
         self._deadlines = deadlines
         self._thinking_tokens = thinking_tokens
-        # Deadlines are ours, so the SDK's own are off; so are its retries, which do not know ours.
+        # Switch off the SDK's timeouts and retries: its retries don't know our deadlines.
         self._client = AsyncOpenAI(
             base_url=base_url or None,
             api_key=api_key or NO_KEY,
@@ -65,15 +71,15 @@ class ModelClient:
                 limits=httpx2.Limits(max_connections=1000, max_keepalive_connections=100),
             ),
         )
-        # The SDK imports its parts when they are first touched, for 0.3 s: now, and not while readers wait.
+        # The SDK imports its parts when they are first used, which takes 0.3 s. Do it before
+        # anyone waits for an answer.
         self._create = self._client.chat.completions.with_streaming_response.create
-        self._place = urlsplit(str(self._client.base_url)).netloc
+        self._server = urlsplit(str(self._client.base_url)).netloc
+        # OpenAI's reasoning models reject the old name, and other servers don't know the new one.
         self._limit_name = (
-            "max_completion_tokens" if self._place == "api.openai.com" else "max_tokens"
+            "max_completion_tokens" if self._server == "api.openai.com" else "max_tokens"
         )
-        self._refused: dict[
-            tuple[str, str], float
-        ] = {}  # when the server refused which extra for which model
+        self._refused_at: dict[tuple[str, str], float] = {}  # By model and extra.
 
     async def stream(
         self,
@@ -86,13 +92,52 @@ class ModelClient:
         tools: Sequence[dict[str, Any]] = (),
         schema: dict[str, Any] | None = None,
     ) -> AsyncGenerator[Piece]:
-        """The answer piece by piece as the server sends it, then the tools it wants called, then Finished; Pulse in between.
+        """Yield the answer as it arrives, then the tool calls, then Finished. Raise ModelError.
 
-        `max_tokens` are of words. `is_aside`: these are not the answer, so a model that thinks is to think little about them.
-        `tools` are offered to the model; `schema` is the JSON Schema that the answer is to follow, where the server can
-        enforce one. ModelError says what went wrong.
+        A Pulse stands for bytes without content. `max_tokens` limits the text, not the thinking.
+        Set `is_aside` for calls that don't write the answer, so that a model thinks little about
+        them. `schema` is the JSON Schema of the answer, for servers that can enforce one.
         """
-        thinks = self._thinking_tokens > 0 and self._takes(model, "reasoning_effort")
+        request = self.build_request(
+            messages,
+            model=model,
+            max_tokens=max_tokens,
+            effort=effort,
+            is_aside=is_aside,
+            tools=tools,
+            schema=schema,
+        )
+        answer = PartialAnswer()
+        with model_errors(self._server, model):
+            async with aclosing(self.chunks(request)) as chunks:
+                async for chunk in chunks:
+                    if chunk.error is not None:
+                        raise ErrorChunk(self._server)
+                    for piece in answer.add(chunk) or (PULSE,):
+                        yield piece
+                    if answer.exceeds(max_tokens):
+                        # The server ignores the limit and might never end.
+                        answer.cut()
+                        break
+        for last in answer.finish(messages):
+            yield last
+
+    async def aclose(self) -> None:
+        await self._client.close()
+
+    def build_request(
+        self,
+        messages: Sequence[ChatMessage],
+        *,
+        model: str,
+        max_tokens: int,
+        effort: Effort | None,
+        is_aside: bool,
+        tools: Sequence[dict[str, Any]],
+        schema: dict[str, Any] | None,
+    ) -> dict[str, Any]:
+        """Return the request as the API expects it."""
+        thinks = self._thinking_tokens > 0 and self.accepts(model, "reasoning_effort")
         if thinks and is_aside and effort is None:
             effort = "minimal"
         request: dict[str, Any] = {
@@ -111,150 +156,123 @@ class ModelClient:
                 "type": "json_schema",
                 "json_schema": {"name": "answer", "schema": schema},
             }
-        answer = Gathered()
-        with self._errors_in_words(model):
-            async with aclosing(self._chunks(request)) as chunks:
-                async for chunk in chunks:
-                    if chunk.error is not None:
-                        raise ModelError(
-                            "model_error",
-                            f"The model server at {self._place} reported an error in mid-answer.",
-                        )
-                    for piece in answer.take(chunk) or (PULSE,):
-                        yield piece
-                    if answer.is_beyond(max_tokens):
-                        # The server does not mind the limit, and would not end.
-                        answer.cut()
-                        break
-        for last in answer.end(messages):
-            yield last
+        return request
 
-    async def aclose(self) -> None:
-        await self._client.close()
-
-    async def _chunks(self, request: dict[str, Any]) -> AsyncGenerator[Chunk]:
-        """The decoded events of one answer, NOTHING for bytes that hold none; deadlines over the start and over each read."""
+    async def chunks(self, request: dict[str, Any]) -> AsyncGenerator[Chunk]:
+        """Yield the chunks of one answer, and NOTHING for a read that completes no chunk."""
         first_due = asyncio.get_running_loop().time() + self._deadlines.first_chunk
-        started = False
-        async with self._opened(request, first_due) as response:
-            lines = EventLines()
-            async with aclosing(cast("AsyncGenerator[bytes]", response.iter_bytes())) as body:
-                with Silence(self._deadlines.chunk) as silence:
-                    while (
-                        data := await self._read(body, silence, None if started else first_due)
-                    ) is not None:
-                        payloads = lines.feed(data)
-                        if not payloads:
-                            yield NOTHING
-                        for payload in payloads:
-                            if payload == b"[DONE]":
-                                return
-                            started = True
-                            yield decode_chunk(without_nul(payload))
-
-    async def _read(
-        self, body: AsyncGenerator[bytes], silence: "Silence", first_due: float | None
-    ) -> bytes | None:
-        """What comes next, None at the end. ModelError if it is not there by `first_due`, or after too long a silence."""
-        try:
-            if first_due is None:
-                return await silence.read(body)
-            async with asyncio.timeout_at(first_due):
-                return await anext(body, None)
-        except TimeoutError as exc:
-            raise self._silent(started=first_due is None) from exc
+        due: float | None = first_due  # None after the first chunk.
+        lines = EventLines()
+        async with (
+            self.response(request, first_due) as response,
+            aclosing(cast("AsyncGenerator[bytes]", response.iter_bytes())) as body,
+        ):
+            with ReadTimer(self._deadlines.chunk) as timer:
+                while (data := await read(body, timer, due)) is not None:
+                    events = lines.feed(data)
+                    if not events:
+                        yield NOTHING
+                    for event in events:
+                        if event == b"[DONE]":
+                            return
+                        due = None
+                        yield decode_chunk(without_nul(event))
 
     @asynccontextmanager
-    async def _opened(
+    async def response(
         self, request: dict[str, Any], due: float
     ) -> AsyncIterator[AsyncAPIResponse[Any]]:
-        """The response of a request, tried again on failures that pass; closed on the way out, which ends the bill."""
+        """Open the response to `request`. Close it on exit, so that the server stops writing."""
         try:
             async with asyncio.timeout_at(due):
-                response = await self._open_with_retries(request)
+                response = await self.open_response(request)
         except TimeoutError as exc:
-            raise self._silent(started=False) from exc
+            raise FirstChunkTimeout from exc
         try:
             yield response
         finally:
             await response.close()
 
-    async def _open_with_retries(self, request: dict[str, Any]) -> AsyncAPIResponse[Any]:
-        request = {
-            name: value for name, value in request.items() if self._takes(request["model"], name)
-        }
-        for attempt in range(RETRIES + 1):
+    async def open_response(self, request: dict[str, Any]) -> AsyncAPIResponse[Any]:
+        """Send `request`, and again after a temporary failure or without a refused extra."""
+        model = request["model"]
+        request = {name: value for name, value in request.items() if self.accepts(model, name)}
+        for attempt in range(MAX_RETRIES + 1):
             try:
                 opening = self._create(**request)
-                # Entered by hand: the response outlives this function and is closed by `_opened`.
+                # Don't use `async with`: the response outlives this function. `response` closes it.
                 return cast("AsyncAPIResponse[Any]", await opening.__aenter__())
             except openai.APIError as exc:
                 if extra := refused_extra(exc, request):
                     logger.warning(
-                        "model=%s takes no %s: it is asked without for an hour",
-                        request["model"],
-                        extra,
+                        "model=%s takes no %s: it is asked without for an hour", model, extra
                     )
-                    self._refused[request["model"], extra] = time.monotonic()
-                    return await self._open_with_retries(
-                        {name: value for name, value in request.items() if name != extra}
-                    )
+                    self._refused_at[model, extra] = time.monotonic()
+                    del request[extra]
+                    return await self.open_response(request)
                 wait = seconds_before_retry(exc, attempt)
-                if wait is None or attempt == RETRIES:
+                if wait is None or attempt == MAX_RETRIES:
                     raise
                 await asyncio.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
-    def _takes(self, model: str, extra: str) -> bool:
-        """Whether this part of a request may be sent: it was not refused lately."""
-        refused = self._refused.get((model, extra))
-        return refused is None or time.monotonic() > refused + ASKED_WITHOUT
-
-    def _silent(self, started: bool) -> ModelError:
-        if started:
-            return ModelError(
-                "idle_timeout", "The model stopped in mid-answer. What came so far is kept."
-            )
-        return ModelError("first_chunk_timeout", "The model did not answer in time.")
-
-    def _errors_in_words(self, model: str) -> "ErrorsInWords":
-        return ErrorsInWords(self._place, model)
+    def accepts(self, model: str, extra: str) -> bool:
+        """Return False if this part of a request was refused within the last REFUSAL_TTL."""
+        refused_at = self._refused_at.get((model, extra))
+        return refused_at is None or time.monotonic() > refused_at + REFUSAL_TTL
 
 
-class Silence:
-    """Ends a read that takes too long. Its one timer is set again when it runs out: one for each read costs more than the read."""
+async def read(body: AsyncGenerator[bytes], timer: "ReadTimer", due: float | None) -> bytes | None:
+    """Return the next bytes, or None at the end. Before the first chunk, `due` is its deadline."""
+    try:
+        if due is None:
+            return await timer.read(body)
+        async with asyncio.timeout_at(due):
+            return await anext(body, None)
+    except TimeoutError as exc:
+        raise (ChunkTimeout if due is None else FirstChunkTimeout) from exc
 
-    def __init__(self, longest: float) -> None:
-        self._longest = longest
+
+class ReadTimer:
+    """Limit each read of a response to `timeout` seconds.
+
+    All reads share one timer, which is set again only when it runs out: a timer for each read
+    would cost more than the read itself.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
         self._loop = asyncio.get_running_loop()
-        self._reader: asyncio.Task[Any] | None = None
-        self._since = inf  # when the read began that is under way
-        self._is_broken = False
+        self._task: asyncio.Task[Any] | None = None
+        self._began_at = inf  # Start of the current read. Between reads no time passes.
+        self._has_expired = False
 
     def __enter__(self) -> Self:
-        self._timer = self._loop.call_later(self._longest, self._look)
+        self._timer = self._loop.call_later(self._timeout, self.check)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
 
     async def read(self, body: AsyncGenerator[bytes]) -> bytes | None:
-        """What comes next, None at the end; TimeoutError if it takes too long."""
-        self._reader, self._since = asyncio.current_task(), self._loop.time()
+        """Return the next bytes, or None at the end. Raise TimeoutError if they take too long."""
+        self._task, self._began_at = asyncio.current_task(), self._loop.time()
         try:
             return await anext(body, None)
         except asyncio.CancelledError as exc:
-            # Ours, unless somebody else wants an end, too.
-            if self._is_broken and self._reader and not self._reader.uncancel():
+            # `uncancel()` returns how many other cancels are pending. Ours alone becomes
+            # TimeoutError; if the run is cancelled at the same moment, its cancel must win.
+            if self._has_expired and self._task and not self._task.uncancel():
                 raise TimeoutError from exc
             raise
         finally:
-            self._since = inf
+            self._began_at = inf
 
-    def _look(self) -> None:
-        silent = max(0, self._loop.time() - self._since)
-        if silent < self._longest:
-            self._timer = self._loop.call_later(self._longest - silent, self._look)
-        elif self._reader:
-            self._is_broken = True
-            self._reader.cancel()
+    def check(self) -> None:
+        """Cancel a read that takes too long; otherwise set the timer for the rest of its time."""
+        elapsed = max(0, self._loop.time() - self._began_at)
+        if elapsed < self._timeout:
+            self._timer = self._loop.call_later(self._timeout - elapsed, self.check)
+        elif self._task:
+            self._has_expired = True
+            self._task.cancel()

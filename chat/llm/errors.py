@@ -1,7 +1,16 @@
-"""How a model call fails: one error with a readable message, translated from the SDK and its transport."""
+"""How a model call fails. Errors of the SDK and its transport are translated here.
 
-import logging
+ModelError
+  EmptyAnswer
+  CutOff
+  FirstChunkTimeout
+  ChunkTimeout
+  ErrorChunk
+"""
+
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -11,23 +20,24 @@ import openai
 
 from chat.protocol.errors import Code
 
-logger = logging.getLogger(__name__)
-BACKOFF = 0.25  # seconds before the first retry; doubles
-MAX_RETRY_AFTER = 5.0  # seconds; a server that asks for more gets an error in words
-# Parts of a request that a server may not know, each with what its refusal names; it is asked without them then. The least loss first.
+BACKOFF = 0.25  # Seconds before the first retry. Each further retry waits twice as long.
+MAX_RETRY_AFTER = 5.0  # Seconds. If a server asks for a longer wait, the call fails.
+ALL_THINKING = (
+    "The model spent all its tokens on thinking and said nothing."
+    " Ask for less reasoning effort, or set FLEET_THINKING_TOKENS higher."
+)
+# The parts of a request that it makes sense without, each with the names that a refusal may use.
+# The least loss comes first, because one refusal may name several parts.
 EXTRAS = {
     "reasoning_effort": ("reasoning_effort", "think"),
     "response_format": ("response_format",),
     "tools": ("tools",),
 }
-ALL_THINKING = (
-    "The model spent all its tokens on thinking and said nothing."
-    " Ask for less reasoning effort, or set FLEET_THINKING_TOKENS higher."
-)
+TOO_LONG = ("context_length", "exceed_context", "context size", "maximum context")
 
 
 class ModelError(Exception):
-    """A model call that failed; the message tells a person what to do."""
+    """A model call failed. The message tells the reader what to do."""
 
     def __init__(self, code: Code, message: str, *, retryable: bool = True) -> None:
         super().__init__(message)
@@ -36,113 +46,119 @@ class ModelError(Exception):
 
 
 class EmptyAnswer(ModelError):
-    """The model ended without a word."""
+    """The model finished without text and without tool calls."""
 
     def __init__(self, message: str = "The model gave an empty answer.") -> None:
         super().__init__("model_error", message)
 
 
-class ErrorsInWords:
-    """Turns what the SDK, its transport and the decoder raise into ModelError."""
+class CutOff(ModelError):
+    """The connection or the stream ended before the answer did."""
 
-    def __init__(self, place: str, model: str) -> None:
-        self._place = place
-        self._model = model
+    def __init__(self) -> None:
+        super().__init__("model_error", "The model's answer was cut off. What came so far is kept.")
 
-    def __enter__(self) -> None:
-        pass
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: object
-    ) -> None:
-        match exc:
-            case openai.APIStatusError():
-                raise self._of_status(exc) from exc
-            case openai.APIConnectionError() | httpx2.ConnectError():
-                raise ModelError(
-                    "model_unavailable", f"The model at {self._place} cannot be reached."
-                ) from exc
-            case httpx2.HTTPError() | httpx2.StreamError():
-                raise ModelError(
-                    "model_error", "The model's answer was cut off. What came so far is kept."
-                ) from exc
-            case msgspec.DecodeError():
-                raise ModelError(
-                    "model_error",
-                    f"The model server at {self._place} sent something that is not an answer.",
-                ) from exc
+class FirstChunkTimeout(ModelError):
+    """The answer did not begin in time."""
 
-    def _of_status(self, exc: openai.APIStatusError) -> ModelError:
-        status = exc.status_code
-        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            return ModelError(
-                "model_error",
-                f"The model server at {self._place} refused the key. Set OPENAI_API_KEY.",
-                retryable=False,
-            )
-        if status == HTTPStatus.NOT_FOUND:
-            message = (
-                f'The model server at {self._place} does not know "{self._model}". Set FLEET_MODEL.'
-            )
-            return ModelError("model_error", message, retryable=False)
-        if status == HTTPStatus.TOO_MANY_REQUESTS:
-            seconds = retry_after(exc)
-            again = f" Try again in {seconds:.0f} s." if seconds else " Try again in a moment."
-            return ModelError("rate_limited", "The model is busy." + again)
-        if is_too_long(exc):
-            message = "This conversation is too long for the model. Start a new one, or ask something shorter."
-            return ModelError("context_too_long", message, retryable=False)
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return ModelError(
-                "model_unavailable",
-                f"The model server at {self._place} has a problem (status {status}).",
-            )
-        return ModelError(
-            "model_error",
-            f"The model server at {self._place} did not take the request (status {status}).",
-            retryable=False,
+    def __init__(self) -> None:
+        super().__init__("first_chunk_timeout", "The model did not answer in time.")
+
+
+class ChunkTimeout(ModelError):
+    """The answer began, but then the server sent nothing for too long."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "idle_timeout", "The model stopped in mid-answer. What came so far is kept."
         )
 
 
+class ErrorChunk(ModelError):
+    """The server sent an error instead of the rest of the answer."""
+
+    def __init__(self, server: str) -> None:
+        super().__init__(
+            "model_error", f"The model server at {server} reported an error in mid-answer."
+        )
+
+
+@contextmanager
+def model_errors(server: str, model: str) -> Iterator[None]:
+    """Translate what the SDK, its transport and the decoder raise into ModelError."""
+    try:
+        yield
+    except openai.APIStatusError as exc:
+        raise error_of_status(exc, server, model) from exc
+    except (openai.APIConnectionError, httpx2.ConnectError) as exc:
+        message = f"The model at {server} cannot be reached."
+        raise ModelError("model_unavailable", message) from exc
+    except (httpx2.HTTPError, httpx2.StreamError) as exc:
+        raise CutOff from exc
+    except msgspec.DecodeError as exc:
+        message = f"The model server at {server} sent something that is not an answer."
+        raise ModelError("model_error", message) from exc
+
+
+def error_of_status(exc: openai.APIStatusError, server: str, model: str) -> ModelError:
+    """Return the error that an HTTP status of the model server means to a reader."""
+    status = exc.status_code
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        message = f"The model server at {server} refused the key. Set OPENAI_API_KEY."
+        return ModelError("model_error", message, retryable=False)
+    if status == HTTPStatus.NOT_FOUND:
+        message = f'The model server at {server} does not know "{model}". Set FLEET_MODEL.'
+        return ModelError("model_error", message, retryable=False)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        seconds = retry_after(exc)
+        when = f"in {seconds:.0f} s" if seconds else "in a moment"
+        return ModelError("rate_limited", f"The model is busy. Try again {when}.")
+    if is_too_long(exc):
+        message = (
+            "This conversation is too long for the model."
+            " Start a new one, or ask something shorter."
+        )
+        return ModelError("context_too_long", message, retryable=False)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        message = f"The model server at {server} has a problem (status {status})."
+        return ModelError("model_unavailable", message)
+    message = f"The model server at {server} did not take the request (status {status})."
+    return ModelError("model_error", message, retryable=False)
+
+
 def refused_extra(exc: openai.APIError, request: dict[str, Any]) -> str | None:
-    """The part of a request that the server says it cannot take, if the request makes sense without it."""
-    if not isinstance(exc, openai.BadRequestError | openai.UnprocessableEntityError) or is_too_long(
-        exc
-    ):
+    """Return the extra of `request` that the server refuses, or None if that isn't the problem."""
+    if not isinstance(exc, openai.BadRequestError | openai.UnprocessableEntityError):
         return None
-    return next(
-        (
-            extra
-            for extra, names in EXTRAS.items()
-            if extra in request and any(name in exc.message for name in names)
-        ),
-        None,
-    )
+    if is_too_long(exc):
+        return None
+    for extra, names in EXTRAS.items():
+        if extra in request and any(name in exc.message for name in names):
+            return extra
+    return None
 
 
 def seconds_before_retry(exc: openai.APIError, attempt: int) -> float | None:
-    """How long to wait before another try, or None where none would help."""
+    """Return how long to wait before the next attempt, or None if a retry wouldn't help."""
     wait: float = BACKOFF * 2**attempt * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
-    if isinstance(exc, openai.APIConnectionError):
-        return wait
     if isinstance(exc, openai.RateLimitError):
-        asked = retry_after(exc)
-        return (asked or wait) if (asked or 0) <= MAX_RETRY_AFTER else None
-    if isinstance(exc, openai.InternalServerError):
+        asked = retry_after(exc) or 0
+        return (asked or wait) if asked <= MAX_RETRY_AFTER else None
+    if isinstance(exc, openai.APIConnectionError | openai.InternalServerError):
         return wait
     return None
 
 
 def retry_after(exc: openai.APIStatusError) -> float | None:
+    """Return the seconds of the Retry-After header; None if it is missing or holds a date."""
     value: str = exc.response.headers.get("retry-after", "")
     return float(value) if value.replace(".", "", 1).isdecimal() else None
 
 
 def is_too_long(exc: openai.APIStatusError) -> bool:
-    words = f"{exc.code or ''} {exc.type or ''} {exc.message}".lower()
-    return exc.status_code in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE) and (
-        "context_length" in words
-        or "exceed_context" in words
-        or "context size" in words
-        or "maximum context" in words
-    )
+    """Return True if the request exceeds the model's context. Servers word this differently."""
+    if exc.status_code not in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
+        return False
+    said = f"{exc.code or ''} {exc.type or ''} {exc.message}".lower()
+    return any(phrase in said for phrase in TOO_LONG)

@@ -1,19 +1,17 @@
-"""What is said to a model and what comes back, as values."""
+"""What goes to a model and what comes back from it, as values."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from chat.protocol.terms import Usage
 
-logger = logging.getLogger(__name__)
-BYTES_PER_TOKEN = 3  # at the least, as budgets reckon
+BYTES_PER_TOKEN = 3  # A low value, so that budgets err on the safe side.
 
 
 @dataclass(frozen=True, slots=True)
 class WantedCall:
-    """A tool that the model wants called, with its arguments as it wrote them."""
+    """A tool call that the model asks for, with its arguments as the model wrote them."""
 
     id: str
     name: str
@@ -31,13 +29,13 @@ class ChatMessage:
 
     @property
     def tokens(self) -> int:
-        """About how many it has, for budgets."""
+        """An estimate of its size, for budgets."""
         return estimated_tokens(self.content) + sum(
             estimated_tokens(call.name + call.arguments) for call in self.tool_calls
         )
 
     def encoded(self) -> dict[str, Any]:
-        """The message as the API takes it."""
+        """Return the message in the form that the API expects."""
         message: dict[str, Any] = {"role": self.role, "content": self.content}
         if self.tool_calls:
             message["tool_calls"] = [
@@ -62,24 +60,24 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """A piece of the model's own thinking, where the server shows it."""
+    """A piece of the model's thinking. Only some servers send it."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end of a model's answer: why it ended there, and what it cost."""
+    """The end of a model's answer: how it ended, and what it cost."""
 
     usage: Usage
-    words: int  # tokens of what it said, without its hidden thinking
-    is_cut: bool = False  # it would have said more, and was not allowed more tokens
-    is_refused: bool = False
-    wants_more: bool = False  # tools than MAX_CALLS
+    words: int  # Output tokens without hidden thinking.
+    is_cut: bool = False  # The answer reached its token limit.
+    is_refused: bool = False  # The model or a content filter refused to answer.
+    wants_more: bool = False  # The model asked for more than MAX_CALLS tools.
 
 
 class Pulse:
-    """Bytes of the server that say nothing by themselves: it is at work."""
+    """A sign that the server is working: it sent bytes without content."""
 
 
 PULSE = Pulse()
@@ -87,10 +85,10 @@ Piece = Text | Reasoning | WantedCall | Pulse | Finished
 
 
 def estimated_tokens(text: str) -> int:
-    """About how many tokens a text has, for budgets; servers differ, so this errs to the high side."""
+    """Return about how many tokens a text has. Servers differ, so this is rather too high."""
     return len(text.encode()) // BYTES_PER_TOKEN + 4
 
 
 def estimated_usage(messages: Sequence[ChatMessage], written: int) -> Usage:
-    """For servers that do not count."""
+    """Return the usage of a call whose server doesn't report it; `written` are characters."""
     return Usage(sum(message.tokens for message in messages), written // 4 + 1, model_calls=1)

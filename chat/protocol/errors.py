@@ -51,6 +51,11 @@ WORKER_LOST = ErrorInfo(
 CONVERSATION_BUSY = ErrorInfo(
     "conversation_busy", "This conversation is still answering.", retryable=True
 )
+REUSED_MESSAGE_ID = ErrorInfo("bad_request", "This message_id was used for another text.")
+UNKNOWN_MESSAGE_ID = ErrorInfo(
+    "bad_request", "after is for rejoining; this message_id is not known."
+)
+OTHER_TEXT = ErrorInfo("bad_request", "`message` must repeat the text of the run in `rerun_of`.")
 OTHER_VERSION = ErrorInfo(
     "internal",
     "Another version of this server wrote how this answer ended. What came of it is kept.",
@@ -100,3 +105,7 @@ NOT_SIGNED_IN = ErrorInfo("forbidden", "Sign in first.")
 NO_SESSION = ErrorInfo("forbidden", "This browser's session has ended. Reload the page.")
 TOO_LARGE = ErrorInfo("bad_request", f"A frame has at most {MAX_REQUEST_CHARS:,} characters.")
 HANDSHAKE_TIMEOUT = ErrorInfo("handshake_timeout", "No request came in time.", retryable=True)
+
+
+def too_many_runs(max_live: int) -> ErrorInfo:
+    return ErrorInfo("too_many_runs", f"{max_live} answers are already running.", retryable=True)

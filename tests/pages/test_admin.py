@@ -1,4 +1,4 @@
-"""What operators see: runs with their phases, conversations with their messages; nothing to edit, nothing unescaped."""
+"""Operators see runs and conversations; nothing can be edited, and all text is escaped."""
 
 import uuid
 
@@ -54,7 +54,7 @@ def run() -> Run:
     return run
 
 
-def test_the_list_shows_how_runs_went(admin: Client, run: Run) -> None:
+def test_run_list_shows_status_times_and_model(admin: Client, run: Run) -> None:
     page = admin.get("/admin/chat/run/").text
     for shown in (str(run.pk)[:8], "Completed", "1,234", "5,678", "scripted", "browser:b"):
         assert shown in page
@@ -63,17 +63,19 @@ def test_the_list_shows_how_runs_went(admin: Client, run: Run) -> None:
 @pytest.mark.parametrize(
     ("query", "found"), [("status__exact=completed", True), ("status__exact=failed", False)]
 )
-def test_the_list_can_be_filtered(admin: Client, run: Run, query: str, found: bool) -> None:
+def test_run_list_can_be_filtered_by_status(
+    admin: Client, run: Run, query: str, found: bool
+) -> None:
     assert (str(run.pk)[:8] in admin.get(f"/admin/chat/run/?{query}").text) is found
 
 
-def test_a_run_shows_its_phases(admin: Client, run: Run) -> None:
+def test_run_shows_its_phases(admin: Client, run: Run) -> None:
     page = admin.get(f"/admin/chat/run/{run.pk}/change/").text
     assert "routing" in page
     assert "4,321" in page
 
 
-def test_a_run_leads_to_its_routing_decision_where_there_is_one(admin: Client, run: Run) -> None:
+def test_run_links_its_routing_decision_if_there_is_one(admin: Client, run: Run) -> None:
     assert "why this path" not in admin.get(f"/admin/chat/run/{run.pk}/change/").text
     RoutingDecision.objects.create(
         workflow_id=run.pk,
@@ -89,12 +91,12 @@ def test_a_run_leads_to_its_routing_decision_where_there_is_one(admin: Client, r
     )
 
 
-def test_nothing_can_be_edited_or_added(admin: Client, run: Run) -> None:
+def test_runs_cannot_be_edited_or_added(admin: Client, run: Run) -> None:
     assert admin.post(f"/admin/chat/run/{run.pk}/change/", {"status": "failed"}).status_code == 403
     assert admin.get("/admin/chat/run/add/").status_code == 403
 
 
-def test_words_of_people_and_models_are_escaped(admin: Client, run: Run) -> None:
+def test_texts_of_users_and_models_are_escaped(admin: Client, run: Run) -> None:
     for address in (
         f"/admin/chat/run/{run.pk}/change/",
         f"/admin/chat/conversation/{run.conversation_id}/change/",
@@ -105,10 +107,10 @@ def test_words_of_people_and_models_are_escaped(admin: Client, run: Run) -> None
         assert "<img src=x" not in page
 
 
-def test_the_list_needs_few_queries(admin: Client, run: Run, django_assert_max_num_queries) -> None:
+def test_run_list_needs_few_queries(admin: Client, run: Run, django_assert_max_num_queries) -> None:
     with django_assert_max_num_queries(15):
         admin.get("/admin/chat/run/")
 
 
-def test_strangers_are_sent_to_sign_in(client: Client, run: Run) -> None:
+def test_stranger_is_redirected_to_sign_in(client: Client, run: Run) -> None:
     assert client.get("/admin/chat/run/").status_code == 302

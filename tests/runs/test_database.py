@@ -1,4 +1,4 @@
-"""The way into the database: calls that share a transaction, and what one that fails does to the others."""
+"""Calls that share a transaction, and what a failing call does to the rest of its batch."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,16 +27,16 @@ def fail(exc: Exception) -> str:
 
 
 async def do_together(*calls: Callable[[], str]) -> list[str | BaseException]:
-    """The outcomes of calls that come at the same moment."""
-    together: BatchedCalls[str] = BatchedCalls()
-    return await asyncio.gather(*(together.do(call) for call in calls), return_exceptions=True)
+    """Return the outcomes of calls that arrive at the same moment."""
+    batched: BatchedCalls[str] = BatchedCalls()
+    return await asyncio.gather(*(batched.do(call) for call in calls), return_exceptions=True)
 
 
 async def titles() -> list[str]:
     return await in_database(lambda: sorted(Conversation.objects.values_list("title", flat=True)))
 
 
-async def test_a_call_that_fails_leaves_nothing_and_the_others_alone(worker: Worker) -> None:
+async def test_failing_call_is_rolled_back_alone(worker: Worker) -> None:
     fault = ValueError("mine")
     assert await do_together(
         partial(store, "one"), partial(fail, fault), partial(store, "two")
@@ -44,7 +44,7 @@ async def test_a_call_that_fails_leaves_nothing_and_the_others_alone(worker: Wor
     assert await titles() == ["one", "two"]
 
 
-async def test_an_error_of_the_database_leaves_nothing_of_a_transaction(worker: Worker) -> None:
+async def test_database_error_rolls_back_the_whole_batch(worker: Worker) -> None:
     fault = DatabaseError("gone")
     assert await do_together(
         partial(store, "one"), partial(fail, fault), partial(store, "two")
@@ -52,19 +52,19 @@ async def test_an_error_of_the_database_leaves_nothing_of_a_transaction(worker: 
     assert await titles() == []
 
 
-async def test_who_settles_waits_for_the_last_call(worker: Worker) -> None:
-    together: BatchedCalls[str] = BatchedCalls()
-    calls = [asyncio.create_task(together.do(lambda: store("any"))) for _ in range(20)]
+async def test_settle_waits_for_the_last_call(worker: Worker) -> None:
+    batched: BatchedCalls[str] = BatchedCalls()
+    calls = [asyncio.create_task(batched.do(lambda: store("any"))) for _ in range(20)]
     await asyncio.sleep(0)
-    await together.settle(within=5)
+    await batched.settle(within=5)
     assert len(await titles()) == 20
     await asyncio.gather(*calls)
 
 
-async def test_who_goes_before_the_end_holds_up_nobody(worker: Worker) -> None:
-    together: BatchedCalls[str] = BatchedCalls()
+async def test_cancelled_call_does_not_hold_up_the_next(worker: Worker) -> None:
+    batched: BatchedCalls[str] = BatchedCalls()
     first, second = (
-        asyncio.create_task(together.do(partial(store, title))) for title in ("one", "two")
+        asyncio.create_task(batched.do(partial(store, title))) for title in ("one", "two")
     )
     await asyncio.sleep(0)
     first.cancel()

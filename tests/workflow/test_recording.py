@@ -6,7 +6,8 @@ import json
 import pytest
 from pytest_django import Settings
 
-from chat.models import Run, ToolCall
+from chat.measures import ToolCall
+from chat.models import Run
 from chat.workflow.agents import ASSISTANT
 from routing.models import RoutingDecision
 from tests.chatting import Chatting, chat_request, text_of

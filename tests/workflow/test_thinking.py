@@ -59,7 +59,7 @@ async def test_refused_effort_is_left_out_for_an_hour(
         "who does not think needs no room for it"
     )
     assert "takes no reasoning_effort" in caplog.text
-    monkeypatch.setattr("chat.llm.client.ASKED_WITHOUT", 0)
+    monkeypatch.setattr("chat.llm.client.REFUSAL_TTL", 0)
     await chat.answer(full())
     assert "reasoning_effort" in calls_of(thinker, PLANNER)[2].body
 
