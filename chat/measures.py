@@ -1,6 +1,10 @@
 """What a run leaves for operators: how long its phases took, and which tools it called."""
 
+from uuid import UUID
+
 from django.db import models
+
+from .protocol.events import ToolComplete, ToolRejected
 
 
 class Phase(models.Model):
@@ -47,3 +51,29 @@ class ToolCall(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tool} {self.outcome}"
+
+    @classmethod
+    def of(cls, run_id: UUID, event: ToolComplete | ToolRejected) -> "ToolCall":
+        """Return the row of the tool call that this event ended. It isn't saved."""
+        if isinstance(event, ToolRejected):
+            return cls(
+                run_id=run_id,
+                tool=event.data.tool,
+                agent_id=event.agent_id,
+                outcome=cls.Outcome.REJECTED,
+                reason=event.data.reason,
+            )
+        data = event.data
+        return cls(
+            run_id=run_id,
+            tool=data.tool,
+            agent_id=event.agent_id,
+            outcome=cls.Outcome.OK if data.ok else cls.Outcome.FAILED,
+            reason=data.message,
+            cached=data.cached,
+            stale=data.stale,
+            repeated=data.repeated,
+            age_s=data.age_s,
+            duration_ms=data.duration_ms,
+            credits=data.credits,
+        )

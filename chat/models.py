@@ -30,11 +30,12 @@ from .protocol.errors import (
     ProtocolError,
     too_many_runs,
 )
+from .protocol.events import ToolComplete, ToolRejected
 from .protocol.requests import ChatRequest
 from .protocol.terms import LOST, Ending
-from .record import Exchange, PhaseTime, ToolUse
+from .record import Exchange, PhaseTime
 
-MAX_TURNS = 50  # Earlier exchanges loaded for a run. The workflow's token budget then picks.
+MAX_EXCHANGES = 50  # Earlier exchanges loaded for a run. The workflow's token budget then picks.
 TITLE_LENGTH = 60
 CLOSE_GRACE = timedelta(seconds=5)  # A worker closes the log of its own run within this time.
 UNSTORABLE = (DataError, IntegrityError)  # Errors that a retry doesn't cure.
@@ -46,7 +47,7 @@ class Started:
 
     run: "Run"
     is_new: bool
-    turns: Sequence[Exchange] = ()
+    earlier: Sequence[Exchange] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Outcome:
     model: str = ""
     steps: Sequence[dict[str, Any]] = ()
     phases: Sequence[PhaseTime] = ()
-    tool_uses: Sequence[ToolUse] = ()
+    tool_calls: Sequence[ToolComplete | ToolRejected] = ()
     routed: Routed | None = None
 
 
@@ -99,7 +100,7 @@ class Conversation(models.Model):
     def __str__(self) -> str:
         return self.title
 
-    def turns_before(self, question: "Message") -> list[Exchange]:
+    def exchanges_before(self, question: "Message") -> list[Exchange]:
         """Return the exchanges before `question`, oldest first, each with its newest answer."""
         runs = (
             self.runs.filter(question__lt=question.pk)
@@ -109,7 +110,7 @@ class Conversation(models.Model):
         newest: dict[int, Exchange] = {}
         for question_id, asked, answered in runs.values_list(
             "question_id", "question__text", "answer__text"
-        )[:MAX_TURNS]:
+        )[:MAX_EXCHANGES]:
             newest.setdefault(question_id, Exchange(asked, answered))
         return [newest[key] for key in sorted(newest)]
 
@@ -191,9 +192,7 @@ class RunQuerySet(models.QuerySet["Run"]):
             Phase.objects.bulk_create(
                 Phase(run_id=run_id, **asdict(phase)) for phase in outcome.phases
             )
-            ToolCall.objects.bulk_create(
-                ToolCall(run_id=run_id, **asdict(use)) for use in outcome.tool_uses
-            )
+            ToolCall.objects.bulk_create(ToolCall.of(run_id, event) for event in outcome.tool_calls)
             if outcome.routed:
                 ending = outcome.ending
                 tokens = ending.usage.input_tokens + ending.usage.output_tokens
@@ -262,8 +261,10 @@ class RunQuerySet(models.QuerySet["Run"]):
                 raise ProtocolError(NO_NEW_RUNS)
             with transaction.atomic():
                 run = self._create(owner, request, worker=worker, lease=lease, max_live=max_live)
-                turns = () if request.is_first else run.conversation.turns_before(run.question)
-                return Started(run, is_new=True, turns=turns)
+                earlier = (
+                    () if request.is_first else run.conversation.exchanges_before(run.question)
+                )
+                return Started(run, is_new=True, earlier=earlier)
         except (IntegrityError, ProtocolError) as refusal:
             # Insert first, because most requests are new. A known message_id joins its run even if
             # a new run would be refused.

@@ -82,7 +82,7 @@ class Runs:
             logger.error("cannot start a run: %s", exc)
             raise ProtocolError(STORAGE_UNAVAILABLE) from exc
         if started.is_new:
-            self._launch(started.run, request, started.turns, arrived)
+            self._launch(started.run, request, started.earlier, arrived)
         return started.run
 
     def _start_in_database(

@@ -185,7 +185,7 @@ class LiveRun:
             last_seq=last_seq,
             steps=[msgspec.to_builtins(event) for event in self.log.steps],
             phases=self.telemetry.phases,
-            tool_uses=self.telemetry.tool_uses,
+            tool_calls=self.telemetry.tool_calls,
             routed=self.routed(),
         )
         failure = msgspec.structs.replace(ending, status="failed", error=INTERNAL)

@@ -18,7 +18,7 @@ from chat.protocol.events import (
     ToolRejected,
 )
 from chat.protocol.terms import Path, Status, Timings, Usage
-from chat.record import PhaseTime, ToolUse
+from chat.record import PhaseTime
 
 logger = logging.getLogger("chat.sla")
 
@@ -33,7 +33,7 @@ class RunTelemetry:
         self.path: Path = "light"
         self.usage = Usage()
         self.phases: list[PhaseTime] = []
-        self.tool_uses: list[ToolUse] = []
+        self.tool_calls: list[ToolComplete | ToolRejected] = []
         self._started = started
         self._first_event_ms: float | None = None
         self._first_token_ms: float | None = None
@@ -58,15 +58,9 @@ class RunTelemetry:
                 self.usage += event.data.usage
             case ToolComplete():
                 self.usage += Usage(tool_calls=1)
-                self.tool_uses.append(ToolUse.of_result(event.agent_id, event.data))
+                self.tool_calls.append(event)
             case ToolRejected():
-                use = ToolUse(
-                    tool=event.data.tool,
-                    agent_id=event.agent_id,
-                    outcome="rejected",
-                    reason=event.data.reason,
-                )
-                self.tool_uses.append(use)
+                self.tool_calls.append(event)
             case RoutingDecided():
                 self.path = event.data.path
                 self.usage += event.data.usage
