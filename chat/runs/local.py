@@ -20,26 +20,25 @@ from chat.protocol.errors import (
     STORAGE_UNAVAILABLE,
     ProtocolError,
 )
-from chat.protocol.events import Connected, ConnectedData, ending_events
+from chat.protocol.events import Connected, ConnectedData
 from chat.protocol.requests import ChatRequest
-from chat.protocol.terms import CANCELLED, DELETED, Ending
+from chat.protocol.terms import CANCELLED, Ending
 from chat.record import Exchange
 from chat.workflow.answer import Answer, Resources
 from chat.workflow.question import Question
 from tooling.bounded import RedisDown
 
+from .following import follow_stored
 from .log import Rest, RunLog
-from .replay import Entry, Stored, compacted, renumber_ending, snapshot_of
-from .rows import find_row, row_ending_events
+from .replay import Entry
 from .store import LogStore
-from .supervisor import ROW_POLL_INTERVAL, ROW_RETRY_INTERVAL, Limits, LiveRun
+from .supervisor import ROW_RETRY_INTERVAL, Limits, LiveRun
 from .telemetry import RunTelemetry
 
 logger = logging.getLogger(__name__)
 MAX_WAIT_FOR_STARTS = 0.1  # seconds that the work on an answer waits while others are being started
 START_TIMEOUT = 5.0  # seconds that a request may wait for its turn in the database
 JOIN_TIMEOUT = 10.0  # seconds after which a socket does not wait for its run: that turn, and as long for a lock
-ROW_CHECK_INTERVAL = 5.0  # seconds after which a silent follower looks at the row
 
 
 class Runs:
@@ -190,67 +189,4 @@ class Runs:
         """
         if live := self.live.get(run_id):
             return live.log.follow(after, compact=compact, rest=rest)
-        return self._follow_stored(run_id, after, compact=compact, rest=rest)
-
-    async def _follow_stored(
-        self, run_id: UUID, after: int, *, compact: bool, rest: Rest | None
-    ) -> AsyncGenerator[list[Entry]]:
-        """The same for a run that another process answers, or answered: from its log, or from its row where the log has a gap."""
-        cursor = 0 if compact else after
-        held: list[
-            Entry
-        ] = []  # of a compact beginning, while it does not yet cover what is stored and what the follower has seen
-        wait = 0.0
-        while True:
-            stored = await self._read(run_id, cursor, wait=wait)
-            wait = ROW_CHECK_INTERVAL
-            if stored and stored.connects(cursor):
-                held += stored.entries
-                cursor = stored.last_seq(cursor)
-                if compact and (cursor < after or stored.has_more) and not stored.ending:
-                    continue
-                batch = compacted(held, seen=after, run_id=run_id) if compact else held
-                if stored.ending:
-                    batch = [
-                        *batch,
-                        *renumber_ending(stored.ending, cursor=max(after, cursor), run_id=run_id),
-                    ]
-            else:
-                batch = await self._from_row(run_id, cursor, seen=after, compact=compact)
-                if not batch and (stored is None or stored.entries):
-                    await asyncio.sleep(ROW_POLL_INTERVAL)
-            if batch:
-                yield batch
-                if batch[-1].is_terminal:
-                    return
-                cursor, held, compact = batch[-1].seq, [], False
-                if rest:
-                    await rest()
-
-    async def _read(self, run_id: UUID, cursor: int, *, wait: float) -> Stored | None:
-        try:
-            return await self._store.read(run_id, cursor, wait=wait)
-        except RedisDown:
-            return None
-
-    async def _from_row(
-        self, run_id: UUID, cursor: int, *, seen: int, compact: bool
-    ) -> list[Entry]:
-        """What the row knows, and a follower at `cursor` that has seen events up to `seen` does not."""
-        row = await in_database(find_row, run_id)
-        if row is None:
-            return renumber_ending(
-                ending_events(DELETED, ""), cursor=max(seen, cursor), run_id=run_id
-            )
-        ending = row_ending_events(row)
-        if not ending:
-            known = row.last_seq >= max(seen, 1) if compact else row.last_seq > cursor
-            return [snapshot_of(row.text_so_far, seq=row.last_seq, run_id=run_id)] if known else []
-        if ending[0].seq == 0:
-            # Written for a lost run: it begins with its own snapshot, and counts on from whatever was seen.
-            return renumber_ending(ending, cursor=max(seen, cursor, row.last_seq), run_id=run_id)
-        before_ending = max(seen, row.last_seq - len(ending))
-        if compact or cursor < before_ending:
-            snapshot = snapshot_of(row.answer.text, seq=before_ending, run_id=run_id)
-            return [snapshot, *renumber_ending(ending, cursor=before_ending, run_id=run_id)]
-        return renumber_ending(ending, cursor=cursor, run_id=run_id)
+        return follow_stored(self._store, run_id, after, compact=compact, rest=rest)

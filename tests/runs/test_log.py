@@ -15,8 +15,8 @@ from chat.protocol.events import (
     ending_events,
 )
 from chat.protocol.terms import Ending
-from chat.runs.log import WINDOW, RunLog
-from chat.runs.replay import Entry
+from chat.runs.log import RunLog
+from chat.runs.replay import WINDOW, Entry
 from chat.runs.store import LogStore
 
 TTL = 60

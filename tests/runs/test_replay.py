@@ -26,16 +26,19 @@ from chat.protocol.events import (
     Done,
     Error,
     OrchestratorMessage,
+    ReasoningDelta,
     ResponseCompleted,
     ResponseDelta,
     ResponseSnapshot,
+    SnapshotData,
     StreamEvent,
     decode,
     ending_events,
 )
+from chat.protocol.terms import LOST as WORKER_LOST
 from chat.protocol.terms import Ending
 from chat.runs.log import RunLog
-from chat.runs.replay import Entry
+from chat.runs.replay import Entry, Replay, Stored, Transcript, entry_of
 from chat.runs.rows import row_ending_events
 from chat.runs.store import LogStore
 from chat.runs.worker import Worker
@@ -88,13 +91,17 @@ def frame(entry: Entry) -> str:
     raise AssertionError(f"no table has a {sent}")
 
 
+def written(batch: list[Entry]) -> str:
+    return ", ".join(map(frame, batch))
+
+
 async def frames(following: Batches, number: int) -> list[str]:
     """Read this many batches. Check that none follows a terminal, and that none arrives for 0."""
     batches = []
     async with aclosing(following):
         for _ in range(number):
             batch = await asyncio.wait_for(anext(following), 5)
-            batches.append(", ".join(map(frame, batch)))
+            batches.append(written(batch))
         if not batches:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(anext(following), NOTHING_COMES)
@@ -106,6 +113,7 @@ async def frames(following: Batches, number: int) -> list[str]:
 
 CAUGHT_UP = "1 connected, 2 step plan, 4 snapshot ab, 5 step check, 7 snapshot abcd"
 STEPS = "1 connected, 2 step plan, 5 step check"
+DONE = "8 completed abcd, 9 done"
 # What is sent of a live run whose window holds 3 events: has it ended, the kind of
 # follower, the last event that it has seen, and the batches.
 LIVE = [
@@ -152,7 +160,7 @@ async def test_follower_of_a_live_run(
     expected: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chat.runs.log.WINDOW", 3)
+    monkeypatch.setattr("chat.runs.replay.WINDOW", 3)
     log = live_log(has_ended=has_ended)
     assert await frames(log.follow(after, compact=compact), len(expected)) == expected
 
@@ -318,8 +326,98 @@ async def test_follower_of_a_run_elsewhere(
     store: LogStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chat.runs.local.ROW_CHECK_INTERVAL", 0.05)
+    monkeypatch.setattr("chat.runs.following.ROW_CHECK_INTERVAL", 0.05)
     row = await row_of(known)
     await write_log(store, row, known)
     following = worker.runs.follow(row.pk, after, compact=compact)
     assert await frames(following, len(expected)) == expected
+
+
+RUN_ID = uuid.uuid4()
+LOST_AFTER_7 = "8 snapshot ab, 9 error worker_lost"
+ENDED_AT_9 = f"{STEPS}, 9 snapshot abcd, 10 done"
+
+
+def read(first: int, last: int, *, ending: Ending | None = None, has_more: bool = False) -> Stored:
+    """Return what one read of the log finds: these events, and perhaps the ending."""
+    entries = [entry_of(event, seq=seq, run_id=RUN_ID) for seq, event in enumerate(events(), 1)]
+    return Stored(entries[first - 1 : last], ended(ending) if ending else [], has_more=has_more)
+
+
+def row(last_seq: int, *, ending: Ending | None = None) -> Transcript:
+    text = TEXT[last_seq]
+    return Transcript(
+        RUN_ID, last_seq=last_seq, text=text, ending=ended(ending, text) if ending else ()
+    )
+
+
+def ended(ending: Ending, text: str = "abcd") -> list[StreamEvent]:
+    """Return the ending as a log or a row has it: numbered by its run, unless the run was lost."""
+    found = ending_events(ending, text)
+    for seq, event in enumerate(found, 8):
+        event.seq = 0 if ending.lost else seq
+    return found
+
+
+# What a follower gets by one read after another, from the log or from the row.
+READS = [
+    # Each read is a batch, unless the follower needs a compact start.
+    (JSON, 0, [(read(1, 4, has_more=True), TO_4), (read(5, 7), FROM_5)]),
+    # A compact start waits until the log has been read to its end, ...
+    (HTML, 0, [(read(1, 4, has_more=True), ""), (read(5, 7), f"{STEPS}, 7 snapshot abcd")]),
+    # ... and until the log has caught up with what the page has seen; an ending completes it.
+    (
+        HTML,
+        6,
+        [(read(1, 4), ""), (read(5, 6), f"{STEPS}, 6 snapshot abc"), (read(7, 7), "7 delta d")],
+    ),
+    (HTML, 9, [(read(1, 7), ""), (read(8, 7, ending=COMPLETED), ENDED_AT_9)]),
+    # The log goes on behind a snapshot from the row. A row that is older sends nothing.
+    (
+        JSON,
+        2,
+        [(row(4), "4 snapshot ab"), (read(5, 7), FROM_5), (read(8, 7, ending=COMPLETED), DONE)],
+    ),
+    (JSON, 5, [(row(4), ""), (row(7), "7 snapshot abcd"), (row(7), "")]),
+    (HTML, 5, [(read(1, 4), ""), (row(4), ""), (row(7), "7 snapshot abcd"), (row(7), "")]),
+    (HTML, 8, [(read(1, 4), ""), (row(7, ending=COMPLETED), "8 snapshot abcd, 9 done")]),
+    # A lost run ends behind all that was read, even if it was not sent.
+    (JSON, 0, [(read(1, 7), f"{TO_4}, {FROM_5}"), (row(4, ending=WORKER_LOST), LOST_AFTER_7)]),
+    (HTML, 0, [(read(1, 7, has_more=True), ""), (row(4, ending=WORKER_LOST), LOST_AFTER_7)]),
+]
+
+
+@pytest.mark.parametrize(("compact", "after", "reads"), READS)
+def test_replay_read_by_read(
+    compact: bool, after: int, reads: list[tuple[Stored | Transcript, str]]
+) -> None:
+    replay = Replay(RUN_ID, seen=after, compact=compact)
+    for known, expected in reads:
+        if isinstance(known, Stored):
+            assert known.connects(replay.cursor)
+            assert written(replay.from_log(known)) == expected
+        else:
+            assert written(replay.from_row(known)) == expected
+
+
+@pytest.mark.parametrize("compact", [JSON, HTML])
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ([ReasoningDelta(delta="hm")], "4 snapshot a"),
+        ([ResponseSnapshot(data=SnapshotData(""))], "4 snapshot "),
+        ([ResponseSnapshot(data=SnapshotData("")), ResponseDelta(delta="x")], "5 snapshot x"),
+        ([OrchestratorMessage(message="third step"), ResponseDelta(delta="b")], "5 snapshot ab"),
+    ],
+    ids=["reasoning", "answer restarted", "answer begun anew", "more steps than are kept"],
+)
+def test_snapshot_covers_what_is_left_out(
+    more: list[StreamEvent], expected: str, compact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat.runs.replay.WINDOW", 0)
+    monkeypatch.setattr("chat.runs.replay.MAX_STEPS", 2)
+    transcript = Transcript(RUN_ID)
+    for seq, event in enumerate([*events()[:3], *more], 1):
+        transcript.add(entry_of(event, seq=seq, run_id=RUN_ID))
+    batch = transcript.behind(0, compact=compact)
+    assert written(batch) == f"1 connected, 2 step plan, {expected}"
