@@ -1,4 +1,4 @@
-"""The runs of this process: start, join, follow, cancel."""
+"""Start, join, follow and cancel runs."""
 
 import asyncio
 import logging
@@ -36,13 +36,14 @@ from .supervisor import ROW_RETRY_INTERVAL, Limits, LiveRun
 from .telemetry import RunTelemetry
 
 logger = logging.getLogger(__name__)
-MAX_WAIT_FOR_STARTS = 0.1  # seconds that the work on an answer waits while others are being started
-START_TIMEOUT = 5.0  # seconds that a request may wait for its turn in the database
-JOIN_TIMEOUT = 10.0  # seconds after which a socket does not wait for its run: that turn, and as long for a lock
+MAX_WAIT_FOR_STARTS = 0.1  # seconds that a new run waits while others are being started
+START_TIMEOUT = 5.0  # seconds that a request may wait in the queue for the database
+# Seconds that a socket waits for its run: START_TIMEOUT in the queue and 5 s for a database lock.
+JOIN_TIMEOUT = 10.0
 
 
 class Runs:
-    """The runs of this process, and the door to everybody's."""
+    """The runs that this process drives. Runs of other processes can be followed and cancelled."""
 
     def __init__(
         self,
@@ -65,10 +66,11 @@ class Runs:
     def start_or_join(
         self, owner: Callable[[], Owner], request: ChatRequest, *, arrived: float
     ) -> "asyncio.Task[Run]":
-        """The run of this request, started if it is new. ProtocolError says why there is none.
+        """Return a task for the run of this request, which starts the run if it is new.
 
-        `owner` reads the database; `arrived` is time.perf_counter() of the request. Shield the task: a socket that goes
-        away in between must not leave a row that nobody drives.
+        The task raises ProtocolError if the request is refused. `owner` reads the database;
+        `arrived` is the request's time.perf_counter(). Shield the task: cancelling it because the
+        socket disconnects would leave a row that no process drives.
         """
         return self.spawn(self._start(owner, request, arrived))
 
@@ -88,7 +90,7 @@ class Runs:
         self, owner: Callable[[], Owner], request: ChatRequest, arrived: float
     ) -> Started:
         if time.perf_counter() - arrived > START_TIMEOUT:
-            # It waited behind others who waited for the database; its reader has waited long enough.
+            # The request waited behind others for the database. Don't make its reader wait longer.
             raise ProtocolError(STORAGE_UNAVAILABLE)
         return Run.objects.start(
             owner(),
@@ -118,22 +120,25 @@ class Runs:
         self.spawn(self._live_through(live))
 
     async def _live_through(self, live: LiveRun) -> None:
+        """Drive the run to its ending, complete its log in Redis, and forget it."""
         try:
-            # Of many who ask at once everybody sees that his question was taken before anybody's is worked on.
+            # Send `connected` to every waiting request before the first answer takes the CPU.
             await self._starts.settle(within=MAX_WAIT_FOR_STARTS)
             await live.supervise()
             await self._store.write([live.log])
             await in_database(Run.objects.mark_closed, live.id)
         except (RedisDown, DatabaseProblem) as exc:
-            logger.warning("run=%s ended, its log is closed later: %s", live.id, exc)
+            # The flusher still has the log, and the lease keeper closes logs from their rows.
+            logger.warning("run=%s ended, but its log is completed later: %s", live.id, exc)
         finally:
             if not live.log.ending:
-                # A fault of ours. The lease runs out and a reaper ends the run; until then its readers come back and ask.
+                # This is a bug. Disconnect the followers now; they rejoin, and a reaper ends the
+                # run when its lease expires.
                 live.log.fail(partial(RuntimeError, f"run {live.id} was abandoned"))
             del self.live[live.id]
 
     async def cancel(self, run_id: UUID) -> str | None:
-        """Cancel a run wherever it is answered; the worker to poke, if that is another one."""
+        """Cancel a run. Return the worker to notify, if another one drives the run."""
         if live := self.live.get(run_id):
             live.stop(CANCELLED)
             return None
@@ -145,48 +150,47 @@ class Runs:
                 await asyncio.sleep(ROW_RETRY_INTERVAL)
 
     def spawn[T](self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        """Do this whatever becomes of the socket that asked for it. asyncio itself holds tasks weakly."""
+        """Run `work` as a task that outlives the socket. Keep a reference: asyncio's is weak."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(log_failure)
         return task
 
     def end_all(self, reason: Ending) -> None:
-        """Take no new runs, and end all others: those that are being started as soon as they are."""
+        """Refuse new runs and end all others, including those that are still being started."""
         self.accepting = False
         self._end_at_once = reason
         for live in self.live.values():
             live.stop(reason)
 
     async def idle(self, *, within: float) -> None:
-        """Until nothing is being started, answered, ended or cancelled here; for this many seconds at the most."""
+        """Wait until this process has no tasks left, for at most `within` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 while self._tasks:
                     await asyncio.wait(self._tasks)
 
-    def _done(self, task: "asyncio.Task[Any]") -> None:
-        self._tasks.discard(task)
-        if (
-            not task.cancelled()
-            and (exc := task.exception())
-            and not isinstance(exc, ProtocolError)
-        ):
-            logger.error("a task of the runs failed", exc_info=exc)
-
     def last_activity_at(self, run_id: UUID) -> float:
-        """time.monotonic() of the last sign of life of a run that is answered here; 0 of any other."""
+        """Return the time.monotonic() when a run was last active; 0 if it isn't driven here."""
         live = self.live.get(run_id)
         return live.last_activity_at if live else 0
 
     def follow(
         self, run_id: UUID, after: int, *, compact: bool, rest: Rest | None = None
     ) -> AsyncGenerator[list[Entry]]:
-        """The events of a run behind `after`, in batches, to its ending.
+        """Yield the events of a run behind `after`, in batches, up to its terminal event.
 
-        `compact`: begin with all steps and one snapshot that covers `after`, instead of deltas. `rest` is waited for before a
-        further batch is put together.
+        Arguments as in `RunLog.follow`.
         """
         if live := self.live.get(run_id):
             return live.log.follow(after, compact=compact, rest=rest)
         return follow_stored(self._store, run_id, after, compact=compact, rest=rest)
+
+
+def log_failure(task: "asyncio.Task[Any]") -> None:
+    # The socket reports a ProtocolError to its client.
+    if task.cancelled() or isinstance(task.exception(), ProtocolError):
+        return
+    if exc := task.exception():
+        logger.error("a background task failed", exc_info=exc)
