@@ -1,4 +1,4 @@
-"""The runs of this process: start, join, follow, cancel."""
+"""Start, join, follow and cancel runs."""
 
 import asyncio
 import logging
@@ -20,30 +20,30 @@ from chat.protocol.errors import (
     STORAGE_UNAVAILABLE,
     ProtocolError,
 )
-from chat.protocol.events import Connected, ConnectedData, ending_events
+from chat.protocol.events import Connected, ConnectedData
 from chat.protocol.requests import ChatRequest
-from chat.protocol.terms import CANCELLED, DELETED, Ending
+from chat.protocol.terms import CANCELLED, Ending
 from chat.record import Exchange
 from chat.workflow.answer import Resources
 from chat.workflow.question import Question
 from tooling.bounded import RedisDown
 
+from .following import follow_stored
 from .log import Rest, RunLog
-from .replay import Entry, Stored, compacted, renumber_ending, snapshot_of
-from .rows import find_row, row_ending_events
+from .replay import Entry
 from .store import LogStore
-from .supervisor import ROW_POLL_INTERVAL, ROW_RETRY_INTERVAL, Limits, LiveRun
+from .supervisor import ROW_RETRY_INTERVAL, Limits, LiveRun
 from .telemetry import RunTelemetry
 
 logger = logging.getLogger(__name__)
-MAX_WAIT_FOR_STARTS = 0.1  # seconds that the work on an answer waits while others are being started
-START_TIMEOUT = 5.0  # seconds that a request may wait for its turn in the database
-JOIN_TIMEOUT = 10.0  # seconds after which a socket does not wait for its run: that turn, and as long for a lock
-ROW_CHECK_INTERVAL = 5.0  # seconds after which a silent follower looks at the row
+MAX_WAIT_FOR_STARTS = 0.1  # seconds that a new run waits while others are being started
+START_TIMEOUT = 5.0  # seconds that a request may wait in the queue for the database
+# Seconds that a socket waits for its run: START_TIMEOUT in the queue and 5 s for a database lock.
+JOIN_TIMEOUT = 10.0
 
 
 class Runs:
-    """The runs of this process, and the door to everybody's."""
+    """The runs that this process drives. Runs of other processes can be followed and cancelled."""
 
     def __init__(
         self,
@@ -66,10 +66,11 @@ class Runs:
     def start_or_join(
         self, owner: Callable[[], Owner], request: ChatRequest, *, arrived: float
     ) -> "asyncio.Task[Run]":
-        """The run of this request, started if it is new. ProtocolError says why there is none.
+        """Return a task for the run of this request, which starts the run if it is new.
 
-        `owner` reads the database; `arrived` is time.perf_counter() of the request. Shield the task: a socket that goes
-        away in between must not leave a row that nobody drives.
+        The task raises ProtocolError if the request is refused. `owner` reads the database;
+        `arrived` is the request's time.perf_counter(). Shield the task: cancelling it because the
+        socket disconnects would leave a row that no process drives.
         """
         return self.spawn(self._start(owner, request, arrived))
 
@@ -89,7 +90,7 @@ class Runs:
         self, owner: Callable[[], Owner], request: ChatRequest, arrived: float
     ) -> Started:
         if time.perf_counter() - arrived > START_TIMEOUT:
-            # It waited behind others who waited for the database; its reader has waited long enough.
+            # The request waited behind others for the database. Don't make its reader wait longer.
             raise ProtocolError(STORAGE_UNAVAILABLE)
         return Run.objects.start(
             owner(),
@@ -120,22 +121,25 @@ class Runs:
         self.spawn(self._live_through(live))
 
     async def _live_through(self, live: LiveRun) -> None:
+        """Drive the run to its ending, complete its log in Redis, and forget it."""
         try:
-            # Of many who ask at once everybody sees that his question was taken before anybody's is worked on.
+            # Send `connected` to every waiting request before the first answer takes the CPU.
             await self._starts.settle(within=MAX_WAIT_FOR_STARTS)
             await live.supervise()
             await self._store.write([live.log])
             await in_database(Run.objects.mark_closed, live.id)
         except (RedisDown, DatabaseProblem) as exc:
-            logger.warning("run=%s ended, its log is closed later: %s", live.id, exc)
+            # The flusher still has the log, and the lease keeper closes logs from their rows.
+            logger.warning("run=%s ended, but its log is completed later: %s", live.id, exc)
         finally:
             if not live.log.ending:
-                # A fault of ours. The lease runs out and a reaper ends the run; until then its readers come back and ask.
+                # This is a bug. Disconnect the followers now; they rejoin, and a reaper ends the
+                # run when its lease expires.
                 live.log.fail(partial(RuntimeError, f"run {live.id} was abandoned"))
             del self.live[live.id]
 
     async def cancel(self, run_id: UUID) -> str | None:
-        """Cancel a run wherever it is answered; the worker to poke, if that is another one."""
+        """Cancel a run. Return the worker to notify, if another one drives the run."""
         if live := self.live.get(run_id):
             live.stop(CANCELLED)
             return None
@@ -147,111 +151,47 @@ class Runs:
                 await asyncio.sleep(ROW_RETRY_INTERVAL)
 
     def spawn[T](self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        """Do this whatever becomes of the socket that asked for it. asyncio itself holds tasks weakly."""
+        """Run `work` as a task that outlives the socket. Keep a reference: asyncio's is weak."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(log_failure)
         return task
 
     def end_all(self, reason: Ending) -> None:
-        """Take no new runs, and end all others: those that are being started as soon as they are."""
+        """Refuse new runs and end all others, including those that are still being started."""
         self.accepting = False
         self._end_at_once = reason
         for live in self.live.values():
             live.stop(reason)
 
     async def idle(self, *, within: float) -> None:
-        """Until nothing is being started, answered, ended or cancelled here; for this many seconds at the most."""
+        """Wait until this process has no tasks left, for at most `within` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 while self._tasks:
                     await asyncio.wait(self._tasks)
 
-    def _done(self, task: "asyncio.Task[Any]") -> None:
-        self._tasks.discard(task)
-        if (
-            not task.cancelled()
-            and (exc := task.exception())
-            and not isinstance(exc, ProtocolError)
-        ):
-            logger.error("a task of the runs failed", exc_info=exc)
-
     def last_activity_at(self, run_id: UUID) -> float:
-        """time.monotonic() of the last sign of life of a run that is answered here; 0 of any other."""
+        """Return the time.monotonic() when a run was last active; 0 if it isn't driven here."""
         live = self.live.get(run_id)
         return live.last_activity_at if live else 0
 
     def follow(
         self, run_id: UUID, after: int, *, compact: bool, rest: Rest | None = None
     ) -> AsyncGenerator[list[Entry]]:
-        """The events of a run behind `after`, in batches, to its ending.
+        """Yield the events of a run behind `after`, in batches, up to its terminal event.
 
-        `compact`: begin with all steps and one snapshot that covers `after`, instead of deltas. `rest` is waited for before a
-        further batch is put together.
+        Arguments as in `RunLog.follow`.
         """
         if live := self.live.get(run_id):
             return live.log.follow(after, compact=compact, rest=rest)
-        return self._follow_stored(run_id, after, compact=compact, rest=rest)
+        return follow_stored(self._store, run_id, after, compact=compact, rest=rest)
 
-    async def _follow_stored(
-        self, run_id: UUID, after: int, *, compact: bool, rest: Rest | None
-    ) -> AsyncGenerator[list[Entry]]:
-        """The same for a run that another process answers, or answered: from its log, or from its row where the log has a gap."""
-        cursor = 0 if compact else after
-        held: list[
-            Entry
-        ] = []  # of a compact beginning, while it does not yet cover what is stored and what the follower has seen
-        wait = 0.0
-        while True:
-            stored = await self._read(run_id, cursor, wait=wait)
-            wait = ROW_CHECK_INTERVAL
-            if stored and stored.connects(cursor):
-                held += stored.entries
-                cursor = stored.last_seq(cursor)
-                if compact and (cursor < after or stored.has_more) and not stored.ending:
-                    continue
-                batch = compacted(held, seen=after, run_id=run_id) if compact else held
-                if stored.ending:
-                    batch = [
-                        *batch,
-                        *renumber_ending(stored.ending, cursor=max(after, cursor), run_id=run_id),
-                    ]
-            else:
-                batch = await self._from_row(run_id, cursor, seen=after, compact=compact)
-                if not batch and (stored is None or stored.entries):
-                    await asyncio.sleep(ROW_POLL_INTERVAL)
-            if batch:
-                yield batch
-                if batch[-1].is_terminal:
-                    return
-                cursor, held, compact = batch[-1].seq, [], False
-                if rest:
-                    await rest()
 
-    async def _read(self, run_id: UUID, cursor: int, *, wait: float) -> Stored | None:
-        try:
-            return await self._store.read(run_id, cursor, wait=wait)
-        except RedisDown:
-            return None
-
-    async def _from_row(
-        self, run_id: UUID, cursor: int, *, seen: int, compact: bool
-    ) -> list[Entry]:
-        """What the row knows, and a follower at `cursor` that has seen events up to `seen` does not."""
-        row = await in_database(find_row, run_id)
-        if row is None:
-            return renumber_ending(
-                ending_events(DELETED, ""), cursor=max(seen, cursor), run_id=run_id
-            )
-        ending = row_ending_events(row)
-        if not ending:
-            known = row.last_seq >= max(seen, 1) if compact else row.last_seq > cursor
-            return [snapshot_of(row.text_so_far, seq=row.last_seq, run_id=run_id)] if known else []
-        if ending[0].seq == 0:
-            # Written for a lost run: it begins with its own snapshot, and counts on from whatever was seen.
-            return renumber_ending(ending, cursor=max(seen, cursor, row.last_seq), run_id=run_id)
-        before_ending = max(seen, row.last_seq - len(ending))
-        if compact or cursor < before_ending:
-            snapshot = snapshot_of(row.answer.text, seq=before_ending, run_id=run_id)
-            return [snapshot, *renumber_ending(ending, cursor=before_ending, run_id=run_id)]
-        return renumber_ending(ending, cursor=cursor, run_id=run_id)
+def log_failure(task: "asyncio.Task[Any]") -> None:
+    # The socket reports a ProtocolError to its client.
+    if task.cancelled() or isinstance(task.exception(), ProtocolError):
+        return
+    if exc := task.exception():
+        logger.error("a background task failed", exc_info=exc)

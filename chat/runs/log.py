@@ -4,29 +4,22 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from itertools import islice
 from uuid import UUID
 
-from chat.protocol.events import (
-    ResponseDelta,
-    ResponseSnapshot,
-    StreamEvent,
-    encode,
-    stamp,
-)
+from chat.protocol.events import StreamEvent, encode, stamp
 
-from .replay import Entry, is_step, renumber_ending, snapshot_of
+from .replay import Entry, Transcript
 
-WINDOW = 256  # events kept in memory for followers
-MAX_STEPS = 1000  # events, text aside, kept for a follower that joins late
 MAX_PENDING = 5000  # events kept for Redis while it is away
-
 
 type Rest = Callable[[], Awaitable[None]]
 
 
 class RunLog:
-    """A live run's events. One writer appends; followers read at their own pace and are woken at once."""
+    """A live run's events.
+
+    One writer appends. Each follower reads at its own pace and is woken by every change.
+    """
 
     def __init__(self, run_id: UUID, *, on_change: Callable[["RunLog"], None]) -> None:
         self.run_id = run_id
@@ -34,144 +27,93 @@ class RunLog:
         self.last_seq = 0
         self.changed_at = time.monotonic()
         self.pending: deque[Entry] = deque(maxlen=MAX_PENDING)  # not yet in Redis
-        self.ending: list[StreamEvent] = []
-        self.fault: Callable[[], Exception] | None = (
-            None  # makes what is raised to each follower, while there is one
-        )
+        self.transcript = Transcript(run_id)
+        # Makes what each follower raises, while something is wrong. Each needs an exception of its
+        # own: one that is raised by several tasks collects the tracebacks of all.
+        self.fault: Callable[[], Exception] | None = None
         self._on_change = on_change
-        self._window: deque[Entry] = deque(maxlen=WINDOW)
-        self._steps: list[tuple[Entry, int]] = []  # each with how long the answer was then
-        self._text: list[str] = []
-        self._length = 0  # characters of the answer
         self._wakers: set[asyncio.Event] = set()
 
     @property
     def text(self) -> str:
         """The answer so far."""
-        self._text = ["".join(self._text)]
-        return self._text[0]
+        return self.transcript.text
 
     @property
     def steps(self) -> list[StreamEvent]:
-        return [entry.event for entry, _ in self._steps]
+        return [entry.event for entry in self.transcript.steps]
+
+    @property
+    def ending(self) -> Sequence[StreamEvent]:
+        return self.transcript.ending
 
     def append(self, event: StreamEvent) -> None:
-        """Give the event its place and show it to everybody. After the ending it is dropped."""
-        if self.ending:
+        """Give the event its place and wake the followers. After the ending, drop it."""
+        if self.transcript.ending:
+            # A workflow that is slow to stop may still send events.
             return
         entry = self._place(event)
+        self.transcript.add(entry)
         self.pending.append(entry)
-        if isinstance(event, ResponseDelta):
-            self._text.append(event.delta)
-            self._length += len(event.delta)
-        elif isinstance(event, ResponseSnapshot):
-            self._text = [event.data.text]
-            self._length = len(event.data.text)
-        if is_step(event) and len(self._steps) < MAX_STEPS:
-            self._steps.append((entry, self._length))
-        self._changed()
+        self.mark_changed()
 
     def close(self, ending: Sequence[StreamEvent]) -> None:
-        """End the log, once, with the run's ending."""
-        assert not self.ending
-        self.ending = list(ending)
-        for event in ending:
-            self._place(event)
-        self._changed()
+        """End the log with the run's ending. Call it once."""
+        assert not self.transcript.ending
+        self.transcript.ending = ending
+        self.transcript.window.extend([self._place(event) for event in ending])
+        self.mark_changed()
 
     def forget_pending(self, stored: Sequence[Entry]) -> None:
-        """Redis has these, and all before them."""
+        """Drop these entries, and all before them: Redis has them."""
         while stored and self.pending and self.pending[0].seq <= stored[-1].seq:
             self.pending.popleft()
 
     def fail(self, fault: Callable[[], Exception]) -> None:
-        """Let no follower wait any longer: raise what this makes to each that has read what there is."""
+        """Make each follower raise `fault()` once it has read what there is, instead of waiting."""
         self.fault = fault
-        self._wake()
+        self.wake()
 
     async def follow(
         self, after: int, *, compact: bool, rest: Rest | None = None
     ) -> AsyncGenerator[list[Entry]]:
-        """What comes behind `after`, in the batches in which it became known, to the ending.
+        """Yield the events behind `after`, in the batches in which they arrive, up to the terminal.
 
-        `compact`: begin with all steps and one snapshot that covers `after`. `rest` is waited for once there is more: what comes
-        meanwhile is in the same batch. Raises the log's `fault`.
+        `compact`: begin with all steps and one snapshot that covers `after`. `rest` is awaited
+        once there is more; events that arrive meanwhile are in the same batch. Raise what `fail`
+        was given.
         """
         waker = asyncio.Event()
         self._wakers.add(waker)
+        seen = after
         try:
-            cursor = after
             while True:
-                covers = self.last_seq >= after or self.ending
-                if batch := self._fold(seen=after) if compact and covers else self._since(cursor):
+                if batch := self.transcript.behind(seen, compact=compact):
                     yield batch
-                    cursor = batch[-1].seq
+                    seen, compact = batch[-1].seq, False
                     if batch[-1].is_terminal:
                         return
-                    compact = False
-                if not (self.ending or self.last_seq > cursor):
+                if not (self.transcript.ending or self.last_seq > seen):
                     if self.fault:
                         raise self.fault()
                     await waker.wait()
                 if rest:
                     await rest()
+                # No event is missed: nothing else runs between this line and the next read.
                 waker.clear()
         finally:
             self._wakers.discard(waker)
 
-    def _since(self, cursor: int) -> list[Entry]:
-        if self.ending and cursor >= self.last_seq:
-            return self._ending_behind(cursor)
-        if cursor >= self.last_seq:
-            return []
-        if cursor == self.last_seq - 1:
-            return [self._window[-1]]
-        if cursor < self._window[0].seq - 1:
-            return self._catch_up(cursor)
-        newest_first = list(islice(reversed(self._window), self.last_seq - cursor))
-        return newest_first[::-1]
-
-    def _fold(self, *, seen: int) -> list[Entry]:
-        """All steps, a snapshot, and the ending if there is one, for a follower that joins and has seen events up to `seen`."""
-        before_ending = max(seen, self.last_seq - len(self.ending))
-        snapshot = snapshot_of(self.text, seq=before_ending, run_id=self.run_id)
-        return [*(entry for entry, _ in self._steps), snapshot, *self._ending_behind(before_ending)]
-
-    def _catch_up(self, cursor: int) -> list[Entry]:
-        """The steps behind `cursor` and the ending. A snapshot stands where events are left out, of the answer as it was there: a
-        follower that goes away between any two of these has lost nothing when it comes back.
-        """
-        entries: list[Entry] = []
-        for step, length in self._steps:
-            if step.seq > cursor + 1:
-                entries.append(
-                    snapshot_of(self.text[:length], seq=step.seq - 1, run_id=self.run_id)
-                )
-            if step.seq > cursor:
-                entries.append(step)
-                cursor = step.seq
-        before_ending = self.last_seq - len(self.ending)
-        if before_ending > cursor:
-            entries.append(snapshot_of(self.text, seq=before_ending, run_id=self.run_id))
-        return [*entries, *self._ending_behind(before_ending)]
-
-    def _ending_behind(self, cursor: int) -> list[Entry]:
-        return (
-            renumber_ending(self.ending, cursor=cursor, run_id=self.run_id) if self.ending else []
-        )
-
     def _place(self, event: StreamEvent) -> Entry:
         self.last_seq += 1
         stamp(event, seq=self.last_seq, workflow_id=self._workflow_id)
-        entry = Entry(self.last_seq, encode(event), event)
-        self._window.append(entry)
-        return entry
+        return Entry(self.last_seq, encode(event), event)
 
-    def _changed(self) -> None:
+    def mark_changed(self) -> None:
         self.changed_at = time.monotonic()
-        self._wake()
+        self.wake()
         self._on_change(self)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         for waker in self._wakers:
             waker.set()

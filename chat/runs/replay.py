@@ -1,7 +1,36 @@
-"""The events that a follower gets, composed from what is known of a run. No I/O."""
+"""Compose what a follower of a run gets, from what is known of the run. No I/O.
 
+A follower has seen the events up to a seq and gets those behind it. If deltas are left out, a
+snapshot (the whole answer up to a seq) takes their place. A JSON follower continues behind its
+cursor. A page asks for a compact start: all steps, because it draws later ones inside earlier
+ones, then one snapshot, whose seq is never below what the page has seen.
+
+live     This process drives the run. It knows the steps, the text and the latest events. The
+         ending has its place in the log.
+stored   Another process drives the run, or drove it. The log in Redis has every event, up to
+         50 ms late. If the log has a gap, the row has the text as of the last renewal, but no
+         steps. An ending has the seqs that its run gave it.
+lost     A reaper ended the run for a worker that died, or the conversation was deleted. Nothing
+         says how far the followers have read, so the ending's events have seq 0, and each
+         follower gets them behind all that it may have seen.
+
+Example: 1 connected, 2 step, 3 delta "a", 4 delta "b", 5 step, 6 delta "c", 7 delta "d", then the
+ending 8 response.completed, 9 done. A follower that has seen 3 events gets
+
+live, and only 7 to 9 are in the window   4 snapshot "ab", 5, 7 snapshot "abcd", 8, 9
+live or stored, with a compact start      1, 2, 5, 7 snapshot "abcd", 8, 9
+stored, from the log                      4, 5, 6, 7, 8, 9
+stored, from the row                      7 snapshot "abcd", 8, 9
+lost after 7 events, the row at 4         4, 5, 6, 7, 8 snapshot "ab", 9 error
+
+A follower that has seen 8 gets 9. One that claims to have seen 5000 gets the terminal as 5001: the
+terminal is never left out, or a client would wait for ever.
+"""
+
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from uuid import UUID
 
 import msgspec
@@ -16,6 +45,9 @@ from chat.protocol.events import (
     encode,
     stamp,
 )
+
+WINDOW = 256  # latest events that are kept as they are
+MAX_STEPS = 1000  # steps kept for followers that join late
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,68 +64,146 @@ class Entry:
 
 
 def entry_of(event: StreamEvent, *, seq: int, run_id: UUID) -> Entry:
+    """Stamp the event in place and return it as an entry."""
     stamp(event, seq=seq, workflow_id=str(run_id))
     return Entry(seq, encode(event), event)
 
 
 def snapshot_of(text: str, *, seq: int, run_id: UUID) -> Entry:
-    """The answer so far as an event of its own, for a follower that cannot be given every delta."""
+    """Return the answer up to `seq` as one event, in place of the deltas that are left out."""
     return entry_of(ResponseSnapshot(data=SnapshotData(text)), seq=seq, run_id=run_id)
 
 
-def renumber_ending(ending: Sequence[StreamEvent], *, cursor: int, run_id: UUID) -> list[Entry]:
-    """An ending's events as a follower at `cursor` gets them: what it has seen is left out, the terminal never."""
+def renumber_ending(ending: Sequence[StreamEvent], *, after: int, run_id: UUID) -> list[Entry]:
+    """Return the ending for a follower that has seen the events up to `after`.
+
+    Leave out events that it has seen, but never the terminal. Give events that have no seq, or one
+    that the follower has passed, the next free one.
+    """
+    if not ending:
+        return []
     *before, terminal = ending
     entries = []
     for event in before:
-        if event.seq == 0 or event.seq > cursor:
-            cursor = max(cursor + 1, event.seq)
-            entries.append(renumbered(event, seq=cursor, run_id=run_id))
-    return [*entries, renumbered(terminal, seq=max(cursor + 1, terminal.seq), run_id=run_id)]
+        if event.seq == 0 or event.seq > after:
+            after = max(after + 1, event.seq)
+            entries.append(renumbered(event, seq=after, run_id=run_id))
+    return [*entries, renumbered(terminal, seq=max(after + 1, terminal.seq), run_id=run_id)]
 
 
 def renumbered(event: StreamEvent, *, seq: int, run_id: UUID) -> Entry:
-    """The event at this place: itself where it already stands there, else a copy, since others follow the original."""
+    """Return the event with this seq. Copy it if it has another: other followers share it."""
     if event.seq == seq and event.timestamp:
         return Entry(seq, encode(event), event)
     return entry_of(msgspec.structs.replace(event), seq=seq, run_id=run_id)
 
 
-def compacted(entries: Sequence[Entry], *, seen: int, run_id: UUID) -> list[Entry]:
-    """A run's events from its beginning as its steps and one snapshot, for a follower that has seen events up to `seen`."""
-    text: list[str] = []
-    for entry in entries:
-        match entry.event:
-            case ResponseDelta():
-                text.append(entry.event.delta)
-            case ResponseSnapshot():
-                text = [entry.event.data.text]
-    steps = [entry for entry in entries if is_step(entry.event)]
-    return (
-        [*steps, snapshot_of("".join(text), seq=max(seen, entries[-1].seq), run_id=run_id)]
-        if entries
-        else []
-    )
+class Transcript:
+    """What is known of a run: its steps, its text, its latest events, and its ending.
 
+    A log is added entry by entry. A row has only the text and the ending.
+    """
 
-def is_step(event: StreamEvent) -> bool:
-    """Whether a follower that joins late is shown this event; for the others one snapshot stands."""
-    return not isinstance(event, ResponseDelta | ReasoningDelta | ResponseSnapshot)
+    def __init__(
+        self,
+        run_id: UUID,
+        *,
+        last_seq: int = 0,
+        text: str = "",
+        ending: Sequence[StreamEvent] = (),
+    ) -> None:
+        self.run_id = run_id
+        self.last_seq = last_seq  # of the last event before the ending
+        self.ending = ending
+        # Without a gap, up to the run's last event; an ending that has its place here is included.
+        self.window: deque[Entry] = deque(maxlen=WINDOW)
+        self._steps: list[tuple[Entry, int]] = []  # each with the length of the text before it
+        self._text = [text]
+        self._length = len(text)
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        self._text = ["".join(self._text)]
+        return self._text[0]
+
+    @property
+    def steps(self) -> list[Entry]:
+        return [entry for entry, _ in self._steps]
+
+    def add(self, entry: Entry) -> None:
+        """Add the run's next event, which isn't part of its ending."""
+        self.last_seq = entry.seq
+        self.window.append(entry)
+        event = entry.event
+        if isinstance(event, ResponseDelta):
+            self._text.append(event.delta)
+            self._length += len(event.delta)
+        elif isinstance(event, ResponseSnapshot):
+            self._text = [event.data.text]
+            self._length = len(event.data.text)
+        elif not isinstance(event, ReasoningDelta) and len(self._steps) < MAX_STEPS:
+            self._steps.append((entry, self._length))
+
+    def behind(self, seen: int, *, compact: bool) -> list[Entry]:
+        """Return what a follower gets that has seen the events up to `seen`; nothing: it must wait.
+
+        `compact`: return all steps and one snapshot that covers `seen`, even if nothing is new.
+        """
+        if compact:
+            return self.compact_start(seen)
+        if self.window:
+            missing = self.window[-1].seq - seen
+            if missing == 1:
+                # The usual case, for every delta and every follower: allocate nothing else.
+                return [self.window[-1]]
+            if 1 < missing <= len(self.window):
+                return list(islice(reversed(self.window), missing))[::-1]
+        return self.catch_up(seen)
+
+    def compact_start(self, seen: int) -> list[Entry]:
+        if self.last_seq < max(seen, 1) and not self.ending:
+            # A snapshot from before `seen` would take text back from the page.
+            return []
+        at = max(seen, self.last_seq)
+        snapshot = [snapshot_of(self.text, seq=at, run_id=self.run_id)] if self.last_seq else []
+        return [*self.steps, *snapshot, *self.ending_after(at)]
+
+    def catch_up(self, seen: int) -> list[Entry]:
+        """Return the steps behind `seen` and the ending, with a snapshot where events are left out.
+
+        Each snapshot has the text as it was there: a follower that disconnects between any two of
+        these events and rejoins has lost nothing.
+        """
+        entries: list[Entry] = []
+        for step, length in self._steps:
+            if step.seq > seen + 1:
+                text = self.text[:length]
+                entries.append(snapshot_of(text, seq=step.seq - 1, run_id=self.run_id))
+            if step.seq > seen:
+                entries.append(step)
+                seen = step.seq
+        if self.last_seq > seen:
+            entries.append(snapshot_of(self.text, seq=self.last_seq, run_id=self.run_id))
+        return [*entries, *self.ending_after(max(seen, self.last_seq))]
+
+    def ending_after(self, seq: int) -> list[Entry]:
+        return renumber_ending(self.ending, after=seq, run_id=self.run_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the store holds of a run behind a cursor."""
+    """What Redis holds of a run's log behind a cursor."""
 
     entries: list[Entry]
     ending: list[StreamEvent]
-    has_more: bool = False  # behind these
+    has_more: bool = False  # behind these entries
 
     def last_seq(self, cursor: int) -> int:
         return self.entries[-1].seq if self.entries else cursor
 
     def connects(self, cursor: int) -> bool:
-        """Whether this holds something, and all of it, from `cursor` on."""
+        """Return True if there is something behind `cursor`, without a gap."""
         for entry in self.entries:
             if entry.seq != cursor + 1:
                 return False
@@ -101,3 +211,44 @@ class Stored:
         if self.ending:
             return self.ending[0].seq <= cursor + 1
         return bool(self.entries)
+
+
+class Replay:
+    """Compose the batches of one follower of a run that another process drives, or drove."""
+
+    def __init__(self, run_id: UUID, *, seen: int, compact: bool) -> None:
+        self.run_id = run_id
+        self.seen = seen
+        self.cursor = 0 if compact else seen  # up to which the log has been read
+        # Collects a compact start, which may take several reads; None without one, or after it.
+        self._start = Transcript(run_id) if compact else None
+
+    def from_log(self, stored: Stored) -> list[Entry]:
+        """Return what to send after this read; nothing while a compact start is incomplete.
+
+        `stored` must connect to the cursor.
+        """
+        self.cursor = stored.last_seq(self.cursor)
+        if self._start is None:
+            ending = renumber_ending(stored.ending, after=self.cursor, run_id=self.run_id)
+            return self._hand_out([*stored.entries, *ending])
+        for entry in stored.entries:
+            self._start.add(entry)
+        if stored.has_more and not stored.ending:
+            return []
+        self._start.ending = stored.ending
+        return self._hand_out(self._start.behind(self.seen, compact=True))
+
+    def from_row(self, row: Transcript) -> list[Entry]:
+        """Return what the row knows and the follower doesn't."""
+        if row.ending and row.ending[0].seq == 0:
+            # Lost. The ending begins with a snapshot of its own.
+            seen = max(self.seen, self.cursor, row.last_seq)
+            return self._hand_out(renumber_ending(row.ending, after=seen, run_id=self.run_id))
+        return self._hand_out(row.behind(self.seen, compact=self._start is not None))
+
+    def _hand_out(self, batch: list[Entry]) -> list[Entry]:
+        if batch:
+            self.seen = self.cursor = batch[-1].seq
+            self._start = None
+        return batch

@@ -4,14 +4,21 @@ from uuid import UUID
 
 from chat.models import Run
 from chat.protocol.events import StreamEvent, ending_events
+from chat.protocol.terms import DELETED
+
+from .replay import Transcript
 
 
 def find_row(run_id: UUID) -> Run | None:
+    """Return the run with its answer. Return None if its conversation was deleted."""
     return Run.objects.select_related("answer").filter(pk=run_id).first()
 
 
 def row_ending_events(row: Run) -> list[StreamEvent]:
-    """The ending that a row records, with the seqs that its run gave it; nothing while the run is live."""
+    """Return the ending that a row records; nothing while the run is live.
+
+    Its events have the seqs that the run gave them, or 0 if the run was lost.
+    """
     ending = row.recorded_ending
     if ending is None:
         return []
@@ -20,3 +27,16 @@ def row_ending_events(row: Run) -> list[StreamEvent]:
         for seq, event in enumerate(events, row.last_seq - len(events) + 1):
             event.seq = seq
     return events
+
+
+def row_state(run_id: UUID) -> Transcript:
+    """Return what the row knows of a run. The ending of a deleted run has no seqs."""
+    row = find_row(run_id)
+    if row is None:
+        return Transcript(run_id, ending=ending_events(DELETED, ""))
+    ending = row_ending_events(row)
+    if not ending:
+        return Transcript(run_id, last_seq=row.last_seq, text=row.text_so_far)
+    is_numbered = ending[0].seq > 0
+    last_seq = row.last_seq - len(ending) if is_numbered else row.last_seq
+    return Transcript(run_id, last_seq=last_seq, text=row.answer.text, ending=ending)

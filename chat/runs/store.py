@@ -1,9 +1,10 @@
-"""The logs of all runs in Redis.
+"""The logs of all runs in Redis, one stream for each.
 
-Events that are written together, up to MAX_EVENTS_PER_ENTRY, are one entry; its id is `<seq of the last>-0`. A batch that was
-perhaps stored already is written again with what came since, so a reader skips what it has. The ending is one entry with the
-greatest id there is: a reader at any cursor gets it, and Redis refuses every entry after it, so that "one ending, and last"
-holds in the store too.
+Up to MAX_EVENTS_PER_ENTRY events are one entry, whose id is `<seq of the last event>-0`. A batch
+that may have been stored already is written again together with newer events, so readers skip
+the events that they have. The ending is one entry with the greatest id that a stream can have: a
+reader at any cursor gets it, and Redis refuses every entry after it. So a stored log, too, has one
+ending, and nothing follows it.
 """
 
 from collections.abc import Awaitable, Iterable, Sequence
@@ -15,27 +16,24 @@ from uuid import UUID
 import msgspec
 from redis.exceptions import ResponseError
 
-from chat.protocol.events import (
-    StreamEvent,
-    decode,
-    encode,
-)
+from chat.protocol.events import StreamEvent, decode, encode
 from tooling.bounded import BoundedRedis
 
-if TYPE_CHECKING:
-    from redis.asyncio.client import Pipeline
 from .log import RunLog
 from .replay import Entry, Stored
 
-MAX_EVENTS_PER_ENTRY = 64  # events in one entry of a stored log
-READ_BATCH = 32  # entries that are read at once: full ones hold up the loop for some 10 ms
+if TYPE_CHECKING:
+    from redis.asyncio.client import Pipeline
+
+MAX_EVENTS_PER_ENTRY = 64
+READ_BATCH = 32  # entries read at once; full ones block the event loop for about 10 ms
 LAST_ID = f"{2**64 - 1}-{2**64 - 1}".encode()
-EVENTS = b"events"  # an entry's one field: a JSON array
+EVENTS = b"events"  # an entry's only field: a JSON array
 
 
 @dataclass(frozen=True, slots=True)
 class Unstored:
-    """What the store lacks of a run."""
+    """The part of a run's log that Redis lacks."""
 
     run_id: UUID
     entries: Sequence[Entry]
@@ -43,32 +41,39 @@ class Unstored:
 
 
 class LogStore:
-    """The logs of all runs in Redis; RedisDown where it does not answer in time."""
+    """The logs of all runs in Redis. Each call raises RedisDown if Redis doesn't answer in time."""
 
     def __init__(self, url: str, *, ttl: int) -> None:
         self._redis = BoundedRedis(url)
         self._ttl = ttl
 
     async def write(self, logs: Iterable[RunLog]) -> None:
-        """Bring the store up to date with these logs in one round trip; after RedisDown their events are still pending."""
+        """Write what Redis lacks of these logs, in one round trip.
+
+        After RedisDown their events are still pending.
+        """
         sent = [(log, Unstored(log.run_id, list(log.pending), list(log.ending))) for log in logs]
-        await self._write(part for _, part in sent)
+        await self.write_parts(part for _, part in sent)
         for log, part in sent:
             log.forget_pending(part.entries)
 
     async def write_ending(self, run_id: UUID, ending: Sequence[StreamEvent]) -> None:
         """Close the log of a run that another process left open."""
-        await self._write([Unstored(run_id, [], ending)])
+        await self.write_parts([Unstored(run_id, [], ending)])
 
     async def read(self, run_id: UUID, after: int, *, wait: float = 0) -> Stored:
-        """What stands behind `after`, READ_BATCH entries at the most; waits up to `wait` seconds for something to come."""
+        """Return the events behind `after`, of at most READ_BATCH entries.
+
+        If there are none, wait up to `wait` seconds for the next entry.
+        """
         block = int(wait * 1000) if wait else None
-        cursor = f"{after}-18446744073709551615"
+        # XREAD returns entries with greater ids. This is the greatest id that begins with `after`.
+        cursor = f"{after}-{2**64 - 1}"
 
         def call() -> Awaitable[Any]:
-            # One more than is wanted, to know whether it is there.
+            # Ask for one entry more, which tells if there are more.
             return self._redis.client.xread(
-                {_key(run_id): cursor}, count=READ_BATCH + 1, block=block
+                {key_of(run_id): cursor}, count=READ_BATCH + 1, block=block
             )
 
         reply: Any = await self._redis.ask(call, blocks=wait)
@@ -87,27 +92,26 @@ class LogStore:
     async def aclose(self) -> None:
         await self._redis.aclose()
 
-    async def _write(self, parts: Iterable[Unstored]) -> None:
+    async def write_parts(self, parts: Iterable[Unstored]) -> None:
         pipe = self._redis.client.pipeline(transaction=False)
         for part in parts:
-            self._queue(pipe, part)
-        await self._redis.ask(lambda: executed(pipe))
+            self.add_to(pipe, part)
+        await self._redis.ask(lambda: execute(pipe))
 
-    def _queue(self, pipe: "Pipeline", part: Unstored) -> None:
-        key = _key(part.run_id)
-        for together in batched(part.entries, MAX_EVENTS_PER_ENTRY, strict=False):
-            pipe.xadd(
-                key,
-                {EVENTS: array_of(entry.payload for entry in together)},
-                id=f"{together[-1].seq}-0",
-            )
+    def add_to(self, pipe: "Pipeline", part: Unstored) -> None:
+        """Add the commands that store this part."""
+        key = key_of(part.run_id)
+        for batch in batched(part.entries, MAX_EVENTS_PER_ENTRY, strict=False):
+            events = array_of(entry.payload for entry in batch)
+            pipe.xadd(key, {EVENTS: events}, id=f"{batch[-1].seq}-0")
         if part.ending:
             pipe.xadd(key, {EVENTS: array_of(encode(event) for event in part.ending)}, id=LAST_ID)
+        # Once at the beginning, in case that no ending follows, and anew from the ending on.
         if part.ending or (part.entries and part.entries[0].seq == 1):
             pipe.expire(key, self._ttl)
 
 
-def _key(run_id: UUID) -> str:
+def key_of(run_id: UUID) -> str:
     return f"fleet:log:{run_id}"
 
 
@@ -122,15 +126,16 @@ def events_of(array: bytes) -> list[Entry]:
     return [Entry(event.seq, payload, event) for payload, event in events]
 
 
-async def executed(pipe: "Pipeline") -> None:
-    """Send the pipeline; raise the first reply that is an error, unless it says that Redis has the entry."""
+async def execute(pipe: "Pipeline") -> None:
+    """Send the pipeline. Raise the first error, except for entries that are already stored."""
     for reply in await pipe.execute(raise_on_error=False):
-        if isinstance(reply, Exception) and not already_stored(reply):
+        if isinstance(reply, Exception) and not is_already_stored(reply):
             raise reply
 
 
-def already_stored(reply: Exception) -> bool:
-    # A pipeline whose answer was lost is sent again; what Redis has, it refuses by its id. Behind an ending it takes nothing.
+def is_already_stored(reply: Exception) -> bool:
+    # If the reply to a pipeline is lost, it is sent again, and Redis refuses ids that it has. It
+    # also refuses every entry behind an ending.
     return isinstance(reply, ResponseError) and (
         "equal or smaller" in str(reply) or "exhausted the last possible ID" in str(reply)
     )

@@ -1,4 +1,4 @@
-"""The html subprotocol over the socket: the same events, with markup ready to swap."""
+"""The html subprotocol: the same events, with markup that is ready to swap."""
 
 import time
 import uuid
@@ -7,8 +7,8 @@ from contextlib import aclosing
 import pytest
 
 from chat.consumers import FRAME_TIME
-from chat.protocol.events import Done, ResponseDelta, ResponseSnapshot, ending_events
-from chat.protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON, Ending
+from chat.protocol.events import ResponseDelta
+from chat.protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
 from chat.runs.log import RunLog
 from tests.chatting import Chatting, chat_request, kinds, text_of
 from tests.scripted_model import ScriptedModel
@@ -16,7 +16,7 @@ from tests.scripted_model import ScriptedModel
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-async def test_every_event_has_html_and_the_json_stream_has_none(chat: Chatting) -> None:
+async def test_every_event_has_html_in_the_html_stream_only(chat: Chatting) -> None:
     html = await chat.answer(subprotocol=SUBPROTOCOL_HTML)
     plain = await chat.answer(subprotocol=SUBPROTOCOL_JSON)
     assert all(isinstance(event["html"], str) for event in html)
@@ -24,7 +24,7 @@ async def test_every_event_has_html_and_the_json_stream_has_none(chat: Chatting)
     assert text_of(html) == text_of(plain) == "The answer is **42**."
 
 
-async def test_the_answer_is_rendered_under_the_runs_own_ids(chat: Chatting) -> None:
+async def test_answer_is_rendered_with_ids_of_its_run(chat: Chatting) -> None:
     events = await chat.answer(subprotocol=SUBPROTOCOL_HTML)
     blocks = [event["html"] for event in events if event["type"] == "response.delta"]
     assert f'id="run-{events[0]["workflow_id"]}-b0"' in blocks[0]
@@ -33,7 +33,7 @@ async def test_the_answer_is_rendered_under_the_runs_own_ids(chat: Chatting) -> 
     )
 
 
-async def test_a_reader_who_joins_gets_the_steps_and_one_snapshot(
+async def test_page_that_joins_gets_the_steps_and_one_snapshot(
     chat: Chatting, model: ScriptedModel
 ) -> None:
     model.on("hold", tokens=[f"{number} " for number in range(50)], hold_after=40)
@@ -55,7 +55,7 @@ async def test_a_reader_who_joins_gets_the_steps_and_one_snapshot(
 
 
 @pytest.mark.parametrize("after", [0, 8, 5000])
-async def test_a_reader_who_comes_late_gets_the_whole_text(
+async def test_page_that_joins_an_ended_run_gets_the_whole_text(
     chat: Chatting, worker, after: int
 ) -> None:
     request = chat_request()
@@ -65,16 +65,7 @@ async def test_a_reader_who_comes_late_gets_the_whole_text(
     assert events[-1]["type"] == "done"
 
 
-async def test_beyond_the_end_the_whole_text_comes_also_while_the_run_is_live() -> None:
-    log = RunLog(uuid.uuid4(), on_change=lambda _: None)
-    log.append(ResponseDelta(delta="All of it."))
-    log.close(ending_events(Ending(status="completed"), log.text))
-    [batch] = [batch async for batch in log.follow(5000, compact=True)]
-    assert [type(entry.event) for entry in batch] == [ResponseSnapshot, Done]
-    assert [entry.seq for entry in batch] == [5000, 5001]
-
-
-async def test_a_flood_is_merged_to_few_frames_and_loses_nothing(
+async def test_flood_of_deltas_is_merged_into_few_frames_without_losing_text(
     chat: Chatting, model: ScriptedModel
 ) -> None:
     tokens = [f"word{number} " for number in range(2000)]
@@ -86,7 +77,7 @@ async def test_a_flood_is_merged_to_few_frames_and_loses_nothing(
     assert time.monotonic() - started < 10
 
 
-async def test_what_comes_while_a_follower_rests_is_one_batch() -> None:
+async def test_events_that_arrive_while_a_follower_rests_are_one_batch() -> None:
     log = RunLog(uuid.uuid4(), on_change=lambda _: None)
 
     async def rest() -> None:
@@ -99,7 +90,7 @@ async def test_what_comes_while_a_follower_rests_is_one_batch() -> None:
         assert [entry.seq for entry in await anext(batches)] == [2, 3]
 
 
-async def test_pieces_are_shown_no_more_often_than_a_screen_shows_them(
+async def test_deltas_are_sent_at_most_once_per_screen_refresh(
     chat: Chatting, model: ScriptedModel
 ) -> None:
     tokens = [f"word{number} " for number in range(100)]
@@ -113,7 +104,7 @@ async def test_pieces_are_shown_no_more_often_than_a_screen_shows_them(
     assert kinds(events).count("response.delta") <= 2 + (time.monotonic() - began) / FRAME_TIME
 
 
-async def test_the_first_delta_does_not_wait_for_a_second(
+async def test_first_delta_is_sent_without_waiting_for_the_next(
     chat: Chatting, model: ScriptedModel
 ) -> None:
     model.on("hold", hold_after=1)
@@ -123,7 +114,7 @@ async def test_the_first_delta_does_not_wait_for_a_second(
     await socket.rest()
 
 
-async def test_a_refusal_says_it_in_html_too(chat: Chatting) -> None:
+async def test_refusal_has_html(chat: Chatting) -> None:
     socket = await chat.socket(subprotocol=SUBPROTOCOL_HTML)
     await socket.send("nonsense")
     event = await socket.event()

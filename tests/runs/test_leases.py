@@ -81,7 +81,7 @@ async def test_a_lost_run_that_somebody_cancelled_ends_as_cancelled(
 async def test_a_run_that_is_deleted_has_an_end_for_its_followers_elsewhere(
     chat: Chatting, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("chat.runs.local.ROW_CHECK_INTERVAL", 0.1)
+    monkeypatch.setattr("chat.runs.following.ROW_CHECK_INTERVAL", 0.1)
     run, request = await orphan(expires_in=FAR, text_so_far="half", last_seq=9)
     socket = await chat.ask(request)
     await socket.until("response.snapshot")

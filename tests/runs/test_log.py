@@ -1,4 +1,4 @@
-"""The log of a run in a real Redis: what is written together, written again, and read from any cursor."""
+"""The log of a run, in memory and in a real Redis: written, written again, read at any cursor."""
 
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -15,8 +15,8 @@ from chat.protocol.events import (
     ending_events,
 )
 from chat.protocol.terms import Ending
-from chat.runs.log import WINDOW, RunLog
-from chat.runs.replay import Entry
+from chat.runs.log import RunLog
+from chat.runs.replay import WINDOW, Entry
 from chat.runs.store import LogStore
 
 TTL = 60
@@ -48,7 +48,7 @@ async def words(store: LogStore, log: RunLog, after: int) -> list[str]:
 
 
 @pytest.mark.parametrize("after", range(7))
-async def test_a_reader_at_any_cursor_gets_what_comes_behind_it(
+async def test_read_returns_the_events_behind_any_cursor(
     store: LogStore, log: RunLog, after: int
 ) -> None:
     for together in (["one", "two", "three"], ["four"], ["five", "six"]):
@@ -58,7 +58,9 @@ async def test_a_reader_at_any_cursor_gets_what_comes_behind_it(
 
 
 @pytest.mark.parametrize("after", range(5))
-async def test_what_is_written_again_is_read_once(store: LogStore, log: RunLog, after: int) -> None:
+async def test_events_that_are_written_again_are_read_once(
+    store: LogStore, log: RunLog, after: int
+) -> None:
     say(log, "one", "two")
     unanswered = list(log.pending)
     await store.write([log])
@@ -73,7 +75,7 @@ async def test_what_is_written_again_is_read_once(store: LogStore, log: RunLog, 
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 10**9])
-async def test_the_ending_reaches_a_reader_at_any_cursor_and_nothing_comes_behind_it(
+async def test_ending_is_read_at_any_cursor_and_refuses_later_events(
     store: LogStore, log: RunLog, after: int
 ) -> None:
     say(log, "one", "two")
@@ -87,7 +89,7 @@ async def test_the_ending_reaches_a_reader_at_any_cursor_and_nothing_comes_behin
     assert "late" not in await words(store, log, after)
 
 
-async def test_a_log_has_an_end_of_life_from_its_first_write(store: LogStore, log: RunLog) -> None:
+async def test_log_has_a_time_to_live_from_its_first_write(store: LogStore, log: RunLog) -> None:
     say(log, "one")
     await store.write([log])
     say(log, "two")
@@ -101,7 +103,7 @@ async def behind(log: RunLog, after: int) -> list[Entry]:
 
 
 def read(text: str, entries: Sequence[Entry]) -> str:
-    """The answer as a client has it that had this text."""
+    """Return the answer of a client that had this text and got these events."""
     for entry in entries:
         match entry.event:
             case ResponseDelta(delta=delta):
@@ -113,7 +115,7 @@ def read(text: str, entries: Sequence[Entry]) -> str:
 
 @pytest.mark.parametrize("has_ended", [True, False])
 @pytest.mark.parametrize("restarted", [True, False])
-async def test_who_fell_behind_may_go_away_after_any_event_and_loses_nothing(
+async def test_slow_follower_can_rejoin_after_any_event_without_losing_text(
     log: RunLog, has_ended: bool, restarted: bool
 ) -> None:
     say(log, "before ")

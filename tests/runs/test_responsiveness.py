@@ -1,4 +1,4 @@
-"""One reader's heavy answer, slow query or slow disk does not hold up another reader."""
+"""A heavy answer, a long log or a slow query of one reader does not delay another reader."""
 
 import asyncio
 import gc
@@ -32,13 +32,15 @@ from tests.timing import quickest
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-MAX_HOLD = (
-    0.03  # seconds of the processor; all of a long log at once takes 0.04 where this takes 0.008
-)
+# Seconds of CPU time. Reading all of a long log at once takes 0.04, reading it in parts 0.008.
+MAX_HOLD = 0.03
 MAX_GAP = 0.1  # seconds beyond the pace
 PACE = 0.02
 TRIES = 8
-PARAGRAPH = "Some **bold** words, a [link](https://example.com) and `code` in a paragraph of usual length.\n\n"
+PARAGRAPH = (
+    "Some **bold** words, a [link](https://example.com) and `code` in a paragraph of usual "
+    "length.\n\n"
+)
 HEAVY = {
     "one chunk of 1 MB of prose": {"tokens": [PARAGRAPH * (2**20 // len(PARAGRAPH))]},
     "one line of 1 MB": {"tokens": ["word " * (2**20 // 5)]},
@@ -52,7 +54,7 @@ HEAVY = {
 
 @pytest.fixture(autouse=True)
 def _as_in_a_worker() -> Iterator[None]:
-    """What a worker process sets at its start."""
+    """Set what a worker process sets at its start."""
     gc.collect()
     gc.freeze()
     interval = sys.getswitchinterval()
@@ -63,7 +65,7 @@ def _as_in_a_worker() -> Iterator[None]:
 
 
 async def gaps_of(socket: Socket, *clocks: Callable[[], float]) -> list[float]:
-    """The times between the deltas of an answer, as the reader sees them, by the clock on which least has passed."""
+    """Return the times between an answer's deltas, each by the clock on which least has passed."""
     gaps = []
     last = [clock() for clock in clocks]
     while (await socket.event())["type"] not in ("done", "error"):
@@ -74,7 +76,7 @@ async def gaps_of(socket: Socket, *clocks: Callable[[], float]) -> list[float]:
 
 
 async def raw_frames_of(socket: Socket) -> list[str]:
-    """All frames of an answer, not yet parsed: that would hold up the loop that is measured."""
+    """Return an answer's frames unparsed: parsing would block the loop that is measured."""
     frames: list[str] = []
     while not (frames and frames[-1].startswith(('{"type":"done"', '{"type":"error"'))):
         frames.append(await socket.communicator.receive_from(timeout=30))
@@ -82,7 +84,7 @@ async def raw_frames_of(socket: Socket) -> list[str]:
 
 
 @pytest.mark.parametrize("script", HEAVY.values(), ids=HEAVY.keys())
-async def test_a_heavy_answer_of_one_reader_does_not_delay_another(
+async def test_heavy_answer_does_not_delay_another_reader(
     chat: Chatting, model: ScriptedModel, script: dict
 ) -> None:
     model.on("paced", tokens=["x"] * 100, pace=PACE)
@@ -92,7 +94,7 @@ async def test_a_heavy_answer_of_one_reader_does_not_delay_another(
         other = await chat.ask("paced")
         await other.until("response.delta")
         heavy = await chat.ask("heavy", subprotocol=SUBPROTOCOL_HTML)
-        # Also in the time of our own work, which is all that makes an answer heavy: what others do on this machine is not in that.
+        # Measure CPU time too: a heavy answer costs this process CPU, a busy machine doesn't.
         gaps, frames = await asyncio.gather(
             gaps_of(other, time.monotonic, time.process_time), raw_frames_of(heavy)
         )
@@ -107,7 +109,7 @@ READ_AT_ONCE = READ_BATCH * MAX_EVENTS_PER_ENTRY  # events
 
 
 async def write_log(run_id: uuid.UUID, words: list[str], *, has_ended: bool = False) -> None:
-    """The log of a run that another process answers, as that process brings it to Redis."""
+    """Write a run's log to Redis, as another process would that drives the run."""
     store = LogStore(settings.REDIS_URL, ttl=60)
     log = RunLog(run_id, on_change=lambda _: None)
     log.append(Connected(data=ConnectedData(uuid.uuid4(), uuid.uuid4())))
@@ -122,7 +124,7 @@ async def write_log(run_id: uuid.UUID, words: list[str], *, has_ended: bool = Fa
 
 
 async def longest_hold(work: Awaitable[object]) -> float:
-    """For how long the loop worked and had no turn for others while this was done; how long others kept it from work is not our doing."""
+    """Return the longest CPU time for which `work` kept the loop from its other tasks."""
     task = asyncio.ensure_future(work)
     longest, last = 0.0, time.thread_time()
     while not task.done():
@@ -132,7 +134,7 @@ async def longest_hold(work: Awaitable[object]) -> float:
     return longest
 
 
-async def test_joining_a_long_answer_of_another_worker_does_not_hold_up_the_loop(
+async def test_joining_a_long_run_of_another_worker_does_not_block_the_loop(
     worker: Worker,
 ) -> None:
     run_id, words = uuid.uuid4(), [f"{number} " for number in range(LONG_LOG)]
@@ -156,7 +158,7 @@ async def test_joining_a_long_answer_of_another_worker_does_not_hold_up_the_loop
 )
 @pytest.mark.parametrize("compact", [True, False])
 @pytest.mark.parametrize("has_ended", [True, False])
-async def test_a_log_that_is_read_in_parts_is_read_whole(
+async def test_log_that_is_read_in_parts_is_complete(
     worker: Worker, length: int, compact: bool, has_ended: bool
 ) -> None:
     run_id, words = uuid.uuid4(), [f"{number} " for number in range(length - 1)]
@@ -170,9 +172,7 @@ async def test_a_log_that_is_read_in_parts_is_read_whole(
     assert len(events) == last - (length - 2 if compact else 0)
 
 
-async def test_a_slow_query_does_not_delay_anybodys_deltas(
-    chat: Chatting, model: ScriptedModel
-) -> None:
+async def test_slow_query_does_not_delay_deltas(chat: Chatting, model: ScriptedModel) -> None:
     model.on("paced", tokens=["x"] * 50, pace=PACE)
 
     async def longest_gap() -> float:

@@ -1,4 +1,4 @@
-"""The contract of the stream: order, one terminal, cancel, rejoin; through the socket, as a client sees it."""
+"""The stream as a client of the socket sees it: order, envelope, cancel, and refused requests."""
 
 import asyncio
 import time
@@ -30,7 +30,7 @@ SUCCESS = [
 ]
 
 
-async def test_a_question_is_answered_in_the_agreed_order(chat: Chatting) -> None:
+async def test_events_of_an_answer_are_in_the_documented_order(chat: Chatting) -> None:
     events = await chat.answer()
     assert shape(events) == SUCCESS
     assert text_of(events) == "The answer is **42**."
@@ -60,7 +60,7 @@ async def test_each_delta_is_its_own_event(chat: Chatting) -> None:
     ]
 
 
-async def test_a_delta_is_shown_while_the_model_still_thinks_about_the_next(
+async def test_delta_is_sent_before_the_model_sends_the_next(
     chat: Chatting, model: ScriptedModel
 ) -> None:
     model.on("slow", tokens=["one", "two"], hold_after=1)
@@ -70,7 +70,7 @@ async def test_a_delta_is_shown_while_the_model_still_thinks_about_the_next(
     assert text_of(await socket.rest()) == "onetwo"
 
 
-async def test_the_answer_and_its_telemetry_are_stored(chat: Chatting) -> None:
+async def test_answer_and_telemetry_are_stored(chat: Chatting) -> None:
     events = await chat.answer()
     run = await Run.objects.select_related("answer", "question").aget(pk=events[0]["workflow_id"])
     assert (run.status, run.answer.text, run.question.text) == (
@@ -84,7 +84,9 @@ async def test_the_answer_and_its_telemetry_are_stored(chat: Chatting) -> None:
     assert [phase.name async for phase in run.phases.all()] == ["routing", "answer"]
 
 
-async def test_timings_travel_in_the_data(chat: Chatting, model: ScriptedModel) -> None:
+async def test_timings_are_in_the_data_of_phases_and_done(
+    chat: Chatting, model: ScriptedModel
+) -> None:
     model.on("slow", tokens=["a"], first_after=0.2)
     events = await chat.answer("slow")
     phases = {
@@ -94,7 +96,7 @@ async def test_timings_travel_in_the_data(chat: Chatting, model: ScriptedModel) 
     }
     timings = events[-1]["data"]["timings"]
     assert phases["answer"] >= 200
-    assert sum(phases.values()) <= timings["total_ms"] + 1  # none has the time of another
+    assert sum(phases.values()) <= timings["total_ms"] + 1  # no phase includes another's time
     assert timings["phases"] == pytest.approx(phases, abs=1)
     assert (
         timings["first_event_ms"] + 199 <= timings["first_token_ms"] <= timings["total_ms"]
@@ -113,7 +115,7 @@ async def test_reasoning_is_not_part_of_the_answer(chat: Chatting, model: Script
     assert text_of(events) == "done"
 
 
-async def test_earlier_turns_are_given_to_the_model(chat: Chatting, model: ScriptedModel) -> None:
+async def test_model_gets_the_earlier_exchanges(chat: Chatting, model: ScriptedModel) -> None:
     first = await chat.answer("First?")
     await chat.answer(chat_request("Second?", conversation_id=first[0]["data"]["conversation_id"]))
     assert [(m["role"], m["content"]) for m in model.calls[-1].body["messages"]][1:] == [
@@ -143,7 +145,7 @@ class TestCancel:
 
         assert await quickest(time_to_cancel, enough=CANCEL_TIME) < CANCEL_TIME
 
-    async def test_cancel_closes_the_upstream(self, chat: Chatting, model: ScriptedModel) -> None:
+    async def test_cancel_closes_the_model_call(self, chat: Chatting, model: ScriptedModel) -> None:
         model.on("long", tokens=["kept ", "never"], hold_after=1)
 
         async def time_to_close() -> float:
@@ -175,7 +177,7 @@ class TestCancel:
 
         assert await quickest(time_to_cancel, enough=CANCEL_TIME) < CANCEL_TIME
 
-    async def test_cancel_sent_right_behind_the_request(
+    async def test_cancel_right_after_the_request(
         self, chat: Chatting, model: ScriptedModel
     ) -> None:
         model.on("hang", hang_after=0)
@@ -184,7 +186,7 @@ class TestCancel:
         assert kinds(await socket.rest())[-2:] == ["cancelled", "done"]
 
     @pytest.mark.parametrize("behind", ["connected", None])
-    async def test_a_cancel_counts_although_its_socket_goes_at_once(
+    async def test_cancel_takes_effect_if_its_socket_disconnects(
         self, chat: Chatting, model: ScriptedModel, behind: str | None
     ) -> None:
         model.on("hang", hang_after=0)
@@ -196,7 +198,9 @@ class TestCancel:
         await socket.close()
         assert kinds(await chat.answer(request))[-2:] == ["cancelled", "done"]
 
-    async def test_cancelling_twice_ends_once(self, chat: Chatting, model: ScriptedModel) -> None:
+    async def test_repeated_cancel_ends_the_run_once(
+        self, chat: Chatting, model: ScriptedModel
+    ) -> None:
         model.on("hang", hang_after=0)
         socket = await chat.ask("hang")
         await socket.until("agent.start")
@@ -206,7 +210,7 @@ class TestCancel:
         assert sum(map(is_terminal, events)) == 1
         assert await socket.communicator.receive_nothing(timeout=0.2)
 
-    async def test_cancel_racing_the_natural_end_leaves_one_ending_that_the_row_agrees_with(
+    async def test_cancel_during_the_natural_end_leaves_one_ending_as_in_the_row(
         self, chat: Chatting, model: ScriptedModel
     ) -> None:
         model.default.tokens = ["a", "b", "c"]
@@ -233,274 +237,66 @@ class TestCancel:
         assert seen == {"completed", "cancelled"}
 
 
-class TestFailures:
-    async def ends_with(self, chat: Chatting, question: str) -> dict:
-        events = await chat.answer(
-            chat_request(question, mode="light")
-        )  # the team does not take over
-        assert sum(map(is_terminal, events)) == 1
-        assert "response.completed" not in kinds(events)
-        row = await Run.objects.select_related("answer").aget(pk=events[0]["workflow_id"])
-        assert (row.status, row.error_code) == ("failed", events[-1]["error"]["code"])
-        assert row.answer.text == text_of(events)
-        return events[-1]["error"]
-
-    @pytest.mark.parametrize(
-        ("script", "code", "words"),
-        [
-            ({"status": 401}, "model_error", "refused the key"),
-            ({"status": 404}, "model_error", 'does not know "scripted"'),
-            (
-                {"status": 429, "headers": {"Retry-After": "20"}},
-                "rate_limited",
-                "Try again in 20 s",
-            ),
-            (
-                {"status": 429, "headers": {"Retry-After": "²"}},
-                "rate_limited",
-                "Try again in a moment",
-            ),
-            ({"status": 500}, "model_unavailable", "status 500"),
-            ({"status": 400}, "model_error", "status 400"),
-            (
-                {"status": 400, "error": {"code": "context_length_exceeded", "message": "x"}},
-                "context_too_long",
-                "too long",
-            ),
-            ({"cut_after": 1}, "model_error", "cut off"),
-            ({"tokens": ["a", "b"], "finish": False}, "model_error", "cut off"),
-            ({"garbage_after": 1}, "model_error", "not an answer"),
-            ({"tokens": []}, "model_error", "empty answer"),
-        ],
+async def test_heartbeat_reports_how_long_the_run_has_been_silent(
+    chat: Chatting, model: ScriptedModel, settings
+) -> None:
+    settings.FLEET_HEARTBEAT = 0.1
+    model.on("hold", hold_after=0)
+    socket = await chat.ask("hold")
+    # The last event before the silence: on a busy machine a heartbeat may come sooner.
+    await socket.until("agent.start")
+    first = await socket.until("heartbeat")
+    second = await socket.until("heartbeat")
+    assert second["data"]["silent_ms"] >= first["data"]["silent_ms"] + 90
+    assert second["seq"] == max(event["seq"] for event in socket.events)
+    assert second["workflow_id"]
+    model.release()
+    assert [event["seq"] for event in await socket.rest() if event["type"] != "heartbeat"] == list(
+        range(1, second["seq"] + 10)
     )
-    async def test_a_failing_model_ends_in_words(
-        self, chat: Chatting, model: ScriptedModel, script: dict, code: str, words: str
-    ) -> None:
-        model.on("fail", **script)
-        error = await self.ends_with(chat, "fail")
-        assert error["code"] == code
-        assert words in error["message"]
-
-    async def test_a_model_that_cannot_be_reached_is_named(
-        self, chat: Chatting, settings, worker
-    ) -> None:
-        settings.OPENAI_BASE_URL = "http://127.0.0.1:9/v1"
-        await worker.stop()
-        error = await self.ends_with(chat, "anyone?")
-        assert error["code"] == "model_unavailable"
-        assert "127.0.0.1:9" in error["message"]
-
-    async def test_a_passing_failure_before_the_first_chunk_is_tried_again(
-        self, chat: Chatting, model: ScriptedModel
-    ) -> None:
-        model.on("flaky", status=503, fail_times=1)
-        assert kinds(await chat.answer("flaky"))[-1] == "done"
-        assert len(model.calls) == 2
-
-    async def test_a_failure_after_the_first_chunk_is_not_tried_again(
-        self, chat: Chatting, model: ScriptedModel
-    ) -> None:
-        model.on("cut", cut_after=2)
-        await self.ends_with(chat, "cut")
-        assert len(model.calls) == 1
 
 
-class TestDeadlines:
-    @pytest.mark.parametrize(
-        ("setting", "script", "code"),
-        [
-            ("FLEET_FIRST_CHUNK_TIMEOUT", {"hang_after": 0}, "first_chunk_timeout"),
-            ("FLEET_CHUNK_TIMEOUT", {"hang_after": 2}, "idle_timeout"),
-            ("FLEET_IDLE_TIMEOUT", {"hang_after": 2}, "idle_timeout"),
-            ("FLEET_MAX_RUNTIME", {"tokens": ["x"] * 1000, "pace": 0.02}, "max_runtime"),
-        ],
+async def test_socket_without_a_request_is_refused_after_the_timeout(
+    chat: Chatting, settings
+) -> None:
+    settings.FLEET_HANDSHAKE_TIMEOUT = 0.1
+    socket = await chat.socket()
+    event = await socket.event()
+    assert (event["type"], event["error"]["code"], event["seq"]) == (
+        "error",
+        "handshake_timeout",
+        0,
     )
-    async def test_a_hanging_model_ends_at_the_deadline(
-        self,
-        chat: Chatting,
-        model: ScriptedModel,
-        worker,
-        settings,
-        setting: str,
-        script: dict,
-        code: str,
-    ) -> None:
-        setattr(settings, setting, 0.3)
-        await worker.stop()
-        model.on("hang", **script)
-
-        async def time_to_the_end() -> float:
-            started = time.monotonic()
-            events = await chat.answer("hang")
-            took = time.monotonic() - started
-            assert took >= 0.3
-            assert events[-1]["error"]["code"] == code
-            assert events[-1]["error"]["retryable"]
-            return took
-
-        assert await quickest(time_to_the_end, enough=1) < 1
-        for call in model.calls:
-            assert await asyncio.to_thread(call.ended.wait, 5)
-            assert call.hung_up
-        assert model.calls
-
-    async def test_heartbeats_say_how_long_the_run_is_silent(
-        self, chat: Chatting, model: ScriptedModel, settings
-    ) -> None:
-        settings.FLEET_HEARTBEAT = 0.1
-        model.on("hold", hold_after=0)
-        socket = await chat.ask("hold")
-        # The last event before the silence: on a busy machine a heartbeat may come sooner.
-        await socket.until("agent.start")
-        first = await socket.until("heartbeat")
-        second = await socket.until("heartbeat")
-        assert second["data"]["silent_ms"] >= first["data"]["silent_ms"] + 90
-        assert second["seq"] == max(event["seq"] for event in socket.events)
-        assert second["workflow_id"]
-        model.release()
-        assert [
-            event["seq"] for event in await socket.rest() if event["type"] != "heartbeat"
-        ] == list(range(1, second["seq"] + 10))
-
-    async def test_no_request_in_time_is_refused(self, chat: Chatting, settings) -> None:
-        settings.FLEET_HANDSHAKE_TIMEOUT = 0.1
-        socket = await chat.socket()
-        event = await socket.event()
-        assert (event["type"], event["error"]["code"], event["seq"]) == (
-            "error",
-            "handshake_timeout",
-            0,
-        )
-        assert await socket.close_code() == 4408
-
-    async def test_the_server_closes_only_after_its_linger(
-        self, chat: Chatting, model: ScriptedModel, settings
-    ) -> None:
-        settings.FLEET_LINGER = 0.3
-        model.on("hold", hold_after=1)
-        socket = await chat.ask("hold")
-        await socket.until("response.delta")
-        before_the_end = time.monotonic()
-        model.release()
-        await socket.rest()
-        assert await socket.close_code() == 1000
-        assert time.monotonic() - before_the_end >= 0.3
+    assert await socket.close_code() == 4408
 
 
-class TestRejoin:
-    async def test_two_sockets_on_one_run_get_the_same_events(
-        self, chat: Chatting, model: ScriptedModel
-    ) -> None:
-        model.on("hold", hold_after=2)
-        request = chat_request("hold")
-        one = await chat.ask(request)
-        await one.until("response.delta")
-        two = await chat.ask(request)
-        await two.until("response.delta")
-        model.release()
-        assert await one.rest() == await two.rest()
-        assert len(model.calls) == 1
-
-    async def test_a_rejoin_goes_on_behind_its_cursor(
-        self, chat: Chatting, model: ScriptedModel
-    ) -> None:
-        model.on("hold", hold_after=2)
-        request = chat_request("hold")
-        one = await chat.ask(request)
-        cursor = (await one.until("response.delta"))["seq"]
-        await one.close()
-        two = await chat.ask({**request, "after": cursor})
-        model.release()
-        events = await two.rest()
-        assert [event["seq"] for event in events] == list(
-            range(cursor + 1, cursor + len(events) + 1)
-        )
-        assert text_of(one.events) + text_of(events) == "The answer is **42**."
-
-    async def test_a_run_goes_on_without_its_socket(
-        self, chat: Chatting, model: ScriptedModel
-    ) -> None:
-        model.on("hold", hold_after=1)
-        request = chat_request("hold")
-        socket = await chat.ask(request)
-        await socket.until("response.delta")
-        await socket.close()
-        model.release()
-        assert text_of(await chat.answer(request)) == "The answer is **42**."
-        assert len(model.calls) == 1
-
-    async def test_an_ended_run_is_replayed_whole(self, chat: Chatting, worker) -> None:
-        request = chat_request()
-        live = await chat.answer(request)
-        async with asyncio.timeout(5):
-            while worker.runs.live:
-                await asyncio.sleep(0.01)
-        assert await chat.answer(request) == live
-
-    async def test_an_ended_run_without_its_log_comes_from_the_row(
-        self, chat: Chatting, worker
-    ) -> None:
-        request = chat_request()
-        live = await chat.answer(request)
-        async with asyncio.timeout(5):
-            while worker.runs.live:
-                await asyncio.sleep(0.01)
-        await worker._store._redis.client.flushall()
-        again = await chat.answer(request)
-        assert kinds(again) == ["response.snapshot", "response.completed", "done"]
-        assert text_of(again) == "The answer is **42**."
-        assert again[-1]["seq"] == live[-1]["seq"]
-
-    @pytest.mark.parametrize("still_live", [True, False])
-    async def test_a_cursor_beyond_the_end_gets_the_terminal_alone(
-        self, chat: Chatting, worker, still_live: bool
-    ) -> None:
-        request = chat_request()
-        await chat.answer(request)
-        async with asyncio.timeout(5):
-            while worker.runs.live and not still_live:
-                await asyncio.sleep(0.01)
-        assert kinds(await chat.answer({**request, "after": 5000})) == ["done"]
-
-    async def test_the_text_survives_a_burst_that_outruns_the_window(
-        self, chat: Chatting, model: ScriptedModel
-    ) -> None:
-        tokens = [f"{number} " for number in range(1000)]
-        model.on("burst", tokens=tokens, at_once=True)
-        assert text_of(await chat.answer("burst")) == "".join(tokens)
-
-    async def test_a_late_joiner_with_an_old_cursor_gets_steps_and_a_snapshot(
-        self, chat: Chatting, model: ScriptedModel
-    ) -> None:
-        model.on("long", tokens=[f"{number} " for number in range(600)], hold_after=599)
-        request = chat_request("long")
-        one = await chat.ask(request)
-        while len(one.events) < 6 + 599:
-            await one.event()
-        two = await chat.ask(request)
-        snapshot = await two.until("response.snapshot")
-        assert kinds(two.events)[:3] == ["connected", "phase.start", "routing.decided"]
-        assert snapshot["data"]["text"] == "".join(f"{number} " for number in range(599))
-        model.release()
-        assert (
-            text_of(await two.rest())
-            == text_of(await one.rest())
-            == "".join(f"{number} " for number in range(600))
-        )
-
-    async def test_rerun_answers_again_without_a_second_question(self, chat: Chatting) -> None:
-        first = await chat.answer("Again?")
-        again = await chat.answer(chat_request("Again?", rerun_of=first[0]["workflow_id"]))
-        assert again[-1]["data"]["status"] == "completed"
-        assert again[0]["data"]["conversation_id"] == first[0]["data"]["conversation_id"]
-        assert [m.role async for m in Message.objects.order_by("pk")] == [
-            "user",
-            "assistant",
-            "assistant",
-        ]
+async def test_server_closes_the_socket_after_its_linger(
+    chat: Chatting, model: ScriptedModel, settings
+) -> None:
+    settings.FLEET_LINGER = 0.3
+    model.on("hold", hold_after=1)
+    socket = await chat.ask("hold")
+    await socket.until("response.delta")
+    before_the_end = time.monotonic()
+    model.release()
+    await socket.rest()
+    assert await socket.close_code() == 1000
+    assert time.monotonic() - before_the_end >= 0.3
 
 
-async def test_a_second_question_in_an_answering_conversation_is_refused(
+async def test_rerun_answers_again_without_a_second_question(chat: Chatting) -> None:
+    first = await chat.answer("Again?")
+    again = await chat.answer(chat_request("Again?", rerun_of=first[0]["workflow_id"]))
+    assert again[-1]["data"]["status"] == "completed"
+    assert again[0]["data"]["conversation_id"] == first[0]["data"]["conversation_id"]
+    assert [m.role async for m in Message.objects.order_by("pk")] == [
+        "user",
+        "assistant",
+        "assistant",
+    ]
+
+
+async def test_second_question_is_refused_while_the_first_is_answered(
     chat: Chatting, model: ScriptedModel
 ) -> None:
     model.on("hold", hold_after=0)
@@ -519,7 +315,7 @@ async def test_a_second_question_in_an_answering_conversation_is_refused(
     assert await Message.objects.filter(text="more").acount() == 0
 
 
-async def test_one_request_on_many_sockets_makes_one_run(
+async def test_same_request_on_many_sockets_starts_one_run(
     chat: Chatting, model: ScriptedModel
 ) -> None:
     request = chat_request(conversation_id=None)
@@ -535,7 +331,7 @@ async def test_unknown_message_id_with_a_cursor_is_refused(chat: Chatting) -> No
     assert await Run.objects.acount() == 0
 
 
-async def test_a_message_id_used_for_another_text_is_refused(chat: Chatting) -> None:
+async def test_message_id_of_another_text_is_refused(chat: Chatting) -> None:
     message_id = str(uuid.uuid4())
     await chat.answer(chat_request("one", message_id=message_id))
     assert (await chat.answer(chat_request("two", message_id=message_id)))[0]["error"][
@@ -543,7 +339,7 @@ async def test_a_message_id_used_for_another_text_is_refused(chat: Chatting) -> 
     ] == "bad_request"
 
 
-async def test_who_asks_together_is_refused_or_answered_alone(chat: Chatting) -> None:
+async def test_simultaneous_requests_are_answered_or_refused_independently(chat: Chatting) -> None:
     known = chat_request("known")
     requests = [
         known,
@@ -565,7 +361,7 @@ async def test_who_asks_together_is_refused_or_answered_alone(chat: Chatting) ->
     assert await Run.objects.acount() == 3
 
 
-async def test_of_many_who_ask_at_once_all_are_taken_before_one_is_worked_on(
+async def test_simultaneous_requests_are_all_connected_before_work_begins(
     chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "MAX_WAIT_FOR_STARTS", 10)

@@ -1,0 +1,124 @@
+"""A model that fails or hangs ends its run with one error, in time."""
+
+import asyncio
+import time
+
+import pytest
+
+from chat.models import Run
+from tests.chatting import Chatting, chat_request, is_terminal, kinds, text_of
+from tests.scripted_model import ScriptedModel
+from tests.timing import quickest
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def error_of(chat: Chatting, question: str) -> dict:
+    """Ask, check that the run and its row end as failed, and return the error."""
+    # With mode "auto" the team would take over.
+    events = await chat.answer(chat_request(question, mode="light"))
+    assert sum(map(is_terminal, events)) == 1
+    assert "response.completed" not in kinds(events)
+    row = await Run.objects.select_related("answer").aget(pk=events[0]["workflow_id"])
+    assert (row.status, row.error_code) == ("failed", events[-1]["error"]["code"])
+    assert row.answer.text == text_of(events)
+    return events[-1]["error"]
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "part"),
+    [
+        ({"status": 401}, "model_error", "refused the key"),
+        ({"status": 404}, "model_error", 'does not know "scripted"'),
+        (
+            {"status": 429, "headers": {"Retry-After": "20"}},
+            "rate_limited",
+            "Try again in 20 s",
+        ),
+        (
+            {"status": 429, "headers": {"Retry-After": "²"}},
+            "rate_limited",
+            "Try again in a moment",
+        ),
+        ({"status": 500}, "model_unavailable", "status 500"),
+        ({"status": 400}, "model_error", "status 400"),
+        (
+            {"status": 400, "error": {"code": "context_length_exceeded", "message": "x"}},
+            "context_too_long",
+            "too long",
+        ),
+        ({"cut_after": 1}, "model_error", "cut off"),
+        ({"tokens": ["a", "b"], "finish": False}, "model_error", "cut off"),
+        ({"garbage_after": 1}, "model_error", "not an answer"),
+        ({"tokens": []}, "model_error", "empty answer"),
+    ],
+)
+async def test_model_error_ends_the_run_with_its_code_and_message(
+    chat: Chatting, model: ScriptedModel, script: dict, code: str, part: str
+) -> None:
+    model.on("fail", **script)
+    error = await error_of(chat, "fail")
+    assert error["code"] == code
+    assert part in error["message"]
+
+
+async def test_unreachable_model_is_named_in_the_error(chat: Chatting, settings, worker) -> None:
+    settings.OPENAI_BASE_URL = "http://127.0.0.1:9/v1"
+    await worker.stop()
+    error = await error_of(chat, "anyone?")
+    assert error["code"] == "model_unavailable"
+    assert "127.0.0.1:9" in error["message"]
+
+
+async def test_temporary_error_before_the_first_chunk_is_retried(
+    chat: Chatting, model: ScriptedModel
+) -> None:
+    model.on("flaky", status=503, fail_times=1)
+    assert kinds(await chat.answer("flaky"))[-1] == "done"
+    assert len(model.calls) == 2
+
+
+async def test_error_after_the_first_chunk_is_not_retried(
+    chat: Chatting, model: ScriptedModel
+) -> None:
+    model.on("cut", cut_after=2)
+    await error_of(chat, "cut")
+    assert len(model.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "script", "code"),
+    [
+        ("FLEET_FIRST_CHUNK_TIMEOUT", {"hang_after": 0}, "first_chunk_timeout"),
+        ("FLEET_CHUNK_TIMEOUT", {"hang_after": 2}, "idle_timeout"),
+        ("FLEET_IDLE_TIMEOUT", {"hang_after": 2}, "idle_timeout"),
+        ("FLEET_MAX_RUNTIME", {"tokens": ["x"] * 1000, "pace": 0.02}, "max_runtime"),
+    ],
+)
+async def test_hanging_model_ends_the_run_at_the_deadline(
+    chat: Chatting,
+    model: ScriptedModel,
+    worker,
+    settings,
+    setting: str,
+    script: dict,
+    code: str,
+) -> None:
+    setattr(settings, setting, 0.3)
+    await worker.stop()
+    model.on("hang", **script)
+
+    async def time_to_the_end() -> float:
+        started = time.monotonic()
+        events = await chat.answer("hang")
+        took = time.monotonic() - started
+        assert took >= 0.3
+        assert events[-1]["error"]["code"] == code
+        assert events[-1]["error"]["retryable"]
+        return took
+
+    assert await quickest(time_to_the_end, enough=1) < 1
+    for call in model.calls:
+        assert await asyncio.to_thread(call.ended.wait, 5)
+        assert call.hung_up
+    assert model.calls
