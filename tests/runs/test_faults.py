@@ -136,13 +136,13 @@ class TestRedis:
     async def test_of_ended_runs_few_are_kept_for_redis(
         self, network: Proxy, chat: Chatting, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("chat.runs.worker.MAX_KEPT", 2)
+        monkeypatch.setattr("chat.runs.flushing.MAX_KEPT", 2)
         network.set("refuse")
         requests = [chat_request() for _ in range(5)]
         for request in requests:
             await chat.answer(request)
         async with asyncio.timeout(5):
-            while len(Worker.current()._changed_logs) > 2:
+            while len(Worker.current().flusher.changed) > 2:
                 await asyncio.sleep(0.1)
         network.set("open")
         for request in requests:

@@ -445,7 +445,7 @@ class TestRejoin:
         async with asyncio.timeout(5):
             while worker.runs.live:
                 await asyncio.sleep(0.01)
-        await worker._store._redis.client.flushall()
+        await worker.store._redis.client.flushall()
         again = await chat.answer(request)
         assert kinds(again) == ["response.snapshot", "response.completed", "done"]
         assert text_of(again) == "The answer is **42**."
