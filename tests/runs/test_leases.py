@@ -27,8 +27,10 @@ FAR = 2.5  # seconds until a lease expires; one of more than three times LEASE i
 
 
 @pytest.fixture(autouse=True)
-def _short_leases(settings) -> None:
+def _timeouts(settings) -> None:
     settings.FLEET_LEASE_TTL = LEASE.total_seconds()
+    # A model that holds an answer must not end it: only leases do here.
+    settings.FLEET_CHUNK_TIMEOUT = settings.FLEET_IDLE_TIMEOUT = 600
 
 
 @pytest_asyncio.fixture
@@ -115,6 +117,12 @@ class TestChecks:
         assert await status_of(run) == "running"
         await leases.do_round()
         assert await status_of(run) == "failed"
+
+    async def test_ending_of_a_lost_run_is_in_its_log_at_once(self, leases: Leases) -> None:
+        run, _ = await orphan()
+        for _ in range(CHECKS_BEFORE_REAPING):
+            await leases.do_round()
+        assert (await leases.store.read(run.pk, 0)).ending
 
     async def test_run_is_left_alone_while_its_lease_lasts(self, leases: Leases) -> None:
         run, _ = await orphan(expires_in=FAR)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
@@ -10,6 +11,11 @@ import pytest_asyncio
 import redis
 
 from chat.models import Run
+from chat.protocol.events import ResponseDelta, ending_events
+from chat.protocol.terms import CANCELLED
+from chat.runs.flushing import LogFlusher
+from chat.runs.log import RunLog
+from chat.runs.store import LogStore
 from chat.runs.worker import Worker
 from tests.chatting import Chatting, chat_request, kinds, text_of
 from tests.proxy import Proxy
@@ -126,16 +132,30 @@ async def test_log_is_complete_after_redis_recovers(network: Proxy, chat: Chatti
 
 
 async def test_few_logs_of_ended_runs_are_kept_while_redis_is_away(
-    network: Proxy, chat: Chatting, monkeypatch: pytest.MonkeyPatch
+    network: Proxy, settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chat.runs.flushing.MAX_KEPT", 2)
     network.set("refuse")
-    requests = [chat_request() for _ in range(5)]
+    store = LogStore(settings.REDIS_URL, ttl=60)
+    flusher = LogFlusher(store, notify=lambda code, message: None)
+    live, *ended = [RunLog(uuid.uuid4(), on_change=flusher.add) for _ in range(6)]
+    for log in ended:
+        log.close(ending_events(CANCELLED, ""))
+    live.append(ResponseDelta(delta="The "))
+    await flusher.flush()
+    assert live in flusher.changed
+    assert len(flusher.changed.intersection(ended)) == 2
+    await store.aclose()
+
+
+async def test_logs_that_were_not_kept_are_closed_from_their_rows(
+    network: Proxy, chat: Chatting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat.runs.flushing.MAX_KEPT", 0)
+    network.set("refuse")
+    requests = [chat_request() for _ in range(3)]
     for request in requests:
         await chat.answer(request)
-    async with asyncio.timeout(5):
-        while len(Worker.current().flusher.changed) > 2:
-            await asyncio.sleep(0.1)
     network.set("open")
     for request in requests:
         await until_closed(request)
