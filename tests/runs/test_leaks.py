@@ -1,4 +1,4 @@
-"""After hundreds of runs with all kinds of endings, what they used is given back."""
+"""Hundreds of runs with all kinds of endings leave no connections, memory or tasks behind."""
 
 import asyncio
 import json
@@ -25,16 +25,15 @@ from tests.timing import TRIES
 
 AT_ONCE = 20
 EACH = 22  # times that a round plays each way
-# Connections by which a pool may grow from one round to the next: half of what one leaking way
-# leaves.
+# Connections that a pool may gain from one round to the next. One leaking way leaves twice as many.
 POOLED = EACH // 2
 MAX_GROWTH = 1.1  # of memory, from one round to the next
-SETTLED = 20  # seconds after which idle connections are closed; those to the model after 15
+SETTLE_TIMEOUT = 20  # seconds; idle connections to the model are closed after 15
 
 
 @dataclass(frozen=True)
 class Way:
-    """How a question ends, and who reads that."""
+    """A question that ends in a certain way, and what its reader does meanwhile."""
 
     question: str
     subprotocol: str = SUBPROTOCOL_JSON
@@ -112,7 +111,7 @@ def play(model: ScriptedModel) -> None:
 
 
 async def go(url: str, way: Way) -> str:
-    """How it ended: a run's status, the code of an error, or that it was left."""
+    """Ask this way, and return the run's status, the code of an error, or "left"."""
     async with connect(url, subprotocols=[Subprotocol(way.subprotocol)]) as socket:
         await socket.send(way.frame or json.dumps(chat_request(way.question, **way.fields)))
         return await ending(socket, way)
@@ -134,7 +133,7 @@ async def ending(socket: ClientConnection, way: Way) -> str:
 
 @asynccontextmanager
 async def busy_conversation(url: str) -> AsyncIterator[str]:
-    """The id of a conversation that is answering as long as the block."""
+    """Yield the id of a conversation that has a live run while the block runs."""
     async with connect(url) as socket:
         await socket.send(json.dumps(chat_request("keeps its conversation busy")))
         yield json.loads(await socket.recv())["data"]["conversation_id"]
@@ -143,7 +142,7 @@ async def busy_conversation(url: str) -> AsyncIterator[str]:
 
 
 async def one_round(url: str, chance: random.Random) -> set[str]:
-    """Each way equally often, in no order, many at once; how they ended."""
+    """Play each way EACH times in random order, AT_ONCE at a time; return how they ended."""
     ended = set()
     async with busy_conversation(url) as conversation:
         ways = [*WAYS, Way("is refused", fields={"conversation_id": conversation})] * EACH
@@ -153,13 +152,13 @@ async def one_round(url: str, chance: random.Random) -> set[str]:
     return ended
 
 
-def test_a_worker_gives_back_what_hundreds_of_runs_used(
+def test_worker_uses_no_more_after_each_round_of_hundreds_of_runs(
     tmp_path: Path, model: ScriptedModel, model_server: ScriptedModel
 ) -> None:
-    """The first round fills pools and caches; then one, mostly the third, must not need more than the one before it.
+    """The first round fills pools and caches. A later one must not use more than the one before.
 
-    What leaks needs more each time. A pool is as large as the most that was used at one moment, and does not shrink: where the
-    machine stops for a second, many use it at one moment.
+    A leak adds to each round. A pool only grows, to the most connections used at one moment, and
+    that may be many if the machine stops for a second; so there are several rounds.
     """
     play(model)
     chance = random.Random(7)
@@ -174,9 +173,13 @@ def test_a_worker_gives_back_what_hundreds_of_runs_used(
 
             while len(rounds) < 2 + TRIES and not (len(rounds) > 2 and is_back()):
                 assert asyncio.run(one_round(url, chance)) == ENDINGS
-                until(lambda: not are_readers_connected(fleet, worker), SETTLED, "sockets are open")
+                until(
+                    lambda: not are_readers_connected(fleet, worker),
+                    SETTLE_TIMEOUT,
+                    "sockets are open",
+                )
                 rounds.append(Used.by(worker, client))
-            until(is_back, SETTLED, f"connections or memory are left: {rounds}")
+            until(is_back, SETTLE_TIMEOUT, f"connections or memory are left: {rounds}")
             assert [key for key in client.scan_iter("fleet:*") if client.ttl(key) < 0] == []
 
 
@@ -187,10 +190,10 @@ def are_readers_connected(fleet: Fleet, worker: psutil.Process) -> bool:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_no_task_is_left_of_a_run(chat: Chatting, model: ScriptedModel) -> None:
+async def test_run_leaves_no_task_behind(chat: Chatting, model: ScriptedModel) -> None:
     play(model)
     await chat.answer("completes")
-    await no_run_is_live()
+    await until_no_run_is_live()
     idle = len(asyncio.all_tasks())
     for way in WAYS * 2:
         socket = await chat.ask(
@@ -203,13 +206,13 @@ async def test_no_task_is_left_of_a_run(chat: Chatting, model: ScriptedModel) ->
         if not way.leaves_at:
             await socket.rest()
         await socket.close()
-    await no_run_is_live()
+    await until_no_run_is_live()
     async with asyncio.timeout(30):
         while len(asyncio.all_tasks()) > idle:
             await asyncio.sleep(0.02)
 
 
-async def no_run_is_live() -> None:
+async def until_no_run_is_live() -> None:
     async with asyncio.timeout(30):
         while Worker.current().runs.live:
             await asyncio.sleep(0.02)

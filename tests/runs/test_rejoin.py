@@ -69,7 +69,7 @@ async def test_ended_run_without_a_log_is_replayed_from_its_row(
     request = chat_request()
     live = await chat.answer(request)
     await until_no_run_is_live(worker)
-    await worker._store._redis.client.flushall()
+    await worker.store._redis.client.flushall()
     again = await chat.answer(request)
     assert kinds(again) == ["response.snapshot", "response.completed", "done"]
     assert text_of(again) == "The answer is **42**."

@@ -1,0 +1,132 @@
+"""Renew the leases of this worker's runs, end runs that lost their worker, and close their logs."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import Error as DatabaseProblem
+from django.db.models.functions import Now
+
+from chat.database import in_database
+from chat.models import Run
+from chat.protocol.terms import CANCELLED, Ending
+from tooling.bounded import RedisDown
+
+from .rows import row_ending_events
+from .store import LogStore
+from .supervisor import LiveRun
+
+logger = logging.getLogger(__name__)
+
+ROUNDS_PER_LEASE = 8  # times that a lease is renewed, and lost runs are looked for, while it lasts
+CHECKS_BEFORE_REAPING = 3  # that find the same lease; one renewal between them may fail or be late
+MAX_LEASE_FACTOR = 3  # times the own lease; a longer one was written before a clock was set back
+MAX_REPAIRS = 50  # logs that are closed in one round
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A run that may have lost its worker, with its lease, which is expired or too long."""
+
+    run_id: UUID
+    lease_expires_at: datetime
+
+
+class Leases:
+    """The leases of one worker's runs, and its checks of the leases of all others."""
+
+    def __init__(
+        self, *, worker: str, ttl: timedelta, live: Mapping[UUID, LiveRun], store: LogStore
+    ) -> None:
+        self.worker = worker
+        self.ttl = ttl
+        self.live = live
+        self.store = store
+        # In how many checks in a row each suspect was found. The clock alone can't tell a lost
+        # worker: when it jumps, all leases look expired, or far too long. But a live worker
+        # rewrites its leases between the checks, so only the same lease found again is evidence.
+        self.checks: dict[Suspect, int] = {}
+
+    async def keep(self) -> None:
+        """Renew leases and end lost runs for as long as the worker lives."""
+        while True:
+            await self.do_round()
+            await asyncio.sleep(self.ttl.total_seconds() / ROUNDS_PER_LEASE)
+
+    async def do_round(self) -> None:
+        """Renew leases, end lost runs and close logs once. Log if the database or Redis fails."""
+        try:
+            await self.renew()
+            await self.end_lost_runs()
+            await self.close_logs()
+        except DatabaseProblem as exc:
+            # A worker that can't renew its own leases can't tell whether others are late.
+            self.checks.clear()
+            logger.warning("%s could not renew its leases: %s", self.worker, exc)
+        except RedisDown as exc:
+            logger.debug("logs of ended runs stay open until Redis answers: %s", exc)
+
+    async def renew(self) -> None:
+        """Renew the leases of live runs and store their progress.
+
+        Stop runs that another worker has cancelled or ended.
+        """
+        running = {pk: run for pk, run in self.live.items() if not run.log.ending}
+        if not running:
+            return
+        progress = [
+            Run(pk=pk, last_seq=run.log.last_seq, text_so_far=run.log.text)
+            for pk, run in running.items()
+        ]
+        held = await in_database(Run.objects.renew, self.worker, progress, self.ttl)
+        for pk, run in running.items():
+            if pk not in held:
+                # Another worker ended the run, or it was deleted. Stop the work. This reason isn't
+                # stored: the supervisor delivers the ending that the row has.
+                run.stop(Ending(status="failed"))
+            elif held[pk]:
+                run.stop(CANCELLED)
+
+    async def end_lost_runs(self) -> None:
+        """End the runs whose lease was the same suspect one in enough checks."""
+        suspects = await in_database(self.find_suspects)
+        self.checks = {suspect: self.checks.get(suspect, 0) + 1 for suspect in suspects}
+        for suspect, checks in self.checks.items():
+            if checks < CHECKS_BEFORE_REAPING:
+                continue
+            if row := await in_database(reap, suspect):
+                logger.warning("run=%s ended: its worker %s is lost", row.pk, row.worker)
+                # Without Redis, close_logs() closes the log later. End the next lost run now.
+                with suppress(RedisDown):
+                    await self.close_log(row)
+
+    def find_suspects(self) -> list[Suspect]:
+        """Return the live runs, of any worker, whose lease has expired or is too long."""
+        too_long = Run.objects.live().filter(
+            lease_expires_at__gt=Now() + MAX_LEASE_FACTOR * self.ttl
+        )
+        leases = (Run.objects.expired() | too_long).values_list("pk", "lease_expires_at")
+        return [Suspect(run_id, lease) for run_id, lease in leases]
+
+    async def close_logs(self) -> None:
+        """Add the ending to the logs of ended runs that still lack it. May raise RedisDown."""
+        unclosed = Run.objects.unclosed().select_related("answer")[:MAX_REPAIRS]
+        for row in await in_database(list, unclosed):
+            await self.close_log(row)
+
+    async def close_log(self, row: Run) -> None:
+        await self.store.write_ending(row.pk, row_ending_events(row))
+        await in_database(Run.objects.mark_closed, row.pk)
+
+
+def reap(suspect: Suspect) -> Run | None:
+    """End a suspect run and return its row. Return None if its lease has changed meanwhile."""
+    lease = Run.objects.live().filter(pk=suspect.run_id, lease_expires_at=suspect.lease_expires_at)
+    # A lease that is too long hasn't expired, and only expired ones are reaped: shorten it first.
+    if not lease.update(lease_expires_at=Now() - timedelta(seconds=1)):
+        return None
+    return Run.objects.reap(suspect.run_id)
