@@ -8,7 +8,6 @@ from typing import Self
 
 from routing.features import Reading, read
 from routing.reasons import in_words
-from routing.tools import obvious_tool
 
 WEIGHTS = Path(__file__).parent / "weights" / "router.tsv"
 FORMAT = "router-weights 1"
@@ -28,7 +27,7 @@ class Judgement:
     light: float
     reasons: tuple[str, ...]
     features: Mapping[str, float]
-    tools: tuple[str, ...]
+    core: str  # what is asked, without greetings and background
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ class Classifier:
             raise BrokenWeights(path, f"no constant {exc}") from exc
 
     def judge(self, text: str, context: Sequence[str] = ()) -> Judgement:
-        """The probability of light, the three reasons that weighed most, the features for the record, and the obvious tool."""
+        """The probability of light, the three reasons that weighed most, the features for the record, and the core of the question."""
         reading = read(text, context)
         by_gram = self._weigh_grams(reading)
         by_name = {
@@ -100,7 +99,7 @@ class Classifier:
             light=light,
             reasons=in_words(by_gram, by_name, high=high, is_light=light >= self.threshold),
             features={name: round(value, 3) for name, value in reading.named.items() if value},
-            tools=obvious_tool(reading.core),
+            core=reading.core,
         )
 
     def _weigh_grams(self, reading: Reading) -> dict[str, float]:

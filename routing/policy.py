@@ -1,5 +1,6 @@
 """From a judgement to a route: which path answers, with which tools, under which caps. `choose` is the app's door."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -61,8 +62,18 @@ class Route:
         return replace(self, path="full", caps=caps_of("full"), reasons=(reason,), is_grey=False)
 
 
-def choose(text: str, *, context: Sequence[str] = (), mode: Mode = "auto") -> Route:
-    """The route of a question; `context` is what the same person asked before, oldest first."""
+def choose(
+    text: str,
+    *,
+    context: Sequence[str] = (),
+    mode: Mode = "auto",
+    phrases: Mapping[str, re.Pattern[str]] | None = None,
+) -> Route:
+    """Return the route of a question.
+
+    `context` holds the same person's earlier questions, oldest first. `phrases` are, by the name of
+    each tool, the wordings that obviously ask for it.
+    """
     judgement = classifier().judge(text, context)
     threshold, usual = settings.FLEET_LIGHT_THRESHOLD, classifier().threshold
     path: Path
@@ -89,12 +100,21 @@ def choose(text: str, *, context: Sequence[str] = (), mode: Mode = "auto") -> Ro
         confidence=judgement.light,
         reasons=reasons,
         caps=caps_of(path),
-        tools=judgement.tools,
+        tools=obvious_tools(judgement.core, phrases or {}),
         features=judgement.features,
         is_grey=mode == "auto"
         and settings.FLEET_LIGHT_MODE
         and settings.FLEET_ROUTER_LOW <= judgement.light < settings.FLEET_ROUTER_HIGH,
     )
+
+
+def obvious_tools(core: str, phrases: Mapping[str, re.Pattern[str]]) -> tuple[str, ...]:
+    """Return the first tool whose phrases occur in the core of a question, if there is one."""
+    for name, phrase in phrases.items():
+        if phrase.search(core):
+            # Stop here: the light path makes one call, and the tools are in the order of preference.
+            return (name,)
+    return ()
 
 
 @cache

@@ -57,6 +57,32 @@ def first_digits(value: Fraction) -> str:
 
 # --- In a question ----------------------------------------------------------------------------------------------------
 
+_UNIT = (
+    "(?:km|kilomet(?:er|re)s?|miles?|feet|foot|ft|inch(?:es)?|cm|centimet(?:er|re)s?|mm"
+    "|met(?:er|re)s?|yards?|kg|kilos?|kilograms?|grams?|pounds?|lbs?|ounces?|oz|stones?|cups?"
+    "|lit(?:er|re)s?|ml|millilit(?:er|re)s?|pints?|quarts?|gallons?|tablespoons?|teaspoons?|acres?"
+    "|hectares?|celsius|fahrenheit|degrees|kelvin|knots|mph|km/h|horsepower|kilowatts?|hours?"
+    "|minutes?|seconds?)"
+)
+_PHRASES = re.compile(
+    "|".join(
+        (
+            r"\d\s*(?:[-+*/×÷^%]|\*\*)\s*\(?-?\d",
+            r"\d\s*(?:plus|minus|times|divided by|over|multiplied by|to the power|squared|cubed"
+            r"|mod|mal|por|fois|per|раз)\b",
+            r"\d\s*(?:%|percent\b|per cent\b)\s*(?:of|off|tip|von|de|di|от)\b",
+            r"\b(?:square|cube) root\b",
+            r"\btip on\b",
+            rf"\bhow many (?:times )?{_UNIT} (?:are |is )?(?:in|make)\b",
+            rf"\d\s*{_UNIT}\s*(?:in|to|into|en)\s+{_UNIT}\b",
+            r"\bconvert\b.*\d",
+            r"\b(?:average|mean|sum|product) of\s+-?\d",
+            r"\bfactorial of \d",
+            r"\bin (?:binary|hex|decimal|roman numerals)\b",
+        )
+    ),
+    re.IGNORECASE,
+)
 _HOW_MANY = re.compile(
     r"\bhow (?:many|much) (?P<unit>[^\W\d][\w /°]{0,25}?) (?:are there |are |is |does |do )?(?:there )?(?:in |make |makes? up |equal )?"
     r"(?P<amount>an? |one |[\d.,]+ ?)(?P<of>[^\W\d][\w /°]{0,25}?)(?: have| contain| equal| make)?\s*(?:[?.!]|$)",
@@ -152,7 +178,7 @@ def arguments_in(question: str, follows: str) -> dict[str, str] | None:
     return {"expression": expression} if expression and len(expression) <= MAX_CHARS else None
 
 
-@tool(timeout=2, max_chars=1500, from_question=arguments_in)
+@tool(timeout=2, max_chars=1500, phrases=_PHRASES, from_question=arguments_in)
 async def calculator(
     expression: Annotated[
         str,

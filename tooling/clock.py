@@ -20,7 +20,34 @@ class Unknown(Exception):
     pass
 
 
-@tool(timeout=2, max_chars=1500, from_question=lambda question, follows: arguments_in(question))
+_PHRASES = re.compile(
+    "|".join(
+        (
+            r"\bwhat(?:'?s| is| are)? (?:the )?(?:current |exact |local )?(?:time|date|day)\b"
+            r"(?! (?:complexity|series|zone))",
+            r"\bwhat times? is it\b",
+            r"\bwhat day (?:is|of)\b",
+            r"\btoday'?s date\b",
+            r"\bdate (?:today|tomorrow)\b",
+            r"\b(?:days|weeks|months|hours|sleeps) (?:until|till|left|to|before|since) ",
+            r"\bhow (?:many|long) .{0,20}\buntil\b",
+            r"\b(?:time|clock) (?:is it )?in \w+",
+            r"\btime ?zone\b",
+            r"\bwhat (?:year|month|week) is (?:it|this)\b",
+            r"wie sp[äa]t|quelle heure|qué hora|che ore|que horas|который час|сколько времени",
+            r"几点|何時|몇 시|saat kaç|hoe laat",
+        )
+    ),
+    re.IGNORECASE,
+)
+
+
+@tool(
+    timeout=2,
+    max_chars=1500,
+    phrases=_PHRASES,
+    from_question=lambda question, follows: arguments_in(question),
+)
 async def clock(
     place: Annotated[
         str,

@@ -1,6 +1,7 @@
 """What a tool is: an async function that becomes a `Tool` by the decorator `@tool`."""
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -42,7 +43,8 @@ class Tool:
     cache: CacheRule | None
     untrusted: bool  # its result holds text from outside
     reason_off: Callable[[Services], str]
-    from_question: Callable[[str, str], dict[str, Any] | None]
+    phrases: re.Pattern[str] | None
+    from_question: Callable[[str, str], dict[str, Any] | None] | None
 
     @property
     def offer(self) -> dict[str, Any]:
@@ -69,14 +71,19 @@ def tool(
     cache: CacheRule | None = None,
     untrusted: bool = False,
     reason_off: Callable[[Services], str] = lambda services: "",
-    from_question: Callable[[str, str], dict[str, Any] | None] = lambda question, follows: None,
+    phrases: re.Pattern[str] | None = None,
+    from_question: Callable[[str, str], dict[str, Any] | None] | None = None,
 ) -> Callable[[Callable[..., Awaitable[str | Output]]], Tool]:
     """Make a tool of an async function: its name, docstring and typed signature are what models see.
 
-    `reason_off` says why it cannot be used now, empty if it can. `from_question` finds the arguments in a question
-    whose answer is obviously one call of this tool, and in the question that it follows, which is empty if it stands
-    alone. A parameter `services: Services` is passed by us.
+    `reason_off` returns why the tool cannot be used now, or an empty string. `phrases` are the
+    wordings of a question that obviously asks for this tool, and `from_question` returns the
+    arguments for it, or None. It gets the question and the one that this follows, which is empty
+    for a question that stands alone. The light path makes such a call before it asks its model.
+    A parameter `services: Services` is passed by the toolbox and not shown to models.
     """
+    # With phrases alone there is nothing to call the tool with; arguments alone are never asked for.
+    assert (phrases is None) == (from_question is None), "give both or neither"
 
     def made(function: Callable[..., Awaitable[str | Output]]) -> Tool:
         assert function.__doc__, "a model knows a tool by its docstring"
@@ -92,6 +99,7 @@ def tool(
             cache=cache,
             untrusted=untrusted,
             reason_off=reason_off,
+            phrases=phrases,
             from_question=from_question,
         )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -128,12 +129,19 @@ def allowed_on(path: Literal["light", "full"]) -> frozenset[str]:
     return frozenset(name for name, tool in TOOLS.items() if path in tool.paths)
 
 
-def arguments_for(name: str, question: str, *, follows: str = "") -> dict[str, Any] | None:
-    """The arguments of the one call that answers this question, for models too weak to make it; None if it is not obvious.
+def phrases_of(names: Collection[str]) -> dict[str, re.Pattern[str]]:
+    """Return the phrases that obviously ask for one of these tools, in the registry's order."""
+    return {name: tool.phrases for name, tool in TOOLS.items() if name in names and tool.phrases}
 
-    `follows`: the earlier question without which this one cannot be understood.
+
+def arguments_for(name: str, question: str, *, follows: str = "") -> dict[str, Any] | None:
+    """Return the arguments of the one call that answers this question, or None if there are none.
+
+    `follows` is the earlier question without which this one cannot be understood. The call is made
+    for models that are too weak to ask for it.
     """
-    return TOOLS[name].from_question(question, follows) if name in TOOLS else None
+    tool = TOOLS.get(name)
+    return tool.from_question(question, follows) if tool and tool.from_question else None
 
 
 class Toolbox:

@@ -63,6 +63,32 @@ _FINANCE = re.compile(
 )
 
 
+# A question that obviously needs a search: weather, prices, results, and whatever is new.
+_PHRASES = re.compile(
+    "|".join(
+        (
+            r"\bweather\b|\bforecast\b",
+            r"\btemperature (?:in|today|tomorrow|outside)\b",
+            r"\bhow (?:cold|hot|warm) is it\b",
+            r"\b(?:will|is) it (?:going to )?(?:rain|snow)\w*\b",
+            r"\b(?:price|exchange rate|nasdaq|dow jones|bitcoin|btc|ethereum|news|headlines?|score"
+            r"|standings)\b",
+            r"\b(?:share|stock)s? (?:price|market)\b",
+            r"\b(?:latest|current(?:ly)?|right now|today|tonight|tomorrow|yesterday|last night"
+            r"|recent(?:ly)?|so far|upcoming)\b",
+            r"\bthis (?:week|weekend|month|year|season)\b",
+            r"\bnext (?:match|game|episode|election|holiday|season|full moon)\b",
+            r"\b(?:opening hours|open (?:now|today|on)|air quality|traffic|flight status"
+            r"|who (?:won|is winning))\b",
+            r"\b20(?:2[4-9]|3\d)\b",
+            r"wetter\b|météo|quel temps|\bclima\b|\btempo (?:fa|em)|погод|天気|天气|날씨",
+            r"hava durumu|pogoda|курс ",
+        )
+    ),
+    re.IGNORECASE,
+)
+
+
 def redacted(query: str) -> str:
     """The query without what looks like an e-mail address, a payment card or a phone number: it goes to somebody else."""
     query = _CARD.sub(
@@ -166,6 +192,7 @@ def arguments_in(question: str, follows: str) -> dict[str, Any] | None:
         account=_account,
     ),
     reason_off=_reason_off,
+    phrases=_PHRASES,
     from_question=arguments_in,
 )
 async def web_search(

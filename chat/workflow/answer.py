@@ -18,8 +18,9 @@ from chat.protocol.events import (
 from chat.protocol.terms import Usage
 from routing.policy import Route, choose
 from tooling.services import Services
-from tooling.toolbox import Toolbox, allowed_on
+from tooling.toolbox import Toolbox, allowed_on, phrases_of
 
+from .agents import ASSISTANT
 from .light import Light
 from .opinion import Opinions
 from .question import Question
@@ -90,7 +91,8 @@ class Answer:
         watch = Stopwatch()
         question = self.question
         context = [turn.question for turn in question.turns[-CONTEXT:]]
-        route = choose(question.text, context=context, mode=question.mode)
+        phrases = phrases_of(ASSISTANT.tools)
+        route = choose(question.text, context=context, mode=question.mode, phrases=phrases)
         usage = Usage()
         if route.is_grey and settings.FLEET_ROUTER_MODEL:
             opinion = await self._resources.opinions.on(question)

@@ -178,24 +178,6 @@ def test_features_are_named_numbers(classifier: Classifier) -> None:
     assert all(isinstance(value, float) for value in features.values())
 
 
-@pytest.mark.parametrize(
-    ("text", "tools"),
-    [
-        ("what is 12 * 7", ("calculator",)),
-        ("how many miles is 10 km in miles", ("calculator",)),
-        ("what is 15% of 80", ("calculator",)),
-        ("what time is it in Tokyo?", ("clock",)),
-        ("bitcoin price", ("web_search",)),
-        ("weather in Oslo tomorrow", ("web_search",)),
-        ("What's the capital of Peru?", ()),
-    ],
-)
-def test_an_obvious_tool_is_named(
-    classifier: Classifier, text: str, tools: tuple[str, ...]
-) -> None:
-    assert classifier.judge(text).tools == tools
-
-
 def broken(content: bytes, *, old: bytes = b"", new: bytes = b"") -> bytes:
     assert old in content
     return content.replace(old, new, 1)

@@ -16,6 +16,7 @@ from routing.checks import weights_can_be_read
 from routing.classifier import Classifier, Judgement
 from routing.models import Outcome, Routed, RoutingDecision, text_hash
 from routing.policy import Path, caps_of, choose
+from tooling.toolbox import TOOLS, phrases_of
 
 
 class Fixed:
@@ -27,7 +28,7 @@ class Fixed:
         self.light = light
 
     def judge(self, text: str, context: object = ()) -> Judgement:
-        return Judgement(self.light, ("a", "b", "c"), {"words": 3.0}, ("calculator",))
+        return Judgement(self.light, ("a", "b", "c"), {"words": 3.0}, core=text)
 
 
 def sure(monkeypatch: pytest.MonkeyPatch, light: float) -> None:
@@ -58,7 +59,26 @@ def test_the_threshold_and_the_person_decide(
     assert route.confidence == light
     assert route.caps == caps_of(path)
     assert route.reasons
-    assert route.tools == ("calculator",)
+
+
+@pytest.mark.parametrize(
+    ("text", "tools"),
+    [
+        ("what is 12 * 7", ("calculator",)),
+        ("how many miles is 10 km in miles", ("calculator",)),
+        ("what is 15% of 80", ("calculator",)),
+        ("what time is it in Tokyo?", ("clock",)),
+        ("Hello, what time is it in 12 / 7 hours? Thanks", ("calculator",)),
+        ("bitcoin price", ("web_search",)),
+        ("weather in Oslo tomorrow", ("web_search",)),
+        ("What's the capital of Peru?", ()),
+    ],
+)
+def test_route_names_the_tool_that_a_question_obviously_needs(
+    text: str, tools: tuple[str, ...]
+) -> None:
+    assert choose(text, phrases=phrases_of(TOOLS)).tools == tools
+    assert choose(text).tools == ()
 
 
 def test_a_setting_replaces_the_classifiers_threshold(
