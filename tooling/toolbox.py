@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from .bounded import BoundedRedis
-from .cache import Kept, ToolCache
+from .cache import Lookup, ToolCache
 from .calculator import calculator
 from .clock import clock
 from .entries import Wanted
@@ -327,7 +327,7 @@ class Toolbox:
             credits=0 if kept.cached else kept.output.credits,
         )
 
-    async def _kept(self, tool: Tool, arguments: Arguments) -> Kept:
+    async def _kept(self, tool: Tool, arguments: Arguments) -> Lookup:
         """The result from the cache or from the tool itself; a failure that closes the tool is remembered."""
         services, rule = self._services, tool.cache
 
@@ -338,7 +338,7 @@ class Toolbox:
 
         try:
             if rule is None or services.cache is None:
-                return Kept(await work())
+                return Lookup(await work())
             wanted = Wanted(
                 tool.name,
                 rule.parameters(arguments, services),

@@ -475,14 +475,14 @@ async def test_those_who_waited_for_a_failure_share_it(
     upstream.gate.clear()
     upstream.failure = BUSY
     claims: Counter[ToolCache] = Counter()
-    claim = ToolCache._claimed
+    claim = ToolCache.claim
 
     async def counted(cache: ToolCache, *args: Any, **options: Any) -> list[Any]:
         reply = await claim(cache, *args, **options)
         claims[cache] += 1
         return reply
 
-    monkeypatch.setattr(ToolCache, "_claimed", counted)
+    monkeypatch.setattr(ToolCache, "claim", counted)
     asking = [
         asyncio.ensure_future(make_cache().get(wanted(), upstream, fresh=False)) for _ in range(10)
     ]
@@ -498,14 +498,14 @@ async def test_those_who_waited_for_a_failure_share_it(
 async def test_a_cancelled_leader_lets_go_at_once(
     make_cache: MakeCache, upstream: Upstream, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache_module, "LOCK", 30.0)
+    monkeypatch.setattr(cache_module, "LOCK_TTL", 30.0)
     upstream.gate.clear()
     leading = asyncio.ensure_future(make_cache().get(wanted(), upstream, fresh=False))
     await upstream.asked.wait()
     waiting = asyncio.ensure_future(make_cache().get(wanted(), upstream, fresh=False))
     leading.cancel()
     upstream.gate.set()
-    async with asyncio.timeout(cache_module.LOCK - 1):
+    async with asyncio.timeout(cache_module.LOCK_TTL - 1):
         assert not (await waiting).cached
     assert upstream.calls == 2
 
@@ -525,7 +525,7 @@ async def test_one_of_many_that_leaves_does_not_end_the_call(
 async def test_a_slow_leader_keeps_its_lock(
     make_cache: MakeCache, upstream: Upstream, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache_module, "RENEW", 0.1)
+    monkeypatch.setattr(cache_module, "LOCK_RENEWAL_INTERVAL", 0.1)
     upstream.gate.clear()
     asking = [
         asyncio.ensure_future(make_cache().get(wanted(), upstream, fresh=False)) for _ in range(2)
@@ -560,7 +560,7 @@ from tooling import bounded, cache
 from tooling.toolbox import Toolbox, open_services
 
 async def main(redis_url, search_url, count, lock):
-    cache.LOCK, cache.RENEW = float(lock), float(lock) / 3
+    cache.LOCK_TTL, cache.LOCK_RENEWAL_INTERVAL = float(lock), float(lock) / 3
     bounded.CALL_TIMEOUT = 5  # a busy machine is not a dead Redis
     services = open_services(redis_url=redis_url, search="on", tavily_key="k", tavily_url=search_url, ttl={"news": 600, "general": 3600})
     print("ready", flush=True)
