@@ -42,15 +42,15 @@ MAX_EMPTY_TTL = 60.0  # seconds
 STALE_FACTOR = 6  # times its time to live; an old entry helps if upstream fails
 DAYS_COUNTED = 8
 
-# A worker claims a result by one round trip. The script replies with a list; its first word says
-# what the worker does next:
+# A worker claims a result by one round trip. The script replies with a list; its first word tells
+# the worker what to do next:
 #
-#   reply                        meaning
+#   reply                        what to do
 #   hit, fetched, body           use this result, which was fetched at that timestamp
-#   failed, failure              the call that the worker waited for has failed: fail too
-#   closed, failure, time left   the provider refuses this account for so many milliseconds: fail
-#   lead                         the worker has the lock: it calls upstream, then releases the lock
-#   wait, token                  another worker has the lock: claim again, with `awaited` = its token
+#   failed, failure              the call that this worker waited for has failed: fail too
+#   closed, failure, time left   the provider refuses this account for so many ms: fail
+#   lead                         this worker has the lock: call upstream, then release the lock
+#   wait, token                  another worker has it: claim again, with `awaited` = its token
 #
 # `claim` passes KEYS and ARGV in the order in which the first two lines unpack them.
 CLAIM = """
@@ -309,7 +309,7 @@ class ToolCache:
             await self.ask(lambda: self._release_script(keys=[lock], args=[token, why, failure_ms]))
 
     async def count_joined(self, found: Lookup) -> None:
-        """Count a result that another call of this process fetched as if it were read from Redis."""
+        """Count a result of another call in this process like one that was read from Redis."""
         pipe = self._client.pipeline(transaction=True)
         pipe.hincrby(self.day_key(), "stale" if found.stale else "hits", 1)
         if not found.stale:
@@ -326,7 +326,7 @@ class ToolCache:
         task.add_done_callback(self._tasks.discard)
 
     async def ask[T](self, call: Callable[[], Awaitable[T]]) -> T:
-        """Return the reply of Redis, or raise RedisDown. Log when Redis fails and when it recovers."""
+        """Return the reply of Redis, or raise RedisDown. Log when Redis fails or recovers."""
         try:
             reply = await self._redis.ask(call)
         except RedisDown as exc:

@@ -55,7 +55,7 @@ def first_digits(value: Fraction) -> str:
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
-# --- In a question ----------------------------------------------------------------------------------------------------
+# --- In a question --------------------------------------------------------------------------------
 
 _UNIT = (
     "(?:km|kilomet(?:er|re)s?|miles?|feet|foot|ft|inch(?:es)?|cm|centimet(?:er|re)s?|mm"

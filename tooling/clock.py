@@ -231,7 +231,7 @@ def _in(place: str) -> str:
     return f"in {_place(place).name}" if place else "here"
 
 
-# --- In a question ----------------------------------------------------------------------------------------------------
+# --- In a question --------------------------------------------------------------------------------
 
 _NOW = r"(?:\W*(?:right now|now|currently|at the moment|at present|today|please|pls|jetzt|gerade|maintenant|ahora|adesso))*"
 _IN = r"(?:in|at|for|over in|a|à|au|aux|en|i|på)"

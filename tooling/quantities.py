@@ -36,7 +36,7 @@ class Quantity:
         return self.unit is not None and self.unit.zero != 0
 
 
-# --- Arithmetic -------------------------------------------------------------------------------------------------------
+# --- Arithmetic -----------------------------------------------------------------------------------
 
 
 def checked(quantity: Quantity) -> Quantity:
@@ -151,7 +151,7 @@ _ONE = Unit("1", Fraction(1), PLAIN)
 PERCENT = Unit("%", Fraction(1, 100), PLAIN)
 
 
-# --- Functions --------------------------------------------------------------------------------------------------------
+# --- Functions ------------------------------------------------------------------------------------
 
 
 def near(function: Callable[[float], float]) -> Callable[[Quantity], Quantity]:

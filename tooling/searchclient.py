@@ -165,7 +165,7 @@ def rate_limited(seconds: float | None) -> Exception:
     return failure if wait > MAX_RETRY_WAIT else TryAgain(failure, wait=wait)
 
 
-# --- What comes over the wire -----------------------------------------------------------------------------------------
+# --- What comes over the wire ---------------------------------------------------------------------
 
 
 class Bounded(httpx.AsyncByteStream):

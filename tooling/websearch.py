@@ -19,7 +19,7 @@ SEARCH_OFF = "Web search is off: set TAVILY_API_KEY, or FLEET_SEARCH=keyless."
 type Topic = Literal["general", "news", "finance"]
 type TimeRange = Literal["any", "day", "week", "month", "year"]
 
-# --- Parameters and keys ----------------------------------------------------------------------------------------------
+# --- Parameters and keys --------------------------------------------------------------------------
 
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _CARD = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
@@ -177,7 +177,7 @@ def arguments_in(question: str, follows: str) -> dict[str, Any] | None:
     return {"query": query, "topic": topic} if topic else {"query": query}
 
 
-# --- The tool ---------------------------------------------------------------------------------------------------------
+# --- The tool -------------------------------------------------------------------------------------
 
 
 @tool(

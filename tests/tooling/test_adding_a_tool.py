@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 RESEARCHER, ANALYST = SPECIALISTS
 
 
-# --- A tool's module, as an author would write it ---------------------------------------------------------------------
+# --- A tool's module, as an author would write it -------------------------------------------------
 
 SPELLED = re.compile(r"\bhow is (?P<word>\w+) spelled\b", re.IGNORECASE)
 
@@ -39,7 +39,7 @@ async def spell(
     return "-".join(word.upper())
 
 
-# --- The other two places ---------------------------------------------------------------------------------------------
+# --- The other two places -------------------------------------------------------------------------
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ def added() -> None:
     give(RESEARCHER, "spell")
 
 
-# --- What a reader gets from it ---------------------------------------------------------------------------------------
+# --- What a reader gets from it -------------------------------------------------------------------
 
 
 def calls_spell(word: str) -> Script:
@@ -146,7 +146,7 @@ def test_phrases_and_arguments_of_a_tool_must_come_together() -> None:
         tool(timeout=2, phrases=SPELLED)
 
 
-# --- manage.py check --------------------------------------------------------------------------------------------------
+# --- manage.py check ------------------------------------------------------------------------------
 
 
 def test_check_accepts_a_tool_that_is_registered(added: None) -> None:

@@ -136,7 +136,7 @@ async def counters(redis: Redis, clock: Clock) -> dict[str, float]:
     return {name.decode(): float(value) for name, value in fields.items()}
 
 
-# --- Hits and misses --------------------------------------------------------------------------------------------------
+# --- Hits and misses ------------------------------------------------------------------------------
 
 
 async def test_the_second_call_is_a_hit_with_its_age(
@@ -259,7 +259,7 @@ async def test_an_account_that_is_closed_for_no_known_reason_is_not_asked(
     assert upstream.calls == 0
 
 
-# --- What stands in Redis ---------------------------------------------------------------------------------------------
+# --- What stands in Redis -------------------------------------------------------------------------
 
 
 async def test_an_entry_is_json_with_all_about_it(
@@ -342,7 +342,7 @@ async def test_a_test_of_another_type_at_the_key_does_no_harm(
     assert (await cache.get(wanted(), upstream, fresh=False)).output == found("Lima")
 
 
-# --- Keys -------------------------------------------------------------------------------------------------------------
+# --- Keys -----------------------------------------------------------------------------------------
 
 
 def key_of(clock: Clock, **arguments: Any) -> str:
@@ -427,7 +427,7 @@ def test_today_rolls_over_with_the_date(
     assert (key_of(clock, **arguments) != before) is rolls
 
 
-# --- One flight -------------------------------------------------------------------------------------------------------
+# --- One flight -----------------------------------------------------------------------------------
 
 
 async def test_many_askers_in_one_process_are_one_call(
@@ -644,7 +644,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.01)
 
 
-# --- Without Redis ----------------------------------------------------------------------------------------------------
+# --- Without Redis --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -712,7 +712,7 @@ async def test_redis_may_come_back(
     assert "answers again" in caplog.text
 
 
-# --- In the toolbox ---------------------------------------------------------------------------------------------------
+# --- In the toolbox -------------------------------------------------------------------------------
 
 
 @pytest_asyncio.fixture

@@ -21,7 +21,7 @@ async def told(*, zone: str = "UTC", now: datetime = NOW, **arguments: str) -> s
     return (await clock.run(clock.parameters.check(dict(arguments)), services)).text
 
 
-# --- Places -----------------------------------------------------------------------------------------------------------
+# --- Places ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ async def test_every_zone_of_a_large_country_is_told() -> None:
     assert "Los Angeles: 11:05" in text
 
 
-# --- The tool ---------------------------------------------------------------------------------------------------------
+# --- The tool -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ async def test_what_the_clock_does_not_know_it_says(arguments: dict[str, str]) -
         await told(**arguments)
 
 
-# --- Days -------------------------------------------------------------------------------------------------------------
+# --- Days -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_other_texts_are_no_days(text: str) -> None:
         date_of(text, TODAY)
 
 
-# --- In a question ----------------------------------------------------------------------------------------------------
+# --- In a question --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

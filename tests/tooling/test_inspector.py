@@ -101,7 +101,7 @@ def address(key: str) -> str:
     return f"{LIST}{key.removeprefix(PREFIX).replace(':', '/')}/"
 
 
-# --- What is shown ----------------------------------------------------------------------------------------------------
+# --- What is shown --------------------------------------------------------------------------------
 
 
 def test_the_index_lists_it_beside_the_other_models(admin: Client) -> None:
@@ -259,7 +259,7 @@ def test_an_entry_that_is_gone_leads_back_to_the_list(admin: Client, redis: Redi
     assert "not kept any longer" in response.text
 
 
-# --- Deleting ---------------------------------------------------------------------------------------------------------
+# --- Deleting -------------------------------------------------------------------------------------
 
 
 def test_one_entry_is_deleted_after_a_confirmation_and_that_is_logged(
@@ -316,7 +316,7 @@ def test_a_closed_tool_is_shown_and_can_be_tried_again(admin: Client, redis: Red
     assert not redis.exists(key)
 
 
-# --- Who may ----------------------------------------------------------------------------------------------------------
+# --- Who may --------------------------------------------------------------------------------------
 
 
 def test_a_tool_that_is_closed_for_no_known_reason_is_shown_too(
@@ -372,7 +372,7 @@ def test_deleting_needs_a_post_with_a_token(redis: Redis) -> None:
     assert redis.exists(key)
 
 
-# --- Much, and nothing ------------------------------------------------------------------------------------------------
+# --- Much, and nothing ----------------------------------------------------------------------------
 
 
 def fill(redis: Redis, count: int) -> None:
@@ -494,7 +494,7 @@ def test_without_redis_every_page_says_so(admin: Client, settings: Any, path: st
         assert "Redis does not answer" in response.text
 
 
-# --- Numbers in words -------------------------------------------------------------------------------------------------
+# --- Numbers in words -----------------------------------------------------------------------------
 
 
 def test_numbers_are_worded() -> None:

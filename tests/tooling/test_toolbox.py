@@ -13,7 +13,7 @@ from tooling.results import Output, Passage, ToolFailure
 from tooling.services import Services
 from tooling.toolbox import TOOLS, Call, Rejection, Toolbox, ToolResult, allowed_on, arguments_for
 
-# --- Tools for these tests --------------------------------------------------------------------------------------------
+# --- Tools for these tests ------------------------------------------------------------------------
 
 
 class Stage:
@@ -111,7 +111,7 @@ def rejected(toolbox: Toolbox, name: str, arguments: Any = "{}") -> Rejection:
     return rejection
 
 
-# --- Schemas ----------------------------------------------------------------------------------------------------------
+# --- Schemas --------------------------------------------------------------------------------------
 
 
 def test_the_schema_comes_from_the_signature_and_the_docstring() -> None:
@@ -167,7 +167,7 @@ def test_both_paths_have_the_tools() -> None:
     assert allowed_on("light") == allowed_on("full") == {"calculator", "clock", "web_search"}
 
 
-# --- Right calls ------------------------------------------------------------------------------------------------------
+# --- Right calls ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ async def test_no_arguments_may_be_written_in_several_ways(arguments: Any) -> No
     assert (await called(box(), "secretive", arguments)).text == "UTC"
 
 
-# --- Wrong calls ------------------------------------------------------------------------------------------------------
+# --- Wrong calls ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ async def test_the_same_wrong_call_is_explained_once() -> None:
     assert len(second.text) < len(first.text)
 
 
-# --- Repeated calls and caps ------------------------------------------------------------------------------------------
+# --- Repeated calls and caps ----------------------------------------------------------------------
 
 
 async def test_the_same_call_twice_is_made_once() -> None:
@@ -358,7 +358,7 @@ async def test_no_calls_at_all_may_be_allowed() -> None:
     assert rejected(box(max_calls=0), "echo", {"word": "a"}).reason == "cap_reached"
 
 
-# --- Failures and limits ----------------------------------------------------------------------------------------------
+# --- Failures and limits --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -431,7 +431,7 @@ async def test_runs_share_nothing() -> None:
     assert len(STAGE.calls) == 20
 
 
-# --- The products tools -----------------------------------------------------------------------------------------------
+# --- The products tools ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

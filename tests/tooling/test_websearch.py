@@ -52,7 +52,7 @@ def search(services: Services) -> Callable[..., Any]:
     return call
 
 
-# --- What is sent -----------------------------------------------------------------------------------------------------
+# --- What is sent ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ async def test_keyless_is_asked_for_and_sends_no_key(
     await services.aclose()
 
 
-# --- What comes back --------------------------------------------------------------------------------------------------
+# --- What comes back ------------------------------------------------------------------------------
 
 
 async def test_results_are_numbered_sources(search: Any) -> None:
@@ -323,7 +323,7 @@ async def test_other_encodings_are_read(
     assert word in (await search()).text
 
 
-# --- Failures ---------------------------------------------------------------------------------------------------------
+# --- Failures -------------------------------------------------------------------------------------
 
 KEYLESS_LIMIT = {
     "error": {"code": "keyless_rate_limited", "message": "slow down", "retry_after_seconds": 90}
@@ -534,7 +534,7 @@ async def test_cancelling_a_search_hangs_up(web: ScriptedSearch, search: Any) ->
     assert web.queries[0].hung_up
 
 
-# --- Keys -------------------------------------------------------------------------------------------------------------
+# --- Keys -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
