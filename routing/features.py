@@ -23,9 +23,12 @@ CONTEXT_TURNS = 3
 
 # A word about what somebody or something is to another: two of them are often two look-ups.
 _RELATED = words_of(
-    "father mother son daughter wife husband partner brother sister spouse child children parent parents uncle successor predecessor",
-    "owner founder author director creator maker composer inventor producer designer architect publisher developer",
-    "actor actress singer band writer star coach player teammate vocalist guitarist drummer character main lead president",
+    "father mother son daughter wife husband partner brother sister spouse child children parent "
+    "parents uncle successor predecessor",
+    "owner founder author director creator maker composer inventor producer designer architect "
+    "publisher developer",
+    "actor actress singer band writer star coach player teammate vocalist guitarist drummer "
+    "character main lead president",
     "novel film movie book album song team club college university school company capital",
     "birthplace hometown alma headquarters nationality occupation",
 )

@@ -74,7 +74,8 @@ _PLEASE = _any(
     "proszę",
 )
 _COULD_YOU = (
-    "(?:could|can|would|will) (?:you|u|anyone|someone)(?: please| kindly| possibly| maybe| just| quickly| help me| help)*"
+    "(?:could|can|would|will) (?:you|u|anyone|someone)(?: please| kindly| possibly| maybe| just"
+    "| quickly| help me| help)*"
     "(?: (?:tell|remind) me)?"
 )
 _I_ASK = _any(
@@ -111,7 +112,8 @@ _I_ASK = _any(
     *("не могли бы вы", "подскажи(?:те)?", "скажи(?:те)?"),
 )
 _OPENER = re.compile(
-    rf"\s*(?:{_GREETING}(?: {_ADDRESSED})*(?:\s*[,.!:;…-]+\s*|\s+(?=\S))|{_PLEASE}\b[\s,:]*|{_COULD_YOU}\s+|"
+    rf"\s*(?:{_GREETING}(?: {_ADDRESSED})*(?:\s*[,.!:;…-]+\s*|\s+(?=\S))|{_PLEASE}\b[\s,:]*"
+    rf"|{_COULD_YOU}\s+|"
     rf"(?P<asks>{_I_ASK})\b(?: if| whether)?[\s,:…-]*)",
     re.I,
 )
@@ -140,7 +142,8 @@ _THANKS = _any(
 )
 _CLOSER = re.compile(rf"[\s,.!;(–-]*\b{_THANKS}\b[\s!.)]*$", re.I)
 _TAKEN_BACK = re.compile(
-    r"^.{1,160}?\b(?:(?:just |only )kidding|never ?mind(?: that)?|scratch that|or better(?: yet)?|forget (?:it|that))\b[\s,.!:…-]*(?=\S)",
+    r"^.{1,160}?\b(?:(?:just |only )kidding|never ?mind(?: that)?|scratch that|or better(?: yet)?"
+    r"|forget (?:it|that))\b[\s,.!:…-]*(?=\S)",
     re.I | re.S,
 )
 

@@ -430,7 +430,7 @@ def test_pages_of_a_large_cache_are_bounded_and_lead_through_all_of_it(
     assert time.perf_counter() - started < 10
     sent = commands.since()
     assert "keys" not in sent
-    assert sent["hmget"] <= inspector_module.PAGE + 2 * inspector_module.BATCH
+    assert sent["hmget"] <= inspector_module.PAGE_SIZE + 2 * inspector_module.BATCH
     assert f"<dd>{count:,}</dd>" in page
     seen: set[str] = set()
     address, pages = LIST, 0
@@ -442,7 +442,7 @@ def test_pages_of_a_large_cache_are_bounded_and_lead_through_all_of_it(
         address = LIST + following[1].replace("&amp;", "&") if following else ""
         if pages == 12:
             # That will do for the pages; the rest in one go.
-            monkeypatch.setattr(inspector_module, "PAGE", count)
+            monkeypatch.setattr(inspector_module, "PAGE_SIZE", count)
             monkeypatch.setattr(inspector_module, "MAX_EXAMINED", count * 2)
     assert len(seen) == count
 
@@ -468,7 +468,7 @@ def test_a_search_for_a_needle_looks_at_a_part_and_says_so(
 def test_deleting_much_is_bounded_in_time_and_says_what_is_left(
     admin: Client, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspector_module, "DELETE_SECONDS", 0)
+    monkeypatch.setattr(inspector_module, "MAX_DELETE_SECONDS", 0)
     fill(redis, 2500)
     assert (
         "there are more" in admin.post(f"{LIST}delete/", {"tool": "web_search"}, follow=True).text
