@@ -1,11 +1,15 @@
-"""Shapes in a text that hint at the work it asks for, as regular expressions over one normalised text."""
+"""Regular expressions over a normalised text, for shapes that hint at the work it asks for."""
 
 import re
 
 from routing.lexicon import PIECES
 
-# Marks that belong to the letter before them are no letters to `re`: accents, Hebrew and Arabic points, Indic and Thai vowels.
-_WORD = "(?:[^\\W\\d_]|[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0dff\u0e31\u0e34-\u0e3a\u0e47-\u0e4e])+"
+# `re` does not take combining marks for letters: accents, Hebrew and Arabic points, Indic and
+# Thai vowels.
+_WORD = (
+    "(?:[^\\W\\d_]"
+    "|[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0dff\u0e31\u0e34-\u0e3a\u0e47-\u0e4e])+"
+)
 TOKEN = re.compile(rf"{_WORD}(?:['’\-]{_WORD})*|\d+(?:[.,:/]\d+)*|[^\w\s]")
 UNSPACED_SCRIPT = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 PIECE = re.compile("|".join(sorted(map(re.escape, PIECES), key=len, reverse=True)))
@@ -32,7 +36,7 @@ YEAR = re.compile(r"\b(?:1[5-9]|20)\d\d\b")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 ARITHMETIC = re.compile(r"[\d)]\s*[-+*/×x÷^%=]\s*[\d(]", re.I)
 
-# How a question is put.
+# The form of a question.
 HOW_TO = re.compile(
     r"\bhow (?:to|do i|can i|do you|would i|could i|should i|would you|do we|can we|does one)\b",
     re.I,

@@ -1,4 +1,4 @@
-"""What people put around a question: greetings, politeness, thanks, and beginnings that they take back."""
+"""Remove what people put around a question: greetings, politeness, thanks, false starts."""
 
 import re
 
@@ -149,7 +149,10 @@ _TAKEN_BACK = re.compile(
 
 
 def unwrap(sentence: str) -> tuple[str, bool]:
-    """The sentence without greetings and thanks (the whole of it, if nothing else is there), and whether a wrapper said that it asks."""
+    """Return the sentence without greetings and thanks, and True if a wrapper shows that it asks.
+
+    A sentence of nothing else is returned whole.
+    """
     start, stop, asks = 0, len(sentence), False
     for _ in range(6):
         found = _OPENER.match(sentence, start)
@@ -166,5 +169,5 @@ def unwrap(sentence: str) -> tuple[str, bool]:
 
 
 def without_what_was_taken_back(text: str) -> str:
-    """“Write a report… just kidding, what is 2 + 2?” asks only for the second."""
+    """Return the text without a false start: “Write a report… just kidding, what is 2 + 2?”"""
     return _TAKEN_BACK.sub("", text)

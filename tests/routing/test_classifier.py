@@ -349,6 +349,6 @@ def test_training_that_cannot_judge_leaves_the_old_weights(tmp_path: Path) -> No
     data, _ = small_data(tmp_path)
     output = tmp_path / "router.tsv"
     output.write_text("as it was")
-    with pytest.raises(CommandError, match="Nothing to judge by"):
+    with pytest.raises(CommandError, match="Nothing to evaluate with"):
         called("train_router", data, "--output", output, "--no-own")
     assert output.read_text() == "as it was"
