@@ -1,4 +1,4 @@
-"""Operators read here how questions were routed, what that saved, and where it was regretted."""
+"""The admin of routing decisions: paths, tokens saved, escalations and ratings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from django.utils.html import format_html
 
 from .models import RoutingDecision
 
-DAYS = 14  # in the table above the list
+DAYS = 14  # of the table above the list
 LIGHT = Q(path="light", escalated=False)
-SAVING = LIGHT & Q(outcome="completed")  # an answer that failed or was cancelled saved nothing
+SAVING = LIGHT & Q(outcome="completed")  # a failed or cancelled answer saves nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What the router did, on one day or on all of them."""
+    """The router's figures of one day, or of all days."""
 
     date: date | None
     questions: int = 0
@@ -32,7 +32,7 @@ class Count:
     forced: int = 0
     light_down: int = 0
     light_rated: int = 0
-    tokens_saved: int | None = None  # against the mean of full answers; None while there is none
+    tokens_saved: int | None = None  # against the mean of full answers; None if there is none yet
 
     @property
     def light_share(self) -> float:
@@ -56,7 +56,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The last days, newest first."""
+    """The figures of the last days, newest first."""
 
     days: Sequence[Count]
     length: int = DAYS
@@ -133,7 +133,7 @@ class RoutingDecisionAdmin(admin.ModelAdmin):
 
 
 def tokens_of_full() -> float | None:
-    """What an answer of the full team costs, as the mean of the last hundred; None while there is none."""
+    """Return the mean tokens of the last hundred full answers, or None if there is none yet."""
     newest = RoutingDecision.objects.filter(path="full", outcome="completed").order_by(
         "-created_at"
     )[:100]
@@ -144,7 +144,7 @@ def tokens_of_full() -> float | None:
 
 
 def by_day() -> list[Count]:
-    """The last days, newest first, each of them whole."""
+    """Return the figures of the last days, newest first. The oldest day is a whole one, too."""
     full = tokens_of_full()
     first = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(
         days=DAYS - 1

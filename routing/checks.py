@@ -1,4 +1,4 @@
-"""What must be true before the product starts: weights that can be read."""
+"""System checks: the classifier's weights must be readable."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from .policy import classifier
 
 
 def weights_can_be_read(**kwargs: Any) -> list[CheckMessage]:
-    """An error that says what is wrong with the classifier's weights, if something is."""
+    """Return an error if the classifier's weights cannot be used."""
     try:
         classifier()
     except BrokenWeights as exc:

@@ -1,4 +1,7 @@
-"""How likely one agent in one call answers a question well, and why: a linear scorer over weights that a person can read and compare."""
+"""Estimate how likely one agent answers a question well in one call, and why.
+
+The classifier is linear, and its weights are a text file that people can read and compare.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,15 +10,14 @@ from pathlib import Path
 from typing import Self
 
 from routing.features import Reading, read
-from routing.reasons import in_words
-from routing.tools import obvious_tool
+from routing.reasons import strongest_reasons
 
 WEIGHTS = Path(__file__).parent / "weights" / "router.tsv"
 FORMAT = "router-weights 1"
 
 
 class BrokenWeights(Exception):
-    """The weights file cannot be used: which file and why, in one line."""
+    """Raised for a weights file that cannot be used; names the file and the reason in one line."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -23,17 +25,17 @@ class BrokenWeights(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A question, judged: `light` is the probability that the light path answers it well."""
+    """The estimate for a question; `light` is the probability that the light path answers well."""
 
     light: float
     reasons: tuple[str, ...]
     features: Mapping[str, float]
-    tools: tuple[str, ...]
+    core: str  # what is asked, without greetings and background
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A named feature's weight, and what it is measured against."""
+    """The weight of a named feature, and the mean and spread by which its value is scaled."""
 
     weight: float
     mean: float
@@ -41,7 +43,7 @@ class Scale:
 
 
 class Classifier:
-    """Judges questions by weights that `train_router` wrote."""
+    """A linear classifier with the weights that `train_router` wrote."""
 
     def __init__(
         self,
@@ -57,12 +59,15 @@ class Classifier:
 
     @classmethod
     def load(cls, path: Path = WEIGHTS) -> Self:
-        """The classifier in a weights file. Raises BrokenWeights for one that is missing, cut off, of another version or not numbers."""
+        """Return the classifier of a weights file, or raise BrokenWeights.
+
+        The file may be missing, cut off, of another version, or not numbers.
+        """
         grams: dict[str, float] = {}
         scales: dict[str, Scale] = {}
         constants: dict[str, float] = {}
         known = read("").named
-        for number, (kind, key, *values) in _lines(path):
+        for number, (kind, key, *values) in fields_of(path):
             try:
                 numbers = [float(value) for value in values]
                 if not all(map(math.isfinite, numbers)):
@@ -86,9 +91,9 @@ class Classifier:
             raise BrokenWeights(path, f"no constant {exc}") from exc
 
     def judge(self, text: str, context: Sequence[str] = ()) -> Judgement:
-        """The probability of light, the three reasons that weighed most, the features for the record, and the obvious tool."""
+        """Return the probability of light, three reasons, the features to store, and the core."""
         reading = read(text, context)
-        by_gram = self._weigh_grams(reading)
+        by_gram = self.weigh_grams(reading)
         by_name = {
             name: scale.weight * (reading.named[name] - scale.mean) / scale.spread
             for name, scale in self.scales.items()
@@ -98,18 +103,21 @@ class Classifier:
         light = 1 / (1 + math.exp(-max(-30.0, min(30.0, self.slope * score))))
         return Judgement(
             light=light,
-            reasons=in_words(by_gram, by_name, high=high, is_light=light >= self.threshold),
+            reasons=strongest_reasons(
+                by_gram, by_name, high=high, is_light=light >= self.threshold
+            ),
             features={name: round(value, 3) for name, value in reading.named.items() if value},
-            tools=obvious_tool(reading.core),
+            core=reading.core,
         )
 
-    def _weigh_grams(self, reading: Reading) -> dict[str, float]:
+    def weigh_grams(self, reading: Reading) -> dict[str, float]:
         weights = self.grams
         norm = math.sqrt(len(reading.grams) or 1)
         return {gram: weights[gram] / norm for gram in reading.grams if gram in weights}
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def fields_of(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and the fields of each line, or raise BrokenWeights."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as exc:

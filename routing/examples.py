@@ -1,4 +1,4 @@
-"""Labelled questions in a file, one JSON object a line: what trains and judges the router."""
+"""Read labelled questions, one JSON object a line, to train and to evaluate the router."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ type Correction = Literal["light", "full", "drop"]
 
 
 class BadLine(Exception):
-    """A line that cannot be taken: file, line number and reason, in one line."""
+    """Raised for a line that cannot be read; names file, line and reason in one line."""
 
     def __init__(self, path: Path, number: int, reason: str) -> None:
         super().__init__(f"{path}:{number}: {reason}")
@@ -19,7 +19,7 @@ class BadLine(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One question, what the person asked before it, and the path it deserves."""
+    """A question, the same person's earlier questions, and the path that it should take."""
 
     text: str
     label: Label
@@ -34,12 +34,12 @@ class Example:
 
 
 def read_examples(path: Path) -> list[Example]:
-    """All examples of a file. Raises BadLine at the first line that is not one, OSError where the file cannot be read."""
+    """Return all examples of a file. Raise BadLine for the first wrong line, or OSError."""
     return [example(path, number, line) for number, line in objects(path)]
 
 
 def read_corrections(path: Path) -> dict[str, Correction]:
-    """Id → light, full or drop. Raises BadLine as above."""
+    """Return corrections by the ids of examples. Raise BadLine for the first wrong line."""
     corrections: dict[str, Correction] = {}
     for number, line in objects(path):
         if not isinstance(line.get("id"), str) or line.get("label") not in (
@@ -55,6 +55,7 @@ def read_corrections(path: Path) -> dict[str, Correction]:
 
 
 def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the number and the object of each line that is not blank."""
     for number, raw in enumerate(path.read_bytes().split(b"\n"), start=1):
         if not raw.strip():
             continue
@@ -68,6 +69,7 @@ def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def example(path: Path, number: int, line: dict[str, Any]) -> Example:
+    """Return the example in a line, or raise BadLine."""
     text, label, context = line.get("text"), line.get("label"), line.get("context") or ()
     if not isinstance(text, str):
         raise BadLine(path, number, "`text` must be a string")

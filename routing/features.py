@@ -1,7 +1,8 @@
-"""Text, and what the person asked before, as numbers and n-grams: what the classifier weighs.
+"""Turn a text and the earlier questions into the numbers and n-grams that the classifier weighs.
 
-Wrappers are taken off first, so that politeness does not count; then the asks are found, so that a long story around one question reads
-like the question. Only the head and the tail of a long text are read, which bounds the time.
+Wrappers are removed first, so that politeness does not count. Then the asks are found, so that a
+long story around one question reads like the question. Only the head and the tail of a long text
+are read, which bounds the time.
 """
 
 import unicodedata
@@ -21,11 +22,14 @@ CORE = 320
 MAX_ASKS = 24
 CONTEXT_TURNS = 3
 
-# A word about what somebody or something is to another: two of them are often two look-ups.
+# Words for relations between people and things. Two of them often need two look-ups.
 _RELATED = words_of(
-    "father mother son daughter wife husband partner brother sister spouse child children parent parents uncle successor predecessor",
-    "owner founder author director creator maker composer inventor producer designer architect publisher developer",
-    "actor actress singer band writer star coach player teammate vocalist guitarist drummer character main lead president",
+    "father mother son daughter wife husband partner brother sister spouse child children parent "
+    "parents uncle successor predecessor",
+    "owner founder author director creator maker composer inventor producer designer architect "
+    "publisher developer",
+    "actor actress singer band writer star coach player teammate vocalist guitarist drummer "
+    "character main lead president",
     "novel film movie book album song team club college university school company capital",
     "birthplace hometown alma headquarters nationality occupation",
 )
@@ -64,7 +68,7 @@ _OF_CONTEXT = (
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a text says about the answer that it needs."""
+    """A text as the classifier reads it; `core` is what is asked, without its surroundings."""
 
     core: str
     grams: tuple[str, ...]
@@ -73,7 +77,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A sentence that wants something."""
+    """A sentence that asks for something."""
 
     text: str
     is_question: bool
@@ -81,7 +85,7 @@ class Ask:
 
 
 def read(text: str, context: Sequence[str] = ()) -> Reading:
-    """The text as n-grams and named numbers; context is what the same person asked before, oldest first."""
+    """Return the n-grams and named numbers of a text; `context` has the oldest question first."""
     whole = without_what_was_taken_back(normalise(text))
     asks = list(find_asks(whole))
     core = core_of(asks)
@@ -92,12 +96,12 @@ def read(text: str, context: Sequence[str] = ()) -> Reading:
 
 
 def head_and_tail(text: str) -> str:
-    """What is read of a text: all of it, or its beginning and its end."""
+    """Return the part of a text that is read: all of it, or its beginning and its end."""
     return text if len(text) <= HEAD + TAIL else f"{text[:HEAD]}\n{text[-TAIL:]}"
 
 
 def normalise(text: str) -> str:
-    """One form for the many ways to type the same: NFKC, no control or invisible characters, single spaces, bounded length."""
+    """Return the text in NFKC, without invisible characters and extra spaces, at most so long."""
     text = head_and_tail(text)
     text = (
         unicodedata.normalize("NFKC", text)[: HEAD + 2 * TAIL].replace("’", "'").replace("‘", "'")
@@ -118,7 +122,7 @@ def normalise(text: str) -> str:
 
 
 def find_asks(whole: str) -> Iterator[Ask]:
-    """The sentences that want something, unwrapped; all of the text, if none does."""
+    """Yield the sentences that ask for something, unwrapped, or all of the text if none does."""
     found = False
     for at, line in enumerate(whole.split("\n", MAX_ASKS)):
         for sentence in patterns.SENTENCE_END.split(line)[:MAX_ASKS]:
@@ -135,12 +139,13 @@ def find_asks(whole: str) -> Iterator[Ask]:
 
 
 def core_of(asks: Sequence[Ask]) -> str:
-    """What is wanted, on one line. Where the first line says it, the lines below are material."""
+    """Return the asks on one line. If the first line has one, the lines below are material."""
     leading = [ask.text for ask in asks if ask.in_first_line] or [ask.text for ask in asks]
     return " ".join(" ".join(leading).split())[:CORE]
 
 
 def is_order(sentence: str) -> bool:
+    """Return True if the sentence begins with a word that asks or orders."""
     head = [token.lower() for token in patterns.TOKEN.findall(sentence[:60])[:2]]
     if not head:
         return False
@@ -151,7 +156,7 @@ def is_order(sentence: str) -> bool:
 
 @lru_cache(maxsize=8192)
 def concepts_of(word: str) -> tuple[str, ...]:
-    """What a word, in lower case, stands for in the lexicon."""
+    """Return the concepts of a word, given in lower case."""
     if (known := WORDS.get(word)) is not None:
         return known
     for length in STEM_LENGTHS:
@@ -161,7 +166,7 @@ def concepts_of(word: str) -> tuple[str, ...]:
 
 
 def tokens_of(text: str) -> list[str]:
-    """Words in lower case, numbers and signs."""
+    """Return the words in lower case, the numbers and the signs."""
     return patterns.TOKEN.findall(text.lower())
 
 
@@ -175,20 +180,21 @@ def count_concepts(text: str, tokens: Sequence[str]) -> Counter[str]:
     return counts
 
 
-def _size(text: str, tokens: Sequence[str]) -> float:
-    """Words; in scripts without spaces two characters count as one."""
+def size_of(text: str, tokens: Sequence[str]) -> float:
+    """Return the number of words; in scripts without spaces, two characters count as one."""
     unspaced = len(patterns.UNSPACED_SCRIPT.findall(text))
     return sum(token[0].isalnum() for token in tokens) + unspaced / 2
 
 
 def measure(whole: str, core: str, asks: Sequence[Ask]) -> dict[str, float]:
+    """Return the named features of a text. Their names are those of the weights file."""
     tokens, core_tokens = tokens_of(whole), tokens_of(core)
     concepts, core_concepts = (
         count_concepts(whole, tokens[:160]),
         count_concepts(core, core_tokens),
     )
     first = concepts_of(core_tokens[0]) if core_tokens else ()
-    size, core_size = _size(whole, tokens), _size(core, core_tokens)
+    size, core_size = size_of(whole, tokens), size_of(core, core_tokens)
     names = [name for name in patterns.NAME.findall(core) if len(name) > 1]
     quoted = ["".join(groups) for groups in patterns.QUOTED.findall(whole)]
     lines = whole.count("\n") + 1
@@ -251,6 +257,7 @@ def measure(whole: str, core: str, asks: Sequence[Ask]) -> dict[str, float]:
 
 
 def measure_context(core: str, earlier: str, turns: int) -> dict[str, float]:
+    """Return the named features of a follow-up; zeros if there is no earlier question."""
     if not earlier:
         return dict.fromkeys(_OF_CONTEXT, 0.0)
     tokens = tokens_of(core)
@@ -263,7 +270,7 @@ def measure_context(core: str, earlier: str, turns: int) -> dict[str, float]:
         "follows": float(bool(patterns.FOLLOWS.search(core))),
         "refers": float(min(refers, 3)),
         "bare": float(not verbs and len(tokens) < 9),
-        "earlier_size": log1p(_size(earlier, before)),
+        "earlier_size": log1p(size_of(earlier, before)),
         "earlier_heavy": float(sum(concepts[concept] for concept in _HEAVY)),
         "earlier_asking": float(any(concept in _ASKING for concept in concepts_of(before[0])))
         if before
@@ -273,7 +280,11 @@ def measure_context(core: str, earlier: str, turns: int) -> dict[str, float]:
 
 
 def _grams(whole: str, core: str, earlier: str) -> Iterator[str]:
-    """Each n-gram once: words of the whole, pairs and pieces of the core, its skeleton of known words, the beginning of a follow-up."""
+    """Yield each n-gram once.
+
+    These are the words of the whole text, pairs, triples and pieces of the core, its skeleton of
+    known words, and the beginning of a follow-up.
+    """
     seen: dict[str, None] = {}
     words = ["0" if token[0].isdigit() else token for token in tokens_of(whole)[:160]]
     kernel = ["^", *("0" if token[0].isdigit() else token for token in tokens_of(core)[:60]), "$"]
@@ -303,22 +314,22 @@ def _grams(whole: str, core: str, earlier: str) -> Iterator[str]:
 
 
 def crosses(core: str, words: Sequence[str]) -> Iterator[str]:
-    """What stands together: concepts in pairs and with the length, and the sentence with its topics blanked out."""
-    length = int(log1p(_size(core, words)) * 2)
+    """Yield concepts in pairs and with the length, and the sentence with its topics blanked out."""
+    length = int(log1p(size_of(core, words)) * 2)
     present = sorted(count_concepts(core, words))
     yield from (f"&{concept} {length}" for concept in present)
     yield from (f"&{left} {right}" for left, right in combinations(present, 2))
     if words:
         yield f"&{words[0]} {length}"
-    skeleton = _skeleton(words)
+    skeleton = skeleton_of(words)
     for width in (2, 3, 4):
         yield from (
             "%" + " ".join(skeleton[at : at + width]) for at in range(len(skeleton) - width + 1)
         )
 
 
-def _skeleton(words: Sequence[str]) -> list[str]:
-    """The words with what they stand for in place of each, and one blank for any run of others."""
+def skeleton_of(words: Sequence[str]) -> list[str]:
+    """Return concepts in place of known words, and one blank for each run of other words."""
     skeleton = ["^"]
     for word in words:
         known = concepts_of(word)

@@ -1,7 +1,7 @@
-"""Words that say what a question asks for, by concept, in the languages that people write to us: `lexicon.tsv`, read once.
+"""Words that show what a question asks for, by concept, in several languages: `lexicon.tsv`.
 
-A line is a concept, a language and its entries: `word` as it stands, `stem*` with any ending, `~piece` anywhere in the text (for scripts
-without spaces, and for phrases; `_` is a space).
+A line has a concept, a language and its entries: `word` as written, `stem*` with any ending, and
+`~piece` anywhere in the text (for scripts without spaces and for phrases; `_` is a space).
 """
 
 from pathlib import Path
@@ -16,7 +16,10 @@ def words_of(*lines: str) -> frozenset[str]:
 
 
 def read() -> tuple[tuple[str, ...], Entries, Entries, Entries]:
-    """All concepts; words, stems and pieces with what each stands for. An English word keeps to its English concepts."""
+    """Return all concepts, then words, stems and pieces with their concepts.
+
+    A word that is English too has only its English concepts.
+    """
     rows = [line.split("\t") for line in _FILE.read_text(encoding="utf-8").splitlines()]
     english = {
         word for _, language, entries in rows if language == "en" for word in entries.split()

@@ -1,4 +1,4 @@
-"""What was decided for each question, and what became of it."""
+"""The routing decision of each question, and its outcome."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +14,7 @@ Outcome = Literal["completed", "cancelled", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """A question with the route that was chosen for it first, and whether that had to be left for the full path."""
+    """A question with the route that was chosen first; `escalated` if the full path took over."""
 
     text: str
     mode: Mode
@@ -42,12 +42,12 @@ class RoutingDecisionQuerySet(models.QuerySet["RoutingDecision"]):
         )
 
     def rate(self, workflow_id: UUID, rating: int | None) -> bool:
-        """Store a person's thumb on an answer; False if there is no decision for it."""
+        """Store the rating of an answer. Return False if there is no decision for it."""
         return bool(self.filter(pk=workflow_id).update(rating=rating))
 
 
 class RoutingDecision(models.Model):
-    """One question's way: what the classifier saw, where it went, and how that went. Of its words only those that a reason names."""
+    """How one question was routed, and the outcome. Stores no words of it but those in a reason."""
 
     class Path(models.TextChoices):
         LIGHT = "light"
@@ -96,7 +96,10 @@ class RoutingDecision(models.Model):
 
 
 def text_hash(text: str) -> str:
-    """A keyed digest of a text without its white space and case: short texts could be guessed from a plain one."""
+    """Return a digest of a text, regardless of white space and case.
+
+    The digest has a key, because short texts could be guessed from a plain one.
+    """
     return salted_hmac(
         "routing.text", " ".join(text.casefold().split()), algorithm="sha256"
     ).hexdigest()[:16]

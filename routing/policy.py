@@ -1,5 +1,6 @@
-"""From a judgement to a route: which path answers, with which tools, under which caps. `choose` is the app's door."""
+"""Choose the route of a question: its path, its tools and its caps. Start at `choose`."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -15,20 +16,21 @@ Mode = Literal["auto", "light", "full"]
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """What a run on this path may spend at most."""
+    """The limits of a run on one path."""
 
-    supersteps: int  # rounds of model calls; agents that work side by side share theirs
+    supersteps: int  # rounds of model calls; agents that work side by side share them
     tool_calls: int
-    fan_out: int  # agents at work at once
-    tokens: int  # that models write, hidden thinking aside; on the full path before the answer
-    seconds: float  # until nothing but the final answer is begun
+    fan_out: int  # agents that work at once
+    tokens: int  # written by models, without hidden thinking; on the full path, before the answer
+    seconds: float  # after that, only the final answer may begin
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """How a question is answered, and why.
 
-    `confidence` is the probability that the light path answers well, as the classifier sees it, whatever was chosen.
+    `confidence` is the classifier's probability that the light path answers well, also if the full
+    path was chosen.
     """
 
     path: Path
@@ -37,16 +39,16 @@ class Route:
     caps: Caps
     tools: tuple[str, ...] = ()
     features: Mapping[str, float] = field(default_factory=dict)
-    is_grey: bool = False  # too close to call: a second opinion is wanted
+    is_grey: bool = False  # the classifier is not sure, so a second opinion helps
     asked: bool = False  # for that opinion
 
     @property
     def is_follow_up(self) -> bool:
-        """Whether the question says by its words that it goes on with the one before it."""
+        """True if the wording shows that the question continues the one before it."""
         return bool(self.features.get("follows"))
 
     def with_opinion(self, path: Path, reason: str) -> "Route":
-        """The route after somebody else's word on a grey one."""
+        """Return the route after a second opinion on a grey one."""
         return replace(
             self,
             path=path,
@@ -57,12 +59,22 @@ class Route:
         )
 
     def escalated(self, reason: str) -> "Route":
-        """The full path after all, because the light answer would not do."""
+        """Return the full path, because the light answer was not good enough."""
         return replace(self, path="full", caps=caps_of("full"), reasons=(reason,), is_grey=False)
 
 
-def choose(text: str, *, context: Sequence[str] = (), mode: Mode = "auto") -> Route:
-    """The route of a question; `context` is what the same person asked before, oldest first."""
+def choose(
+    text: str,
+    *,
+    context: Sequence[str] = (),
+    mode: Mode = "auto",
+    phrases: Mapping[str, re.Pattern[str]] | None = None,
+) -> Route:
+    """Return the route of a question.
+
+    `context` holds the same person's earlier questions, oldest first. `phrases` are, by the name of
+    each tool, the wordings that obviously ask for it.
+    """
     judgement = classifier().judge(text, context)
     threshold, usual = settings.FLEET_LIGHT_THRESHOLD, classifier().threshold
     path: Path
@@ -82,14 +94,14 @@ def choose(text: str, *, context: Sequence[str] = (), mode: Mode = "auto") -> Ro
                 judgement.reasons,
             )
             if (path == "light") != (judgement.light >= usual):
-                # The classifier's reasons speak for the other path.
+                # The classifier's reasons are for the other path.
                 reasons = ("the threshold that is set here says so",)
     return Route(
         path,
         confidence=judgement.light,
         reasons=reasons,
         caps=caps_of(path),
-        tools=judgement.tools,
+        tools=obvious_tools(judgement.core, phrases or {}),
         features=judgement.features,
         is_grey=mode == "auto"
         and settings.FLEET_LIGHT_MODE
@@ -97,9 +109,18 @@ def choose(text: str, *, context: Sequence[str] = (), mode: Mode = "auto") -> Ro
     )
 
 
+def obvious_tools(core: str, phrases: Mapping[str, re.Pattern[str]]) -> tuple[str, ...]:
+    """Return the first tool whose phrases occur in the core of a question, if there is one."""
+    for name, phrase in phrases.items():
+        if phrase.search(core):
+            # Stop here: the light path makes one call, and the first tool is the preferred one.
+            return (name,)
+    return ()
+
+
 @cache
 def classifier() -> Classifier:
-    """The trained classifier, read once per process; BrokenWeights if it cannot be."""
+    """Return the trained classifier, read once per process, or raise BrokenWeights."""
     return Classifier.load()
 
 

@@ -1,4 +1,4 @@
-"""What weighed most in a decision, in words that a person understands."""
+"""The reasons for a decision, as phrases that readers understand."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Set
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Set
 from routing.features import concepts_of
 from routing.lexicon import words_of
 
-# Feature → what it says when it speaks for that path: as written where its value is high, behind a minus where it is low.
+# Phrases for features that speak for a path: with a minus if a low value does, else a high one.
 _LIGHT = {
     "-size": "its question is short",
     "-core_size": "its question is short",
@@ -137,20 +137,23 @@ _REST = {
         "deserves a closer look",
     ),
 }
-# Concepts whose words tell a person something; “the” or “is” do not.
+# Concepts whose words are worth quoting, unlike those of “the” or “is”.
 _TELLING = words_of(
     "make build plan study explain rework role document software depth opinion compare fact fresh"
 )
 
 
-def in_words(
+def strongest_reasons(
     by_gram: Mapping[str, float], by_name: Mapping[str, float], *, high: Set[str], is_light: bool
 ) -> tuple[str, ...]:
-    """The three reasons that spoke most for the decision, strongest first; `high` are the features whose value is above the usual."""
+    """Return the three strongest reasons for the decision, the strongest first.
+
+    `high` are the features whose value is above the mean.
+    """
     sign = 1 if is_light else -1
     weights: defaultdict[str, float] = defaultdict(float)
     for name, weight in by_name.items():
-        phrase = _phrase(name, is_high=name in high, is_light=is_light)
+        phrase = phrase_for(name, is_high=name in high, is_light=is_light)
         if phrase and weight * sign > 0:
             weights[phrase] += weight * sign
     wording = sum(by_gram.values()) * sign
@@ -160,7 +163,7 @@ def in_words(
     return tuple(dict.fromkeys((*strongest, *_REST[is_light])))[:3]
 
 
-def _phrase(name: str, *, is_high: bool, is_light: bool) -> str | None:
+def phrase_for(name: str, *, is_high: bool, is_light: bool) -> str | None:
     phrases, side = _LIGHT if is_light else _FULL, "" if is_high else "-"
     group, _, concept = name.partition(":")
     return phrases.get(side + name) or phrases.get(
@@ -169,7 +172,7 @@ def _phrase(name: str, *, is_high: bool, is_light: bool) -> str | None:
 
 
 def telling_word(by_gram: Mapping[str, float], sign: int) -> str | None:
-    """The word that spoke loudest, if it is one that tells something."""
+    """Return the word with the largest weight that is worth quoting, or None."""
     words = [
         gram
         for gram, weight in by_gram.items()

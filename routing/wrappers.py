@@ -1,4 +1,4 @@
-"""What people put around a question: greetings, politeness, thanks, and beginnings that they take back."""
+"""Remove what people put around a question: greetings, politeness, thanks, false starts."""
 
 import re
 
@@ -74,7 +74,8 @@ _PLEASE = _any(
     "proszę",
 )
 _COULD_YOU = (
-    "(?:could|can|would|will) (?:you|u|anyone|someone)(?: please| kindly| possibly| maybe| just| quickly| help me| help)*"
+    "(?:could|can|would|will) (?:you|u|anyone|someone)(?: please| kindly| possibly| maybe| just"
+    "| quickly| help me| help)*"
     "(?: (?:tell|remind) me)?"
 )
 _I_ASK = _any(
@@ -111,7 +112,8 @@ _I_ASK = _any(
     *("не могли бы вы", "подскажи(?:те)?", "скажи(?:те)?"),
 )
 _OPENER = re.compile(
-    rf"\s*(?:{_GREETING}(?: {_ADDRESSED})*(?:\s*[,.!:;…-]+\s*|\s+(?=\S))|{_PLEASE}\b[\s,:]*|{_COULD_YOU}\s+|"
+    rf"\s*(?:{_GREETING}(?: {_ADDRESSED})*(?:\s*[,.!:;…-]+\s*|\s+(?=\S))|{_PLEASE}\b[\s,:]*"
+    rf"|{_COULD_YOU}\s+|"
     rf"(?P<asks>{_I_ASK})\b(?: if| whether)?[\s,:…-]*)",
     re.I,
 )
@@ -140,13 +142,17 @@ _THANKS = _any(
 )
 _CLOSER = re.compile(rf"[\s,.!;(–-]*\b{_THANKS}\b[\s!.)]*$", re.I)
 _TAKEN_BACK = re.compile(
-    r"^.{1,160}?\b(?:(?:just |only )kidding|never ?mind(?: that)?|scratch that|or better(?: yet)?|forget (?:it|that))\b[\s,.!:…-]*(?=\S)",
+    r"^.{1,160}?\b(?:(?:just |only )kidding|never ?mind(?: that)?|scratch that|or better(?: yet)?"
+    r"|forget (?:it|that))\b[\s,.!:…-]*(?=\S)",
     re.I | re.S,
 )
 
 
 def unwrap(sentence: str) -> tuple[str, bool]:
-    """The sentence without greetings and thanks (the whole of it, if nothing else is there), and whether a wrapper said that it asks."""
+    """Return the sentence without greetings and thanks, and True if a wrapper shows that it asks.
+
+    A sentence of nothing else is returned whole.
+    """
     start, stop, asks = 0, len(sentence), False
     for _ in range(6):
         found = _OPENER.match(sentence, start)
@@ -163,5 +169,5 @@ def unwrap(sentence: str) -> tuple[str, bool]:
 
 
 def without_what_was_taken_back(text: str) -> str:
-    """“Write a report… just kidding, what is 2 + 2?” asks only for the second."""
+    """Return the text without a false start: “Write a report… just kidding, what is 2 + 2?”"""
     return _TAKEN_BACK.sub("", text)

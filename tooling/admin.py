@@ -1,4 +1,4 @@
-"""The cache inspector: a page in the admin whose rows stand in Redis."""
+"""The cache inspector: pages of the admin whose rows are in Redis."""
 
 import re
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from django.utils.http import urlencode
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from redis.exceptions import RedisError
 
-from .inspector import DELETE_SECONDS, DIGEST, MAX_EXAMINED, TOOL, CachedEntry, Inspector
+from .inspector import DIGEST, MAX_DELETE_SECONDS, MAX_EXAMINED, TOOL, CachedEntry, Inspector
 from .models import CachedResult
 from .toolbox import TOOLS
 
@@ -29,7 +29,7 @@ type View = Callable[..., HttpResponse]
 
 @admin.register(CachedResult)
 class CachedResultAdmin(admin.ModelAdmin):
-    """Its views show and delete what stands in Redis; nothing of ModelAdmin's own that would ask the database is reachable."""
+    """Show and delete entries in Redis. Replace all URLs of ModelAdmin, which need a table."""
 
     def get_urls(self) -> list[URLPattern]:
         def url(route: str, view: View, name: str) -> URLPattern:
@@ -60,15 +60,15 @@ class CachedResultAdmin(admin.ModelAdmin):
         return False
 
     def list_view(self, request: HttpRequest) -> HttpResponse:
-        self._check(self.has_view_permission(request))
+        self.require(self.has_view_permission(request))
         tool, text = filters(request.GET.get("tool", ""), request.GET.get("q", ""))
-        cursor = _cursor(request.GET.get("cursor", ""))
+        cursor = cursor_of(request.GET.get("cursor", ""))
         try:
-            with self._inspector() as inspector:
+            with self.inspector() as inspector:
                 page = inspector.page(tool=tool, text=text, cursor=cursor)
                 totals, closed = inspector.totals(), inspector.closed()
         except (RedisError, OSError):
-            return self._down(request)
+            return self.redis_is_down(request)
         context = {
             "title": "Cached results",
             "page": page,
@@ -83,17 +83,17 @@ class CachedResultAdmin(admin.ModelAdmin):
             "most_examined": MAX_EXAMINED,
             "may_delete": self.has_delete_permission(request),
         }
-        return self._rendered(request, "list", context)
+        return self.rendered(request, "list", context)
 
     def entry_view(self, request: HttpRequest, tool: str, digest: str) -> HttpResponse:
-        self._check(self.has_view_permission(request))
+        self.require(self.has_view_permission(request))
         try:
-            with self._inspector() as inspector:
-                found = inspector.entry(*_address(tool, digest))
+            with self.inspector() as inspector:
+                found = inspector.entry(*address_of(tool, digest))
         except (RedisError, OSError):
-            return self._down(request)
+            return self.redis_is_down(request)
         if found is None:
-            return self._gone(request)
+            return self.entry_is_gone(request)
         entry, value = found
         context = {
             "title": entry.about.query or entry.digest,
@@ -102,38 +102,38 @@ class CachedResultAdmin(admin.ModelAdmin):
             "value": None if value is None else pretty(value),
             "may_delete": self.has_delete_permission(request),
         }
-        return self._rendered(request, "entry", context)
+        return self.rendered(request, "entry", context)
 
     def delete_entry_view(self, request: HttpRequest, tool: str, digest: str) -> HttpResponse:
-        self._check(self.has_delete_permission(request))
+        self.require(self.has_delete_permission(request))
         try:
-            with self._inspector() as inspector:
-                found = inspector.entry(*_address(tool, digest))
+            with self.inspector() as inspector:
+                found = inspector.entry(*address_of(tool, digest))
                 if found is None:
-                    return self._gone(request)
+                    return self.entry_is_gone(request)
                 entry, _ = found
                 if request.method != "POST":
-                    return self._rendered(
+                    return self.rendered(
                         request, "delete", {"title": "Are you sure?", "entry": entry}
                     )
                 inspector.delete(tool, digest)
         except (RedisError, OSError):
-            return self._down(request)
-        self._log_deletion(
-            request, key=entry.key, what=_name(entry), message="Deleted from the cache."
+            return self.redis_is_down(request)
+        self.log_deletion(
+            request, key=entry.key, what=title_of(entry), message="Deleted from the cache."
         )
         messages.success(
-            request, f"“{_name(entry)}” was deleted. Whoever asks it next gets a new result."
+            request, f"“{title_of(entry)}” was deleted. The next call fetches a new result."
         )
-        return self._to_list()
+        return self.to_list()
 
     def delete_matching_view(self, request: HttpRequest) -> HttpResponse:
-        self._check(self.has_delete_permission(request))
+        self.require(self.has_delete_permission(request))
         given = request.POST if request.method == "POST" else request.GET
         tool, text = filters(given.get("tool", ""), given.get("q", ""))
         what = described(tool, text)
         try:
-            with self._inspector() as inspector:
+            with self.inspector() as inspector:
                 if request.method != "POST":
                     count, is_all = inspector.count_matching(tool=tool, text=text)
                     context = {
@@ -144,11 +144,11 @@ class CachedResultAdmin(admin.ModelAdmin):
                         "count": count,
                         "is_all": is_all,
                     }
-                    return self._rendered(request, "delete", context)
+                    return self.rendered(request, "delete", context)
                 deleted = inspector.delete_matching(tool=tool, text=text)
         except (RedisError, OSError):
-            return self._down(request)
-        self._log_deletion(
+            return self.redis_is_down(request)
+        self.log_deletion(
             request, key="", what=f"results {what}", message=f"Deleted {deleted.count}."
         )
         if deleted.finished:
@@ -156,29 +156,30 @@ class CachedResultAdmin(admin.ModelAdmin):
         else:
             messages.warning(
                 request,
-                f"{deleted.count:,} deleted in {DELETE_SECONDS:g} s, and there are more {what}. Delete again.",
+                f"{deleted.count:,} deleted in {MAX_DELETE_SECONDS:g} s, and there are more {what}."
+                " Delete again.",
             )
-        return self._to_list(tool=tool if text else "", text=text if not deleted.finished else "")
+        return self.to_list(tool=tool if text else "", text=text if not deleted.finished else "")
 
     def reopen_view(self, request: HttpRequest) -> HttpResponse:
-        self._check(self.has_delete_permission(request))
+        self.require(self.has_delete_permission(request))
         tool, _ = filters(request.POST.get("tool", ""), "")
         try:
-            with self._inspector() as inspector:
+            with self.inspector() as inspector:
                 inspector.reopen(tool)
         except (RedisError, OSError):
-            return self._down(request)
+            return self.redis_is_down(request)
         messages.success(request, f"{tool} is tried again, by each worker within a minute.")
-        return self._to_list()
+        return self.to_list()
 
-    def _check(self, may: bool) -> None:
+    def require(self, may: bool) -> None:
         if not may:
             raise PermissionDenied
 
-    def _inspector(self) -> Inspector:
+    def inspector(self) -> Inspector:
         return Inspector(settings.REDIS_URL)
 
-    def _rendered(
+    def rendered(
         self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200
     ) -> HttpResponse:
         everywhere = {**self.admin_site.each_context(request), "opts": self.opts, **context}
@@ -186,19 +187,19 @@ class CachedResultAdmin(admin.ModelAdmin):
             request, f"admin/tooling/{template}.html", everywhere, status=status
         )
 
-    def _down(self, request: HttpRequest) -> HttpResponse:
-        return self._rendered(request, "down", {"title": "Cached results"}, status=503)
+    def redis_is_down(self, request: HttpRequest) -> HttpResponse:
+        return self.rendered(request, "down", {"title": "Cached results"}, status=503)
 
-    def _gone(self, request: HttpRequest) -> HttpResponse:
+    def entry_is_gone(self, request: HttpRequest) -> HttpResponse:
         messages.warning(request, "This result is not kept any longer.")
-        return self._to_list()
+        return self.to_list()
 
-    def _to_list(self, *, tool: str = "", text: str = "") -> HttpResponse:
+    def to_list(self, *, tool: str = "", text: str = "") -> HttpResponse:
         query = {name: value for name, value in (("tool", tool), ("q", text)) if value}
         address = reverse("admin:tooling_cachedresult_changelist", current_app=self.admin_site.name)
         return HttpResponseRedirect(f"{address}?{urlencode(query)}" if query else address)
 
-    def _log_deletion(self, request: HttpRequest, *, key: str, what: str, message: str) -> None:
+    def log_deletion(self, request: HttpRequest, *, key: str, what: str, message: str) -> None:
         assert request.user.pk is not None
         LogEntry.objects.create(
             user_id=request.user.pk,
@@ -211,24 +212,25 @@ class CachedResultAdmin(admin.ModelAdmin):
 
 
 def filters(tool: str, text: str) -> tuple[str, str]:
-    """What was filtered by, without what could never match and what Redis would read as a pattern."""
+    """Return the filters, without a tool name that Redis would read as a pattern."""
     return (tool if re.fullmatch(TOOL, tool) else ""), text.replace("\x00", "").strip()[
         :MAX_SEARCHED_CHARS
     ]
 
 
-def _cursor(given: str) -> int:
+def cursor_of(given: str) -> int:
+    """Return the cursor of a page; the first page if it is not one."""
     return int(given) if re.fullmatch(r"[0-9]{1,20}", given) and int(given) < 2**64 else 0
 
 
-def _address(tool: str, digest: str) -> tuple[str, str]:
-    """An entry's place; only places of entries are looked at."""
+def address_of(tool: str, digest: str) -> tuple[str, str]:
+    """Return the place of an entry. Raise Http404 for other keys, which must not be read."""
     if not re.fullmatch(TOOL, tool) or not re.fullmatch(DIGEST, digest):
         raise Http404
     return tool, digest
 
 
-def _name(entry: CachedEntry) -> str:
+def title_of(entry: CachedEntry) -> str:
     return entry.about.query or entry.key
 
 

@@ -1,4 +1,4 @@
-"""Redis for those who may not be kept waiting by it."""
+"""Redis with a time limit on every call, for callers that can do without it."""
 
 import asyncio
 import time
@@ -9,19 +9,23 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-CALL_TIMEOUT = 0.3  # seconds that a call waits on Redis
-BREAKER = 1.0  # seconds without a further try after a failed one
+CALL_TIMEOUT = 0.3  # seconds that a call waits for Redis
+BREAKER = 1.0  # seconds after a failed call in which no other is tried
 
 
 class RedisDown(Exception):
-    """Redis did not answer in time, refused, or failed a moment ago."""
+    """Raised if Redis did not answer in time, refused, or failed a moment ago."""
 
 
 class BoundedRedis:
-    """One event loop's Redis: no call waits longer than CALL_TIMEOUT, and for BREAKER after one failed none is tried."""
+    """The Redis client of one event loop.
+
+    No call waits longer than CALL_TIMEOUT. After a failure, calls fail at once for BREAKER seconds.
+    """
 
     def __init__(self, url: str) -> None:
-        # Deadlines stand around whole calls: redis-py's own are set for every reply, and its default ends idle reads after 5 s.
+        # `ask` sets a deadline for the whole call. redis-py's own timeouts apply to every reply,
+        # and by default end a blocking read after 5 s.
         self.client = Redis.from_url(
             url,
             protocol=2,
@@ -33,7 +37,7 @@ class BoundedRedis:
         self._closed_until = 0.0
 
     async def ask[T](self, call: Callable[[], Awaitable[T]], *, blocks: float = 0) -> T:
-        """What Redis replies to a call that may block there for that many seconds; RedisDown if it does not."""
+        """Return the reply to a call that may block in Redis for `blocks` s, or raise RedisDown."""
         if time.monotonic() < self._closed_until:
             raise RedisDown("Redis did not answer a moment ago")
         try:

@@ -1,6 +1,7 @@
-"""Results of tools, kept in Redis and shared by all workers: one call upstream for one question, however many ask it at once.
+"""Results of tools, kept in Redis and shared by all workers: one upstream call for a question,
+however many runs ask it at once.
 
-Only successes are kept. Nothing here may fail a call: without Redis every call goes upstream, and is not made to wait for that.
+Only successes are kept. Nothing here fails a call: without Redis, every call goes upstream at once.
 """
 
 import asyncio
@@ -32,33 +33,44 @@ from .results import Output, ToolFailure, TtlClass
 
 logger = logging.getLogger(__name__)
 
-LOCK = 3.0  # seconds for which a leader that died blocks the others
-RENEW = LOCK / 3
-FIRST_POLL, MAX_POLL = 0.02, 0.2  # seconds between looks of those who wait
-FAILURE_KEPT = 5.0  # seconds in which those who waited learn why there is nothing
-JITTER = 0.1  # of a time to live, either way
-EMPTY_TTL = 60.0  # seconds, at the most
-STALE_FACTOR = 6  # times its time to live an entry is kept for when upstream fails
+LOCK_TTL = 3.0  # seconds for which a leader that died blocks the others
+LOCK_RENEWAL_INTERVAL = LOCK_TTL / 3
+FIRST_POLL, MAX_POLL = 0.02, 0.2  # seconds between two claims of a waiting worker
+FAILURE_TTL = 5.0  # seconds for which waiting workers can read why a call failed
+JITTER = 0.1  # of a time to live, either way, so that entries do not expire together
+MAX_EMPTY_TTL = 60.0  # seconds
+STALE_FACTOR = 6  # times its time to live; an old entry helps if upstream fails
 DAYS_COUNTED = 8
 
-# One round trip decides: a kept result, the failure of the flight that was waited for, a closed account, the lead, or to wait.
-_CLAIM = """
-local entry, lock, day, closed = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local now, since, token, lock_ms, awaited, miss, day_ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+# A worker claims a result by one round trip. The script replies with a list; its first word tells
+# the worker what to do next:
+#
+#   reply                        what to do
+#   hit, fetched, body           use this result, which was fetched at that timestamp
+#   failed, failure              the call that this worker waited for has failed: fail too
+#   closed, failure, time left   the provider refuses this account for so many ms: fail
+#   lead                         this worker has the lock: call upstream, then release the lock
+#   wait, token                  another worker has it: claim again, with `awaited` = its token
+#
+# `claim` passes KEYS and ARGV in the order in which the first two lines unpack them.
+CLAIM = """
+local entry, lock, day, closed = unpack(KEYS)
+local now, since, token, lock_ms, awaited, miss, day_ttl = unpack(ARGV)
 local kept = redis.call('HMGET', entry, 'soft', 'fetched', 'body', 'credits')
-if kept[1] and kept[3] and tonumber(kept[1]) > tonumber(now) and tonumber(kept[2]) > tonumber(since) then
+local soft, fetched, body, credits = kept[1], kept[2], kept[3], kept[4]
+if soft and body and tonumber(soft) > tonumber(now) and tonumber(fetched) > tonumber(since) then
   redis.call('HINCRBY', entry, 'hits', 1)
   redis.call('HINCRBY', day, 'hits', 1)
-  redis.call('HINCRBYFLOAT', day, 'credits_saved', kept[4])
+  redis.call('HINCRBYFLOAT', day, 'credits_saved', credits)
   redis.call('EXPIRE', day, day_ttl)
-  return {'hit', kept[2], kept[3]}
+  return {'hit', fetched, body}
 end
 if awaited ~= '' then
   local failure = redis.call('GET', lock .. ':' .. awaited)
   if failure then return {'failed', failure} end
 end
-local why = redis.call('GET', closed)
-if why then return {'closed', why, redis.call('PTTL', closed)} end
+local failure = redis.call('GET', closed)
+if failure then return {'closed', failure, redis.call('PTTL', closed)} end
 if redis.call('SET', lock, token, 'NX', 'PX', lock_ms) then
   redis.call('HINCRBY', day, miss, 1)
   redis.call('HINCRBY', day, 'upstream', 1)
@@ -67,17 +79,25 @@ if redis.call('SET', lock, token, 'NX', 'PX', lock_ms) then
 end
 return {'wait', redis.call('GET', lock)}
 """
-_RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
-_RELEASE = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-if ARGV[2] ~= '' then redis.call('SET', KEYS[1] .. ':' .. ARGV[1], ARGV[2], 'PX', ARGV[3]) end
-return redis.call('DEL', KEYS[1])
+# Both check that the lock is still this worker's: it may have expired and been taken by another.
+RENEW = """
+local lock = KEYS[1]
+local token, lock_ms = unpack(ARGV)
+if redis.call('GET', lock) ~= token then return 0 end
+return redis.call('PEXPIRE', lock, lock_ms)
+"""
+RELEASE = """
+local lock = KEYS[1]
+local token, failure, failure_ms = unpack(ARGV)
+if redis.call('GET', lock) ~= token then return 0 end
+if failure ~= '' then redis.call('SET', lock .. ':' .. token, failure, 'PX', failure_ms) end
+return redis.call('DEL', lock)
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A result, and how it was come by."""
+class Lookup:
+    """A result with its origin."""
 
     output: Output
     cached: bool = False
@@ -86,7 +106,7 @@ class Kept:
 
 
 class ToolCache:
-    """The cache as one event loop sees it."""
+    """The cache as one event loop uses it."""
 
     def __init__(
         self, redis: BoundedRedis, *, ttl: Mapping[TtlClass, float], now: Callable[[], datetime]
@@ -96,151 +116,169 @@ class ToolCache:
         self._ttl = ttl
         self._now = now
         self._is_up = True
-        self._flights: Flights[Kept] = Flights()
+        self._flights: Flights[Lookup] = Flights()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._claim = redis.client.register_script(_CLAIM)
-        self._renew = redis.client.register_script(_RENEW)
-        self._release = redis.client.register_script(_RELEASE)
+        self._claim_script = redis.client.register_script(CLAIM)
+        self._renew_script = redis.client.register_script(RENEW)
+        self._release_script = redis.client.register_script(RELEASE)
 
     async def get(
         self, wanted: Wanted, work: Callable[[], Awaitable[Output]], *, fresh: bool
-    ) -> Kept:
-        """The kept result, or that of `work`, which is then kept; `fresh`: nothing that was fetched before this call.
+    ) -> Lookup:
+        """Return the kept result, or that of `work`, which is then kept.
 
-        One `work` runs for all who want the same at a time. Where it fails, an old result is given if one will do.
+        Return nothing that was fetched before this call if `fresh`. One `work` runs at a time for
+        all callers that want the same result. If it fails, return an old result if the failure
+        allows that.
         """
         flight = (wanted.key, fresh)
         joined = flight in self._flights
-        kept = await self._flights.join(flight, lambda: self._get(wanted, work, fresh=fresh))
+        found = await self._flights.join(flight, lambda: self.look_up(wanted, work, fresh=fresh))
         if not joined:
-            return kept
-        self._later(self._count_joined(kept))
-        return replace(kept, cached=True)
+            return found
+        self.run_in_background(self.count_joined(found))
+        return replace(found, cached=True)
 
     async def aclose(self) -> None:
+        """Wait for what runs in the background, then close the connections."""
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._redis.aclose()
 
-    async def _get(
+    async def look_up(
         self, wanted: Wanted, work: Callable[[], Awaitable[Output]], *, fresh: bool
-    ) -> Kept:
+    ) -> Lookup:
         try:
-            return await self._kept_or_made(wanted, work, fresh=fresh)
+            return await self.kept_or_made(wanted, work, fresh=fresh)
         except RedisDown:
-            return Kept(await work())
+            # Raised only before a call upstream, so this one is the first.
+            return Lookup(await work())
         except ToolFailure as exc:
             if exc.closed_for:
-                await self._close(wanted, exc)
-            if exc.stale_will_do and (stale := await self._stale(wanted)):
+                await self.close_account(wanted, exc)
+            if exc.stale_will_do and (stale := await self.stale(wanted)):
                 return stale
             raise
 
-    async def _kept_or_made(
+    async def kept_or_made(
         self, wanted: Wanted, work: Callable[[], Awaitable[Output]], *, fresh: bool
-    ) -> Kept:
-        """A kept result, or the result of leading; waits while somebody else leads. RedisDown before anything was asked upstream."""
+    ) -> Lookup:
+        """Return a kept result, or lead; wait while another worker leads.
+
+        Raise RedisDown only if nothing was asked upstream.
+        """
         token = secrets.token_hex(8)
-        since = self._stamp() if fresh else 0
+        since = self.timestamp() if fresh else 0
         awaited, pause = "", FIRST_POLL
         while True:
-            match await self._claimed(wanted, token, since=since, awaited=awaited, fresh=fresh):
+            match await self.claim(wanted, token, since=since, awaited=awaited, fresh=fresh):
                 case [b"hit", fetched, body] if output := unpacked(body):
-                    return Kept(output, cached=True, age=max(0, self._stamp() - float(fetched)))
+                    age = max(0, self.timestamp() - float(fetched))
+                    return Lookup(output, cached=True, age=age)
                 case [b"hit", *_]:
-                    # Not ours, or broken: make room for a good one.
-                    await self._ask(lambda: self._client.delete(wanted.key))
-                case [b"failed", why]:
-                    raise failure_of(why)
-                case [b"closed", why, milliseconds]:
-                    raise failure_of(why, closed_for=max(0, milliseconds) / 1000)
+                    # Broken, or written by something else: make room for a good entry.
+                    await self.ask(lambda: self._client.delete(wanted.key))
+                case [b"failed", failure]:
+                    raise failure_of(failure)
+                case [b"closed", failure, milliseconds]:
+                    raise failure_of(failure, closed_for=max(0, milliseconds) / 1000)
                 case [b"lead"]:
-                    return Kept(await self._lead(wanted, work, token))
+                    return Lookup(await self._lead(wanted, work, token))
                 case [b"wait", leader]:
                     awaited = leader.decode()
                     await asyncio.sleep(pause)
                     pause = min(pause * 1.5, MAX_POLL)
 
-    async def _claimed(
+    async def claim(
         self, wanted: Wanted, token: str, *, since: float, awaited: str, fresh: bool
     ) -> list[Any]:
-        keys = [wanted.key, LOCK_PREFIX + wanted.key, self._day(), wanted.closed_key]
-        miss = "bypass" if fresh else "misses"
-        arguments: list[str | float] = [
-            self._stamp(),
-            since,
-            token,
-            int(LOCK * 1000),
-            awaited,
-            miss,
-            DAYS_COUNTED * 86400,
-        ]
-        reply: list[Any] = await self._ask(lambda: self._claim(keys=keys, args=arguments))
+        """Return the reply of the CLAIM script, whose table says what it can be."""
+        keys = {
+            "entry": wanted.key,
+            "lock": LOCK_PREFIX + wanted.key,
+            "day": self.day_key(),
+            "closed": wanted.closed_key,
+        }
+        arguments: dict[str, str | float] = {
+            "now": self.timestamp(),
+            "since": since,
+            "token": token,
+            "lock_ms": int(LOCK_TTL * 1000),
+            "awaited": awaited,
+            "miss": "bypass" if fresh else "misses",
+            "day_ttl": DAYS_COUNTED * 86400,
+        }
+        reply: list[Any] = await self.ask(
+            lambda: self._claim_script(keys=[*keys.values()], args=[*arguments.values()])
+        )
         return reply
 
     async def _lead(
         self, wanted: Wanted, work: Callable[[], Awaitable[Output]], token: str
     ) -> Output:
-        renewing = asyncio.ensure_future(self._keep_lock(wanted, token))
+        """Return the result of `work`, and keep it. The caller must have the lock."""
+        renewing = asyncio.ensure_future(self.renew_lock(wanted, token))
         try:
             output = await work()
         except ToolFailure as exc:
-            await self._let_go(wanted, token, failure=exc)
+            await self.release_lock(wanted, token, failure=exc)
             raise
         except BaseException:
-            # Cancelled, or a bug: whoever waits may try.
-            self._later(self._let_go(wanted, token))
+            # A cancel, or a bug in the tool. Another worker may try at once, instead of waiting
+            # until the lock expires. Don't await: a cancelled caller must end now.
+            self.run_in_background(self.release_lock(wanted, token))
             raise
         finally:
             renewing.cancel()
-        await self._keep(wanted, output, token)
+        await self.store(wanted, output, token)
         return output
 
-    async def _keep(self, wanted: Wanted, output: Output, token: str) -> None:
+    async def store(self, wanted: Wanted, output: Output, token: str) -> None:
+        """Keep the result unless it is too large, count its price, and release the lock."""
         body = packed(output)
-        soft, hard = self._lifetime(wanted, output)
-        now = self._stamp()
+        soft, hard = self.lifetime(wanted, output)
+        now = self.timestamp()
         pipe = self._client.pipeline(transaction=True)
         if body is not None:
-            fields: list[str | bytes | float] = [
-                "about",
-                about(wanted, output, len(body)),
-                "body",
-                body,
-            ]
-            fields += ["fetched", now, "soft", now + soft, "credits", output.credits]
-            pipe.hset(wanted.key, items=fields)
+            fields: dict[str, str | bytes | float] = {
+                "about": about(wanted, output, len(body)),
+                "body": body,
+                "fetched": now,
+                "soft": now + soft,
+                "credits": output.credits,
+            }
+            pipe.hset(wanted.key, items=[part for field in fields.items() for part in field])
             pipe.pexpire(wanted.key, int(hard * 1000))
-        pipe.hincrbyfloat(self._day(), "credits_spent", output.credits)
-        pipe.expire(self._day(), DAYS_COUNTED * 86400)
+        pipe.hincrbyfloat(self.day_key(), "credits_spent", output.credits)
+        pipe.expire(self.day_key(), DAYS_COUNTED * 86400)
         try:
-            await self._ask(pipe.execute)
-            await self._let_go(wanted, token)
+            await self.ask(pipe.execute)
+            await self.release_lock(wanted, token)
         except RedisDown as exc:
-            logger.debug("a result was not kept: %s", exc)
+            logger.debug("the result of a tool could not be kept: %s", exc)
 
-    def _lifetime(self, wanted: Wanted, output: Output) -> tuple[float, float]:
-        """How long a result is as good as new, and how long it is kept for when upstream fails."""
+    def lifetime(self, wanted: Wanted, output: Output) -> tuple[float, float]:
+        """Return for how long a result counts as new, and for how long it is kept."""
         ttl = self._ttl[wanted.ttl] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
         if output.is_empty:
-            return min(ttl, EMPTY_TTL), min(ttl, EMPTY_TTL)
+            return min(ttl, MAX_EMPTY_TTL), min(ttl, MAX_EMPTY_TTL)
         return ttl, ttl * STALE_FACTOR
 
-    async def _stale(self, wanted: Wanted) -> Kept | None:
+    async def stale(self, wanted: Wanted) -> Lookup | None:
+        """Return the kept result, however old; None if there is none or Redis is away."""
         with suppress(RedisDown):
             fetched, body = cast(
                 "list[bytes | None]",
-                await self._ask(lambda: self._client.hmget(wanted.key, ["fetched", "body"])),
+                await self.ask(lambda: self._client.hmget(wanted.key, ["fetched", "body"])),
             )
             if fetched and body and (output := unpacked(body)):
-                await self._ask(lambda: self._client.hincrby(self._day(), "stale", 1))
-                return Kept(
-                    output, cached=True, age=max(0, self._stamp() - float(fetched)), stale=True
-                )
+                await self.ask(lambda: self._client.hincrby(self.day_key(), "stale", 1))
+                age = max(0, self.timestamp() - float(fetched))
+                return Lookup(output, cached=True, age=age, stale=True)
         return None
 
-    async def _close(self, wanted: Wanted, failure: ToolFailure) -> None:
-        """Let nobody with this account ask for a while."""
+    async def close_account(self, wanted: Wanted, failure: ToolFailure) -> None:
+        """Make all calls with this account fail until the provider accepts it again."""
         pipe = self._client.pipeline(transaction=True)
         pipe.set(
             wanted.closed_key,
@@ -251,88 +289,83 @@ class ToolCache:
         pipe.sadd(CLOSED_INDEX, wanted.closed_key)
         pipe.expire(CLOSED_INDEX, DAYS_COUNTED * 86400)
         with suppress(RedisDown):
-            await self._ask(pipe.execute)
+            await self.ask(pipe.execute)
 
-    async def _keep_lock(self, wanted: Wanted, token: str) -> None:
+    async def renew_lock(self, wanted: Wanted, token: str) -> None:
+        """Renew the lock until this is cancelled."""
+        lock, lock_ms = LOCK_PREFIX + wanted.key, int(LOCK_TTL * 1000)
         while True:
-            await asyncio.sleep(RENEW)
+            await asyncio.sleep(LOCK_RENEWAL_INTERVAL)
             with suppress(RedisDown):
-                await self._ask(
-                    lambda: self._renew(
-                        keys=[LOCK_PREFIX + wanted.key], args=[token, int(LOCK * 1000)]
-                    )
-                )
+                await self.ask(lambda: self._renew_script(keys=[lock], args=[token, lock_ms]))
 
-    async def _let_go(
+    async def release_lock(
         self, wanted: Wanted, token: str, *, failure: ToolFailure | None = None
     ) -> None:
+        """Release the lock; with a failure, waiting workers fail like this one."""
         why = b"" if failure is None else failure_text(failure)
+        lock, failure_ms = LOCK_PREFIX + wanted.key, int(FAILURE_TTL * 1000)
         with suppress(RedisDown):
-            await self._ask(
-                lambda: self._release(
-                    keys=[LOCK_PREFIX + wanted.key], args=[token, why, int(FAILURE_KEPT * 1000)]
-                )
-            )
+            await self.ask(lambda: self._release_script(keys=[lock], args=[token, why, failure_ms]))
 
-    async def _count_joined(self, kept: Kept) -> None:
-        """Who took a result that somebody else in this process asked for counts as if it had been read from Redis."""
+    async def count_joined(self, found: Lookup) -> None:
+        """Count a result of another call in this process like one that was read from Redis."""
         pipe = self._client.pipeline(transaction=True)
-        pipe.hincrby(self._day(), "stale" if kept.stale else "hits", 1)
-        if not kept.stale:
-            pipe.hincrbyfloat(self._day(), "credits_saved", kept.output.credits)
-        pipe.expire(self._day(), DAYS_COUNTED * 86400)
+        pipe.hincrby(self.day_key(), "stale" if found.stale else "hits", 1)
+        if not found.stale:
+            pipe.hincrbyfloat(self.day_key(), "credits_saved", found.output.credits)
+        pipe.expire(self.day_key(), DAYS_COUNTED * 86400)
         with suppress(RedisDown):
-            await self._ask(pipe.execute)
+            await self.ask(pipe.execute)
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do it without making anybody wait who is being cancelled."""
+    def run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` without making a cancelled caller wait for it."""
         task = asyncio.ensure_future(work)
+        # asyncio holds tasks weakly.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _ask[T](self, call: Callable[[], Awaitable[T]]) -> T:
-        """What Redis replies, or RedisDown; says in the log when that changes."""
+    async def ask[T](self, call: Callable[[], Awaitable[T]]) -> T:
+        """Return the reply of Redis, or raise RedisDown. Log when Redis fails or recovers."""
         try:
             reply = await self._redis.ask(call)
         except RedisDown as exc:
-            self._note(is_up=False, why=str(exc))
+            if self._is_up:
+                logger.warning("the tool cache does not answer; tools are called directly: %s", exc)
+            self._is_up = False
             raise
-        self._note(is_up=True)
+        if not self._is_up:
+            logger.warning("the tool cache answers again")
+        self._is_up = True
         return reply
 
-    def _note(self, *, is_up: bool, why: str = "") -> None:
-        if is_up != self._is_up:
-            self._is_up = is_up
-            logger.warning(
-                "the tool cache %s %s",
-                "answers again" if is_up else "does not answer; tools are called directly:",
-                why,
-            )
-
-    def _stamp(self) -> float:
+    def timestamp(self) -> float:
         return self._now().timestamp()
 
-    def _day(self) -> str:
+    def day_key(self) -> str:
         return f"{DAY_PREFIX}{self._now().astimezone(UTC).date()}"
 
 
 def failure_text(failure: ToolFailure) -> bytes:
-    fields = (
-        failure.message,
-        failure.advice,
-        failure.temporary,
-        failure.stale_will_do,
-        failure.closed_for,
+    """Return the failure as other workers read it."""
+    return msgspec.json.encode(
+        Failure(
+            failure.message,
+            failure.advice,
+            failure.temporary,
+            failure.stale_will_do,
+            failure.closed_for,
+        )
     )
-    return msgspec.json.encode(Failure(*fields))
 
 
 def failure_of(text: bytes, *, closed_for: float = 0) -> ToolFailure:
-    told = failure_in(text)
+    """Return the failure that another worker stored."""
+    stored = failure_in(text)
     return ToolFailure(
-        told.message,
-        advice=told.advice,
-        temporary=told.temporary,
-        stale_will_do=told.stale_will_do,
-        closed_for=closed_for or told.closed_for,
+        stored.message,
+        advice=stored.advice,
+        temporary=stored.temporary,
+        stale_will_do=stored.stale_will_do,
+        closed_for=closed_for or stored.closed_for,
     )

@@ -1,4 +1,4 @@
-"""The calculator as a tool, and the calculation that hides in a question."""
+"""The calculator as a tool, and the calculation in a question."""
 
 import re
 from fractions import Fraction
@@ -6,10 +6,11 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from .expressions import MAX_CHARS, Token, can_be_part, evaluate, prepared, read, tokens_of
+from .expressions import MAX_CHARS, evaluate, read
 from .quantities import CannotCalculate, Quantity, decimal_of
 from .registry import tool
 from .results import ToolFailure
+from .tokens import Token, can_be_part, prepared, tokens_of
 
 SHOWN_DIGITS = 12  # of a number that does not end
 EXACT_DECIMALS = 20  # of a number that does
@@ -19,7 +20,7 @@ MAX_TOKENS = 60
 
 
 def answer(expression: str) -> str:
-    """The expression and its value in words of digits: `12 * 7 = 84`. CannotCalculate says why there is none."""
+    """Return the expression with its value, `12 * 7 = 84`, or raise CannotCalculate."""
     quantity = evaluate(expression)
     number, is_exact = shown(quantity)
     asked = " ".join(expression.split()).rstrip("=? ")
@@ -27,7 +28,7 @@ def answer(expression: str) -> str:
 
 
 def shown(quantity: Quantity) -> tuple[str, bool]:
-    """The number with its unit, and whether these digits are all there are."""
+    """Return the number with its unit, and True if these are all its digits."""
     value, suffix = quantity.value, ""
     if quantity.percent:
         value, suffix = value * 100, "%"
@@ -41,7 +42,7 @@ def shown(quantity: Quantity) -> tuple[str, bool]:
 
 
 def all_digits(value: Fraction) -> str | None:
-    """The decimal number that this is; None if it does not end soon."""
+    """Return the decimal number, or None if it has more than EXACT_DECIMALS decimals."""
     scaled = value * 10**EXACT_DECIMALS
     if scaled.denominator != 1:
         return None
@@ -55,30 +56,63 @@ def first_digits(value: Fraction) -> str:
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
-# --- In a question ----------------------------------------------------------------------------------------------------
+# --- In a question --------------------------------------------------------------------------------
 
+_UNIT = (
+    "(?:km|kilomet(?:er|re)s?|miles?|feet|foot|ft|inch(?:es)?|cm|centimet(?:er|re)s?|mm"
+    "|met(?:er|re)s?|yards?|kg|kilos?|kilograms?|grams?|pounds?|lbs?|ounces?|oz|stones?|cups?"
+    "|lit(?:er|re)s?|ml|millilit(?:er|re)s?|pints?|quarts?|gallons?|tablespoons?|teaspoons?|acres?"
+    "|hectares?|celsius|fahrenheit|degrees|kelvin|knots|mph|km/h|horsepower|kilowatts?|hours?"
+    "|minutes?|seconds?)"
+)
+_PHRASES = re.compile(
+    "|".join(
+        (
+            r"\d\s*(?:[-+*/×÷^%]|\*\*)\s*\(?-?\d",
+            r"\d\s*(?:plus|minus|times|divided by|over|multiplied by|to the power|squared|cubed"
+            r"|mod|mal|por|fois|per|раз)\b",
+            r"\d\s*(?:%|percent\b|per cent\b)\s*(?:of|off|tip|von|de|di|от)\b",
+            r"\b(?:square|cube) root\b",
+            r"\btip on\b",
+            rf"\bhow many (?:times )?{_UNIT} (?:are |is )?(?:in|make)\b",
+            rf"\d\s*{_UNIT}\s*(?:in|to|into|en)\s+{_UNIT}\b",
+            r"\bconvert\b.*\d",
+            r"\b(?:average|mean|sum|product) of\s+-?\d",
+            r"\bfactorial of \d",
+            r"\bin (?:binary|hex|decimal|roman numerals)\b",
+        )
+    ),
+    re.IGNORECASE,
+)
 _HOW_MANY = re.compile(
-    r"\bhow (?:many|much) (?P<unit>[^\W\d][\w /°]{0,25}?) (?:are there |are |is |does |do )?(?:there )?(?:in |make |makes? up |equal )?"
-    r"(?P<amount>an? |one |[\d.,]+ ?)(?P<of>[^\W\d][\w /°]{0,25}?)(?: have| contain| equal| make)?\s*(?:[?.!]|$)",
+    r"\bhow (?:many|much) (?P<unit>[^\W\d][\w /°]{0,25}?) (?:are there |are |is |does "
+    r"|do )?(?:there )?(?:in |make |makes? up |equal )?"
+    r"(?P<amount>an? |one |[\d.,]+ ?)(?P<of>[^\W\d][\w /°]{0,25}?)(?: have| contain| equal"
+    r"| make)?\s*(?:[?.!]|$)",
     re.IGNORECASE,
 )
 _WHAT_PERCENT = re.compile(
     r"\bwhat (?:percent|percentage|%) of (?P<whole>[\d.,]+) is (?P<part>[\d.,]*\d)|"
-    r"\b(?P<part2>[\d.,]+) is what (?:percent|percentage|%) of (?P<whole2>[\d.,]*\d)|\b(?P<part3>[\d.,]+) as an? (?:percent|"
+    r"\b(?P<part2>[\d.,]+) is what (?:percent|percentage|%) of (?P<whole2>[\d.,]*\d)"
+    r"|\b(?P<part3>[\d.,]+) as an? (?:percent|"
     r"percentage) of (?P<whole3>[\d.,]*\d)",
     re.IGNORECASE,
 )
 _DATE = re.compile(
-    r"\b\d{4}-\d{1,2}-\d{1,2}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b|\b\d{1,2}:\d{2}\b|\b(?:19|20)\d\d-(?:\d\d){1,2}\b"
+    r"\b\d{4}-\d{1,2}-\d{1,2}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b|\b\d{1,2}:\d{2}\b|\b(?:19"
+    r"|20)\d\d-(?:\d\d){1,2}\b"
 )
 
 
 def expression_in(question: str) -> str | None:
-    """The calculation that a question asks for, such as `15% of 80` in "How much is 15% of 80?"; None if there is none."""
+    """Return the calculation in a question, or None.
+
+    "How much is 15% of 80?" has `15% of 80`.
+    """
     if len(question) > MAX_QUESTION_CHARS or _DATE.search(question):
         return None
     text = prepared(question)
-    return percentage(text) or _amount(text) or longest(text)
+    return percentage(text) or conversion(text) or longest(text)
 
 
 def percentage(text: str) -> str | None:
@@ -92,8 +126,8 @@ def percentage(text: str) -> str | None:
     return calculable(f"{''.join(part)} / {''.join(whole)} to %")
 
 
-def _amount(text: str) -> str | None:
-    """How many millilitres is one quart?"""
+def conversion(text: str) -> str | None:
+    """Return `1 quart to millilitres` for "How many millilitres is one quart?"."""
     match = _HOW_MANY.search(text.strip())
     if match is None:
         return None
@@ -111,7 +145,7 @@ def calculable(expression: str) -> str | None:
 
 
 def longest(text: str) -> str | None:
-    """The longest run of tokens that calculates something, if little else is in the text."""
+    """Return the longest run of tokens that calculates something, if the rest is talk."""
     try:
         tokens = tokens_of(text)
     except CannotCalculate:
@@ -140,7 +174,7 @@ def calculates(run: list[Token]) -> bool:
 
 
 def is_all(rest: list[Token]) -> bool:
-    """Whether the rest is talk: few words, and no further number but for “in one word”."""
+    """Return True if the rest is talk: few words, and no number but the one of “in one word”."""
     words = [token for token in rest if token.kind == "word"]
     return len(words) <= MAX_OTHER_WORDS and not any(
         token.kind == "number" and token.text.lower() != "one" for token in rest
@@ -152,19 +186,21 @@ def arguments_in(question: str, follows: str) -> dict[str, str] | None:
     return {"expression": expression} if expression and len(expression) <= MAX_CHARS else None
 
 
-@tool(timeout=2, max_chars=1500, from_question=arguments_in)
+@tool(timeout=2, max_chars=1500, phrases=_PHRASES, from_question=arguments_in)
 async def calculator(
     expression: Annotated[
         str,
         Meta(
-            description="For example: 12 * 7; 15% of 80; 200 + 10%; sqrt(2) * 3^4; 5 ft 11 in to cm; 72 °F in °C; 100 km / 2 h in mph",
+            description="For example: 12 * 7; 15% of 80; 200 + 10%; sqrt(2) * 3^4; 5 ft 11 in to"
+            " cm; 72 °F in °C; 100 km / 2 h in mph",
             min_length=1,
             max_length=MAX_CHARS,
         ),
     ],
 ) -> str:
-    """Calculate exactly: arithmetic, percentages, powers, roots, logarithms, trigonometry (radians unless °), and units of
-    length, area, volume, mass, time, speed, temperature, pressure, energy, power and data. No currencies, no variables."""
+    """Calculate exactly: arithmetic, percentages, powers, roots, logarithms, trigonometry (radians
+    unless °), and units of length, area, volume, mass, time, speed, temperature, pressure, energy,
+    power and data. No currencies, no variables."""
     try:
         return answer(expression)
     except CannotCalculate as exc:

@@ -1,4 +1,4 @@
-"""The clock and calendar as a tool, and what a question asks of them."""
+"""The clock and calendar as a tool, and the time or day that a question asks for."""
 
 import re
 from datetime import date, datetime, time, timedelta
@@ -17,15 +17,43 @@ MAX_ZONES = 12
 
 
 class Unknown(Exception):
-    pass
+    """Raised for a place or a time of day that is not known here."""
 
 
-@tool(timeout=2, max_chars=1500, from_question=lambda question, follows: arguments_in(question))
+_PHRASES = re.compile(
+    "|".join(
+        (
+            r"\bwhat(?:'?s| is| are)? (?:the )?(?:current |exact |local )?(?:time|date|day)\b"
+            r"(?! (?:complexity|series|zone))",
+            r"\bwhat times? is it\b",
+            r"\bwhat day (?:is|of)\b",
+            r"\btoday'?s date\b",
+            r"\bdate (?:today|tomorrow)\b",
+            r"\b(?:days|weeks|months|hours|sleeps) (?:until|till|left|to|before|since) ",
+            r"\bhow (?:many|long) .{0,20}\buntil\b",
+            r"\b(?:time|clock) (?:is it )?in \w+",
+            r"\btime ?zone\b",
+            r"\bwhat (?:year|month|week) is (?:it|this)\b",
+            r"wie sp[äa]t|quelle heure|qué hora|che ore|que horas|который час|сколько времени",
+            r"几点|何時|몇 시|saat kaç|hoe laat",
+        )
+    ),
+    re.IGNORECASE,
+)
+
+
+@tool(
+    timeout=2,
+    max_chars=1500,
+    phrases=_PHRASES,
+    from_question=lambda question, follows: arguments_in(question),
+)
 async def clock(
     place: Annotated[
         str,
         Meta(
-            description="City, country, state, time zone or offset: Tokyo, Peru, CET, UTC+3. Empty: here.",
+            description="City, country, state, time zone or offset: Tokyo, Peru, CET, UTC+3."
+            " Empty: here.",
             max_length=60,
         ),
     ] = "",
@@ -49,21 +77,22 @@ async def clock(
     *,
     services: Services,
 ) -> str:
-    """Tell the time and date now, in any place; convert a time between places; tell the weekday of a date; count days between dates.
-    Without arguments: the time and date here and now."""
+    """Tell the time and date now, in any place; convert a time between places; tell the weekday of
+    a date; count days between dates. Without arguments: the time and date here and now."""
     now = services.now()
     try:
-        today = now.astimezone(_place(place).zones[0] if place else services.zone).date()
+        today = now.astimezone(known_place(place).zones[0] if place else services.zone).date()
         if until:
             return days_between(date or "today", until, today)
         if date and not time:
-            return _day(date, today)
+            return weekday_of(date, today)
         if time:
             day = date_of(date, today) if date else today
             told = converted(time, place, to_place, day, services)
-            return f"On {_date(day)}, {told}" if date else told
+            return f"On {in_full(day)}, {told}" if date else told
         if to_place:
-            return f"{now_in(place, now, services)} {now_in(to_place, now, services)} {difference(place, to_place, now, services)}"
+            both = f"{now_in(place, now, services)} {now_in(to_place, now, services)}"
+            return f"{both} {difference(place, to_place, now, services)}"
         return now_in(place, now, services)
     except Unknown as exc:
         raise ToolFailure(
@@ -75,7 +104,7 @@ async def clock(
         raise ToolFailure("That is not in the calendar.") from exc
 
 
-def _place(name: str) -> Place:
+def known_place(name: str) -> Place:
     if found := place_named(name):
         return found
     raise Unknown(f"The time zone of {name!r} is not known here.")
@@ -84,7 +113,7 @@ def _place(name: str) -> Place:
 def now_in(name: str, now: datetime, services: Services) -> str:
     if not name:
         return f"It is {moment(now.astimezone(services.zone))}."
-    place = _place(name)
+    place = known_place(name)
     local = [now.astimezone(zone) for zone in place.zones]
     by_offset = {each.utcoffset(): each for each in reversed(local)}
     if len(by_offset) == 1:
@@ -97,8 +126,8 @@ def now_in(name: str, now: datetime, services: Services) -> str:
 
 
 def converted(written: str, place: str, to_place: str, day: date, services: Services) -> str:
-    zone = _place(place).zones[0] if place else services.zone
-    to_zone = _place(to_place).zones[0] if to_place else services.zone
+    zone = known_place(place).zones[0] if place else services.zone
+    to_zone = known_place(to_place).zones[0] if to_place else services.zone
     here = datetime.combine(day, time_of(written), tzinfo=zone)
     there = here.astimezone(to_zone)
     # Places may be 26 hours apart.
@@ -110,12 +139,15 @@ def converted(written: str, place: str, to_place: str, day: date, services: Serv
         2: "two days later",
     }
     relation = which[(there.date() - here.date()).days]
-    return f"{here:%H:%M} {_in(place)} ({offset(here)}) is {there:%H:%M} {_in(to_place)} ({offset(there)}), {relation}."
+    return (
+        f"{here:%H:%M} {at_place(place)} ({offset(here)})"
+        f" is {there:%H:%M} {at_place(to_place)} ({offset(there)}), {relation}."
+    )
 
 
 def difference(place: str, to_place: str, now: datetime, services: Services) -> str:
-    here = now.astimezone(_place(place).zones[0] if place else services.zone)
-    there = now.astimezone(_place(to_place).zones[0])
+    here = now.astimezone(known_place(place).zones[0] if place else services.zone)
+    there = now.astimezone(known_place(to_place).zones[0])
     minutes = int(
         ((there.utcoffset() or timedelta()) - (here.utcoffset() or timedelta())).total_seconds()
         // 60
@@ -123,12 +155,13 @@ def difference(place: str, to_place: str, now: datetime, services: Services) -> 
     if not minutes:
         return "They share the time."
     hours, rest = divmod(abs(minutes), 60)
-    return f"The second is {hours} h{f' {rest} min' if rest else ''} {'ahead' if minutes > 0 else 'behind'}."
+    apart = f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"The second is {apart} {'ahead' if minutes > 0 else 'behind'}."
 
 
-def _day(written: str, today: date) -> str:
+def weekday_of(written: str, today: date) -> str:
     day = date_of(written, today)
-    return f"{day:%A}, {_date(day)}, {distance((day - today).days)}."
+    return f"{day:%A}, {in_full(day)}, {distance((day - today).days)}."
 
 
 def days_between(first: str, second: str, today: date) -> str:
@@ -141,7 +174,8 @@ def days_between(first: str, second: str, today: date) -> str:
         if weeks
         else ""
     )
-    return f"From {start:%A}, {_date(start)}, to {end:%A}, {_date(end)}: {counted(days, 'day')}{in_weeks}."
+    from_to = f"From {start:%A}, {in_full(start)}, to {end:%A}, {in_full(end)}"
+    return f"{from_to}: {counted(days, 'day')}{in_weeks}."
 
 
 def counted(number: int, what: str) -> str:
@@ -182,10 +216,10 @@ def time_of(written: str) -> time:
 
 
 def moment(local: datetime) -> str:
-    return f"{local:%H:%M} on {local:%A}, {_date(local.date())} ({offset(local)})"
+    return f"{local:%H:%M} on {local:%A}, {in_full(local.date())} ({offset(local)})"
 
 
-def _date(day: date) -> str:
+def in_full(day: date) -> str:
     return f"{day.day} {day:%B} {day.year}"
 
 
@@ -200,26 +234,33 @@ def zone_name(local: datetime) -> str:
     return str(local.tzinfo).rpartition("/")[2].replace("_", " ")
 
 
-def _in(place: str) -> str:
-    return f"in {_place(place).name}" if place else "here"
+def at_place(place: str) -> str:
+    return f"in {known_place(place).name}" if place else "here"
 
 
-# --- In a question ----------------------------------------------------------------------------------------------------
+# --- In a question --------------------------------------------------------------------------------
 
-_NOW = r"(?:\W*(?:right now|now|currently|at the moment|at present|today|please|pls|jetzt|gerade|maintenant|ahora|adesso))*"
+_NOW = (
+    r"(?:\W*(?:right now|now|currently|at the moment|at present|today|please|pls|jetzt|gerade"
+    r"|maintenant|ahora|adesso))*"
+)
 _IN = r"(?:in|at|for|over in|a|à|au|aux|en|i|på)"
 _CLOCK = re.compile(
-    r"(?:(?:.*\b)?(?:what(?:'?s| is| was|s)? (?:the |my )?(?:current |local |exact |correct )?times?(?: zone|zone)?(?: is it| it is|"
+    r"(?:(?:.*\b)?(?:what(?:'?s| is| was|s)? (?:the |my )?(?:current |local |exact "
+    r"|correct )?times?(?: zone|zone)?(?: is it| it is|"
     r" is)?|what times? is it|(?:current|local) time|"
     r"tell me (?:the )?(?:current |local )?time|do you (?:have|know) (?:the time|what time it is)|"
-    r"wie sp[äa]t ist es|wie viel uhr(?: ist es)?|wieviel uhr(?: ist es)?|uhrzeit|quelle heure(?: est-il| il est| est il)?|"
-    r"qu[ée] hora(?:s)?(?: es| son)?|che ora [èe]|che ore sono|que horas s[ãa]o|hoe laat is het|vad [äa]r klockan|hva er klokken)|"
+    r"wie sp[äa]t ist es|wie viel uhr(?: ist es)?|wieviel uhr(?: ist es)?|uhrzeit"
+    r"|quelle heure(?: est-il| il est| est il)?|"
+    r"qu[ée] hora(?:s)?(?: es| son)?|che ora [èe]|che ore sono|que horas s[ãa]o|hoe laat is het"
+    r"|vad [äa]r klockan|hva er klokken)|"
     r"(?:the )?time)"
     rf"{_NOW}(?:,? {_IN} (?P<place>[^?!]{{2,50}}?))?{_NOW}[\s?!.]*",
     re.IGNORECASE,
 )
 _CLOCK_AFTER = re.compile(
-    r"in (?P<place>[^,?]{2,40}),? what(?:'s| is) the time[\s?!.]*|in (?P<place2>[^,?]{2,40}),? what time is it[\s?!.]*",
+    r"in (?P<place>[^,?]{2,40}),? what(?:'s| is) the time[\s?!.]*"
+    r"|in (?P<place2>[^,?]{2,40}),? what time is it[\s?!.]*",
     re.IGNORECASE,
 )
 _CJK_TIME = re.compile(
@@ -233,19 +274,24 @@ _BETWEEN_PLACES = [
         rf"it is) {_TIME_OF_DAY} (?:in )?(?P<place>[^?,]+)\??",
         rf"(?:when|if) (?:it'?s|it is) {_TIME_OF_DAY} (?:in )?(?P<place>[^?,]+?),? what(?:'s the|"
         rf" is the)? time is it in (?P<to>[^?,]+)\??",
-        rf"(?:what(?:'s| is| time is)|convert)? ?{_TIME_OF_DAY} (?:in )?(?P<place>[^?,]+?) (?:in|to) (?P<to>[^?,]+?)(?: time)?\??",
+        rf"(?:what(?:'s| is| time is)|convert)? ?{_TIME_OF_DAY} (?:in )?(?P<place>[^?,]+?) (?:in"
+        rf"|to) (?P<to>[^?,]+?)(?: time)?\??",
     )
 ]
 _UNTIL = re.compile(
-    r"(?:how many (?:more )?(?:days|weeks|sleeps)|how long|how much time|days)(?: are there| are| is it| is there| do we have|"
+    r"(?:how many (?:more )?(?:days|weeks|sleeps)|how long|how much time|days)(?: are there| are"
+    r"| is it| is there| do we have|"
     r"'s)?(?: left| remaining)?(?: from now)? (?:until|till|til|to|before) (?P<en>.+)"
-    r"|wie (?:viele tage|lange)(?: sind es| ist es| dauert es)?(?: noch)? bis(?: zum| zu)? (?P<de>.+)"
-    r"|combien de jours?(?: reste-t-il| y a-t-il| il reste)?(?: avant| jusqu'(?:à|au|a))(?: le)? (?P<fr>.+)"
+    r"|wie (?:viele tage|lange)(?: sind es| ist es| dauert es)?(?: noch)? bis(?: zum"
+    r"| zu)? (?P<de>.+)"
+    r"|combien de jours?(?: reste-t-il| y a-t-il| il reste)?(?: avant| jusqu'(?:à|au"
+    r"|a))(?: le)? (?P<fr>.+)"
     r"|cu[áa]ntos d[íi]as (?:faltan|quedan|hay) (?:para|hasta)(?: el)? (?P<es>.+)",
     re.IGNORECASE,
 )
 _SINCE = re.compile(
-    r"(?:how many (?:days|weeks)|how long)(?: is it| has it been| have passed|'s it been)? since (?P<since>.+)|"
+    r"(?:how many (?:days|weeks)|how long)(?: is it| has it been| have passed"
+    r"|'s it been)? since (?P<since>.+)|"
     r"how (?:long|many days) ago was (?P<ago>.+)",
     re.IGNORECASE,
 )
@@ -258,17 +304,20 @@ _DAY_WORDS = re.compile(
     r"\b(?:day|date|weekday|wochentag|tag|datum|jour|d[íi]a|fecha|giorno|data|dag)\b", re.IGNORECASE
 )
 _TODAY = re.compile(
-    r"(?:.*\b)?(?:what(?:'?s| is)? (?:the )?(?:today'?s |current )?(?:date|day|weekday)(?: of the week)?(?: is)?(?: it)?(?: today|"
+    r"(?:.*\b)?(?:what(?:'?s| is)? (?:the )?(?:today'?s |current )?(?:date|day"
+    r"|weekday)(?: of the week)?(?: is)?(?: it)?(?: today|"
     r" now)*|what(?:'?s| is) today(?:'?s date)?|"
-    r"which day is it(?: today)?|today'?s date|welcher (?:wochen)?tag ist heute|welches datum (?:ist|haben wir)(?: heute)?|"
+    r"which day is it(?: today)?|today'?s date|welcher (?:wochen)?tag ist heute"
+    r"|welches datum (?:ist|haben wir)(?: heute)?|"
     r"quel jour (?:sommes-nous|est-ce)(?: aujourd'hui)?|"
-    r"(?:what|which) (?:year|month) (?:is it|are we in)|qu[ée] (?:d[íi]a|fecha) es(?: hoy)?|che giorno [èe](?: oggi)?)[\s?!.]*",
+    r"(?:what|which) (?:year|month) (?:is it|are we in)|qu[ée] (?:d[íi]a|fecha) es(?: hoy)?"
+    r"|che giorno [èe](?: oggi)?)[\s?!.]*",
     re.IGNORECASE,
 )
 
 
 def arguments_in(question: str) -> dict[str, str] | None:
-    """What to ask the clock for this question; None if it is not about a time or a day."""
+    """Return what to ask the clock for this question; None if it is not about a time or a day."""
     text = " ".join(question.replace("’", "'").split())
     if not text or len(text) > MAX_QUESTION_CHARS:
         return None
@@ -289,16 +338,17 @@ def of_now(text: str) -> dict[str, str] | None:
     place = match["place"]
     if place is None:
         return {} if len(text.split()) <= 10 else None
-    # An unknown place is asked for too: that the clock does not know it is the honest answer. A phrase is no place.
+    # Ask for an unknown place too: the clock's failure is the honest answer. A phrase is no place.
     return {"place": place.strip()} if place_named(place) or len(place.split()) <= 3 else None
 
 
 def named_zone(text: str) -> dict[str, str] | None:
-    """Tokyo time; time zone of California; in bst timezone, what time is it."""
+    """Return the place of a question such as "Tokyo time" or "time zone of California"."""
     if not re.search(r"\btime\b|\btime ?zone\b", text, re.IGNORECASE):
         return None
     match = re.fullmatch(
-        r"(?:what(?:'s| is)? (?:the )?)?(?:time ?zone|time) (?:is|of|does)? ?(?P<of>.{2,40}?)(?: in| use| have)?[?.! ]*|"
+        r"(?:what(?:'s| is)? (?:the )?)?(?:time ?zone|time) (?:is|of|does)? ?(?P<of>.{2,40}?)(?: in"
+        r"| use| have)?[?.! ]*|"
         r"in (?P<zone>.{2,30}?)(?: time ?zone)?,? what time is it[?.! ]*|(?:what(?:'s|"
         r" is) (?:the )?)?(?:current )?(?P<before>.{2,30}?) time(?: now| right now)?[?.! ]*",
         text,
@@ -341,7 +391,7 @@ def of_days(text: str) -> dict[str, str] | None:
 
 
 def day_in(text: str) -> dict[str, str] | None:
-    """What day will it be in fourteen days; which weekday was 24 December 2020."""
+    """Return the day of a question such as "which weekday was 24 December 2020"."""
     if not re.match(
         r"(?:what|which|when|welche|quel|qu[ée]|che|wat|vilken|on what|tell me|an welche)",
         text,
@@ -352,7 +402,7 @@ def day_in(text: str) -> dict[str, str] | None:
         r" (?:on|fall(?:s)?(?: on)?|be|going to be)$", "", text, flags=re.IGNORECASE
     ).split()
     for count in range(min(len(words) - 1, 8), 0, -1):
-        # The day may stand last, or before a verb: "what day of the week was 1 May 2020", "which day is in two weeks".
+        # The day is at the end: "what day of the week was 1 May 2020", "which day is in two weeks".
         phrase = " ".join(words[-count:])
         if is_date(phrase):
             rest = words[:-count]
@@ -362,7 +412,7 @@ def day_in(text: str) -> dict[str, str] | None:
 
 def is_date(text: str) -> bool:
     try:
-        # Whether it can be read does not hang on today.
+        # Any day will do for today: it does not decide if the text is a date.
         date_of(text, date(2024, 1, 1))
     except UnknownDate:
         return False

@@ -1,4 +1,4 @@
-"""Days as people write them: 24 December 2026, next Friday, in two weeks, heute."""
+"""Read days as people write them: 24 December 2026, next Friday, in two weeks, heute."""
 
 import calendar
 import re
@@ -11,7 +11,7 @@ MAX_STEPS = 100_000  # days, weeks, months or years from today
 
 
 class UnknownDate(Exception):
-    """Not a date, or not one that can be told for sure."""
+    """Raised for a text that is not a date, or that can be read as two."""
 
 
 _MONTHS = {
@@ -53,7 +53,8 @@ _WEEKDAYS = {
 _FROM_TODAY = {
     name: days
     for days, names in {
-        0: "today,now,tonight,heute,aujourd'hui,hoy,oggi,hoje,vandaag,idag,i dag,今天,今日,сегодня,오늘",
+        0: "today,now,tonight,heute,aujourd'hui,hoy,oggi,hoje,vandaag,idag,i dag,今天,今日"
+        ",сегодня,오늘",
         1: "tomorrow,morgen,demain,manana,domani,amanha,imorgon,i morgon,明天,明日,завтра,내일",
         2: "day after tomorrow,overmorrow,ubermorgen,apres-demain,pasado manana,dopodomani",
         -1: "yesterday,gestern,hier,ayer,ieri,ontem,gisteren,igar,昨天,昨日,вчера,어제",
@@ -62,19 +63,43 @@ _FROM_TODAY = {
     for name in names.split(",")
 }
 _FEASTS = {
-    "christmas": (12, 25), "christmas day": (12, 25), "xmas": (12, 25), "christmas eve": (12, 24), "weihnachten": (12, 25),
-    "heiligabend": (12, 24), "noel": (12, 25), "navidad": (12, 25), "natale": (12, 25), "new year": (1, 1), "new years": (1, 1),
-    "new year's": (1, 1), "new year's day": (1, 1), "new years day": (1, 1), "neujahr": (1, 1), "new year's eve": (12, 31),
-    "new years eve": (12, 31), "silvester": (12, 31), "halloween": (10, 31), "valentine's day": (2, 14), "valentines day": (2, 14),
-    "independence day": (7, 4), "april fools": (4, 1), "april fools day": (4, 1), "st patrick's day": (3, 17), "boxing day": (12, 26),
-}  # fmt: skip
-_ONES = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+    name: day
+    for day, names in {
+        (1, 1): "new year,new years,new year's,new year's day,new years day,neujahr",
+        (2, 14): "valentine's day,valentines day",
+        (3, 17): "st patrick's day",
+        (4, 1): "april fools,april fools day",
+        (7, 4): "independence day",
+        (10, 31): "halloween",
+        (12, 24): "christmas eve,heiligabend",
+        (12, 25): "christmas,christmas day,xmas,weihnachten,noel,navidad,natale",
+        (12, 26): "boxing day",
+        (12, 31): "new year's eve,new years eve,silvester",
+    }.items()
+    for name in names.split(",")
+}
+_ONES = (
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+    " sixteen seventeen eighteen nineteen"
+)
 _NUMBERS = {word: number for number, word in enumerate(_ONES.split(), start=1)} | {
-    "a": 1, "an": 1, "ein": 1, "eine": 1, "einem": 1, "einer": 1, "un": 1, "une": 1, "una": 1, "zwei": 2, "drei": 3, "vier": 4, "funf": 5,
-    "deux": 2, "trois": 3, "dos": 2, "tres": 3, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "ninety": 90,
-    "hundred": 100,
-    "a hundred": 100, "one hundred": 100,
-}  # fmt: skip
+    name: number
+    for number, names in {
+        1: "a,an,ein,eine,einem,einer,un,une,una",
+        2: "zwei,deux,dos",
+        3: "drei,trois,tres",
+        4: "vier",
+        5: "funf",
+        20: "twenty",
+        30: "thirty",
+        40: "forty",
+        50: "fifty",
+        60: "sixty",
+        90: "ninety",
+        100: "hundred,a hundred,one hundred",
+    }.items()
+    for name in names.split(",")
+}
 _STEPS = {
     name: unit
     for unit, names in {
@@ -98,7 +123,8 @@ _RELATIVE = [
 ]
 _AROUND = re.compile(rf"{_AMOUNT} (?P<unit>[a-z]+) (?P<side>after|from|before) (?P<day>.+)")
 _DAY_MONTH = re.compile(
-    r"(?:(?P<weekday>[a-z]+),? )?(?P<day>\d{1,2})(?:st|nd|rd|th|\.|er|º)?,? (?:of |de |d')?(?P<month>[a-z]+)\.?,?(?: (?:of |de |"
+    r"(?:(?P<weekday>[a-z]+),? )?(?P<day>\d{1,2})(?:st|nd|rd|th|\.|er|º)?,? (?:of |de "
+    r"|d')?(?P<month>[a-z]+)\.?,?(?: (?:of |de |"
     r"del )?(?P<year>\d{4}))?"
 )
 _MONTH_DAY = re.compile(
@@ -114,11 +140,11 @@ _WEEKDAY = re.compile(
 
 
 def date_of(text: str, today: date, *, since: date | None = None, past: bool = False) -> date:
-    """The day that is meant. UnknownDate says why not.
+    """Return the day that the text means, or raise UnknownDate.
 
-    A day without a year is the next such one from `since` on (today, if that is not given), or the last one if `past`.
+    A day without a year is the next one from `since` (default: today), or the last one if `past`.
     """
-    plain = _plain(text)
+    plain = plain_form(text)
     if not 1 <= len(plain) <= MAX_CHARS:
         raise UnknownDate(f"{text[:MAX_CHARS]!r} is not a date")
     try:
@@ -132,7 +158,7 @@ def date_of(text: str, today: date, *, since: date | None = None, past: bool = F
     raise UnknownDate(f"{text!r} is not a date known here; write it as 2026-12-24")
 
 
-def _plain(text: str) -> str:
+def plain_form(text: str) -> str:
     decomposed = unicodedata.normalize("NFKD", text.lower().replace("’", "'").replace("ß", "ss"))
     plain = unicodedata.normalize(
         "NFC", "".join(c for c in decomposed if not unicodedata.combining(c))
@@ -145,17 +171,19 @@ def relative(text: str, today: date) -> date | None:
     if text in _FROM_TODAY:
         return today + timedelta(days=_FROM_TODAY[text])
     for pattern, sign in _RELATIVE:
-        if (match := pattern.fullmatch(text)) and (moved := _moved(today, match, sign)):
+        if (match := pattern.fullmatch(text)) and (moved := stepped_by(today, match, sign)):
             return moved
     if text in {"next week", "next month", "next year", "last week", "last month", "last year"}:
         which, unit = text.split()
         return stepped(today, 1 if which == "next" else -1, unit)
     if match := _AROUND.fullmatch(text):
-        return _moved(date_of(match["day"], today), match, -1 if match["side"] == "before" else 1)
+        return stepped_by(
+            date_of(match["day"], today), match, -1 if match["side"] == "before" else 1
+        )
     return None
 
 
-def _moved(day: date, match: re.Match[str], sign: int) -> date | None:
+def stepped_by(day: date, match: re.Match[str], sign: int) -> date | None:
     count = int(match["count"]) if match["count"].isdigit() else _NUMBERS.get(match["count"])
     unit = _STEPS.get(match["unit"])
     return stepped(day, sign * count, unit) if count is not None and unit else None
@@ -215,7 +243,7 @@ def feast(text: str, today: date, past: bool) -> date | None:
 
 
 def nearest(in_year: Callable[[int], date], today: date, past: bool) -> date:
-    """The next such day from today on, or the last one before; 29 February may be years away."""
+    """Return the next such day from today, or the last one. 29 February may be years away."""
     years = range(today.year, today.year - 9, -1) if past else range(today.year, today.year + 9)
     for year in years:
         try:
@@ -234,5 +262,5 @@ def by_weekday(text: str, today: date, past: bool) -> date | None:
     ahead = (_WEEKDAYS[match["day"]] - today.weekday()) % 7
     if match["which"] in {"last", "letzten"} or (past and not match["which"]):
         return today + timedelta(days=ahead - 7)
-    # "Friday" and "next Friday" on a Friday are the one in a week, "this Friday" is today; otherwise the first to come.
+    # On a Friday, "Friday" and "next Friday" are in a week and "this Friday" is today.
     return today + timedelta(days=ahead or (0 if match["which"] == "this" else 7))

@@ -1,9 +1,9 @@
-"""How a kept result stands in Redis: its key, its fields, its bytes.
+"""How a result is stored in Redis: its key, its fields, its bytes.
 
 fleet:cache:v1:<tool>:<sha256>   hash: about, fetched, soft, credits, body, hits
-fleet:cache:lock:<entry key>     token of who is asking upstream; …:<token> why that failed, for those who wait
-fleet:cache:closed:<tool>:<id>   why this account can have no call now
-fleet:cache:day:<date>           hash: counters of a day
+fleet:cache:lock:<entry key>     token of the worker that calls upstream; …:<token> its failure
+fleet:cache:closed:<tool>:<id>   the failure because of which this account is not used for a while
+fleet:cache:day:<date>           hash: the counters of a day
 """
 
 import hashlib
@@ -15,9 +15,7 @@ import msgspec
 
 from .results import Output, TtlClass
 
-SCHEMA_VERSION = (
-    1  # of keys and of what stands in an entry; entries of another version are not looked at
-)
+SCHEMA_VERSION = 1  # of keys and entries; entries of another version are not read
 PREFIX = f"fleet:cache:v{SCHEMA_VERSION}:"
 LOCK_PREFIX = "fleet:cache:lock:"
 CLOSED_PREFIX = "fleet:cache:closed:"
@@ -31,14 +29,14 @@ _PACKED = b"z"  # JSON never begins like this
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A result by everything that decides it."""
+    """A result that is asked for, by everything that decides it."""
 
     tool: str
-    parameters: dict[str, Any]  # all that are effective, normalised
+    parameters: dict[str, Any]  # with defaults, normalised
     ttl: TtlClass
     query: str = ""  # for the inspector
     topic: str = ""
-    account: str = ""  # which one pays
+    account: str = ""  # that pays for the call
 
     @property
     def key(self) -> str:
@@ -49,12 +47,12 @@ class Wanted:
 
     @property
     def closed_key(self) -> str:
-        """Where it stands that this account can have no call of the tool."""
+        """The key of the failure that closes the tool for this account."""
         return f"{CLOSED_PREFIX}{self.tool}:{self.account}"
 
 
 class About(msgspec.Struct, frozen=True):
-    """What the inspector shows of an entry without reading its body."""
+    """The facts that the inspector shows of an entry without reading its body."""
 
     tool: str
     query: str
@@ -75,7 +73,7 @@ class Failure(msgspec.Struct):
 
 
 def failure_in(text: bytes) -> Failure:
-    """The failure that was stored; one in general words if the bytes are none."""
+    """Return the stored failure, or a general one if the bytes cannot be read."""
     try:
         return msgspec.json.decode(text, type=Failure)
     except (msgspec.MsgspecError, UnicodeError):
@@ -85,7 +83,7 @@ def failure_in(text: bytes) -> Failure:
 
 
 def packed(output: Output) -> bytes | None:
-    """The output as it is stored; None if it is too big to be."""
+    """Return the output as bytes to store, or None if it is too large."""
     body = msgspec.json.encode(output)
     if len(body) > COMPRESS_ABOVE:
         body = _PACKED + zlib.compress(body, level=6)
@@ -93,7 +91,7 @@ def packed(output: Output) -> bytes | None:
 
 
 def unpacked(body: bytes) -> Output | None:
-    """The output that was stored; None if the bytes are not one."""
+    """Return the stored output, or None if the bytes cannot be read."""
     try:
         if body.startswith(_PACKED):
             body = zlib.decompressobj().decompress(body[1:], MAX_UNPACKED_BYTES)

@@ -1,7 +1,7 @@
 """A small grammar for calculations, as people write them. Nothing is evaluated but this.
 
 result  = sum { ("to" | "in") unit } ["="]
-sum     = product { ("+" | "-") product }            a percentage behind a sign is one of what stands before: 200 + 10% = 220
+sum     = product { ("+" | "-") product }       a percentage is of the left side: 200 + 10% = 220
 product = signed { ("*" | "/" | "mod" | "of" | "off") signed | factor }      17 % 5 is 17 mod 5
 signed  = ("-" | "+") signed | power
 power   = measure ["^" signed]
@@ -9,11 +9,7 @@ measure = atom { "million" … } { "!" | "%" } [unit]
 atom    = number | constant | function "(" sum { "," sum } ")" | "(" sum ")" | "√" measure
 """
 
-import re
-import unicodedata
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
 
 from .quantities import (
     CONSTANTS,
@@ -33,35 +29,23 @@ from .quantities import (
     remainder,
     root,
 )
+from .tokens import DEGREES, ROOTS, SCALES, Token, prepared, tokens_of
 from .units import PLAIN, Unit, unit_named
 
 MAX_CHARS = 300
 MAX_DEPTH = 120  # three for each bracket
-MAX_EXPONENT = 400  # behind the e of a number
-
-type Kind = Literal["number", "word", "sign", "other", "end"]
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A part of a text, from `start` to `end`."""
-
-    kind: Kind
-    text: str
-    start: int = 0
-    end: int = 0
-    number: Fraction = Fraction(0)
+CONVERSIONS = {"to", "in", "->"}
 
 
 def evaluate(text: str) -> Quantity:
-    """The value of an expression. CannotCalculate says why there is none."""
+    """Return the value of an expression, or raise CannotCalculate."""
     if len(text) > MAX_CHARS:
         raise CannotCalculate(f"it is longer than {MAX_CHARS} characters")
     return read(tokens_of(prepared(text)))[0]
 
 
 def read(tokens: list[Token]) -> tuple[Quantity, int]:
-    """The value of these tokens, and how many operations it took: none for a bare number."""
+    """Return the value of these tokens, and the number of operations: none for a bare number."""
     reader = Reader(tokens)
     try:
         return reader.result(), reader.steps
@@ -69,205 +53,18 @@ def read(tokens: list[Token]) -> tuple[Quantity, int]:
         raise CannotCalculate("it has no result, or one that is too large") from exc
 
 
-# --- Tokens -----------------------------------------------------------------------------------------------------------
-
-_NUMBER = re.compile(
-    r"""\d{1,3}(?:[ '’]\d{3})+(?:[.,]\d+)?(?![\d.,'’])     # 1 000 000,5
-      | \d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d,])             # 1,234.5
-      | \d{1,3}(?:\.\d{3})+,\d+(?!\d)                    # 1.234,5
-      | \d{1,3}(?:\.\d{3}){2,}(?!\d)                     # 1.234.567
-      | \d+(?:[.,]\d+)?(?:[eE][+-]?\d+(?![\w]))?
-      | \.\d+(?:[eE][+-]?\d+)?""",
-    re.VERBOSE,
-)
-_NUMBER_IN_LIST = re.compile(r"\d*\.?\d+(?:[eE][+-]?\d+)?")
-_WORD = re.compile(r"log(?:2|10)(?=\s*\()|°?[^\W\d_]+|[°″′]")
-_SIGNS = ("**", "->", "+", "-", "*", "/", "^", "%", "!", "(", ")", ",", ";", "=", "√", "∛")
-ROOTS = {"√": 2, "∛": 3}
-_CONVERSIONS = {"to", "in", "->"}
-_DEGREES = {"°", "deg", "degree", "degrees", "grad"}
-
-_SIGN_OF_WORD = {
-    **dict.fromkeys(("plus", "más", "mais", "più"), "+"),
-    **dict.fromkeys(("minus", "moins", "menos", "meno"), "-"),
-    **dict.fromkeys(("times", "x", "mal", "fois", "por", "per", "gånger"), "*"),
-    **dict.fromkeys(("over", "durch"), "/"),
-    **dict.fromkeys(("mod", "modulo"), "mod"),
-    **dict.fromkeys(("of", "von", "vom", "de", "di", "van", "av", "af", "от"), "of"),
-    "off": "off",
-    **dict.fromkeys(("percent", "prozent", "procent", "pct"), "%"),
-    **dict.fromkeys(("to", "into", "as", "en", "nach", "naar", "till", "til", "a", "в"), "to"),
-}
-_ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_NUMBER_OF_WORD = {word: number for number, word in enumerate(_ONES)} | {
-    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
-}  # fmt: skip
-SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-
-_ONE_FOR_ONE = str.maketrans({
-    "−": "-", "–": "-", "×": "*", "·": "*", "⋅": "*", "∙": "*", "÷": "/", "º": "°", "→": "->", "²": "^2", "³": "^3", "½": ".5", "¼": ".25",
-    "¾": ".75", "″": " in ", "“": " ", "”": " ", '"': " ", "\u00a0": " ", "\u202f": " ",
-})  # fmt: skip
-_PHRASES = [
-    (re.compile(pattern, re.IGNORECASE), sign)
-    for pattern, sign in (
-        (r"\b(?:raised )?to the (?:power|power of)\b", "^"),
-        (r"\bsquared\b", "^2"),
-        (r"\bcubed\b", "^3"),
-        (r"\bsquare root of\b", "√"),
-        (r"\b(?:cube|cubic) root of\b", "∛"),
-        (
-            r"\bdivided by\b|\bgeteilt durch\b|\bdivisé par\b|\bdividido (?:por|entre)\b|\bdiviso\b",
-            "/",
-        ),
-        (r"\bmultiplied by\b", "*"),
-        (r"(?<=\d) : (?=\d)", "/"),
-        (r"(?<=%) (?:tip |vat |tax |interest )?on\b", " of"),
-        (r"\b([kcdm]?m|ft|in|yd|mi)([23])\b", r"\1^\2"),
-        (r"[$€£](?=\s?[\d.])|(?<=\d)\s?[$€£]", ""),
-    )
-]
-
-
-def prepared(text: str) -> str:
-    """The text with one way to write each sign."""
-    text = unicodedata.normalize("NFKC", text.translate(_ONE_FOR_ONE))
-    for pattern, sign in _PHRASES:
-        text = pattern.sub(sign, text)
-    return text
-
-
-def tokens_of(text: str) -> list[Token]:
-    """The whole text in tokens; what has no place in an expression is of the kind `other`, or an unknown word."""
-    tokens: list[Token] = []
-    brackets: list[bool] = []  # for each open one: whether commas separate what stands in it
-    at = 0
-    while at < len(text):
-        if text[at].isspace():
-            at += 1
-            continue
-        token = token_at(text, at, commas_separate=bool(brackets) and brackets[-1])
-        if token.text == "(":
-            brackets.append(bool(tokens) and tokens[-1].text.lower() in LISTS)
-        elif token.text == ")" and brackets:
-            brackets.pop()
-        tokens.append(token)
-        at = token.end
-    return tokens
-
-
-def token_at(text: str, at: int, *, commas_separate: bool) -> Token:
-    if match := (_NUMBER_IN_LIST if commas_separate else _NUMBER).match(text, at):
-        return Token("number", match[0], at, match.end(), value_of(match[0]))
-    if sign := next((sign for sign in _SIGNS if text.startswith(sign, at)), ""):
-        return Token("sign", "^" if sign == "**" else sign, at, at + len(sign))
-    if match := _WORD.match(text, at):
-        return meaning(Token("word", match[0], at, match.end()))
-    return Token("other", text[at], at, at + 1)
-
-
-def meaning(word: Token) -> Token:
-    """Words for signs and numbers as such."""
-    name = word.text.lower()
-    if name in _SIGN_OF_WORD:
-        return Token("sign", _SIGN_OF_WORD[name], word.start, word.end)
-    if name in _NUMBER_OF_WORD:
-        return Token("number", word.text, word.start, word.end, Fraction(_NUMBER_OF_WORD[name]))
-    return Token("word", "in", word.start, word.end) if name == "in" else word
-
-
-def value_of(written: str) -> Fraction:
-    """The number that is meant, with a comma or a point before its decimals."""
-    digits = re.sub(r"[ '’]", "", written)
-    mantissa, _, exponent = digits.lower().partition("e")
-    if exponent and abs(int(exponent)) > MAX_EXPONENT:
-        raise CannotCalculate(f"{written} is too large or too small")
-    if "," in mantissa and "." in mantissa:
-        thousands, point = (".", ",") if mantissa.rindex(",") > mantissa.rindex(".") else (",", ".")
-        mantissa = mantissa.replace(thousands, "").replace(point, ".")
-    elif mantissa.count(".") > 1 or mantissa.count(",") > 1:
-        mantissa = mantissa.replace(".", "").replace(",", "")
-    elif "," in mantissa:
-        # 1,234 has thousands; 3,5 and 0,125 have decimals.
-        whole, decimals = mantissa.split(",")
-        mantissa = (
-            whole + decimals
-            if len(decimals) == 3 and len(whole) <= 3 and whole != "0"
-            else f"{whole}.{decimals}"
-        )
-    return Fraction(f"{mantissa}e{exponent}" if exponent else mantissa)
-
-
-def can_be_part(token: Token) -> bool:
-    """Whether it has a meaning in some expression."""
-    name = token.text.lower()
-    known = (
-        name in CONSTANTS
-        or name in UNARY
-        or name in LISTS
-        or name in SCALES
-        or name in _DEGREES | _UNIT_ADJECTIVES
-    )
-    return (
-        token.kind in {"number", "sign"}
-        or name == "in"
-        or known
-        or unit_named(token.text) is not None
-    )
-
-
-_UNIT_ADJECTIVES = {
-    "square",
-    "cubic",
-    "fluid",
-    "fl",
-    "sq",
-    "cu",
-    "nautical",
-    "metric",
-    "short",
-    "light",
-    "kilowatt",
-    "watt",
-}
-
-
-# --- Grammar ----------------------------------------------------------------------------------------------------------
-
-
 class Reader:
-    """Reads tokens by the grammar above."""
+    """A recursive descent parser for the grammar above, which calculates while it reads."""
 
     def __init__(self, tokens: list[Token]) -> None:
         self._tokens = [*tokens, Token("end", "")]
         self._at = 0
         self._depth = 0
-        self.steps = 0  # operations, functions and conversions: none in a bare number
+        self.steps = 0  # operations, functions and conversions
 
     def result(self) -> Quantity:
         quantity = self._sum()
-        while self._next.text in _CONVERSIONS:
+        while self._next.text in CONVERSIONS:
             self._take()
             quantity = converted(quantity, self._target())
             self.steps += 1
@@ -394,7 +191,7 @@ class Reader:
 
     @property
     def _is_remainder(self) -> bool:
-        """Whether a % comes next that is no percentage, since a number follows: 17 % 5, 17 % (2 + 3)."""
+        """True if a % comes next that is no percentage, because a number follows: 17 % 5."""
         follows = self._tokens[min(self._at + 1, len(self._tokens) - 1)]
         return self._next.text == "%" and (follows.kind == "number" or follows.text == "(")
 
@@ -440,7 +237,7 @@ class Reader:
             raise CannotCalculate(f"{sign!r} is missing")
 
     def _unit(self, *, after_number: bool) -> Unit | None:
-        """A unit such as km, m^2 or km/h, if one comes next."""
+        """Take a unit such as km, m^2 or km/h, if one comes next."""
         unit = self._plain_unit(after_number=after_number)
         while unit and self._next.text in {"/", "*"} and self._named_unit(self._at + 1):
             is_per = self._take().text == "/"
@@ -468,24 +265,24 @@ class Reader:
         return unit
 
     def _named_unit(self, at: int) -> tuple[Unit, int] | None:
-        """The unit at this place and the number of words of its name: fl oz, degrees Celsius, square metre."""
+        """Return the unit at this place, and the number of words in its name, such as fl oz."""
         words: list[str] = []
         for token in self._tokens[at : at + 3]:
-            # An "in" behind a unit asks for another one: m in cm are not minutes, but sq in are square inches.
+            # After a unit, "in" asks for another one: "m in cm". But "sq in" are square inches.
             if token.kind != "word" or (token.text == "in" and unit_named("".join(words))):
                 break
             words.append(token.text)
         for count in range(len(words), 0, -1):
             name = "".join(words[:count])
-            if count > 1 and words[0].lower() in _DEGREES:
+            if count > 1 and words[0].lower() in DEGREES:
                 name = f"°{words[1].removeprefix('°')}"
             if unit := unit_named(name):
                 return unit, count
         return None
 
     def _is_conversion(self) -> bool:
-        """Whether this `in` asks for a unit, and is not inches itself: 5 in to cm."""
+        """Return True if this `in` asks for a unit, and is not the inches of "5 in to cm"."""
         follows = self._tokens[self._at + 1]
         return follows.text == "%" or (
-            self._named_unit(self._at + 1) is not None and follows.text not in _CONVERSIONS
+            self._named_unit(self._at + 1) is not None and follows.text not in CONVERSIONS
         )

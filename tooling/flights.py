@@ -1,4 +1,4 @@
-"""Work that several callers want at once is done once."""
+"""Single flight: callers that want the same work at the same time share one run of it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -12,7 +12,7 @@ class Flight[T]:
 
 
 class Flights[T]:
-    """Calls in progress by key. A caller that is cancelled leaves the flight; the last one to leave ends it."""
+    """Work in progress by key. A cancelled caller leaves it; it ends when the last one leaves."""
 
     def __init__(self) -> None:
         self._flights: dict[Hashable, Flight[T]] = {}
@@ -21,28 +21,28 @@ class Flights[T]:
         return key in self._flights
 
     async def join(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
-        """The result of the work under way for this key, started if there is none."""
+        """Return the result of the work in progress for this key; start `work` if there is none."""
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = Flight(asyncio.ensure_future(work()))
-            flight.task.add_done_callback(lambda _: self._landed(key, flight))
+            flight.task.add_done_callback(lambda _: self.land(key, flight))
         flight.passengers += 1
         try:
             return await asyncio.shield(flight.task)
         finally:
             flight.passengers -= 1
             if not flight.passengers and not flight.task.done():
-                # Nobody may join what is about to end.
-                self._forget(key, flight)
+                # Forget it before it ends, so that no new caller joins it.
+                self.forget(key, flight)
                 flight.task.cancel()
                 await asyncio.wait([flight.task])
 
-    def _landed(self, key: Hashable, flight: Flight[T]) -> None:
-        self._forget(key, flight)
+    def land(self, key: Hashable, flight: Flight[T]) -> None:
+        self.forget(key, flight)
         if not flight.task.cancelled():
-            # Whoever still listens gets it too; asyncio need not complain if nobody does.
+            # Mark the exception as seen: if all callers left, asyncio would log it.
             flight.task.exception()
 
-    def _forget(self, key: Hashable, flight: Flight[T]) -> None:
+    def forget(self, key: Hashable, flight: Flight[T]) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]

@@ -1,4 +1,4 @@
-"""What operators see of the tool cache, and what they may delete. Every call does a bounded amount of work, however much is kept."""
+"""Read and delete cached results, for the admin. Each call does a bounded amount of work."""
 
 import re
 import time
@@ -15,30 +15,30 @@ from redis.retry import Retry
 from .entries import CLOSED_INDEX, CLOSED_PREFIX, DAY_PREFIX, PREFIX, About, failure_in, unpacked
 from .services import utc_now
 
-PAGE = 50  # entries; a page ends at the end of a batch
-BATCH = 100  # keys asked for at a time
-MAX_EXAMINED = 5000  # entries looked at for one page
-PAGE_SECONDS = 1.0
+PAGE_SIZE = 50  # entries; a page ends with the batch that reaches it
+BATCH = 100  # keys that one SCAN asks for
+MAX_EXAMINED = 5000  # entries that are read for one page
+MAX_PAGE_SECONDS = 1.0
 COUNT_BATCH = 2000
-COUNT_SECONDS = 0.3
-DELETE_SECONDS = 5.0
-SAMPLE = 200  # entries measured for their memory
+MAX_COUNT_SECONDS = 0.3
+MAX_DELETE_SECONDS = 5.0
+MEMORY_SAMPLE = 200  # entries whose memory is measured
 DAYS = 7
-CALL_TIMEOUT = 1.0  # seconds that one call waits on Redis
+CALL_TIMEOUT = 1.0  # seconds that one call waits for Redis
 TOOL, DIGEST = r"[a-z_]{1,50}", r"[0-9a-f]{64}"
 _KEY = re.compile(rf"{PREFIX}{TOOL}:{DIGEST}".encode())
 
 
 @dataclass(frozen=True, slots=True)
 class CachedEntry:
-    """A kept result as the list shows it."""
+    """A cached result as the list shows it."""
 
     tool: str
     digest: str
     about: About
     fetched_at: datetime
     fresh_until: datetime
-    seconds_left: float  # until Redis forgets it
+    seconds_left: float  # until Redis deletes it
     hits: int
     credits: float
     now: datetime
@@ -58,7 +58,7 @@ class CachedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of the entries, in no order but newest first within it."""
+    """A part of the entries, the newest first. Pages as such are in no order."""
 
     entries: list[CachedEntry]
     next_cursor: int  # 0 at the end
@@ -86,7 +86,7 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A tool that no call is made to for a while, as none can succeed."""
+    """A tool that is not called for a while, because the provider would refuse."""
 
     tool: str
     why: str
@@ -95,23 +95,25 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """How much is kept. What took too long to count is said to be a part, or estimated from a sample."""
+    """The size of the cache, or of a part if counting took too long, and the days' counters."""
 
     entries: int
     all_counted: bool
-    memory: int | None  # bytes; None where Redis does not tell
+    memory: int | None  # bytes; None if Redis does not report it
     memory_estimated: bool
     days: list[Day] = field(default_factory=list)  # today first
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
+    """The number of deleted entries, and False if there was no time for all."""
+
     count: int
     finished: bool
 
 
 class Inspector:
-    """Reads and deletes with a client of its own; redis-py's errors pass through."""
+    """A client of its own for the admin's threads. It raises redis-py's errors."""
 
     def __init__(self, url: str, *, now: Callable[[], datetime] = utc_now) -> None:
         self._client = Redis.from_url(
@@ -130,17 +132,17 @@ class Inspector:
         self._client.close()
 
     def page(self, *, tool: str = "", text: str = "", cursor: int = 0) -> Page:
-        """The next entries of this tool whose query, topic or key has the text in it."""
-        end = time.monotonic() + PAGE_SECONDS
+        """Return the next entries of this tool whose query, topic or key contains the text."""
+        end = time.monotonic() + MAX_PAGE_SECONDS
         found: dict[bytes, CachedEntry] = {}
         examined = 0
         while True:
-            cursor, keys = self._scan(tool, cursor, BATCH)
+            cursor, keys = self.scan(tool, cursor, BATCH)
             examined += len(keys)
-            found |= {key: entry for key, entry in self._entries(keys) if matches(entry, text)}
+            found |= {key: entry for key, entry in self.entries(keys) if matches(entry, text)}
             if (
                 not cursor
-                or len(found) >= PAGE
+                or len(found) >= PAGE_SIZE
                 or examined >= MAX_EXAMINED
                 or time.monotonic() > end
             ):
@@ -151,56 +153,59 @@ class Inspector:
                 )
 
     def entry(self, tool: str, digest: str) -> tuple[CachedEntry, Any] | None:
-        """One entry and its value as plain JSON types (None if it cannot be read)."""
+        """Return an entry with its value as plain JSON types: None if it cannot be read."""
         key = f"{PREFIX}{tool}:{digest}".encode()
-        for _, entry in self._entries([key]):
+        for _, entry in self.entries([key]):
             body = cast("bytes | None", self._client.hget(key.decode(), "body"))
             output = unpacked(body) if body else None
             return entry, msgspec.to_builtins(output) if output else None
         return None
 
     def delete(self, tool: str, digest: str) -> bool:
+        """Delete one entry; return False if it does not exist."""
         return bool(self._client.unlink(f"{PREFIX}{tool}:{digest}"))
 
     def delete_matching(self, *, tool: str, text: str) -> Deleted:
-        """Delete what `page` would find, for a few seconds at the most."""
-        end = time.monotonic() + DELETE_SECONDS
+        """Delete the entries that `page` would find, for at most MAX_DELETE_SECONDS."""
+        end = time.monotonic() + MAX_DELETE_SECONDS
         cursor, count = 0, 0
         while True:
-            cursor, keys = self._scan(tool, cursor, COUNT_BATCH)
+            cursor, keys = self.scan(tool, cursor, COUNT_BATCH)
             if text:
-                keys = [key for key, entry in self._entries(keys) if matches(entry, text)]
+                keys = [key for key, entry in self.entries(keys) if matches(entry, text)]
             count += self._client.unlink(*keys) if keys else 0
             if not cursor or time.monotonic() > end:
                 return Deleted(count, finished=not cursor)
 
     def count_matching(self, *, tool: str, text: str) -> tuple[int, bool]:
-        """How many entries `delete_matching` would delete, and whether that is all of them."""
-        end = time.monotonic() + PAGE_SECONDS
+        """Return how many entries `delete_matching` would delete, and True if all were counted."""
+        end = time.monotonic() + MAX_PAGE_SECONDS
         cursor, count = 0, 0
         while True:
-            cursor, keys = self._scan(tool, cursor, COUNT_BATCH)
+            cursor, keys = self.scan(tool, cursor, COUNT_BATCH)
             count += (
-                sum(matches(entry, text) for _, entry in self._entries(keys)) if text else len(keys)
+                sum(matches(entry, text) for _, entry in self.entries(keys)) if text else len(keys)
             )
             if not cursor or time.monotonic() > end:
                 return count, not cursor
 
     def totals(self) -> Totals:
-        end = time.monotonic() + COUNT_SECONDS
+        """Count the entries and estimate their memory, for at most MAX_COUNT_SECONDS."""
+        end = time.monotonic() + MAX_COUNT_SECONDS
         cursor, entries = 0, 0
         sample: list[bytes] = []
         while True:
-            cursor, keys = self._scan("", cursor, COUNT_BATCH)
+            cursor, keys = self.scan("", cursor, COUNT_BATCH)
             entries += len(keys)
-            sample += keys[: SAMPLE - len(sample)]
+            sample += keys[: MEMORY_SAMPLE - len(sample)]
             if not cursor or time.monotonic() > end:
                 break
         return Totals(
-            entries, not cursor, self._memory(sample, entries), entries > len(sample), self._days()
+            entries, not cursor, self.memory(sample, entries), entries > len(sample), self.days()
         )
 
     def closed(self) -> list[Closed]:
+        """Return the tools that are closed now, with the failures that closed them."""
         rows = []
         for key in cast("set[bytes]", self._client.smembers(CLOSED_INDEX)):
             why, left = cast("bytes | None", self._client.get(key)), self._client.pttl(key)
@@ -209,7 +214,7 @@ class Inspector:
         return rows
 
     def reopen(self, tool: str) -> int:
-        """Let calls of this tool be made again."""
+        """Allow calls of this tool again, for all accounts. Return how many were closed."""
         keys = [
             key
             for key in cast("set[bytes]", self._client.smembers(CLOSED_INDEX))
@@ -217,13 +222,14 @@ class Inspector:
         ]
         return self._client.unlink(*keys) if keys else 0
 
-    def _scan(self, tool: str, cursor: int, count: int) -> tuple[int, list[bytes]]:
+    def scan(self, tool: str, cursor: int, count: int) -> tuple[int, list[bytes]]:
         reply = self._client.scan(cursor, match=f"{PREFIX}{tool or '*'}:*", count=count)
         cursor, keys = cast("tuple[int, list[bytes]]", reply)
-        # What is no entry of ours is left out, not a fault of the page.
+        # The pattern may match keys of other programs; leave them out.
         return cursor, [key for key in keys if _KEY.fullmatch(key)]
 
-    def _entries(self, keys: list[bytes]) -> Iterator[tuple[bytes, CachedEntry]]:
+    def entries(self, keys: list[bytes]) -> Iterator[tuple[bytes, CachedEntry]]:
+        """Yield the entries at these keys; leave out those that expired or cannot be read."""
         pipe = self._client.pipeline(transaction=False)
         for key in keys:
             pipe.hmget(key.decode(), ["about", "fetched", "soft", "hits", "credits"])
@@ -234,11 +240,12 @@ class Inspector:
             if (
                 isinstance(fields, list)
                 and isinstance(left, int)
-                and (entry := _entry(key, fields, left, now))
+                and (entry := entry_of(key, fields, left, now))
             ):
                 yield key, entry
 
-    def _memory(self, sample: list[bytes], entries: int) -> int | None:
+    def memory(self, sample: list[bytes], entries: int) -> int | None:
+        """Estimate the bytes of all entries from the sample; None if Redis reports no sizes."""
         if not sample:
             return 0
         pipe = self._client.pipeline(transaction=False)
@@ -247,7 +254,8 @@ class Inspector:
         sizes = [size for size in pipe.execute(raise_on_error=False) if isinstance(size, int)]
         return round(sum(sizes) / len(sizes) * entries) if sizes else None
 
-    def _days(self) -> list[Day]:
+    def days(self) -> list[Day]:
+        """Return the counters of the last days, today first."""
         today = self._now().astimezone(UTC).date()
         dates = [str(today - timedelta(days=back)) for back in range(DAYS)]
         pipe = self._client.pipeline(transaction=False)
@@ -270,7 +278,10 @@ def tool_of(closed_key: bytes) -> str:
     return closed_key.decode().removeprefix(CLOSED_PREFIX).partition(":")[0]
 
 
-def _entry(key: bytes, fields: list[bytes | None], left: int, now: datetime) -> CachedEntry | None:
+def entry_of(
+    key: bytes, fields: list[bytes | None], left: int, now: datetime
+) -> CachedEntry | None:
+    """Return the entry with these fields, or None if one of them cannot be read."""
     about, fetched, soft, hits, credits_ = fields
     tool, _, digest = key.decode().removeprefix(PREFIX).partition(":")
     try:

@@ -2,7 +2,8 @@ from django.db import models
 
 
 class CachedResult(models.Model):
-    """A kept result of a tool. It stands in Redis, not in a table: here are its name in the admin and who may see and delete it."""
+    """A cached result of a tool. It has no table: it is in Redis, and this gives it a place in the
+    admin, with permissions to view and to delete it."""
 
     key = models.CharField(primary_key=True, max_length=100)
 

@@ -1,4 +1,4 @@
-"""Time zones by the names that people give to places: cities, countries, states, abbreviations."""
+"""Time zones by the names of places: cities, countries, states, abbreviations."""
 
 import re
 import unicodedata
@@ -17,14 +17,14 @@ _NOISE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place under the name it was asked by; large countries have several zones."""
+    """A place under the name that was asked for; large countries have several zones."""
 
     name: str
     zones: tuple[tzinfo, ...]
 
 
 def place_named(name: str) -> Place | None:
-    """The place that people call this; None if it is not known."""
+    """Return the place of this name, or None if it is not known."""
     written = " ".join(name.split()).strip(" ?!.,;:\"'()")
     if not 1 <= len(written) <= 60:
         return None
@@ -34,13 +34,13 @@ def place_named(name: str) -> Place | None:
         written.partition(",")[0],
         written.rpartition(",")[2],
     ):
-        if zones := _zones(words):
+        if zones := zones_named(words):
             return Place(titled(" ".join(words.split())) if words else written, zones)
     return None
 
 
-def _zones(name: str) -> tuple[tzinfo, ...]:
-    key = _key(name)
+def zones_named(name: str) -> tuple[tzinfo, ...]:
+    key = key_of(name)
     if not key:
         return ()
     if offset := _OFFSET.fullmatch(key):
@@ -50,13 +50,13 @@ def _zones(name: str) -> tuple[tzinfo, ...]:
             if distance < timedelta(hours=15)
             else ()
         )
-    if known := _names().get(key):
-        return tuple(zone for known_key in known for zone in _zone(known_key))
+    if known := zone_keys().get(key):
+        return tuple(zone for known_key in known for zone in zone_of(known_key))
     # Older names too, such as US/Pacific.
-    return _zone(name.strip().replace(" ", "_")) if "/" in name else ()
+    return zone_of(name.strip().replace(" ", "_")) if "/" in name else ()
 
 
-def _zone(key: str) -> tuple[tzinfo, ...]:
+def zone_of(key: str) -> tuple[tzinfo, ...]:
     try:
         return (ZoneInfo(key),)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -64,14 +64,14 @@ def _zone(key: str) -> tuple[tzinfo, ...]:
 
 
 def titled(name: str) -> str:
-    """As written, with capitals where there were none."""
+    """Return the name as written, or with capitals if it has none."""
     if name != name.lower():
         return name
     return name.upper() if len(name) <= 3 else name.title()
 
 
-def _key(name: str) -> str:
-    """The name without accents, capitals and doubled spaces."""
+def key_of(name: str) -> str:
+    """Return the name without accents, capitals and doubled spaces."""
     plain = "".join(
         c
         for c in unicodedata.normalize("NFKD", name.lower().replace("ß", "ss").replace("ø", "o"))
@@ -81,29 +81,29 @@ def _key(name: str) -> str:
 
 
 @cache
-def _names() -> dict[str, tuple[str, ...]]:
-    """Zone keys by name: our own table, then cities that zones are named after, then countries."""
+def zone_keys() -> dict[str, tuple[str, ...]]:
+    """Return zone keys by name: from places.txt, then cities that name zones, then countries."""
     names: dict[str, tuple[str, ...]] = {}
     for line in rows((files("tooling") / "places.txt").read_text()):
         zone, _, others = line.partition(": ")
         for name in others.split():
-            names.setdefault(_key(name), (zone,))
+            names.setdefault(key_of(name), (zone,))
     data = files("tzdata") / "zoneinfo"
     by_country: dict[str, list[str]] = {}
     for line in rows((data / "zone.tab").read_text()):
         country, _, zone, *_ = line.split("\t")
         by_country.setdefault(country, []).append(zone)
         for name in (zone, zone.rpartition("/")[2]):
-            names.setdefault(_key(name), (zone,))
+            names.setdefault(key_of(name), (zone,))
     for line in rows((data / "iso3166.tab").read_text()):
         code, country = line.split("\t")
         # "Korea (South)" is also asked for as South Korea, "St Lucia" as Saint Lucia.
-        inverted = re.sub(r"(.+) \((north|south)\)", r"\2 \1", _key(country))
+        inverted = re.sub(r"(.+) \((north|south)\)", r"\2 \1", key_of(country))
         for name in {
-            _key(country),
+            key_of(country),
             inverted,
-            re.sub(r" \(.*\)", "", _key(country)),
-            _key(country).replace("&", "and"),
+            re.sub(r" \(.*\)", "", key_of(country)),
+            key_of(country).replace("&", "and"),
         }:
             names.setdefault(name, tuple(by_country.get(code, ())))
     for name in (

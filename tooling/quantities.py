@@ -1,4 +1,4 @@
-"""Exact numbers with units: what can be done with them, and when it is refused because the result would be too big."""
+"""Exact numbers with units: their arithmetic, and the limits of what is calculated."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ _PRECISE = Context(prec=60, Emax=5000, Emin=-5000)
 
 
 class CannotCalculate(Exception):
-    """Not an expression, or one that has no answer here."""
+    """Raised for a text that is no expression, or one that has no result here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,15 @@ class Quantity:
 
     @property
     def has_zero(self) -> bool:
-        """Whether it is a temperature on a scale: to be converted, not to be added."""
+        """True for a temperature on a scale, which can be converted but not added."""
         return self.unit is not None and self.unit.zero != 0
 
 
-# --- Arithmetic -------------------------------------------------------------------------------------------------------
+# --- Arithmetic -----------------------------------------------------------------------------------
 
 
 def checked(quantity: Quantity) -> Quantity:
-    """The quantity with a bounded number of digits, rounded where it was not whole. CannotCalculate if it is too big."""
+    """Return the quantity, rounded if it is long. Raise CannotCalculate if it is whole."""
     if (
         max(quantity.value.numerator.bit_length(), quantity.value.denominator.bit_length())
         > MAX_BITS
@@ -151,7 +151,7 @@ _ONE = Unit("1", Fraction(1), PLAIN)
 PERCENT = Unit("%", Fraction(1, 100), PLAIN)
 
 
-# --- Functions --------------------------------------------------------------------------------------------------------
+# --- Functions ------------------------------------------------------------------------------------
 
 
 def near(function: Callable[[float], float]) -> Callable[[Quantity], Quantity]:
@@ -195,7 +195,7 @@ def root(quantity: Quantity, degree: int) -> Quantity:
 
 
 def whole_root(number: int, degree: int) -> int | None:
-    """The whole number whose power this is, if it is one."""
+    """Return the whole root of the number, or None."""
     root = int(_PRECISE.power(Decimal(number), _PRECISE.divide(1, degree)).to_integral_value())
     if degree == 2:
         root = math.isqrt(number)
@@ -246,14 +246,26 @@ def exact_power_of(base: int, quantity: Quantity) -> Quantity | None:
 
 
 UNARY: dict[str, Callable[[Quantity], Quantity]] = {
-    "sqrt": lambda q: root(q, 2), "cbrt": lambda q: root(q, 3),
-    "abs": lambda q: Quantity(abs(q.value), q.unit, q.exact), "floor": lambda q: Quantity(Fraction(math.floor(q.value))),
-    "ceil": lambda q: Quantity(Fraction(math.ceil(q.value))), "factorial": factorial,
-    "ln": precisely(_PRECISE.ln), "exp": precisely(_PRECISE.exp), "log2": lambda q: log(q, Quantity(Fraction(2))),
-    "log10": lambda q: log(q), "sin": near(math.sin), "cos": near(math.cos), "tan": near(tangent),
-    "asin": near(math.asin), "acos": near(math.acos), "atan": near(math.atan), "sinh": near(math.sinh), "cosh": near(math.cosh),
+    "sqrt": lambda q: root(q, 2),
+    "cbrt": lambda q: root(q, 3),
+    "abs": lambda q: Quantity(abs(q.value), q.unit, q.exact),
+    "floor": lambda q: Quantity(Fraction(math.floor(q.value))),
+    "ceil": lambda q: Quantity(Fraction(math.ceil(q.value))),
+    "factorial": factorial,
+    "ln": precisely(_PRECISE.ln),
+    "exp": precisely(_PRECISE.exp),
+    "log2": lambda q: log(q, Quantity(Fraction(2))),
+    "log10": lambda q: log(q),
+    "sin": near(math.sin),
+    "cos": near(math.cos),
+    "tan": near(tangent),
+    "asin": near(math.asin),
+    "acos": near(math.acos),
+    "atan": near(math.atan),
+    "sinh": near(math.sinh),
+    "cosh": near(math.cosh),
     "tanh": near(math.tanh),
-}  # fmt: skip
+}
 
 
 def pick(which: Callable[..., Quantity]) -> Callable[..., Quantity]:
@@ -274,7 +286,7 @@ def whole(function: Callable[..., int]) -> Callable[..., Quantity]:
     return applied
 
 
-def _mean(*quantities: Quantity) -> Quantity:
+def mean_of(*quantities: Quantity) -> Quantity:
     # Among other numbers 10% is 0.1, not a tenth more.
     is_percent = all(quantity.percent for quantity in quantities)
     total = replace(quantities[0], percent=is_percent)
@@ -283,15 +295,23 @@ def _mean(*quantities: Quantity) -> Quantity:
     return replace(total, value=total.value / len(quantities))
 
 
-def _sum(*quantities: Quantity) -> Quantity:
-    mean = _mean(*quantities)
+def sum_of(*quantities: Quantity) -> Quantity:
+    mean = mean_of(*quantities)
     return replace(mean, value=mean.value * len(quantities))
 
 
 LISTS: dict[str, Callable[..., Quantity]] = {
-    "min": pick(min), "max": pick(max), "gcd": whole(math.gcd), "lcm": whole(math.lcm), "mean": _mean, "average": _mean, "avg": _mean,
-    "round": rounded, "log": log, "sum": _sum,
-}  # fmt: skip
+    "min": pick(min),
+    "max": pick(max),
+    "gcd": whole(math.gcd),
+    "lcm": whole(math.lcm),
+    "mean": mean_of,
+    "average": mean_of,
+    "avg": mean_of,
+    "round": rounded,
+    "log": log,
+    "sum": sum_of,
+}
 PLAIN_LISTS = {"gcd", "lcm", "round", "log"}  # without units
 
 CONSTANTS = {"pi": PI, "π": PI, "e": Fraction(Decimal(1).exp(_PRECISE)), "tau": 2 * PI}

@@ -1,6 +1,11 @@
-"""What a tool is: an async function that becomes a `Tool` by the decorator `@tool`."""
+"""The decorator `@tool`, which makes a `Tool` of an async function.
+
+To add a tool, write such a function in a module of its own, add it to TOOLS in `toolbox.py`, and
+name it in the agents that may call it (`chat/workflow/agents.py`).
+"""
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,22 +19,20 @@ type Path = Literal["light", "full"]
 
 @dataclass(frozen=True, slots=True)
 class CacheRule:
-    """How results are kept and shared between owners: only for tools whose arguments are public."""
+    """How results are kept and shared by all owners. Only for tools whose arguments are public."""
 
-    parameters: Callable[
-        [Arguments, Services], dict[str, Any]
-    ]  # everything that decides the result, normalised
+    # Everything that decides the result, normalised.
+    parameters: Callable[[Arguments, Services], dict[str, Any]]
     ttl: Callable[[Arguments], TtlClass]
-    query: Callable[[Arguments], str]  # what the inspector shows
+    query: Callable[[Arguments], str]  # as the inspector shows it
     topic: Callable[[Arguments], str]
-    account: Callable[
-        [Services], str
-    ]  # which one pays: a closed account closes the tool for its users only
+    # The account that pays: if the provider refuses it, the tool is closed for its users only.
+    account: Callable[[Services], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function that models may call, with all that is needed to offer it, check a call, and bound it."""
+    """A function that models may call, and what is needed to offer, check and bound a call."""
 
     name: str
     description: str
@@ -42,11 +45,12 @@ class Tool:
     cache: CacheRule | None
     untrusted: bool  # its result holds text from outside
     reason_off: Callable[[Services], str]
-    from_question: Callable[[str, str], dict[str, Any] | None]
+    phrases: re.Pattern[str] | None
+    from_question: Callable[[str, str], dict[str, Any] | None] | None
 
     @property
     def offer(self) -> dict[str, Any]:
-        """The tool as OpenAI-compatible servers want it in `tools`."""
+        """The tool as an OpenAI-compatible server expects it in `tools`."""
         function = {
             "name": self.name,
             "description": self.description,
@@ -55,9 +59,9 @@ class Tool:
         return {"type": "function", "function": function}
 
     async def run(self, arguments: Arguments, services: Services) -> Output:
-        """The function's result; ToolFailure says why there is none."""
-        ours = {"services": services} if self.takes_services else {}
-        result = await self.function(**arguments, **ours)
+        """Return the function's result, or raise ToolFailure."""
+        passed = {"services": services} if self.takes_services else {}
+        result = await self.function(**arguments, **passed)
         return Output(text=result) if isinstance(result, str) else result
 
 
@@ -69,21 +73,26 @@ def tool(
     cache: CacheRule | None = None,
     untrusted: bool = False,
     reason_off: Callable[[Services], str] = lambda services: "",
-    from_question: Callable[[str, str], dict[str, Any] | None] = lambda question, follows: None,
+    phrases: re.Pattern[str] | None = None,
+    from_question: Callable[[str, str], dict[str, Any] | None] | None = None,
 ) -> Callable[[Callable[..., Awaitable[str | Output]]], Tool]:
-    """Make a tool of an async function: its name, docstring and typed signature are what models see.
+    """Make a tool of an async function: models see its name, docstring and typed signature.
 
-    `reason_off` says why it cannot be used now, empty if it can. `from_question` finds the arguments in a question
-    whose answer is obviously one call of this tool, and in the question that it follows, which is empty if it stands
-    alone. A parameter `services: Services` is passed by us.
+    `reason_off` returns why the tool cannot be used now, or an empty string. `phrases` are the
+    wordings of a question that obviously asks for this tool, and `from_question` returns the
+    arguments for it, or None. It gets the question and the one that this follows, which is empty
+    for a question that stands alone. The light path makes such a call before it asks its model.
+    A parameter `services: Services` is passed by the toolbox and not shown to models.
     """
+    # Phrases need the arguments to call with; the arguments are only asked for after phrases.
+    assert (phrases is None) == (from_question is None), "give both or neither"
 
-    def made(function: Callable[..., Awaitable[str | Output]]) -> Tool:
-        assert function.__doc__, "a model knows a tool by its docstring"
+    def decorate(function: Callable[..., Awaitable[str | Output]]) -> Tool:
+        assert function.__doc__, "models know a tool by its docstring"
         return Tool(
             name=function.__name__,
             description=" ".join(inspect.cleandoc(function.__doc__).split()),
-            parameters=parameters_of(function, given_by_us=[Services]),
+            parameters=parameters_of(function, passed=[Services]),
             function=function,
             takes_services="services" in inspect.signature(function).parameters,
             timeout=timeout,
@@ -92,7 +101,8 @@ def tool(
             cache=cache,
             untrusted=untrusted,
             reason_off=reason_off,
+            phrases=phrases,
             from_question=from_question,
         )
 
-    return made
+    return decorate

@@ -1,4 +1,4 @@
-"""What comes of a tool: what it found, or why it found nothing."""
+"""The result of a tool: its output, or its failure."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ type TtlClass = Literal["news", "general"]
 
 
 class ToolFailure(Exception):
-    """A call that brought nothing. `message` is for a person, `advice` tells a model what to do instead."""
+    """Raised for a call without a result. `message` is for readers, `advice` for the model."""
 
     def __init__(
         self,
@@ -24,20 +24,20 @@ class ToolFailure(Exception):
         self.advice = advice
         self.temporary = temporary
         self.stale_will_do = stale_will_do  # an old result is better than this failure
-        self.closed_for = closed_for  # seconds in which no further call can succeed
+        self.closed_for = closed_for  # seconds for which no call can succeed
 
 
 class Passage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A piece of plain text and where it stands."""
+    """A piece of plain text and the page that it is from."""
 
     title: str
     url: str
     text: str
-    published: str | None = None  # ISO date, as far as it is known
+    published: str | None = None  # ISO date, if known
 
 
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a tool found: words of its own, or passages from outside."""
+    """The output of a tool: its own text, or passages of pages."""
 
     text: str = ""
     passages: tuple[Passage, ...] = ()

@@ -1,7 +1,7 @@
-"""What a tool takes: a JSON Schema (2020-12) from its typed signature, and arguments checked against that very schema.
+"""The parameters of a tool: a JSON Schema (2020-12) from its signature, and the check of arguments.
 
-msgspec makes the schema and the typed values; jsonschema finds the faults, because it names all of them at once, where msgspec
-stops at the first: a model then mends its call in one step.
+msgspec makes the schema and the typed values. jsonschema finds the faults: it reports all of them,
+while msgspec stops at the first, so that a model can correct its call in one step.
 """
 
 import inspect
@@ -21,7 +21,7 @@ type Arguments = dict[str, Any]  # typed by the signature of each tool
 
 
 class InvalidArguments(Exception):
-    """Arguments that do not fit; its text names every fault so that a model can mend them."""
+    """Raised for arguments that do not fit; its text names the faults for the model to correct."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +33,23 @@ class Parameters:
     _validator: Draft202012Validator
 
     def check(self, given: dict[str, Json]) -> Arguments:
-        """All arguments with their defaults; null stands for a default. InvalidArguments names what is wrong."""
+        """Return the arguments with their defaults, also for null, or raise InvalidArguments."""
         optional = self.schema["properties"].keys() - self.schema.get("required", [])
         given = {
             name: value
             for name, value in given.items()
             if value is not None or name not in optional
         }
-        if faults := [self._worded(error) for error in self._validator.iter_errors(given)]:
+        if faults := [self.describe(error) for error in self._validator.iter_errors(given)]:
             raise InvalidArguments("; ".join(faults[:MAX_FAULTS]))
         try:
-            # Not strict: to JSON Schema 2.0 is an integer too.
+            # Not strict: JSON Schema takes 2.0 for an integer.
             return msgspec.structs.asdict(msgspec.convert(given, type=self._struct, strict=False))
         except msgspec.ValidationError as exc:
             raise InvalidArguments(str(exc)) from exc
 
     def told(self, arguments: Arguments) -> Arguments:
-        """The arguments that are not their defaults: what a person wants to read."""
+        """Return the arguments that differ from their defaults, which are those worth showing."""
         defaults = {
             name: schema["default"]
             for name, schema in self.schema["properties"].items()
@@ -61,8 +61,8 @@ class Parameters:
             if name not in defaults or value != defaults[name]
         }
 
-    def _worded(self, error: ValidationError) -> str:
-        where = ".".join(str(part) for part in error.absolute_path)
+    def describe(self, error: ValidationError) -> str:
+        place = ".".join(str(part) for part in error.absolute_path)
         known = ", ".join(self.schema["properties"])
         match error.validator:
             case "additionalProperties":
@@ -70,22 +70,22 @@ class Parameters:
             case "required":
                 text = f"{error.message} (there are: {known})"
             case "enum":
-                text = f"`{where}`: {error.message}"
+                text = f"`{place}`: {error.message}"
             case "maxLength":
-                text = f"`{where}` is longer than {error.validator_value} characters"
+                text = f"`{place}` is longer than {error.validator_value} characters"
             case _:
-                text = f"`{where}`: {error.message}"
+                text = f"`{place}`: {error.message}"
         return text if len(text) <= MAX_FAULT_CHARS else text[: MAX_FAULT_CHARS - 1] + "…"
 
 
-def parameters_of(function: Callable[..., Any], *, given_by_us: Iterable[type]) -> Parameters:
-    """The parameters that a model may fill in: all but those of a type that the Toolbox passes itself."""
+def parameters_of(function: Callable[..., Any], *, passed: Iterable[type]) -> Parameters:
+    """Return the parameters that a model fills in: all but those of a type that is `passed`."""
     hints = get_type_hints(function, include_extras=True)
-    ours = set(given_by_us)
+    passed = set(passed)
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for parameter in inspect.signature(function).parameters.values():
         annotation = hints[parameter.name]
-        if annotation in ours:
+        if annotation in passed:
             continue
         if parameter.default is inspect.Parameter.empty:
             fields.append((parameter.name, annotation))
@@ -98,7 +98,7 @@ def parameters_of(function: Callable[..., Any], *, given_by_us: Iterable[type]) 
 
 
 def inlined(schema: dict[str, Any], name: str) -> dict[str, Any]:
-    """The schema with the tool's own object on top, as servers want it, not behind a reference."""
+    """Return the schema with the tool's object on top. Servers don't follow a reference there."""
     definitions = dict(schema["$defs"])
     top = {key: value for key, value in definitions.pop(name).items() if key != "title"}
     return {**top, "$defs": definitions} if definitions else top

@@ -1,6 +1,7 @@
-"""The only client for web search: Tavily by its own library, with every way in which it fails turned into one of ours.
+"""Search the web with Tavily's library, and turn each of its failures into a ToolFailure.
 
-Imported only where search is on: the library takes half a second.
+Nothing else in the project talks to a search provider. Importing the library takes 0.5 s, so this
+module is imported only if search is on.
 """
 
 import asyncio
@@ -22,34 +23,36 @@ from .untrusted import cut, visible, web_host, without_markup
 
 logger = logging.getLogger(__name__)
 
-ATTEMPT_TIMEOUT = 5.0  # seconds; two attempts and a pause fit into the tool's own
+ATTEMPT_TIMEOUT = 5.0  # seconds; two attempts and a pause fit into the tool's timeout
 MAX_BODY_BYTES = 2 * 2**20
 MAX_RESULTS = 20
 MAX_TITLE_CHARS = 300
 MAX_CONTENT_CHARS = 4000
-RETRY_AFTER = 0.3  # seconds, and as much again at random
-MAX_RETRY_WAIT = 1.5  # seconds that a call waits when it was told to come back later
-CLOSED_BY_RATE = 300.0  # seconds, the most that a rate limit closes the tool
-CLOSED_BY_PLAN = 4 * 3600.0
+RETRY_AFTER = 0.3  # seconds, plus up to as much again at random
+MAX_RETRY_WAIT = 1.5  # seconds; if the provider asks for more, the call fails
+MAX_CLOSED_BY_RATE = 300.0  # seconds for which a rate limit closes the tool
+CLOSED_BY_PLAN = 4 * 3600.0  # the limit is daily or monthly
 CLOSED_BY_KEY = 24 * 3600.0
 
 
 class TooLarge(Exception):
-    pass
+    """Raised for a body of more than MAX_BODY_BYTES."""
 
 
 class Unreadable(Exception):
-    pass
+    """Raised for a body that is not what the provider documents."""
 
 
 class RateLimited(Exception):
+    """Raised for a status of 429, with the seconds to wait if the provider says how many."""
+
     def __init__(self, seconds: float | None) -> None:
         super().__init__()
         self.seconds = seconds
 
 
 class TryAgain(Exception):
-    """This attempt failed, another may not; `failure` is what it is if there is none."""
+    """Raised if a second attempt may succeed; `failure` is the result if that fails too."""
 
     def __init__(self, failure: ToolFailure, *, wait: float = 0) -> None:
         super().__init__()
@@ -58,7 +61,7 @@ class TryAgain(Exception):
 
 
 class SearchClient:
-    """Searches with one account; one for each event loop, to be closed with it. Without a key it uses Tavily's keyless mode."""
+    """The client of one event loop and one account. Without a key it uses Tavily's keyless mode."""
 
     def __init__(
         self,
@@ -67,34 +70,34 @@ class SearchClient:
         base_url: str,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        # Tells accounts apart in keys, and gives nothing away.
+        # Part of the cache's keys: tells accounts apart without revealing the key.
         self.account = hashlib.sha256(f"{base_url}\n{api_key}".encode()).hexdigest()[:12]
         keyless = {} if api_key else {"X-Tavily-Access-Mode": "keyless"}
         self._http = httpx.AsyncClient(
             base_url=base_url,
-            # Unpacked bytes are counted as they come only if nothing is packed.
+            # A compressed body could be larger than the bytes that `Bounded` counts.
             headers={"Accept-Encoding": "identity", **keyless},
             event_hooks={"response": [inspect]},
         )
-        # A key of None would be read from the environment.
+        # Pass an empty key rather than None, for which the library reads the environment.
         self._tavily = AsyncTavilyClient(api_key=api_key, api_base_url=base_url, client=self._http)
         self._sleep = sleep
 
     async def search(self, request: dict[str, Any]) -> Output:
-        """The pages found. ToolFailure says what went wrong, after a second attempt where that may help."""
+        """Return the pages found, or raise ToolFailure, after a second attempt if that may help."""
         try:
-            return await self._attempt(request)
+            return await self.attempt(request)
         except TryAgain as exc:
             await self._sleep(max(exc.wait, RETRY_AFTER) + random.uniform(0, RETRY_AFTER))  # noqa: S311
         try:
-            return await self._attempt(request)
+            return await self.attempt(request)
         except TryAgain as exc:
             raise exc.failure from exc
 
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    async def _attempt(self, request: dict[str, Any]) -> Output:
+    async def attempt(self, request: dict[str, Any]) -> Output:
         try:
             async with asyncio.timeout(ATTEMPT_TIMEOUT):
                 answer = await self._tavily.search(**request, timeout=ATTEMPT_TIMEOUT)
@@ -106,7 +109,8 @@ class SearchClient:
             ) from exc
         except tavily.errors.ForbiddenError as exc:
             logger.error(
-                "web search is closed for hours: the limit of the plan is reached, or the account is blocked"
+                "web search is closed for hours: the limit of the plan is reached,"
+                " or the account is blocked"
             )
             raise closed("The limit of the search plan is reached.", CLOSED_BY_PLAN) from exc
         except RateLimited as exc:
@@ -141,13 +145,14 @@ class SearchClient:
                 )
             ) from exc
         except (Unreadable, ValueError, TypeError, AttributeError, RecursionError) as exc:
-            # What the library makes of a body of another shape than it expects, and of any success but 200.
+            # The library raises these for a body of another shape, and for any success but 200.
             raise ToolFailure(
                 "The search service sent something unreadable.", temporary=True, stale_will_do=True
             ) from exc
 
 
 def closed(message: str, seconds: float) -> ToolFailure:
+    """Return the failure of a call that no other call can avoid for so long."""
     return ToolFailure(
         message,
         advice="Answer without searching, and say so.",
@@ -157,19 +162,20 @@ def closed(message: str, seconds: float) -> ToolFailure:
 
 
 def rate_limited(seconds: float | None) -> Exception:
+    """Return TryAgain for a short wait, or the failure that closes the tool for a long one."""
     wait = seconds or 0
-    closed_for = min(wait, CLOSED_BY_RATE) if wait > MAX_RETRY_WAIT else 0
+    closed_for = min(wait, MAX_CLOSED_BY_RATE) if wait > MAX_RETRY_WAIT else 0
     failure = ToolFailure(
         "The search service is busy.", temporary=True, stale_will_do=True, closed_for=closed_for
     )
     return failure if wait > MAX_RETRY_WAIT else TryAgain(failure, wait=wait)
 
 
-# --- What comes over the wire -----------------------------------------------------------------------------------------
+# --- What comes over the wire ---------------------------------------------------------------------
 
 
 class Bounded(httpx.AsyncByteStream):
-    """A body of bounded size, as UTF-8."""
+    """A body of bounded size, converted to UTF-8."""
 
     def __init__(self, stream: httpx.AsyncByteStream, charset: str) -> None:
         self._stream = stream
@@ -197,7 +203,7 @@ def as_utf8(body: bytes, charset: str) -> bytes:
 
 
 async def inspect(response: httpx.Response) -> None:
-    """Bound the body, and raise where the library would hide how long to wait."""
+    """Bound the body, and raise RateLimited, because the library drops the time to wait."""
     if response.headers.get("content-encoding", "identity") != "identity":
         raise Unreadable
     assert isinstance(response.stream, httpx.AsyncByteStream)
@@ -209,7 +215,7 @@ async def inspect(response: httpx.Response) -> None:
 
 
 def retry_after(header: str, body: bytes) -> float | None:
-    """Seconds to wait, by the header or, in keyless mode, by the body."""
+    """Return the seconds to wait: from the header, or from the body in keyless mode."""
     if header.strip().isdecimal():
         return float(header[:9])
     try:
@@ -220,15 +226,18 @@ def retry_after(header: str, body: bytes) -> float | None:
 
 
 def output(answer: dict[str, Any], request: dict[str, Any]) -> Output:
+    """Return the pages of an answer and its price. Leave out results that cannot be read."""
     results = answer["results"]
     if not isinstance(results, list):
         raise Unreadable
-    passages = {passage.url: passage for passage in map(_passage, results[:MAX_RESULTS]) if passage}
-    return Output(passages=tuple(passages.values()), credits=_credits(answer, request))
+    passages = {
+        passage.url: passage for passage in map(passage_of, results[:MAX_RESULTS]) if passage
+    }
+    return Output(passages=tuple(passages.values()), credits=price(answer, request))
 
 
-def _passage(result: Any) -> Passage | None:
-    """One result as plain text; None if it is not one that can be shown."""
+def passage_of(result: Any) -> Passage | None:
+    """Return one result as plain text, or None if it has no text or no safe address."""
     match result:
         case {"url": str(url), "content": str(content)} if web_host(url):
             title = result.get("title")
@@ -239,6 +248,7 @@ def _passage(result: Any) -> Passage | None:
 
 
 def day(written: Any) -> str | None:
+    """Return an ISO date, or None if the provider's date cannot be read."""
     if not isinstance(written, str) or len(written) > 60:
         return None
     for reading in (datetime.fromisoformat, parsedate_to_datetime):
@@ -249,7 +259,8 @@ def day(written: Any) -> str | None:
     return None
 
 
-def _credits(answer: dict[str, Any], request: dict[str, Any]) -> float:
+def price(answer: dict[str, Any], request: dict[str, Any]) -> float:
+    """Return the credits of a call, or the list price if the answer has no plausible figure."""
     match answer.get("usage"):
         case {"credits": int() | float() as spent} if 0 <= spent <= 100:
             return float(spent)

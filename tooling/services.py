@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .cache import ToolCache
 
 if TYPE_CHECKING:
-    # Half a second that nobody waits who has not turned search on.
+    # Importing the Tavily client takes 0.5 s; `open_services` imports it only if search is on.
     from .searchclient import SearchClient
 
 
@@ -18,21 +18,20 @@ def utc_now() -> datetime:
 
 @dataclass(slots=True)
 class Services:
-    """Clients and clock of one event loop; `aclose` when the loop ends."""
+    """The clients and the clock of one event loop. Call `aclose` before the loop ends."""
 
     cache: ToolCache | None = None
     search: "SearchClient | None" = None
     now: Callable[[], datetime] = utc_now
-    zone: tzinfo = UTC  # of questions that name no place
-    closed: dict[str, tuple[datetime, str]] = field(
-        default_factory=dict
-    )  # tools that cannot work until then, and why
+    zone: tzinfo = UTC  # for questions that name no place
+    # Tools that cannot work: until when, and why.
+    closed: dict[str, tuple[datetime, str]] = field(default_factory=dict)
 
     def close_tool(self, name: str, *, until: datetime, why: str) -> None:
         self.closed[name] = (until, why)
 
     def why_closed(self, name: str) -> str:
-        """Why this tool cannot work now; empty if it can."""
+        """Return why this tool cannot work now, or an empty string if it can."""
         until, why = self.closed.get(name, (self.now(), ""))
         return why if self.now() < until else ""
 

@@ -1,7 +1,8 @@
-"""The tools of one run: which are offered, what becomes of each call, and which sources were found."""
+"""The tools of one run: those on offer, the result of each call, and the sources."""
 
 import asyncio
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from .bounded import BoundedRedis
-from .cache import Kept, ToolCache
+from .cache import Lookup, ToolCache
 from .calculator import calculator
 from .clock import clock
 from .entries import Wanted
@@ -31,10 +32,9 @@ TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (calculator, clock, web
 MAX_ARGUMENT_BYTES = 8192
 MAX_TITLE_CHARS = 150
 MAX_MESSAGE_CHARS = 300  # of a failure, which may quote a model
-MAX_CLOSED_SECONDS = 60.0  # seconds
-ATTEMPTS_PER_CALL = (
-    4  # times `max_calls`: calls of any kind, wrong and repeated ones too, before all are refused
-)
+MAX_CLOSED_SECONDS = 60.0  # for which this process closes a tool; Redis knows the rest
+# Times `max_calls`. Wrong and repeated calls count, or a model could send them without end.
+ATTEMPTS_PER_CALL = 4
 
 type Reason = Literal[
     "unknown_tool", "invalid_arguments", "not_allowed", "cap_reached", "malformed"
@@ -44,7 +44,7 @@ type FailureKind = Literal["temporary", "permanent"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a part of a result stands. Its number is the same in the whole run."""
+    """A page that a result quotes. It keeps its number for the whole run."""
 
     number: int
     title: str
@@ -55,7 +55,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What came of a call that was made. `text` is what the model reads, also when it failed."""
+    """The result of a call that was made. The model reads `text`, also if the call failed."""
 
     name: str
     text: str
@@ -64,7 +64,7 @@ class ToolResult:
     message: str = ""  # of a failure, for a person
     cached: bool = False
     age_s: float | None = None  # of a cached result
-    stale: bool = False  # old, and served because nothing newer could be had
+    stale: bool = False  # too old, but used because upstream failed
     repeated: bool = False  # the same call was made before in this run
     sources: tuple[Source, ...] = ()
     duration_ms: float = 0
@@ -74,7 +74,7 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A call that was not made. `text` is what the model reads; the same wrong call again gets a shorter one."""
+    """A call that was not made. The model reads `text`, which is shorter if it repeats the call."""
 
     name: str
     reason: Reason
@@ -83,7 +83,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that may be made. `arguments` are those that say something, without defaults."""
+    """A call that may be made. `arguments` leaves out those that equal their defaults."""
 
     name: str
     arguments: Arguments
@@ -94,6 +94,8 @@ class Call:
 
 
 class NotMade(Exception):
+    """Raised for a call that must not be made; `text` tells the model what to do instead."""
+
     def __init__(self, reason: Reason, text: str) -> None:
         super().__init__(text)
         self.reason: Reason = reason
@@ -110,12 +112,15 @@ def open_services(
     zone: tzinfo = UTC,
     now: Callable[[], datetime] = utc_now,
 ) -> Services:
-    """What the tools of the running event loop share, to be closed with it. Without a `redis_url` nothing is kept."""
+    """Return what the tools of the running event loop share; the caller closes it with the loop.
+
+    Without a `redis_url` no result is kept.
+    """
     services = Services(now=now, zone=zone)
     if redis_url:
         services.cache = ToolCache(BoundedRedis(redis_url), ttl=ttl, now=now)
     if search != "off":
-        # Half a second that nobody waits who has not turned search on.
+        # Importing the Tavily client takes 0.5 s, so import it only if search is on.
         from .searchclient import SearchClient  # noqa: PLC0415
 
         services.search = SearchClient(
@@ -125,22 +130,30 @@ def open_services(
 
 
 def allowed_on(path: Literal["light", "full"]) -> frozenset[str]:
-    """The names of the tools that this path may use."""
+    """Return the names of the tools that this path may use."""
     return frozenset(name for name, tool in TOOLS.items() if path in tool.paths)
 
 
-def arguments_for(name: str, question: str, *, follows: str = "") -> dict[str, Any] | None:
-    """The arguments of the one call that answers this question, for models too weak to make it; None if it is not obvious.
+def phrases_of(names: Collection[str]) -> dict[str, re.Pattern[str]]:
+    """Return the phrases that obviously ask for one of these tools, in the registry's order."""
+    return {name: tool.phrases for name, tool in TOOLS.items() if name in names and tool.phrases}
 
-    `follows`: the earlier question without which this one cannot be understood.
+
+def arguments_for(name: str, question: str, *, follows: str = "") -> dict[str, Any] | None:
+    """Return the arguments of the one call that answers this question, or None if there are none.
+
+    `follows` is the earlier question without which this one cannot be understood. The call is made
+    for models that are too weak to ask for it.
     """
-    return TOOLS[name].from_question(question, follows) if name in TOOLS else None
+    tool = TOOLS.get(name)
+    return tool.from_question(question, follows) if tool and tool.from_question else None
 
 
 class Toolbox:
-    """What one run may do with tools. It raises for nothing that a model or a provider does wrong.
+    """The tools of one run. It never raises for a mistake of a model or a provider.
 
-    `max_calls` different calls are made at the most; `max_chars` bounds each result for models with little room.
+    It makes at most `max_calls` different calls. `max_chars` bounds each result, for models with a
+    small context.
     """
 
     def __init__(
@@ -153,14 +166,14 @@ class Toolbox:
         max_chars: int = 100_000,
         tools: Mapping[str, Tool] = TOOLS,
     ) -> None:
-        self.sources: list[Source] = []  # of all results, in the order of their numbers
+        self.sources: list[Source] = []  # of all results, by number
         self.calls = 0
         self._services = services
         self._tools = {name: tool for name, tool in tools.items() if name in allowed}
         self._known = tools.keys()
-        self._most_calls = max_calls
+        self._max_calls = max_calls
         self._fresh = fresh
-        self._most_chars = max_chars
+        self._max_chars = max_chars
         self._attempts = 0
         self._told: set[int] = set()
         self._planned: set[str] = set()
@@ -171,15 +184,15 @@ class Toolbox:
     @property
     def names(self) -> frozenset[str]:
         """The tools that can be called now."""
-        return frozenset(name for name, tool in self._tools.items() if not self._reason_off(tool))
+        return frozenset(name for name, tool in self._tools.items() if not self.why_off(tool))
 
     def offered(self, among: Collection[str] | None = None) -> list[dict[str, Any]]:
-        """The tools (of these) that can be called now, as `tools` of a request to an OpenAI-compatible server."""
-        return [self._tools[name].offer for name in self._usable(among)]
+        """Return the tools that can be called now, as an OpenAI-compatible server expects them."""
+        return [self._tools[name].offer for name in self.usable(among)]
 
     def reason_off(self, name: str) -> str:
-        """Why this tool of the run cannot be called now, for a person; empty if it can."""
-        return self._reason_off(self._tools[name]) if name in self._tools else ""
+        """Return why this tool cannot be called now, for a reader; an empty string if it can."""
+        return self.why_off(self._tools[name]) if name in self._tools else ""
 
     def check(
         self,
@@ -189,24 +202,24 @@ class Toolbox:
         among: Collection[str] | None = None,
         is_too_late: bool = False,
     ) -> Call | Rejection:
-        """The call, counted and ready to be made, or why it is not made. `arguments` as a model sends them: JSON text, or an object.
+        """Count the call and return it, ready to be made, or return why it must not be made.
 
-        `among`: only these tools may be called. `is_too_late`: who asks is not going to read a result.
+        `arguments` are what a model sends: JSON text, or an object. `among` limits the call to
+        these tools. Set `is_too_late` if the model would not read the result.
         """
         try:
-            return self._planned_call(name, arguments, among, is_too_late)
+            return self._plan(name, arguments, among, is_too_late)
         except NotMade as exc:
-            return self._rejection(name, arguments, exc)
+            return self.rejection(name, arguments, exc)
 
     async def make(self, call: Call) -> ToolResult:
-        """The result of a checked call; the same call is made once, however often and by however many it is wanted."""
+        """Return the result of a checked call. Make the same call only once in a run."""
         started = time.perf_counter()
         result = self._results.get(call.key)
         if result is None:
-            result = await self._flights.join(
-                call.key, lambda: self._run(call.tool, call.effective)
-            )
+            result = await self._flights.join(call.key, lambda: self.run(call.tool, call.effective))
             if result.failure == "temporary":
+                # Not kept, so that the model may try the same call again.
                 self._planned.discard(call.key)
             else:
                 self._results[call.key] = result
@@ -215,7 +228,7 @@ class Toolbox:
         duration_ms = (time.perf_counter() - started) * 1000
         return replace(result, duration_ms=duration_ms, untrusted=call.tool.untrusted)
 
-    def _planned_call(
+    def _plan(
         self,
         name: str,
         arguments: str | dict[str, Any],
@@ -223,56 +236,59 @@ class Toolbox:
         is_too_late: bool,
     ) -> Call:
         self._attempts += 1
-        if self._attempts > self._most_calls * ATTEMPTS_PER_CALL:
-            raise self._cap()
-        tool = self._tool(name, among)
+        if self._attempts > self._max_calls * ATTEMPTS_PER_CALL:
+            raise self.cap_reached()
+        tool = self.tool_named(name, among)
         effective = checked(tool, arguments)
-        key = self._identity(tool, effective)
+        key = self.identity(tool, effective)
         repeated = key in self._planned
-        if is_too_late or (not repeated and self.calls >= self._most_calls):
-            raise self._cap()
+        if is_too_late or (not repeated and self.calls >= self._max_calls):
+            raise self.cap_reached()
         if not repeated:
             self.calls += 1
             self._planned.add(key)
         return Call(tool.name, tool.parameters.told(effective), repeated, tool, effective, key)
 
-    def _usable(self, among: Collection[str] | None) -> list[str]:
+    def usable(self, among: Collection[str] | None) -> list[str]:
         names = self.names if among is None else self.names & set(among)
         return [name for name in self._tools if name in names]
 
-    def _listed(self, among: Collection[str] | None) -> str:
-        return ", ".join(self._usable(among)) or "none"
+    def listed(self, among: Collection[str] | None) -> str:
+        return ", ".join(self.usable(among)) or "none"
 
-    def _tool(self, name: str, among: Collection[str] | None) -> Tool:
+    def tool_named(self, name: str, among: Collection[str] | None) -> Tool:
         if name not in self._known:
             raise NotMade(
                 "unknown_tool",
-                f"There is no tool named {cut(one_line(name), 60)!r}. Available: {self._listed(among)}.",
+                f"There is no tool named {cut(one_line(name), 60)!r}."
+                f" Available: {self.listed(among)}.",
             )
         if name not in self._tools or (among is not None and name not in among):
             raise NotMade(
                 "not_allowed",
-                f"The tool {name} is not available for this answer. Available: {self._listed(among)}.",
+                f"The tool {name} is not available for this answer."
+                f" Available: {self.listed(among)}.",
             )
         tool = self._tools[name]
         if reason := tool.reason_off(self._services):
             raise NotMade("not_allowed", f"{reason} Answer without {name}.")
         return tool
 
-    def _reason_off(self, tool: Tool) -> str:
+    def why_off(self, tool: Tool) -> str:
         return tool.reason_off(self._services) or self._services.why_closed(tool.name)
 
-    def _identity(self, tool: Tool, arguments: Arguments) -> str:
+    def identity(self, tool: Tool, arguments: Arguments) -> str:
         effective = tool.cache.parameters(arguments, self._services) if tool.cache else arguments
         return f"{tool.name} {msgspec.json.encode(effective, order='deterministic').decode()}"
 
-    def _cap(self) -> NotMade:
+    def cap_reached(self) -> NotMade:
         return NotMade(
             "cap_reached",
-            f"No more tool calls for this answer; {self.calls} were made. Answer with what you have.",
+            f"No more tool calls for this answer; {self.calls} were made."
+            " Answer with what you have.",
         )
 
-    def _rejection(self, name: str, arguments: str | dict[str, Any], why: NotMade) -> Rejection:
+    def rejection(self, name: str, arguments: str | dict[str, Any], why: NotMade) -> Rejection:
         told = hash((name, why.reason, str(arguments)))
         text = (
             f"Rejected again ({why.reason}). Do not repeat this call."
@@ -282,10 +298,10 @@ class Toolbox:
         self._told.add(told)
         return Rejection(cut(one_line(name), 60), why.reason, text)
 
-    async def _run(self, tool: Tool, arguments: Arguments) -> ToolResult:
-        """The call itself; whatever fails becomes a failed result."""
+    async def run(self, tool: Tool, arguments: Arguments) -> ToolResult:
+        """Call the tool, and turn every failure into a failed result."""
         try:
-            return await self._made(tool, arguments)
+            return await self.answered(tool, arguments)
         except ToolFailure as exc:
             failure = exc
         except TimeoutError:
@@ -293,7 +309,7 @@ class Toolbox:
                 f"{tool.name} took longer than {tool.timeout:g} s.", temporary=True
             )
         except Exception:
-            # A bug of ours in one tool must not end an answer that can do without it.
+            # A bug in a tool. The log says which; the answer can do without this tool.
             logger.exception("tool=%s failed", tool.name)
             failure = ToolFailure(f"{tool.name} failed by a fault of this server.")
         advice = failure.advice or (
@@ -307,22 +323,22 @@ class Toolbox:
             message=cut(visible(failure.message), MAX_MESSAGE_CHARS),
         )
 
-    async def _made(self, tool: Tool, arguments: Arguments) -> ToolResult:
+    async def answered(self, tool: Tool, arguments: Arguments) -> ToolResult:
         async with asyncio.timeout(tool.timeout):
-            kept = await self._kept(tool, arguments)
-        text, sources = self._shown(tool, kept.output)
+            found = await self.looked_up(tool, arguments)
+        text, sources = self.shown(tool, found.output)
         return ToolResult(
             tool.name,
             text=text,
-            cached=kept.cached,
-            age_s=kept.age if kept.cached else None,
-            stale=kept.stale,
+            cached=found.cached,
+            age_s=found.age if found.cached else None,
+            stale=found.stale,
             sources=sources,
-            credits=0 if kept.cached else kept.output.credits,
+            credits=0 if found.cached else found.output.credits,
         )
 
-    async def _kept(self, tool: Tool, arguments: Arguments) -> Kept:
-        """The result from the cache or from the tool itself; a failure that closes the tool is remembered."""
+    async def looked_up(self, tool: Tool, arguments: Arguments) -> Lookup:
+        """Return the result from the cache or the tool; close the tool if its failure says so."""
         services, rule = self._services, tool.cache
 
         async def work() -> Output:
@@ -332,7 +348,7 @@ class Toolbox:
 
         try:
             if rule is None or services.cache is None:
-                return Kept(await work())
+                return Lookup(await work())
             wanted = Wanted(
                 tool.name,
                 rule.parameters(arguments, services),
@@ -344,29 +360,32 @@ class Toolbox:
             return await services.cache.get(wanted, work, fresh=self._fresh)
         except ToolFailure as exc:
             if exc.closed_for:
-                # Not longer than a minute by ourselves: then Redis knows whether it is still so.
+                # At most a minute: an operator may reopen the tool, which only Redis knows.
                 until = services.now() + timedelta(seconds=min(exc.closed_for, MAX_CLOSED_SECONDS))
                 services.close_tool(tool.name, until=until, why=exc.message)
             raise
 
-    def _shown(self, tool: Tool, output: Output) -> tuple[str, tuple[Source, ...]]:
-        """What the model reads, and the sources of its passages."""
-        most = min(tool.max_chars, self._most_chars)
+    def shown(self, tool: Tool, output: Output) -> tuple[str, tuple[Source, ...]]:
+        """Return what the model reads, and the sources of the passages."""
+        max_chars = min(tool.max_chars, self._max_chars)
         numbered = [
-            (self._source(passage), passage) for passage in output.passages if web_host(passage.url)
+            (self.source_of(passage), passage)
+            for passage in output.passages
+            if web_host(passage.url)
         ]
-        parts = [visible(output.text[: most * 2])] if output.text else []
-        room = max(0, most - sum(map(len, parts)))
+        parts = [visible(output.text[: max_chars * 2])] if output.text else []
+        room = max(0, max_chars - sum(map(len, parts)))
         share = room // len(numbered) if numbered else 0
         parts += [
             cut(cited(source, passage.text[: share * 2]), share) for source, passage in numbered
         ]
-        text = cut("\n\n".join(parts), most) or "Nothing was found."
+        text = cut("\n\n".join(parts), max_chars) or "Nothing was found."
         if tool.untrusted:
             text = fenced(text, about=tool.name, mark=self._mark)
         return text, tuple(source for source, _ in numbered)
 
-    def _source(self, passage: Passage) -> Source:
+    def source_of(self, passage: Passage) -> Source:
+        """Return the source of this passage, with a new number if it is new in this run."""
         known = next((source for source in self.sources if source.url == passage.url), None)
         if known:
             return known
@@ -379,12 +398,13 @@ class Toolbox:
 
 
 def cited(source: Source, text: str) -> str:
+    """Return a passage under the number that the model cites it by."""
     date = f", {source.published}" if source.published else ""
     return f"[{source.number}] {source.title} ({source.host}{date})\n{visible(text).strip()}"
 
 
 def checked(tool: Tool, arguments: str | dict[str, Any]) -> Arguments:
-    """The arguments with their defaults, or the reason why the call is not made."""
+    """Return the arguments with their defaults; raise NotMade if they don't fit."""
     try:
         raw = arguments.encode() if isinstance(arguments, str) else msgspec.json.encode(arguments)
         if len(raw) > MAX_ARGUMENT_BYTES:
@@ -397,8 +417,11 @@ def checked(tool: Tool, arguments: str | dict[str, Any]) -> Arguments:
             given = msgspec.json.decode(without_nul(given.encode()) or b"{}")
     except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError) as exc:
         known = ", ".join(tool.parameters.schema["properties"])
-        text = f"The arguments of {tool.name} are not a JSON object: {cut(str(exc), 100)}. Send one object with: {known}."
-        raise NotMade("malformed", text) from exc
+        raise NotMade(
+            "malformed",
+            f"The arguments of {tool.name} are not a JSON object: {cut(str(exc), 100)}."
+            f" Send one object with: {known}.",
+        ) from exc
     if not isinstance(given, dict):
         raise NotMade("malformed", f"The arguments of {tool.name} must be one JSON object.")
     try:

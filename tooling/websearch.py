@@ -1,4 +1,4 @@
-"""Web search as a tool: which parameters a call is sent with, under which key its result is kept, and what leaves the machine."""
+"""Web search as a tool: the request that is sent, the key of its result, and what is redacted."""
 
 import re
 import unicodedata
@@ -19,7 +19,7 @@ SEARCH_OFF = "Web search is off: set TAVILY_API_KEY, or FLEET_SEARCH=keyless."
 type Topic = Literal["general", "news", "finance"]
 type TimeRange = Literal["any", "day", "week", "month", "year"]
 
-# --- Parameters and keys ----------------------------------------------------------------------------------------------
+# --- Parameters and keys --------------------------------------------------------------------------
 
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _CARD = re.compile(r"\b\d(?:[ -]?\d){12,18}\b")
@@ -29,17 +29,21 @@ _PHONE = re.compile(
     r"|(?<![\w.,-])(?<!\d )0\d{2,4}[ /-]\d{3,}(?:[ -]?\d{2,})*\b"  # 030 1234567
 )
 
-# Compatibility forms that mean something else than the plain character: 5² is not 52.
+# Compatibility forms with another meaning than the plain character: 5² is not 52.
 _MEANINGFUL_FORMS = {"<super>", "<sub>", "<fraction>"}
 _CLOSING = " \t\n.?!。؟।"
 _RELATIVE_TO_TODAY = re.compile(
-    r"\b(?:today|tonight|tomorrow|yesterday|now|current|currently|latest|newest|recent|recently|live|this (?:morning|week|month|year|"
+    r"\b(?:today|tonight|tomorrow|yesterday|now|current|currently|latest|newest|recent|recently"
+    r"|live|this (?:morning|week|month|year|"
     r"weekend|season)|"
     r"(?:next|last|past) (?:\w+ )?(?:hour|day|week|weekend|month|year|season)s?|"
     r"breaking|so far|upcoming|right now|ago|"
-    r"heute|morgen|gestern|jetzt|aktuell\w*|neueste\w*|derzeit|gerade|diese[rsmn]? (?:woche|monat|jahr)|letzte[rsmn]?|nächste[rsmn]?|"
-    r"aujourd'hui|demain|hier|maintenant|actuel\w*|dernières?|derniers?|récent\w*|cette (?:semaine|année)|ce mois|prochaine?s?|"
-    r"hoy|mañana|ayer|ahora|actual\w*|últim[oa]s?|reciente\w*|est[ea] (?:semana|mes|año)|próxim[oa]s?|"
+    r"heute|morgen|gestern|jetzt|aktuell\w*|neueste\w*|derzeit|gerade|diese[rsmn]? (?:woche|monat"
+    r"|jahr)|letzte[rsmn]?|nächste[rsmn]?|"
+    r"aujourd'hui|demain|hier|maintenant|actuel\w*|dernières?|derniers?|récent\w*|cette (?:semaine"
+    r"|année)|ce mois|prochaine?s?|"
+    r"hoy|mañana|ayer|ahora|actual\w*|últim[oa]s?|reciente\w*|est[ea] (?:semana|mes|año)"
+    r"|próxim[oa]s?|"
     r"oggi|domani|ieri|adesso|attual\w*|ultim[oaei]|recent[ei]|questa settimana|prossim[oa]|"
     r"hoje|amanhã|ontem|agora|atual\w*|"
     r"vandaag|gisteren|huidige?|laatste|nieuwste|recente|"
@@ -50,21 +54,49 @@ _RELATIVE_TO_TODAY = re.compile(
     re.IGNORECASE,
 )
 
-# Not "who won": that may be long ago; nor "news" alone, which is a part of names.
+# Not "who won", which may be long ago, and not "news" alone, which is part of names.
 _NEWS = re.compile(
-    r"\b(?:(?:any|latest|breaking|recent|top|today'?s|in the) news|news (?:about|of|on|from|today|tonight)|headlines"
+    r"\b(?:(?:any|latest|breaking|recent|top|today'?s|in the) news|news (?:about|of|on|from|today"
+    r"|tonight)|headlines"
     r"|nachrichten|noticias|nouvelles|notizie)\b|новости|新闻|ニュース",
     re.IGNORECASE,
 )
 _FINANCE = re.compile(
-    r"\b(?:(?:share|stock)s? (?:price|market)s?|exchange rates?|nasdaq|dow jones|s&p 500|dax|bitcoin|btc|ethereum"
+    r"\b(?:(?:share|stock)s? (?:price|market)s?|exchange rates?|nasdaq|dow jones|s&p 500|dax"
+    r"|bitcoin|btc|ethereum"
     r"|price of (?:gold|silver|oil)|(?:gold|silver|oil) price|aktienkurs|wechselkurs)\b",
     re.IGNORECASE,
 )
 
 
+# The wordings of questions that obviously need a search: weather, prices, results, news.
+_PHRASES = re.compile(
+    "|".join(
+        (
+            r"\bweather\b|\bforecast\b",
+            r"\btemperature (?:in|today|tomorrow|outside)\b",
+            r"\bhow (?:cold|hot|warm) is it\b",
+            r"\b(?:will|is) it (?:going to )?(?:rain|snow)\w*\b",
+            r"\b(?:price|exchange rate|nasdaq|dow jones|bitcoin|btc|ethereum|news|headlines?|score"
+            r"|standings)\b",
+            r"\b(?:share|stock)s? (?:price|market)\b",
+            r"\b(?:latest|current(?:ly)?|right now|today|tonight|tomorrow|yesterday|last night"
+            r"|recent(?:ly)?|so far|upcoming)\b",
+            r"\bthis (?:week|weekend|month|year|season)\b",
+            r"\bnext (?:match|game|episode|election|holiday|season|full moon)\b",
+            r"\b(?:opening hours|open (?:now|today|on)|air quality|traffic|flight status"
+            r"|who (?:won|is winning))\b",
+            r"\b20(?:2[4-9]|3\d)\b",
+            r"wetter\b|météo|quel temps|\bclima\b|\btempo (?:fa|em)|погод|天気|天气|날씨",
+            r"hava durumu|pogoda|курс ",
+        )
+    ),
+    re.IGNORECASE,
+)
+
+
 def redacted(query: str) -> str:
-    """The query without what looks like an e-mail address, a payment card or a phone number: it goes to somebody else."""
+    """Return the query without e-mail addresses, payment cards and phone numbers."""
     query = _CARD.sub(
         lambda match: " " if is_card(match[0]) else match[0], _ADDRESS.sub(" ", query)
     )
@@ -72,17 +104,18 @@ def redacted(query: str) -> str:
 
 
 def is_card(digits: str) -> bool:
-    """Whether the check digit is right, which it is for all cards and for one in ten other numbers."""
+    """Return True if the check digit is right, as in all cards and a tenth of other numbers."""
     numbers = [int(digit) for digit in digits if digit.isdigit()][::-1]
     return sum(numbers[::2] + [sum(divmod(2 * number, 10)) for number in numbers[1::2]]) % 10 == 0
 
 
 def normalised(query: str) -> str:
-    """One form for all ways to write a query: compatibility forms, case, spaces and closing punctuation are made alike.
+    """Return a form that is the same for all ways to write a query.
 
-    Words, their order and digits stay.
+    Compatibility forms, case, spaces and closing punctuation don't count. Words, their order and
+    digits do.
     """
-    # Lower case, not case folding: that would make one of Maße and Masse.
+    # Lower case instead of case folding, which would make "Maße" and "Masse" the same.
     folded = " ".join("".join(map(plain, unicodedata.normalize("NFC", query))).lower().split())
     return unicodedata.normalize("NFC", folded).rstrip(_CLOSING) or folded
 
@@ -93,12 +126,12 @@ def plain(character: str) -> str:
 
 
 def is_about_today(query: str) -> bool:
-    """Whether the answer may be another one tomorrow, by its words."""
+    """Return True if the answer may change by tomorrow, judging by the words of the query."""
     return _RELATIVE_TO_TODAY.search(query) is not None
 
 
 def request_for(arguments: Arguments) -> dict[str, Any]:
-    """What the provider is sent: the depth is fixed, so that a call costs one credit unless a deep search is asked for."""
+    """Return the request to the provider. A call costs one credit, or two for a deep search."""
     request: dict[str, Any] = {
         "query": cut(redacted(one_line(arguments["query"])), MAX_QUERY_CHARS),
         "search_depth": "advanced" if arguments["deep"] else "basic",
@@ -112,6 +145,7 @@ def request_for(arguments: Arguments) -> dict[str, Any]:
 
 
 def key_parameters(arguments: Arguments, services: Services) -> dict[str, Any]:
+    """Return all that decides the result, with the day for queries whose answer depends on it."""
     request = request_for(arguments)
     relative = (
         request["topic"] != "general" or "time_range" in request or is_about_today(request["query"])
@@ -121,11 +155,11 @@ def key_parameters(arguments: Arguments, services: Services) -> dict[str, Any]:
         **request,
         "query": normalised(request["query"]),
         "day": day,
-        "provider": _account(services),
+        "provider": account_of(services),
     }
 
 
-def _ttl(arguments: Arguments) -> TtlClass:
+def ttl_of(arguments: Arguments) -> TtlClass:
     is_news = (
         arguments["topic"] != "general"
         or arguments["time_range"] in {"day", "week"}
@@ -134,15 +168,16 @@ def _ttl(arguments: Arguments) -> TtlClass:
     return "news" if is_news else "general"
 
 
-def _account(services: Services) -> str:
+def account_of(services: Services) -> str:
     return services.search.account if services.search else ""
 
 
-def _reason_off(services: Services) -> str:
+def reason_off(services: Services) -> str:
     return "" if services.search else SEARCH_OFF
 
 
 def arguments_in(question: str, follows: str) -> dict[str, Any] | None:
+    """Return the query for a question, with the question that it follows in front."""
     whole = f"{cut(one_line(follows), MAX_FOLLOWED_CHARS).removesuffix(' […]')} {question}"
     query = cut(" ".join(whole.split()), MAX_QUERY_CHARS).removesuffix(" […]")
     if not query:
@@ -151,7 +186,7 @@ def arguments_in(question: str, follows: str) -> dict[str, Any] | None:
     return {"query": query, "topic": topic} if topic else {"query": query}
 
 
-# --- The tool ---------------------------------------------------------------------------------------------------------
+# --- The tool -------------------------------------------------------------------------------------
 
 
 @tool(
@@ -160,12 +195,13 @@ def arguments_in(question: str, follows: str) -> dict[str, Any] | None:
     untrusted=True,
     cache=CacheRule(
         parameters=key_parameters,
-        ttl=_ttl,
+        ttl=ttl_of,
         query=lambda arguments: str(request_for(arguments)["query"]),
         topic=lambda arguments: str(arguments["topic"]),
-        account=_account,
+        account=account_of,
     ),
-    reason_off=_reason_off,
+    reason_off=reason_off,
+    phrases=_PHRASES,
     from_question=arguments_in,
 )
 async def web_search(
@@ -191,8 +227,8 @@ async def web_search(
     *,
     services: Services,
 ) -> Output:
-    """Search the web for facts that may have changed or that you do not know. Returns numbered excerpts of pages; cite them by their
-    numbers, as [1]."""
+    """Search the web for facts that may have changed or that you do not know. Returns numbered
+    excerpts of pages; cite them by their numbers, as [1]."""
     if services.search is None:
         raise ToolFailure(SEARCH_OFF)
     arguments = {

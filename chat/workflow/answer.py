@@ -12,7 +12,9 @@ from chat.protocol.events import ResponseSnapshot, RouteData, RoutingDecided, Sn
 from chat.protocol.terms import Usage
 from routing.policy import Route, choose
 from tooling.services import Services
+from tooling.toolbox import phrases_of
 
+from .agents import ASSISTANT
 from .light import Light
 from .opinion import Opinions
 from .question import Question
@@ -78,7 +80,8 @@ class Answer:
         watch = Stopwatch()
         question = self.question
         context = [exchange.question for exchange in question.earlier[-ROUTER_CONTEXT:]]
-        route = choose(question.text, context=context, mode=question.mode)
+        phrases = phrases_of(ASSISTANT.tools)
+        route = choose(question.text, context=context, mode=question.mode, phrases=phrases)
         usage = Usage()
         if route.is_grey and settings.FLEET_ROUTER_MODEL:
             opinion = await self.opinions.on(question)

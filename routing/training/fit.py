@@ -1,4 +1,7 @@
-"""Labelled questions → weights. Needs scikit-learn (the dependency group `train`); nothing at run time imports this."""
+"""Fit the weights to labelled questions. Needs scikit-learn (the dependency group `train`).
+
+Nothing imports this at run time.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,13 +18,13 @@ from routing.classifier import FORMAT
 from routing.examples import Correction, Example
 from routing.features import Reading, read
 
-# Chosen by what carried over to sources left out of training; the figures are in README.md beside this file.
+# Chosen for the best results on sources left out of training; the figures are in README.md.
 MIN_COUNT = 4
 PENALTY = 0.7
-TOLERANCE = 1e-7  # so close to the optimum that the last digits of another processor do not show in the weights
+TOLERANCE = 1e-7  # so small that the weights are the same on all processors
 GRAM_SCALE = 3.0
 NAMED_SCALE = 0.3
-CHECKED_WEIGHT = 2.0  # of a real question whose label a person has checked; all others weigh 1
+CHECKED_WEIGHT = 2.0  # of a real question whose label was checked; others weigh 1
 AIMED_PRECISION = 0.90
 SMALLEST_WEIGHT = 0.05
 
@@ -42,7 +45,7 @@ class Sample:
 
     @property
     def family(self) -> str:
-        """Sources that were written alike, which are left out together."""
+        """The name shared by sources of one style, which are left out together."""
         name = self.example.source.split("-")[0] or OWN
         return _ONE_FAMILY.get(name, name)
 
@@ -53,7 +56,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """Checked examples and what a model says of them that was trained without their source."""
+    """Checked examples, with the scores of models that were trained without their source."""
 
     families: Array
     labels: Array
@@ -65,7 +68,7 @@ def samples_of(examples: Sequence[Example], *, checked: bool) -> list[Sample]:
 
 
 def corrected(examples: Sequence[Example], corrections: Mapping[str, Correction]) -> list[Example]:
-    """The examples with mended labels, without the dropped ones."""
+    """Return the examples with corrected labels, without the dropped ones."""
     kept = []
     for example in examples:
         label = corrections.get(example.id, example.label)
@@ -75,7 +78,7 @@ def corrected(examples: Sequence[Example], corrections: Mapping[str, Correction]
 
 
 class Matrix:
-    """Samples as rows of numbers: n-grams, each text of length one, then the named features, scaled."""
+    """Samples as rows: n-grams, scaled to length 1 for each text, and scaled named features."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         counts = Counter(gram for sample in samples for gram in sample.reading.grams)
@@ -112,7 +115,10 @@ class Matrix:
 
 
 class Model:
-    """Logistic regression; n-grams count more the more one-sidedly the labels use them (as in Wang and Manning's NB-SVM)."""
+    """Logistic regression over n-grams, scaled by how one-sided their labels are.
+
+    The scaling is that of the NB-SVM by Wang and Manning.
+    """
 
     def __init__(self, matrix: Matrix, chosen: Array) -> None:
         grams, labels, weights = matrix.grams[chosen], matrix.labels[chosen], matrix.weights[chosen]
@@ -141,7 +147,7 @@ class Model:
 
 
 def train(samples: Sequence[Sample], report: Callable[[str], None]) -> str:
-    """The text of a weights file. Raises ValueError for samples of too few sources or labels."""
+    """Return the text of a weights file. Raise ValueError for too few sources or labels."""
     matrix = Matrix(samples)
     unseen = judge_unseen(samples, matrix, report)
     slope = calibrate(unseen)
@@ -155,7 +161,10 @@ def train(samples: Sequence[Sample], report: Callable[[str], None]) -> str:
 def judge_unseen(
     samples: Sequence[Sample], matrix: Matrix, report: Callable[[str], None]
 ) -> Unseen:
-    """Judge each checked source by a model that was trained without it; our own items, which are many sources in one, part by part."""
+    """Score each checked source by a model that was trained without it.
+
+    The own items are many sources in one, so they are scored part by part.
+    """
     is_checked = np.array([sample.is_checked for sample in samples])
     families = np.array([sample.family for sample in samples])
     scores = np.zeros(len(samples))
@@ -164,9 +173,8 @@ def judge_unseen(
             raise ValueError(f"without {name} only one label is left; more sources are needed")
         judged = held_out & is_checked
         scores[judged] = Model(matrix, ~held_out).scores(matrix, judged)
-        report(
-            f"{name:<20} {judged.sum():5} {((scores[judged] > 0) == matrix.labels[judged]).mean():8.3f}"
-        )
+        accuracy = ((scores[judged] > 0) == matrix.labels[judged]).mean()
+        report(f"{name:<20} {judged.sum():5} {accuracy:8.3f}")
     return Unseen(families[is_checked], matrix.labels[is_checked], scores[is_checked])
 
 
@@ -174,7 +182,7 @@ def parts(families: Array, is_checked: Array) -> Iterator[tuple[str, Array]]:
     for family in sorted(set(families[is_checked]) - {OWN}):
         yield family, families == family
     own = np.flatnonzero((families == OWN) & is_checked)
-    # Items next to each other were written together: a block stays in one part.
+    # Neighbouring items were written together, so a block must not be divided.
     part = np.arange(len(own)) // OWN_BLOCK % OWN_PARTS
     for number in sorted(set(part)):
         held_out = np.zeros(len(families), dtype=bool)
@@ -183,7 +191,7 @@ def parts(families: Array, is_checked: Array) -> Iterator[tuple[str, Array]]:
 
 
 def calibrate(unseen: Unseen) -> float:
-    """The slope that turns scores into probabilities which hold for what was left out."""
+    """Return the slope that turns scores into probabilities that hold for unseen sources."""
     regression = LogisticRegression(fit_intercept=False, C=1e6).fit(
         unseen.scores.reshape(-1, 1), unseen.labels
     )
@@ -191,7 +199,10 @@ def calibrate(unseen: Unseen) -> float:
 
 
 def choose_threshold(unseen: Unseen, slope: float) -> float:
-    """The lowest probability from which on the aimed precision held on sources left out; our own items, which are harder, do not count."""
+    """Return the lowest threshold with the aimed precision on unseen sources.
+
+    The own items are harder and do not count.
+    """
     asked = (
         unseen.families != OWN
         if (unseen.families != OWN).any()
@@ -206,7 +217,7 @@ def choose_threshold(unseen: Unseen, slope: float) -> float:
 
 
 def report_curve(unseen: Unseen, slope: float, report: Callable[[str], None]) -> None:
-    """Precision and recall at some thresholds, for the sources that were left out and for our own items."""
+    """Report precision and recall at some thresholds, for unseen sources and for the own items."""
     light = sigmoid(slope * unseen.scores)
     report(
         f"{'threshold':>9}"
@@ -219,7 +230,8 @@ def report_curve(unseen: Unseen, slope: float, report: Callable[[str], None]) ->
         for asked in (unseen.families != OWN, unseen.families == OWN):
             sent, labels = light[asked] >= threshold, unseen.labels[asked]
             if sent.any() and labels.any():
-                row += f"{(sent == labels).mean():12.3f} {labels[sent].mean():9.3f} {sent[labels].mean():7.3f}"
+                accuracy, precision = (sent == labels).mean(), labels[sent].mean()
+                row += f"{accuracy:12.3f} {precision:9.3f} {sent[labels].mean():7.3f}"
         report(row)
 
 
@@ -245,7 +257,7 @@ def written(matrix: Matrix, model: Model, constants: Mapping[str, float]) -> str
 
 
 def write_whole(path: Path, text: str) -> None:
-    """The file with this text, or the file as it was."""
+    """Write the file, or leave it as it was."""
     draft = path.with_name(f".{path.name}.draft")
     try:
         draft.write_text(text, encoding="utf-8")

@@ -24,7 +24,7 @@ def is_light(classifier: Classifier, text: str, *context: str) -> bool:
     return classifier.judge(text, context).light >= classifier.threshold
 
 
-def test_the_projects_own_questions_are_routed_as_well_as_promised() -> None:
+def test_own_questions_are_routed_with_the_promised_accuracy() -> None:
     out = StringIO()
     call_command(
         "evaluate_routing",
@@ -55,7 +55,7 @@ def test_the_projects_own_questions_are_routed_as_well_as_promised() -> None:
         ("thanks!", True),
     ],
 )
-def test_a_question_takes_the_path_it_deserves(
+def test_typical_questions_take_the_right_path(
     classifier: Classifier, text: str, light: bool
 ) -> None:
     assert is_light(classifier, text) is light
@@ -69,13 +69,13 @@ def test_a_question_takes_the_path_it_deserves(
         ("now make it thread-safe", "Write a cache in Python that forgets the oldest entry", False),
     ],
 )
-def test_a_follow_up_is_judged_with_its_context(
+def test_follow_up_is_classified_with_its_context(
     classifier: Classifier, text: str, context: str, light: bool
 ) -> None:
     assert is_light(classifier, text, context) is light
 
 
-def test_the_same_words_weigh_differently_after_a_larger_task(classifier: Classifier) -> None:
+def test_follow_up_of_a_larger_task_is_less_likely_light(classifier: Classifier) -> None:
     after_fact = classifier.judge("and for Spain?", ["What is the capital of France?"]).light
     after_task = classifier.judge(
         "and for Spain?", ["Draft a plan for entering the French market, with a budget"]
@@ -92,7 +92,8 @@ def test_the_same_words_weigh_differently_after_a_larger_task(classifier: Classi
         ),
         (
             "how tall is Mount Fuji?",
-            "Hello, I hope you are well. Quick question: how tall is Mount Fuji? Thank you in advance!",
+            "Hello, I hope you are well. Quick question: how tall is Mount Fuji? Thank you in "
+            "advance!",
         ),
         (
             "write a short story about a lighthouse",
@@ -110,7 +111,7 @@ def test_wrappers_do_not_change_the_decision(
     assert is_light(classifier, bare) == is_light(classifier, wrapped)
 
 
-def test_a_wrapper_alone_is_kept() -> None:
+def test_wrapper_alone_is_kept() -> None:
     assert unwrap("please") == ("please", False)
     assert unwrap("Hello, could you please tell me the time? Thanks!") == ("the time?", False)
     assert unwrap("do you know when it opens") == ("when it opens", True)
@@ -136,7 +137,7 @@ def test_a_wrapper_alone_is_kept() -> None:
     ],
     ids=lambda text: repr(text[:12]),
 )
-def test_odd_input_gets_a_probability_and_three_reasons_within_bounds(
+def test_odd_input_gets_a_probability_and_three_reasons_in_time(
     classifier: Classifier, text: str
 ) -> None:
     started = time.thread_time()
@@ -147,14 +148,15 @@ def test_odd_input_gets_a_probability_and_three_reasons_within_bounds(
     assert len(set(judgement.reasons)) == 3
 
 
-def test_odd_characters_do_not_count() -> None:
+def test_odd_characters_do_not_change_the_text() -> None:
     assert normalise("ｗｈａｔ\u200b is\u00a0 \x07 this\r\n\r\nnow") == "what is this\nnow"
 
 
-def test_a_usual_decision_takes_well_under_a_frame(classifier: Classifier) -> None:
+def test_usual_decision_takes_less_than_a_frame(classifier: Classifier) -> None:
     questions = [
         "What's the capital of Peru?",
-        "Compare the economies of Chile and Portugal and recommend one for a small software company.",
+        "Compare the economies of Chile and Portugal and recommend one for a small software "
+        "company.",
     ] * 50
     started = time.thread_time()
     for question in questions:
@@ -162,7 +164,7 @@ def test_a_usual_decision_takes_well_under_a_frame(classifier: Classifier) -> No
     assert (time.thread_time() - started) / len(questions) < 0.005
 
 
-def test_reasons_are_words_and_speak_for_the_decision(classifier: Classifier) -> None:
+def test_reasons_are_phrases_for_the_decision(classifier: Classifier) -> None:
     full = classifier.judge("Compare the economies of Chile and Portugal").reasons
     assert "compares things" in full
     light = classifier.judge("What's the capital of Peru?").reasons
@@ -176,24 +178,6 @@ def test_features_are_named_numbers(classifier: Classifier) -> None:
     features = classifier.judge("What's the capital of Peru?").features
     assert features["questions"] == 1
     assert all(isinstance(value, float) for value in features.values())
-
-
-@pytest.mark.parametrize(
-    ("text", "tools"),
-    [
-        ("what is 12 * 7", ("calculator",)),
-        ("how many miles is 10 km in miles", ("calculator",)),
-        ("what is 15% of 80", ("calculator",)),
-        ("what time is it in Tokyo?", ("clock",)),
-        ("bitcoin price", ("web_search",)),
-        ("weather in Oslo tomorrow", ("web_search",)),
-        ("What's the capital of Peru?", ()),
-    ],
-)
-def test_an_obvious_tool_is_named(
-    classifier: Classifier, text: str, tools: tuple[str, ...]
-) -> None:
-    assert classifier.judge(text).tools == tools
 
 
 def broken(content: bytes, *, old: bytes = b"", new: bytes = b"") -> bytes:
@@ -217,7 +201,7 @@ def broken(content: bytes, *, old: bytes = b"", new: bytes = b"") -> bytes:
         (lambda good: b"\xff" + good, "UTF-8"),
     ],
 )
-def test_broken_weights_are_refused_with_file_and_reason_in_one_line(
+def test_broken_weights_are_rejected_with_file_and_reason(
     tmp_path: Path, damage, reason: str
 ) -> None:
     path = tmp_path / "router.tsv"
@@ -229,12 +213,12 @@ def test_broken_weights_are_refused_with_file_and_reason_in_one_line(
     assert "\n" not in str(refused.value)
 
 
-def test_missing_weights_are_refused(tmp_path: Path) -> None:
+def test_missing_weights_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(BrokenWeights, match=r"nowhere\.tsv: No such file"):
         Classifier.load(tmp_path / "nowhere.tsv")
 
 
-def test_weights_are_small_and_sorted() -> None:
+def test_weights_file_is_small_and_sorted() -> None:
     lines = WEIGHTS.read_text().split("\n")
     assert WEIGHTS.stat().st_size < 3_000_000
     grams = [line.split("\t")[1] for line in lines if line.startswith("gram\t")]
@@ -264,7 +248,7 @@ GOOD = (
 )
 
 
-def test_evaluation_prints_a_row_for_each_slice_and_the_misrouted(tmp_path: Path) -> None:
+def test_evaluation_prints_a_row_for_each_slice_and_the_errors(tmp_path: Path) -> None:
     path = tmp_path / "items.jsonl"
     path.write_text(lines_of(*GOOD))
     printed = called("evaluate_routing", path, "--errors")
@@ -274,7 +258,7 @@ def test_evaluation_prints_a_row_for_each_slice_and_the_misrouted(tmp_path: Path
     assert "Portugal" not in printed
 
 
-def test_evaluation_as_json_has_the_agreed_keys(tmp_path: Path) -> None:
+def test_evaluation_as_json_has_the_documented_keys(tmp_path: Path) -> None:
     path = tmp_path / "items.jsonl"
     path.write_text(lines_of(*GOOD))
     found = json.loads(called("evaluate_routing", path, "--json"))
@@ -302,7 +286,7 @@ BAD_LINES = [
 
 @pytest.mark.parametrize(("line", "reason"), BAD_LINES)
 @pytest.mark.parametrize("command", ["evaluate_routing", "train_router"])
-def test_a_bad_line_is_named_and_nothing_is_written(
+def test_training_names_a_bad_line_and_writes_nothing(
     tmp_path: Path, command: str, line: str, reason: str
 ) -> None:
     if command == "train_router":
@@ -317,7 +301,7 @@ def test_a_bad_line_is_named_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_missing_or_empty_file_is_refused(tmp_path: Path) -> None:
+def test_missing_or_empty_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="No such file"):
         called("evaluate_routing", tmp_path / "nowhere.jsonl")
     empty = tmp_path / "empty.jsonl"
@@ -347,7 +331,7 @@ def small_data(folder: Path) -> tuple[Path, Path]:
     return data, checked
 
 
-def test_training_twice_writes_the_same_bytes_and_usable_weights(tmp_path: Path) -> None:
+def test_training_twice_writes_the_same_usable_weights(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     data, checked = small_data(tmp_path)
     outputs = [tmp_path / "first.tsv", tmp_path / "second.tsv"]
@@ -362,11 +346,11 @@ def test_training_twice_writes_the_same_bytes_and_usable_weights(tmp_path: Path)
     )
 
 
-def test_training_that_cannot_judge_leaves_the_old_weights(tmp_path: Path) -> None:
+def test_training_without_checked_examples_keeps_the_old_weights(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     data, _ = small_data(tmp_path)
     output = tmp_path / "router.tsv"
     output.write_text("as it was")
-    with pytest.raises(CommandError, match="Nothing to judge by"):
+    with pytest.raises(CommandError, match="Nothing to evaluate with"):
         called("train_router", data, "--output", output, "--no-own")
     assert output.read_text() == "as it was"

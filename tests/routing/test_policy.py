@@ -16,6 +16,7 @@ from routing.checks import weights_can_be_read
 from routing.classifier import Classifier, Judgement
 from routing.models import Outcome, Routed, RoutingDecision, text_hash
 from routing.policy import Path, caps_of, choose
+from tooling.toolbox import TOOLS, phrases_of
 
 
 class Fixed:
@@ -27,7 +28,7 @@ class Fixed:
         self.light = light
 
     def judge(self, text: str, context: object = ()) -> Judgement:
-        return Judgement(self.light, ("a", "b", "c"), {"words": 3.0}, ("calculator",))
+        return Judgement(self.light, ("a", "b", "c"), {"words": 3.0}, core=text)
 
 
 def sure(monkeypatch: pytest.MonkeyPatch, light: float) -> None:
@@ -49,7 +50,7 @@ def _own_threshold(settings: Settings) -> None:
         (0.99, "full", "full"),
     ],
 )
-def test_the_threshold_and_the_person_decide(
+def test_mode_or_threshold_decides_the_path(
     monkeypatch: pytest.MonkeyPatch, light: float, mode: policy.Mode, path: Path
 ) -> None:
     sure(monkeypatch, light)
@@ -58,10 +59,29 @@ def test_the_threshold_and_the_person_decide(
     assert route.confidence == light
     assert route.caps == caps_of(path)
     assert route.reasons
-    assert route.tools == ("calculator",)
 
 
-def test_a_setting_replaces_the_classifiers_threshold(
+@pytest.mark.parametrize(
+    ("text", "tools"),
+    [
+        ("what is 12 * 7", ("calculator",)),
+        ("how many miles is 10 km in miles", ("calculator",)),
+        ("what is 15% of 80", ("calculator",)),
+        ("what time is it in Tokyo?", ("clock",)),
+        ("Hello, what time is it in 12 / 7 hours? Thanks", ("calculator",)),
+        ("bitcoin price", ("web_search",)),
+        ("weather in Oslo tomorrow", ("web_search",)),
+        ("What's the capital of Peru?", ()),
+    ],
+)
+def test_route_names_the_tool_that_a_question_obviously_needs(
+    text: str, tools: tuple[str, ...]
+) -> None:
+    assert choose(text, phrases=phrases_of(TOOLS)).tools == tools
+    assert choose(text).tools == ()
+
+
+def test_setting_replaces_the_classifiers_threshold(
     monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     sure(monkeypatch, 0.61)
@@ -74,7 +94,7 @@ def test_a_setting_replaces_the_classifiers_threshold(
 
 
 @pytest.mark.parametrize(("mode", "path"), [("auto", "full"), ("light", "light"), ("full", "full")])
-def test_with_the_light_path_off_only_who_asks_for_it_gets_it(
+def test_light_mode_still_takes_the_light_path_if_it_is_off_in_auto(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, mode: policy.Mode, path: Path
 ) -> None:
     sure(monkeypatch, 0.99)
@@ -94,7 +114,7 @@ def test_with_the_light_path_off_only_who_asks_for_it_gets_it(
         (0.5, "auto", False, False),
     ],
 )
-def test_the_grey_zone_lies_between_two_thresholds(
+def test_route_is_grey_between_the_two_settings(
     monkeypatch: pytest.MonkeyPatch,
     settings: Settings,
     light: float,
@@ -107,7 +127,7 @@ def test_the_grey_zone_lies_between_two_thresholds(
     assert choose("anything", mode=mode).is_grey == grey
 
 
-def test_an_opinion_brings_its_own_caps_and_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opinion_changes_path_caps_and_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     sure(monkeypatch, 0.5)
     route = choose("anything").with_opinion("light", "it said so")
     assert route.path == "light"
@@ -115,7 +135,7 @@ def test_an_opinion_brings_its_own_caps_and_reason(monkeypatch: pytest.MonkeyPat
     assert route.reasons == ("it said so", "a", "b")
 
 
-def test_the_caps_are_settings(settings: Settings) -> None:
+def test_caps_come_from_the_settings(settings: Settings) -> None:
     settings.FLEET_LIGHT_MAX_SUPERSTEPS, settings.FLEET_LIGHT_MAX_TOOL_CALLS = 3, 2
     (
         settings.FLEET_FULL_MAX_SUPERSTEPS,
@@ -127,9 +147,7 @@ def test_the_caps_are_settings(settings: Settings) -> None:
     assert (full.supersteps, full.tool_calls, full.fan_out) == (7, 6, 5)
 
 
-def test_broken_weights_stop_the_start_with_a_clear_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path
-) -> None:
+def test_check_reports_broken_weights(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     broken = tmp_path / "router.tsv"
     broken.write_text("nonsense\n")
     monkeypatch.setattr("routing.checks.classifier", lambda: Classifier.load(broken))
@@ -139,7 +157,7 @@ def test_broken_weights_stop_the_start_with_a_clear_line(
     assert "\n" not in error.msg
 
 
-def test_a_fleet_refuses_to_start_with_broken_weights(
+def test_fleet_does_not_start_with_broken_weights(
     monkeypatch: pytest.MonkeyPatch, tmp_path
 ) -> None:
     def broken() -> Classifier:
@@ -150,7 +168,7 @@ def test_a_fleet_refuses_to_start_with_broken_weights(
         call_command("fleet", port=0)
 
 
-# --- The record -------------------------------------------------------------------------------------------------------
+# --- The record -----------------------------------------------------------------------------------
 
 
 def record(
@@ -171,14 +189,14 @@ def record(
     return RoutingDecision.objects.record(uuid.uuid4(), routed, outcome=outcome, tokens=tokens)
 
 
-def test_a_hash_knows_equal_texts_and_tells_none() -> None:
+def test_text_hash_is_equal_for_equal_texts_and_reveals_none() -> None:
     assert text_hash("What  is it?\n") == text_hash("what is IT?")
     assert text_hash("What is it?") != text_hash("What was it?")
     assert len(text_hash("x")) == 16
 
 
 @pytest.mark.django_db
-def test_a_thumb_is_stored_changed_and_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rating_can_be_stored_changed_and_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     decision = record(monkeypatch)
     for rating in (1, -1, None):
         assert RoutingDecision.objects.rate(decision.pk, rating)
@@ -188,7 +206,7 @@ def test_a_thumb_is_stored_changed_and_taken_back(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.django_db
-def test_the_admin_counts_by_day_and_estimates_what_was_saved(
+def test_admin_counts_by_day_and_estimates_the_saving(
     monkeypatch: pytest.MonkeyPatch,
     admin_client: Client,
     django_assert_max_num_queries: DjangoAssertNumQueries,
@@ -214,9 +232,7 @@ def test_the_admin_counts_by_day_and_estimates_what_was_saved(
 
 
 @pytest.mark.django_db
-def test_the_admin_shows_whole_days_only(
-    monkeypatch: pytest.MonkeyPatch, admin_client: Client
-) -> None:
+def test_admin_shows_whole_days_only(monkeypatch: pytest.MonkeyPatch, admin_client: Client) -> None:
     midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
     for created_at in (
         midnight - timedelta(days=DAYS - 1),
@@ -228,7 +244,7 @@ def test_the_admin_shows_whole_days_only(
 
 
 @pytest.mark.django_db
-def test_the_admin_page_works_before_anything_was_asked(admin_client: Client) -> None:
+def test_admin_page_works_without_decisions(admin_client: Client) -> None:
     assert admin_client.get("/admin/routing/routingdecision/").status_code == 200
 
 
@@ -244,7 +260,7 @@ def test_the_admin_page_works_before_anything_was_asked(admin_client: Client) ->
         "q=abc",
     ],
 )
-def test_the_admin_list_is_filtered(
+def test_admin_list_can_be_filtered(
     monkeypatch: pytest.MonkeyPatch, admin_client: Client, query: str
 ) -> None:
     record(monkeypatch)

@@ -129,9 +129,7 @@ def test_values_are_exact(expression: str, value: str) -> None:
         ("exp(1000)", "1.97007111402e+434"),
     ],
 )
-def test_values_without_an_end_are_marked_and_right_to_twelve_digits(
-    expression: str, value: str
-) -> None:
+def test_endless_values_are_marked_and_have_twelve_digits(expression: str, value: str) -> None:
     assert answer(expression).endswith(f" ≈ {value}")
 
 
@@ -176,16 +174,14 @@ def test_values_without_an_end_are_marked_and_right_to_twelve_digits(
         ("1.5^10^10", "too large"),
     ],
 )
-def test_what_cannot_be_calculated_is_refused_in_words_and_quickly(
-    expression: str, why: str
-) -> None:
+def test_incalculable_text_is_rejected_quickly_with_a_reason(expression: str, why: str) -> None:
     started = time.thread_time()
     with pytest.raises(CannotCalculate, match=why):
         answer(expression)
     assert time.thread_time() - started < 0.1
 
 
-def test_no_text_takes_long_or_fails_otherwise() -> None:
+def test_random_text_is_calculated_or_rejected_quickly() -> None:
     noise = random.Random(3)
     parts = [
         "9",
@@ -258,7 +254,7 @@ def test_no_text_takes_long_or_fails_otherwise() -> None:
         ("In one word: what is 12 * 7?", "84"),
     ],
 )
-def test_the_calculation_in_a_question_is_found(question: str, value: str) -> None:
+def test_calculation_in_a_question_is_found(question: str, value: str) -> None:
     expression = expression_in(question)
     assert expression is not None
     assert value_of(expression) == value
@@ -291,7 +287,7 @@ def test_the_calculation_in_a_question_is_found(question: str, value: str) -> No
         "9**9**9?",
     ],
 )
-def test_no_calculation_is_found_where_there_is_none(question: str) -> None:
+def test_question_without_a_calculation_has_none(question: str) -> None:
     started = time.thread_time()
     assert expression_in(question) is None
     assert time.thread_time() - started < 0.25

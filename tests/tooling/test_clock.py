@@ -21,7 +21,7 @@ async def told(*, zone: str = "UTC", now: datetime = NOW, **arguments: str) -> s
     return (await clock.run(clock.parameters.check(dict(arguments)), services)).text
 
 
-# --- Places -----------------------------------------------------------------------------------------------------------
+# --- Places ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ async def told(*, zone: str = "UTC", now: datetime = NOW, **arguments: str) -> s
         ("UTC+3", "UTC+03:00"), ("GMT-5", "UTC-05:00"), ("+5:30", "UTC+05:30"), ("Buenos Aires", "America/Argentina/Buenos_Aires"),
     ],
 )  # fmt: skip
-def test_places_are_known_by_many_names(place: str, zone: str) -> None:
+def test_place_is_known_by_many_names(place: str, zone: str) -> None:
     found = place_named(place)
     assert found is not None
     assert str(found.zones[0]).lower() == zone.lower()
@@ -60,18 +60,18 @@ def test_places_are_known_by_many_names(place: str, zone: str) -> None:
         "Europe/../Europe/Rome",
     ],
 )
-def test_other_places_are_not_known(place: str) -> None:
+def test_unknown_place_has_no_zone(place: str) -> None:
     assert place_named(place) is None
 
 
-async def test_every_zone_of_a_large_country_is_told() -> None:
+async def test_clock_lists_every_zone_of_a_large_country() -> None:
     text = await told(place="USA")
     assert "several time zones" in text
     assert "New York: 14:05" in text
     assert "Los Angeles: 11:05" in text
 
 
-# --- The tool ---------------------------------------------------------------------------------------------------------
+# --- The tool -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,8 @@ async def test_every_zone_of_a_large_country_is_told() -> None:
         ({"date": "2026-12-24"}, "Thursday, 24 December 2026, in 32 days."),
         ({"date": "in fourteen days"}, "Sunday, 6 December 2026, in 14 days."),
         ({"date": "today", "until": "24 December 2026"},
-         "From Sunday, 22 November 2026, to Thursday, 24 December 2026: 32 days (4 weeks and 4 days)."),
+         "From Sunday, 22 November 2026, to Thursday, 24 December 2026: 32 days (4 weeks and 4 "
+         "days)."),
         ({"until": "tomorrow"}, "From Sunday, 22 November 2026, to Monday, 23 November 2026: 1 day."),
         ({"date": "1 May", "until": "today"}, "From Friday, 1 May 2026, to Sunday, 22 November 2026: 205 days (29 weeks and 2 days)."),
         ({"date": "2024-02-01", "until": "2024-03-01"},
@@ -95,30 +96,32 @@ async def test_every_zone_of_a_large_country_is_told() -> None:
         ({"date": "2026-12-01", "until": "tomorrow"},
          "From Tuesday, 1 December 2026, to Monday, 23 November 2026: -8 days (1 week and 1 day)."),
         ({"date": "24 December", "until": "3 January"},
-         "From Thursday, 24 December 2026, to Sunday, 3 January 2027: 10 days (1 week and 3 days)."),
+         "From Thursday, 24 December 2026, to Sunday, 3 January 2027: 10 days (1 week and 3 "
+         "days)."),
         # Time zones lie up to 26 hours apart, and their distance changes with the date.
         ({"time": "23:30", "place": "Pago Pago", "to_place": "Kiritimati"},
          "23:30 in Pago Pago (UTC-11:00) is 00:30 in Kiritimati (UTC+14:00), two days later."),
         ({"time": "00:30", "place": "Kiritimati", "to_place": "Pago Pago"},
          "00:30 in Kiritimati (UTC+14:00) is 23:30 in Pago Pago (UTC-11:00), two days before."),
         ({"time": "15:00", "place": "New York", "to_place": "Phoenix", "date": "1 July 2027"},
-         "On 1 July 2027, 15:00 in New York (UTC-04:00) is 12:00 in Phoenix (UTC-07:00), the same day."),
+         "On 1 July 2027, 15:00 in New York (UTC-04:00) is 12:00 in Phoenix (UTC-07:00), the same "
+         "day."),
         ({"time": "12 midnight", "place": "UTC"}, "00:00 in UTC (UTC) is 00:00 here (UTC), the same day."),
         # Today is the day at the place that is asked about.
         ({"place": "Tokyo", "date": "today"}, "Monday, 23 November 2026, today."),
     ],
 )  # fmt: skip
-async def test_the_clock_tells(arguments: dict[str, str], text: str) -> None:
+async def test_clock_answers(arguments: dict[str, str], text: str) -> None:
     assert await told(**arguments) == text
 
 
-async def test_both_places_and_their_difference_are_told() -> None:
+async def test_clock_compares_two_places() -> None:
     assert (await told(place="London", to_place="Mumbai")).endswith(
         "The second is 5 h 30 min ahead."
     )
 
 
-async def test_summer_time_is_minded() -> None:
+async def test_clock_respects_summer_time() -> None:
     assert "UTC+02:00" in await told(place="Paris", now=datetime(2026, 7, 1, tzinfo=UTC))
     assert "UTC+01:00" in await told(place="Paris", now=datetime(2026, 12, 1, tzinfo=UTC))
 
@@ -136,12 +139,12 @@ async def test_summer_time_is_minded() -> None:
         {"date": "9999-12-31", "time": "23:00", "place": "New York"},
     ],
 )
-async def test_what_the_clock_does_not_know_it_says(arguments: dict[str, str]) -> None:
+async def test_clock_names_what_it_does_not_know(arguments: dict[str, str]) -> None:
     with pytest.raises(ToolFailure):
         await told(**arguments)
 
 
-# --- Days -------------------------------------------------------------------------------------------------------------
+# --- Days -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -165,7 +168,7 @@ async def test_what_the_clock_does_not_know_it_says(arguments: dict[str, str]) -
         ("last Halloween", date(2026, 10, 31)),
     ],
 )  # fmt: skip
-def test_days_are_read(text: str, day: date) -> None:
+def test_day_is_read(text: str, day: date) -> None:
     assert date_of(text, TODAY) == day
 
 
@@ -186,12 +189,12 @@ def test_days_are_read(text: str, day: date) -> None:
         "\x00",
     ],
 )
-def test_other_texts_are_no_days(text: str) -> None:
+def test_text_that_is_no_day_is_rejected(text: str) -> None:
     with pytest.raises(UnknownDate):
         date_of(text, TODAY)
 
 
-# --- In a question ----------------------------------------------------------------------------------------------------
+# --- In a question --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -236,7 +239,7 @@ def test_other_texts_are_no_days(text: str) -> None:
         ("what's the date 90 days from now", {"date": "90 days from now"}),
     ],
 )
-async def test_what_a_question_asks_of_the_clock_is_found(
+async def test_arguments_for_the_clock_are_found_in_a_question(
     question: str, arguments: dict[str, str]
 ) -> None:
     assert arguments_in(question) == arguments
@@ -262,7 +265,7 @@ async def test_what_a_question_asks_of_the_clock_is_found(
         "days between " * 20,
     ],
 )
-def test_other_questions_are_not_for_the_clock(question: str) -> None:
+def test_other_questions_have_no_arguments_for_the_clock(question: str) -> None:
     started = time.thread_time()
     assert arguments_in(question) is None
     assert time.thread_time() - started < 0.1

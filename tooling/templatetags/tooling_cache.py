@@ -1,4 +1,4 @@
-"""Numbers of the cache inspector in words."""
+"""Format the numbers of the cache inspector."""
 
 from django import template
 
@@ -9,7 +9,7 @@ _STEPS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 @register.filter
 def duration(seconds: float) -> str:
-    """3700 → 1 h 1 min"""
+    """Format seconds: 3700 → 1 h 1 min."""
     whole = int(seconds)
     for at, (size, unit) in enumerate(_STEPS):
         if whole >= size:
@@ -22,7 +22,7 @@ def duration(seconds: float) -> str:
 
 @register.filter
 def size(count: int) -> str:
-    """1536 → 1.5 KiB"""
+    """Format bytes: 1536 → 1.5 KiB."""
     amount, unit = float(count), "B"
     for larger in ("KiB", "MiB", "GiB"):
         if amount >= 1024:
@@ -32,10 +32,11 @@ def size(count: int) -> str:
 
 @register.filter
 def grouped(number: float) -> str:
-    """12345 → 12,345"""
+    """Format a number: 12345 → 12,345."""
     return f"{number:,.0f}" if number == int(number) else f"{number:,.1f}"
 
 
 @register.filter
 def percent(share: float | None) -> str:
+    """Format a share: 0.5 → 50 %."""
     return "–" if share is None else f"{100 * share:.0f} %"

@@ -1,4 +1,4 @@
-"""How well the router decides labelled questions, and how fast."""
+"""Evaluate the router: how well it decides labelled questions, and how fast."""
 
 import json
 import time
@@ -16,7 +16,7 @@ from routing.examples import BadLine, Example, read_examples
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A labelled question and what the router makes of it."""
+    """A labelled question and the router's decision."""
 
     example: Example
     light: float
@@ -31,7 +31,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Shares of a set of decisions; a share of nothing is None."""
+    """Shares of a set of decisions; a share of an empty set is None."""
 
     items: int
     accuracy: float
@@ -47,7 +47,10 @@ class Quality:
 
 
 class Command(BaseCommand):
-    help = "Judge a file of labelled questions (a JSON object a line: text, label; optionally context, slice) by the shipped weights."
+    help = (
+        "Evaluate the shipped weights on a file of labelled questions"
+        " (a JSON object a line: text, label; optionally context, slice)."
+    )
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -71,9 +74,9 @@ class Command(BaseCommand):
                 json.dumps(summary(decisions, errors=errors), ensure_ascii=False, indent=1)
             )
         else:
-            self._print_table(decisions, errors=errors)
+            self.print_table(decisions, errors=errors)
 
-    def _print_table(self, decisions: Sequence[Decision], *, errors: bool) -> None:
+    def print_table(self, decisions: Sequence[Decision], *, errors: bool) -> None:
         self.stdout.write(
             f"{'':<20} {'items':>6} {'accuracy':>9} {'precision':>9} {'recall':>9} {'F1':>9}"
         )
@@ -81,7 +84,8 @@ class Command(BaseCommand):
             self.stdout.write(quality(members).row(name))
         self.stdout.write(quality(decisions).row("all"))
         self.stdout.write(
-            f"a decision takes {percentile(decisions, 50):.2f} ms (p50), {percentile(decisions, 99):.2f} ms (p99)"
+            f"a decision takes {percentile(decisions, 50):.2f} ms (p50),"
+            f" {percentile(decisions, 99):.2f} ms (p99)"
         )
         for decision in decisions if errors else ():
             if not decision.is_right:
@@ -128,13 +132,13 @@ def by_slice(decisions: Sequence[Decision]) -> dict[str, list[Decision]]:
 
 
 def summary(decisions: Sequence[Decision], *, errors: bool) -> dict[str, Any]:
-    """What `--json` prints."""
-    whole = _shares(quality(decisions)) | {
+    """Return what `--json` prints."""
+    whole = shares_of(quality(decisions)) | {
         "p50_ms": round(percentile(decisions, 50), 3),
         "p99_ms": round(percentile(decisions, 99), 3),
     }
     whole["slices"] = {
-        name: _shares(quality(members)) for name, members in by_slice(decisions).items()
+        name: shares_of(quality(members)) for name, members in by_slice(decisions).items()
     }
     if errors:
         whole["errors"] = [
@@ -150,7 +154,7 @@ def summary(decisions: Sequence[Decision], *, errors: bool) -> dict[str, Any]:
     return whole
 
 
-def _shares(found: Quality) -> dict[str, Any]:
+def shares_of(found: Quality) -> dict[str, Any]:
     shares = {
         "accuracy": found.accuracy,
         "light_precision": found.light_precision,

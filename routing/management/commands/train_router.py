@@ -1,4 +1,4 @@
-"""Labelled questions → the weights that the router ships; the same data give the same bytes."""
+"""Train the router's weights from labelled questions. The same data give the same bytes."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -21,7 +21,10 @@ OWN = Path(__file__).parents[2] / "training"
 
 
 class Command(BaseCommand):
-    help = "Train the router from labelled questions (with those in routing/training/) and write its weights."
+    help = (
+        "Train the router from labelled questions (with those in routing/training/)"
+        " and write its weights."
+    )
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -29,18 +32,19 @@ class Command(BaseCommand):
             "data",
             nargs="+",
             type=Path,
-            help="files with a JSON object a line: text, label, source; optionally context, slice, id",
+            help="files with a JSON object a line: text, label, source;"
+            " optionally context, slice, id",
         )
         parser.add_argument(
             "--checked",
             nargs="*",
             type=Path,
             default=[],
-            help="files whose labels a person has checked: they weigh more and judge",
+            help="files whose labels were checked: they weigh more, and serve to evaluate",
         )
         parser.add_argument("--output", type=Path, default=WEIGHTS, help="default: %(default)s")
         parser.add_argument(
-            "--no-own", action="store_true", help="leave out what routing/training/ has"
+            "--no-own", action="store_true", help="leave out the items of routing/training/"
         )
 
     def handle(
@@ -60,10 +64,11 @@ class Command(BaseCommand):
             weak = fit.corrected(read_all(data), corrections)
             strong = fit.corrected(read_all(checked), corrections) + own
             if not strong:
-                raise CommandError("Nothing to judge by: name a file with --checked.")
+                raise CommandError("Nothing to evaluate with: name a file with --checked.")
             samples = fit.samples_of(weak, checked=False) + fit.samples_of(strong, checked=True)
             self.stdout.write(
-                f"{len(samples)} examples, {len(strong)} of them checked. Each source judged by a model that has not seen it:"
+                f"{len(samples)} examples, {len(strong)} of them checked."
+                " Accuracy for each source, by a model that has not seen it:"
             )
             text = fit.train(samples, self.stdout.write)
             fit.write_whole(output, text)

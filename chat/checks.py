@@ -1,0 +1,45 @@
+"""System checks: what must be true of the fleet before it answers."""
+
+from difflib import get_close_matches
+from typing import Any
+
+from django.core.checks import CheckMessage, Error
+
+from tooling.toolbox import TOOLS
+
+from .workflow.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
+
+FLEET = (ASSISTANT, PLANNER, *SPECIALISTS, WRITER, REVIEWER, EDITOR)
+
+
+def agents_name_callable_tools(**kwargs: Any) -> list[CheckMessage]:
+    """Return an error for each tool of an agent that does not exist or is not for its path."""
+    # At run time such a name is silently left out of what the agent's model is offered.
+    return [
+        error
+        for agent in FLEET
+        for name in sorted(agent.tools)
+        if (error := fault(agent, name)) is not None
+    ]
+
+
+def fault(agent: Agent, name: str) -> Error | None:
+    """Return what is wrong with this tool of the agent, or None."""
+    if name not in TOOLS:
+        known = ", ".join(TOOLS)
+        nearest = get_close_matches(name, TOOLS, n=1)
+        return Error(
+            f"The agent {agent.id!r} names the tool {name!r}, which does not exist.",
+            hint=f"Did you mean {nearest[0]!r}?" if nearest else f"The tools are: {known}.",
+            obj=agent.id,
+            id="chat.E001",
+        )
+    if agent.tier not in TOOLS[name].paths:
+        return Error(
+            f"The agent {agent.id!r} names the tool {name!r}, which is not for the"
+            f" {agent.tier} path.",
+            hint=f"Add {agent.tier!r} to the tool's `paths`, or take the tool from the agent.",
+            obj=agent.id,
+            id="chat.E002",
+        )
+    return None
