@@ -13,7 +13,9 @@ from chat.runs.worker import Worker
 from tests.chatting import chat_request
 
 
-async def orphan(*, expires_in: float = -1, **fields: Any) -> tuple[Run, dict[str, Any]]:
+async def orphan(
+    *, worker: str = "worker.dead", expires_in: float = -1, **fields: Any
+) -> tuple[Run, dict[str, Any]]:
     """Make a run whose worker is dead, and return it with its request.
 
     While its lease lasts, it passes for the run of a live worker elsewhere.
@@ -29,7 +31,7 @@ async def orphan(*, expires_in: float = -1, **fields: Any) -> tuple[Run, dict[st
         owner="script:",
         message_id=uuid.UUID(request["message_id"]),
         mode="auto",
-        worker="worker.dead",
+        worker=worker,
         lease_expires_at=timezone.now() + timedelta(seconds=expires_in),
         **fields,
     )
