@@ -46,7 +46,9 @@ from chat.protocol.events import (
 from chat.protocol.terms import Ending, Path, Status, Timings, Usage
 
 from .ending import NOTHING_TO_REPEAT, OUTCOMES, PATHS, End, SourceLink, Trouble, trouble_of, why_of
-from .markdown import Blocks, Element, pattern, render_all
+from .markdown.blocks import Blocks, render_all
+from .markdown.parts import Element
+from .partials import pattern
 from .timeline import Step, Timeline, cut_short, slug
 from .wording import age, capital, counted, duration, shortened
 

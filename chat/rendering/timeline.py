@@ -15,7 +15,7 @@ from chat.protocol.events import (
     ToolStart,
 )
 
-from .markdown import render_all
+from .markdown.blocks import render_all
 from .wording import counted, duration, named, result_words, shortened
 
 PHASES = {

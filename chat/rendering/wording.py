@@ -2,7 +2,7 @@
 
 from chat.protocol.events import ToolResultData
 
-from .markdown import visible
+from .markdown.inline import without_controls
 
 MAX_DETAIL_CHARS = 300  # characters of a tool call that the timeline shows
 MAX_NAME_CHARS = 60  # characters of a tool's name, which may be a model's invention
@@ -39,8 +39,8 @@ def capital(words: str) -> str:
 
 
 def shortened(text: str, most: int = MAX_DETAIL_CHARS) -> str:
-    """The visible text in one line, cut where it is longer than that."""
-    text = " ".join(visible(text).split())
+    """The without_controls text in one line, cut where it is longer than that."""
+    text = " ".join(without_controls(text).split())
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

@@ -1183,7 +1183,7 @@ def test_a_delta_costs_no_template_render(monkeypatch: pytest.MonkeyPatch) -> No
         raise AssertionError("a template was rendered for a delta")
 
     monkeypatch.setattr("chat.rendering.answer.render_to_string", refuse)
-    monkeypatch.setattr("chat.rendering.markdown.render_to_string", refuse)
+    monkeypatch.setattr("chat.rendering.partials.render_to_string", refuse)
     assert "more" in view.render(ResponseDelta(delta="and more"))
 
 

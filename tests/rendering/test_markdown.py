@@ -7,7 +7,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from chat.rendering.markdown import _PLAIN, MAX_PART_LINES, Blocks, _cleaner, _markdown, render_all
+from chat.rendering.markdown.blocks import Blocks, render_all
+from chat.rendering.markdown.inline import PLAIN, cleaner, parser
+from chat.rendering.markdown.parts import MAX_PART_LINES
 
 LINES = [
     *[
@@ -139,8 +141,8 @@ def test_words_that_are_taken_for_plain_are_what_markdown_makes_of_them(characte
         f"a{character}b",
         f"({character}{character}a{character}{character})",
     ):
-        if _PLAIN.fullmatch(text):
-            assert _cleaner.clean(_markdown.renderInline(text)) == text
+        if PLAIN.fullmatch(text):
+            assert cleaner.clean(parser.renderInline(text)) == text
 
 
 @pytest.mark.parametrize(
