@@ -1,4 +1,4 @@
-"""Words inside a line as clean HTML: emphasis, code, links and citations."""
+"""Clean HTML from Markdown: the parser, the allow-list, citations, and the words of a line."""
 
 import re
 from html import escape
@@ -10,38 +10,26 @@ from markdown_it.token import Token
 
 from chat.rendering.partials import pattern
 
-PIECE = 160  # characters of a line that are rendered again with each delta
-
-
-# --- Cleaning ---------------------------------------------------------------------------------------------------------
+PIECE_CHARS = 160  # characters of a line that are rendered again with each delta
 
 UNWANTED = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # controls
-    "\u202a-\u202e\u2066-\u2069"  # bidirectional overrides: they can make code and links read as something else
+    # Bidirectional overrides can make code and links read as something else.
+    "\u202a-\u202e\u2066-\u2069"
     "\ufdd0-\ufdef\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"  # noncharacters, invisible tags
     "\ud800-\udfff]"
 )
 SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+NESTED_CODE = re.compile(r'<pre><code(?: class="language-([^"]*)")?>')
+
+# An allow-list, because a model's answer may repeat hostile text from the web. Ids, styles and
+# hx-* attributes are missing on purpose: with them, text could act on the page around it.
 cleaner = nh3.Cleaner(
     tags={
-        "p",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "hr",
-        "br",
-        "strong",
-        "em",
-        "s",
-        "code",
-        "pre",
-        "blockquote",
-        "a",
-    }
-    | {"ul", "ol", "li", "table", "thead", "tbody", "tr", "th", "td"},
+        *("p", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "br", "blockquote", "pre"),
+        *("strong", "em", "s", "code", "a", "ul", "ol", "li"),
+        *("table", "thead", "tbody", "tr", "th", "td"),
+    },
     attributes={
         "*": set(),
         "a": {"href"},
@@ -52,21 +40,24 @@ cleaner = nh3.Cleaner(
     },
     set_tag_attribute_values={"a": {"target": "_blank"}},
     url_schemes={"http", "https", "mailto"},
+    # Relative addresses would lead to this site's own pages, such as the one that signs out.
     url_relative="deny",
     link_rel="noopener noreferrer nofollow ugc",
 )
+# Without link definitions: one at the end of an answer would change blocks that are finished.
 parser = (
     MarkdownIt("commonmark", {"html": False})
     .enable(["table", "strikethrough"])
     .disable(["reference", "html_block", "html_inline"])
 )
-NESTED_CODE = re.compile(r'<pre><code(?: class="language-([^"]*)")?>')
 
 
 def without_controls(text: str) -> str:
-    """The text without control characters and characters that only machines see."""
+    """Remove control characters and characters that only machines see."""
     if UNWANTED.search(text) is None:
         return text
+    # JSON may write an emoji as two surrogates, in one delta or in two. Join them before the rest
+    # is removed.
     joined = SURROGATE_PAIR.sub(
         lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text
     )
@@ -74,63 +65,76 @@ def without_controls(text: str) -> str:
 
 
 def cleaned(html: str) -> str:
+    """Return rendered Markdown through the allow-list, its code blocks with a head to copy them."""
     html = cleaner.clean(html)
     if "<pre>" not in html:
         return html
+    # The heads are added after the cleaner, which would remove their classes and buttons.
     opening = pattern("chat/markdown.html#nested_code", "language")
     html = NESTED_CODE.sub(lambda match: opening % {"language": language_of(match[1] or "")}, html)
     return html.replace("</code></pre>", pattern("chat/markdown.html#nested_code_end"))
 
 
 def language_of(info: str) -> str:
-    words = info.split()
-    return re.sub(r"[^\w+#.-]", "", words[0], flags=re.ASCII)[:30] or "text" if words else "text"
+    """Return the language that a fence names, safe as a class name; "text" if it names none."""
+    language, *_ = info.split() or [""]
+    return re.sub(r"[^\w+#.-]", "", language, flags=re.ASCII)[:30] or "text"
 
 
-def image_as_words(_renderer: object, tokens: list[Token], index: int, *_rest: object) -> str:
+def image_as_text(_renderer: object, tokens: list[Token], index: int, *_rest: object) -> str:
+    # Loading an image would tell its server who reads the answer, and when.
     return escape(tokens[index].content)
 
 
-parser.add_render_rule("image", image_as_words)
+parser.add_render_rule("image", image_as_text)
 
 
-# --- Citations: marked while the inline structure is known, made links when all is cleaned -------------------------------
-
+# Citations are only marked while Markdown is parsed, because the cleaner would take the attributes
+# of a link away, and because a source may arrive after the words that cite it. Blocks makes the
+# links. The marks are noncharacters, which `without_controls` removes from all text before.
+MARK, MARK_END = "\ufdd3", "\ufdd4"
+MARKED_CITATION = re.compile(f"{MARK}([^{MARK_END}]*){MARK_END}")
 CITATION = re.compile(r"\[[1-9]\d{0,2}(?:, ?[1-9]\d{0,2}){0,9}\]", re.ASCII)
 INDEX = re.compile(r"(?<!\w)[^\W\d_](?:\[[^][]*\])*\Z")  # before the brackets of a[1], a[i][1]
-MARKED_CITATION = re.compile("\ufdd3([^\ufdd4]*)\ufdd4")
 
 
 def mark_citation(state: StateInline, silent: bool) -> bool:
-    # Silent: the label of a link is looked for, and brackets in it are to be counted.
+    """Mark [1] or [1, 2] at the parser's position; return False if there is no citation."""
+    # `silent` means that the parser looks for the end of a link's label and counts brackets.
     if state.src[state.pos] != "[" or silent or state.linkLevel:
         return False
     found = CITATION.match(state.src, state.pos)
-    if found is None or INDEX.search(state.src, max(0, state.pos - PIECE), state.pos):
+    # Don't search the whole line for an index: many brackets would make that quadratic.
+    if found is None or INDEX.search(state.src, max(0, state.pos - PIECE_CHARS), state.pos):
         return False
-    state.pending += f"\ufdd3{found[0]}\ufdd4"
+    state.pending += f"{MARK}{found[0]}{MARK_END}"
     state.pos = found.end()
     return True
 
 
+# After "link", so that [1](https://…) stays the link that the model wrote.
 parser.inline.ruler.after("link", "citation", mark_citation)
 
 
 def uncited(_number: int) -> str:
+    """Return no link, for a text without sources."""
     return ""
 
 
-# Words that Markdown and HTML leave as they are.
+# Text that Markdown and HTML leave unchanged.
 PLAIN = re.compile(r"(?:[^\W_]|[ ,.;:()?!'-])*")
 
 
-def inline(text: str) -> str:
+def inline_html(text: str) -> str:
+    """Return the words of a line as clean HTML."""
+    # Most pieces are plain, and parser and cleaner take three times as long as this check.
     if PLAIN.fullmatch(text):
         return text
     return cleaner.clean(parser.renderInline(text))
 
 
-def balanced(text: str) -> bool:
+def is_balanced(text: str) -> bool:
+    """Return True if no emphasis, code or link is open at the end of the text."""
     return not (
         text.count("*") % 2 or text.count("`") % 2 or text.count("_") % 2 or text.count("~") % 2
     ) and (text.count("[") == text.count("]") and text.count("(") == text.count(")"))
@@ -140,8 +144,11 @@ OPEN_LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()]*$")
 OPEN_EMPHASIS = re.compile(r"(?<![\w*])\*(?=[^\s*])[^*]*$")
 
 
-def settled(text: str) -> str:
-    """The text with what is half written closed: no asterisks and no addresses flash by."""
+def close_unfinished(text: str) -> str:
+    """Close unfinished emphasis, code and links.
+
+    So raw Markdown and half addresses never appear while a line grows.
+    """
     if "](" in text:
         text = OPEN_LINK.sub(r"\1", text)
     if text.count("`") % 2:
