@@ -444,6 +444,30 @@ def test_a_phase_that_comes_twice_has_two_lines() -> None:
     assert [step.state for step in view.timeline.steps] == ["done", "done"]
 
 
+@pytest.mark.parametrize("last", [Error, Cancelled])
+def test_answer_that_ended_before_routing_names_no_path_live_or_in_history(
+    last: type[StreamEvent],
+) -> None:
+    events: list[AnyEvent] = [SAMPLES[last]]
+    ending = Ending(status="failed", error=SAMPLES[Error].error)
+    if last is Cancelled:
+        events.append(Done(data=DoneData("cancelled", Timings())))
+        ending = Ending(status="cancelled")
+    page, _ = shown(*events)
+    history = of_history([], "", ending)
+    assert words_of(page.part("outcome")) in (", failed", ", stopped")
+    for name in ("outcome", "end"):
+        assert page.part(name) == history.part(name), name
+
+
+def test_heartbeat_leaves_a_changed_status_line_to_the_next_event_of_the_run() -> None:
+    view = AnswerView(RUN)
+    view.render(SAMPLES[Connected])
+    view.apply(SAMPLES[PhaseStart])  # as far as a thread may be when a heartbeat is due
+    assert view.render(SAMPLES[Heartbeat]) == ""
+    assert "-activity" in view.render(SAMPLES[AgentStart])
+
+
 # --- The team at work ---------------------------------------------------------------------------------------------------
 
 ANALYST = {"agent_id": "analyst", "author": "Analyst"}
@@ -578,8 +602,8 @@ def test_the_status_line_says_who_does_what() -> None:
         ),
     ):
         view.render(event)
-        if not said or said[-1] != view.activity.words:
-            said.append(view.activity.words)
+        if not said or said[-1] != view.activity.text:
+            said.append(view.activity.text)
     assert said == [
         "Connected",
         "Planning",
