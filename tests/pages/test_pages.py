@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from chat import views
+from chat import pages
 from chat.models import Conversation, Message, Run
 from chat.owners import BROWSER_KEY
 from chat.protocol.errors import ErrorInfo
@@ -298,7 +298,7 @@ def test_of_several_answers_the_newest_is_open_and_earlier_ones_are_folded(clien
 def test_a_long_conversation_shows_its_newest_questions_and_gives_earlier_ones_on_request(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(views, "QUESTIONS", 3)
+    monkeypatch.setattr(pages, "MAX_QUESTIONS", 3)
     chat = conversation_of(client)
     for number in range(1, 6):
         run_of(chat, f"question {number}", f"answer {number}")
@@ -609,7 +609,7 @@ def test_the_list_can_show_only_what_is_answering(client: Client) -> None:
 def test_the_list_continues_where_it_stopped(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(views, "CHATS", 2)
+    monkeypatch.setattr(pages, "MAX_CHATS", 2)
     for number in range(5):
         conversation_of(
             client, f"chat {number}", updated_at=timezone.now() - timedelta(days=20 + number)
