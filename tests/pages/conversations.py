@@ -23,7 +23,7 @@ HTMX = {"HX-Request": "true"}
 
 
 def owner_of(client: Client) -> str:
-    """Who this browser is; its first page view decides it."""
+    """Return the owner that this browser is, which its first page view decides."""
     if BROWSER_KEY not in client.session:
         client.get("/")
     return f"browser:{client.session[BROWSER_KEY]}"
@@ -44,7 +44,7 @@ def run_of(
     answer: str = "It **depends**.",
     **fields: Any,
 ) -> Run:
-    """A question with an answer, ended unless `ending` is None."""
+    """Store a question with an answer; the run has ended unless `ending` is None."""
     ending = fields.pop("ending", COMPLETED)
     if isinstance(question, str):
         question = chat.messages.create(role=Message.Role.USER, text=question)
@@ -64,7 +64,7 @@ def run_of(
 
 
 def decided_for(run: Run, **fields: Any) -> RoutingDecision:
-    """The decision that is stored with a run's ending."""
+    """Store a routing decision, as the ending of a run does."""
     return RoutingDecision.objects.create(
         workflow_id=run.pk,
         text_hash="0" * 16,

@@ -1,4 +1,4 @@
-"""Who may see and do what: a browser, a signed-in person, a script, a stranger, another site."""
+"""Access over the socket: browsers, signed-in users, scripts, strangers and other sites."""
 
 import pytest
 from django.conf import settings as django_settings
@@ -17,17 +17,15 @@ ORIGIN = "http://testserver"
 
 
 def browser() -> Client:
-    """A browser that has loaded the page, and with it got its session."""
+    """Return a browser that has loaded the page, so that it has a session."""
     client = Client()
     client.get("/")
     return client
 
 
 def headers_of(client: Client, origin: str = ORIGIN) -> dict[str, str]:
-    return {
-        "cookie": f"{django_settings.SESSION_COOKIE_NAME}={client.cookies[django_settings.SESSION_COOKIE_NAME].value}",
-        "origin": origin,
-    }
+    name = django_settings.SESSION_COOKIE_NAME
+    return {"cookie": f"{name}={client.cookies[name].value}", "origin": origin}
 
 
 async def refusal(socket: Socket) -> tuple[str, int]:
@@ -36,7 +34,7 @@ async def refusal(socket: Socket) -> tuple[str, int]:
     return event["error"]["code"], await socket.close_code()
 
 
-async def test_a_browser_owns_what_it_asks(chat: Chatting) -> None:
+async def test_browser_owns_its_runs(chat: Chatting) -> None:
     client = await in_database(browser)
     events = await chat.answer(headers=headers_of(client))
     run = await Run.objects.aget(pk=events[0]["workflow_id"])
@@ -45,7 +43,7 @@ async def test_a_browser_owns_what_it_asks(chat: Chatting) -> None:
     assert session.session_key not in run.owner
 
 
-async def test_another_browser_cannot_use_the_conversation(chat: Chatting) -> None:
+async def test_browser_cannot_use_the_conversation_of_another(chat: Chatting) -> None:
     mine, other = await in_database(browser), await in_database(browser)
     events = await chat.answer(headers=headers_of(mine))
     request = chat_request(conversation_id=events[0]["data"]["conversation_id"])
@@ -55,7 +53,7 @@ async def test_another_browser_cannot_use_the_conversation(chat: Chatting) -> No
     ) == ("forbidden", 4403)
 
 
-async def test_a_known_message_id_of_another_owner_starts_a_run_of_ones_own(chat: Chatting) -> None:
+async def test_message_id_of_another_owner_starts_a_new_run(chat: Chatting) -> None:
     mine, other = await in_database(browser), await in_database(browser)
     request = chat_request()
     first = await chat.answer(request, headers=headers_of(mine))
@@ -63,14 +61,14 @@ async def test_a_known_message_id_of_another_owner_starts_a_run_of_ones_own(chat
     assert first[0]["workflow_id"] != second[0]["workflow_id"]
 
 
-async def test_a_script_reaches_its_run_again_by_its_ids(chat: Chatting) -> None:
+async def test_script_rejoins_its_run_by_its_ids(chat: Chatting) -> None:
     request = chat_request()
     first = await chat.answer(request)
     assert (await chat.answer(request))[0]["workflow_id"] == first[0]["workflow_id"]
     assert (await Run.objects.aget()).owner == "script:"
 
 
-async def test_a_signed_in_person_owns_what_she_asks(chat: Chatting) -> None:
+async def test_signed_in_user_owns_her_runs(chat: Chatting) -> None:
     def sign_in() -> tuple[Client, User]:
         user = User.objects.create_user("ada", password="secret")
         client = Client()
@@ -96,7 +94,7 @@ async def test_a_signed_in_person_owns_what_she_asks(chat: Chatting) -> None:
         "http://é",
     ],
 )
-async def test_a_foreign_origin_is_refused_after_accept(chat: Chatting, origin: str) -> None:
+async def test_foreign_origin_is_refused_after_accept(chat: Chatting, origin: str) -> None:
     client = await in_database(browser)
     socket = await chat.socket(headers=headers_of(client, origin))
     assert await refusal(socket) == ("forbidden", 4403)
@@ -111,7 +109,7 @@ async def test_a_foreign_origin_is_refused_after_accept(chat: Chatting, origin: 
         ("https://aproxy.example", False),
     ],
 )
-async def test_origins_that_are_trusted_for_pages_are_for_sockets(
+async def test_origin_that_is_trusted_for_pages_is_trusted_for_sockets(
     chat: Chatting, settings, origin: str, is_ours: bool
 ) -> None:
     settings.CSRF_TRUSTED_ORIGINS = ["https://*.proxy.example", "https://plain.example"]
@@ -120,7 +118,7 @@ async def test_origins_that_are_trusted_for_pages_are_for_sockets(
     assert (await socket.event())["type"] == ("connected" if is_ours else "error")
 
 
-async def test_a_host_that_is_not_ours_is_refused_with_its_origin(chat: Chatting) -> None:
+async def test_foreign_host_is_refused_with_its_origin(chat: Chatting) -> None:
     socket = await chat.socket(
         headers={"host": "rebound.example", "origin": "http://rebound.example"}
     )
@@ -130,7 +128,7 @@ async def test_a_host_that_is_not_ours_is_refused_with_its_origin(chat: Chatting
 @pytest.mark.parametrize(
     ("auth", "advice"), [("anonymous", "Reload the page."), ("required", "Sign in first.")]
 )
-async def test_a_browser_without_a_session_is_refused_with_what_helps(
+async def test_browser_without_a_session_is_refused_with_advice(
     chat: Chatting, settings, auth: str, advice: str
 ) -> None:
     settings.FLEET_AUTH = auth
@@ -141,7 +139,7 @@ async def test_a_browser_without_a_session_is_refused_with_what_helps(
     assert await socket.close_code() == 4401
 
 
-async def test_where_signing_in_is_required_scripts_and_browsers_are_refused(
+async def test_anonymous_scripts_and_browsers_are_refused_if_signing_in_is_required(
     chat: Chatting, settings
 ) -> None:
     client = await in_database(browser)
@@ -151,7 +149,7 @@ async def test_where_signing_in_is_required_scripts_and_browsers_are_refused(
     assert await Run.objects.acount() == 0
 
 
-async def test_too_many_runs_at_once_are_refused(
+async def test_runs_beyond_the_limit_are_refused(
     chat: Chatting, model: ScriptedModel, settings
 ) -> None:
     settings.FLEET_MAX_RUNS_PER_OWNER = 2

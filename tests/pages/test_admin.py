@@ -1,4 +1,4 @@
-"""What operators see: runs with their phases, conversations with their messages; nothing to edit, nothing unescaped."""
+"""The admin: operators see runs and conversations, edit nothing, and all text is escaped."""
 
 import uuid
 
@@ -54,7 +54,7 @@ def run() -> Run:
     return run
 
 
-def test_the_list_shows_how_runs_went(admin: Client, run: Run) -> None:
+def test_list_shows_the_outcome_of_runs(admin: Client, run: Run) -> None:
     page = admin.get("/admin/chat/run/").text
     for shown in (str(run.pk)[:8], "Completed", "1,234", "5,678", "scripted", "browser:b"):
         assert shown in page
@@ -63,17 +63,17 @@ def test_the_list_shows_how_runs_went(admin: Client, run: Run) -> None:
 @pytest.mark.parametrize(
     ("query", "found"), [("status__exact=completed", True), ("status__exact=failed", False)]
 )
-def test_the_list_can_be_filtered(admin: Client, run: Run, query: str, found: bool) -> None:
+def test_list_can_be_filtered(admin: Client, run: Run, query: str, found: bool) -> None:
     assert (str(run.pk)[:8] in admin.get(f"/admin/chat/run/?{query}").text) is found
 
 
-def test_a_run_shows_its_phases(admin: Client, run: Run) -> None:
+def test_run_shows_its_phases(admin: Client, run: Run) -> None:
     page = admin.get(f"/admin/chat/run/{run.pk}/change/").text
     assert "routing" in page
     assert "4,321" in page
 
 
-def test_a_run_leads_to_its_routing_decision_where_there_is_one(admin: Client, run: Run) -> None:
+def test_run_links_to_its_routing_decision_if_there_is_one(admin: Client, run: Run) -> None:
     assert "why this path" not in admin.get(f"/admin/chat/run/{run.pk}/change/").text
     RoutingDecision.objects.create(
         workflow_id=run.pk,
@@ -94,7 +94,7 @@ def test_nothing_can_be_edited_or_added(admin: Client, run: Run) -> None:
     assert admin.get("/admin/chat/run/add/").status_code == 403
 
 
-def test_words_of_people_and_models_are_escaped(admin: Client, run: Run) -> None:
+def test_text_of_users_and_models_is_escaped(admin: Client, run: Run) -> None:
     for address in (
         f"/admin/chat/run/{run.pk}/change/",
         f"/admin/chat/conversation/{run.conversation_id}/change/",
@@ -105,10 +105,10 @@ def test_words_of_people_and_models_are_escaped(admin: Client, run: Run) -> None
         assert "<img src=x" not in page
 
 
-def test_the_list_needs_few_queries(admin: Client, run: Run, django_assert_max_num_queries) -> None:
+def test_list_takes_few_queries(admin: Client, run: Run, django_assert_max_num_queries) -> None:
     with django_assert_max_num_queries(15):
         admin.get("/admin/chat/run/")
 
 
-def test_strangers_are_sent_to_sign_in(client: Client, run: Run) -> None:
+def test_strangers_are_redirected_to_sign_in(client: Client, run: Run) -> None:
     assert client.get("/admin/chat/run/").status_code == 302

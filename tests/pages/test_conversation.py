@@ -146,9 +146,8 @@ def test_number_of_queries_does_not_depend_on_the_number_of_questions(
 ) -> None:
     chat = conversation_of(client)
     run_of(chat)
-    with django_assert_num_queries(
-        6
-    ):  # session, conversation, questions, runs with answers, ratings, list
+    # Session, conversation, questions, runs with answers, ratings, list.
+    with django_assert_num_queries(6):
         page(client, address(chat))
     for number in range(25):
         run = run_of(chat, f"question {number}")

@@ -1,4 +1,4 @@
-"""Who may see a conversation: its owner, and neither a stranger nor an admin."""
+"""Access to conversations: only for their owner, not for strangers or admins."""
 
 import uuid
 

@@ -32,7 +32,7 @@ def rated(client: Client, run: Run, rating: str = "up", **options: Any) -> Any:
 
 
 def pressed(html: str) -> list[str]:
-    """The thumbs that are pressed."""
+    """Return the labels of the pressed thumbs."""
     return [
         part.split('aria-label="')[1].split('"')[0]
         for part in html.split('aria-pressed="true"')[1:]

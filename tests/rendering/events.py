@@ -145,7 +145,7 @@ def tokens_of(text: str, seed: int = 0) -> list[str]:
 
 
 def full_run(text: str = TEXT, seed: int = 0) -> list[AnyEvent]:
-    """A run with a phase, an agent, a tool, thoughts and an answer, as its log has it."""
+    """Return a run with a phase, an agent, a tool, messages and an answer, as its log has it."""
     steps = [
         RoutingDecided,
         PhaseStart,

@@ -118,7 +118,7 @@ def history_page(view: AnswerView) -> Page:
 
 
 def shown(*events: AnyEvent) -> tuple[Page, AnswerView]:
-    """A page that followed these events from the beginning."""
+    """Return a page that has followed these events from the beginning, and its view."""
     page, view = Page(), AnswerView(RUN)
     for event in numbered([SAMPLES[Connected], *events]):
         page.show(view.render(event))

@@ -72,7 +72,7 @@ def test_follower_that_joins_with_a_snapshot_ends_with_the_same_answer(cut: int)
     page, first, second = Page(), AnswerView(RUN), AnswerView(RUN)
     for event in events[:cut]:
         page.show(first.render(event))
-    # As its socket does it: the steps again, and one snapshot.
+    # Like its socket: the steps again, and one snapshot.
     second.render(events[0])
     for event in events[1:cut]:
         if not is_delta(event):
@@ -134,7 +134,7 @@ def test_timeline_of_a_team_is_the_same_live_in_history_and_after_a_rejoin(cut: 
     second = AnswerView(RUN)
     for at, event in enumerate(numbered([SAMPLES[Connected], *TEAM])):
         if at <= cut and is_delta(event):
-            continue  # a follower that joins gets no words of agents that were said before
+            continue  # a follower that joins gets no earlier reasoning
         html = second.render(event)
         if at > cut:
             page.show(html)

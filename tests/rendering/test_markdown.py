@@ -93,7 +93,7 @@ def random_text(choose: random.Random) -> str:
 
 
 def unlinked(html: str) -> str:
-    """With its citations as words again."""
+    """Replace the links of citations by their numbers."""
     return re.sub(r'<a href="#s\d">(.*?)</a>', r"\1", html).replace("[1, 2]", "[1][2]")
 
 
@@ -260,7 +260,7 @@ def test_size_of_a_delta_does_not_grow_with_the_answer(text: str) -> None:
     ]
     line = max(map(len, text.splitlines()))
     most = 80 * min(line, 700) if text.startswith((">", "-")) else 6000
-    # A line that is complete is rendered once more as a whole; only then may much be sent.
+    # A complete line is rendered once more as a whole; only then may a delta be large.
     assert sorted(sent)[len(sent) * 9 // 10] < 3 * MAX_PART_LINES * min(line, 60)
     assert max(sent) < most
 
@@ -270,7 +270,7 @@ def test_many_open_brackets_take_linear_time() -> None:
     blocks = Blocks("r")
     for _ in range(800):
         blocks.feed("[" * 5)
-    # 0.04 s here, 2 s when each delta looks for the end of every bracket.
+    # 0.04 s when this was written, 2 s if each delta looks for the end of every bracket.
     assert time.thread_time() - started < 0.8
 
 
@@ -280,5 +280,5 @@ def test_long_answer_takes_linear_time() -> None:
     blocks = Blocks("r")
     for at in range(0, len(text), 5):
         blocks.feed(text[at : at + 5])
-    # 80 µs a delta here; quadratic work would need minutes.
+    # 80 µs a delta when this was written; quadratic work would take minutes.
     assert time.thread_time() - started < 15

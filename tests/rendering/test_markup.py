@@ -70,7 +70,7 @@ BARE = {
 
 
 class Inspector(HTMLParser):
-    """Refuses every element and attribute that only a model could have brought."""
+    """Rejects every element and attribute that only a model could have written."""
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         assert tag in ALLOWED or tag in BARE, tag

@@ -56,7 +56,7 @@ def test_sources_are_shown_from_the_first_word_of_the_answer() -> None:
 def test_cited_source_is_linked_live_and_in_history(late: bool) -> None:
     deltas: list[AnyEvent] = [ResponseDelta(delta=token) for token in tokens_of(CITED)]
     found = searched(sources=SOURCES)
-    # A model may speak before it searches; its words are the same answer.
+    # A model may write before it searches; that text is part of the same answer.
     events = [AgentStart(**WHO), *deltas, found] if late else [AgentStart(**WHO), found, *deltas]
     page, _ = shown(*events, *completed(CITED))
     body = page.part("body")
