@@ -1,34 +1,47 @@
-"""The foot of an answer: its sources, how it ended and why, and what one can do about it."""
+"""What stands below an answer: its sources, how and why it ended, and what the reader can do."""
 
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Literal
 
 from chat.protocol.errors import Code, ErrorInfo
 from chat.protocol.events import RouteData, SourceData
-from chat.protocol.terms import Mode, Path, Status, Timings, Usage
+from chat.protocol.terms import Ending, Mode, Path, Status, Timings, Usage
 from tooling.untrusted import web_host
 
 from .timeline import phase_title
-from .wording import capital, counted, duration, shortened
+from .wording import age, capitalized, counted, duration, shortened
 
 PATHS: dict[Path, str] = {"light": "Light", "full": "Full team"}
 OUTCOMES: dict[Status, str] = {"completed": "complete", "cancelled": "stopped", "failed": "failed"}
 MAX_TITLE_CHARS = 150  # characters of a source's title
 HELP: dict[Code, str] = {
-    "model_unavailable": "Set OPENAI_BASE_URL to a model server that runs, or unset it to use the built-in model. Then start again.",
-    "model_error": "OPENAI_BASE_URL says where the model is, OPENAI_API_KEY is its key, FLEET_MODEL its name.",
+    "model_unavailable": (
+        "Set OPENAI_BASE_URL to a model server that runs, or unset it to use the built-in model. "
+        "Then start again."
+    ),
+    "model_error": (
+        "OPENAI_BASE_URL says where the model is, OPENAI_API_KEY is its key, FLEET_MODEL its name."
+    ),
     "context_too_long": "Begin a new chat, or ask with less text.",
 }
 NEEDS_ACTION: frozenset[Code] = frozenset(
     {*HELP, "forbidden", "bad_request", "storage_unavailable", "too_many_runs"}
 )
+# After these errors the same question would fail again.
 NOTHING_TO_REPEAT: frozenset[Code] = frozenset({"forbidden", "bad_request", "context_too_long"})
+
+Button = Literal["copy", "continue", "ask_again", "use_team", "search_again", "rate"]
 
 
 @dataclass(frozen=True, slots=True)
 class SourceLink:
-    """A source as it is shown. The host is read from the address itself; an address that may not be followed is left out."""
+    """A source as the page shows it.
+
+    The host is read from the address itself, because a search result may name another one. An
+    address that must not be followed, such as `javascript:`, is left out.
+    """
 
     number: int
     title: str
@@ -52,21 +65,21 @@ def day(published: str | None) -> date | None:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why there is no whole answer, in words, and what one can do."""
+    """Why an answer is missing or incomplete, and what the reader can do about it."""
 
-    words: str
-    wait: int | None = None  # seconds that the page counts down
-    after_wait: str = ""
+    message: str
+    wait: int | None = None  # seconds that the page counts down after the message
+    after_wait: str = ""  # the rest of the message, after the countdown
     help: str = ""
     code: str = ""
     workflow_id: str = ""
-    urgent: bool = False
+    is_urgent: bool = False
     show_running: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Why an answer went the way it did, in words."""
+    """Why an answer took its path, and what it cost, as sentences."""
 
     sentences: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
@@ -74,82 +87,143 @@ class Why:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerSoFar:
+    """What is known of an answer when it ends."""
+
+    workflow_id: str  # empty for a refusal: it has no run
+    has_text: bool
+    route: RouteData | None  # the last one; None if the run ended before it was routed
+    oldest_cached_at: datetime | None  # when its oldest result from the cache was fetched
+    is_stale: bool  # a result from the cache was older than it should be
+
+
+@dataclass(frozen=True, slots=True)
 class End:
-    """The foot of an answer that has ended, or was refused."""
+    """The foot of an answer that has ended or was refused."""
 
     status: Status
     label: str
-    path: str = ""
-    badges: tuple[str, ...] = ()
-    why: Why | None = None
-    trouble: Trouble | None = None
-    mode: Mode = "auto"  # that the question was asked in
-    can_copy: bool = False
-    can_ask_again: bool = True
-    can_continue: bool = False
-    can_use_team: bool = False
-    can_search_again: bool = False
-    can_rate: bool = False
+    path: str
+    badges: tuple[str, ...]
+    why: Why | None
+    trouble: Trouble | None
+    mode: Mode  # that the question was asked in
+    buttons: frozenset[Button]
+
+
+def end_of(ending: Ending, answer: AnswerSoFar, *, ended_at: datetime | None = None) -> End:
+    """Return the foot of an answer that has ended or was refused.
+
+    Pass `ended_at` for an answer from history: the wait that its error asks for may be over.
+    """
+    # A row always has a path, but it means nothing if the run ended before it was routed.
+    is_routed = answer.route is not None or ending.status == "completed"
+    path = PATHS[ending.path] if is_routed else ""
+    outcome = OUTCOMES[ending.status]
+    return End(
+        status=ending.status,
+        label=f"{path}, {outcome}" if path else outcome,
+        path=path,
+        badges=badges_of(ending, answer),
+        why=why_of(answer.route, ending.timings, ending.usage) if answer.workflow_id else None,
+        trouble=trouble_of(ending, answer.workflow_id, ended_at=ended_at),
+        mode=answer.route.mode if answer.route else "auto",
+        buttons=buttons_of(ending, answer),
+    )
+
+
+def badges_of(ending: Ending, answer: AnswerSoFar) -> tuple[str, ...]:
+    badges = []
+    if ending.timings.total_ms is not None:
+        badges.append(duration(ending.timings.total_ms))
+    if ending.usage.tool_calls:
+        badges.append(counted(ending.usage.tool_calls, "tool"))
+    if ending.usage.output_tokens:
+        badges.append(counted(ending.usage.output_tokens, "token"))
+    if answer.oldest_cached_at:
+        old = age((datetime.now(UTC) - answer.oldest_cached_at).total_seconds())
+        badges.append(f"cached {old} ago" + (", stale" if answer.is_stale else ""))
+    return tuple(badges)
+
+
+def buttons_of(ending: Ending, answer: AnswerSoFar) -> frozenset[Button]:
+    """Return the buttons below the answer. Templates ask `"copy" in end.buttons`."""
+    is_complete = ending.status == "completed"
+    offered: dict[Button, bool] = {
+        "copy": answer.has_text and bool(answer.workflow_id),
+        "continue": ending.status == "cancelled" and answer.has_text,
+        "ask_again": ending.error is None or ending.error.code not in NOTHING_TO_REPEAT,
+        "use_team": is_complete and ending.path == "light",
+        "search_again": is_complete and answer.oldest_cached_at is not None,
+        "rate": is_complete,
+    }
+    return frozenset(button for button, is_offered in offered.items() if is_offered)
 
 
 def why_of(route: RouteData | None, timings: Timings, usage: Usage) -> Why | None:
-    """None where nothing is known but the path."""
-    spent = _spent(timings, usage)
+    """Return why an answer took its path; None if nothing but the path is known."""
+    cost = cost_of(timings, usage)
     if route is None:
-        return Why(rest=spent) if spent else None
+        return Why(rest=cost) if cost else None
     if route.escalated:
         reason = f": {shortened(route.reasons[0])}" if route.reasons else ""
-        # The first word was one that was taken back.
-        return Why((f"Light, then the full team{reason}.",), rest=_spent(Timings(), usage))
+        # Without timings: the first word was in the light answer, which was taken back.
+        return Why((f"Light, then the full team{reason}.",), rest=cost_of(Timings(), usage))
     skipped = ", ".join(phase_title(phase).lower() for phase in route.skipped)
-    rest = ((f"Skipped: {skipped}.",) if skipped else ()) + spent
-    sure = f"{_percent(route.confidence)} sure that one agent suffices."
+    rest = ((f"Skipped: {skipped}.",) if skipped else ()) + cost
+    confidence = f"{percent_of(route.confidence)} sure that one agent suffices."
     if route.mode != "auto":
-        return Why((f"{PATHS[route.path]}: asked for by you.", sure), rest=rest)
-    reasons = tuple(capital(shortened(reason)) for reason in route.reasons)
-    return Why((sure,), reasons, rest)
+        return Why((f"{PATHS[route.path]}: asked for by you.", confidence), rest=rest)
+    reasons = tuple(capitalized(shortened(reason)) for reason in route.reasons)
+    return Why((confidence,), reasons, rest)
 
 
-def _percent(probability: float) -> str:
+def percent_of(probability: float) -> str:
+    # A router is never certain, so don't round to 0 or 100.
     percent = round(probability * 100)
     if percent > 99:
         return "More than 99 %"
     return f"{percent} %" if percent >= 1 else "Less than 1 %"
 
 
-def _spent(timings: Timings, usage: Usage) -> tuple[str, ...]:
-    parts = []
+def cost_of(timings: Timings, usage: Usage) -> tuple[str, ...]:
+    sentences = []
     if timings.first_token_ms is not None:
-        parts.append(f"First word after {duration(timings.first_token_ms)}.")
+        sentences.append(f"First word after {duration(timings.first_token_ms)}.")
     if usage.model_calls:
         calls = counted(usage.model_calls, "model call")
-        parts.append(
-            f"{calls}: {usage.input_tokens:,} tokens read, {usage.output_tokens:,} written."
-        )
-    return (" ".join(parts),) if parts else ()
+        tokens = f"{usage.input_tokens:,} tokens read, {usage.output_tokens:,} written"
+        sentences.append(f"{calls}: {tokens}.")
+    return (" ".join(sentences),) if sentences else ()
 
 
-def trouble_of(error: ErrorInfo, workflow_id: str, *, ended_at: datetime | None) -> Trouble:
-    """`ended_at`: what was to be waited for then may be over."""
-    words, wait, rest = error.message, None, ""
-    if error.code == "rate_limited" and (match := re.search(r"\bin (\d{1,4}) s\b", words)):
-        over = (datetime.now(UTC) - ended_at).total_seconds() if ended_at else 0
-        words, wait, rest = (
-            words[: match.start()],
-            max(0, int(match[1]) - int(over)),
-            words[match.end() :],
-        )
-    # A model that failed once may do better; one that will fail again needs another setting.
+def trouble_of(ending: Ending, workflow_id: str, *, ended_at: datetime | None) -> Trouble | None:
+    """Return why the answer is missing or incomplete; None if it is complete."""
+    error = ending.error
+    if error is None:
+        return Trouble("Stopped.") if ending.status == "cancelled" else None
+    message, wait, after_wait = without_wait(error, ended_at)
+    # A model that failed once may succeed now; if it can't be retried, a setting must change.
     needs_action = error.code in NEEDS_ACTION and not (
         error.code == "model_error" and error.retryable
     )
     return Trouble(
-        words=words,
+        message=message,
         wait=wait,
-        after_wait=rest,
+        after_wait=after_wait,
         help=HELP.get(error.code, "") if needs_action else "",
         code=error.code,
         workflow_id=workflow_id,
-        urgent=needs_action,
+        is_urgent=needs_action,
         show_running=error.code == "too_many_runs",
     )
+
+
+def without_wait(error: ErrorInfo, ended_at: datetime | None) -> tuple[str, int | None, str]:
+    """Split "Try again in 20 s." into the text before, the seconds that remain, and the rest."""
+    found = re.search(r"\bin (\d{1,4}) s\b", error.message)
+    if error.code != "rate_limited" or found is None:
+        return error.message, None, ""
+    passed = (datetime.now(UTC) - ended_at).total_seconds() if ended_at else 0
+    wait = max(0, int(found[1]) - int(passed))
+    return error.message[: found.start()], wait, error.message[found.end() :]

@@ -1,13 +1,15 @@
-"""What was done for an answer, as the page shows it: phases, in them agents, in them their tools and words."""
+"""The timeline of an answer: phases, in them agents, in them their tools and outputs."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from chat.protocol.events import (
     AgentComplete,
     AgentStart,
+    OrchestratorMessage,
+    OrchestratorThought,
     PhaseComplete,
     PhaseStart,
     ToolComplete,
@@ -15,8 +17,8 @@ from chat.protocol.events import (
     ToolStart,
 )
 
-from .markdown import render_all
-from .wording import counted, duration, named, result_words, shortened
+from .markdown.blocks import render_all
+from .wording import counted, duration, result_words, shortened, title_of
 
 PHASES = {
     "routing": "Choosing the path",
@@ -28,8 +30,8 @@ PHASES = {
     "final": "Writing the answer",
     "answer": "Answering",
 }
-# What an agent does in a phase, and what its words are called there.
-DOING = {
+# What an agent does in a phase, and the title of its output there.
+ACTIVITIES = {
     "analysis": "is planning",
     "writing": "is drafting",
     "review": "is reviewing",
@@ -38,7 +40,7 @@ DOING = {
     "answer": "is answering",
 }
 OUTPUTS = {"research": "Notes", "writing": "Draft", "revision": "Draft"}
-# Tools: what they are called, and what somebody does with them.
+# The title of a tool, and what an agent does that uses it.
 TOOLS = {
     "calculator": ("Calculator", "is calculating"),
     "clock": ("Clock", "is looking at the clock"),
@@ -51,17 +53,28 @@ REJECTIONS = {
     "cap_reached": "the limit of tool calls is reached",
     "malformed": "the call could not be read",
 }
-ORDINARY = ("", "any", "general")  # values of arguments that say nothing
-UNTOLD = ("max_results",)  # arguments that nobody wants to read
+DEFAULT_VALUES = ("", "any", "general")  # values of arguments that restrict nothing
+HIDDEN_ARGUMENTS = ("max_results",)
 
 
 Kind = Literal["route", "phase", "agent", "tool", "words", "speech", "notes"]
 State = Literal["running", "done", "failed"]
+StepEvent = (
+    PhaseStart
+    | PhaseComplete
+    | AgentStart
+    | AgentComplete
+    | ToolStart
+    | ToolComplete
+    | ToolRejected
+    | OrchestratorMessage
+    | OrchestratorThought
+)
 
 
 @dataclass(slots=True)
 class Step:
-    """A line of the timeline, with the lines that belong to it: first what was done, then what was said."""
+    """A line of the timeline, with the lines that belong to it: first its work, then its output."""
 
     key: str
     id: str
@@ -70,26 +83,31 @@ class Step:
     title: str
     state: State = "done"
     detail: str = ""
-    note: str = ""  # what came of it, in words
+    note: str = ""  # the result
     time: str = ""
-    doing: str = ""  # what the status line says while it runs
-    is_beside: bool = False  # begun while another one was at work
+    activity: str = ""  # what the status line shows while it runs
+    is_parallel: bool = False  # begun while another agent was at work
     blocks: list[str] = field(default_factory=list)
     children: list["Step"] = field(default_factory=list)
-    said: list["Step"] = field(default_factory=list)
+    outputs: list["Step"] = field(default_factory=list)
 
     def running(self, kind: Kind) -> list["Step"]:
         return [
             step
-            for step in (*self.children, *self.said)
+            for step in (*self.children, *self.outputs)
             if step.kind == kind and step.state == "running"
         ]
 
+    def complete(self, ms: float) -> None:
+        self.state = "done"
+        self.time = duration(ms)
+
 
 class Timeline:
-    """Who did what, as a tree: phases, in them agents, in them their tools and words.
+    """The steps of an answer as a tree: phases, in them agents, in them their tools and outputs.
 
-    Keys follow from the events alone, so that a follower who saw each of them and one who joined later name a step alike.
+    Keys follow from the events alone. So a step has the same id for a follower that has seen every
+    event and for one that joined later.
     """
 
     def __init__(self, run: str) -> None:
@@ -100,14 +118,14 @@ class Timeline:
         self.phase_name = ""
 
     def __len__(self) -> int:
-        """What was done, as a person counts it."""
+        """Return the number of steps as a person counts them: agents and tool calls."""
         return sum(step.kind in ("agent", "tool") for step in self._known.values())
 
     def running(self) -> list[Step]:
         return [step for step in self._known.values() if step.state == "running"]
 
-    def at_work(self) -> str:
-        """Who does what at this moment; empty if nobody is known to do anything."""
+    def activity(self) -> str:
+        """Return what is happening now, for the status line; empty if no step is running."""
         agents = [step for step in self.running() if step.kind == "agent"]
         if len(agents) > 1:
             return f"{len(agents)} agents are working"
@@ -118,10 +136,10 @@ class Timeline:
         if len(tools) > 1:
             return f"{agent.title} is using {len(tools)} tools"
         if tools:
-            return f"{agent.title} {tools[0].doing}"
+            return f"{agent.title} {tools[0].activity}"
         if self.phase_name in ("answer", "final") and agent.running("notes"):
             return f"{agent.title} is thinking"
-        return f"{agent.title} {agent.doing or 'is working'}"
+        return f"{agent.title} {agent.activity or 'is working'}"
 
     def add(
         self,
@@ -133,7 +151,8 @@ class Timeline:
         state: State = "done",
         detail: str = "",
     ) -> Step:
-        """A new step at the end of its parent's, or of the timeline."""
+        """Add a step at the end of its parent's steps, or of the timeline."""
+        # A phase may run twice, and a model may give two calls one id.
         key, count = name, 1
         while key in self._known:
             count += 1
@@ -141,7 +160,7 @@ class Timeline:
         if parent is None:
             siblings, slot = self.steps, f"{self.run}-timeline"
         elif parent.kind == "agent" and kind in ("notes", "speech"):
-            siblings, slot = parent.said, f"{parent.id}-out"
+            siblings, slot = parent.outputs, f"{parent.id}-out"
         else:
             siblings, slot = parent.children, f"{parent.id}-in"
         step = Step(key, f"{self.run}-{key}", slot, kind, title, state, detail)
@@ -149,97 +168,110 @@ class Timeline:
         self._known[key] = step
         return step
 
+    def newest(self, name: str) -> Step | None:
+        """Return the last step that was added with this name."""
+        count = 1
+        step = self._known.get(name)
+        while found := self._known.get(f"{name}--{count + 1}"):
+            step, count = found, count + 1
+        return step
+
+    def apply(self, event: StepEvent) -> dict[str, object]:
+        """Take in an event of a step; return the context of its partial."""
+        match event:
+            case PhaseStart():
+                return {"step": self.start_phase(event)}
+            case PhaseComplete():
+                return {"step": self.complete_phase(event)}
+            case AgentStart():
+                return {"step": self.start_agent(event)}
+            case AgentComplete():
+                return self.complete_agent(event)
+            case ToolStart():
+                return {"step": self.start_tool(event)}
+            case ToolComplete():
+                return self.complete_tool(event)
+            case ToolRejected():
+                return {"step": self.reject_tool(event)}
+            case OrchestratorMessage() | OrchestratorThought():
+                text = shortened(event.message)
+                return {
+                    "step": self.add(f"words-{event.seq}", self.phase, "words", "", detail=text)
+                }
+        assert_never(event)
+
     def start_phase(self, event: PhaseStart) -> Step:
         self.phase_name = event.data.phase
-        self.phase = self.add(
-            f"phase-{slug(self.phase_name)}",
-            None,
-            "phase",
-            phase_title(self.phase_name),
-            state="running",
-        )
+        name, title = f"phase-{slug(self.phase_name)}", phase_title(self.phase_name)
+        self.phase = self.add(name, None, "phase", title, state="running")
         return self.phase
 
     def complete_phase(self, event: PhaseComplete) -> Step:
-        name = f"phase-{slug(event.data.phase)}"
-        step = self._newest(name) or self.add(name, None, "phase", phase_title(event.data.phase))
+        name, title = f"phase-{slug(event.data.phase)}", phase_title(event.data.phase)
+        step = self.newest(name) or self.add(name, None, "phase", title)
         if step is self.phase:
             self.phase, self.phase_name = None, ""
-        return done(step, event.data.duration_ms)
+        step.complete(event.data.duration_ms)
+        return step
 
     def start_agent(self, event: AgentStart) -> Step:
-        is_beside = bool(self.phase and self.phase.running("agent"))
-        step = self.add(
-            f"agent-{slug(event.agent_id)}",
-            self.phase,
-            "agent",
-            named(event.author),
-            state="running",
-        )
-        step.is_beside = is_beside
-        step.doing = DOING.get(self.phase_name, "")
+        is_parallel = bool(self.phase and self.phase.running("agent"))
+        name, title = f"agent-{slug(event.agent_id)}", title_of(event.author)
+        step = self.add(name, self.phase, "agent", title, state="running")
+        step.is_parallel = is_parallel
+        step.activity = ACTIVITIES.get(self.phase_name, "")
         return step
 
     def complete_agent(self, event: AgentComplete) -> dict[str, object]:
-        """The agent's step, and those in it that were cut."""
         step = self.agent(event.agent_id, event.author)
         tokens = event.data.usage.output_tokens
         step.detail = counted(tokens, "token") if tokens else ""
-        return {
-            "step": done(step, event.data.duration_ms),
-            "unfinished": cut_short(step.running("tool")),
-        }
+        step.complete(event.data.duration_ms)
+        # A call without a result was cut off together with its agent.
+        return {"step": step, "unfinished": mark_failed(step.running("tool"))}
 
     def agent(self, agent_id: str, author: str = "") -> Step:
-        """An agent's newest turn; a follower that joined later may not have seen it begin."""
+        """Return the step of an agent's newest turn."""
+        # A follower that joined later may not have seen it begin.
         name = f"agent-{slug(agent_id)}"
-        return self._newest(name) or self.add(name, self.phase, "agent", named(author or agent_id))
+        return self.newest(name) or self.add(
+            name, self.phase, "agent", title_of(author or agent_id)
+        )
 
     def start_tool(self, event: ToolStart) -> Step:
-        title, doing = tool_words(event.data.tool)
+        title, activity = tool_title(event.data.tool)
         agent = self.agent(event.agent_id, event.author)
-        step = self.add(
-            tool_key(agent, event.data.call_id),
-            agent,
-            "tool",
-            title,
-            state="running",
-            detail=in_words(event.data.arguments),
-        )
-        step.doing = doing
+        key, detail = tool_key(agent, event.data.call_id), arguments_text(event.data.arguments)
+        step = self.add(key, agent, "tool", title, state="running", detail=detail)
+        step.activity = activity
         return step
 
     def complete_tool(self, event: ToolComplete) -> dict[str, object]:
-        """The call's step; whole, where nobody saw it begin."""
         data = event.data
         agent = self.agent(event.agent_id, event.author)
-        name = tool_key(agent, data.call_id)
-        begun = self._newest(name)
-        step = begun or self.add(name, agent, "tool", tool_words(data.tool)[0])
-        done(step, data.duration_ms)
+        key = tool_key(agent, data.call_id)
+        begun = self.newest(key)
+        step = begun or self.add(key, agent, "tool", tool_title(data.tool)[0])
+        step.complete(data.duration_ms)
         step.note = result_words(data)
         if not data.ok:
             step.state = "failed"
         if data.sources:
-            agent.doing = f"is reading {counted(len(data.sources), 'source')}"
+            agent.activity = f"is reading {counted(len(data.sources), 'source')}"
         return {"step": step, "is_new": begun is None}
 
     def reject_tool(self, event: ToolRejected) -> Step:
         agent = self.agent(event.agent_id, event.author)
-        title, _ = tool_words(event.data.tool)
-        step = self.add(
-            f"{tool_key(agent, event.data.call_id)}-no", agent, "tool", title, state="failed"
-        )
-        step.note = "not called: " + (
-            REJECTIONS.get(event.data.reason) or shortened(event.data.reason)
-        )
+        key, (title, _) = tool_key(agent, event.data.call_id), tool_title(event.data.tool)
+        step = self.add(f"{key}-no", agent, "tool", title, state="failed")
+        reason = REJECTIONS.get(event.data.reason) or shortened(event.data.reason)
+        step.note = f"not called: {reason}"
         return step
 
     def start_notes(self, agent: Step | None) -> Step:
-        """Where an agent's words go that are not the answer, while it thinks or writes them."""
-        return self.add(
-            f"{agent.key}-notes" if agent else "notes", agent, "notes", "Thinking", state="running"
-        )
+        """Add the place for what an agent writes that isn't the answer."""
+        name = f"{agent.key}-notes" if agent else "notes"
+        return self.add(name, agent, "notes", "Thinking", state="running")
 
     def complete_notes(self, step: Step, message: str) -> Step:
         step.title = OUTPUTS.get(self.phase_name, "Result")
@@ -248,55 +280,46 @@ class Timeline:
         step.blocks = render_all(message, step.id)
         return step
 
-    def _newest(self, name: str) -> Step | None:
-        """The newest step of this name."""
-        count = 1
-        step = self._known.get(name)
-        while found := self._known.get(f"{name}--{count + 1}"):
-            step, count = found, count + 1
-        return step
-
 
 def phase_title(name: str) -> str:
-    return PHASES.get(name) or named(name)
+    return PHASES.get(name) or title_of(name)
 
 
-def cut_short(steps: list[Step]) -> list[Step]:
+def mark_failed(steps: list[Step]) -> list[Step]:
     for step in steps:
         step.state = "failed"
     return steps
 
 
-def done(step: Step, ms: float) -> Step:
-    step.state = "done"
-    step.time = duration(ms)
-    return step
-
-
-def slug(words: str) -> str:
-    """Fit for an id: call ids are words of a model. Two hyphens stand between a name and its number, so none has two."""
-    return re.sub(r"[^a-zA-Z0-9_]+", "-", words)[:40]
+def slug(text: str) -> str:
+    """Return the text as a part of an id; models choose call ids, so it may hold anything."""
+    # Never two hyphens in a row: these separate a name from its number.
+    return re.sub(r"[^a-zA-Z0-9_]+", "-", text)[:40]
 
 
 def tool_key(agent: Step, call_id: str) -> str:
     return f"{agent.key}-tool-{slug(call_id)}"
 
 
-def tool_words(tool: str) -> tuple[str, str]:
-    """What a tool is called, and what somebody does with it."""
+def tool_title(tool: str) -> tuple[str, str]:
+    """Return the title of a tool, and what an agent does that uses it."""
     if known := TOOLS.get(tool):
         return known
-    title = named(tool)
+    title = title_of(tool)
     return title, f"is using {title}"
 
 
-def in_words(arguments: Mapping[str, Any]) -> str:
-    """A call's arguments in a line: a single one needs no name."""
-    telling = {
+def arguments_text(arguments: Mapping[str, Any]) -> str:
+    """Return the arguments of a call in one line, without the ones that restrict nothing."""
+    shown = {
         name: value
         for name, value in arguments.items()
-        if value is not None and value is not False and value not in ORDINARY and name not in UNTOLD
+        if value is not None
+        and value is not False
+        and value not in DEFAULT_VALUES
+        and name not in HIDDEN_ARGUMENTS
     }
-    if len(telling) == 1:
-        return shortened(str(*telling.values()))
-    return shortened(", ".join(f"{name}: {value}" for name, value in telling.items()))
+    # A single argument, such as the query of a search, needs no name.
+    if len(shown) == 1:
+        return shortened(str(*shown.values()))
+    return shortened(", ".join(f"{name}: {value}" for name, value in shown.items()))

@@ -1,11 +1,11 @@
-"""How figures and names are put into words for a reader."""
+"""Figures and names as text for a reader."""
 
 from chat.protocol.events import ToolResultData
 
-from .markdown import visible
+from .markdown.inline import without_controls
 
 MAX_DETAIL_CHARS = 300  # characters of a tool call that the timeline shows
-MAX_NAME_CHARS = 60  # characters of a tool's name, which may be a model's invention
+MAX_NAME_CHARS = 60  # characters of a tool's name, which a model may have invented
 
 
 def duration(ms: float) -> str:
@@ -24,7 +24,8 @@ def counted(count: int, noun: str) -> str:
 
 
 def age(seconds: float) -> str:
-    """How old something is, in one unit."""
+    """Return an age in one unit, rounded down."""
+    # A clock that was set back may have made the age negative.
     if seconds < 60:
         return f"{max(0, seconds):.0f} s"
     if seconds < 3600:
@@ -34,32 +35,32 @@ def age(seconds: float) -> str:
     return counted(int(seconds // 86_400), "day")
 
 
-def capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
+def capitalized(text: str) -> str:
+    # Not str.capitalize(), which would make "API" into "Api".
+    return text[:1].upper() + text[1:]
 
 
-def shortened(text: str, most: int = MAX_DETAIL_CHARS) -> str:
-    """The visible text in one line, cut where it is longer than that."""
-    text = " ".join(visible(text).split())
-    return text if len(text) <= most else text[: most - 1] + "…"
+def shortened(text: str, max_chars: int = MAX_DETAIL_CHARS) -> str:
+    """Return the visible text in one line, cut after `max_chars` characters."""
+    text = " ".join(without_controls(text).split())
+    return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
 
 
-def named(name: str) -> str:
-    """A name as a title: of an agent, a phase or a tool."""
-    return capital(shortened(name.replace("_", " "), MAX_NAME_CHARS))
+def title_of(name: str) -> str:
+    """Return the name of an agent, a phase or a tool as a title."""
+    return capitalized(shortened(name.replace("_", " "), MAX_NAME_CHARS))
 
 
 def result_words(data: ToolResultData) -> str:
-    """What came of a tool call, beyond that it was made; may be empty."""
+    """Return a note on the result of a tool call; empty if there is nothing to add."""
     if not data.ok:
         return shortened(data.message) or "failed"
     if data.repeated:
         return "same as before"
-    found = [counted(len(data.sources), "source")] if data.sources else []
+    notes = [counted(len(data.sources), "source")] if data.sources else []
     if data.cached:
-        found.append(
-            "from the cache" + (f", {age(data.age_s)} old" if data.age_s is not None else "")
-        )
+        old = f", {age(data.age_s)} old" if data.age_s is not None else ""
+        notes.append(f"from the cache{old}")
     if data.stale:
-        found.append("stale: nothing newer could be had")
-    return ", ".join(found)
+        notes.append("stale: nothing newer could be had")
+    return ", ".join(notes)

@@ -1,0 +1,213 @@
+"""What the pages show: a conversation's questions with their answers, and the list of chats.
+
+This reads the database, each page in a fixed number of queries; chat/rendering gets values only.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import chain, groupby
+from urllib.parse import urlencode
+from uuid import UUID
+
+import msgspec
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.http import QueryDict
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from routing.models import RoutingDecision
+
+from .models import Conversation, Message, Run
+from .owners import Owner
+from .protocol.events import AnyEvent
+from .rendering.answer import AnswerView
+
+MAX_QUESTIONS = 30  # of a conversation on a page; a button loads earlier ones
+MAX_CHATS = 40  # in the list; a button loads older ones
+MAX_SEARCH_CHARS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionWithAnswers:
+    """A question with its answers; the newest answer is open, earlier ones are folded."""
+
+    number: int | None = None
+    text: str = ""
+    answers: Sequence[AnswerView] = ()
+
+    @property
+    def text_json(self) -> str:
+        """The exact text for the page's script: HTML parsers change the line ends of attributes."""
+        return json.dumps(self.text)
+
+    @property
+    def newest(self) -> AnswerView | None:
+        return self.answers[-1] if self.answers else None
+
+    @property
+    def earlier(self) -> Sequence[AnswerView]:
+        return self.answers[:-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    questions: Sequence[QuestionWithAnswers] = ()
+    before: int | None = None  # cursor for earlier questions, if there are any
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    label: str
+    chats: Sequence[Conversation]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sidebar:
+    groups: Sequence[Group] = ()
+    current: UUID | None = None
+    search: str = ""
+    running: bool = False
+    under: str = ""  # the label above which this page of the list continues
+    before: str = ""  # cursor for older chats, if there are any
+
+    @property
+    def next_query(self) -> str:
+        query = {
+            "before": self.before,
+            "under": self.groups[-1].label,
+            "q": self.search,
+            "running": "1" if self.running else "",
+        }
+        return urlencode({name: value for name, value in query.items() if value})
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What the list of chats is restricted to."""
+
+    search: str = ""
+    running: bool = False
+    before: datetime | None = None
+    under: str = ""
+
+    @classmethod
+    def of_query(cls, query: QueryDict) -> "Filters":
+        before = moment_of(query.get("before", ""))
+        # PostgreSQL rejects text with a NUL.
+        search = query.get("q", "").strip()[:MAX_SEARCH_CHARS].replace("\0", "")
+        return cls(search, "running" in query, before, query.get("under", "") if before else "")
+
+
+def moment_of(text: str) -> datetime | None:
+    """Return the time in a cursor; None if there is none that the database can compare."""
+    try:
+        moment = parse_datetime(text)
+        return moment.astimezone(UTC) if moment and timezone.is_aware(moment) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def thread_of(chat: Conversation, *, before: int | None = None) -> Thread:
+    """Return the newest questions, or those before one, with all their answers."""
+    questions = chat.messages.filter(role=Message.Role.USER)
+    page = questions.filter(pk__lt=before) if before else questions
+    # Ask for one more than the page shows, to know if there are earlier ones.
+    newest = list(page.order_by("-pk")[: MAX_QUESTIONS + 1])
+    shown = newest[:MAX_QUESTIONS][::-1]
+    if not shown:
+        return Thread()
+    has_more = len(newest) > MAX_QUESTIONS
+    first = questions.filter(pk__lt=shown[0].pk).count() + 1 if has_more else 1
+    runs = runs_of(shown)
+    ratings = ratings_of(chain.from_iterable(runs.values()))
+    return Thread(
+        [
+            QuestionWithAnswers(
+                number,
+                question.text,
+                [view_of(run, number, ratings.get(run.pk)) for run in runs.get(question.pk, [])],
+            )
+            for number, question in enumerate(shown, first)
+        ],
+        before=shown[0].pk if has_more else None,
+    )
+
+
+def runs_of(questions: Sequence[Message]) -> dict[int, list[Run]]:
+    """Return the runs of each question, oldest first."""
+    runs = Run.objects.filter(question__in=questions).select_related("answer")
+    by_question = groupby(
+        runs.order_by("question_id", "answer_id"), key=lambda run: run.question_id
+    )
+    return {question_id: list(group) for question_id, group in by_question}
+
+
+def ratings_of(runs: Iterable[Run]) -> dict[UUID, int]:
+    rated = RoutingDecision.objects.filter(
+        workflow_id__in=[run.pk for run in runs], rating__isnull=False
+    )
+    return {
+        pk: rating
+        for pk, rating in rated.values_list("workflow_id", "rating")
+        if rating is not None
+    }
+
+
+def view_of(run: Run, number: int, rating: int | None) -> AnswerView:
+    ending = run.recorded_ending
+    steps = [event for step in run.steps if (event := event_of(step))]
+    text = run.answer.text if ending else run.text_so_far
+    view = AnswerView.of_record(str(run.pk), steps, text, ending, ended_at=run.ended_at)
+    view.message_id = str(run.message_id)
+    view.conversation_id = str(run.conversation_id)
+    view.number, view.rating = number, rating
+    return view
+
+
+def event_of(step: object) -> AnyEvent | None:
+    """Return a stored step as its event; None if an older version wrote a kind that is gone."""
+    try:
+        event: AnyEvent = msgspec.convert(step, AnyEvent)
+    except msgspec.ValidationError:
+        return None
+    return event
+
+
+def sidebar_of(owner: Owner, filters: Filters, *, current: UUID | None, zone: tzinfo) -> Sidebar:
+    """Return a page of the owner's chats, in groups by their day in the reader's time zone."""
+    page = list(chats_of(owner, filters)[: MAX_CHATS + 1])
+    chats = page[:MAX_CHATS]
+    today = timezone.now().astimezone(zone).date()
+
+    def label(chat: Conversation) -> str:
+        age = today - chat.updated_at.astimezone(zone).date()
+        if age < timedelta(days=1):
+            return "Today"
+        return "Yesterday" if age < timedelta(days=2) else "Earlier"
+
+    return Sidebar(
+        groups=[Group(name, list(group)) for name, group in groupby(chats, key=label)],
+        current=current,
+        search=filters.search,
+        running=filters.running,
+        under=filters.under,
+        before=chats[-1].updated_at.isoformat() if len(page) > MAX_CHATS else "",
+    )
+
+
+def chats_of(owner: Owner, filters: Filters) -> QuerySet[Conversation]:
+    """Return the owner's chats that match, newest first, each with `is_running`."""
+    live = Run.objects.live().filter(conversation=OuterRef("pk"))
+    found = Conversation.objects.for_owner(owner).annotate(is_running=Exists(live))
+    if filters.search:
+        asked = Message.objects.filter(
+            conversation=OuterRef("pk"), role=Message.Role.USER, text__icontains=filters.search
+        )
+        found = found.filter(Q(title__icontains=filters.search) | Exists(asked))
+    if filters.running:
+        found = found.filter(is_running=True)
+    if filters.before:
+        found = found.filter(updated_at__lt=filters.before)
+    return found.order_by("-updated_at")

@@ -1,0 +1,83 @@
+"""What a line of Markdown is: its indentation, its marker, and what it begins, continues or ends.
+
+These patterns follow CommonMark closely, but not exactly. If parser and patterns disagree, the
+renderers in parts.py show the words without their structure.
+"""
+
+import re
+
+from .inline import parser
+
+# The lines that begin a block. All take up to three spaces; four would make indented code.
+FENCE = re.compile(r"( {0,3})(`{3,}(?=[^`]*$)|~{3,})(.*)$")
+HEADING = re.compile(r" {0,3}#{1,6}(?:[ \t]|$)")
+RULE = re.compile(r" {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$")
+QUOTE = re.compile(r" {0,3}>")
+MARKER = re.compile(r"( {0,3})([-+*]|\d{1,9}[.)])(?:( +)(?=\S)| *$)")
+
+# The lines that end a block or decide what the lines above are.
+CLOSING = re.compile(r" {0,3}(`+|~+)[ \t]*$")
+UNDERLINE = re.compile(r" {0,3}(?:=+|-+)[ \t]*$")
+DELIMITER = re.compile(r" {0,3}(?=[^|]*\|)\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
+CELLS = re.compile(r":?-+:?")  # one match for each column of a delimiter
+
+# The beginning of a line that could still become something else. `-` may begin an item, a rule or
+# the underline of a heading: to show it at once would mean to take it back later.
+UNDECIDED = re.compile(
+    r"[ \t]*(?:#{1,6}|[-*_=+|: \t]+|\d{1,9}[.)]?[ \t]*|`{1,2}|`{3,}[^`]*|~{1,2}|~{3,}.*)?$"
+)
+
+# What stands before the words of a line: of prose, also in nested lists and quotes; of code, whose
+# text begins at the first character that is no indentation; and of the newest cell in a table.
+LEAD = re.compile(r"[ \t]*(?:(?:>|[-+*](?=[ \t])|\d{1,9}[.)](?=[ \t])|#{1,6}(?=[ \t]))[ \t]*)*")
+INDENT = re.compile(r"[ \t>]*")
+PIPES = re.compile(r"(?:(?:[^|\\]|\\.)*\|)+[ \t]*")
+
+
+def expand_tabs(line: str) -> str:
+    """Replace the tabs before the words of the line by spaces."""
+    if "\t" not in line:
+        return line
+    # Tabs inside the words stay: in code they are text.
+    lead = LEAD.match(line)
+    words = lead.end() if lead else 0
+    return line[:words].expandtabs(4) + line[words:]
+
+
+def is_blank(line: str) -> bool:
+    """Return True if the line has only spaces. Other white space, such as U+00A0, is text."""
+    return not line.strip(" ")
+
+
+def indent_of(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
+
+
+def interrupts_paragraph(line: str) -> bool:
+    """Return True if the line begins a block of its own even directly below a paragraph."""
+    if FENCE.match(line) or HEADING.match(line) or RULE.match(line) or QUOTE.match(line):
+        return True
+    # As CommonMark has it, an empty item or a number other than 1 continues the paragraph, so that
+    # a line which happens to begin with a year is no list.
+    marker = MARKER.match(line)
+    return (
+        marker is not None
+        and marker[3] is not None
+        and (marker[2] in "-+*" or marker[2][:-1] == "1")
+    )
+
+
+def list_kind(marker: re.Match[str]) -> str:
+    """Return the sign of a list marker. Items with the same sign belong to one list."""
+    return marker[2].lstrip("0123456789")
+
+
+def is_in_fence(lines: list[str]) -> bool:
+    """Return True if the lines of a quote or an item end inside fenced code."""
+    fences = sum(LEAD.sub("", line, count=1).startswith(("```", "~~~")) for line in lines)
+    return fences % 2 == 1
+
+
+def is_table(header: str, delimiter: str) -> bool:
+    # Only the parser knows whether both lines have the same number of cells.
+    return "|" in header and parser.parse(f"{header}\n{delimiter}")[0].type == "table_open"

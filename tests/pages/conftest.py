@@ -1,0 +1,9 @@
+"""Fixtures for the tests of pages."""
+
+import pytest
+from django.test import Client
+
+
+@pytest.fixture
+def stranger() -> Client:
+    return Client()

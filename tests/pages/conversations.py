@@ -1,0 +1,86 @@
+"""Conversations in the database, and the pages that show them, for tests with Django's client."""
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from chat.models import Conversation, Message, Run
+from chat.owners import BROWSER_KEY
+from chat.protocol.terms import Ending, Timings, Usage
+from routing.models import RoutingDecision
+
+COMPLETED = Ending(
+    status="completed", timings=Timings(total_ms=1200), usage=Usage(output_tokens=212, tool_calls=1)
+)
+
+
+HTMX = {"HX-Request": "true"}
+
+
+def owner_of(client: Client) -> str:
+    """Return the owner that this browser is, which its first page view decides."""
+    if BROWSER_KEY not in client.session:
+        client.get("/")
+    return f"browser:{client.session[BROWSER_KEY]}"
+
+
+def conversation_of(
+    client: Client, title: str = "Kafka or RabbitMQ", **fields: Any
+) -> Conversation:
+    chat = Conversation.objects.create(owner=owner_of(client), title=title)
+    if fields:
+        Conversation.objects.filter(pk=chat.pk).update(**fields)
+    return chat
+
+
+def run_of(
+    chat: Conversation,
+    question: str | Message = "Which one?",
+    answer: str = "It **depends**.",
+    **fields: Any,
+) -> Run:
+    """Store a question with an answer; the run has ended unless `ending` is None."""
+    ending = fields.pop("ending", COMPLETED)
+    if isinstance(question, str):
+        question = chat.messages.create(role=Message.Role.USER, text=question)
+    return Run.objects.create(
+        conversation=chat,
+        question=question,
+        answer=chat.messages.create(role=Message.Role.ASSISTANT, text=answer),
+        owner=chat.owner,
+        message_id=uuid.uuid4(),
+        mode="auto",
+        worker="w",
+        lease_expires_at=timezone.now() + timedelta(seconds=10),
+        status=ending.status if ending else Run.Status.RUNNING,
+        ending=msgspec.to_builtins(ending) if ending else None,
+        **fields,
+    )
+
+
+def decided_for(run: Run, **fields: Any) -> RoutingDecision:
+    """Store a routing decision, as the ending of a run does."""
+    return RoutingDecision.objects.create(
+        workflow_id=run.pk,
+        text_hash="0" * 16,
+        path="light",
+        confidence=0.9,
+        mode="auto",
+        outcome="completed",
+        **fields,
+    )
+
+
+def page(client: Client, path: str, **headers: str) -> str:
+    response = client.get(path, headers=headers)
+    assert response.status_code == 200, response
+    return response.content.decode()
+
+
+def address(chat: Conversation, name: str = "conversation") -> str:
+    return reverse(name, args=[chat.pk])

@@ -1,0 +1,206 @@
+"""The page of a conversation: its answers, its queries, renaming and deleting."""
+
+import json
+import re
+
+import msgspec
+import pytest
+from django.conf import settings as django_settings
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from chat import pages
+from chat.models import Conversation, Message, Run
+from chat.protocol.errors import ErrorInfo
+from chat.protocol.events import AgentStart, PhaseData, PhaseStart
+from chat.protocol.terms import Ending
+
+from .conversations import (
+    HTMX,
+    address,
+    conversation_of,
+    decided_for,
+    page,
+    run_of,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+def test_conversation_shows_its_questions_and_answers_with_labels(client: Client) -> None:
+    chat = conversation_of(client)
+    run_of(chat, "Which <one>?")
+    run_of(chat, "And why?", "Because.")
+    html = page(client, address(chat))
+    assert "Which &lt;one&gt;?" in html
+    assert "It <strong>depends</strong>." in html
+    assert 'aria-label="Question 2"' in html
+    assert "Answer 2</span>" in html
+    assert ", Light, complete</span>" in html
+    badges = html.split('class="badges">')[1].split("</p>")[0]
+    assert re.findall("<span[^>]*>([^<]+)</span>", badges) == [
+        "Light",
+        "1.2 s",
+        "1 tool",
+        "212 tokens",
+    ]
+
+
+def test_exact_text_of_a_question_reaches_the_script(client: Client) -> None:
+    chat = conversation_of(client)
+    text = 'two\r\nlines, "quotes", <b>, \u2028 and  spaces '
+    run_of(chat, text)
+    html = page(client, address(chat))
+    attribute = html.split('data-text="')[1].split('"')[0]
+    decoded = (
+        attribute.replace("&quot;", '"')
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&#x27;", "'")
+        .replace("&amp;", "&")
+    )
+    assert json.loads(decoded) == text
+
+
+def test_steps_of_an_answer_are_in_its_timeline(client: Client) -> None:
+    chat = conversation_of(client)
+    steps = [PhaseStart(data=PhaseData("research")), AgentStart(agent_id="r", author="Researcher")]
+    run_of(
+        chat,
+        steps=[*(msgspec.to_builtins(step) for step in steps), {"type": "of.an.older.version"}],
+    )
+    html = page(client, address(chat))
+    assert "Researching" in html
+    assert "Researcher" in html
+    assert "1 step<" in html
+
+
+def test_failed_or_stopped_answer_shows_why(client: Client) -> None:
+    chat = conversation_of(client)
+    run_of(
+        chat,
+        ending=Ending(
+            status="failed",
+            error=ErrorInfo("idle_timeout", "The model did not answer in time.", retryable=True),
+        ),
+    )
+    run_of(chat, "Next?", ending=Ending(status="cancelled"))
+    html = page(client, address(chat))
+    assert "The model did not answer in time." in html
+    assert "idle_timeout · " in html
+    assert "Stopped." in html
+
+
+def test_running_answer_can_be_joined(client: Client) -> None:
+    chat = conversation_of(client)
+    run = run_of(chat, answer="", ending=None, text_so_far="So far **so")
+    html = page(client, address(chat))
+    article = html.split(f'id="run-{run.pk}"')[1].split(">")[0]
+    assert "data-live" in article
+    assert 'aria-busy="true"' in article
+    assert f'data-message-id="{run.message_id}"' in article
+    assert f'data-workflow-id="{run.pk}"' in article
+    assert "So far" in html
+
+
+def test_ended_answer_is_not_joined(client: Client) -> None:
+    chat = conversation_of(client)
+    run_of(chat)
+    assert "data-live" not in page(client, address(chat))
+
+
+def test_newest_answer_is_open_and_earlier_ones_are_folded(client: Client) -> None:
+    chat = conversation_of(client)
+    first = run_of(chat, answer="The old answer.")
+    run_of(chat, first.question, "The new answer.", rerun_of=first)
+    html = page(client, address(chat)).split('id="thread"')[1].split("<template")[0]
+    assert html.count('class="question"') == 1
+    earlier = html.split('<details class="earlier">')[1]
+    assert (
+        earlier.index("The old answer.")
+        < earlier.index("</article>")
+        < earlier.index("The new answer.")
+    )
+
+
+def test_long_conversation_shows_earlier_questions_on_request(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "MAX_QUESTIONS", 3)
+    chat = conversation_of(client)
+    for number in range(1, 6):
+        run_of(chat, f"question {number}", f"answer {number}")
+    html = page(client, address(chat))
+    assert [number for number in range(1, 6) if f">question {number}<" in html] == [3, 4, 5]
+    assert 'aria-label="Question 5"' in html
+    more = html.split('hx-get="' + address(chat))[1].split('"')[0]
+    earlier = page(client, address(chat) + more, **HTMX)
+    assert [number for number in range(1, 6) if f">question {number}<" in earlier] == [1, 2]
+    assert 'aria-label="Question 1"' in earlier
+    assert "<html" not in earlier
+    assert "Show earlier" not in earlier
+
+
+def test_number_of_queries_does_not_depend_on_the_number_of_questions(
+    client: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    chat = conversation_of(client)
+    run_of(chat)
+    # Session, conversation, questions, runs with answers, ratings, list.
+    with django_assert_num_queries(6):
+        page(client, address(chat))
+    for number in range(25):
+        run = run_of(chat, f"question {number}")
+        decided_for(run_of(chat, run.question, rerun_of=run), rating=1)
+        conversation_of(client, f"chat {number}")
+    with django_assert_num_queries(6):
+        page(client, address(chat))
+
+
+def test_renamed_conversation_keeps_its_place_in_the_list(client: Client) -> None:
+    chat = conversation_of(client)
+    before = Conversation.objects.get(pk=chat.pk).updated_at
+    response = client.post(address(chat, "rename"), {"title": "  A   new\nname " + "x" * 80})
+    assert response.headers["Location"] == address(chat)
+    chat.refresh_from_db()
+    assert chat.title == ("A new name " + "x" * 80)[:60]
+    assert chat.updated_at == before
+
+
+def test_empty_title_is_ignored(client: Client) -> None:
+    chat = conversation_of(client)
+    client.post(address(chat, "rename"), {"title": " \0 "})
+    chat.refresh_from_db()
+    assert chat.title == "Kafka or RabbitMQ"
+
+
+def test_deleted_conversation_takes_its_runs_and_messages_along(client: Client) -> None:
+    chat = conversation_of(client)
+    run_of(chat)
+    assert client.post(address(chat, "delete")).headers["Location"] == "/"
+    assert not Conversation.objects.exists()
+    assert not Run.objects.exists()
+    assert not Message.objects.exists()
+
+
+def test_conversation_with_a_running_answer_is_not_deleted(
+    client: Client,
+) -> None:
+    chat = conversation_of(client)
+    run_of(chat, ending=None)
+    html = client.post(address(chat, "delete"), follow=True).content.decode()
+    assert "still answering" in html
+    assert Conversation.objects.filter(pk=chat.pk).exists()
+
+
+def test_changing_a_conversation_needs_a_post_with_a_token(client: Client) -> None:
+    chat = conversation_of(client)
+    assert client.get(address(chat, "delete")).status_code == 405
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies[django_settings.SESSION_COOKIE_NAME] = client.cookies[
+        django_settings.SESSION_COOKIE_NAME
+    ].value
+    html = page(strict, address(chat))
+    assert strict.post(address(chat, "delete")).status_code == 403
+    token = html.split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]
+    assert strict.post(address(chat, "delete"), {"csrfmiddlewaretoken": token}).status_code == 302

@@ -1,0 +1,116 @@
+"""The list of chats: groups, search, filters and older chats."""
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from chat import pages
+
+from .conversations import HTMX, address, conversation_of, page, run_of
+
+pytestmark = pytest.mark.django_db
+
+
+def test_list_is_grouped_by_day_in_the_readers_time_zone(client: Client) -> None:
+    now = timezone.now()
+    conversation_of(client, "new", updated_at=now)
+    conversation_of(client, "a day old", updated_at=now - timedelta(days=1))
+    conversation_of(client, "old", updated_at=now - timedelta(days=9))
+    html = page(client, "/chats/", **HTMX)
+    order = [
+        html.index(words)
+        for words in (">Today<", ">new<", ">Yesterday<", ">a day old<", ">Earlier<", ">old<")
+    ]
+    assert order == sorted(order)
+
+
+def test_unknown_time_zone_is_ignored(client: Client) -> None:
+    conversation_of(client)
+    for zone in ("No/Where", "../../etc/passwd", "%00", "Pacific%2FAuckland"):
+        client.cookies["tz"] = zone
+        assert "Kafka or RabbitMQ" in page(client, "/")
+
+
+def test_search_finds_titles_and_questions(client: Client) -> None:
+    run_of(conversation_of(client, "First"), "Tell me about penguins")
+    run_of(conversation_of(client, "Second"), "Something else", "an answer about penguins")
+    html = page(client, "/chats/?q=PENGUIN", **HTMX)
+    assert "First" in html
+    assert "Second" not in html
+    assert "Second" in page(client, "/chats/?q=second", **HTMX)
+    assert "No chat has “zebra”" in page(client, "/chats/?q=zebra", **HTMX)
+
+
+def test_list_can_be_restricted_to_running_answers(client: Client) -> None:
+    run_of(conversation_of(client, "Busy"), ending=None)
+    run_of(conversation_of(client, "Quiet"))
+    html = page(client, "/chats/?running=1", **HTMX)
+    assert "Busy" in html
+    assert "answering" in html
+    assert "Quiet" not in html
+    assert "Show all</button>" in html
+    assert "Show all" not in page(client, "/chats/", **HTMX)
+
+
+def test_list_continues_with_older_chats(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "MAX_CHATS", 2)
+    for number in range(5):
+        conversation_of(
+            client, f"chat {number}", updated_at=timezone.now() - timedelta(days=20 + number)
+        )
+    seen: list[str] = []
+    path = "/chats/"
+    for _ in range(3):
+        html = page(client, path, **HTMX)
+        seen += [number for number in "01234" if f">chat {number}<" in html]
+        assert (">Earlier<" in html) == (path == "/chats/")
+        path = (
+            "/chats/" + html.split('hx-get="/chats/')[1].split('"')[0].replace("&amp;", "&")
+            if "Show older" in html
+            else ""
+        )
+    assert seen == list("01234")
+    assert path == ""
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "before=nonsense",
+        "before=2020-13-99T00:00:00Z",
+        "before=2020-01-01",
+        "opened=x",
+        "q=%00",
+        "before=99999999999999999999",
+        "before=9999-12-31T23:59:59-14:00",
+    ],
+)
+def test_invalid_query_is_ignored(client: Client, query: str) -> None:
+    chat = conversation_of(client)
+    assert client.get(f"/chats/?{query}", headers=HTMX).status_code == 200
+    assert client.get(f"{address(chat)}?{query}").status_code == 200
+
+
+def test_list_for_htmx_marks_the_conversation_of_the_page(
+    client: Client,
+) -> None:
+    chat = conversation_of(client)
+    html = page(
+        client, "/chats/", **HTMX, **{"HX-Current-URL": f"http://testserver{address(chat)}"}
+    )
+    assert 'aria-current="page"' in html
+    assert 'aria-current="page"' not in page(
+        client, "/chats/", **HTMX, **{"HX-Current-URL": "http://testserver/"}
+    )
+
+
+def test_long_list_takes_one_query(
+    client: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    for number in range(20):
+        run_of(conversation_of(client, f"chat {number}"), ending=None)
+    with django_assert_num_queries(2):  # session, list
+        page(client, "/chats/", **HTMX)

@@ -1,0 +1,126 @@
+"""The page of a new chat, and what all pages have in common."""
+
+import json
+
+import pytest
+from django.contrib.staticfiles import finders
+from django.template.loader import get_template
+from django.test import Client
+from pytest_django import Settings
+
+from chat.views import EXAMPLES
+from routing.classifier import Classifier
+
+from .conversations import (
+    address,
+    conversation_of,
+    page,
+    run_of,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+def test_new_chat_offers_four_questions_and_names_the_model(
+    client: Client, settings: Settings
+) -> None:
+    settings.FLEET_MODEL_BUILTIN = False
+    settings.FLEET_LIGHT_MODEL = "some-model"
+    html = page(client, "/")
+    assert html.count("data-example=") == 4
+    assert "some-model" in html
+    assert "often wrong" not in html
+
+
+def test_builtin_model_is_called_small_and_a_better_one_is_explained(
+    client: Client, settings: Settings
+) -> None:
+    settings.FLEET_MODEL_BUILTIN = True
+    html = page(client, "/")
+    assert "SmolLM2 (built-in)" in html
+    assert "often wrong" in html
+    assert all(name in html for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "FLEET_MODEL"))
+
+
+def test_models_of_both_paths_are_named_if_they_differ(client: Client, settings: Settings) -> None:
+    settings.FLEET_MODEL_BUILTIN = False
+    settings.FLEET_LIGHT_MODEL, settings.FLEET_MODEL = "small-model", "large-model"
+    html = page(client, "/")
+    foot = html.split('class="sidebar-foot"')[1].split('class="account"')[0]
+    assert "small-model" in foot
+    assert "large-model" in foot
+    settings.FLEET_LIGHT_MODEL = "large-model"
+    assert "Full team</span> large-model" not in page(client, "/")
+
+
+def test_missing_search_is_explained_once_on_a_new_chat(client: Client, settings: Settings) -> None:
+    settings.FLEET_SEARCH = "off"
+    html = page(client, "/")
+    assert html.count("Web search is off") == 1
+    assert "FLEET_SEARCH=keyless" in html
+    chat = conversation_of(client)
+    assert "Web search is off" not in page(client, address(chat))
+    settings.FLEET_SEARCH = "on"
+    assert "Web search is off" not in page(client, "/")
+
+
+def test_mode_can_be_chosen_and_is_auto_by_default(client: Client) -> None:
+    menu = page(client, "/").split('id="mode"')[1].split("</details>")[0]
+    assert [part.split('"')[0] for part in menu.split('data-mode-choice="')[1:]] == [
+        "auto",
+        "light",
+        "full",
+    ]
+    assert (
+        menu.index('data-mode-choice="auto"')
+        < menu.index('aria-pressed="true"')
+        < menu.index('data-mode-choice="light"')
+    )
+    assert menu.count('aria-pressed="true"') == 1
+
+
+def test_pages_respect_the_content_security_policy(client: Client) -> None:
+    chat = conversation_of(client)
+    run_of(chat, answer="# Hi\n\n```py\nx\n```\n\n| a |\n|--:|\n| 1 |")
+    for path in ("/", address(chat), "/login/", "/c/nowhere/"):
+        response = client.get(path)
+        html = response.content.decode()
+        assert "unsafe" not in response.headers["Content-Security-Policy"]
+        assert " style=" not in html
+        assert "<style" not in html
+        assert not [
+            part
+            for part in html.split("<script")[1:]
+            if not part.startswith(" src=") and not part.startswith(' type="module" src=')
+        ]
+        assert " onclick=" not in html
+
+
+def test_htmx_is_configured_to_run_no_scripts(client: Client) -> None:
+    config = json.loads(page(client, "/").split('name="htmx-config" content=\'')[1].split("'")[0])
+    assert config["allowEval"] is False
+    assert config["allowScriptTags"] is False
+    assert config["selfRequestsOnly"] is True
+    assert config["includeIndicatorStyles"] is False
+
+
+def test_static_files_of_a_page_exist(client: Client) -> None:
+    named = {part.split('"')[0].split("#")[0] for part in page(client, "/").split('"/static/')[1:]}
+    assert "chat/stream.js" in named
+    assert [name for name in named if not finders.find(name)] == []
+    assert finders.find("vendor/reconnecting-websocket/reconnecting-websocket.mjs")
+    assert finders.find("vendor/reconnecting-websocket/LICENSE")
+
+
+def test_missing_page_links_to_the_start(client: Client) -> None:
+    response = client.get("/nowhere/")
+    assert response.status_code == 404
+    assert 'href="/"' in response.content.decode()
+    assert "server's log" in get_template("500.html").render()
+
+
+def test_examples_take_the_path_of_their_labels() -> None:
+    classifier = Classifier.load()
+    for example in EXAMPLES:
+        is_light = classifier.judge(example["question"]).light >= classifier.threshold
+        assert is_light == (example["label"] == "Quick"), example

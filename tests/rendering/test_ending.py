@@ -1,0 +1,209 @@
+"""The foot of an answer: why it ended so, what it cost, and what the reader can do."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+import pytest
+from django.template.loader import render_to_string
+
+from chat.protocol.errors import Code, ErrorInfo
+from chat.protocol.events import (
+    AgentStart,
+    AnyEvent,
+    Cancelled,
+    Connected,
+    Done,
+    DoneData,
+    Error,
+    ResponseDelta,
+)
+from chat.protocol.terms import Ending
+from chat.rendering.answer import AnswerView
+
+from .events import (
+    RUN,
+    SAMPLES,
+    TIMINGS,
+    WHO,
+    completed,
+    decided,
+    searched,
+)
+from .page import Page, history_page, shown, text_of
+
+
+def test_facts_explain_why_the_router_chose_the_path() -> None:
+    route = decided(reasons=["asks for one fact", "is short"], skipped=["analysis", "review"])
+    page, _ = shown(route, ResponseDelta(delta="Hello"), *completed())
+    end = text_of(page.part("end"))
+    assert "Light 1.2 s 1 tool 212 tokens" in end
+    reasons = "Asks for one fact Is short Skipped: planning, reviewing."
+    assert f"92 % sure that one agent suffices. {reasons}" in end
+    assert "First word after 0.3 s. 1 model call: 10 tokens read, 212 written." in end
+
+
+@pytest.mark.parametrize(
+    ("route", "words"),
+    [
+        ({"mode": "light"}, "Light: asked for by you."),
+        ({"path": "full", "mode": "full", "confidence": 0.2}, "Full team: asked for by you."),
+        (
+            {"path": "full", "escalated": True, "reasons": ["the light answer did not know"]},
+            "Light, then the full team: the light answer did not know.",
+        ),
+        (
+            {"path": "full", "mode": "full", "skipped": ["writing"]},
+            "Full team: asked for by you. 92 % sure that one agent suffices. Skipped: drafting.",
+        ),
+        ({"confidence": 0.999}, "More than 99 % sure"),
+        ({"confidence": 0.001}, "Less than 1 % sure"),
+    ],
+)
+def test_facts_explain_an_unusual_path(route: dict[str, Any], words: str) -> None:
+    page, _ = shown(
+        decided(**route), ResponseDelta(delta="Hello"), *completed(path=route.get("path", "light"))
+    )
+    assert words in text_of(page.part("end"))
+
+
+def test_full_team_is_offered_only_for_a_complete_light_answer() -> None:
+    def end(*events: AnyEvent) -> str:
+        return shown(decided(), ResponseDelta(delta="Hello"), *events)[0].part("end")
+
+    assert 'data-action="team"' in end(*completed())
+    assert 'data-action="team"' not in end(*completed(path="full"))
+    assert 'data-action="team"' not in end(Cancelled(), Done(data=DoneData("cancelled", TIMINGS)))
+    assert 'data-action="team"' not in end(SAMPLES[Error])
+
+
+def test_answer_from_the_cache_shows_its_age_and_offers_a_new_search() -> None:
+    events = [
+        decided(mode="light"),
+        AgentStart(**WHO),
+        searched(cached=True, age_s=730),
+        ResponseDelta(delta="Hello"),
+        *completed(),
+    ]
+    page, _ = shown(*events)
+    assert "<span>cached 12 min ago</span>" in page.part("end")
+    assert 'data-action="fresh" data-mode="light"' in page.part("end")
+    stale, _ = shown(
+        AgentStart(**WHO),
+        searched(cached=True, stale=True, age_s=7300),
+        SAMPLES[ResponseDelta],
+        *completed(),
+    )
+    assert "<span>cached 2 h ago, stale</span>" in stale.part("end")
+    new, _ = shown(AgentStart(**WHO), searched(), SAMPLES[ResponseDelta], *completed())
+    assert 'data-action="fresh"' not in new.part("end")
+
+
+def test_rating_is_offered_only_for_a_complete_answer() -> None:
+    assert 'value="up"' in shown(SAMPLES[ResponseDelta], *completed())[0].part("end")
+    assert 'value="up"' not in shown(
+        SAMPLES[ResponseDelta], Cancelled(), Done(data=DoneData("cancelled", TIMINGS))
+    )[0].part("end")
+
+
+@pytest.mark.parametrize(
+    ("rating", "up", "down"),
+    [(None, "false", "false"), (1, "true", "false"), (-1, "false", "true")],
+)
+def test_pressed_thumb_removes_its_rating(rating: int | None, up: str, down: str) -> None:
+    view = AnswerView(RUN)
+    view.rating = rating
+    html = render_to_string("chat/room.html#rating", {"answer": view})
+    assert re.findall('aria-pressed="(true|false)"', html) == [up, down]
+    assert re.findall('value="([a-z]+)"', html) == [
+        "none" if rating == 1 else "up",
+        "none" if rating == -1 else "down",
+    ]
+
+
+def ended_with(*events: AnyEvent, text: str = "Some words") -> str:
+    page, view = Page(), AnswerView(RUN)
+    page.show(view.render(SAMPLES[Connected]))
+    if text:
+        page.show(view.render(ResponseDelta(delta=text)))
+    for event in events:
+        page.show(view.render(event))
+    return page.part("end") + page.part("outcome") + page.part("body")
+
+
+def test_stopped_answer_can_be_continued_or_asked_again() -> None:
+    end = ended_with(Cancelled(), Done(data=DoneData("cancelled", TIMINGS)))
+    assert "Stopped." in end
+    assert 'data-action="continue"' in end
+    assert 'data-action="again"' in end
+    assert ", stopped" in end
+    assert "Some words" in end
+
+
+def test_answer_stopped_before_its_first_word_offers_no_copy_and_no_continuation() -> None:
+    end = ended_with(Cancelled(), Done(data=DoneData("cancelled", TIMINGS)), text="")
+    assert 'data-action="continue"' not in end
+    assert "data-copy" not in end
+
+
+@pytest.mark.parametrize("code", get_args(Code))
+def test_error_shows_its_message_and_code_and_keeps_the_text_so_far(
+    code: Any,
+) -> None:
+    end = ended_with(Error(error=ErrorInfo(code, "This is what happened.")))
+    assert "This is what happened." in end
+    assert f"{code} · {RUN}" in end
+    assert ", failed" in end
+    assert "Some words" in end
+    assert ('data-action="again"' in end) == (
+        code not in {"forbidden", "bad_request", "context_too_long"}
+    )
+
+
+def test_error_is_an_alert_only_if_it_needs_action() -> None:
+    urgent = ended_with(
+        Error(
+            error=ErrorInfo("model_error", "The model server refused the key. Set OPENAI_API_KEY.")
+        )
+    )
+    assert 'role="alert"' in urgent
+    assert "OPENAI_BASE_URL" in urgent
+    for code in ("model_error", "idle_timeout", "worker_lost"):
+        assert 'role="alert"' not in ended_with(
+            Error(error=ErrorInfo(code, "It was cut off.", retryable=True))
+        )
+
+
+def test_wait_for_a_busy_model_is_counted_down() -> None:
+    end = ended_with(
+        Error(
+            error=ErrorInfo("rate_limited", "The model is busy. Try again in 20 s.", retryable=True)
+        )
+    )
+    assert 'Try again <span data-countdown="20">in 20 s</span>.' in end
+
+
+def test_wait_that_is_over_is_not_counted_down_again() -> None:
+    ending = Ending(
+        status="failed",
+        error=ErrorInfo("rate_limited", "The model is busy. Try again in 20 s.", retryable=True),
+    )
+    view = AnswerView.of_record(
+        RUN, [], "", ending, ended_at=datetime.now(UTC) - timedelta(minutes=1)
+    )
+    end = history_page(view).part("end")
+    assert 'Try again <span data-countdown="0">now</span>.' in end
+
+
+def test_too_many_runs_offers_to_show_them() -> None:
+    html = AnswerView("").render(
+        Error(error=ErrorInfo("too_many_runs", "3 answers are already running."))
+    )
+    assert 'data-action="running"' in html
+
+
+def test_refusal_replaces_the_answer_and_names_no_run() -> None:
+    html = AnswerView("").render(Error(error=ErrorInfo("forbidden", "This is not yours.")))
+    assert "This is not yours." in html
+    assert "hx-swap-oob" not in html
+    assert " id=" not in html

@@ -1,0 +1,167 @@
+"""A streamed answer, the same answer after a rejoin, and the same answer from its row."""
+
+import re
+
+import pytest
+
+from chat.protocol.events import (
+    AnswerData,
+    AnyEvent,
+    Cancelled,
+    Connected,
+    Done,
+    DoneData,
+    Error,
+    ResponseCompleted,
+    ResponseDelta,
+    ResponseSnapshot,
+    SnapshotData,
+    StreamEvent,
+)
+from chat.protocol.terms import Ending, Timings
+from chat.rendering.answer import AnswerView
+
+from .events import (
+    ESCALATED,
+    RUN,
+    SAMPLES,
+    TEAM,
+    TEXT,
+    TIMINGS,
+    USAGE,
+    completed,
+    full_run,
+    is_delta,
+    numbered,
+)
+from .page import Page, history_page, of_history, shown, text_of
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_streamed_answer_equals_the_answer_from_history(seed: int) -> None:
+    page, view = Page(), AnswerView(RUN)
+    events = full_run(seed=seed)
+    for event in events:
+        page.show(view.render(event))
+    recorded = AnswerView.of_record(
+        RUN,
+        [event for event in events if not is_delta(event)],
+        TEXT,
+        Ending(status="completed", timings=TIMINGS, usage=USAGE, path="full"),
+    )
+    history = history_page(recorded)
+    for name in ("body", "timeline", "activity", "sources", "outcome", "end"):
+        assert page.part(name) == history.part(name), name
+
+
+def test_replayed_stream_changes_nothing_on_the_page() -> None:
+    page, view = Page(), AnswerView(RUN)
+    events = full_run()
+    for event in events:
+        page.show(view.render(event))
+    before = page.part("body"), page.part("timeline")
+    again = AnswerView(RUN)
+    for event in events[1:]:
+        page.show(again.render(event))
+    assert (page.part("body"), page.part("timeline")) == before
+
+
+@pytest.mark.parametrize("cut", [1, 5, 12, 30, 60, 90])
+def test_follower_that_joins_with_a_snapshot_ends_with_the_same_answer(cut: int) -> None:
+    events = full_run()
+    page, first, second = Page(), AnswerView(RUN), AnswerView(RUN)
+    for event in events[:cut]:
+        page.show(first.render(event))
+    # Like its socket: the steps again, and one snapshot.
+    second.render(events[0])
+    for event in events[1:cut]:
+        if not is_delta(event):
+            page.show(second.render(event))
+    so_far = "".join(event.delta for event in events[:cut] if isinstance(event, ResponseDelta))
+    page.show(second.render(ResponseSnapshot(data=SnapshotData(so_far), seq=cut, workflow_id=RUN)))
+    for event in events[cut:]:
+        page.show(second.render(event))
+    whole, view = Page(), AnswerView(RUN)
+    for event in events:
+        whole.show(view.render(event))
+    for name in ("body", "timeline", "sources", "end"):
+        assert page.part(name) == whole.part(name), name
+
+
+def test_snapshot_replaces_the_answer_so_far() -> None:
+    page, view = Page(), AnswerView(RUN)
+    page.show(view.render(SAMPLES[Connected]))
+    for delta in ("old one\n\n", "old two\n\n", "old three"):
+        page.show(view.render(ResponseDelta(delta=delta)))
+    page.show(view.render(ResponseSnapshot(data=SnapshotData("new"))))
+    page.show(view.render(ResponseDelta(delta="er")))
+    assert "old" not in page.part("body")
+    assert "newer" in re.sub("<[^>]*>", "", page.part("body"))
+
+
+def test_completed_answer_replaces_a_different_streamed_text() -> None:
+    page, view = Page(), AnswerView(RUN)
+    page.show(view.render(SAMPLES[Connected]))
+    page.show(view.render(ResponseDelta(delta="half of")))
+    page.show(
+        view.render(ResponseCompleted(message="another answer", data=AnswerData(TIMINGS, USAGE)))
+    )
+    assert "another answer" in page.part("body")
+    assert "half of" not in page.part("body")
+
+
+@pytest.mark.parametrize("last", [Error, Cancelled])
+def test_answer_that_ended_before_routing_names_no_path_live_or_in_history(
+    last: type[StreamEvent],
+) -> None:
+    events: list[AnyEvent] = [SAMPLES[last]]
+    ending = Ending(status="failed", error=SAMPLES[Error].error)
+    if last is Cancelled:
+        events.append(Done(data=DoneData("cancelled", Timings())))
+        ending = Ending(status="cancelled")
+    page, _ = shown(*events)
+    history = of_history([], "", ending)
+    assert text_of(page.part("outcome")) in (", failed", ", stopped")
+    for name in ("outcome", "end"):
+        assert page.part(name) == history.part(name), name
+
+
+@pytest.mark.parametrize("cut", range(1, len(TEAM)))
+def test_timeline_of_a_team_is_the_same_live_in_history_and_after_a_rejoin(cut: int) -> None:
+    history = of_history(TEAM).part("timeline")
+    page, _ = shown(*TEAM[:cut])
+    assert shown(*TEAM)[0].part("timeline") == history
+    second = AnswerView(RUN)
+    for at, event in enumerate(numbered([SAMPLES[Connected], *TEAM])):
+        if at <= cut and is_delta(event):
+            continue  # a follower that joins gets no earlier reasoning
+        html = second.render(event)
+        if at > cut:
+            page.show(html)
+    assert page.part("timeline") == history
+
+
+def test_escalation_empties_the_answer_and_is_announced() -> None:
+    page, _ = shown(*ESCALATED)
+    assert text_of(page.part("body")) == ""
+    assert text_of(page.part("sources")) == ""
+    assert (
+        text_of(page.part("activity"))
+        == "The light answer did not know, so the full team takes over Planning"
+    )
+    assert "The light answer did not know, so the full team takes over" in text_of(
+        page.part("route--2")
+    )
+    rest: list[AnyEvent] = [ResponseDelta(delta="Now I do."), *completed("Now I do.", path="full")]
+    page, _ = shown(*ESCALATED, *rest)
+    history = of_history(
+        [*ESCALATED, *rest[:1]],
+        "Now I do.",
+        Ending(status="completed", timings=TIMINGS, usage=USAGE, path="full"),
+    )
+    assert text_of(page.part("body")) == "Now I do."
+    assert text_of(page.part("sources")) == ""
+    for name in ("body", "timeline", "sources", "end"):
+        assert page.part(name) == history.part(name), name
+    assert "cached" not in page.part("end")
+    assert "Search again" not in page.part("end")

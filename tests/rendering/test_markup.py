@@ -1,0 +1,111 @@
+"""Hostile Markdown: only elements and attributes from the allow-list reach the page."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from chat.rendering.markdown.blocks import Blocks, render_all
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    '<a href="javascript:alert(1)" id="announce" class="x" style="position:fixed">x</a>',
+    '<div hx-get="/admin/" hx-trigger="load" hx-swap-oob="true" id="composer">x</div>',
+    '<div data-hx-get="/logout/" data-slot="thread" data-action="stop">x</div>',
+    "[x](javascript:alert(1))",
+    "[x](JaVaScRiPt:alert(1))",
+    "[x](data:text/html;base64,PHNjcmlwdD4=)",
+    "[x](/admin/logout/)",
+    "[x](//evil.example/)",
+    '[x](http://ok.example "onmouseover=alert(1)")',
+    "![alt](http://evil.example/pixel.png)",
+    "[![alt](http://evil.example/p.png)](http://ok.example)",
+    "![alt][ref]\n\n[ref]: http://evil.example/p.png",
+    '```x" onclick="alert(1)\ncode\n```',
+    '- ```py"><img src=x>\n  x\n  ```',
+    "<http://ok.example/><svg onload=alert(1)>",
+    "| <img src=x> | b |\n|---|---|\n| <script> | [x](javascript:1) |",
+    "> <iframe src=//evil.example></iframe>",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "<!-- --><style>*{display:none}</style>",
+    '</code></pre></div><form action="//evil.example"><input name=q>',
+]
+
+
+ALLOWED = {
+    "a": {"href", "rel", "target"},
+    "button": {"type", "class", "data-copy"},
+    "code": {"class", "id"},
+    "div": {"class", "id", "dir", "tabindex"},
+    "li": {"id", "class"},
+    "ol": {"id", "start"},
+    "pre": {"tabindex"},
+    "span": {"id", "class"},
+    "tbody": {"id"},
+    "td": {"align"},
+    "th": {"align"},
+    "tr": {"id"},
+    "ul": {"id"},
+}
+
+
+BARE = {
+    "p",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "hr",
+    "br",
+    "strong",
+    "em",
+    "s",
+    "blockquote",
+    "table",
+    "thead",
+}
+
+
+class Inspector(HTMLParser):
+    """Rejects every element and attribute that only a model could have written."""
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        assert tag in ALLOWED or tag in BARE, tag
+        for name, value in attributes:
+            assert name in ALLOWED.get(tag, ()), (tag, name)
+            if name == "id":
+                assert re.fullmatch(r"run-7-b\d+(-in|-p\d+|(-p\d+)?-t\d+(-\d+)?)?", str(value)), (
+                    value
+                )
+            if name == "href":
+                assert re.match(r"(https?://|mailto:)", str(value)), value
+            if name == "class":
+                allowed = {"block", "code", "code-head", "link", "table", "tail", "more"}
+                assert value in allowed or re.fullmatch(r"language-[\w+#.-]+", str(value)), value
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_cut_anywhere_has_no_forbidden_markup(text: str) -> None:
+    Inspector().feed("".join(render_all(text, "run-7")))
+    for cut in range(1, len(text)):
+        blocks = Blocks("run-7")
+        for piece in (text[:cut], text[cut:], "\n\nend"):
+            for element in blocks.feed(piece):
+                Inspector().feed(element.html)
+        blocks.finish()
+        Inspector().feed("".join(blocks.html()))
+
+
+def test_link_sends_no_referrer() -> None:
+    [block] = render_all("[x](https://example.com/)", "r")
+    assert 'rel="noopener noreferrer nofollow ugc"' in block
+    assert 'target="_blank"' in block
+
+
+def test_image_is_replaced_by_its_text() -> None:
+    [block] = render_all("![a cat](https://example.com/cat.png)", "r")
+    assert "a cat" in block
+    assert "cat.png" not in block
