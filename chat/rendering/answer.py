@@ -48,7 +48,7 @@ from .ending import PATHS, AnswerSoFar, End, SourceLink, end_of
 from .markdown.blocks import Blocks, render_all
 from .markdown.parts import Element
 from .partials import pattern
-from .timeline import Step, Timeline, mark_failed, slug
+from .timeline import Step, Timeline, slug, stopped
 from .wording import capitalized, counted, shortened
 
 MAX_SOURCE_NUMBERS = 8  # sources that the closed line names
@@ -356,7 +356,7 @@ class AnswerView:
         self.end = end_of(ending, answer, ended_at=ended_at)
         steps = len(self.timeline)
         self.activity = Activity(counted(steps, "step") if steps else "", is_busy=False)
-        return {"unfinished": mark_failed(self.timeline.running())}
+        return {"unfinished": stopped(self.timeline.running())}
 
     # Templates
 

@@ -58,7 +58,7 @@ HIDDEN_ARGUMENTS = ("max_results",)
 
 
 Kind = Literal["route", "phase", "agent", "tool", "words", "speech", "notes"]
-State = Literal["running", "done", "failed"]
+State = Literal["running", "done", "failed", "stopped"]
 StepEvent = (
     PhaseStart
     | PhaseComplete
@@ -98,9 +98,16 @@ class Step:
             if step.kind == kind and step.state == "running"
         ]
 
-    def complete(self, ms: float) -> None:
+    def complete(self, ms: float, *, cut: bool = False) -> None:
         self.state = "done"
         self.time = duration(ms)
+        if cut:
+            self.stop()
+
+    def stop(self) -> None:
+        """Mark the step as ended before it was done."""
+        self.state = "stopped"
+        self.note = "stopped"
 
 
 class Timeline:
@@ -211,7 +218,7 @@ class Timeline:
         step = self.newest(name) or self.add(name, None, "phase", title)
         if step is self.phase:
             self.phase, self.phase_name = None, ""
-        step.complete(event.data.duration_ms)
+        step.complete(event.data.duration_ms, cut=event.data.cut)
         return step
 
     def start_agent(self, event: AgentStart) -> Step:
@@ -226,9 +233,9 @@ class Timeline:
         step = self.agent(event.agent_id, event.author)
         tokens = event.data.usage.output_tokens
         step.detail = counted(tokens, "token") if tokens else ""
-        step.complete(event.data.duration_ms)
-        # A call without a result was cut off together with its agent.
-        return {"step": step, "unfinished": mark_failed(step.running("tool"))}
+        step.complete(event.data.duration_ms, cut=event.data.cut)
+        # A call without a result was cut together with its agent.
+        return {"step": step, "unfinished": stopped(step.running("tool"))}
 
     def agent(self, agent_id: str, author: str = "") -> Step:
         """Return the step of an agent's newest turn."""
@@ -285,9 +292,10 @@ def phase_title(name: str) -> str:
     return PHASES.get(name) or title_of(name)
 
 
-def mark_failed(steps: list[Step]) -> list[Step]:
+def stopped(steps: list[Step]) -> list[Step]:
+    """Stop these steps and return them."""
     for step in steps:
-        step.state = "failed"
+        step.stop()
     return steps
 
 

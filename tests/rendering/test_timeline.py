@@ -225,17 +225,29 @@ def test_rejected_call_shows_its_reason_as_text(reason: str) -> None:
     assert reason not in page.part("timeline")
 
 
-def test_call_without_a_result_has_failed_when_its_agent_completes() -> None:
+def test_call_without_a_result_is_stopped_when_its_agent_completes() -> None:
     page, _ = shown(
         AgentStart(**WHO), called(query="kafka"), AgentComplete(data=AgentTiming(900), **WHO)
     )
     assert "running" not in page.part("timeline")
-    assert "step-head failed" in page.part("timeline")
+    assert "step-head stopped" in page.part("timeline")
 
 
-def test_running_steps_have_failed_when_the_run_ends() -> None:
+def test_running_steps_are_stopped_when_the_run_ends() -> None:
     page, view = Page(), AnswerView(RUN)
     for event in (SAMPLES[Connected], SAMPLES[PhaseStart], SAMPLES[Error]):
         page.show(view.render(event))
-    assert "step-head failed" in page.part("phase-research")
+    assert "step-head stopped" in page.part("phase-research")
     assert "running" not in page.part("timeline")
+
+
+@pytest.mark.parametrize(("cut", "state"), [(True, "stopped"), (False, "done")])
+def test_cut_agent_and_phase_are_shown_as_stopped(cut: bool, state: str) -> None:
+    page, _ = shown(
+        SAMPLES[PhaseStart],
+        AgentStart(**WHO),
+        AgentComplete(data=AgentTiming(900, cut=cut), **WHO),
+        PhaseComplete(data=PhaseTiming("research", 901, cut=cut)),
+    )
+    assert page.part("timeline").count(f"step-head {state}") == 2
+    assert ("stopped</span>" in page.part("timeline")) is cut
