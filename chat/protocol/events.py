@@ -213,9 +213,8 @@ class AgentComplete(AgentEvent, tag="agent.complete"):
     data: AgentTiming
 
     def summary(self) -> str:
-        return (
-            f"{self.agent_id} {self.data.duration_ms:.0f} ms {self.data.usage.output_tokens} tokens"
-        )
+        tokens = self.data.usage.output_tokens
+        return f"{self.agent_id} {self.data.duration_ms:.0f} ms {tokens} tokens"
 
 
 class ToolStart(AgentEvent, tag="tool.start"):
@@ -404,9 +403,7 @@ HINTS: dict[type[StreamEvent], tuple[Category, UiHint]] = {
 }
 
 EVENT_TYPES: tuple[type[StreamEvent], ...] = get_args(AnyEvent)
-TYPE_OF: dict[type[StreamEvent], str] = {
-    kind: str(kind.__struct_config__.tag) for kind in EVENT_TYPES
-}
+TYPE_OF = {kind: str(kind.__struct_config__.tag) for kind in EVENT_TYPES}
 _SUMMARISED = {kind for kind in EVENT_TYPES if kind.summary is not StreamEvent.summary}
 
 

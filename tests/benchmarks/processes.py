@@ -13,14 +13,8 @@ from tempfile import TemporaryDirectory
 import msgspec
 import psutil
 
-from agenticfleet.embedded import (
-    Child,
-    RunningFleet,
-    Watcher,
-    free_port,
-    start_valkey,
-    wait_until_answering,
-)
+from agenticfleet.embedded import Child, Watcher, free_port, start_valkey, wait_until_answering
+from agenticfleet.running import RunningFleet
 
 from .client import BenchmarkError, Target
 

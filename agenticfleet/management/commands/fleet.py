@@ -25,18 +25,15 @@ from django.db import connection
 from agenticfleet.embedded import (
     Child,
     EmbeddedError,
-    RunningFleet,
     Watcher,
-    announced,
     model_is_configured,
-    only_fleet,
     redis_problem,
     services_in_use,
     start_model,
     start_valkey,
     wait_until_answering,
-    was_killed,
 )
+from agenticfleet.running import RunningFleet, announced, only_fleet, was_killed
 from routing.classifier import BrokenWeights
 from routing.policy import classifier
 
