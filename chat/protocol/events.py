@@ -178,8 +178,6 @@ class PhaseComplete(StreamEvent, tag="phase.complete"):
 
 
 class AgentEvent(StreamEvent):
-    """An event of one agent."""
-
     agent_id: str
     author: str
 
