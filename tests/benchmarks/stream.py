@@ -21,7 +21,8 @@ from importlib.metadata import version
 
 import uvloop
 
-from agenticfleet.embedded import EmbeddedError, Watcher
+from agenticfleet.embedded import Watcher
+from agenticfleet.errors import EmbeddedError
 from chat.protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
 
 from . import processes

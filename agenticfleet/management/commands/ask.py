@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from agenticfleet import embedded
+from agenticfleet.errors import EmbeddedError
 from agenticfleet.management.commands.fleet import migrate
 from chat.owners import TERMINAL
 from chat.protocol.errors import ProtocolError
@@ -65,7 +66,7 @@ class Command(BaseCommand):
                 if settings.REDIS_URL and settings.FLEET_MODEL
                 else embedded.rerun_with_services() == 0
             )
-        except embedded.EmbeddedError as exc:
+        except EmbeddedError as exc:
             raise CommandError(str(exc)) from exc
         except KeyboardInterrupt:
             ended_well = False

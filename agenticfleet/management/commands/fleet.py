@@ -24,7 +24,6 @@ from django.db import connection
 
 from agenticfleet.embedded import (
     Child,
-    EmbeddedError,
     Watcher,
     model_is_configured,
     redis_problem,
@@ -33,6 +32,7 @@ from agenticfleet.embedded import (
     start_valkey,
     wait_until_answering,
 )
+from agenticfleet.errors import EmbeddedError
 from agenticfleet.running import RunningFleet, announced, only_fleet, was_killed
 from routing.classifier import BrokenWeights
 from routing.policy import classifier

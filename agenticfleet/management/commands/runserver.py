@@ -6,7 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from agenticfleet.embedded import EmbeddedError, rerun_with_services
+from agenticfleet.embedded import rerun_with_services
+from agenticfleet.errors import EmbeddedError
 
 # In this order: daphne.server adopts the event loop that agenticfleet.server has installed.
 from agenticfleet.server import Server  # isort: skip
