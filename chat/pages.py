@@ -74,6 +74,7 @@ class Sidebar:
 
     @property
     def next_query(self) -> str:
+        # `under` keeps the next page from repeating the label that this one ends with.
         query = {
             "before": self.before,
             "under": self.groups[-1].label,
@@ -145,6 +146,7 @@ def runs_of(questions: Sequence[Message]) -> dict[int, list[Run]]:
 
 
 def ratings_of(runs: Iterable[Run]) -> dict[UUID, int]:
+    # A query of its own: routing doesn't know chat, so its rows have no relation to runs.
     rated = RoutingDecision.objects.filter(
         workflow_id__in=[run.pk for run in runs], rating__isnull=False
     )
@@ -158,6 +160,8 @@ def ratings_of(runs: Iterable[Run]) -> dict[UUID, int]:
 def view_of(run: Run, number: int, rating: int | None) -> AnswerView:
     ending = run.recorded_ending
     steps = [event for step in run.steps if (event := event_of(step))]
+    # The answer gets its text with the ending. Until then the run has a copy that may be behind;
+    # the page's script joins the run and gets the rest.
     text = run.answer.text if ending else run.text_so_far
     view = AnswerView.of_record(str(run.pk), steps, text, ending, ended_at=run.ended_at)
     view.message_id = str(run.message_id)
@@ -179,6 +183,7 @@ def sidebar_of(owner: Owner, filters: Filters, *, current: UUID | None, zone: tz
     """Return a page of the owner's chats, in groups by their day in the reader's time zone."""
     page = list(chats_of(owner, filters)[: MAX_CHATS + 1])
     chats = page[:MAX_CHATS]
+    # Days of the calendar, not periods of 24 hours: a chat from 23:00 is of yesterday at 1:00.
     today = timezone.now().astimezone(zone).date()
 
     def label(chat: Conversation) -> str:
@@ -202,6 +207,7 @@ def chats_of(owner: Owner, filters: Filters) -> QuerySet[Conversation]:
     live = Run.objects.live().filter(conversation=OuterRef("pk"))
     found = Conversation.objects.for_owner(owner).annotate(is_running=Exists(live))
     if filters.search:
+        # A subquery, because a join would return a chat once for each question that matches.
         asked = Message.objects.filter(
             conversation=OuterRef("pk"), role=Message.Role.USER, text__icontains=filters.search
         )

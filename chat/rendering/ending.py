@@ -162,6 +162,7 @@ def buttons_of(ending: Ending, answer: AnswerSoFar) -> frozenset[Button]:
 
 def why_of(route: RouteData | None, timings: Timings, usage: Usage) -> Why | None:
     """Return why an answer took its path; None if nothing but the path is known."""
+    # A run that ended before it was routed has no reason to give, but perhaps a cost.
     cost = cost_of(timings, usage)
     if route is None:
         return Why(rest=cost) if cost else None
@@ -221,6 +222,7 @@ def trouble_of(ending: Ending, workflow_id: str, *, ended_at: datetime | None) -
 
 def without_wait(error: ErrorInfo, ended_at: datetime | None) -> tuple[str, int | None, str]:
     """Split "Try again in 20 s." into the text before, the seconds that remain, and the rest."""
+    # The seconds are in the message only. The page counts them down from the time of the ending.
     found = re.search(r"\bin (\d{1,4}) s\b", error.message)
     if error.code != "rate_limited" or found is None:
         return error.message, None, ""

@@ -144,6 +144,7 @@ class Timeline:
             return f"{agent.title} is using {len(tools)} tools"
         if tools:
             return f"{agent.title} {tools[0].activity}"
+        # In these phases the answer itself is streamed, so notes are reasoning before its words.
         if self.phase_name in ("answer", "final") and agent.running("notes"):
             return f"{agent.title} is thinking"
         return f"{agent.title} {agent.activity or 'is working'}"
@@ -166,6 +167,7 @@ class Timeline:
             key = f"{name}--{count}"
         if parent is None:
             siblings, slot = self.steps, f"{self.run}-timeline"
+        # An agent's outputs are below its tool calls, even if one was written before a call.
         elif parent.kind == "agent" and kind in ("notes", "speech"):
             siblings, slot = parent.outputs, f"{parent.id}-out"
         else:
@@ -263,6 +265,7 @@ class Timeline:
         step.note = result_words(data)
         if not data.ok:
             step.state = "failed"
+        # After a search an agent reads, until its next event says otherwise.
         if data.sources:
             agent.activity = f"is reading {counted(len(data.sources), 'source')}"
         return {"step": step, "is_new": begun is None}

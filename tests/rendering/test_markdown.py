@@ -194,6 +194,23 @@ def test_code_in_a_list_item_has_a_head_with_its_language() -> None:
     assert 'data-copy="code"' in block
 
 
+@pytest.mark.parametrize("text", ["- ```\n  a **b", "- x\n\n      a **b", "> ```\n> a **b"])
+def test_growing_line_of_nested_code_is_shown_verbatim(text: str) -> None:
+    blocks = Blocks("r")
+    blocks.feed(text)
+    [piece] = blocks.feed(" *c")
+    assert re.search(r"-t\d+-0$", piece.id)
+    assert piece.inner.endswith("a **b *c")
+
+
+def test_growing_row_with_too_many_cells_is_shown_without_them() -> None:
+    blocks = Blocks("r")
+    blocks.feed("| a |\n|---|\n| 1 | 2 |")
+    blocks.feed(" 3")
+    [block] = blocks.html()
+    assert "<td>1</td></tr>" in re.sub(r">\s+<", "><", block)
+
+
 def test_unfinished_fence_is_closed_at_the_end() -> None:
     [block] = render_all("```\nstill <open>", "r")
     assert "still &lt;open&gt;\n</span></code></pre>" in block

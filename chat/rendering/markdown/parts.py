@@ -204,7 +204,7 @@ class Part:
         )
 
     def dedented(self, line: str) -> str:
-        return line[min(self.dedent, indent_of(line)) :]
+        return line[min(self.dedent, indent_of(line)) :] if self.dedent else line
 
     def add(self, line: str) -> None:
         self.lines.append(self.dedented(line))
@@ -243,6 +243,7 @@ class Part:
         as a whole with each delta.
         """
         *above, line = self.lines
+        # Inside a fence the first try would fail: save its render.
         prose = None if is_in_fence(above) else self.tail_of(line, is_verbatim=False)
         opened = prose or self.tail_of(line, is_verbatim=True)
         if opened is None:
