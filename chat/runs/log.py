@@ -93,7 +93,7 @@ class RunLog:
                     seen, compact = batch[-1].seq, False
                     if batch[-1].is_terminal:
                         return
-                if not (self.transcript.ending or self.last_seq > seen):
+                if self.last_seq <= seen:
                     if self.fault:
                         raise self.fault()
                     await waker.wait()

@@ -54,6 +54,7 @@ async def test_read_returns_the_events_behind_any_cursor(
     for together in (["one", "two", "three"], ["four"], ["five", "six"]):
         say(log, *together)
         await store.write([log])
+        assert not log.pending
     assert await words(store, log, after) == ["one", "two", "three", "four", "five", "six"][after:]
 
 
@@ -95,6 +96,15 @@ async def test_log_has_a_time_to_live_from_its_first_write(store: LogStore, log:
     say(log, "two")
     await store.write([log])
     assert 0 < await store._redis.client.ttl(f"fleet:log:{log.run_id}") <= TTL
+
+
+async def test_event_after_the_ending_is_dropped(log: RunLog) -> None:
+    say(log, "one")
+    log.close(ending_events(Ending(status="cancelled"), "one"))
+    say(log, "late")
+    batches = [batch async for batch in log.follow(0, compact=False)]
+    assert read("", [entry for batch in batches for entry in batch]) == log.text == "one"
+    assert [entry.seq for entry in log.pending] == [1]
 
 
 async def behind(log: RunLog, after: int) -> list[Entry]:

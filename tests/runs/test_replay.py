@@ -165,6 +165,12 @@ async def test_follower_of_a_live_run(
     assert await frames(log.follow(after, compact=compact), len(expected)) == expected
 
 
+def test_ending_is_renumbered_for_one_follower_alone() -> None:
+    transcript = live_log(has_ended=True).transcript
+    assert written(transcript.behind(5000, compact=JSON)) == "5001 done"
+    assert written(transcript.behind(8, compact=JSON)) == "9 done"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Elsewhere:
     """What Redis and the database hold of a run that another process drives, or drove."""
@@ -331,6 +337,22 @@ async def test_follower_of_a_run_elsewhere(
     await write_log(store, row, known)
     following = worker.runs.follow(row.pk, after, compact=compact)
     assert await frames(following, len(expected)) == expected
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_follower_of_a_run_elsewhere_rests_before_each_further_batch(
+    worker: Worker, store: LogStore
+) -> None:
+    rests = []
+
+    async def rest() -> None:
+        rests.append("rest")
+
+    row = await row_of(HEADLESS)
+    await write_log(store, row, HEADLESS)
+    following = worker.runs.follow(row.pk, 0, compact=JSON, rest=rest)
+    assert await frames(following, 2) == ["4 snapshot ab", FROM_5]
+    assert rests == ["rest"]
 
 
 RUN_ID = uuid.uuid4()
