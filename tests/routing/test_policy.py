@@ -135,6 +135,15 @@ def test_opinion_changes_path_caps_and_reason(monkeypatch: pytest.MonkeyPatch) -
     assert route.reasons == ("it said so", "a", "b")
 
 
+def test_escalation_changes_path_caps_and_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    sure(monkeypatch, 0.9)
+    route = choose("anything").escalated("it was empty")
+    assert route.path == "full"
+    assert route.caps == caps_of("full")
+    assert route.reasons == ("it was empty",)
+    assert route.confidence == 0.9
+
+
 def test_caps_come_from_the_settings(settings: Settings) -> None:
     settings.FLEET_LIGHT_MAX_SUPERSTEPS, settings.FLEET_LIGHT_MAX_TOOL_CALLS = 3, 2
     (

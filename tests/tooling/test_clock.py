@@ -86,6 +86,10 @@ async def test_clock_lists_every_zone_of_a_large_country() -> None:
         ({"time": "noon", "to_place": "Sydney"}, "12:00 here (UTC) is 23:00 in Sydney (UTC+11:00), the same day."),
         ({"date": "2026-12-24"}, "Thursday, 24 December 2026, in 32 days."),
         ({"date": "in fourteen days"}, "Sunday, 6 December 2026, in 14 days."),
+        ({"date": "tomorrow"}, "Monday, 23 November 2026, tomorrow."),
+        ({"date": "in 2 days"}, "Tuesday, 24 November 2026, in 2 days."),
+        ({"date": "yesterday"}, "Saturday, 21 November 2026, yesterday."),
+        ({"date": "2 days ago"}, "Friday, 20 November 2026, 2 days ago."),
         ({"date": "today", "until": "24 December 2026"},
          "From Sunday, 22 November 2026, to Thursday, 24 December 2026: 32 days (4 weeks and 4 "
          "days)."),
