@@ -1,4 +1,4 @@
-"""From a judgement to a route: thresholds, modes, switches and caps; the record of decisions and its page in the admin."""
+"""Routes: thresholds, modes, tools and caps; the stored decisions and their page in the admin."""
 
 import uuid
 from datetime import timedelta

@@ -112,7 +112,7 @@ def test_key_changes_at_midnight_of_the_configured_time_zone(clock: Clock) -> No
     assert key_of(clock, zone="Asia/Tokyo", query="weather today") != before
 
 
-# --- In the toolbox ---------------------------------------------------------------------------------
+# --- In the toolbox -------------------------------------------------------------------------------
 
 
 async def test_second_run_gets_the_cached_result_for_free(
