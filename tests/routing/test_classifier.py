@@ -174,6 +174,20 @@ def test_reasons_are_phrases_for_the_decision(classifier: Classifier) -> None:
         assert "_" not in reason
 
 
+@pytest.mark.parametrize(
+    ("text", "core"),
+    [
+        ("What is this?\nWrite a report on it.\nWhy does it fail?", "What is this?"),
+        ("Some notes of mine.\nWhat is the capital of Peru?", "What is the capital of Peru?"),
+        ("Hi! What is 2 + 2? Thanks", "What is 2 + 2?"),
+    ],
+)
+def test_core_has_the_asks_of_the_first_line_if_there_are_any(
+    classifier: Classifier, text: str, core: str
+) -> None:
+    assert classifier.judge(text).core == core
+
+
 def test_features_are_named_numbers(classifier: Classifier) -> None:
     features = classifier.judge("What's the capital of Peru?").features
     assert features["questions"] == 1

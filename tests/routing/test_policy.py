@@ -1,4 +1,4 @@
-"""From a judgement to a route: thresholds, modes, switches and caps; the record of decisions and its page in the admin."""
+"""Routes: thresholds, modes, tools and caps; the stored decisions and their page in the admin."""
 
 import uuid
 from datetime import timedelta
@@ -133,6 +133,15 @@ def test_opinion_changes_path_caps_and_reason(monkeypatch: pytest.MonkeyPatch) -
     assert route.path == "light"
     assert route.caps == caps_of("light")
     assert route.reasons == ("it said so", "a", "b")
+
+
+def test_escalation_changes_path_caps_and_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    sure(monkeypatch, 0.9)
+    route = choose("anything").escalated("it was empty")
+    assert route.path == "full"
+    assert route.caps == caps_of("full")
+    assert route.reasons == ("it was empty",)
+    assert route.confidence == 0.9
 
 
 def test_caps_come_from_the_settings(settings: Settings) -> None:

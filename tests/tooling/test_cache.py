@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from tooling import cache as cache_module
 from tooling.cache import ToolCache
-from tooling.entries import LOCK_PREFIX, MAX_BYTES, PREFIX, Wanted, packed, unpacked
+from tooling.entries import DAY_PREFIX, LOCK_PREFIX, MAX_BYTES, PREFIX, Wanted, packed, unpacked
 from tooling.results import Output, ToolFailure
 
 from .caching import BUSY, TTL, Clock, MakeCache, Upstream, counters, found, wanted
@@ -33,6 +33,20 @@ async def test_second_call_is_a_hit_with_its_age(
         "credits_spent": 1,
         "credits_saved": 1,
     }
+    assert await redis.hget(wanted().key, "hits") == b"1"
+
+
+async def test_counters_of_a_day_expire(
+    cache: ToolCache, upstream: Upstream, clock: Clock, redis: Redis
+) -> None:
+    await cache.get(wanted(), upstream, fresh=False)
+    clock.pass_(86400)
+    await cache.get(wanted(), upstream, fresh=False)
+    clock.pass_(60)
+    [day] = [key async for key in redis.scan_iter(f"{DAY_PREFIX}{clock.now.date()}")]
+    await redis.persist(day)
+    await cache.get(wanted(), upstream, fresh=False)  # a hit, which may be the first of its day
+    assert 0 < await redis.ttl(day) <= cache_module.DAYS_COUNTED * 86400
 
 
 async def test_fresh_call_ignores_and_replaces_the_entry(

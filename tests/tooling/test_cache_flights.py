@@ -157,11 +157,18 @@ from tooling.toolbox import Toolbox, open_services
 async def main(redis_url, search_url, count, lock):
     cache.LOCK_TTL, cache.LOCK_RENEWAL_INTERVAL = float(lock), float(lock) / 3
     bounded.CALL_TIMEOUT = 5  # a busy machine is not a dead Redis
-    services = open_services(redis_url=redis_url, search="on", tavily_key="k", tavily_url=search_url, ttl={"news": 600, "general": 3600})
+    ttl = {"news": 600, "general": 3600}
+    services = open_services(
+        redis_url=redis_url, search="on", tavily_key="k", tavily_url=search_url, ttl=ttl
+    )
     print("ready", flush=True)
     query = await asyncio.to_thread(sys.stdin.readline)
-    boxes = [Toolbox(services, allowed=frozenset({"web_search"}), max_calls=1) for _ in range(int(count))]
-    results = await asyncio.gather(*(box.make(box.check("web_search", {"query": query})) for box in boxes))
+
+    async def search():
+        box = Toolbox(services, allowed=frozenset({"web_search"}), max_calls=1)
+        return await box.make(box.check("web_search", {"query": query}))
+
+    results = await asyncio.gather(*(search() for _ in range(int(count))))
     print(json.dumps([[result.ok, result.cached] for result in results]), flush=True)
     await services.aclose()
 

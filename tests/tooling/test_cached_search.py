@@ -4,6 +4,7 @@ import json
 import random
 import statistics
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from redis.asyncio import Redis
@@ -22,12 +23,11 @@ from .caching import TTL, Clock
 # --- Keys -----------------------------------------------------------------------------------------
 
 
-def key_of(clock: Clock, **arguments: Any) -> str:
+def key_of(clock: Clock, *, zone: str = "UTC", **arguments: Any) -> str:
     assert web_search.cache
     full = web_search.parameters.check(arguments)
-    return Wanted(
-        "web_search", web_search.cache.parameters(full, Services(now=clock)), "general"
-    ).key
+    services = Services(now=clock, zone=ZoneInfo(zone))
+    return Wanted("web_search", web_search.cache.parameters(full, services), "general").key
 
 
 def test_different_parameters_have_different_keys(clock: Clock) -> None:
@@ -104,7 +104,15 @@ def test_key_changes_at_midnight_if_the_query_is_about_today(
     assert (key_of(clock, **arguments) != before) is rolls
 
 
-# --- In the toolbox ---------------------------------------------------------------------------------
+def test_key_changes_at_midnight_of_the_configured_time_zone(clock: Clock) -> None:
+    before = key_of(clock, zone="Asia/Tokyo", query="weather today")  # 04:05 on the next day
+    clock.pass_(5 * 3600)
+    assert key_of(clock, zone="Asia/Tokyo", query="weather today") == before
+    clock.pass_(15 * 3600)
+    assert key_of(clock, zone="Asia/Tokyo", query="weather today") != before
+
+
+# --- In the toolbox -------------------------------------------------------------------------------
 
 
 async def test_second_run_gets_the_cached_result_for_free(

@@ -318,6 +318,14 @@ async def test_call_is_made_again_after_a_temporary_failure_only() -> None:
     assert STAGE.calls == ["temporary", "temporary", "permanent"]
 
 
+async def test_call_after_a_temporary_failure_counts_as_a_new_one() -> None:
+    toolbox = box(max_calls=2)
+    results = [await called(toolbox, "failing", {"how": "temporary"}) for _ in range(2)]
+    assert [result.repeated for result in results] == [False, False]
+    assert toolbox.calls == 2
+    assert rejected(toolbox, "failing", {"how": "temporary"}).reason == "cap_reached"
+
+
 async def test_calls_beyond_the_cap_are_rejected_unless_repeated() -> None:
     toolbox = box(max_calls=2)
     for word in "ab":

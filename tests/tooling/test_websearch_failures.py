@@ -7,10 +7,12 @@ import pytest
 
 from tests.scripted_search import ScriptedSearch
 from tooling import searchclient
+from tooling.results import ToolFailure
 from tooling.searchclient import SearchClient
 from tooling.services import Services
 from tooling.toolbox import Toolbox
 
+from .caching import Clock
 from .searching import called
 
 KEYLESS_LIMIT = {
@@ -137,6 +139,40 @@ async def test_each_failure_has_its_action(
     assert said in result.message
     assert result.message in result.text
     assert bool(services.why_closed("web_search")) is closed
+
+
+@pytest.mark.parametrize(
+    ("answer", "hours"),
+    [
+        ({"status": 400}, 0),
+        ({"status": 401}, 24),
+        ({"status": 432}, 4),
+        ({"status": 429, "headers": {"Retry-After": "60"}}, 60 / 3600),
+        ({"status": 429, "headers": {"Retry-After": "86400"}}, 300 / 3600),
+    ],
+)
+async def test_failure_closes_the_account_as_long_as_no_call_can_succeed(
+    web: ScriptedSearch, services: Services, answer: dict[str, Any], hours: float
+) -> None:
+    web.on("q", **answer)
+    assert services.search
+    with pytest.raises(ToolFailure) as failed:
+        await services.search.search({"query": "q", "search_depth": "basic"})
+    assert failed.value.closed_for == hours * 3600
+
+
+async def test_closed_tool_is_called_again_after_a_minute_without_a_cache(
+    web: ScriptedSearch, services: Services
+) -> None:
+    web.on("q", status=401)
+    clock = Clock()
+    services.now = clock
+    for seconds, calls in ((0, 1), (59, 1), (1, 2)):
+        clock.pass_(seconds)
+        toolbox = Toolbox(services, allowed=frozenset({"web_search"}), max_calls=5)
+        if not toolbox.reason_off("web_search"):
+            await called(toolbox)
+        assert len(web.queries) == calls
 
 
 async def test_search_succeeds_at_its_second_attempt(

@@ -288,7 +288,8 @@ def test_deletion_needs_a_post_with_a_csrf_token(redis: Redis) -> None:
 
 
 def test_numbers_are_formatted() -> None:
-    assert [duration(seconds) for seconds in (0, 0.9, 59, 60, 61, 3700, 36_000, 90_000, 864_000)] == [
+    times = (0, 0.9, 59, 60, 61, 3700, 36_000, 90_000, 864_000)
+    assert [duration(seconds) for seconds in times] == [
         "0 s", "0 s", "59 s", "1 min", "1 min 1 s", "1 h 1 min", "10 h", "1 d 1 h", "10 d",
     ]  # fmt: skip
     assert [size(count) for count in (0, 1023, 1024, 1536, 200_000, 5 * 2**20, 2**31)] == [
