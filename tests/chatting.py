@@ -1,4 +1,4 @@
-"""A client of the socket for tests: ask, read events, cancel."""
+"""A client of the WebSocket: ask a question, read its events, cancel it."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from channels.testing import WebsocketCommunicator
 
 Event = dict[str, Any]
 PATH = "/ws/chat/"
-PATIENCE = 60  # seconds, which only a machine that is much too busy needs
+TIMEOUT = 60  # seconds; only an overloaded machine needs so many
 
 
 def chat_request(message: str = "What is the answer?", **fields: Any) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def kinds(events: list[Event]) -> list[str]:
 
 
 def shape(events: list[Event]) -> list[str]:
-    """The types of events, with neighbours of one type as one, heartbeats left out."""
+    """Return the types of events without heartbeats, with neighbours of one type as one."""
     found: list[str] = []
     for kind in kinds(events):
         if kind != "heartbeat" and (not found or found[-1] != kind):
@@ -30,7 +30,7 @@ def shape(events: list[Event]) -> list[str]:
 
 
 def text_of(events: list[Event]) -> str:
-    """The answer as a client builds it: a snapshot replaces, a delta appends."""
+    """Return the answer as a client builds it: a snapshot replaces, a delta appends."""
     text = ""
     for event in events:
         if event["type"] == "response.snapshot":
@@ -52,7 +52,7 @@ class Socket:
         self.events: list[Event] = []
 
     async def send(self, frame: Any) -> None:
-        # Not send_to, which cannot send an empty frame.
+        # send_to can't send an empty frame.
         await self.communicator.send_input(
             {
                 "type": "websocket.receive",
@@ -63,30 +63,30 @@ class Socket:
     async def send_bytes(self, frame: bytes) -> None:
         await self.communicator.send_to(bytes_data=frame)
 
-    async def event(self, *, timeout: float = PATIENCE) -> Event:
+    async def event(self, *, timeout: float = TIMEOUT) -> Event:
         event: Event = json.loads(await self.communicator.receive_from(timeout=timeout))
         self.events.append(event)
         return event
 
-    async def until(self, kind: str, *, timeout: float = PATIENCE) -> Event:
+    async def until(self, kind: str, *, timeout: float = TIMEOUT) -> Event:
         """Read up to the first event of this type."""
         async with asyncio.timeout(timeout):
             while True:
                 event = await self.event(timeout=timeout)
                 if event["type"] == kind:
                     return event
-                assert not is_terminal(event), f"ended by {event} before {kind}"
+                assert not is_terminal(event), f"{event} came before {kind}"
 
-    async def rest(self, *, timeout: float = PATIENCE) -> list[Event]:
-        """Read to the terminal; all events of this socket."""
+    async def rest(self, *, timeout: float = TIMEOUT) -> list[Event]:
+        """Read up to the terminal event; return all events of this socket."""
         async with asyncio.timeout(timeout):
             while not (self.events and is_terminal(self.events[-1])):
                 await self.event(timeout=timeout)
         return self.events
 
     async def close_code(self) -> int:
-        """The code with which the server closes."""
-        message = await self.communicator.receive_output(timeout=PATIENCE)
+        """Wait until the server closes the socket; return the code."""
+        message = await self.communicator.receive_output(timeout=TIMEOUT)
         assert message["type"] == "websocket.close", message
         return int(message.get("code", 1000))
 
@@ -95,7 +95,7 @@ class Socket:
 
 
 class Chatting:
-    """Opens sockets on an ASGI application."""
+    """A client that opens sockets on an ASGI application."""
 
     def __init__(self, application: Any) -> None:
         self._application = application
@@ -114,7 +114,7 @@ class Chatting:
             headers=raw,
             subprotocols=[subprotocol] if subprotocol else None,
         )
-        accepted, chosen = await communicator.connect(timeout=PATIENCE)
+        accepted, chosen = await communicator.connect(timeout=TIMEOUT)
         assert accepted
         assert chosen == subprotocol
         socket = Socket(communicator)
@@ -124,7 +124,7 @@ class Chatting:
     async def ask(
         self, request: dict[str, Any] | str = "What is the answer?", **options: Any
     ) -> Socket:
-        """A socket on which this was asked."""
+        """Send a request on a new socket; return the socket."""
         socket = await self.socket(**options)
         await socket.send(chat_request(request) if isinstance(request, str) else request)
         return socket
@@ -132,7 +132,7 @@ class Chatting:
     async def answer(
         self, request: dict[str, Any] | str = "What is the answer?", **options: Any
     ) -> list[Event]:
-        """All events of a question, to its end."""
+        """Send a request; return its events up to the terminal one."""
         return await (await self.ask(request, **options)).rest()
 
     async def close(self) -> None:

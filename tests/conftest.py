@@ -1,4 +1,4 @@
-"""Real parts for every test: a Valkey, a model server that plays scripts, the ASGI application."""
+"""The real parts that tests use: a Valkey, scripted servers, the ASGI application."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -30,14 +30,17 @@ def valkey_url() -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def _patience_with_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that stops for a moment is no Redis that has gone: only tests about that are as impatient as the product."""
+def _long_redis_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait longer for Redis than the product does, because a busy machine may stop for a moment.
+
+    Tests about an unavailable Redis use `impatience`.
+    """
     monkeypatch.setattr(bounded, "CALL_TIMEOUT", 10.0)
 
 
 @pytest.fixture
-def impatience(_patience_with_redis: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Redis is taken for gone as soon as the product takes it for that."""
+def impatience(_long_redis_timeout: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give up on Redis as soon as the product does."""
     monkeypatch.setattr(bounded, "CALL_TIMEOUT", CALL_TIMEOUT)
 
 
@@ -68,7 +71,7 @@ def _services(valkey_url: str, model_server: ScriptedModel) -> Iterator[None]:
         OPENAI_API_KEY="",
         FLEET_MODEL="scripted",
         FLEET_LIGHT_MODEL="scripted",
-        FLEET_LIGHT_THRESHOLD=0,  # tests that are not about the router get the light path
+        FLEET_LIGHT_THRESHOLD=0,  # Only tests about the router need more than the light path.
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
         ALLOWED_HOSTS=["testserver", "127.0.0.1", "localhost"],
     ):
@@ -92,10 +95,10 @@ def web(search_server: ScriptedSearch) -> Iterator[ScriptedSearch]:
 
 @pytest_asyncio.fixture
 async def worker(transactional_db: None) -> AsyncIterator[Worker]:
-    """The Worker of the test's event loop; at the end no run of it is left."""
+    """Yield the Worker of the test's event loop; end all its runs afterwards."""
     yield Worker.current()
     async with asyncio.timeout(30):
-        # Not the one from above, if the test stopped that to make it read other settings.
+        # A test may have replaced the worker, so that it reads other settings.
         await Worker.current().drain(grace=0)
     await Worker.current().stop()
     database.close_connections()
@@ -103,7 +106,7 @@ async def worker(transactional_db: None) -> AsyncIterator[Worker]:
 
 @pytest_asyncio.fixture
 async def chat(worker: Worker, model: ScriptedModel) -> AsyncIterator[Chatting]:
-    """Opens sockets on the application and asks; closes them at the end."""
+    """Yield a client of the application; close its sockets afterwards."""
     chatting = Chatting(application)
     yield chatting
     await chatting.close()

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback, in a thread with an event loop of its own, for servers that play scripts."""
+"""A real HTTP server on loopback for servers that play scripts."""
 
 import asyncio
 import threading
@@ -10,7 +10,10 @@ MAX_REQUEST_BYTES = 64 * 2**20  # bytes
 
 
 class LoopbackServer:
-    """Answers one path by one handler until `stop`. Handlers may wait for `released`, which `release` sets for all."""
+    """A server of one path, in a thread with its own event loop, until `stop`.
+
+    Handlers may wait for `released`; `release` sets it for all of them.
+    """
 
     def __init__(
         self,
@@ -32,11 +35,11 @@ class LoopbackServer:
         return f"http://127.0.0.1:{self._port}"
 
     def release(self) -> None:
-        """Let handlers that wait go on."""
+        """Let waiting handlers continue."""
         self._loop.call_soon_threadsafe(self.released.set)
 
     def hold_again(self) -> None:
-        """Let go of those who wait, and make those who come wait again."""
+        """Let waiting handlers continue, and make later ones wait again."""
         self._loop.call_soon_threadsafe(self._change_gate)
 
     def stop(self) -> None:
@@ -45,7 +48,7 @@ class LoopbackServer:
         self._thread.join(10)
 
     def _change_gate(self) -> None:
-        # In one step: between two, who comes next could slip through.
+        # Do both in one callback: a request that arrived between two would not wait.
         self.released.set()
         self.released = asyncio.Event()
 

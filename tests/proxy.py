@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that a test can cut, delay or close: a network that fails on demand."""
+"""A TCP proxy on loopback that simulates a failing network."""
 
 import asyncio
 import contextlib
@@ -9,9 +9,10 @@ Mode = Literal["open", "refuse", "hang"]
 
 
 class Proxy:
-    """Passes connections on to `target`, in a thread with an event loop of its own.
+    """A proxy of the port `target`, in a thread with its own event loop.
 
-    `open` passes bytes on, each after `delay` seconds; `refuse` drops connections; `hang` keeps them and passes nothing on.
+    In mode `open` it forwards bytes, each piece after `delay` seconds; in `refuse` it drops
+    connections; in `hang` it keeps them and forwards nothing.
     """
 
     def __init__(self, target: int) -> None:
@@ -27,13 +28,13 @@ class Proxy:
         assert self._ready.wait(10)
 
     def set(self, mode: Mode, *, delay: float = 0.0) -> None:
-        """Change how it behaves; refusing also cuts the connections that are open."""
+        """Change the mode; `refuse` also cuts open connections."""
         self.mode, self.delay = mode, delay
         if mode == "refuse":
             self.cut()
 
     def cut(self) -> None:
-        """Drop all open connections without a good-bye."""
+        """Reset all open connections."""
         done = threading.Event()
 
         def abort() -> None:

@@ -1,6 +1,7 @@
-"""A model server on loopback that plays scripts: a real HTTP server with the shape of OpenAI's chat completions.
+"""A model server on loopback that plays scripts, with the API of OpenAI's chat completions.
 
-A test says what the server does with a question; what it was asked, and when the client hung up, can be read afterwards.
+A test sets what the server does with a question. Afterwards it can read the requests, and when the
+client disconnected.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ DEFAULT_ANSWER = ["The ", "answer ", "is ", "**42**", "."]
 
 @dataclass
 class Script:
-    """What the server does with one question. Times are seconds."""
+    """How the server answers one question. Times are seconds."""
 
     tokens: list[str] = field(default_factory=lambda: list(DEFAULT_ANSWER))
     first_after: float = 0  # before the first token
@@ -28,28 +29,27 @@ class Script:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     error: dict[str, Any] = field(default_factory=dict)  # body of an error status
-    fail_times: int = 0  # this many calls fail with `status`, later ones answer
+    fail_times: int = 0  # so many calls fail with `status`, later ones don't
     hang_after: int | None = None  # tokens, then silence (0: before the first)
     hold_after: int | None = None  # tokens, then wait for `release`
     cut_after: int | None = None  # tokens, then the connection is dropped
     garbage_after: int | None = None  # tokens, then a line that is not JSON
     at_once: bool = False  # all tokens in one write
     reasoning: list[str] = field(default_factory=list)
-    calls: list[tuple[str, str]] = field(
-        default_factory=list
-    )  # tools that it wants called, with their arguments, after the tokens
-    call_id: str | None = None  # of all calls, where they are not told apart
-    call_index: int | None = None  # of all calls, as some servers count
+    # Tool calls after the tokens, as name and arguments.
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    call_id: str | None = None  # the same for all calls
+    call_index: int | None = None  # the same for all calls, as some servers send it
     call_pace: float = 0  # between the parts of a call
-    waits: int = 0  # so many comments before the tokens, at their pace, as servers send them while a request waits its turn
+    # So many comments before the tokens, at their pace, as servers send them to queued requests.
+    waits: int = 0
     refusal: bool = False  # the tokens come as a refusal
     finish_reason: str = "stop"
     usage: bool = True
-    thinking_tokens: int = 0  # that it spent in secret, as its usage says
-    refuses: dict[str, str] = field(
-        default_factory=dict
-    )  # parts of a request that it does not take, and what it says then
-    read_tokens: int = 7  # as its usage says
+    thinking_tokens: int = 0  # reported in its usage, not sent
+    # Fields of a request that it rejects, with the message of the error.
+    refuses: dict[str, str] = field(default_factory=dict)
+    read_tokens: int = 7  # reported in its usage
     finish: bool = True
     trickle: bool = False  # one byte at a time
 
@@ -76,7 +76,7 @@ class Call:
 
 
 class ScriptedModel:
-    """The server, in a thread with an event loop of its own. `url` is what goes into OPENAI_BASE_URL."""
+    """The server, in a thread with its own event loop. Set OPENAI_BASE_URL to its `url`."""
 
     def __init__(self, port: int = 0) -> None:
         self.calls: list[Call] = []
@@ -91,7 +91,7 @@ class ScriptedModel:
         return f"{self._server.address}/v1"
 
     def reset(self) -> None:
-        """Forget scripts and calls, and let go of whoever still waits."""
+        """Forget scripts and calls, and release requests that still wait."""
         self._server.hold_again()
         self._scripts.clear()
         self._agents.clear()
@@ -100,16 +100,16 @@ class ScriptedModel:
         self.default = Script()
 
     def on(self, question: str, **script: Any) -> Script:
-        """Play this script for this very question."""
+        """Play this script for this question."""
         self._scripts[question] = Script(**script)
         return self._scripts[question]
 
     def as_agent(self, instructions: str, *scripts: Script) -> None:
-        """Play these scripts one after the other, the last one for ever, for whoever has these instructions."""
+        """Play these scripts in turn for the agent with these instructions; repeat the last one."""
         self._agents[instructions] = list(scripts)
 
     def as_agent_on(self, instructions: str, question: str, script: Script) -> None:
-        """Play this script for whoever has these instructions and works on this question."""
+        """Play this script for the agent with these instructions when it works on this question."""
         self._assignments[instructions, question] = script
 
     def _script_for(self, body: dict[str, Any]) -> Script:
@@ -124,11 +124,11 @@ class ScriptedModel:
         return scripts.pop(0) if len(scripts) > 1 else scripts[0] if scripts else self.default
 
     def release(self) -> None:
-        """Let scripts that hold go on."""
+        """Let scripts that hold continue."""
         self._server.release()
 
     def release_once(self) -> None:
-        """Let scripts that hold now go on; those that come to it later hold."""
+        """Let scripts that hold now continue; later ones hold again."""
         self._server.hold_again()
 
     def stop(self) -> None:
@@ -148,9 +148,9 @@ class ScriptedModel:
                     status=script.status,
                     headers=script.headers,
                 )
-            for part, words in script.refuses.items():
+            for part, message in script.refuses.items():
                 if part in body:
-                    return web.json_response({"error": {"message": words}}, status=400)
+                    return web.json_response({"error": {"message": message}}, status=400)
             return await self._play(request, call)
         except (asyncio.CancelledError, ConnectionError):
             call.hung_up = True
@@ -171,7 +171,7 @@ class ScriptedModel:
         else:
             await self._play_tokens(request, response, call)
         for number, (name, arguments) in enumerate(script.calls):
-            # In parts, as servers do it.
+            # Servers send a call in parts.
             call_id = f"call-{number}" if script.call_id is None else script.call_id
             index = number if script.call_index is None else script.call_index
             begun = {
@@ -249,7 +249,7 @@ def _event(delta: dict[str, Any], finish: str | None = None) -> bytes:
 
 
 if __name__ == "__main__":
-    # For trying things by hand: a paced answer to every question.
+    # For experiments by hand: stream a paced answer to every question.
     model = ScriptedModel(port=8100)
     model.default = Script(tokens=[f"word{n} " for n in range(200)], first_after=0.3, pace=0.03)
     with contextlib.suppress(KeyboardInterrupt):

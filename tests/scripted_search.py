@@ -1,4 +1,4 @@
-"""A search server on loopback that plays scripts: a real HTTP server with the shape of Tavily's search."""
+"""A search server on loopback that plays scripts, with the API of Tavily's search."""
 
 import asyncio
 import contextlib
@@ -23,19 +23,19 @@ RESULT = {
 
 @dataclass
 class Answer:
-    """What the server does with a query. Times are seconds."""
+    """How the server answers a query. Times are seconds."""
 
     results: list[Any] = field(default_factory=lambda: [RESULT])
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     error: Any = None  # body of an error status
-    fail_times: int = 0  # this many calls fail with `status`, later ones answer
-    after: float = 0  # before anything is sent
-    hang: bool = False  # nothing is ever sent
-    hold: bool = False  # nothing is sent before `release`
-    cut: bool = False  # the connection is dropped
+    fail_times: int = 0  # so many calls fail with `status`, later ones don't
+    after: float = 0  # before the response
+    hang: bool = False  # never respond
+    hold: bool = False  # respond after `release`
+    cut: bool = False  # drop the connection
     trickle: float = 0  # between two bytes
-    body: bytes | None = None  # sent instead of JSON
+    body: bytes | None = None  # instead of JSON
     credits: Any = 1
 
 
@@ -55,7 +55,7 @@ class Query:
 
 
 class ScriptedSearch:
-    """The server, in a thread with an event loop of its own. `url` is what goes into TAVILY_BASE_URL."""
+    """The server, in a thread with its own event loop. Set TAVILY_BASE_URL to its `url`."""
 
     def __init__(self, port: int = 0) -> None:
         self.queries: list[Query] = []
@@ -68,19 +68,19 @@ class ScriptedSearch:
         return self._server.address
 
     def reset(self) -> None:
-        """Forget answers and queries, and let go of whoever still waits."""
+        """Forget answers and queries, and release requests that still wait."""
         self._server.hold_again()
         self._answers.clear()
         self.queries.clear()
         self.default = Answer()
 
     def on(self, query: str, **answer: Any) -> Answer:
-        """Answer this very query so."""
+        """Answer this query so."""
         self._answers[query] = Answer(**answer)
         return self._answers[query]
 
     def release(self) -> None:
-        """Let answers that hold go on."""
+        """Let answers that hold continue."""
         self._server.release()
 
     def stop(self) -> None:
@@ -134,7 +134,7 @@ class ScriptedSearch:
 
 
 if __name__ == "__main__":
-    # For trying things by hand, with TAVILY_BASE_URL=http://127.0.0.1:8200 and any key.
+    # For experiments by hand, with TAVILY_BASE_URL=http://127.0.0.1:8200 and any key.
     server = ScriptedSearch(port=8200)
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()

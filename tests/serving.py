@@ -1,4 +1,4 @@
-"""Whole fleets as real processes, for tests: started on a folder of their own, and ended whatever the test did."""
+"""Fleets as real processes, each with its own folder, for tests and benchmarks."""
 
 import json
 import os
@@ -22,11 +22,11 @@ from tests.scripted_model import ScriptedModel
 
 MANAGE = Path(__file__).parent.parent / "manage.py"
 OWN_SETTINGS = ("FLEET_", "OPENAI_", "REDIS_", "DATABASE_", "DJANGO_")
-START, STOP, GONE = 90, 30, 20  # seconds, which only a machine that is much too busy needs
+START, STOP, GONE = 90, 30, 20  # seconds; only an overloaded machine needs so many
 
 
 def until(fact: Callable[[], Any], timeout: float, why: str) -> Any:
-    """The first true value of `fact`."""
+    """Wait until `fact` returns a true value; return it."""
     deadline = time.monotonic() + timeout
     while not (value := fact()):
         assert time.monotonic() < deadline, why
@@ -74,19 +74,20 @@ class Fleet:
         return port
 
     def children(self, word: str = "") -> list[psutil.Process]:
-        """Its living children with this word in their command line."""
+        """Return its running children whose command line contains `word`."""
         found = {
             child: command_line(child)
             for child in psutil.Process(self.process.pid).children(recursive=True)
         }
-        return [child for child, words in found.items() if words is not None and word in words]
+        return [child for child, line in found.items() if line is not None and word in line]
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """Kill it and all its children at once, as a power cut would."""
-        # Stopped first: a parent that lives starts children again, and children whose parent has gone say good-bye.
+        """Kill it and all its children at once, like a power cut."""
+        # Stop the parent first: running, it restarts dead children; once it is dead, its children
+        # shut down in order.
         self.signal(signal.SIGSTOP)
         for process in self.children():
             process.kill()
@@ -94,20 +95,21 @@ class Fleet:
         self.process.wait()
 
     def stop(self) -> int:
-        """Ask it to stop; its exit code."""
+        """Ask it to stop; return its exit code."""
         self.signal(signal.SIGTERM)
         return self.process.wait(STOP)
 
     @contextmanager
     def ask(self, message: str) -> Iterator[ClientConnection]:
-        """A socket on which this was asked."""
+        """Yield a socket on which this question was sent."""
         with connect(self.address.replace("http", "ws") + "ws/chat/") as client:
             client.send(json.dumps({"message": message, "message_id": str(uuid.uuid4())}))
             yield client
 
 
 def command_line(process: psutil.Process) -> str | None:
-    """None once the process has ended, which it may do between any two looks at it."""
+    """Return the command line of a process, or None once the process has ended."""
+    # It may end between any two of these calls.
     with suppress(psutil.NoSuchProcess):
         if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
             return " ".join(process.cmdline())
@@ -119,7 +121,7 @@ def all_gone(processes: list[psutil.Process]) -> bool:
 
 
 def launch(folder: Path, *arguments: str, through: Sequence[str] = (), **environment: str) -> Fleet:
-    """Start a fleet, and do not wait for it. `through`: a command that becomes the one behind it."""
+    """Start a fleet without waiting for it, optionally by a command such as `unshare`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(OWN_SETTINGS)}
     (folder / "state").mkdir(exist_ok=True)
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
@@ -139,7 +141,7 @@ def launch(folder: Path, *arguments: str, through: Sequence[str] = (), **environ
 
 
 def end(fleet: Fleet) -> None:
-    """Leave nothing behind, whatever the test did."""
+    """Kill the fleet if it still runs, and wait until its children have ended."""
     if fleet.process.poll() is None:
         children = fleet.children()
         fleet.process.kill()
@@ -155,11 +157,9 @@ def running(
     through: Sequence[str] = (),
     **environment: str,
 ) -> Iterator[Fleet]:
-    """A fleet that answers with this model, ready, until the end of the block."""
-    chosen = {
-        "FLEET_LIGHT_THRESHOLD": "0",
-        **environment,
-    }  # the light path, unless the router is the test's subject
+    """Yield a fleet that is ready and uses this model; end it after the block."""
+    # Take the light path, unless the router is the test's subject.
+    chosen = {"FLEET_LIGHT_THRESHOLD": "0", **environment}
     fleet = launch(
         folder,
         *arguments,

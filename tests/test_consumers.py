@@ -1,4 +1,4 @@
-"""The socket's pace: how long an html follower rests after a frame."""
+"""The pause of an html socket after each frame."""
 
 import pytest
 

@@ -1,15 +1,18 @@
-"""Promises in milliseconds, kept on a machine that others use, too."""
+"""Measure times in milliseconds on a machine that runs other work, too."""
 
 from collections.abc import Awaitable, Callable
 
-CANCEL_TIME = 0.25  # seconds within which a cancel has ended a run, and closed its calls
+CANCEL_TIME = 0.25  # seconds until a cancel has ended its run and closed the model calls
 TRIES = 3
 
 
 async def quickest(
     measure: Callable[[], Awaitable[float]], *, enough: float, tries: int = TRIES
 ) -> float:
-    """The least of a few measured times; one below `enough` ends the tries. What is held up is so every time, a busy machine is not."""
+    """Return the shortest of a few times; stop at the first one below `enough`.
+
+    Code that waits for something is late every time; a busy machine isn't.
+    """
     best = await measure()
     for _ in range(tries - 1):
         if best < enough:

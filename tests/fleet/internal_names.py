@@ -1,8 +1,8 @@
 """Print the internal names that this installation of daphne, Twisted and autobahn lacks.
 
 Looks up server.INTERNAL_NAMES and the arguments, while a client is connected: many of them exist
-only on instances. The connection is daphne's own, so that it works if a name is gone. A program
-of its own, because a process can run Twisted's reactor only once.
+only on instances. The connection is daphne's own, so that it works even if a name is missing. This
+is a program of its own, because a process can run Twisted's reactor only once.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""`manage.py ask` as a real process: stopped with Ctrl-C, and asked what it cannot answer."""
+"""`manage.py ask` as a real process: Ctrl-C, and questions that it can't ask."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def ask(
     )
 
 
-def test_ctrl_c_cancels_the_run_and_ends_without_a_traceback(
+def test_ctrl_c_cancels_the_run_and_exits_without_a_traceback(
     tmp_path: Path, model: ScriptedModel
 ) -> None:
     model.on("For ever, please.", tokens=["word "], hang_after=1)
@@ -40,27 +40,27 @@ def test_ctrl_c_cancels_the_run_and_ends_without_a_traceback(
     assert asking.stdout
     assert asking.stdout.read(5) == b"word "
     os.killpg(asking.pid, signal.SIGINT)
-    _, complained = asking.communicate(timeout=STOP)
+    _, stderr = asking.communicate(timeout=STOP)
     assert asking.returncode == 1
-    assert b"Traceback" not in complained
+    assert b"Traceback" not in stderr
     with sqlite3.connect(tmp_path / "fleet.sqlite3") as database:
         assert database.execute("SELECT status FROM chat_run").fetchall() == [("cancelled",)]
     database.close()
 
 
 @pytest.mark.parametrize(
-    ("question", "url", "words"),
+    ("question", "url", "message"),
     [
         (b"caf\xe9", "", b"not in UTF-8"),
         (b"Hello?", "sqlite:///nowhere/fleet.sqlite3", b"DATABASE_URL: SQLite"),
     ],
     ids=["bytes", "database"],
 )
-def test_what_keeps_it_from_asking_is_said_in_a_line(
-    tmp_path: Path, model: ScriptedModel, valkey_url: str, question: bytes, url: str, words: bytes
+def test_invalid_question_or_database_is_reported_in_one_line(
+    tmp_path: Path, model: ScriptedModel, valkey_url: str, question: bytes, url: str, message: bytes
 ) -> None:
     asking = ask(question, tmp_path, model, REDIS_URL=valkey_url, DATABASE_URL=url)
-    _, complained = asking.communicate(timeout=START)
+    _, stderr = asking.communicate(timeout=START)
     assert asking.returncode == 1
-    [line] = complained.splitlines()
-    assert words in line
+    [line] = stderr.splitlines()
+    assert message in line

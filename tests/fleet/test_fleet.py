@@ -1,4 +1,4 @@
-"""The fleet as real processes: how it starts, how it ends, and what it says when it cannot start."""
+"""The fleet as real processes: how it starts and ends, and its errors if it can't start."""
 
 import json
 import os
@@ -39,8 +39,8 @@ def read_to(kind: str, client: ClientConnection) -> None:
         pass
 
 
-def refusal_of_another(fleet: Fleet) -> str:
-    """With which code it takes no new run, if it does not."""
+def code_for_another_run(fleet: Fleet) -> str:
+    """Return the error code of a new run, or an empty string if it completes."""
     with fleet.ask("Another?") as client:
         end = read_to_end(client)[-1]
     return end["error"]["code"] if end["type"] == "error" else ""
@@ -50,13 +50,13 @@ def refusal_of_another(fleet: Fleet) -> str:
 def shared(
     tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel
 ) -> Iterator[Fleet]:
-    """A fleet of two workers for tests that leave it as it is, or wait until it is again."""
+    """Start two workers for tests that leave them unchanged, or wait until they have recovered."""
     with running(tmp_path_factory.mktemp("fleet"), model_server, "--workers", "2") as fleet:
         yield fleet
 
 
 def refused(folder: Path, *arguments: str, **environment: str) -> str:
-    """The line with which a fleet that cannot start says so."""
+    """Start a fleet that must fail; return the one line of its error."""
     fleet = launch(folder, *arguments, **environment)
     assert fleet.process.wait(START) == 1
     [line] = fleet.complained.strip().splitlines()
@@ -64,21 +64,23 @@ def refused(folder: Path, *arguments: str, **environment: str) -> str:
 
 
 class TestRunning:
-    def test_it_says_what_it_runs_on(self, shared: Fleet, model_server: ScriptedModel) -> None:
+    def test_fleet_prints_its_address_model_database_and_redis(
+        self, shared: Fleet, model_server: ScriptedModel
+    ) -> None:
         assert f"is ready on {shared.address}" in shared.said
         assert f"model       scripted at {model_server.url}" in shared.said
         assert "database    SQLite, " in shared.said
         assert "Redis       an embedded Valkey, " in shared.said
 
-    def test_the_page_answers(self, shared: Fleet) -> None:
+    def test_page_is_served(self, shared: Fleet) -> None:
         with urllib.request.urlopen(shared.address) as response:
             assert response.status == 200
 
-    def test_a_question_is_answered(self, shared: Fleet) -> None:
+    def test_question_is_answered(self, shared: Fleet) -> None:
         with shared.ask("What is the answer?") as client:
             assert read_to_end(client)[-1]["data"]["status"] == "completed"
 
-    def test_the_first_start_makes_an_admin_who_can_sign_in(self, shared: Fleet) -> None:
+    def test_first_start_creates_an_admin_account_that_works(self, shared: Fleet) -> None:
         found = re.search(r"as (\S+) with the password (\S+)", shared.said)
         assert found
         code = (
@@ -97,9 +99,7 @@ class TestRunning:
             == 0
         )
 
-    def test_no_command_line_and_no_line_it_prints_shows_the_password_of_valkey(
-        self, shared: Fleet
-    ) -> None:
+    def test_password_of_valkey_is_in_no_command_line_and_no_output(self, shared: Fleet) -> None:
         password = re.search(r":([^:@]+)@", shared.card["redis_url"])
         assert password
         command_lines = [" ".join(child.cmdline()) for child in shared.children()]
@@ -107,14 +107,14 @@ class TestRunning:
             password[1] in text for text in (*command_lines, shared.said, shared.complained)
         )
 
-    def test_its_card_tells_where_it_is(self, shared: Fleet) -> None:
+    def test_card_holds_address_and_pid(self, shared: Fleet) -> None:
         assert shared.card["address"] == shared.address
         assert shared.card["pid"] == shared.process.pid
 
-    def test_only_its_user_can_read_its_card(self, shared: Fleet) -> None:
+    def test_card_is_readable_only_by_its_user(self, shared: Fleet) -> None:
         assert stat.S_IMODE((shared.folder / "state/fleet.json").stat().st_mode) == 0o600
 
-    def test_valkey_keeps_everything_and_stores_nothing(self, shared: Fleet) -> None:
+    def test_valkey_neither_evicts_keys_nor_writes_files(self, shared: Fleet) -> None:
         with closing(embedded.redis.Redis.from_url(shared.card["redis_url"])) as client:
             settings = client.config_get("maxmemory-policy", "save", "appendonly", "bind")
         assert settings == {
@@ -124,7 +124,9 @@ class TestRunning:
             "bind": "127.0.0.1",
         }
 
-    def test_others_find_it(self, shared: Fleet, settings: Any) -> None:
+    def test_other_commands_use_the_services_of_a_running_fleet(
+        self, shared: Fleet, settings: Any
+    ) -> None:
         settings.FLEET_STATE_DIR = shared.folder / "state"
         settings.REDIS_URL = settings.OPENAI_BASE_URL = settings.OPENAI_API_KEY = ""
         with embedded.services() as services:
@@ -133,7 +135,7 @@ class TestRunning:
                 shared.card["model_base_url"],
             )
 
-    def test_where_there_is_none_others_get_their_own_for_a_while(
+    def test_other_commands_start_their_own_services_without_a_fleet(
         self, tmp_path: Path, settings: Any
     ) -> None:
         settings.FLEET_STATE_DIR = tmp_path
@@ -143,7 +145,7 @@ class TestRunning:
             assert services.model_base_url == settings.OPENAI_BASE_URL
         assert embedded.redis_problem(services.redis_url) is not None
 
-    def test_a_second_one_on_the_same_folder_is_refused(
+    def test_second_fleet_on_the_same_folder_is_refused(
         self, shared: Fleet, tmp_path: Path
     ) -> None:
         assert "Another fleet is running on" in refused(
@@ -152,40 +154,38 @@ class TestRunning:
 
 
 class TestNotStarting:
-    def test_a_busy_port_is_named(self, tmp_path: Path) -> None:
+    def test_busy_port_is_named(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
             assert f"Cannot listen on 127.0.0.1:{port}: Address already in use" in refused(
                 tmp_path, "--port", str(port)
             )
 
-    def test_a_wrong_setting_is_named(self, tmp_path: Path) -> None:
+    def test_wrong_setting_is_named(self, tmp_path: Path) -> None:
         assert "FLEET_HEARTBEAT must be a number" in refused(tmp_path, FLEET_HEARTBEAT="abc")
 
-    def test_a_state_folder_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
+    def test_state_folder_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         assert "FLEET_STATE_DIR: cannot make the folder" in refused(
             tmp_path, FLEET_STATE_DIR=str(tmp_path / "file/state")
         )
 
-    def test_a_redis_that_does_not_answer_is_named_without_its_password(
-        self, tmp_path: Path
-    ) -> None:
+    def test_unreachable_redis_is_named_without_its_password(self, tmp_path: Path) -> None:
         url = f"redis://:secret@127.0.0.1:{embedded.free_port()}/0"
         line = refused(tmp_path, REDIS_URL=url, **NO_MODEL)
         assert "REDIS_URL: redis://127.0.0.1" in line
         assert "secret" not in line
 
-    def test_a_redis_whose_options_make_no_sense_is_named(self, tmp_path: Path) -> None:
+    def test_redis_with_invalid_options_is_named(self, tmp_path: Path) -> None:
         assert "REDIS_URL: redis://127.0.0.1" in refused(
             tmp_path, REDIS_URL="redis://127.0.0.1/?db=first", **NO_MODEL
         )
 
-    def test_a_database_that_cannot_be_opened_is_named(self, tmp_path: Path) -> None:
+    def test_database_that_cannot_be_opened_is_named(self, tmp_path: Path) -> None:
         url = f"sqlite:///{tmp_path}/nowhere/fleet.sqlite3"
         assert "DATABASE_URL: SQLite" in refused(tmp_path, DATABASE_URL=url, **NO_MODEL)
 
-    def test_a_child_that_ends_while_it_starts_is_named_with_its_last_words(self) -> None:
+    def test_child_that_exits_while_starting_is_named_with_its_output(self) -> None:
         with embedded.Watcher() as watcher:
             child = embedded.Child(
                 name="Valkey",
@@ -202,33 +202,36 @@ class TestNotStarting:
             child.stop()
 
     @pytest.mark.parametrize("host", ["no.such.host.invalid", "a..b"])
-    def test_an_unknown_host_is_named(self, tmp_path: Path, host: str) -> None:
+    def test_unknown_host_is_named(self, tmp_path: Path, host: str) -> None:
         assert f"--host {host}: " in refused(tmp_path, "--host", host)
 
 
 @dataclass
 class Lives:
-    """What was seen of a fleet that ended three times on one folder."""
+    """What was observed of three fleets that ran on one folder, one after the other."""
 
     first: Fleet
-    refused_meanwhile: str
-    finished: dict[str, Any]  # the last event of the run that was live at the signal
+    refused_with: str
+    finished: dict[str, Any]  # the terminal event of the run that was live at the signal
     first_exit: int
     first_left: list[psutil.Process]
     first_card_is_left: bool
     second: Fleet
-    killed: dict[str, Any]
+    killed: dict[str, Any]  # the terminal event of the run that was live at the kill
     second_children: list[psutil.Process]
-    hurried: dict[str, Any]
+    signalled_twice: dict[str, Any]
     third_exit: int
 
 
 @pytest.fixture(scope="module")
 def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
-    """It is asked to end and lets a run finish; is killed in mid-run; and is asked twice. Starts are what takes time here."""
+    """Stop the first fleet with a signal, kill the second, and signal the third twice.
+
+    Starting a fleet is slow, so all tests of endings share these three.
+    """
     folders = [tmp_path_factory.mktemp("lives")]
     for number in ("second", "third"):
-        # The same state, and what it says to itself.
+        # The state folder is the same; each has its own output.
         folders.append(folders[0] / number)
         folders[-1].mkdir()
     (folders[0] / "state").mkdir()
@@ -248,13 +251,13 @@ def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
         return fleets[-1]
 
     try:
-        # Faults are told, and not what only a busy machine makes: a Redis that was late, a run that was slow to stop.
+        # Log errors only: a busy machine causes warnings, such as a late Redis or a slow stop.
         first = start(FLEET_LOG_LEVEL="error", FLEET_SHUTDOWN_GRACE="60")
         children = first.children()
         with first.ask("Slowly, please.") as client:
             read_to("response.delta", client)
             first.signal(signal.SIGTERM)
-            refused_meanwhile = until(lambda: refusal_of_another(first), STOP, "it takes new runs")
+            refused_with = until(lambda: code_for_another_run(first), STOP, "it accepts new runs")
             model.release()
             finished = read_to_end(client)[-1]
         first_exit = first.process.wait(STOP)
@@ -275,11 +278,11 @@ def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
             read_to("response.delta", client)
             third.signal(signal.SIGTERM)
             third.signal(signal.SIGINT)
-            hurried = read_to_end(client)[-1]
+            signalled_twice = read_to_end(client)[-1]
         third_exit = third.process.wait(STOP)
         yield Lives(
-            *(first, refused_meanwhile, finished, first_exit, first_left, first_card_is_left),
-            *(second, killed, second_children, hurried, third_exit),
+            *(first, refused_with, finished, first_exit, first_left, first_card_is_left),
+            *(second, killed, second_children, signalled_twice, third_exit),
         )
     finally:
         for fleet in fleets:
@@ -288,13 +291,13 @@ def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
 
 
 class TestEnding:
-    def test_a_run_may_finish_before_it_ends(self, lives: Lives) -> None:
+    def test_run_may_finish_after_the_first_signal(self, lives: Lives) -> None:
         assert lives.finished["data"]["status"] == "completed"
 
-    def test_meanwhile_it_takes_no_new_runs(self, lives: Lives) -> None:
-        assert lives.refused_meanwhile == "shutting_down"
+    def test_new_runs_are_refused_after_the_first_signal(self, lives: Lives) -> None:
+        assert lives.refused_with == "shutting_down"
 
-    def test_a_signal_ends_it_with_all_its_children(self, lives: Lives) -> None:
+    def test_signal_ends_the_fleet_and_all_its_children(self, lives: Lives) -> None:
         assert (
             lives.first_exit,
             lives.first_left,
@@ -302,28 +305,26 @@ class TestEnding:
             lives.first.complained,
         ) == (0, [], False, "")
 
-    def test_it_starts_again_on_the_folder_it_left(self, lives: Lives) -> None:
+    def test_stopped_fleet_can_start_again_on_its_folder(self, lives: Lives) -> None:
         assert "password" in lives.first.said
         assert "is ready on" in lives.second.said
         assert "password" not in lives.second.said
 
-    def test_when_it_is_killed_readers_are_told(self, lives: Lives) -> None:
+    def test_readers_get_an_error_when_the_fleet_is_killed(self, lives: Lives) -> None:
         assert lives.killed["error"]["code"] == "shutting_down"
 
-    def test_when_it_is_killed_its_children_end(self, lives: Lives) -> None:
+    def test_children_end_when_the_fleet_is_killed(self, lives: Lives) -> None:
         until(lambda: all_gone(lives.second_children), GONE, "children outlived the fleet")
 
-    def test_when_it_was_killed_it_starts_again_on_the_same_folder_and_port(
-        self, lives: Lives
-    ) -> None:
+    def test_killed_fleet_can_start_again_on_its_folder_and_port(self, lives: Lives) -> None:
         assert lives.third_exit == 0
 
-    def test_a_second_signal_ends_runs_at_once_and_in_words(self, lives: Lives) -> None:
-        assert lives.hurried["error"]["code"] == "shutting_down"
+    def test_second_signal_ends_runs_at_once_with_an_error(self, lives: Lives) -> None:
+        assert lives.signalled_twice["error"]["code"] == "shutting_down"
 
 
 class TestKeepingAlive:
-    def test_a_killed_worker_is_started_again(self, shared: Fleet) -> None:
+    def test_killed_worker_is_restarted(self, shared: Fleet) -> None:
         before = shared.children("fleet-worker")
         before[0].kill()
         until(
@@ -333,25 +334,25 @@ class TestKeepingAlive:
         )
         assert re.search(r"worker \d ended, SIGKILL; it is started again", shared.complained)
 
-    def test_a_killed_valkey_is_started_again_at_its_place(self, shared: Fleet) -> None:
+    def test_killed_valkey_is_restarted_at_its_address(self, shared: Fleet) -> None:
         shared.children("valkey-server")[0].kill()
-        until(lambda: "Valkey ended, SIGKILL" in shared.complained, START, "nobody noticed")
+        until(lambda: "Valkey ended, SIGKILL" in shared.complained, START, "no restart in the log")
         until(
             lambda: embedded.redis_problem(shared.card["redis_url"]) is None,
             START,
             "Valkey is not back",
         )
 
-    def test_what_keeps_dying_is_started_ever_later(self) -> None:
-        child = Mortal()
-        assert [child.time_to_restart(life=0.1) for _ in range(7)] == pytest.approx(
+    def test_restart_delay_grows_while_a_child_keeps_exiting(self) -> None:
+        child = FailingChild()
+        assert [child.restart_delay(life=0.1) for _ in range(7)] == pytest.approx(
             [0.5, 1, 2, 4, 8, 10, 10]
         )
-        assert child.time_to_restart(life=31) == pytest.approx(0.5)
+        assert child.restart_delay(life=31) == pytest.approx(0.5)
 
 
-class Mortal:
-    """A child that ends when the test says so, on the test's clock."""
+class FailingChild:
+    """A child that exits when the test wants it, on the test's clock."""
 
     def __init__(self) -> None:
         self.alive = True
@@ -369,8 +370,8 @@ class Mortal:
     def start(self) -> None:
         self.alive = True
 
-    def time_to_restart(self, *, life: float) -> float:
-        """Let it live that long; how long it then stays dead."""
+    def restart_delay(self, *, life: float) -> float:
+        """Let it run for `life` seconds; return the seconds until it is restarted."""
         self._now += life
         self.alive = False
         died = self._now
@@ -380,20 +381,21 @@ class Mortal:
         return self._now - died
 
 
-def test_a_process_that_ends_in_between_does_not_keep_the_watcher_from_the_others(
+def test_watcher_signals_the_other_processes_if_one_has_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gone, other = (subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(2))
     gone.kill()
     gone.wait()
-    monkeypatch.setattr(watcher, "is_running", lambda pid: True)  # it was, when the watcher looked
+    # It ended after the watcher had checked it.
+    monkeypatch.setattr(watcher, "is_running", lambda pid: True)
     watcher.send([gone.pid, other.pid], signal.SIGKILL)
     assert other.wait(GONE) == -signal.SIGKILL
 
 
 @pytest.mark.builtin_model
-def test_with_nothing_configured_the_built_in_model_answers(tmp_path: Path) -> None:
-    # On a busy machine its threads wait for each other: what one test needs of its words is little.
+def test_built_in_model_answers_if_nothing_is_configured(tmp_path: Path) -> None:
+    # A few tokens suffice here, and the model is slow on a busy machine.
     fleet = launch(tmp_path, FLEET_MAX_OUTPUT_TOKENS="16")
     try:
         fleet.wait_until_ready()
@@ -406,7 +408,7 @@ def test_with_nothing_configured_the_built_in_model_answers(tmp_path: Path) -> N
         end(fleet)
 
 
-def test_the_client_in_the_documentation_works(shared: Fleet) -> None:
+def test_client_in_the_documentation_works(shared: Fleet) -> None:
     wire = (MANAGE.parent / "chat/protocol/README.md").read_text()
     code = wire.split("```python")[1].split("```")[0]
     assert sum(bool(line.strip()) for line in code.splitlines()) <= 15

@@ -1,4 +1,4 @@
-"""`manage.py runserver` as a real process, and which of the installed apps it belongs to."""
+"""`manage.py runserver` as a real process, with the server of this project."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def test_runserver_uses_the_server_with_back_pressure() -> None:
     assert load_command_class(app, "runserver").server_cls is Server
 
 
-def test_runserver_serves_pages_and_sockets_and_stops_what_it_started(
+def test_runserver_serves_pages_and_sockets_and_stops_its_children(
     tmp_path: Path, model: ScriptedModel
 ) -> None:
     model.on("Hello, please.", tokens=["Good ", "day."])

@@ -1,4 +1,4 @@
-"""The server's frames, as a WebSocket client reads them, and what it needs of its libraries."""
+"""The server's frames, as a WebSocket client reads them, and the internal names that it uses."""
 
 import ast
 import inspect
@@ -37,12 +37,12 @@ def read(data: bytes) -> list[Frame]:
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, MAX_FRAME_PAYLOAD])
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_a_frame_of_any_size_is_read_as_it_was_written(opcode: int, size: int) -> None:
+def test_frame_of_any_size_can_be_read_by_a_client(opcode: int, size: int) -> None:
     payload = b"x" * size
     assert read(frame(opcode, payload, is_last=True)) == [Frame(Opcode(opcode), payload)]
 
 
-def test_a_message_in_pieces_ends_with_its_last_frame() -> None:
+def test_message_in_pieces_ends_with_its_last_frame() -> None:
     pieces = (
         frame(TEXT, b"one ", is_last=False)
         + frame(CONTINUATION, b"two ", is_last=False)
@@ -55,8 +55,8 @@ def test_a_message_in_pieces_ends_with_its_last_frame() -> None:
     ]
 
 
-def lacking(*names: str) -> list[str]:
-    """Return those of INTERNAL_NAMES and `names` that are not there."""
+def missing_names(*names: str) -> list[str]:
+    """Return those of INTERNAL_NAMES and `names` that the installed libraries lack."""
     return subprocess.run(
         [sys.executable, "-m", "tests.fleet.internal_names", *names],
         cwd=ROOT,
@@ -67,7 +67,7 @@ def lacking(*names: str) -> list[str]:
     ).stdout.split()
 
 
-# The methods that the server's classes extend, by the library's name: the library's, and ours.
+# The library's and this project's version of each method that the server's classes extend.
 EXTENDED = {
     f"{base.__module__}.{base.__name__}.{name}": (getattr(base, name), method)
     for subclass, base in (
@@ -80,18 +80,18 @@ EXTENDED = {
 }
 
 
-def test_no_internal_name_is_gone() -> None:
-    assert lacking() == []
+def test_no_internal_name_is_missing() -> None:
+    assert missing_names() == []
 
 
-def test_an_internal_name_that_is_gone_is_reported() -> None:
+def test_missing_internal_names_are_reported() -> None:
     gone = [
         "daphne.server.Server.gone",
         "daphne.server.gone",
         "daphne.gone.Server.handle_reply",
         "twisted.internet.tcp.Server._gone",
     ]
-    assert lacking(*gone) == gone
+    assert missing_names(*gone) == gone
 
 
 @pytest.mark.parametrize("name", EXTENDED)
@@ -102,7 +102,7 @@ def test_extended_method_is_listed_and_has_its_old_signature(name: str) -> None:
     assert inspect.iscoroutinefunction(theirs) == inspect.iscoroutinefunction(ours)
 
 
-def test_every_listed_name_is_used() -> None:
+def test_every_listed_internal_name_is_used() -> None:
     nodes = list(ast.walk(ast.parse(Path(server.__file__).read_text())))
     used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
     used |= {

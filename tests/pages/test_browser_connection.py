@@ -1,4 +1,4 @@
-"""The page's connection in a real Chromium, on sockets that a test scripts, frame by frame.
+"""The page's connection in a real Chromium, on scripted sockets, frame by frame.
 
 No server runs: Django's test client renders the page, and a test plays the server's side of each
 WebSocket. The page's clock moves only when a test moves it.
@@ -21,21 +21,14 @@ from pytest_django import Settings
 
 from tests.serving import GONE
 
-from .test_browser import ARGUMENTS, CHROMIUM, PATIENCE, REQUIRED
+from .browsing import ARGUMENTS, CHROMIUM, MARKS, TIMEOUT
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not CHROMIUM.exists() and not REQUIRED,
-        reason="no /usr/bin/chromium: apt-get install chromium",
-    ),
-    pytest.mark.asyncio(loop_scope="module"),  # the browser's
-]
+pytestmark = [*MARKS, pytest.mark.asyncio(loop_scope="module")]  # the browser's loop
 
 RUN = "11111111-1111-4111-8111-111111111111"
 CONVERSATION = "22222222-2222-4222-8222-222222222222"
 PAUSED = 3_600  # seconds on the page's clock, which begins at 0 and runs while the page loads
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=TIMEOUT)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -89,7 +82,7 @@ class Stage:
         return await self.next_request()
 
     async def wait(self, ms: int) -> None:
-        """Let the page's clock run, which stands still otherwise: a new socket opens in a timer."""
+        """Let the page's clock, which is paused, run so long. A new socket opens in a timer."""
         await self.page.clock.run_for(ms + 10)
 
     async def next_request(self) -> dict[str, Any]:
@@ -114,10 +107,10 @@ class Stage:
         event = {"type": kind, "seq": seq, "workflow_id": run, "html": html, **fields}
         self.socket.send(json.dumps(event))
 
-    def show(self, seq: int, name: str, words: str) -> None:
-        """Send an event that puts these words into the answer's timeline."""
+    def show(self, seq: int, name: str, text: str) -> None:
+        """Send an event that puts this text into the answer's timeline."""
         slot = f'data-slot="run-{RUN}-timeline" hx-swap-oob="true"'
-        self.send("orchestrator.message", seq, f'<li id="{name}" {slot}>{words}</li>')
+        self.send("orchestrator.message", seq, f'<li id="{name}" {slot}>{text}</li>')
 
 
 @pytest.fixture
@@ -162,7 +155,7 @@ async def test_page_ignores_events_that_it_has_shown(stage: Stage) -> None:
     await expect(stage.page.locator("#step")).to_have_text("new")
 
 
-async def test_page_closes_its_socket_when_it_is_left_and_rejoins_when_it_is_back(
+async def test_page_closes_its_socket_when_left_and_rejoins_when_shown_again(
     stage: Stage,
 ) -> None:
     request = await stage.begin()
@@ -176,13 +169,13 @@ async def test_page_closes_its_socket_when_it_is_left_and_rejoins_when_it_is_bac
 
 
 async def test_page_waits_longer_before_each_reconnect(stage: Stage) -> None:
-    # Every try fails at once, and notes when it was made.
+    # Every try fails at once and notes its time.
     await stage.page.evaluate(
         """() => {
             window.tries = [];
             window.WebSocket = class extends EventTarget {
                 static OPEN = 1;
-                static CLOSING = 2; // by which the library knows a WebSocket
+                static CLOSING = 2; // The library recognises a WebSocket by this.
                 readyState = 3;
                 close() {}
                 constructor() {

@@ -1,41 +1,33 @@
-"""What the page shows of who answers, and lets one choose: in a real Chromium, on a real fleet, with a model that plays scripts."""
+"""The choice between light path and full team on the page, its steps, ratings and sources."""
 
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from chat.workflow.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER
 from tests.scripted_model import Script, ScriptedModel
 from tests.scripted_search import ScriptedSearch
 from tests.serving import Fleet, running
 
-from .test_browser import ARGUMENTS, CHROMIUM, REQUIRED, answer, ask, expect_ready_for_the_next
+from .browsing import MARKS, Open, answer, ask, chromium_running, expect_ready_for_the_next, pages
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not CHROMIUM.exists() and not REQUIRED,
-        reason="no /usr/bin/chromium: apt-get install chromium",
-    ),
-]
+pytestmark = MARKS
 
 RESEARCHER, ANALYST = SPECIALISTS
 FINAL = "The team's answer."
-Open = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+    with chromium_running() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -46,32 +38,13 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel)
 
 @pytest.fixture
 def open_page(chromium: Browser, fleet: Fleet, model: ScriptedModel) -> Iterator[Open]:
-    """Opens the page in a browser of its own; at the end no page may have complained in its console."""
-    complaints: list[str] = []
-    contexts = []
-
-    def note(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            complaints.append(message.text)
-
-    def open_page(*, width: int = 1280, **options: Any) -> Page:
-        context = chromium.new_context(viewport={"width": width, "height": 800}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", note)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(fleet.address)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    with pages(chromium) as open_page:
+        yield partial(open_page, fleet.address)
 
 
 @pytest.fixture
 def team(model: ScriptedModel) -> ScriptedModel:
-    """A model that plays every member of the team."""
+    """Let the model play every member of the team."""
     subtasks = [
         {"agent": "researcher", "task": "find it"},
         {"agent": "analyst", "task": "count it"},
@@ -93,19 +66,19 @@ def choose(page: Page, mode: str) -> None:
     page.locator(f"#mode [data-mode-choice={mode}]").click()
 
 
-def answer_body(page: Page) -> Any:
+def answer_body(page: Page) -> Locator:
     return answer(page).locator("> .prose")
 
 
 def runs(fleet: Fleet) -> list[dict[str, Any]]:
-    """The rows of all runs, oldest first."""
+    """Return the rows of all runs, oldest first."""
     with closing(sqlite3.connect(fleet.folder / "state/fleet.sqlite3")) as rows:
         rows.row_factory = sqlite3.Row
         return [dict(row) for row in rows.execute("SELECT * FROM chat_run ORDER BY created_at")]
 
 
 def rewrite_steps(fleet: Fleet, change: Callable[[list[dict[str, Any]]], None]) -> None:
-    """Change what is recorded of the newest run."""
+    """Change the recorded steps of the newest run."""
     run = runs(fleet)[-1]
     steps = json.loads(run["steps"])
     change(steps)
@@ -124,7 +97,7 @@ def with_cached_search(steps: list[dict[str, Any]]) -> None:
         },
         {"number": 2, "title": "Trap", "url": "javascript:alert(1)", "host": "docs.example"},
     ]
-    who = {"agent_id": "assistant", "author": "Assistant"}
+    agent = {"agent_id": "assistant", "author": "Assistant"}
     data = {
         "tool": "web_search",
         "call_id": "c",
@@ -134,10 +107,10 @@ def with_cached_search(steps: list[dict[str, Any]]) -> None:
         "age_s": 730,
         "sources": sources,
     }
-    steps.append({"type": "tool.complete", "data": data, **who})
+    steps.append({"type": "tool.complete", "data": data, **agent})
 
 
-def test_the_team_can_be_chosen_by_keyboard_and_is_remembered(
+def test_team_can_be_chosen_by_keyboard_and_is_remembered(
     fleet: Fleet, open_page: Open, team: ScriptedModel
 ) -> None:
     page = open_page()
@@ -163,7 +136,7 @@ def test_the_team_can_be_chosen_by_keyboard_and_is_remembered(
     assert runs(fleet)[-1]["mode"] == "full"
 
 
-def test_the_work_of_the_team_looks_in_history_as_it_did_live(
+def test_steps_of_the_team_look_in_history_as_they_did_live(
     open_page: Open, team: ScriptedModel
 ) -> None:
     team.as_agent(RESEARCHER.instructions, Script(tokens=["It was ", "found."], hold_after=1))
@@ -177,7 +150,7 @@ def test_the_work_of_the_team_looks_in_history_as_it_did_live(
     expect(notes.locator(".prose")).to_have_text("It was")
     team.release()
     expect(notes.locator(".prose")).to_have_text("It was found.")
-    expect(notes.locator("details")).to_have_attribute("open", "")  # as the reader left it
+    expect(notes.locator("details")).to_have_attribute("open", "")  # as the test left it
     expect_ready_for_the_next(page)
     timeline = answer(page).locator(".steps > .timeline")
     live = timeline.evaluate("element => element.textContent.replace(/\\s+/g, ' ')")
@@ -186,7 +159,7 @@ def test_the_work_of_the_team_looks_in_history_as_it_did_live(
     assert timeline.evaluate("element => element.textContent.replace(/\\s+/g, ' ')") == live
 
 
-def test_the_full_team_can_take_over_and_the_first_answer_is_kept(
+def test_team_can_answer_again_and_the_light_answer_is_kept(
     fleet: Fleet, open_page: Open, team: ScriptedModel
 ) -> None:
     page = open_page()
@@ -202,7 +175,7 @@ def test_the_full_team_can_take_over_and_the_first_answer_is_kept(
     expect(page.locator(".turn > .answer [data-action=team]")).to_have_count(0)
     first, second = runs(fleet)[-2:]
     assert (second["mode"], second["rerun_of_id"]) == ("full", first["id"])
-    # From the folded answer too, and then the newest one is folded.
+    # The earlier answer offers it, too; then the newest answer joins the earlier ones.
     page.locator(".earlier > summary").click()
     page.locator(".earlier [data-action=team]").click()
     expect(page.locator(".earlier .answer")).to_have_count(2)
@@ -210,7 +183,7 @@ def test_the_full_team_can_take_over_and_the_first_answer_is_kept(
     expect_ready_for_the_next(page)
 
 
-def test_an_escalated_answer_is_emptied_in_words_and_filled_again(
+def test_escalated_answer_is_cleared_with_a_reason_and_filled_again(
     open_page: Open, team: ScriptedModel
 ) -> None:
     team.as_agent(ASSISTANT.instructions, Script(tokens=["I don't know ", "that."], hold_after=1))
@@ -234,7 +207,7 @@ def test_an_escalated_answer_is_emptied_in_words_and_filled_again(
     expect(answer(page).locator(".step.route").last).to_contain_text("so the full team takes over")
 
 
-def test_thumbs_are_stored_and_survive_a_reload(open_page: Open) -> None:
+def test_ratings_are_stored_and_survive_a_reload(open_page: Open) -> None:
     page = open_page()
     ask(page, "What is it?")
     expect_ready_for_the_next(page)
@@ -256,7 +229,7 @@ def test_thumbs_are_stored_and_survive_a_reload(open_page: Open) -> None:
     expect(answer(page).locator("[aria-pressed=true]")).to_have_count(0)
 
 
-def test_an_answer_from_the_cache_names_its_sources_and_is_searched_again(
+def test_cached_answer_names_its_sources_and_can_be_searched_again(
     fleet: Fleet, open_page: Open
 ) -> None:
     page = open_page(width=320)
@@ -283,7 +256,7 @@ def test_an_answer_from_the_cache_names_its_sources_and_is_searched_again(
     assert again["rerun_of_id"] is not None
 
 
-def test_a_citation_leads_to_its_source_live_and_in_history(
+def test_citation_leads_to_its_source_live_and_in_history(
     tmp_path: Path, open_page: Open, model: ScriptedModel, web: ScriptedSearch
 ) -> None:
     tokens = ["It rains ", "[1", "]. ", "`[1]` and [2] ", "stay.\n\n", "words\n\n" * 60, "End."]

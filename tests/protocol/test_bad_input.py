@@ -1,4 +1,4 @@
-"""Frames that cannot be taken: each gets a named refusal, nothing is stored, nothing raises, and a new socket works at once."""
+"""Invalid frames get an error event or a notice; they store nothing and raise nothing."""
 
 import asyncio
 import gc
@@ -37,7 +37,7 @@ FIRST_FRAMES = {
     "an empty message": with_field(message=""),
     "a blank message": with_field(message=" \n\t "),
     "33,000 characters": with_field(message="x" * 33_000),
-    "a NUL": with_field(message="a\0b"),
+    "a NUL character": with_field(message="a\0b"),
     "half a surrogate pair": with_field(message="x").replace('"x"', '"\\ud800"'),
     "a wrong type": with_field(message=7),
     "a wrong mode": with_field(mode="heavy"),
@@ -55,19 +55,19 @@ FIRST_FRAMES = {
 
 
 @pytest.fixture
-def quiet(caplog: pytest.LogCaptureFixture):
-    """Nothing is logged as a fault; that an answer was late tells of the machine."""
+def no_warnings(caplog: pytest.LogCaptureFixture):
+    """Fail if a warning was logged, except about slow answers, which depend on the machine."""
     yield
     assert [
-        r.getMessage()
-        for r in caplog.records
-        if r.levelno >= logging.WARNING and r.name != "chat.sla"
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= logging.WARNING and record.name != "chat.sla"
     ] == []
 
 
 @pytest.mark.parametrize("frame", FIRST_FRAMES.values(), ids=FIRST_FRAMES.keys())
-async def test_a_bad_first_frame_is_refused_by_name(
-    chat: Chatting, quiet: None, frame: str
+async def test_bad_first_frame_is_refused_and_stores_nothing(
+    chat: Chatting, no_warnings: None, frame: str
 ) -> None:
     socket = await chat.socket()
     await socket.send(frame)
@@ -80,14 +80,14 @@ async def test_a_bad_first_frame_is_refused_by_name(
     assert kinds(await chat.answer())[-1] == "done"
 
 
-async def test_a_binary_first_frame_is_refused(chat: Chatting, quiet: None) -> None:
+async def test_binary_first_frame_is_refused(chat: Chatting, no_warnings: None) -> None:
     socket = await chat.socket()
     await socket.send_bytes(b"\x00\x01")
     assert (await socket.event())["error"]["code"] == "bad_request"
     assert await socket.close_code() == 4400
 
 
-async def test_the_longest_message_is_taken(chat: Chatting) -> None:
+async def test_longest_message_is_accepted(chat: Chatting) -> None:
     assert kinds(await chat.answer("\U0001f600" * 32_000))[-1] == "done"
 
 
@@ -104,13 +104,12 @@ async def test_unknown_and_foreign_conversations_get_the_same_refusal(chat: Chat
     assert await Message.objects.acount() == 0
 
 
-async def test_a_conversation_that_is_deleted_at_this_very_moment_is_not_told_as_busy(
+async def test_conversation_deleted_meanwhile_is_forbidden_not_busy(
     chat: Chatting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail_at_commit(self: RunQuerySet, *args: object, **options: object) -> None:
-        raise IntegrityError(
-            "the conversation is gone"
-        )  # SQLite, with its one writer, knows no such moment
+        # SQLite has one writer, so there the conversation can't be deleted at this moment.
+        raise IntegrityError("the conversation was deleted")
 
     monkeypatch.setattr(RunQuerySet, "_create", fail_at_commit)
     refusal = (await chat.answer(chat_request(conversation_id=str(uuid.uuid4()))))[0]
@@ -128,7 +127,7 @@ async def test_unknown_and_foreign_reruns_get_the_same_refusal(
     assert len(model.calls) == 1
 
 
-SURPRISES = {
+LATER_FRAMES = {
     "a second request": json.dumps(chat_request("another")),
     "not JSON": "hello",
     "empty": "",
@@ -137,9 +136,9 @@ SURPRISES = {
 }
 
 
-@pytest.mark.parametrize("frame", SURPRISES.values(), ids=SURPRISES.keys())
-async def test_a_surprise_on_a_live_socket_gets_one_notice_and_the_run_goes_on(
-    chat: Chatting, model: ScriptedModel, quiet: None, frame: str
+@pytest.mark.parametrize("frame", LATER_FRAMES.values(), ids=LATER_FRAMES.keys())
+async def test_bad_frame_during_a_run_gets_one_notice_and_the_run_continues(
+    chat: Chatting, model: ScriptedModel, no_warnings: None, frame: str
 ) -> None:
     model.on("hold", hold_after=1)
     socket = await chat.ask("hold")
@@ -158,7 +157,7 @@ async def test_a_surprise_on_a_live_socket_gets_one_notice_and_the_run_goes_on(
     assert await Run.objects.acount() == 1
 
 
-async def test_each_bad_frame_of_a_burst_gets_a_notice_and_the_cancel_behind_them_acts(
+async def test_each_bad_frame_of_a_burst_gets_a_notice_and_a_cancel_after_it_works(
     chat: Chatting, model: ScriptedModel
 ) -> None:
     model.on("hold", hold_after=1)
@@ -172,8 +171,8 @@ async def test_each_bad_frame_of_a_burst_gets_a_notice_and_the_cancel_behind_the
     assert events[-1]["data"]["status"] == "cancelled"
 
 
-async def test_a_binary_surprise_gets_a_notice(
-    chat: Chatting, model: ScriptedModel, quiet: None
+async def test_binary_frame_during_a_run_gets_a_notice(
+    chat: Chatting, model: ScriptedModel, no_warnings: None
 ) -> None:
     model.on("hold", hold_after=1)
     socket = await chat.ask("hold")
@@ -184,7 +183,9 @@ async def test_a_binary_surprise_gets_a_notice(
     assert (await socket.rest())[-1]["type"] == "done"
 
 
-async def test_nothing_comes_behind_a_refusal_that_waits_for_its_reader(worker: Worker) -> None:
+async def test_frame_during_a_refusal_that_waits_for_its_reader_is_not_answered(
+    worker: Worker,
+) -> None:
     frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     sent: list[str] = []
     turn, waits, room, closed = asyncio.Lock(), asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -213,7 +214,7 @@ async def test_nothing_comes_behind_a_refusal_that_waits_for_its_reader(worker: 
         while not frames.empty():
             await asyncio.sleep(0)
         for _ in range(10):
-            await asyncio.sleep(0)  # a notice would be under way by now
+            await asyncio.sleep(0)  # A notice would have been sent by now.
         room.set()
         await closed.wait()
         await frames.put({"type": "websocket.disconnect"})
@@ -221,7 +222,7 @@ async def test_nothing_comes_behind_a_refusal_that_waits_for_its_reader(worker: 
     assert sent == ["websocket.accept", "error", "websocket.close"]
 
 
-async def test_frames_behind_the_terminal_are_ignored(chat: Chatting) -> None:
+async def test_frames_after_the_terminal_are_ignored(chat: Chatting) -> None:
     socket = await chat.ask()
     await socket.rest()
     await socket.send("hello")
@@ -229,8 +230,8 @@ async def test_frames_behind_the_terminal_are_ignored(chat: Chatting) -> None:
     assert await socket.communicator.receive_nothing(timeout=0.2)
 
 
-async def test_a_refusal_keeps_nothing_of_what_was_refused(chat: Chatting) -> None:
-    before = len(places_held())
+async def test_refusal_keeps_no_traceback_of_the_refused_frame(chat: Chatting) -> None:
+    before = len(functions_in_tracebacks())
     for frame in (
         FIRST_FRAMES["over the size limit"],
         FIRST_FRAMES["not JSON"],
@@ -241,20 +242,20 @@ async def test_a_refusal_keeps_nothing_of_what_was_refused(chat: Chatting) -> No
         assert (await socket.event())["type"] == "error"
         await socket.close()
     async with asyncio.timeout(5):
-        while len(places_held()) > before:
+        while len(functions_in_tracebacks()) > before:
             await asyncio.sleep(0.05)
 
 
-def places_held() -> list[str]:
-    """Where in the application tracebacks stand that somebody keeps, with all that was at hand there."""
+def functions_in_tracebacks() -> list[str]:
+    """Return the functions of chat/ whose locals are kept alive by a traceback."""
     gc.collect()
-    places = [
+    codes = [
         found.tb_frame.f_code for found in gc.get_objects() if isinstance(found, TracebackType)
     ]
-    return [place.co_qualname for place in places if "/chat/" in place.co_filename]
+    return [code.co_qualname for code in codes if "/chat/" in code.co_filename]
 
 
-async def test_an_unknown_path_is_refused_quietly(worker, quiet: None) -> None:
+async def test_unknown_path_is_refused_without_warnings(worker, no_warnings: None) -> None:
     communicator = WebsocketCommunicator(application, "/ws/nothing/")
     accepted, _ = await communicator.connect()
     assert not accepted

@@ -1,0 +1,99 @@
+"""Chromium, and the page as a user handles it, for the browser tests."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# What the browser and htmx report about a lost socket or request.
+CONNECTION_ERRORS = ("WebSocket connection to", "htmx:", "net::ERR_")
+TIMEOUT = 40_000  # ms; only an overloaded machine needs so many
+REQUIRED = os.environ.get("FLEET_REQUIRE_BROWSER") == "on"
+MARKS = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not CHROMIUM.exists() and not REQUIRED,
+        reason="no /usr/bin/chromium: apt-get install chromium",
+    ),
+]
+
+Open = Callable[..., Page]
+expect.set_options(timeout=TIMEOUT)
+
+
+@contextmanager
+def chromium_running() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=ARGUMENTS,
+            # Playwright disables the back/forward cache, which readers have.
+            ignore_default_args=["--disable-back-forward-cache"],
+        )
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def pages(chromium: Browser, *, ignored: Sequence[str] = ()) -> Iterator[Open]:
+    """Yield a function that opens a page in its own browser context.
+
+    Afterwards fail if a page has reported an error or a warning, unless it contains an `ignored`
+    text.
+    """
+    problems: list[str] = []
+    contexts = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not any(
+            text in message.text for text in ignored
+        ):
+            problems.append(message.text)
+
+    def open_page(address: str, *, width: int = 1280, height: int = 800, **options: object) -> Page:
+        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", note)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def ask(page: Page, question: str) -> None:
+    page.locator("#composer-text").fill(question)
+    page.locator("#composer-text").press("Enter")
+
+
+def answer(page: Page) -> Locator:
+    return page.locator("article.answer").last
+
+
+def prose(page: Page) -> Locator:
+    """Return the text of the last answer."""
+    return answer(page).locator(".prose").first
+
+
+def expect_ready_for_the_next(page: Page) -> None:
+    """Expect that no spinner is left and the composer works."""
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    expect(page.locator(".busy")).to_have_count(0)
+    expect(page.locator("#send")).to_be_visible()
+    expect(page.locator("#stop")).to_be_hidden()
+    expect(page.locator("#composer-text")).to_be_editable()
