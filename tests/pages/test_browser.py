@@ -27,7 +27,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 PATIENCE = 40_000  # ms, which only a machine that is much too busy needs
-REQUIRED = os.environ.get("FLEET_REQUIRE_BROWSER") == "on"
+REQUIRED = os.environ.get("REQUIRE_BROWSER") == "on"
 
 pytestmark = [
     pytest.mark.browser,
@@ -61,7 +61,7 @@ def chromium(chromium_type: BrowserType) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Fleet]:
     # A model that is quiet is called so after 12 s: the rest of its time is for a busy machine to show it.
-    settings = {"FLEET_CHUNK_TIMEOUT": "18", "FLEET_HEARTBEAT": "1"}
+    settings = {"FLEET_IDLE_TIMEOUT": "36", "FLEET_HEARTBEAT": "1"}
     with running(tmp_path_factory.mktemp("fleet"), model_server, **settings) as fleet:
         yield fleet
 
