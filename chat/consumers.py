@@ -59,6 +59,8 @@ from .protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
 
 logger = logging.getLogger(__name__)
 
+REQUEST_TIMEOUT = 15.0  # seconds until the first frame. A page sends it at once
+LINGER = 10.0  # seconds between an ending and a close by the server. Clients close before
 FRAME_TIME = 0.016  # seconds between two frames of a screen
 RENDER_SHARE = 10  # a rendering is followed by a pause of this many times its cost
 MAX_PAUSE = 0.1  # seconds between two renderings
@@ -147,7 +149,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 self.tell(exc.error.code, exc.error.message)
 
     async def await_request(self) -> None:
-        await asyncio.sleep(settings.FLEET_HANDSHAKE_TIMEOUT)
+        await asyncio.sleep(REQUEST_TIMEOUT)
         await self.refuse(HANDSHAKE_TIMEOUT)
 
     def begin(self, request: ChatRequest) -> None:
@@ -181,7 +183,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         finally:
             self.served.set()
             worker.sockets.discard(self)
-        await asyncio.sleep(settings.FLEET_LINGER)
+        await asyncio.sleep(LINGER)
         # The client closes on the terminal event. A close by the server would overtake, and lose,
         # frames that are still on their way.
         await self.close()

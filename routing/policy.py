@@ -8,21 +8,15 @@ from typing import Literal
 
 from django.conf import settings
 
+from .caps import Caps
 from .classifier import Classifier
 
 Path = Literal["light", "full"]
 Mode = Literal["auto", "light", "full"]
 
-
-@dataclass(frozen=True, slots=True)
-class Caps:
-    """The limits of a run on one path."""
-
-    supersteps: int  # rounds of model calls; agents that work side by side share them
-    tool_calls: int
-    fan_out: int  # agents that work at once
-    tokens: int  # written by models, without hidden thinking; on the full path, before the answer
-    seconds: float  # after that, only the final answer may begin
+# From the first confidence and below the second, the router's model is asked if there is one. It
+# costs up to 1.5 s, so it is asked only near the classifier's threshold (0.62).
+GREY_ZONE = (0.45, 0.75)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +99,7 @@ def choose(
         features=judgement.features,
         is_grey=mode == "auto"
         and settings.FLEET_LIGHT_MODE
-        and settings.FLEET_ROUTER_LOW <= judgement.light < settings.FLEET_ROUTER_HIGH,
+        and GREY_ZONE[0] <= judgement.light < GREY_ZONE[1],
     )
 
 
@@ -125,18 +119,4 @@ def classifier() -> Classifier:
 
 
 def caps_of(path: Path) -> Caps:
-    if path == "light":
-        return Caps(
-            supersteps=settings.FLEET_LIGHT_MAX_SUPERSTEPS,
-            tool_calls=settings.FLEET_LIGHT_MAX_TOOL_CALLS,
-            fan_out=1,
-            tokens=settings.FLEET_LIGHT_MAX_TOKENS,
-            seconds=settings.FLEET_MAX_RUNTIME,
-        )
-    return Caps(
-        supersteps=settings.FLEET_FULL_MAX_SUPERSTEPS,
-        tool_calls=settings.FLEET_FULL_MAX_TOOL_CALLS,
-        fan_out=settings.FLEET_FULL_MAX_FANOUT,
-        tokens=settings.FLEET_FULL_MAX_TOKENS,
-        seconds=settings.FLEET_FULL_MAX_SECONDS,
-    )
+    return settings.FLEET_LIGHT_CAPS if path == "light" else settings.FLEET_FULL_CAPS

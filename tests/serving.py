@@ -21,7 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.scripted_model import ScriptedModel
 
 MANAGE = Path(__file__).parent.parent / "manage.py"
-OWN_SETTINGS = ("FLEET_", "OPENAI_", "REDIS_", "DATABASE_", "DJANGO_")
+OWN_SETTINGS = ("FLEET_", "OPENAI_", "TAVILY_", "REDIS_", "DATABASE_", "DJANGO_")
 START, STOP, GONE = 90, 30, 20  # seconds; only an overloaded machine needs so many
 
 
@@ -131,6 +131,7 @@ def launch(folder: Path, *arguments: str, through: Sequence[str] = (), **environ
                 **clean,
                 "FLEET_STATE_DIR": str(folder / "state"),
                 "FLEET_SHUTDOWN_GRACE": "5",
+                "PYTHON_DOTENV_DISABLED": "1",
                 **environment,
             },
             stdout=out,

@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from math import inf
 from typing import Any, Self, cast
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ import httpx2
 import openai
 from openai import AsyncAPIResponse, AsyncOpenAI, DefaultAioHttpClient
 
+from chat.limits import Deadlines
 from chat.protocol.terms import Effort
 from tooling.untrusted import without_nul
 
@@ -38,14 +38,6 @@ REFUSAL_TTL = 3600.0  # Seconds a refusal of an extra is remembered: servers and
 NO_KEY = "none"  # The SDK insists on a key, also for servers without one.
 
 EFFORTS: dict[Effort, str] = {"minimal": "low", "medium": "medium", "maximal": "high"}
-
-
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """Seconds until the first chunk, retries included, and seconds of each later read."""
-
-    first_chunk: float
-    chunk: float
 
 
 class ModelClient:

@@ -32,7 +32,7 @@ from .following import follow_stored
 from .log import Rest, RunLog
 from .replay import Entry
 from .store import LogStore
-from .supervisor import ROW_RETRY_INTERVAL, Limits, LiveRun
+from .supervisor import ROW_RETRY_INTERVAL, LiveRun
 from .telemetry import RunTelemetry
 
 logger = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class Runs:
             self._resources,
             log=RunLog(run.pk, on_change=self._on_change),
             telemetry=RunTelemetry(started=arrived),
-            limits=Limits(runtime=settings.FLEET_MAX_RUNTIME, idle=settings.FLEET_IDLE_TIMEOUT),
+            limits=settings.FLEET_DEADLINES,
         )
         self.live[run.pk] = live
         live.tell(Connected(data=ConnectedData(run.conversation_id, run.message_id)))

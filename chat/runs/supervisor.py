@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import Error as DatabaseProblem
 
 from chat.database import in_database
+from chat.limits import Deadlines
 from chat.llm.errors import ModelError
 from chat.models import UNSTORABLE, Outcome, Run
 from chat.protocol.errors import (
@@ -41,14 +42,6 @@ ROW_POLL_INTERVAL = 0.5  # between looks at a row that shall hold an ending soon
 ENDING_TIMEOUT = 5.0  # for the database to take an ending; then followers stop waiting
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds: of a whole run, and without a sign of life."""
-
-    runtime: float
-    idle: float
-
-
 class LiveRun:
     """A run that this process answers.
 
@@ -63,7 +56,7 @@ class LiveRun:
         *,
         log: RunLog,
         telemetry: RunTelemetry,
-        limits: Limits,
+        limits: Deadlines,
     ) -> None:
         self.id: UUID = run.pk
         self.worker = run.worker

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import asdict
 from uuid import UUID
 
 import msgspec
@@ -84,11 +85,7 @@ def log_service_levels(run_id: UUID, status: Status, timings: Timings) -> None:
         "first_token": timings.first_token_ms,
         "total": timings.total_ms,
     }
-    limits = {
-        "first_event": settings.FLEET_SLA_FIRST_EVENT,
-        "first_token": settings.FLEET_SLA_FIRST_TOKEN,
-        "total": settings.FLEET_SLA_TOTAL,
-    }
+    limits = asdict(settings.FLEET_SERVICE_LEVELS)
     missed = [name for name, ms in measured.items() if ms is not None and ms > limits[name] * 1000]
     line = {
         "run": str(run_id),

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 
-from chat.llm.client import Deadlines, ModelClient
+from chat.llm.client import ModelClient
 from chat.models import Run
 from chat.protocol.errors import SHUTTING_DOWN
 from chat.protocol.terms import failed
@@ -32,6 +32,10 @@ logger = logging.getLogger(__name__)
 JOB_RETRY_INTERVAL = 1.0  # seconds before a failed job is restarted
 ENDINGS_TIMEOUT = 5.0  # seconds to store endings before the process exits; leases end the rest
 DELIVERY_TIMEOUT = 1.5  # seconds for followers to read their ending before the process exits
+# Seconds that a stream can be replayed. Readers rejoin within minutes; later ones get the row.
+RUN_LOG_TTL = 3600
+# Seconds. News, prices and the weather change within the hour that other results are kept.
+NEWS_TTL = 600.0
 
 type Job = Callable[[], Coroutine[Any, Any, None]]
 
@@ -54,11 +58,11 @@ class Worker:
     def __init__(self) -> None:
         self.name = f"worker.{uuid.uuid4().hex[:12]}"  # in rows, and as a channel
         self.sockets: set[Socket] = set()  # that wait for an ending
-        self.store = LogStore(settings.REDIS_URL, ttl=settings.FLEET_RUN_LOG_TTL)
+        self.store = LogStore(settings.REDIS_URL, ttl=RUN_LOG_TTL)
         self.model_client = ModelClient(
             base_url=settings.OPENAI_BASE_URL,
             api_key=settings.OPENAI_API_KEY,
-            deadlines=Deadlines(settings.FLEET_FIRST_CHUNK_TIMEOUT, settings.FLEET_CHUNK_TIMEOUT),
+            deadlines=settings.FLEET_DEADLINES,
             thinking_tokens=settings.FLEET_THINKING_TOKENS,
         )
         self.tools = tool_services()
@@ -159,7 +163,10 @@ def tool_services() -> Services:
         search=cast("Literal['on', 'off', 'keyless']", settings.FLEET_SEARCH),
         tavily_key=settings.TAVILY_API_KEY,
         tavily_url=settings.TAVILY_BASE_URL,
-        ttl={"news": settings.FLEET_CACHE_TTL_NEWS, "general": settings.FLEET_CACHE_TTL_GENERAL},
+        ttl={
+            "news": min(NEWS_TTL, settings.FLEET_CACHE_TTL),
+            "general": settings.FLEET_CACHE_TTL,
+        },
         zone=ZoneInfo(settings.FLEET_TIME_ZONE),
     )
 

@@ -16,7 +16,8 @@ from chat.protocol.events import (
     PhaseTiming,
     StreamEvent,
 )
-from routing.policy import Caps, Route
+from routing.caps import Caps
+from routing.policy import Route
 from tooling.services import Services
 from tooling.toolbox import Toolbox, allowed_on
 

@@ -21,7 +21,6 @@ from .client import BenchmarkError, Target
 PROJECT = Path(__file__).parents[2]
 MANAGE = PROJECT / "manage.py"
 PATIENCE = 60.0  # seconds that a server may take to start
-# What the person at this machine has configured is not what we measure.
 UNSET = (
     "OPENAI_API_KEY",
     "FLEET_LIGHT_MODEL",
@@ -32,6 +31,8 @@ UNSET = (
     "FLEET_LOG_CONTENT",
     "FLEET_AUTH",
 )
+# What the person at this machine has configured is not what we measure.
+CLEAN = {**dict.fromkeys(UNSET, ""), "PYTHON_DOTENV_DISABLED": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def module(
     return Child(
         name=f"{name} {' '.join(arguments)}",
         command=[sys.executable, "-m", name, *arguments],
-        environment={**dict.fromkeys(UNSET, ""), **environment},
+        environment={**CLEAN, **environment},
         watcher=watcher,
         answers=lambda _: accepts_connections(port),
         start_timeout=PATIENCE,
@@ -175,7 +176,7 @@ def product_on_uvicorn(watcher: Watcher, model_url: str) -> Iterator[Server]:
 
 def fleet_environment(state: str, model_url: str) -> dict[str, str]:
     return {
-        **dict.fromkeys(UNSET, ""),
+        **CLEAN,
         "FLEET_STATE_DIR": state,
         "OPENAI_BASE_URL": model_url,
         "FLEET_MODEL": "paced",

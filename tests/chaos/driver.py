@@ -37,11 +37,9 @@ BEYOND = Probe("beyond the end", 0)
 SHORT_TIMES = {
     "FLEET_LEASE_TTL": "3",
     "FLEET_FIRST_CHUNK_TIMEOUT": "3",
-    "FLEET_CHUNK_TIMEOUT": "3",
     "FLEET_IDLE_TIMEOUT": "8",
     "FLEET_MAX_RUNTIME": "20",
     "FLEET_MAX_RUNS_PER_OWNER": "100000",
-    "FLEET_LINGER": "2",
     "FLEET_HEARTBEAT": "1",
     "FLEET_SHUTDOWN_GRACE": "2",
 }

@@ -166,7 +166,7 @@ class TestNotStarting:
 
     def test_state_folder_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        assert "FLEET_STATE_DIR: cannot make the folder" in refused(
+        assert "file/state, which cannot be made: Not a directory." in refused(
             tmp_path, FLEET_STATE_DIR=str(tmp_path / "file/state")
         )
 

@@ -4,23 +4,29 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from agenticfleet.settings import env_hosts, env_origins, env_url
+from agenticfleet.environment import Environment, without_secrets
+from chat.limits import Deadlines, ServiceLevels
+from routing.caps import Caps
+from tests.serving import OWN_SETTINGS
 
 ROOT = Path(__file__).parent.parent.parent
 
 
+MAX_SETTINGS = 36
+INTERNAL = {"FLEET_MODEL_BUILTIN"}  # set by `fleet` for its workers
+
+
 def read_names() -> set[str]:
-    return set(
-        re.findall(
-            r'\benv(?:_\w+)?\(\s*"([A-Z_]+)"', (ROOT / "agenticfleet/settings.py").read_text()
-        )
-    )
+    source = (ROOT / "agenticfleet/settings.py").read_text()
+    reads = re.findall(r'\benv\.(\w+)\(\s*"([A-Z_]+)"', source)
+    return {name for method, name in reads if not method.startswith("reject")} - INTERNAL
 
 
 def documented_names(document: str) -> set[str]:
@@ -31,6 +37,10 @@ def documented_names(document: str) -> set[str]:
 
 def test_agents_lists_every_setting_and_no_other() -> None:
     assert documented_names("AGENTS.md") == read_names()
+
+
+def test_settings_are_few_enough_to_choose_from() -> None:
+    assert len(read_names()) <= MAX_SETTINGS
 
 
 def test_the_readme_lists_a_few_settings_that_exist() -> None:
@@ -48,12 +58,23 @@ def test_the_environment_is_read_in_settings_only() -> None:
     assert readers == ["agenticfleet/settings.py"]
 
 
-def start(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "manage.py", "check"]
-    everything = {**os.environ, "FLEET_STATE_DIR": str(folder), **environment}
+def manage(
+    *arguments: str, cwd: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `manage.py` with these settings and no others."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(OWN_SETTINGS)}
     return subprocess.run(
-        command, cwd=ROOT, env=everything, capture_output=True, text=True, timeout=30
+        [sys.executable, ROOT / "manage.py", *arguments],
+        cwd=cwd,
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
+
+
+def start(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return manage("check", **{"FLEET_STATE_DIR": str(folder), **environment})
 
 
 @pytest.mark.parametrize(
@@ -65,7 +86,8 @@ def start(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         ("FLEET_MAX_RUNS_PER_OWNER", "1.5"),
         ("FLEET_AUTH", "maybe"),
         ("DJANGO_DEBUG", "perhaps"),
-        ("REDIS_URL", "http://127.0.0.1"),
+        ("REDIS_URL", "http://:secret@127.0.0.1"),
+        ("REDIS_URL", "secret"),
         ("REDIS_URL", "redis://:secret@/0"),
         ("OPENAI_BASE_URL", "127.0.0.1:8000"),
         ("OPENAI_BASE_URL", "http://h:abc/v1"),
@@ -74,12 +96,18 @@ def start(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         ("TAVILY_BASE_URL", "ftp://search"),
         ("FLEET_SEARCH", "on"),
         ("FLEET_SEARCH", "perhaps"),
-        ("FLEET_CACHE_TTL_NEWS", "0"),
+        ("FLEET_CACHE_TTL", "0"),
+        ("FLEET_SLA", "0.25,2"),
+        ("FLEET_SLA", "0.25,2,soon"),
+        ("FLEET_SLA", "0.25,2,nan"),
+        ("FLEET_LIGHT_THRESHOLD", "1.5"),
+        ("FLEET_HEARBEAT", "5"),
         ("FLEET_TIME_ZONE", "Mars/Olympus"),
         ("DATABASE_URL", "nonsense://x"),
         ("DATABASE_URL", "sqlite://"),
         ("DATABASE_URL", "mysql://u:secret@h/x"),
         ("DATABASE_URL", "postgres:/x"),
+        ("DATABASE_URL", "postgresql://u:secret/x@h/x"),
         ("OPENAI_API_KEY", "sk-secret…"),
         ("TAVILY_API_KEY", "tvly secret"),
         ("DJANGO_ALLOWED_HOSTS", "chat.example:8000"),
@@ -113,21 +141,45 @@ def test_a_database_without_its_driver_is_refused(tmp_path: Path) -> None:
 def test_models_that_are_known_to_think_get_room_for_it(
     tmp_path: Path, model: str, room: int
 ) -> None:
+    environment = {"OPENAI_API_KEY": "k", "FLEET_MODEL": model}
+    assert built(tmp_path, "FLEET_THINKING_TOKENS", **environment) == [f"{room}"]
+
+
+def built(folder: Path, *names: str, cwd: Path = ROOT, **environment: str) -> list[str]:
+    """Return the texts of these values of `settings.py` under this environment."""
+    code = f"from agenticfleet import settings as s; print(*map(vars(s).get, {names}), sep='\\n')"
+    own = {"PYTHONPATH": str(ROOT), "FLEET_STATE_DIR": str(folder)}
+    return subprocess.check_output(
+        [sys.executable, "-c", code],
+        cwd=cwd,
+        env={**os.environ, **own, **environment},
+        text=True,
+        timeout=30,
+    ).splitlines()
+
+
+def test_limits_are_built_of_their_settings(tmp_path: Path) -> None:
     environment = {
-        **os.environ,
-        "FLEET_STATE_DIR": str(tmp_path),
-        "OPENAI_API_KEY": "k",
-        "FLEET_MODEL": model,
+        "FLEET_MAX_OUTPUT_TOKENS": "20",
+        "FLEET_LIGHT_MAX_TOOL_CALLS": "3",
+        "FLEET_FULL_MAX_SUPERSTEPS": "5",
+        "FLEET_FULL_MAX_TOOL_CALLS": "6",
+        "FLEET_FIRST_CHUNK_TIMEOUT": "7",
+        "FLEET_IDLE_TIMEOUT": "8",
+        "FLEET_MAX_RUNTIME": "90",
+        "FLEET_SLA": "0.1, 1, 10",
     }
-    command = [
-        sys.executable,
-        "-c",
-        "from agenticfleet import settings; print(settings.FLEET_THINKING_TOKENS)",
-    ]
-    assert (
-        subprocess.check_output(command, cwd=ROOT, env=environment, text=True, timeout=30)
-        == f"{room}\n"
-    )
+    limits = {
+        "FLEET_LIGHT_CAPS": Caps(supersteps=2, tool_calls=3, fan_out=1, tokens=20, seconds=90.0),
+        "FLEET_FULL_CAPS": Caps(supersteps=5, tool_calls=6, fan_out=3, tokens=12_000, seconds=60.0),
+        "FLEET_DEADLINES": Deadlines(first_chunk=7.0, chunk=4.0, idle=8.0, runtime=90.0),
+        "FLEET_SERVICE_LEVELS": ServiceLevels(first_event=0.1, first_token=1.0, total=10.0),
+    }
+    assert built(tmp_path, *limits, **environment) == list(map(str, limits.values()))
+
+
+def environment_with(name: str, value: str) -> Environment:
+    return Environment({name: value})
 
 
 @pytest.mark.parametrize(
@@ -142,55 +194,191 @@ def test_models_that_are_known_to_think_get_room_for_it(
         "http://h",
     ],
 )
-def test_a_url_without_a_place_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setenv("REDIS_URL", url)
+def test_a_url_without_a_place_is_refused(url: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="REDIS_URL must"):
-        env_url("REDIS_URL", ("redis", "rediss", "unix"))
+        environment_with("REDIS_URL", url).url("REDIS_URL", ("redis", "rediss", "unix"))
 
 
 @pytest.mark.parametrize(
     "url",
     ["redis://:password@redis:6379/0", "rediss://[::1]:6380", "unix:///run/valkey.sock?db=1", ""],
 )
-def test_a_url_with_a_place_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setenv("REDIS_URL", url)
-    assert env_url("REDIS_URL", ("redis", "rediss", "unix")) == url
+def test_a_url_with_a_place_is_taken(url: str) -> None:
+    env = environment_with("REDIS_URL", url)
+    assert env.url("REDIS_URL", ("redis", "rediss", "unix")) == url
 
 
 @pytest.mark.parametrize(
     "origin", ["chat.example", "http://", "https://chat.example/", "://chat.example"]
 )
-def test_an_origin_that_no_browser_sends_is_refused(
-    monkeypatch: pytest.MonkeyPatch, origin: str
-) -> None:
-    monkeypatch.setenv("DJANGO_CSRF_TRUSTED_ORIGINS", f"https://good.example,{origin}")
+def test_an_origin_that_no_browser_sends_is_refused(origin: str) -> None:
+    env = environment_with("DJANGO_CSRF_TRUSTED_ORIGINS", f"https://good.example,{origin}")
     with pytest.raises(ImproperlyConfigured, match=f"not '{origin}'"):
-        env_origins("DJANGO_CSRF_TRUSTED_ORIGINS")
+        env.origins("DJANGO_CSRF_TRUSTED_ORIGINS")
 
 
-def test_origins_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_origins_are_taken() -> None:
     origins = [
         "https://chat.example",
         "https://*.example.org:8443",
         "http://[::1]:8000",
         "chrome-extension://abc",
     ]
-    monkeypatch.setenv("DJANGO_CSRF_TRUSTED_ORIGINS", ", ".join(origins))
-    assert env_origins("DJANGO_CSRF_TRUSTED_ORIGINS") == origins
+    env = environment_with("DJANGO_CSRF_TRUSTED_ORIGINS", ", ".join(origins))
+    assert env.origins("DJANGO_CSRF_TRUSTED_ORIGINS") == origins
 
 
 @pytest.mark.parametrize(
     "host", ["http://chat.example", "chat.example:8000", "[::1]:8000", "a b", "chat.example/", ","]
 )
-def test_a_host_that_no_browser_names_is_refused(
-    monkeypatch: pytest.MonkeyPatch, host: str
-) -> None:
-    monkeypatch.setenv("DJANGO_ALLOWED_HOSTS", host)
+def test_a_host_that_no_browser_names_is_refused(host: str) -> None:
+    env = environment_with("DJANGO_ALLOWED_HOSTS", host)
     with pytest.raises(ImproperlyConfigured, match="DJANGO_ALLOWED_HOSTS must hold host names"):
-        env_hosts("DJANGO_ALLOWED_HOSTS", "localhost")
+        env.hosts("DJANGO_ALLOWED_HOSTS", "localhost")
 
 
-def test_hosts_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hosts_are_taken() -> None:
     hosts = ["chat.example", ".example.org", "*", "127.0.0.1", "[::1]", "Chat_1.example"]
-    monkeypatch.setenv("DJANGO_ALLOWED_HOSTS", ", ".join(hosts))
-    assert env_hosts("DJANGO_ALLOWED_HOSTS", "localhost") == hosts
+    env = environment_with("DJANGO_ALLOWED_HOSTS", ", ".join(hosts))
+    assert env.hosts("DJANGO_ALLOWED_HOSTS", "localhost") == hosts
+
+
+# --- Unknown names --------------------------------------------------------------------------------
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest_known_one(tmp_path: Path) -> None:
+    assert start(tmp_path, FLEET_HEARBEAT="5").stderr == (
+        "Wrong setting: FLEET_HEARBEAT is not a setting; did you mean FLEET_HEARTBEAT?\n"
+    )
+
+
+def test_a_blank_unknown_setting_is_ignored() -> None:
+    env = Environment({"FLEET_HEARBEAT": " ", "FLEET_HEARTBEAT": "5"})
+    env.number("FLEET_HEARTBEAT", 1)
+    env.reject_unknown("FLEET_")
+
+
+# --- .env files -----------------------------------------------------------------------------------
+
+# Other processes of the tests read no files; those that are about them do.
+NO_SWITCHES = {"PYTEST_VERSION": "", "PYTHON_DOTENV_DISABLED": ""}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A working folder and a state folder, each with its `.env`."""
+
+    working: Path
+    state: Path
+
+    def write(self, *, working: str = "", state: str = "") -> None:
+        (self.working / ".env").write_text(working)
+        (self.state / ".env").write_text(state)
+
+    def manage(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return manage(*arguments, cwd=self.working, **NO_SWITCHES, **environment)
+
+    def in_effect(self, **environment: str) -> dict[str, tuple[str, str]]:
+        """Return value and source by name, as `--print-settings` shows them."""
+        ran = self.manage("fleet", "--print-settings", **environment)
+        assert ran.returncode == 0, ran.stderr
+        rows = [re.split(r"\s{2,}", line) for line in ran.stdout.splitlines()]
+        return {name: (value, source) for name, value, source in rows}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    place = Place(tmp_path / "working", tmp_path / "state")
+    place.working.mkdir()
+    place.state.mkdir()
+    return place
+
+
+def test_the_environment_beats_the_working_folder_which_beats_the_state_folder(
+    place: Place,
+) -> None:
+    place.write(
+        working=f"FLEET_STATE_DIR={place.state}\nFLEET_HEARTBEAT=2\nFLEET_LEASE_TTL=2\n",
+        state="FLEET_HEARTBEAT=3\nFLEET_LEASE_TTL=3\nFLEET_LIGHT_MODE=off\nOTHER=1\n",
+    )
+    found = place.in_effect(FLEET_HEARTBEAT="1")
+    assert found["FLEET_STATE_DIR"] == (str(place.state), f"{place.working}/.env")
+    assert found["FLEET_HEARTBEAT"] == ("1", "environment")
+    assert found["FLEET_LEASE_TTL"] == ("2", f"{place.working}/.env")
+    assert found["FLEET_LIGHT_MODE"] == ("off", f"{place.state}/.env")
+    assert found["FLEET_AUTH"] == ("anonymous", "default")
+    assert set(found) == read_names()
+
+
+def test_a_blank_variable_does_not_hide_a_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("FLEET_HEARTBEAT=3\n")
+    env = environment_with("FLEET_HEARTBEAT", "")
+    env.add_file(tmp_path / ".env")
+    assert env.number("FLEET_HEARTBEAT", 5) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("FLEET_HEARTBEAT=x", "FLEET_HEARTBEAT in {file} must be a number, not 'x'."),
+        (
+            "FLEET_HEARBEAT=5",
+            "FLEET_HEARBEAT in {file} is not a setting; did you mean FLEET_HEARTBEAT?",
+        ),
+        ("FLEET_HEARTBEAT='5", "{file}: line 1 must be NAME=value."),
+    ],
+)
+def test_a_wrong_line_in_a_file_is_named_with_the_file(
+    place: Place, line: str, problem: str
+) -> None:
+    place.write(state=line)
+    ran = place.manage("check", FLEET_STATE_DIR=str(place.state))
+    assert ran.stderr == f"Wrong setting: {problem.format(file=place.state / '.env')}\n"
+
+
+def test_a_file_that_is_not_text_is_named(place: Place) -> None:
+    (place.state / ".env").write_bytes(b"FLEET_MODEL=\xff\n")
+    ran = place.manage("check", FLEET_STATE_DIR=str(place.state))
+    assert ran.stderr == f"Wrong setting: {place.state}/.env: must be in UTF-8.\n"
+
+
+@pytest.mark.parametrize("switch", ["PYTEST_VERSION", "PYTHON_DOTENV_DISABLED"])
+def test_tests_read_no_files(place: Place, switch: str) -> None:
+    place.write(working="FLEET_HEARTBEAT=2", state="FLEET_HEARTBEAT=2")
+
+    def heartbeat(**switches: str) -> list[str]:
+        return built(place.state, "FLEET_HEARTBEAT", cwd=place.working, **NO_SWITCHES | switches)
+
+    assert heartbeat() == ["2.0"]
+    assert heartbeat(**{switch: "1"}) == ["5.0"]
+
+
+def test_manage_py_test_reads_no_files(place: Place) -> None:
+    place.write(working="FLEET_HEARTBEAT=x", state="FLEET_HEARTBEAT=x")
+    ran = place.manage("test", "--help", FLEET_STATE_DIR=str(place.state))
+    assert ran.returncode == 0, ran.stderr
+
+
+# --- What is in effect ----------------------------------------------------------------------------
+
+
+def test_settings_that_are_shown_hide_secrets(tmp_path: Path) -> None:
+    secrets = {
+        "DJANGO_SECRET_KEY": "secret-1",
+        "OPENAI_API_KEY": "secret-2",
+        "TAVILY_API_KEY": "secret-3",
+        "OPENAI_BASE_URL": "https://secret-4:secret-5@models.example/v1?key=secret-6",
+        "FLEET_MODEL": "m",
+        "REDIS_URL": "redis://:secret-7@redis:6379/0",
+        "DATABASE_URL": f"sqlite:///{tmp_path}/x.sqlite3?password=secret-8",
+    }
+    [shown] = built(tmp_path, "SETTINGS_READ", **secrets)
+    assert "secret-" not in shown
+    assert "name='OPENAI_API_KEY', value='(hidden)', source='environment'" in shown
+    assert "name='OPENAI_BASE_URL', value='https://models.example/v1'" in shown
+    assert "name='REDIS_URL', value='redis://redis:6379/0'" in shown
+
+
+@pytest.mark.parametrize("password", ["pa/ss", "pa#ss", "pa?ss", "pa@ss", "pa:ss"])
+def test_a_password_is_hidden_however_it_is_written(password: str) -> None:
+    assert without_secrets(f"redis://user:{password}@h:1/0?x=pass") == "redis://h:1/0"

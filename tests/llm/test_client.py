@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -10,20 +11,20 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from chat.llm.client import Deadlines, ModelClient
+from chat.limits import Deadlines
+from chat.llm.client import ModelClient
 from chat.llm.errors import ChunkTimeout, CutOff, FirstChunkTimeout, ModelError
 from chat.llm.messages import ChatMessage, Piece, Text
 from tests.scripted_model import ScriptedModel
 
 QUESTION = "What?"
 MESSAGES = [ChatMessage("user", QUESTION)]
+LONG = Deadlines(first_chunk=30, chunk=30, idle=60, runtime=180)
 
 
 @pytest_asyncio.fixture
 async def client(model: ScriptedModel) -> AsyncIterator[ModelClient]:
-    client = ModelClient(
-        base_url=model.url, api_key="", deadlines=Deadlines(30, 30), thinking_tokens=4000
-    )
+    client = ModelClient(base_url=model.url, api_key="", deadlines=LONG, thinking_tokens=4000)
     yield client
     await client.aclose()
 
@@ -114,9 +115,9 @@ async def test_stream_without_an_end_is_cut_off(client: ModelClient, model: Scri
 @pytest.mark.parametrize(
     ("deadlines", "script", "error"),
     [
-        (Deadlines(0.1, 30), {"hang_after": 0}, FirstChunkTimeout),
-        (Deadlines(0.1, 30), {"waits": 1000, "pace": 0.01}, FirstChunkTimeout),
-        (Deadlines(30, 0.1), {"hang_after": 2}, ChunkTimeout),
+        (replace(LONG, first_chunk=0.1), {"hang_after": 0}, FirstChunkTimeout),
+        (replace(LONG, first_chunk=0.1), {"waits": 1000, "pace": 0.01}, FirstChunkTimeout),
+        (replace(LONG, chunk=0.1), {"hang_after": 2}, ChunkTimeout),
     ],
     ids=["silence", "comments only", "silence in mid-answer"],
 )

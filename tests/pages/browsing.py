@@ -19,7 +19,7 @@ ARGUMENTS = [
 # What the browser and htmx report about a lost socket or request.
 CONNECTION_ERRORS = ("WebSocket connection to", "htmx:", "net::ERR_")
 TIMEOUT = 40_000  # ms; only an overloaded machine needs so many
-REQUIRED = os.environ.get("FLEET_REQUIRE_BROWSER") == "on"
+REQUIRED = os.environ.get("REQUIRE_BROWSER") == "on"
 MARKS = [
     pytest.mark.browser,
     pytest.mark.skipif(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from chat.workflow.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER
+from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR, PLANNER, RESEARCHER, REVIEWER, WRITER
 from tests.scripted_model import Script, ScriptedModel
 from tests.scripted_search import ScriptedSearch
 from tests.serving import Fleet, running
@@ -20,7 +20,6 @@ from .browsing import MARKS, Open, answer, ask, chromium_running, expect_ready_f
 
 pytestmark = MARKS
 
-RESEARCHER, ANALYST = SPECIALISTS
 FINAL = "The team's answer."
 
 

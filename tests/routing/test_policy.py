@@ -123,7 +123,8 @@ def test_route_is_grey_between_the_two_settings(
     grey: bool,
 ) -> None:
     sure(monkeypatch, light)
-    settings.FLEET_ROUTER_LOW, settings.FLEET_ROUTER_HIGH, settings.FLEET_LIGHT_MODE = 0.4, 0.7, on
+    monkeypatch.setattr(policy, "GREY_ZONE", (0.4, 0.7))
+    settings.FLEET_LIGHT_MODE = on
     assert choose("anything", mode=mode).is_grey == grey
 
 
@@ -145,15 +146,9 @@ def test_escalation_changes_path_caps_and_reason(monkeypatch: pytest.MonkeyPatch
 
 
 def test_caps_come_from_the_settings(settings: Settings) -> None:
-    settings.FLEET_LIGHT_MAX_SUPERSTEPS, settings.FLEET_LIGHT_MAX_TOOL_CALLS = 3, 2
-    (
-        settings.FLEET_FULL_MAX_SUPERSTEPS,
-        settings.FLEET_FULL_MAX_TOOL_CALLS,
-        settings.FLEET_FULL_MAX_FANOUT,
-    ) = 7, 6, 5
-    light, full = caps_of("light"), caps_of("full")
-    assert (light.supersteps, light.tool_calls, light.fan_out) == (3, 2, 1)
-    assert (full.supersteps, full.tool_calls, full.fan_out) == (7, 6, 5)
+    assert caps_of("light") == settings.FLEET_LIGHT_CAPS
+    assert caps_of("full") == settings.FLEET_FULL_CAPS
+    assert caps_of("light") != caps_of("full")
 
 
 def test_check_reports_broken_weights(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:

@@ -162,7 +162,7 @@ def test_worker_uses_no_more_after_each_round_of_hundreds_of_runs(
     """
     play(model)
     chance = random.Random(7)
-    with running(tmp_path, model_server, FLEET_LOG_LEVEL="error", FLEET_LINGER="1") as fleet:
+    with running(tmp_path, model_server, FLEET_LOG_LEVEL="error") as fleet:
         (worker,) = fleet.children("fleet-worker")
         url = fleet.address.replace("http", "ws") + "ws/chat/"
         with redis.Redis.from_url(fleet.card["redis_url"]) as client:

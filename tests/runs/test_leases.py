@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -30,7 +31,7 @@ FAR = 2.5  # seconds until a lease expires; one of more than three times LEASE i
 def _timeouts(settings) -> None:
     settings.FLEET_LEASE_TTL = LEASE.total_seconds()
     # A model that holds an answer must not end it: only leases do here.
-    settings.FLEET_CHUNK_TIMEOUT = settings.FLEET_IDLE_TIMEOUT = 600
+    settings.FLEET_DEADLINES = replace(settings.FLEET_DEADLINES, chunk=600, idle=600)
 
 
 @pytest_asyncio.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -87,12 +88,12 @@ async def test_error_after_the_first_chunk_is_not_retried(
 
 
 @pytest.mark.parametrize(
-    ("setting", "script", "code"),
+    ("deadline", "script", "code"),
     [
-        ("FLEET_FIRST_CHUNK_TIMEOUT", {"hang_after": 0}, "first_chunk_timeout"),
-        ("FLEET_CHUNK_TIMEOUT", {"hang_after": 2}, "idle_timeout"),
-        ("FLEET_IDLE_TIMEOUT", {"hang_after": 2}, "idle_timeout"),
-        ("FLEET_MAX_RUNTIME", {"tokens": ["x"] * 1000, "pace": 0.02}, "max_runtime"),
+        ("first_chunk", {"hang_after": 0}, "first_chunk_timeout"),
+        ("chunk", {"hang_after": 2}, "idle_timeout"),
+        ("idle", {"hang_after": 2}, "idle_timeout"),
+        ("runtime", {"tokens": ["x"] * 1000, "pace": 0.02}, "max_runtime"),
     ],
 )
 async def test_hanging_model_ends_the_run_at_the_deadline(
@@ -100,11 +101,11 @@ async def test_hanging_model_ends_the_run_at_the_deadline(
     model: ScriptedModel,
     worker,
     settings,
-    setting: str,
+    deadline: str,
     script: dict,
     code: str,
 ) -> None:
-    setattr(settings, setting, 0.3)
+    settings.FLEET_DEADLINES = replace(settings.FLEET_DEADLINES, **{deadline: 0.3})
     await worker.stop()
     model.on("hang", **script)
 

@@ -257,9 +257,9 @@ async def test_heartbeat_reports_how_long_the_run_has_been_silent(
 
 
 async def test_socket_without_a_request_is_refused_after_the_timeout(
-    chat: Chatting, settings
+    chat: Chatting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.FLEET_HANDSHAKE_TIMEOUT = 0.1
+    monkeypatch.setattr("chat.consumers.REQUEST_TIMEOUT", 0.1)
     socket = await chat.socket()
     event = await socket.event()
     assert (event["type"], event["error"]["code"], event["seq"]) == (
@@ -271,9 +271,9 @@ async def test_socket_without_a_request_is_refused_after_the_timeout(
 
 
 async def test_server_closes_the_socket_after_its_linger(
-    chat: Chatting, model: ScriptedModel, settings
+    chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.FLEET_LINGER = 0.3
+    monkeypatch.setattr("chat.consumers.LINGER", 0.3)
     model.on("hold", hold_after=1)
     socket = await chat.ask("hold")
     await socket.until("response.delta")

@@ -10,15 +10,13 @@ from django.core.management import CommandError, call_command
 from msgspec import Meta
 from pytest_django import Settings
 
-from chat.workflow.agents import ASSISTANT, PLANNER, SPECIALISTS, WRITER, Agent
+from chat.workflow.agents import ANALYST, ASSISTANT, PLANNER, RESEARCHER, WRITER, Agent
 from tests.chatting import Chatting, Event, chat_request, text_of
 from tests.scripted_model import Script, ScriptedModel
 from tooling.registry import tool
 from tooling.toolbox import TOOLS
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-RESEARCHER, ANALYST = SPECIALISTS
 
 
 # --- A tool's module, as an author would write it -------------------------------------------------

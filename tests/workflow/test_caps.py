@@ -1,5 +1,7 @@
 """What a run may spend."""
 
+from dataclasses import replace
+
 import pytest
 from pytest_django import Settings
 
@@ -15,7 +17,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 async def test_superstep_cap_leaves_one_for_the_answer(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
-    settings.FLEET_FULL_MAX_SUPERSTEPS = 3
+    settings.FLEET_FULL_CAPS = replace(settings.FLEET_FULL_CAPS, supersteps=3)
     events = await chat.answer(full())
     assert phases(events) == ["routing", "analysis", "research", "final"]
     assert "3 rounds of model calls" in words(events)
@@ -25,7 +27,7 @@ async def test_superstep_cap_leaves_one_for_the_answer(
 async def test_agents_side_by_side_share_a_superstep(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
-    settings.FLEET_FULL_MAX_SUPERSTEPS = 5
+    settings.FLEET_FULL_CAPS = replace(settings.FLEET_FULL_CAPS, supersteps=5)
     events = await chat.answer(full())
     assert len(team.calls) == 6
     assert "limit" not in words(events)
@@ -34,7 +36,7 @@ async def test_agents_side_by_side_share_a_superstep(
 async def test_token_cap_ends_the_preparation(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
-    settings.FLEET_FULL_MAX_TOKENS = 3
+    settings.FLEET_FULL_CAPS = replace(settings.FLEET_FULL_CAPS, tokens=3)
     events = await chat.answer(full())
     assert "3 written tokens" in words(events)
     assert phases(events) == ["routing", "analysis", "research", "final"]
@@ -44,7 +46,7 @@ async def test_token_cap_ends_the_preparation(
 async def test_token_cap_ends_the_rounds_of_a_specialist(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
-    settings.FLEET_FULL_MAX_TOKENS = 10
+    settings.FLEET_FULL_CAPS = replace(settings.FLEET_FULL_CAPS, tokens=10)
     team.as_agent(PLANNER.instructions, plan("analyst"))
     counting = wants(("calculator", {"expression": "1 + 1"}))
     counting.tokens = ["so "] * 10
@@ -58,7 +60,8 @@ async def test_token_cap_ends_the_rounds_of_a_specialist(
 async def test_time_cap_cuts_a_phase_and_keeps_its_words(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
-    settings.FLEET_FULL_MAX_SECONDS = 1.5  # in which a busy machine gets as far as research
+    # In this time a busy machine gets as far as research.
+    settings.FLEET_FULL_CAPS = replace(settings.FLEET_FULL_CAPS, seconds=1.5)
     team.as_agent(RESEARCHER.instructions, Script(tokens=["half of ", "it"], hang_after=1))
     events = await chat.answer(full())
     assert "1.5 seconds" in words(events)
@@ -71,7 +74,7 @@ async def test_time_cap_cuts_a_phase_and_keeps_its_words(
 async def test_fan_out_cap_makes_further_agents_wait(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
-    settings.FLEET_FULL_MAX_FANOUT = 2
+    settings.FLEET_FULL_CAPS = replace(settings.FLEET_FULL_CAPS, fan_out=2)
     team.as_agent(
         PLANNER.instructions,
         plan("researcher", "researcher", "researcher", "researcher", "researcher", "researcher"),
@@ -98,7 +101,7 @@ async def test_fan_out_cap_makes_further_agents_wait(
 async def test_tool_call_cap_holds_for_the_whole_team(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
-    settings.FLEET_FULL_MAX_TOOL_CALLS = 2
+    settings.FLEET_FULL_CAPS = replace(settings.FLEET_FULL_CAPS, tool_calls=2)
     team.as_agent(PLANNER.instructions, plan("analyst"))
     ten = wants(*[("calculator", {"expression": f"{n} + 1"}) for n in range(10)])
     team.as_agent(ANALYST.instructions, ten, Script(tokens=["done"]))
@@ -156,7 +159,7 @@ async def test_tool_call_of_the_last_round_is_not_made(chat: Chatting, team: Scr
 async def test_light_answer_that_wants_a_tool_in_its_last_round_escalates(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
-    settings.FLEET_LIGHT_MAX_TOOL_CALLS = 5
+    settings.FLEET_LIGHT_CAPS = replace(settings.FLEET_LIGHT_CAPS, tool_calls=5)
     team.as_agent(
         ASSISTANT.instructions,
         *[wants(("calculator", {"expression": f"{n} + 1"})) for n in range(5)],

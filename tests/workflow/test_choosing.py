@@ -43,7 +43,7 @@ def grey(
     """Put every question into the grey zone. The router's model replies with the given script."""
     monkeypatch.setattr("chat.workflow.opinion.DEADLINE", 10)
     settings.FLEET_ROUTER_MODEL = "small"
-    settings.FLEET_ROUTER_LOW, settings.FLEET_ROUTER_HIGH = 0, 1.01
+    monkeypatch.setattr("routing.policy.GREY_ZONE", (0, 1.01))
 
     def reply(script: Script) -> None:
         team.as_agent(DEFINITION, script)

@@ -1,6 +1,7 @@
 """The light path, and when the team takes over."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from pytest_django import Settings
@@ -120,7 +121,7 @@ async def test_light_mode_never_escalates(
 async def test_answer_cut_by_its_length_carries_a_message(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
-    settings.FLEET_LIGHT_MAX_TOKENS = 17
+    settings.FLEET_LIGHT_CAPS = replace(settings.FLEET_LIGHT_CAPS, tokens=17)
     team.as_agent(ASSISTANT.instructions, Script(tokens=["So ", "much"], finish_reason="length"))
     events = await chat.answer(chat_request(mode="light"))
     assert text_of(events) == "So much"
@@ -131,7 +132,7 @@ async def test_answer_cut_by_its_length_carries_a_message(
 async def test_server_that_ignores_the_token_limit_is_cut_off(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
-    settings.FLEET_LIGHT_MAX_TOKENS = 20
+    settings.FLEET_LIGHT_CAPS = replace(settings.FLEET_LIGHT_CAPS, tokens=20)
     team.as_agent(
         ASSISTANT.instructions,
         Script(tokens=["and on it goes, "] * 2000, reasoning=["hm "] * 1000, hang_after=2000),
@@ -145,7 +146,7 @@ async def test_server_that_ignores_the_token_limit_is_cut_off(
 async def test_few_long_pieces_are_not_counted_as_too_many_tokens(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
-    settings.FLEET_LIGHT_MAX_TOKENS = 20
+    settings.FLEET_LIGHT_CAPS = replace(settings.FLEET_LIGHT_CAPS, tokens=20)
     team.as_agent(ASSISTANT.instructions, Script(tokens=["x" * 500] * 20))
     assert len(text_of(await chat.answer(chat_request(mode="light")))) == 10_000
 
@@ -153,7 +154,7 @@ async def test_few_long_pieces_are_not_counted_as_too_many_tokens(
 async def test_light_answer_length_counts_all_its_rounds(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
-    settings.FLEET_LIGHT_MAX_TOKENS = 20
+    settings.FLEET_LIGHT_CAPS = replace(settings.FLEET_LIGHT_CAPS, tokens=20)
     team.as_agent(ASSISTANT.instructions, counts_before(15), Script(tokens=["Two."]))
     await chat.answer(chat_request(mode="light"))
     assert [call.body["max_tokens"] for call in team.calls] == [20, 5]
@@ -163,7 +164,7 @@ async def test_light_answer_length_counts_all_its_rounds(
 async def test_light_answer_stops_when_its_length_is_used(
     chat: Chatting, team: ScriptedModel, settings: Settings, mode: str
 ) -> None:
-    settings.FLEET_LIGHT_MAX_TOKENS = 20
+    settings.FLEET_LIGHT_CAPS = replace(settings.FLEET_LIGHT_CAPS, tokens=20)
     used = counts_before(20)
     used.tokens[:] = [""] * 20
     team.as_agent(ASSISTANT.instructions, used)

@@ -21,7 +21,8 @@ from chat.workflow.question import Question
 from chat.workflow.team import default_plan
 from chat.workflow.turn import YIELD_EVERY_N_PIECES, Turn, side_by_side
 from chat.workflow.work import Work
-from routing.policy import Caps, Route
+from routing.caps import Caps
+from routing.policy import Route
 from tests.chatting import Chatting, Event, chat_request, kinds, text_of
 from tests.scripted_model import Script, ScriptedModel
 from tooling.services import Services

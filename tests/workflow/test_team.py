@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -217,7 +218,8 @@ async def test_hanging_specialist_is_detected_while_others_work(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
     await Worker.current().stop()  # the next one reads the setting
-    settings.FLEET_CHUNK_TIMEOUT = 1  # which the others of the team keep on a busy machine, too
+    # The others of the team are quick enough for this on a busy machine, too.
+    settings.FLEET_DEADLINES = replace(settings.FLEET_DEADLINES, chunk=1)
     team.as_agent(RESEARCHER.instructions, Script(hang_after=1))
     events = await chat.answer(full())
     assert "Researcher could not finish" in words(events)
@@ -234,7 +236,8 @@ def in_pieces(script: Script, pace: float) -> Script:
 async def test_model_that_writes_hidden_output_counts_as_active(
     chat: Chatting, team: ScriptedModel, settings: Settings, agent: Any
 ) -> None:
-    settings.FLEET_IDLE_TIMEOUT, settings.FLEET_HEARTBEAT = 0.8, 0.1
+    settings.FLEET_DEADLINES = replace(settings.FLEET_DEADLINES, idle=0.8)
+    settings.FLEET_HEARTBEAT = 0.1
     arguments = json.dumps({"expression": "1 + 1" + " " * 90})
     slow = {
         PLANNER: in_pieces(plan("analyst"), 0.05),

@@ -1,5 +1,7 @@
 """Models with hidden thinking."""
 
+from dataclasses import replace
+
 import pytest
 from pytest_django import Settings
 
@@ -91,7 +93,7 @@ async def test_answer_of_nothing_but_thinking_is_an_error_with_advice(
 async def test_thinking_counts_in_usage_but_not_in_the_answer_length(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
-    settings.FLEET_LIGHT_MAX_TOKENS = 20
+    settings.FLEET_LIGHT_CAPS = replace(settings.FLEET_LIGHT_CAPS, tokens=20)
     thoughtful = counts_before(5)
     thoughtful.thinking_tokens = 500
     team.as_agent(ASSISTANT.instructions, thoughtful, Script(tokens=["Two."]))

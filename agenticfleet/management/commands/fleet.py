@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -32,6 +31,7 @@ from agenticfleet.embedded import (
     start_valkey,
     wait_until_answering,
 )
+from agenticfleet.environment import without_secrets
 from agenticfleet.errors import EmbeddedError
 from agenticfleet.running import RunningFleet, announced, only_fleet, was_killed
 from routing.classifier import BrokenWeights
@@ -270,6 +270,15 @@ class Fleet:
         return f"{settings.FLEET_MODEL} at {without_secrets(settings.OPENAI_BASE_URL) or 'OpenAI'}"
 
 
+def settings_text() -> str:
+    """Return a line for each setting: name, value in effect (secrets hidden), and source."""
+    rows = [(read.name, read.value or "-", read.source) for read in settings.SETTINGS_READ]
+    names, values = (max(len(row[column]) for row in rows) for column in (0, 1))
+    return "\n".join(
+        f"{name:<{names}}  {value:<{values}}  {source}" for name, value, source in rows
+    )
+
+
 def search_text() -> str:
     match settings.FLEET_SEARCH:
         case "on":
@@ -300,8 +309,16 @@ class Command(BaseCommand):
         parser.add_argument(
             "--workers", type=int, default=1, help="processes that serve (%(default)s)"
         )
+        parser.add_argument(
+            "--print-settings",
+            action="store_true",
+            help="show every setting with its value and its source, and exit",
+        )
 
     def handle(self, *args: Any, host: str, port: int, workers: int, **options: Any) -> None:
+        if options["print_settings"]:
+            self.say(settings_text())
+            return
         if workers < 1:
             raise CommandError("--workers must be at least 1.")
         try:
@@ -378,12 +395,6 @@ def database_text() -> str:
     used = connection.settings_dict
     place = "" if connection.vendor == "sqlite" else f" on {used['HOST'] or 'this machine'}"
     return f"{connection.display_name}, {used['NAME']}{place}"
-
-
-def without_secrets(url: str) -> str:
-    """Return the URL without user name, password and query."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
 
 def first_line(text: str) -> str:

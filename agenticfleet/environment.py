@@ -1,0 +1,173 @@
+"""Read settings from environment variables and `.env` files, check them, and remember their source.
+
+A wrong value raises `ImproperlyConfigured` with one line that names the setting, never its value if
+that could be a secret.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+from dotenv.parser import parse_stream
+
+TRUE = {"1", "true", "yes", "on"}
+FALSE = {"0", "false", "no", "off"}
+HOST = re.compile(r"\*|\.?\w[\w.-]*|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting in effect, as people may see it: secrets are hidden."""
+
+    name: str
+    value: str
+    source: str  # "environment", "default", or the path of a .env file
+
+
+class Environment:
+    """Settings by name, from the first source that has them. A blank value counts as unset."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._sources = {"environment": variables}
+        self.read: dict[str, Setting] = {}
+
+    def add_file(self, path: Path) -> None:
+        """Take settings that earlier sources don't have from a `.env` file, if it exists."""
+        try:
+            if not path.is_file():
+                return
+            with path.open(encoding="utf-8-sig") as file:
+                lines = list(parse_stream(file))
+        except OSError as exc:
+            raise ImproperlyConfigured(f"{path}: cannot be read: {exc.strerror}.") from exc
+        except UnicodeDecodeError as exc:
+            raise ImproperlyConfigured(f"{path}: must be in UTF-8.") from exc
+        if wrong := next((line for line in lines if line.error), None):
+            raise ImproperlyConfigured(f"{path}: line {wrong.original.line} must be NAME=value.")
+        self._sources[str(path)] = {line.key: line.value or "" for line in lines if line.key}
+
+    def reject(self, name: str, problem: str) -> NoReturn:
+        """Raise ImproperlyConfigured: `problem` continues a sentence that begins with the name."""
+        source = self.read[name].source
+        place = "" if source in ("environment", "default") else f" in {source}"
+        raise ImproperlyConfigured(f"{name}{place} {problem}") from None
+
+    def reject_unknown(self, prefix: str) -> None:
+        """Raise ImproperlyConfigured if a source has a name with `prefix` that was never read."""
+        for source, values in self._sources.items():
+            for name in values:
+                if name.startswith(prefix) and name not in self.read and values[name].strip():
+                    [nearest] = get_close_matches(name, self.read, n=1, cutoff=0)
+                    place = "" if source == "environment" else f" in {source}"
+                    raise ImproperlyConfigured(
+                        f"{name}{place} is not a setting; did you mean {nearest}?"
+                    )
+
+    def text(self, name: str, default: str = "", *, shown: Callable[[str], str] = str) -> str:
+        """Return the setting as it is written; `shown` makes of it what people may see."""
+        value, source = default, "default"
+        for candidate, values in self._sources.items():
+            if written := values.get(name, "").strip():
+                value, source = written, candidate
+                break
+        self.read[name] = Setting(name, shown(value), source)
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.text(name, "on" if default else "off").lower()
+        if value not in TRUE | FALSE:
+            self.reject(name, f"must be on or off, not {value!r}.")
+        return value in TRUE
+
+    def number(self, name: str, default: float, *, least: float = 0, most: float = 1e9) -> float:
+        return self._parse_number(name, self.text(name, str(default)), least, most)
+
+    def numbers(self, name: str, default: Sequence[float]) -> list[float]:
+        """Return as many numbers as `default` has, separated by commas in the setting."""
+        values = self.texts(name, ",".join(map(str, default)))
+        if len(values) != len(default):
+            self.reject(name, f"must be {len(default)} numbers, separated by commas.")
+        return [self._parse_number(name, value) for value in values]
+
+    def _parse_number(self, name: str, value: str, least: float = 0, most: float = 1e9) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            self.reject(name, f"must be a number, not {value!r}.")
+        if not least <= number <= most:
+            self.reject(name, f"must be between {least:g} and {most:g}, not {value!r}.")
+        return number
+
+    def integer(self, name: str, default: int, *, least: int = 0) -> int:
+        number = self.number(name, default, least=least)
+        if number != int(number):
+            self.reject(name, f"must be a whole number, not {number!r}.")
+        return int(number)
+
+    def choice(self, name: str, default: str, choices: Sequence[str]) -> str:
+        value = self.text(name, default).lower()
+        if value not in choices:
+            self.reject(name, f"must be one of {', '.join(choices)}, not {value!r}.")
+        return value
+
+    def texts(self, name: str, default: str = "") -> list[str]:
+        """Return the parts of a setting that is separated by commas."""
+        return [part.strip() for part in self.text(name, default).split(",") if part.strip()]
+
+    def key(self, name: str) -> str:
+        """Return a key that can be sent in a header."""
+        value = self.text(name, shown=hidden)
+        if not (value.isascii() and value.isprintable() and " " not in value):
+            self.reject(name, "must be the key alone: ASCII characters, no spaces.")
+        return value
+
+    def url(self, name: str, schemes: Sequence[str], default: str = "") -> str:
+        """Return a URL, which may contain a password: no error shows it."""
+        value = self.text(name, default, shown=without_secrets)
+        if value and value.lower().partition("://")[0] not in schemes:
+            self.reject(name, f"must start with {' or '.join(f'{s}://' for s in schemes)}.")
+        if value and not has_place(value):
+            self.reject(name, "must be a URL with a host, and a number as the port if it has one.")
+        return value
+
+    def hosts(self, name: str, default: str) -> list[str]:
+        hosts = self.texts(name, default)
+        for host in hosts or [""]:
+            if not HOST.fullmatch(host):
+                problem = "must hold host names such as chat.example, without scheme and port"
+                self.reject(name, f"{problem}, not {host!r}.")
+        return hosts
+
+    def origins(self, name: str) -> list[str]:
+        origins = self.texts(name)
+        for origin in origins:
+            scheme, _, host = origin.partition("://")
+            if not scheme or not host or "/" in host:
+                problem = "must hold origins such as https://chat.example"
+                self.reject(name, f"{problem}, not {origin!r}.")
+        return origins
+
+
+def hidden(value: str) -> str:
+    return "(hidden)" if value else ""
+
+
+def without_secrets(url: str) -> str:
+    """Return the URL without user name, password and query."""
+    # Not by urlsplit: it takes a password with an unquoted / or # for a host.
+    scheme, separator, rest = url.partition("://")
+    return scheme + separator + rest.rpartition("@")[2].partition("?")[0]
+
+
+def has_place(url: str) -> bool:
+    """Return True if the URL has a host and no impossible port, or the path of a Unix socket."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -1,0 +1,22 @@
+"""Limits on the time of a run, in seconds. `settings.py` builds each of them once."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """When a run or its model is given up."""
+
+    first_chunk: float  # until the model's first chunk, all retries included
+    chunk: float  # without a byte of the model after its first chunk
+    idle: float  # without any event of the run and any byte of its model
+    runtime: float  # of the whole run
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLevels:
+    """How quick a run should be. A slower one is logged as a miss."""
+
+    first_event: float
+    first_token: float
+    total: float

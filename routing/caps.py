@@ -1,0 +1,14 @@
+"""What a run may spend. `settings.py` builds the caps of both paths once."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """The limits of a run on one path."""
+
+    supersteps: int  # rounds of model calls; agents that work side by side share them
+    tool_calls: int
+    fan_out: int  # agents that work at once
+    tokens: int  # written by models, without hidden thinking; on the full path, before the answer
+    seconds: float  # after that, only the final answer may begin
