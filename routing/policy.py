@@ -75,6 +75,7 @@ def choose(
     `context` holds the same person's earlier questions, oldest first. `phrases` are, by the name of
     each tool, the wordings that obviously ask for it.
     """
+    # Also for a path that the reader chose: the decision is stored with the confidence.
     judgement = classifier().judge(text, context)
     threshold, usual = settings.FLEET_LIGHT_THRESHOLD, classifier().threshold
     path: Path
@@ -131,7 +132,7 @@ def caps_of(path: Path) -> Caps:
             tool_calls=settings.FLEET_LIGHT_MAX_TOOL_CALLS,
             fan_out=1,
             tokens=settings.FLEET_LIGHT_MAX_TOKENS,
-            seconds=settings.FLEET_MAX_RUNTIME,
+            seconds=settings.FLEET_MAX_RUNTIME,  # one answer: there is no later phase to save for
         )
     return Caps(
         supersteps=settings.FLEET_FULL_MAX_SUPERSTEPS,
