@@ -255,7 +255,7 @@ FLEET_LIGHT_THRESHOLD = (
 FLEET_ROUTER_MODEL = env.text("FLEET_ROUTER_MODEL")
 FLEET_LIGHT_CAPS = Caps(
     # One call that may use tools, and one that answers. What needs more is work for the team.
-    supersteps=2,
+    supersteps=env.integer("FLEET_LIGHT_MAX_SUPERSTEPS", 2, least=1),
     tool_calls=env.integer("FLEET_LIGHT_MAX_TOOL_CALLS", 1),
     fan_out=1,
     tokens=FLEET_MAX_OUTPUT_TOKENS,

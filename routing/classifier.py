@@ -66,6 +66,7 @@ class Classifier:
         grams: dict[str, float] = {}
         scales: dict[str, Scale] = {}
         constants: dict[str, float] = {}
+        # A feature that was renamed since the training must not be ignored in silence.
         known = read("").named
         for number, (kind, key, *values) in fields_of(path):
             try:
@@ -100,6 +101,7 @@ class Classifier:
         }
         score = self.bias + sum(by_gram.values()) + sum(by_name.values())
         high = {name for name, scale in self.scales.items() if reading.named[name] > scale.mean}
+        # Bounded, because math.exp overflows beyond 709.
         light = 1 / (1 + math.exp(-max(-30.0, min(30.0, self.slope * score))))
         return Judgement(
             light=light,
@@ -112,6 +114,7 @@ class Classifier:
 
     def weigh_grams(self, reading: Reading) -> dict[str, float]:
         weights = self.grams
+        # Texts count alike, however many n-grams they have.
         norm = math.sqrt(len(reading.grams) or 1)
         return {gram: weights[gram] / norm for gram in reading.grams if gram in weights}
 

@@ -202,6 +202,7 @@ def measure(whole: str, core: str, asks: Sequence[Ask]) -> dict[str, float]:
     orders = sum(not ask.is_question for ask in asks)
     questions = sum(ask.is_question for ask in asks)
     longest = max((len(ask.text) for ask in asks), default=0)
+    # Sizes are logarithms, because the tenth line says less than the second.
     named = {
         "size": log1p(size),
         "core_size": log1p(core_size),

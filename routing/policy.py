@@ -69,6 +69,7 @@ def choose(
     `context` holds the same person's earlier questions, oldest first. `phrases` are, by the name of
     each tool, the wordings that obviously ask for it.
     """
+    # Also for a path that the reader chose: the decision is stored with the confidence.
     judgement = classifier().judge(text, context)
     threshold, usual = settings.FLEET_LIGHT_THRESHOLD, classifier().threshold
     path: Path

@@ -131,6 +131,7 @@ class ToolCache:
         all callers that want the same result. If it fails, return an old result if the failure
         allows that.
         """
+        # A fresh call must not join a flight that may return an older result.
         flight = (wanted.key, fresh)
         joined = flight in self._flights
         found = await self._flights.join(flight, lambda: self.look_up(wanted, work, fresh=fresh))
@@ -167,6 +168,7 @@ class ToolCache:
 
         Raise RedisDown only if nothing was asked upstream.
         """
+        # The token tells this worker's lock from one that was taken after it expired.
         token = secrets.token_hex(8)
         since = self.timestamp() if fresh else 0
         awaited, pause = "", FIRST_POLL
@@ -280,6 +282,7 @@ class ToolCache:
     async def close_account(self, wanted: Wanted, failure: ToolFailure) -> None:
         """Make all calls with this account fail until the provider accepts it again."""
         pipe = self._client.pipeline(transaction=True)
+        # NX: failures of calls that were already in progress must not extend the time.
         pipe.set(
             wanted.closed_key,
             failure_text(failure),

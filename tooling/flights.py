@@ -28,6 +28,7 @@ class Flights[T]:
             flight.task.add_done_callback(lambda _: self.land(key, flight))
         flight.passengers += 1
         try:
+            # Cancelling one caller must not cancel the work of the others.
             return await asyncio.shield(flight.task)
         finally:
             flight.passengers -= 1

@@ -140,6 +140,7 @@ class Inspector:
             cursor, keys = self.scan(tool, cursor, BATCH)
             examined += len(keys)
             found |= {key: entry for key, entry in self.entries(keys) if matches(entry, text)}
+            # SCAN may return empty batches, so count the entries and the time, not the batches.
             if (
                 not cursor
                 or len(found) >= PAGE_SIZE
@@ -215,6 +216,7 @@ class Inspector:
 
     def reopen(self, tool: str) -> int:
         """Allow calls of this tool again, for all accounts. Return how many were closed."""
+        # The index lists the keys, because a SCAN for them could take seconds.
         keys = [
             key
             for key in cast("set[bytes]", self._client.smembers(CLOSED_INDEX))

@@ -35,6 +35,7 @@ class Parameters:
     def check(self, given: dict[str, Json]) -> Arguments:
         """Return the arguments with their defaults, also for null, or raise InvalidArguments."""
         optional = self.schema["properties"].keys() - self.schema.get("required", [])
+        # Many models send null for an argument that they leave out.
         given = {
             name: value
             for name, value in given.items()

@@ -134,6 +134,7 @@ class SearchClient:
                 )
             ) from exc
         except TooLarge as exc:
+            # Not temporary: the same query would have the same answer.
             raise ToolFailure(
                 f"The search service sent more than {MAX_BODY_BYTES // 2**20} MB.",
                 stale_will_do=True,
@@ -207,6 +208,7 @@ async def inspect(response: httpx.Response) -> None:
     if response.headers.get("content-encoding", "identity") != "identity":
         raise Unreadable
     assert isinstance(response.stream, httpx.AsyncByteStream)
+    # The library reads the whole body, so bound it before.
     response.stream = Bounded(response.stream, (response.charset_encoding or "").lower())
     if response.status_code == 429:
         raise RateLimited(

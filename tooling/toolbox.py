@@ -240,7 +240,9 @@ class Toolbox:
             raise self.cap_reached()
         tool = self.tool_named(name, among)
         effective = checked(tool, arguments)
+        # Compare what decides the result, so that two spellings of one query count as one call.
         key = self.identity(tool, effective)
+        # A repeated call is answered from this run's results, so the cap does not apply to it.
         repeated = key in self._planned
         if is_too_late or (not repeated and self.calls >= self._max_calls):
             raise self.cap_reached()
@@ -289,6 +291,7 @@ class Toolbox:
         )
 
     def rejection(self, name: str, arguments: str | dict[str, Any], why: NotMade) -> Rejection:
+        # A model that repeats a rejected call has not understood the explanation: save its tokens.
         told = hash((name, why.reason, str(arguments)))
         text = (
             f"Rejected again ({why.reason}). Do not repeat this call."
@@ -342,6 +345,7 @@ class Toolbox:
         services, rule = self._services, tool.cache
 
         async def work() -> Output:
+            # Checked here, after the cache: a closed tool still returns kept results.
             if why := services.why_closed(tool.name):
                 raise ToolFailure(why, stale_will_do=True)
             return await tool.run(arguments, services)
@@ -373,6 +377,7 @@ class Toolbox:
             for passage in output.passages
             if web_host(passage.url)
         ]
+        # Cut before the text is cleaned, which takes time in proportion: a page may have megabytes.
         parts = [visible(output.text[: max_chars * 2])] if output.text else []
         room = max(0, max_chars - sum(map(len, parts)))
         share = room // len(numbered) if numbered else 0

@@ -97,6 +97,7 @@ _PHRASES = re.compile(
 
 def redacted(query: str) -> str:
     """Return the query without e-mail addresses, payment cards and phone numbers."""
+    # Addresses first, since they may contain digits; phone numbers last, since cards look alike.
     query = _CARD.sub(
         lambda match: " " if is_card(match[0]) else match[0], _ADDRESS.sub(" ", query)
     )

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from msgspec import Meta
 from pytest_django import Settings
 
-from chat.workflow.agents import ANALYST, ASSISTANT, PLANNER, RESEARCHER, WRITER, Agent
+from chat.workflow.agents import ANALYST, ASSISTANT, PLANNER, RESEARCHER, SPECIALISTS, WRITER, Agent
 from tests.chatting import Chatting, Event, chat_request, text_of
 from tests.scripted_model import Script, ScriptedModel
 from tooling.registry import tool

@@ -214,7 +214,7 @@ async def test_instructions_in_results_stay_inside_the_fence(
     toolbox = Toolbox(services, allowed=frozenset({"web_search"}), max_calls=5)
     first = await called(toolbox, "a")
     mark = first.text.split()[1].rstrip(":")
-    # The fence of a run cannot be closed from inside, not even by somebody who has seen it.
+    # The fence of a run cannot be closed from inside, not even by a page that knows it.
     web.on(
         "b",
         results=[

@@ -284,7 +284,7 @@ def test_deletion_needs_a_post_with_a_csrf_token(redis: Redis) -> None:
     assert redis.exists(key)
 
 
-# --- Numbers in words -----------------------------------------------------------------------------
+# --- Numbers --------------------------------------------------------------------------------------
 
 
 def test_numbers_are_formatted() -> None:
