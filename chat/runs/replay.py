@@ -146,7 +146,7 @@ class Transcript:
             self._steps.append((entry, self._length))
 
     def behind(self, seen: int, *, compact: bool) -> list[Entry]:
-        """Return what a follower gets that has seen the events up to `seen`; nothing: it must wait.
+        """Return what a follower gets behind `seen`. Return nothing if it must wait.
 
         `compact`: return all steps and one snapshot that covers `seen`, even if nothing is new.
         """
