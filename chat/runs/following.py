@@ -9,9 +9,8 @@ from tooling.bounded import RedisDown
 
 from .log import Rest
 from .replay import Entry, Replay, Stored
-from .rows import row_state
+from .rows import ROW_POLL_INTERVAL, row_state
 from .store import LogStore
-from .supervisor import ROW_POLL_INTERVAL
 
 ROW_CHECK_INTERVAL = 5.0  # seconds without an event after which a follower checks the row
 

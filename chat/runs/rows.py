@@ -8,6 +8,8 @@ from chat.protocol.terms import DELETED
 
 from .replay import Transcript
 
+ROW_POLL_INTERVAL = 0.5  # seconds between two looks at a row that will hold an ending soon
+
 
 def find_row(run_id: UUID) -> Run | None:
     """Return the run with its answer. Return None if its conversation was deleted."""

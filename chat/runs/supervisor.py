@@ -24,13 +24,13 @@ from chat.protocol.errors import (
     ProtocolError,
 )
 from chat.protocol.events import StreamEvent, ending_events
-from chat.protocol.terms import DELETED, Ending, failed
+from chat.protocol.terms import Ending, failed
 from chat.workflow.answer import Answer, Resources
 from chat.workflow.question import Question
 from routing.models import Routed
 
 from .log import RunLog
-from .rows import find_row, row_ending_events
+from .rows import ROW_POLL_INTERVAL, row_state
 from .telemetry import RunTelemetry, log_service_levels
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,6 @@ logger = logging.getLogger(__name__)
 # All in seconds.
 CANCEL_GRACE = 0.1  # for a cancelled workflow to close its upstream before the ending is written
 ROW_RETRY_INTERVAL = 0.5  # between tries to write an ending or a cancel
-ROW_POLL_INTERVAL = 0.5  # between looks at a row that shall hold an ending soon
 ENDING_TIMEOUT = 5.0  # for the database to take an ending; then followers stop waiting
 
 
@@ -223,11 +222,9 @@ class LiveRun:
 
     async def recorded_events(self) -> list[StreamEvent]:
         """Return the ending that another process has written, or is about to write."""
-        while True:
-            row = await in_database(find_row, self.id)
-            if events := row_ending_events(row) if row else ending_events(DELETED, ""):
-                return events
+        while not (ending := (await in_database(row_state, self.id)).ending):
             await asyncio.sleep(ROW_POLL_INTERVAL)
+        return list(ending)
 
 
 def log_late_failure(child: "asyncio.Task[None]") -> None:
