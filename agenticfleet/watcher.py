@@ -1,7 +1,9 @@
-"""Ends the processes of a parent that is gone. A script of its own, run by its path: it must start at once and outlive anything.
+"""End the processes of a parent that was killed.
 
-Its input is one line for each process: `+worker 123` and `+service 123` when one was started, `-123` when one has ended.
-The end of the input is the end of the parent. Workers go first, since their last words need the services.
+A script of its own, run by its path: it must start at once and outlive any other process. Its input
+is a line per process: `+worker 123` or `+service 123` for a start, `-123` for an end. The end of
+the input is the end of the parent. Workers go first, because they need the services to store the
+endings of their runs.
 """
 
 import os
@@ -11,9 +13,10 @@ import time
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 
-WORKERS_PATIENCE = 4.0  # seconds
-SERVICES_PATIENCE = 1.0
-POLL = 0.02
+# Seconds.
+WORKERS_TIMEOUT = 4.0
+SERVICES_TIMEOUT = 1.0
+POLL_INTERVAL = 0.02
 
 
 def main() -> None:
@@ -21,12 +24,13 @@ def main() -> None:
         signal.signal(ignored, signal.SIG_IGN)
     watched = read_watched(sys.stdin)
     workers = [pid for pid, role in watched.items() if role == "worker"]
-    # The first signal asks a worker to let its runs finish, the second to end them at once. Two of a kind would arrive as one.
+    # The first signal asks a worker to let its runs finish, the second to end them at once. Two
+    # signals of one kind would arrive as one.
     send(workers, signal.SIGTERM)
     send(workers, signal.SIGINT)
-    wait_for(workers, WORKERS_PATIENCE)
+    wait_for(workers, WORKERS_TIMEOUT)
     send(watched.keys() - set(workers), signal.SIGTERM)
-    wait_for(watched, SERVICES_PATIENCE)
+    wait_for(watched, SERVICES_TIMEOUT)
     send(watched, signal.SIGKILL)
 
 
@@ -54,7 +58,7 @@ def send(pids: Iterable[int], number: signal.Signals) -> None:
 def wait_for(pids: Collection[int], patience: float) -> None:
     deadline = time.monotonic() + patience
     while any(map(is_running, pids)) and time.monotonic() < deadline:
-        time.sleep(POLL)
+        time.sleep(POLL_INTERVAL)
 
 
 def is_running(pid: int) -> bool:

@@ -222,9 +222,11 @@ class LiveRun:
 
     async def recorded_events(self) -> list[StreamEvent]:
         """Return the ending that another process has written, or is about to write."""
-        while not (ending := (await in_database(row_state, self.id)).ending):
+        while True:
+            row = await in_database(row_state, self.id)
+            if row.ending:
+                return list(row.ending)
             await asyncio.sleep(ROW_POLL_INTERVAL)
-        return list(ending)
 
 
 def log_late_failure(child: "asyncio.Task[None]") -> None:

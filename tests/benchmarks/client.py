@@ -1,4 +1,4 @@
-"""A WebSocket client that takes the time of every frame, and little time itself: it looks only at a frame's first bytes."""
+"""A WebSocket client that notes the time of every frame. To be fast, it parses no JSON."""
 
 import asyncio
 import base64
@@ -16,11 +16,11 @@ QUESTION = "What is the capital of Peru?"
 
 
 class BenchmarkError(Exception):
-    """The measurement cannot go on; the text says why."""
+    """Raised when a measurement can't continue, with the reason."""
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where a server takes questions."""
+    """The address at which a server accepts questions."""
 
     port: int
     path: str = "/ws/chat/"
@@ -28,18 +28,21 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Answer:
-    """One question's stream as its reader sees it; times are of `time.perf_counter`, the first is when it began to open the socket."""
+    """The stream of one question with the times of its frames, as `time.perf_counter` counts.
+
+    `asked` is the time before the socket is opened.
+    """
 
     def __init__(self) -> None:
         self.asked = time.perf_counter()
         self.first_event: float | None = None
-        self.deltas = array("d")  # when frames with text came
+        self.deltas = array("d")  # the times of frames with text
         self.ended: float | None = None
         self.over = asyncio.Event()
         self.problem = ""
 
     def take(self, payload: bytes, now: float) -> bool:
-        """Note a frame; whether it is the last."""
+        """Note a frame; return True if it is the last one."""
         if self.first_event is None:
             self.first_event = now
         if payload.startswith(b'{"type":"response.delta"'):
@@ -53,14 +56,14 @@ class Answer:
         return False
 
     def fail(self, problem: str) -> None:
-        """Note why there will be no end; what happens after the end does not matter."""
+        """Note why the stream failed; ignore what happens after its end."""
         if not self.over.is_set():
             self.problem = problem
             self.over.set()
 
 
 class Socket(asyncio.Protocol):
-    """Opens a WebSocket, sends one frame, reads to the terminal event, and closes, as clients of this product do."""
+    """A WebSocket that sends one question, reads up to the terminal event, and closes."""
 
     def __init__(self, target: Target, answer: Answer) -> None:
         self._target = target
@@ -117,7 +120,7 @@ class Socket(asyncio.Protocol):
         return True
 
     def _frames(self) -> Iterator[tuple[int, bytes]]:
-        """The whole frames that have come. Servers do not mask, and ours do not fragment."""
+        """Yield complete frames. The measured servers neither mask nor fragment them."""
         data, at = self._received, 0
         while len(data) - at >= 2:
             length, start = data[at + 1], at + 2
@@ -132,13 +135,13 @@ class Socket(asyncio.Protocol):
         del data[:at]
 
     def _send(self, opcode: int, payload: bytes) -> None:
-        """A masked frame, as clients must; a mask of zeros leaves the payload as it is."""
+        """Send a frame, masked as clients must. A mask of zeros leaves the payload unchanged."""
         assert len(payload) < 126
         self._transport.write(bytes([0x80 | opcode, 0x80 | len(payload), 0, 0, 0, 0]) + payload)
 
 
 async def ask(target: Target) -> Answer:
-    """A question whose answer is on its way."""
+    """Send a question; return the answer, which is still arriving."""
     answer = Answer()
     await asyncio.get_running_loop().create_connection(
         lambda: Socket(target, answer), "127.0.0.1", target.port
@@ -147,7 +150,10 @@ async def ask(target: Target) -> Answer:
 
 
 async def finished(answer: Answer, *, timeout: float) -> Answer:
-    """The same answer once it has ended; BenchmarkError if it ended badly or did not end."""
+    """Wait until the answer has ended and return it.
+
+    Raise BenchmarkError if it fails or doesn't end within `timeout` seconds.
+    """
     try:
         async with asyncio.timeout(timeout):
             await answer.over.wait()

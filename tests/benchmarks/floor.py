@@ -1,4 +1,4 @@
-"""The floor: what passing a model's tokens to a WebSocket costs when a server does nothing else. A bare ASGI app for uvicorn."""
+"""The floor: an ASGI application for uvicorn that only forwards tokens to a WebSocket."""
 
 import json
 import os
@@ -13,7 +13,7 @@ _sessions: list[aiohttp.ClientSession] = []
 
 
 def session() -> aiohttp.ClientSession:
-    """The one of this process, made once a loop runs."""
+    """Return this process's session, which needs a running loop."""
     if not _sessions:
         _sessions.append(
             aiohttp.ClientSession(
@@ -24,7 +24,7 @@ def session() -> aiohttp.ClientSession:
 
 
 async def frames(request: str) -> AsyncGenerator[str]:
-    """The model's answer to a request, each chunk as a small JSON."""
+    """Yield the model's answer to a request, each chunk as a small JSON object."""
     question = {
         "model": "paced",
         "stream": True,

@@ -1,4 +1,4 @@
-"""What is measured of one server: each function runs one round and returns its figures by the key of their row."""
+"""The measurements of one server. Each returns the figures of one round by the key of the row."""
 
 import asyncio
 import itertools
@@ -15,8 +15,8 @@ type Figures = dict[str, float]
 
 TOKENS_PER_SECOND = 50
 GAP = 1 / TOKENS_PER_SECOND
-STAGGER = 1.0  # seconds over which streams begin, so that their tokens do not come all at once
-MARGIN = 0.5  # seconds that streams go on after a window
+STAGGER = 1.0  # seconds over which streams begin, so that their tokens don't arrive together
+MARGIN = 0.5  # seconds that streams continue after a window
 END_TIMEOUT = 60.0
 SHORT = Pace(tokens=4, gap=0.005)
 ONE_SECOND = Pace(tokens=50, gap=GAP)
@@ -35,7 +35,7 @@ class Subject:
 
     server: Server
     target: Target
-    idle_share: float = 0.0  # of a core, while nobody asks
+    idle_share: float = 0.0  # of a core, without any requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Window:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share of the values does not exceed."""
+    """Return the smallest value that is at least as large as this share of the values."""
     return sorted(values)[max(0, -int(-share * len(values)) - 1)] if share < 1 else max(values)
 
 
@@ -56,7 +56,7 @@ def ms(seconds: float) -> float:
     return seconds * 1000
 
 
-# --- Streams that flow ------------------------------------------------------------------------------------------------
+# --- Streams that flow ----------------------------------------------------------------------------
 
 
 async def steady(subject: Subject, model: RemoteModel, *, streams: int, seconds: float) -> Figures:
@@ -65,7 +65,7 @@ async def steady(subject: Subject, model: RemoteModel, *, streams: int, seconds:
 
 
 async def flow(subject: Subject, model: RemoteModel, *, streams: int, seconds: float) -> Window:
-    """Let streams flow; what the server used, and what it added to the pace, while all of them did."""
+    """Return the CPU and the added gaps of a server while all streams flow."""
     model.set_pace(Pace(tokens=round((STAGGER + seconds + MARGIN) * TOKENS_PER_SECOND), gap=GAP))
     answers = await asyncio.gather(
         *(ask_after(delay, subject.target) for delay in staggered(streams))
@@ -92,7 +92,7 @@ async def flow(subject: Subject, model: RemoteModel, *, streams: int, seconds: f
 
 
 def staggered(streams: int) -> list[float]:
-    """When each of them begins: spread evenly, and at any point of the model's pace."""
+    """Return when each stream begins: spread evenly, but not in step with the model's pace."""
     chance = random.Random(1)
     return [(number + chance.random()) / streams * STAGGER for number in range(streams)]
 
@@ -115,7 +115,7 @@ async def all_finished(answers: Iterable[Answer]) -> None:
 
 
 def added_gaps(answer: Answer, count: int) -> Iterable[float]:
-    """How much longer than the model's pace each of the first frames was waited for."""
+    """Yield by how much the gaps between the first `count` frames exceed the model's pace."""
     return (
         max(0.0, after - before - GAP)
         for before, after in itertools.pairwise(answer.deltas[:count])
@@ -123,7 +123,7 @@ def added_gaps(answer: Answer, count: int) -> Iterable[float]:
 
 
 async def live_streams(subject: Subject, model: RemoteModel, *, seconds: float) -> Figures:
-    """The most streams that flow through one worker without an added gap that a reader notices."""
+    """Return how many streams one worker can serve without a gap that a reader notices."""
     highest = 0
     for streams in STEPS_UP:
         if not await holds(subject, model, streams, seconds):
@@ -142,11 +142,14 @@ async def holds(subject: Subject, model: RemoteModel, streams: int, seconds: flo
     ).added_gap_p99_ms < MAX_ADDED_GAP
 
 
-# --- The time until something is seen ---------------------------------------------------------------------------------
+# --- The time until something is seen -------------------------------------------------------------
 
 
 async def one_user(subject: Subject, model: RemoteModel, *, questions: int) -> Figures:
-    """One question after another, each on a socket of its own; what the model takes for its tokens is not counted."""
+    """Ask one question after another, each on its own socket.
+
+    The time to `done` excludes the model's own time.
+    """
     model.set_pace(SHORT)
     answers = [
         await finished(await ask(subject.target), timeout=END_TIMEOUT) for _ in range(questions)
@@ -166,8 +169,8 @@ async def one_user(subject: Subject, model: RemoteModel, *, questions: int) -> F
 async def new_sockets(
     subject: Subject, model: RemoteModel, *, sockets: int, bursts: int
 ) -> Figures:
-    """Many people who ask at the same moment, several times over."""
-    # Long enough that nobody's answer ends while others still begin.
+    """Open many sockets at the same moment, several times."""
+    # Answers are so long that none ends while others still begin.
     model.set_pace(ONE_SECOND)
     times = [await burst_ms(subject, sockets) for _ in range(bursts)]
     return {
@@ -178,7 +181,7 @@ async def new_sockets(
 
 
 async def slow_model(subject: Subject, model: RemoteModel, *, bursts: int) -> Figures:
-    """Simple questions at once, to a model that thinks for half a second."""
+    """Ask simple questions at once; the model takes half a second for its first token."""
     model.set_pace(SLOW_FIRST)
     times = [await burst_ms(subject, SLOW_QUESTIONS) for _ in range(bursts)]
     return {"slow_model_max": statistics.median(map(max, times))}
@@ -199,11 +202,14 @@ def p50_and_p99(name: str, values: Sequence[float]) -> Figures:
     return {f"{name}_p50": percentile(values, 0.5), f"{name}_p99": percentile(values, 0.99)}
 
 
-# --- Memory -----------------------------------------------------------------------------------------------------------
+# --- Memory ---------------------------------------------------------------------------------------
 
 
 async def memory(subject: Subject, model: RemoteModel) -> Figures:
-    """What a stream adds to a server that was just started; best asked first, since memory that was used once stays."""
+    """Return the memory that a stream adds to a newly started server.
+
+    Measure it first, because a process keeps memory that it has used once.
+    """
     await one_user(subject, model, questions=5)
     before = subject.server.resident_bytes()
     model.set_pace(HELD)
@@ -218,7 +224,7 @@ async def memory(subject: Subject, model: RemoteModel) -> Figures:
 
 
 async def idle_shares(servers: Iterable[Server], *, seconds: float) -> dict[Server, float]:
-    """Of a core, while nobody asks."""
+    """Return the share of a core that each server uses without any requests."""
     before = {server: server.cpu_seconds() for server in servers}
     await asyncio.sleep(seconds)
     return {server: (server.cpu_seconds() - cpu) / seconds for server, cpu in before.items()}

@@ -1,4 +1,4 @@
-"""The same in Channels on daphne with uvloop: what those two cost by themselves."""
+"""The floor's task in Channels on daphne, with uvloop: the cost of these two alone."""
 
 import argparse
 import asyncio
@@ -7,7 +7,7 @@ import uvloop
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
-# daphne.server makes the event loop when it is imported.
+# Importing daphne.server creates the event loop.
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 from daphne.server import Server  # noqa: E402

@@ -1,6 +1,7 @@
-"""A model server for measurements: it streams a Markdown answer at an exact pace, and costs next to nothing itself.
+"""A model server for measurements: it streams a Markdown answer at an exact pace, at a low cost.
 
-`PUT /pace` says how answers that begin from now on are paced; `GET /sent` how many tokens have been sent so far.
+`PUT /pace` sets the pace of answers that begin later. `GET /sent` returns how many tokens have been
+sent so far.
 """
 
 import argparse
@@ -15,12 +16,14 @@ from urllib.parse import urlsplit
 import msgspec
 import uvloop
 
-# Prose, lists, code and a table, so that live Markdown has its usual work.
+# Prose, lists, code and a table, because live Markdown has to render all of them.
 ANSWER = """\
 ## What a stream costs
 
-A server that passes a model's words on does **very little** per word: it reads a chunk, finds the text in it, and writes
-a small frame to a socket. What it does *besides* that is what you pay for. See [the notes](https://example.org/notes).
+A server that passes a model's words on does **very little** per word: it reads a chunk, finds the \
+text in it, and writes
+a small frame to a socket. What it does *besides* that is what you pay for. \
+See [the notes](https://example.org/notes).
 
 1. Reading: the chunk comes as one line of a response that stays open.
 2. Deciding: most chunks carry text, a few carry `usage` or an end.
@@ -38,7 +41,8 @@ async def relay(chunks, socket):
 | writing | a third | the framing of the server |
 | the rest | a third | the event loop itself |
 
-> The cheapest frame is the one that is not sent; the second cheapest is the one that is sent without being looked at.
+> The cheapest frame is the one that is not sent; the second cheapest is the one \
+that is sent without being looked at.
 
 - A list of points has items that are short,
 - others that take a whole sentence to say what they mean, with a word in **bold** somewhere,
@@ -88,7 +92,7 @@ END = (
 
 
 class PacedModel:
-    """What all connections share."""
+    """The state that all connections share."""
 
     def __init__(self) -> None:
         self.pace = Pace()
@@ -152,7 +156,7 @@ class Connection(asyncio.Protocol):
                 return
             self._transport.write(token)
             self._model.sent += 1
-            # Due times are counted from the first one, so that a late token does not delay the ones after it.
+            # Due times count from the first one, so that a late token doesn't delay later ones.
             due += pace.gap
             self._timer = loop.call_at(due, send_next)
 
@@ -160,7 +164,7 @@ class Connection(asyncio.Protocol):
 
 
 class RemoteModel:
-    """A running paced model, as those who measure handle it."""
+    """A client of a running paced model."""
 
     def __init__(self, url: str) -> None:
         self._place = urlsplit(url).netloc
@@ -169,7 +173,7 @@ class RemoteModel:
         self._call("PUT", "/pace", msgspec.json.encode(pace))
 
     def sent(self) -> int:
-        """Tokens sent since it was started."""
+        """Return how many tokens it has sent since its start."""
         return int(self._call("GET", "/sent"))
 
     def _call(self, method: str, path: str, body: bytes | None = None) -> bytes:

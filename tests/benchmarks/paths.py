@@ -1,7 +1,8 @@
-"""What the paths cost: the same prompts with the router, all light, and all by the full team: `python -m tests.benchmarks.paths [--quick]`.
+"""Measure the cost of each path: `python -m tests.benchmarks.paths [--quick]`.
 
-A real fleet, and a model server that plays every member of the team and counts its calls. It does not count tokens, so the product
-estimates them from the texts, in all columns alike.
+The same prompts are answered three times: with the router, all light, and all by the full team. The
+fleet is real. The model server plays every member of the team and counts its calls. It reports no
+usage, so the product estimates tokens from the texts, for all columns alike.
 """
 
 import argparse
@@ -24,24 +25,24 @@ from tests.scripted_model import Script, ScriptedModel
 from tests.serving import running
 
 PROMPTS = Path(__file__).parent.parent / "routing" / "prompts.jsonl"
-AT_ONCE = 8
+MAX_RUNS = 8
 FIRST_AFTER, PACE = 0.05, 0.004  # seconds, of every model call
-LENGTH = 40  # tokens of what anybody writes
+LENGTH = 40  # tokens of every text
 
 
 @dataclass
 class Column:
-    """What one way of answering cost."""
+    """The cost of one way to answer all prompts."""
 
     calls: int = 0
     tokens: int = 0
     seconds: list[float] = field(default_factory=list)
-    one_call: int = 0  # light asks that took one model call
-    to_team: int = 0  # full asks that the team answered
+    one_call: int = 0  # prompts labelled light that took one model call
+    to_team: int = 0  # prompts labelled full that the team answered
 
 
 def scripted() -> ScriptedModel:
-    """A model that is every member of the team, and always plans the same two subtasks."""
+    """Return a model that plays every member of the team and always plans the same two subtasks."""
     model = ScriptedModel()
     model.default = Script(
         tokens=["word "] * LENGTH, first_after=FIRST_AFTER, pace=PACE, usage=False
@@ -63,7 +64,7 @@ def scripted() -> ScriptedModel:
 async def ask(
     url: str, text: str, mode: str, conversation: str | None = None
 ) -> tuple[str, dict[str, Any]]:
-    """The conversation that this question was asked in, and what its answer used."""
+    """Ask a question; return its conversation and the usage of its answer."""
     async with connect(url) as socket:
         request = {
             "message": text,
@@ -85,7 +86,7 @@ async def measure(
     url: str, model: ScriptedModel, prompts: Sequence[dict[str, Any]], mode: str
 ) -> Column:
     column = Column()
-    turns = asyncio.Semaphore(AT_ONCE)
+    turns = asyncio.Semaphore(MAX_RUNS)
     before = len(model.calls)
 
     async def one(prompt: dict[str, Any]) -> None:
@@ -104,7 +105,7 @@ async def measure(
     await asyncio.gather(*map(one, prompts))
     earlier = sum(len(prompt.get("context", [])) for prompt in prompts)
     assert len(model.calls) - before - earlier == column.calls, (
-        "the server counts what the product says"
+        "the server counted other calls than the product"
     )
     return column
 
@@ -157,7 +158,8 @@ def show(prompts: Sequence[dict[str, Any]], columns: dict[str, Column]) -> None:
         ],
     }
     sys.stdout.write(
-        f"{len(prompts)} prompts, {light} of them light\n\n| what | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}\n"
+        f"{len(prompts)} prompts, {light} of them light\n\n"
+        f"| what | {' | '.join(columns)} |\n|---|{'---:|' * len(columns)}\n"
     )
     for what, cells in rows.items():
         sys.stdout.write(f"| {what} | {' | '.join(cells)} |\n")

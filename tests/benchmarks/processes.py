@@ -1,4 +1,4 @@
-"""The servers under measurement as processes, and what they use of processor and memory."""
+"""The measured servers as processes, with their use of CPU and memory."""
 
 import os
 import socket
@@ -20,7 +20,8 @@ from .client import BenchmarkError, Target
 
 PROJECT = Path(__file__).parents[2]
 MANAGE = PROJECT / "manage.py"
-PATIENCE = 60.0  # seconds that a server may take to start
+START_TIMEOUT = 60.0  # seconds
+# Settings from the environment, which must not change the measurements.
 UNSET = (
     "OPENAI_API_KEY",
     "FLEET_LIGHT_MODEL",
@@ -37,7 +38,7 @@ CLEAN = {**dict.fromkeys(UNSET, ""), "PYTHON_DOTENV_DISABLED": "1"}
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that runs: where it answers, and the processes that it consists of, each with all its descendants."""
+    """A running server: its port and its processes, each with all its descendants."""
 
     port: int
     roots: tuple[int, ...]
@@ -59,7 +60,7 @@ class Server:
 
 @contextmanager
 def running(*children: Child) -> Iterator[None]:
-    """These processes answer, until the end of the block."""
+    """Wait until these processes answer; stop them after the block."""
     try:
         wait_until_answering(children)
         yield
@@ -78,14 +79,14 @@ def running(*children: Child) -> Iterator[None]:
 def module(
     watcher: Watcher, name: str, arguments: Sequence[str], *, port: int, **environment: str
 ) -> Child:
-    """A Python module as a process that answers on a port."""
+    """Start a Python module as a process that listens on a port."""
     return Child(
         name=f"{name} {' '.join(arguments)}",
         command=[sys.executable, "-m", name, *arguments],
         environment={**CLEAN, **environment},
         watcher=watcher,
         answers=lambda _: accepts_connections(port),
-        start_timeout=PATIENCE,
+        start_timeout=START_TIMEOUT,
     ).start()
 
 
@@ -112,7 +113,7 @@ def uvicorn(watcher: Watcher, application: str, *, port: int, **environment: str
 
 @contextmanager
 def paced_model(watcher: Watcher) -> Iterator[str]:
-    """The model server that all of them ask; the URL for OPENAI_BASE_URL."""
+    """Start the model server of all measured servers; yield its URL for OPENAI_BASE_URL."""
     port = free_port()
     with running(module(watcher, "tests.benchmarks.paced_model", ["--port", str(port)], port=port)):
         yield f"http://127.0.0.1:{port}/v1"
@@ -144,7 +145,7 @@ def minimal_consumer(watcher: Watcher, model_url: str) -> Iterator[Server]:
 
 @contextmanager
 def product(watcher: Watcher, model_url: str) -> Iterator[Server]:
-    """The product as it is served: one worker, its own Valkey, its own database."""
+    """Start the product as it is deployed: one worker, with its own Valkey and database."""
     with TemporaryDirectory(prefix="fleet-benchmark-") as state:
         card = Path(state) / "fleet.json"
         child = Child(
@@ -154,7 +155,7 @@ def product(watcher: Watcher, model_url: str) -> Iterator[Server]:
             watcher=watcher,
             role="worker",
             answers=lambda _: card.exists(),
-            start_timeout=PATIENCE,
+            start_timeout=START_TIMEOUT,
         ).start()
         with running(child):
             address = msgspec.json.decode(card.read_bytes(), type=RunningFleet).address
@@ -163,7 +164,7 @@ def product(watcher: Watcher, model_url: str) -> Iterator[Server]:
 
 @contextmanager
 def product_on_uvicorn(watcher: Watcher, model_url: str) -> Iterator[Server]:
-    """The same application, served by uvicorn instead of daphne."""
+    """Start the same application on uvicorn instead of daphne."""
     with TemporaryDirectory(prefix="fleet-benchmark-") as state:
         port, valkey = free_port(), start_valkey(watcher)
         environment = {**fleet_environment(state, model_url), "REDIS_URL": valkey.url}

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-type Rounds = Mapping[
-    str, Mapping[str, Sequence[float]]
-]  # column → key of a row → one value for each round
+# Column → key of a row → one value for each round.
+type Rounds = Mapping[str, Mapping[str, Sequence[float]]]
 
 FLOOR, MINIMAL, JSON, HTML, UVICORN = (
     "floor",
@@ -25,7 +24,7 @@ class Limit:
     kind: Literal["at most", "at least", "times minimal"]
     value: float
 
-    def words(self, unit: str) -> str:
+    def text(self, unit: str) -> str:
         match self.kind:
             case "times minimal":
                 return f"≤ {self.value:g} × minimal"
@@ -102,15 +101,15 @@ def median(rounds: Rounds, column: str, key: str) -> float | None:
 
 
 def ratio(rounds: Rounds, column: str, reference: str, key: str) -> float | None:
-    """The median of the ratios of each round: what slows one round slows both."""
-    ours, theirs = rounds.get(column, {}).get(key), rounds.get(reference, {}).get(key)
-    if not ours or not theirs or not all(theirs):
+    """Return the median of the ratios of each round, because a slow round is slow for both."""
+    values, bases = rounds.get(column, {}).get(key), rounds.get(reference, {}).get(key)
+    if not values or not bases or not all(bases):
         return None
-    return statistics.median(value / base for value, base in zip(ours, theirs, strict=True))
+    return statistics.median(value / base for value, base in zip(values, bases, strict=True))
 
 
 def table(rounds: Rounds, columns: Sequence[str], streams: int) -> str:
-    """The Markdown table of all rows that were measured."""
+    """Return the Markdown table of all measured rows."""
     lines = [
         f"| what | {' | '.join(columns)} | budget | verdict |",
         f"|---|{'---:|' * len(columns)}---|---|",
@@ -134,11 +133,11 @@ def cell(rounds: Rounds, column: str, row: Row) -> str:
 
 
 def budget(row: Row) -> str:
-    words = {column: limit.words(row.unit) for column, limit in row.limits.items()}
-    if len(set(words.values())) == 1:
-        return words[JSON]
+    limits = {column: limit.text(row.unit) for column, limit in row.limits.items()}
+    if len(set(limits.values())) == 1:
+        return limits[JSON]
     return (
-        ", ".join(f"{column.removeprefix('product ')} {text}" for column, text in words.items())
+        ", ".join(f"{column.removeprefix('product ')} {text}" for column, text in limits.items())
         or "–"
     )
 

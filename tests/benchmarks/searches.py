@@ -1,4 +1,7 @@
-"""What the search cache saves: the same questions cold and warm, through a real fleet: `python -m tests.benchmarks.searches`."""
+"""Measure the search cache: `python -m tests.benchmarks.searches`.
+
+A real fleet answers the same questions twice, first with a cold and then with a warm cache.
+"""
 
 import argparse
 import asyncio
@@ -75,7 +78,8 @@ def main() -> None:
     model.stop()
     search.stop()
     sys.stdout.write(
-        f"{count} questions, 2 workers, a search takes {SEARCH_TAKES * 1000:.0f} ms; {upstream} searches upstream\n\n"
+        f"{count} questions, 2 workers, a search takes {SEARCH_TAKES * 1000:.0f} ms;"
+        f" {upstream} searches upstream\n\n"
     )
     sys.stdout.write("| what | cold | warm |\n|---|---:|---:|\n")
     rows = {

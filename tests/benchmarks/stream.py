@@ -1,7 +1,7 @@
-"""What streaming costs here, beside two references that do nothing else: `python -m tests.benchmarks.stream`.
+"""Measure the cost of streaming beside two references: `python -m tests.benchmarks.stream`.
 
-Every server is a process of its own on loopback, with the same paced model behind it; the servers take turns, round by round,
-because the machine is never quiet and only ratios of one run mean something.
+Every server is its own process on loopback and uses the same paced model. The servers take turns,
+round by round, because only ratios of one run can be compared: the load of a machine changes.
 """
 
 import argparse
@@ -55,14 +55,14 @@ PACKAGES = (
 )
 IDLE_FOR = 2.0  # seconds
 LIVE_FOR = 2.0  # seconds of each step
-LIVE_RESERVE = 14.0  # seconds that the search for live streams of one server may take
+LIVE_RESERVE = 14.0  # seconds, at most, to find the live streams of one server
 
 type Start = Callable[[Watcher, str], AbstractContextManager[processes.Server]]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the table: how its server is started, and the subprotocol that is asked for."""
+    """One column of the table, with the start of its server and the requested subprotocol."""
 
     name: str
     start: Start
@@ -79,7 +79,7 @@ ON_UVICORN = Column(UVICORN, processes.product_on_uvicorn, SUBPROTOCOL_JSON)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured."""
+    """The amount of measurements."""
 
     streams: int
     seconds: float
@@ -88,18 +88,18 @@ class Plan:
     bursts: int
     slow_bursts: int
     with_limits: bool  # live streams and memory, which take a minute
-    most_seconds: float  # a busy machine gets fewer rounds, not more time
+    max_seconds: float  # a busy machine gets fewer rounds, not more time
 
 
 class Benchmark:
-    """All rounds of all servers, and what came out."""
+    """All rounds of all servers, with their figures."""
 
     def __init__(self, plan: Plan, columns: Sequence[Column]) -> None:
         self.rounds: dict[str, dict[str, list[float]]] = {column.name: {} for column in columns}
         self.completed = 0  # rounds
         self._plan = plan
         self._columns = columns
-        self._deadline = time.monotonic() + plan.most_seconds
+        self._deadline = time.monotonic() + plan.max_seconds
 
     def run(self) -> None:
         with (
@@ -111,7 +111,7 @@ class Benchmark:
             if self._plan.with_limits:
                 for column in self._columns:
                     tell(f"memory: {column.name}")
-                    # A server of its own: memory that was used once stays.
+                    # Start a new server: a process keeps memory that it has used once.
                     with column.start(watcher, url) as server:
                         self._note(
                             column,
@@ -125,7 +125,7 @@ class Benchmark:
     def _subjects(
         self, stack: ExitStack, watcher: Watcher, url: str, runner: asyncio.Runner
     ) -> dict[Column, Subject]:
-        """A running server for each column; columns that start the same one share it."""
+        """Start a server for each column; columns with the same server share it."""
         tell("starting")
         starts = {column.start for column in self._columns}
         servers = {start: stack.enter_context(start(watcher, url)) for start in starts}
@@ -185,12 +185,16 @@ def tell(text: str) -> None:
 def how_measured(plan: Plan, rounds: int, elapsed: float, load: float) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return (
-        f"Medians of {rounds} interleaved rounds in one run of {elapsed:.0f} s; in brackets the median ratio to the floor. "
-        "Server, model and client are processes on loopback; every question opens a socket of its own, and times count from there. "
-        "The references send nothing before the first token. "
-        f"CPU is that of the server's whole process tree, Valkey included, less idle, over {plan.seconds:g} s in which all streams flow. "
-        f"{os.process_cpu_count()} cores, load {load:.1f} before the run and {os.getloadavg()[0]:.1f} after; "
-        f"{platform.system()}, Python {platform.python_version()}, {versions}."
+        f"Medians of {rounds} interleaved rounds in one run of {elapsed:.0f} s;"
+        " in brackets the median ratio to the floor."
+        " Server, model and client are processes on loopback."
+        " Every question opens its own socket, and times count from there."
+        " The references send nothing before the first token."
+        " CPU is that of the server's whole process tree, Valkey included, less idle,"
+        f" over {plan.seconds:g} s in which all streams flow."
+        f" {os.process_cpu_count()} cores, load {load:.1f} before the run and"
+        f" {os.getloadavg()[0]:.1f} after;"
+        f" {platform.system()}, Python {platform.python_version()}, {versions}."
     )
 
 
@@ -202,11 +206,9 @@ def parse_arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="one short round, without live streams and memory"
     )
     parser.add_argument("--streams", type=int, default=50, help="streams at once (%(default)s)")
+    parser.add_argument("--seconds", type=float, help="seconds of flow in each round (3, quick 2)")
     parser.add_argument(
-        "--seconds", type=float, help="that streams flow in each round (3, quick 2)"
-    )
-    parser.add_argument(
-        "--rounds", type=int, help="of each server (3, fewer where time runs out; quick 1)"
+        "--rounds", type=int, help="rounds of each server (3, fewer if time is short; quick 1)"
     )
     parser.add_argument(
         "--uvicorn",
@@ -232,7 +234,7 @@ def plan_of(asked: argparse.Namespace) -> Plan:
         bursts=2,
         slow_bursts=1,
         with_limits=not quick,
-        most_seconds=math.inf if asked.rounds or asked.seconds else usual,
+        max_seconds=math.inf if asked.rounds or asked.seconds else usual,
     )
 
 
@@ -249,7 +251,7 @@ def main() -> None:
     try:
         benchmark.run()
     except (BenchmarkError, EmbeddedError) as exc:
-        sys.exit(f"The benchmark was given up: {exc}")
+        sys.exit(f"The benchmark failed: {exc}")
     except KeyboardInterrupt:
         sys.exit(130)
     how = how_measured(plan, benchmark.completed, time.monotonic() - started, load)

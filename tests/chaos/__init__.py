@@ -1,1 +1,1 @@
-"""A storm over a real fleet: seeded faults in Redis, the workers, the database, the model and the clients, and rules that hold anyway."""
+"""Storms over a real fleet: random faults from a seed, and rules that must hold anyway."""

@@ -1,23 +1,29 @@
-"""The rules that hold for every run and every follower, whatever happened.
+"""The rules that must hold for every run and every follower, whatever fails.
 
-**Seq, per socket.** Let `cursor` be the `after` of its request, then the seq of the last event of the run on this socket.
+**Seq, per socket.** `cursor` is the `after` of the request, then the seq of the run's last event on
+this socket.
 
-- `heartbeat`, `notice` and refusals carry `cursor` and leave it.
-- `response.snapshot` carries `cursor` or more. It covers everything up to its seq: the text is exactly its text, and a gap is closed.
-- Any other event carries more than `cursor`: nothing comes twice. It carries `cursor + 1`. Only on html sockets may a step open
-  a gap, since who joins there always gets a snapshot: before it has closed the gap, nothing but further steps may come.
-- On html sockets one `response.delta` may stand for several neighbours: it carries the seq of the last and opens no gap.
-- Whoever joins with `after` 0 gets `connected` with seq 1 first, unless the log is lost: then a snapshot.
+- `heartbeat`, `notice` and refusals carry `cursor` and don't change it.
+- `response.snapshot` carries `cursor` or more. It replaces the text and closes a gap.
+- Any other event carries `cursor + 1`, so nothing comes twice. Only on html sockets may a step open
+  a gap, because a follower that joins there always gets a snapshot. Until the snapshot closes the
+  gap, only further steps may follow.
+- On html sockets one `response.delta` may stand for several neighbours. It carries the seq of the
+  last one and opens no gap.
+- A follower that joins with `after` 0 first gets `connected` with seq 1. If the log is lost, it
+  gets a snapshot.
 
-**Over all sockets of a follower.** The same `workflow_id`; exactly one terminal, and nothing behind it; `response.completed`
-right before `done{completed}` and `cancelled` right before `done{cancelled}`; the snapshot of a rejoin may stand between.
+**Over all sockets of a follower.** The `workflow_id` is the same. There is exactly one terminal,
+and nothing after it. `response.completed` comes right before `done{completed}`, and `cancelled`
+right before `done{cancelled}`; only the snapshot of a rejoin may come between.
 
-**Against the row.** One row per message_id; its status and code are the terminal's; its ending stands, `closed_at` is set; its
-`last_seq` is the terminal's seq, unless the run was lost; its text is what each follower has, and what `response.completed` says.
+**Against the row.** There is one row per message_id. Its status and code are the terminal's; its
+ending is stored and `closed_at` is set. Its `last_seq` is the terminal's seq, unless the run was
+lost. Its text is the text of each follower and of `response.completed`.
 
-**Against the model.** Asked once, and again only after a failure before the first chunk; the text is the whole script of a
-completed run, and a beginning of what was sent of any other. A cancel in a quiet moment closes the upstream within 250 ms,
-or 1 s where the machine has more to do than it can, or does not tell.
+**Against the model.** The model is called once, and again only after a failure before the first
+chunk. The text is the whole script if the run completed, else the beginning of what was sent. An
+undisturbed cancel closes the upstream within 250 ms, or within 1 s if processes wait for a CPU.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,16 +38,14 @@ from .plans import CLOCKS, RunPlan
 from .readers import ASIDES, CancelSent, Follower, Frame, Probed, Socket, is_refusal, is_terminal
 from .rows import Row
 
-CANCEL_TIME_PRESSED = 1.0  # while processes wait for a processor
-CANCEL_FELT = (
-    0.5  # seconds around a cancel in which nothing else may happen, if its time is to count
-)
-LAST_WORDS = {"completed": "response.completed", "cancelled": "cancelled"}
+CANCEL_TIME_PRESSED = 1.0  # seconds, while processes wait for a CPU
+CANCEL_MARGIN = 0.5  # seconds; a fault so close to a cancel excuses it from its time
+EVENT_BEFORE_DONE = {"completed": "response.completed", "cancelled": "cancelled"}
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule that did not hold."""
+    """A rule that a run broke."""
 
     run: int
     rule: str
@@ -50,7 +54,7 @@ class Violation:
 
 @dataclass(slots=True)
 class Evidence:
-    """All that is known of one run."""
+    """Everything that was observed of one run."""
 
     plan: RunPlan
     followers: list[Follower]
@@ -71,10 +75,10 @@ class Evidence:
 
 
 def violations_of(run: Evidence, journal: Journal) -> list[Violation]:
-    """Every rule that this run broke."""
+    """Return every rule that this run broke."""
     found = [
         (f"{name}: {rule}", detail)
-        for name, follower in _named(run)
+        for name, follower in named_followers(run)
         for rule, detail in follower_breaks(follower, run.plan)
     ]
     found += [("probe", detail) for probed in run.probes for detail in probe_breaks(probed)]
@@ -92,7 +96,7 @@ def violations_of(run: Evidence, journal: Journal) -> list[Violation]:
     found += [("row", detail) for detail in row_breaks(row, run)]
     found += [
         (f"{name}: row", detail)
-        for name, follower in _named(run)
+        for name, follower in named_followers(run)
         for detail in agreement_breaks(follower, row)
     ]
     found += [("model", detail) for detail in model_breaks(row, run)]
@@ -101,17 +105,17 @@ def violations_of(run: Evidence, journal: Journal) -> list[Violation]:
     return [Violation(run.plan.number, *pair) for pair in found]
 
 
-def _named(run: Evidence) -> Iterator[tuple[str, Follower]]:
+def named_followers(run: Evidence) -> Iterator[tuple[str, Follower]]:
     for number, follower in enumerate(run.followers, 1):
         yield f"{follower.plan.subprotocol.split('.')[1]} {number}", follower
 
 
-# --- A follower by itself ---------------------------------------------------------------------------------------------
+# --- A follower by itself -------------------------------------------------------------------------
 
 
 def follower_breaks(follower: Follower, plan: RunPlan) -> Iterator[tuple[str, str]]:
     for number, socket in enumerate(follower.sockets):
-        # What follows the first break of a socket is mostly its consequence.
+        # Report only the first break of a socket: the others are mostly its consequences.
         for detail in islice(
             seq_breaks(socket, is_html=follower.plan.subprotocol == "fleet.html.v1"), 1
         ):
@@ -129,9 +133,9 @@ def follower_breaks(follower: Follower, plan: RunPlan) -> Iterator[tuple[str, st
     if len(terminals) != 1:
         yield "terminal", f"{len(terminals)} terminals"
     elif not is_terminal(follower.sockets[-1].frames[-1]):
-        yield "terminal", f"behind it came {follower.sockets[-1].frames[-1]['type']}"
+        yield "terminal", f"after it came {follower.sockets[-1].frames[-1]['type']}"
     else:
-        yield from _last_words_breaks(events)
+        yield from order_breaks(events)
     for event in events:
         if event["type"] == "connected" and (
             event["seq"] != 1 or event["data"]["message_id"] != str(plan.message_id)
@@ -139,9 +143,9 @@ def follower_breaks(follower: Follower, plan: RunPlan) -> Iterator[tuple[str, st
             yield "connected", str(event)
 
 
-def _last_words_breaks(events: Sequence[Frame]) -> Iterator[tuple[str, str]]:
+def order_breaks(events: Sequence[Frame]) -> Iterator[tuple[str, str]]:
     if events[-1]["type"] == "done":
-        wanted = LAST_WORDS[events[-1]["data"]["status"]]
+        wanted = EVENT_BEFORE_DONE[events[-1]["data"]["status"]]
         before = next(
             (
                 event["type"]
@@ -151,17 +155,17 @@ def _last_words_breaks(events: Sequence[Frame]) -> Iterator[tuple[str, str]]:
             "nothing",
         )
         if before != wanted:
-            yield "group", f"{before} stands before done, not {wanted}"
+            yield "group", f"{before} comes before done, not {wanted}"
 
 
 def run_events(follower: Follower) -> list[Frame]:
-    """The events of the run in the order in which this follower got them."""
+    """Return the events of the run in the order in which this follower got them."""
     frames = [frame for socket in follower.sockets for frame in socket.frames]
     return [frame for frame in frames if frame["type"] not in ASIDES and not is_refusal(frame)]
 
 
 def seq_breaks(socket: Socket, *, is_html: bool) -> Iterator[str]:
-    """Where this socket breaks the rule of seq; see the top of this module."""
+    """Yield where this socket breaks the rules of seq; see the top of this module."""
     cursor, gap = socket.after, ""
     for number, frame in enumerate(socket.frames):
         kind, seq = frame["type"], frame["seq"]
@@ -176,7 +180,7 @@ def seq_breaks(socket: Socket, *, is_html: bool) -> Iterator[str]:
                 yield f"a snapshot goes back from {cursor} to {seq}"
             gap = ""
         elif seq <= cursor:
-            yield f"{kind} {seq} comes behind {cursor}"
+            yield f"{kind} {seq} comes after {cursor}"
         elif gap and not is_step(frame):
             yield f"{kind} {seq} comes into an open gap ({gap})"
         elif seq > cursor + 1 and not (is_html and kind == "response.delta"):
@@ -189,7 +193,7 @@ def seq_breaks(socket: Socket, *, is_html: bool) -> Iterator[str]:
 
 
 def is_step(frame: Frame) -> bool:
-    """Whether this may stand in a folded batch, before its snapshot."""
+    """Return True if the event may come before the snapshot of a compact replay."""
     return frame["type"] not in (
         "response.delta",
         "reasoning.delta",
@@ -201,7 +205,7 @@ def is_step(frame: Frame) -> bool:
 
 
 def text_of(events: Sequence[Frame]) -> str:
-    """The answer as a client builds it: a snapshot replaces, a delta appends."""
+    """Return the answer as a client builds it: a snapshot replaces, a delta appends."""
     text: list[str] = []
     for event in events:
         if event["type"] == "response.snapshot":
@@ -217,7 +221,7 @@ def kind_of(terminal: Frame) -> str:
     )
 
 
-# --- A run against its row and the model ------------------------------------------------------------------------------
+# --- A run against its row and the model ----------------------------------------------------------
 
 
 def row_breaks(row: Row, run: Evidence) -> Iterator[str]:
@@ -237,33 +241,33 @@ def agreement_breaks(follower: Follower, row: Row) -> Iterator[str]:
     if not terminals:
         return
     if kind_of(terminals[0]) != row.kind:
-        yield f"it was told {kind_of(terminals[0])}, the row says {row.kind}"
+        yield f"it got {kind_of(terminals[0])}, the row has {row.kind}"
     if not row.was_lost and terminals[0]["seq"] != row.last_seq:
         yield f"the terminal has seq {terminals[0]['seq']}, the row {row.last_seq}"
     if events[0]["workflow_id"] != str(row.workflow_id):
         yield f"it followed {events[0]['workflow_id']}, the row is {row.workflow_id}"
     if (text := text_of(events)) != row.text:
-        yield f"its text {_difference(text, row.text)}"
+        yield f"its text {difference(text, row.text)}"
     for event in events:
         if event["type"] == "response.completed" and event["message"] != row.text:
-            yield f"response.completed {_difference(event['message'], row.text)}"
+            yield f"response.completed {difference(event['message'], row.text)}"
 
 
 def model_breaks(row: Row, run: Evidence) -> Iterator[str]:
     if len(run.calls) > run.plan.play.max_calls:
-        yield f"the model was asked {len(run.calls)} times"
+        yield f"the model was called {len(run.calls)} times"
     whole = run.plan.play.text
     if row.status == "completed":
         if row.text != whole:
-            yield f"the stored text {_difference(row.text, whole)}"
+            yield f"the stored text {difference(row.text, whole)}"
     elif not any(text.startswith(row.text) for text in run.plan.play.beginnings):
-        yield f"the stored text is no beginning of the model's: {_difference(row.text, whole)}"
-    elif row.text and not any(_most_sent(call).startswith(row.text) for call in run.calls):
+        yield f"the stored text is no beginning of the model's: {difference(row.text, whole)}"
+    elif row.text and not any(sent_at_most(call).startswith(row.text) for call in run.calls):
         yield "the stored text is longer than what the model had sent"
 
 
-def _most_sent(call: Call) -> str:
-    """The text; the last write may have gone out without being counted."""
+def sent_at_most(call: Call) -> str:
+    """Return the text that the call may have sent: its last write may be uncounted."""
     return "".join(
         call.script.tokens if call.script.at_once else call.script.tokens[: call.sent + 1]
     )
@@ -280,7 +284,7 @@ def ending_breaks(row: Row, run: Evidence, journal: Journal) -> Iterator[str]:
 
 
 def cancel_breaks(row: Row, run: Evidence, journal: Journal) -> Iterator[str]:
-    """A cancel that nothing disturbs ends the upstream in time."""
+    """Yield undisturbed cancels that closed the upstream too late."""
     for seconds in cancel_times(run, journal):
         if seconds > (
             CANCEL_TIME_PRESSED if journal.was_pressed(run.asked_at, run.ended_at) else CANCEL_TIME
@@ -289,11 +293,12 @@ def cancel_breaks(row: Row, run: Evidence, journal: Journal) -> Iterator[str]:
 
 
 def cancel_times(run: Evidence, journal: Journal) -> list[float]:
-    """Seconds from a cancel that nothing disturbs to the end of the upstream, if that was open then."""
+    """Return the seconds from the first undisturbed cancel to the end of open model calls."""
     quiet = [
-        c.at
-        for c in run.cancels
-        if c.was_joined and journal.was_quiet(c.at - CANCEL_FELT, c.at + CANCEL_FELT)
+        cancel.at
+        for cancel in run.cancels
+        if cancel.was_joined
+        and journal.was_quiet(cancel.at - CANCEL_MARGIN, cancel.at + CANCEL_MARGIN)
     ]
     first = min(quiet, default=None)
     if first is None:
@@ -319,7 +324,10 @@ def probe_breaks(probed: Probed) -> Iterator[str]:
 
 
 def late_probe_breaks(probed: Probed, rows: Sequence[Row]) -> Iterator[str]:
-    """Whoever asks an ended run for what lies beyond its end gets the terminal alone; of a lost run its whole ending."""
+    """Yield a wrong answer to a cursor beyond the end of an ended run.
+
+    The right one is the terminal alone, or the whole ending if the run was lost.
+    """
     kinds = [frame["type"] for frame in probed.socket.frames if frame["type"] not in ASIDES]
     if any(row.was_lost for row in rows) and kinds[:1] == ["response.snapshot"]:
         kinds = kinds[-1:]
@@ -327,10 +335,11 @@ def late_probe_breaks(probed: Probed, rows: Sequence[Row]) -> Iterator[str]:
         yield f"beyond the end of an ended run came {kinds}"
 
 
-def _difference(found: str, wanted: str) -> str:
-    """Where two texts part."""
+def difference(found: str, wanted: str) -> str:
+    """Describe where two texts differ."""
     same = next(
         (i for i, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b),
         min(len(found), len(wanted)),
     )
-    return f"has {len(found)} characters, not {len(wanted)}; from {same}: {found[same : same + 30]!r}, not {wanted[same : same + 30]!r}"
+    here, there = found[same : same + 30], wanted[same : same + 30]
+    return f"has {len(found)} characters, not {len(wanted)}; from {same}: {here!r}, not {there!r}"

@@ -1,4 +1,4 @@
-"""Plays a storm over a fleet of real processes, lets everything heal, and looks whether the rules held."""
+"""Play a storm over a fleet of real processes, let it recover, and check the rules."""
 
 import asyncio
 import contextlib
@@ -26,13 +26,15 @@ from .readers import Follower, Wire, cancel_from_elsewhere, probe
 from .report import Report
 from .rows import count_open, read_rows
 
-HEALING = 60.0  # seconds that all readers have to finish, once nothing goes wrong: a run of 20 s, and workers that start on a busy machine
-SLOT = 40.0  # seconds after which the next run does not wait for a slow one
-LAST_GUST = 3.0  # seconds that the storm goes on when the last run was started
+# Seconds in which all readers must finish after the storm: a run of 20 s, and the start of workers
+# on a busy machine.
+HEAL_TIMEOUT = 60.0
+SLOT_TIMEOUT = 40.0  # seconds after which a slow run makes room for the next one
+STORM_TAIL = 3.0  # seconds of storm after the start of the last run
 QUIET_CANCELS = 12
-LATECOMERS = 8  # at once
-TELL_EVERY = 10.0
-LATE = (ReaderPlan("fleet.json.v1", 0, (), 0.2), ReaderPlan("fleet.html.v1", 0, (), 0.2))
+MAX_LATECOMERS = 8  # at once
+REPORT_INTERVAL = 10.0  # seconds
+LATE_READERS = (ReaderPlan("fleet.json.v1", 0, (), 0.2), ReaderPlan("fleet.html.v1", 0, (), 0.2))
 BEYOND = Probe("beyond the end", 0)
 SHORT_TIMES = {
     "FLEET_LEASE_TTL": "3",
@@ -45,23 +47,26 @@ SHORT_TIMES = {
 }
 
 
-PLAN = '{"subtasks": [{"agent": "researcher", "task": "look"}, {"agent": "analyst", "task": "count"}], "mode": "parallel"}'
+PLAN = (
+    '{"subtasks": [{"agent": "researcher", "task": "look"},'
+    ' {"agent": "analyst", "task": "count"}], "mode": "parallel"}'
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """What is played. The schedule comes from the seed; what the machine does with it does not."""
+    """The settings of a storm. Only its schedule depends on the seed; its timing doesn't."""
 
     runs: int
     seed: int
     workers: int = 2
     concurrency: int = 20
-    longest_freeze: float = 12.0
+    max_freeze: float = 12.0
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The processes and what can be done to them."""
+    """The processes of a storm, with the faults that can happen to them."""
 
     fleet: Fleet
     model: ScriptedModel
@@ -70,14 +75,14 @@ class Stage:
     database: Path
 
 
-def run(storm: Storm, tell: Callable[[str], None]) -> Report:
-    """Play the storm; what was found. Ends what it started, also when it is interrupted."""
-    # Connections that it drops on purpose are no news.
+def run(storm: Storm, write: Callable[[str], None]) -> Report:
+    """Play the storm and return a report. Stop all processes, even if it is interrupted."""
+    # Hide errors about the connections that the storm drops.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     folder = Path(mkdtemp(prefix="fleet-chaos-"))
     try:
-        with _stage(storm, folder) as stage:
-            report = asyncio.run(_until_terminated(Play(storm, stage, tell).play()))
+        with start_stage(storm, folder) as stage:
+            report = asyncio.run(until_terminated(Play(storm, stage, write).play()))
             if code := stage.fleet.stop():
                 report.violations.append(Violation(0, "fleet", f"it stopped with exit code {code}"))
             report.read_log(stage.fleet.complained)
@@ -92,7 +97,7 @@ def run(storm: Storm, tell: Callable[[str], None]) -> Report:
 
 
 @contextmanager
-def _stage(storm: Storm, folder: Path) -> Iterator[Stage]:
+def start_stage(storm: Storm, folder: Path) -> Iterator[Stage]:
     with ExitStack() as stack:
         watcher = stack.enter_context(Watcher())
         valkey = start_valkey(watcher)
@@ -102,7 +107,7 @@ def _stage(storm: Storm, folder: Path) -> Iterator[Stage]:
         stack.callback(faults.proxy.stop)
         model = ScriptedModel()
         stack.callback(model.stop)
-        # What the others of a team say: the storm is about who answers.
+        # Only final answers are checked, so the rest of the team always plays these scripts.
         model.default = Script(tokens=["note ", "after ", "note"], pace=0.05)
         model.as_agent(PLANNER.instructions, Script(tokens=[PLAN], pace=0.05))
         model.as_agent(REVIEWER.instructions, Script(tokens=['{"score": 8}'], first_after=0.05))
@@ -117,8 +122,8 @@ def _stage(storm: Storm, folder: Path) -> Iterator[Stage]:
         yield Stage(fleet, model, faults, workers, folder / "state/fleet.sqlite3")
 
 
-async def _until_terminated(play: Awaitable[Report]) -> Report:
-    """The report, unless a SIGTERM comes first; SIGINT is the runner's."""
+async def until_terminated(play: Awaitable[Report]) -> Report:
+    """Return the report, or cancel the play on SIGTERM. asyncio.run handles SIGINT."""
     task = asyncio.ensure_future(play)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
@@ -127,10 +132,10 @@ async def _until_terminated(play: Awaitable[Report]) -> Report:
 class Play:
     """One storm from its first run to the last check."""
 
-    def __init__(self, storm: Storm, stage: Stage, tell: Callable[[str], None]) -> None:
+    def __init__(self, storm: Storm, stage: Stage, write: Callable[[str], None]) -> None:
         self._storm = storm
         self._stage = stage
-        self._tell = tell
+        self._write = write
         self._journal = Journal()
         self._wire = Wire(lambda: stage.fleet.address)
         self._evidence: list[Evidence] = []
@@ -138,35 +143,35 @@ class Play:
         self._slots = asyncio.Semaphore(storm.concurrency)
 
     async def play(self) -> Report:
-        jobs = (self._journal.watch_load(), self._journal.watch_pressure(), self._report_progress())
+        jobs = (self._journal.watch_load(), self._journal.watch_pressure(), self.report_progress())
         watching = [asyncio.create_task(job) for job in jobs]
         try:
-            await self._blow()
-            readers_took = await self._heal()
-            rows_took = await self._wait_for_rows()
-            await self._cancel_in_the_quiet()
-            await self._send_latecomers()
-            # Once more, for those of the quiet: a log that Redis did not take at once is closed seconds later.
-            await self._wait_for_rows()
+            await self.blow()
+            readers_took = await self.heal()
+            rows_took = await self.wait_for_rows()
+            await self.cancel_in_the_quiet()
+            await self.send_latecomers()
+            # Wait again: a log that Redis did not accept at once is closed some seconds later.
+            await self.wait_for_rows()
             return Report(
                 self._storm.seed,
                 self._storm.runs,
                 self._evidence,
                 self._journal,
-                self._judge(),
+                self.check(),
                 readers_took,
                 rows_took,
             )
         finally:
-            await _end(watching)
-            await _end(self._following)
+            await cancel_all(watching)
+            await cancel_all(self._following)
 
-    async def _blow(self) -> None:
-        """All runs, and the storm around them."""
+    async def blow(self) -> None:
+        """Start all runs, and play faults meanwhile."""
         weather, seed = Weather(self._journal), self._storm.seed
         domains = [
             self._stage.redis.domain(),
-            self._stage.workers.domain(longest_freeze=self._storm.longest_freeze),
+            self._stage.workers.domain(max_freeze=self._storm.max_freeze),
             DatabaseFaults(self._stage.database).domain(),
         ]
         storms = [
@@ -175,44 +180,45 @@ class Play:
         ]
         changes = asyncio.create_task(weather.change())
         try:
-            await self._start_runs()
-            await asyncio.sleep(LAST_GUST)
+            await self.start_runs()
+            await asyncio.sleep(STORM_TAIL)
         finally:
             failed = [task.exception() for task in storms if task.done() and not task.cancelled()]
-            await _end([changes, *storms])
+            await cancel_all([changes, *storms])
             self._stage.workers.thaw()
         for error in failed:
             raise AssertionError("a fault could not be played") from error
 
-    async def _start_runs(self) -> None:
+    async def start_runs(self) -> None:
         rng = Random(f"{self._storm.seed}/arrivals")
         for number in range(1, self._storm.runs + 1):
             await self._slots.acquire()
-            self._start(plan_run(self._storm.seed, number))
+            self.start(plan_run(self._storm.seed, number))
             await asyncio.sleep(rng.expovariate(5))
 
-    def _start(self, plan: RunPlan) -> None:
+    def start(self, plan: RunPlan) -> None:
         model, play = self._stage.model, plan.play
         if not play.by_team or play.doubtful:
             model.on(plan.question, **(play.doubtful or play.script))
         if play.by_team:
             model.as_agent_on(EDITOR.instructions, plan.question, Script(**play.script))
-        self._following.add(asyncio.create_task(self._live_through(plan)))
+        self._following.add(asyncio.create_task(self.live_through(plan)))
 
-    async def _live_through(self, plan: RunPlan) -> None:
-        """One run with its readers, and the people who meddle with it."""
-        followers = [self._follower(plan, reader) for reader in plan.readers]
+    async def live_through(self, plan: RunPlan) -> None:
+        """Play one run with its readers, cancels and probes."""
+        followers = [self.new_follower(plan, reader) for reader in plan.readers]
         run = Evidence(plan, followers, asked_at=time.monotonic())
         self._evidence.append(run)
         reading = [asyncio.create_task(follower.follow()) for follower in followers]
-        meddling = [
-            asyncio.create_task(self._cancel(run, cancelling)) for cancelling in plan.cancellings
+        disturbing = [
+            asyncio.create_task(self.send_cancels(run, cancelling))
+            for cancelling in plan.cancellings
         ]
-        meddling += [asyncio.create_task(self._probe(run, what)) for what in plan.probes]
+        disturbing += [asyncio.create_task(self.send_probe(run, what)) for what in plan.probes]
         try:
-            _, late = await asyncio.wait(reading, timeout=SLOT)
+            _, late = await asyncio.wait(reading, timeout=SLOT_TIMEOUT)
             self._slots.release()
-            await asyncio.gather(*late, *meddling)
+            await asyncio.gather(*late, *disturbing)
             await asyncio.gather(*reading)
             run.ended_at = time.monotonic()
             if plan.play.is_heavy:
@@ -220,13 +226,13 @@ class Play:
                     Window("load", plan.play.name, run.asked_at, run.ended_at)
                 )
         finally:
-            await _end([*reading, *meddling])
+            await cancel_all([*reading, *disturbing])
 
-    def _follower(self, plan: RunPlan, reader: ReaderPlan) -> Follower:
+    def new_follower(self, plan: RunPlan, reader: ReaderPlan) -> Follower:
         rng = Random(f"{self._storm.seed}/reader/{plan.number}/{reader.subprotocol}")
         return Follower(plan, reader, self._wire, self._journal, rng)
 
-    async def _cancel(self, run: Evidence, cancelling: Cancelling) -> None:
+    async def send_cancels(self, run: Evidence, cancelling: Cancelling) -> None:
         await asyncio.sleep(cancelling.after)
         if cancelling.reader is not None:
             await run.followers[cancelling.reader].cancel(cancelling.times)
@@ -235,62 +241,62 @@ class Play:
         ):
             run.cancels_from_elsewhere.append(sent)
 
-    async def _probe(self, run: Evidence, what: Probe) -> None:
+    async def send_probe(self, run: Evidence, what: Probe) -> None:
         await asyncio.sleep(what.after)
-        # A cursor and another text are odd only for a run that exists.
+        # A cursor beyond the end and another text are wrong only if the run exists.
         if what.kind == "negative cursor" or any(follower.is_joined for follower in run.followers):
             run.probes.append(await probe(run.plan, what, self._wire, self._journal))
 
-    async def _heal(self) -> float:
-        """Wait until all readers have finished; the seconds it took."""
+    async def heal(self) -> float:
+        """Wait until all readers have finished; return the seconds it took."""
         healed = time.monotonic()
         if self._following:
-            await asyncio.wait(self._following, timeout=HEALING)
+            await asyncio.wait(self._following, timeout=HEAL_TIMEOUT)
         for run in self._evidence:
             run.ended_at = run.ended_at or time.monotonic()
         errors = [task.exception() for task in self._following if task.done()]
-        await _end(self._following)
+        await cancel_all(self._following)
         self._following.clear()
         for error in filter(None, errors):
             raise error
         return time.monotonic() - healed
 
-    async def _wait_for_rows(self) -> float:
-        """Wait until every row is ended and closed; the seconds it took."""
+    async def wait_for_rows(self) -> float:
+        """Wait until every row is ended and closed; return the seconds it took."""
         began = time.monotonic()
         while (
             await asyncio.to_thread(count_open, self._stage.database)
-            and time.monotonic() - began < HEALING
+            and time.monotonic() - began < HEAL_TIMEOUT
         ):
             await asyncio.sleep(0.2)
         return time.monotonic() - began
 
-    async def _send_latecomers(self) -> None:
-        """Each run once more, read from its beginning when all is over."""
-        slots = asyncio.Semaphore(LATECOMERS)
+    async def send_latecomers(self) -> None:
+        """Let two more readers read each ended run from its beginning."""
+        slots = asyncio.Semaphore(MAX_LATECOMERS)
 
         async def visit(run: Evidence) -> None:
             async with slots:
-                for plan in LATE:
-                    run.followers.append(self._follower(run.plan, plan))
+                for plan in LATE_READERS:
+                    run.followers.append(self.new_follower(run.plan, plan))
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(HEALING):
+                        async with asyncio.timeout(HEAL_TIMEOUT):
                             await run.followers[-1].follow()
                 run.late_probe = await probe(
-                    run.plan, BEYOND, self._wire, self._journal, listens=HEALING, stays=0.3
+                    run.plan, BEYOND, self._wire, self._journal, listens=HEAL_TIMEOUT, stays=0.3
                 )
 
         await asyncio.gather(*map(visit, self._evidence))
 
-    async def _cancel_in_the_quiet(self) -> None:
-        """Some runs more, and nothing but their cancels: for the time that those take."""
+    async def cancel_in_the_quiet(self) -> None:
+        """Cancel some runs while nothing else happens, to measure the time of a cancel."""
         await asyncio.sleep(max(AFTERMATH.values()))
         for number in range(QUIET_CANCELS):
-            self._start(plan_quiet_cancel(self._storm.seed, self._storm.runs + 1 + number))
+            self.start(plan_quiet_cancel(self._storm.seed, self._storm.runs + 1 + number))
             await asyncio.sleep(0.3)
-        await self._heal()
+        await self.heal()
 
-    def _judge(self) -> list[Violation]:
+    def check(self) -> list[Violation]:
         rows = read_rows(self._stage.database)
         for run in self._evidence:
             run.rows = rows.pop(run.plan.message_id, [])
@@ -300,23 +306,24 @@ class Play:
         found = [
             violation for run in self._evidence for violation in violations_of(run, self._journal)
         ]
-        found += [Violation(0, "rows", f"nobody asked for {len(rows)} of them")] if rows else []
+        found += [Violation(0, "rows", f"{len(rows)} message ids were never sent")] if rows else []
         return found + [
             Violation(0, "redis", f"{key} has no time to live")
             for key in self._stage.redis.eternal_keys()
         ]
 
-    async def _report_progress(self) -> None:
+    async def report_progress(self) -> None:
         while True:
-            await asyncio.sleep(TELL_EVERY)
+            await asyncio.sleep(REPORT_INTERVAL)
             over = sum(run.ended_at > 0 for run in self._evidence)
             planned = self._storm.runs + QUIET_CANCELS
-            self._tell(
-                f"{len(self._evidence)} of {planned} runs started, {over} over, {self._journal.counts.total()} faults"
+            self._write(
+                f"{len(self._evidence)} of {planned} runs started, {over} over,"
+                f" {self._journal.counts.total()} faults"
             )
 
 
-async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def cancel_all(tasks: Iterable[asyncio.Task[None]]) -> None:
     tasks = [task for task in tasks if not task.done()]
     for task in tasks:
         task.cancel()

@@ -1,4 +1,4 @@
-"""What goes wrong around a fleet: each fault is a block that begins it and heals it, and a storm plays them from a seed."""
+"""The faults of a storm, as context managers that begin a fault and heal it at the end."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from tests.serving import Fleet
 
 from .journal import Journal
 
-STORM, CALM = 20.0, 10.0  # seconds of each in turn
+STORM, CALM = 20.0, 10.0  # seconds of each, in turn
 ADMIN_TIMEOUT = 1.0
 
 type Strike = Callable[[Random], AbstractAsyncContextManager[None]]
@@ -30,7 +30,7 @@ type Strike = Callable[[Random], AbstractAsyncContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One kind of fault, how often it is chosen, and for how many seconds it stays."""
+    """A kind of fault, its weight in the draw, and the range of its seconds."""
 
     kind: str
     weight: float
@@ -40,7 +40,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """Faults of which one happens at a time, and the seconds between two."""
+    """Faults that happen one at a time, and the range of seconds between two."""
 
     name: str
     faults: Sequence[Fault]
@@ -48,7 +48,7 @@ class Domain:
 
 
 class Weather:
-    """Storm and calm in turn, until it is over."""
+    """Storm and calm in turn, until the task is cancelled."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -62,7 +62,7 @@ class Weather:
             await asyncio.sleep(CALM)
 
     async def storm(self, domain: Domain, rng: Random) -> None:
-        """Play the domain's faults; cancelled, it heals the one that is there."""
+        """Play the domain's faults one by one; if cancelled, heal the current one."""
         weights = [fault.weight for fault in domain.faults]
         while True:
             await asyncio.sleep(rng.uniform(*domain.pauses))
@@ -74,11 +74,11 @@ class Weather:
                     await asyncio.sleep(lasts)
 
 
-# --- Redis ------------------------------------------------------------------------------------------------------------
+# --- Redis ----------------------------------------------------------------------------------------
 
 
-class Torn:
-    """A stream whose next piece stops in the middle."""
+class TornStream:
+    """A stream that ends in the middle of its next piece while the proxy tears."""
 
     def __init__(self, reader: asyncio.StreamReader, proxy: "TearingProxy") -> None:
         self._reader = reader
@@ -94,16 +94,16 @@ class Torn:
 
 
 class TearingProxy(Proxy):
-    """A proxy that, while `tears` is on, lets half of a piece through and drops the connection."""
+    """A proxy that, while `tears` is set, forwards half of a piece and drops the connection."""
 
     tears = False
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await super()._pass_on(Torn(reader, self), writer)  # type: ignore[arg-type]
+        await super()._pass_on(TornStream(reader, self), writer)  # type: ignore[arg-type]
 
 
 class RedisFaults:
-    """Everything that can happen to the Valkey behind the proxy."""
+    """The faults of the Valkey behind the proxy."""
 
     def __init__(self, valkey: Child) -> None:
         port = urlsplit(valkey.url).port
@@ -186,14 +186,16 @@ class RedisFaults:
             await asyncio.to_thread(self.admin, "REPLICAOF", "NO", "ONE")
 
     def admin(self, *command: str | int) -> object:
-        """Run a command on the Valkey itself, past the proxy."""
+        """Run a command on the Valkey directly, without the proxy."""
         with contextlib.closing(self.client()) as client:
             run: Callable[..., object] = client.execute_command
             return run(*command)
 
     def eternal_keys(self) -> list[str]:
-        """What of ours Redis would keep for ever. What the channel layer leaves behind is one key of a worker that died in the middle
-        of a command, which it gives no time to live.
+        """Return the keys of the fleet that have no time to live.
+
+        Ignore the channel layer's keys: if a worker dies in the middle of a command, one of them
+        may be left without a time to live.
         """
         with contextlib.closing(self.client()) as client:
             return [key.decode() for key in client.scan_iter("fleet:*") if client.ttl(key) == -1]
@@ -207,37 +209,37 @@ class RedisFaults:
         )
 
 
-# --- Workers ----------------------------------------------------------------------------------------------------------
+# --- Workers --------------------------------------------------------------------------------------
 
 
 class WorkerFaults:
-    """What can happen to one of the fleet's workers."""
+    """The faults of one of the fleet's workers."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    def domain(self, *, longest_freeze: float) -> Domain:
+    def domain(self, *, max_freeze: float) -> Domain:
         faults = [
             Fault("killed", 3, (0, 0), self.killed),
             Fault("terminated", 3, (0, 0), self.terminated),
-            Fault("freeze", 2, (min(4, longest_freeze), longest_freeze), self.frozen),
+            Fault("freeze", 2, (min(4, max_freeze), max_freeze), self.frozen),
             Fault("hiccup", 1, (0.3, 2), self.frozen),
         ]
         return Domain("worker", faults, (1, 6))
 
     @asynccontextmanager
     async def killed(self, rng: Random) -> AsyncIterator[None]:
-        self._signal(self._one(rng), signal.SIGKILL)
+        self._signal(self.pick(rng), signal.SIGKILL)
         yield
 
     @asynccontextmanager
     async def terminated(self, rng: Random) -> AsyncIterator[None]:
-        self._signal(self._one(rng), signal.SIGTERM)
+        self._signal(self.pick(rng), signal.SIGTERM)
         yield
 
     @asynccontextmanager
     async def frozen(self, rng: Random) -> AsyncIterator[None]:
-        worker = self._one(rng)
+        worker = self.pick(rng)
         self._signal(worker, signal.SIGSTOP)
         try:
             yield
@@ -250,11 +252,11 @@ class WorkerFaults:
         return []
 
     def thaw(self) -> None:
-        """Let nobody stay frozen."""
+        """Let all frozen workers continue."""
         for worker in self.living():
             self._signal(worker, signal.SIGCONT)
 
-    def _one(self, rng: Random) -> psutil.Process | None:
+    def pick(self, rng: Random) -> psutil.Process | None:
         number, workers = rng.randrange(100), self.living()
         return workers[number % len(workers)] if workers else None
 
@@ -265,11 +267,11 @@ class WorkerFaults:
                 worker.send_signal(number)
 
 
-# --- The database -----------------------------------------------------------------------------------------------------
+# --- The database ---------------------------------------------------------------------------------
 
 
 class DatabaseFaults:
-    """A second writer, which holds the SQLite file for itself."""
+    """A second writer, which locks the SQLite file."""
 
     def __init__(self, file: Path) -> None:
         self._file = file

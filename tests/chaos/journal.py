@@ -1,4 +1,4 @@
-"""What was done to the fleet and when, so that a check knows which moments were undisturbed."""
+"""The faults of a storm with their times, so that a check knows which moments were undisturbed."""
 
 import asyncio
 import time
@@ -9,25 +9,22 @@ from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 
-AFTERMATH = {
-    "redis": 2.0,
-    "database": 1.0,
-    "worker": 6.0,
-    "load": 0.5,
-}  # seconds until the traces of a fault are gone
+# Seconds after a fault in which it may still have effects.
+AFTERMATH = {"redis": 2.0, "database": 1.0, "worker": 6.0, "load": 0.5}
 TICK, LATE = 0.02, 0.08  # seconds
 LATENESS = ("load", "late")
-PRESSURE = Path(
-    "/proc/pressure/cpu"
-)  # Linux counts here the microseconds in which somebody waited for a processor
-MAX_PRESSURE = 0.5  # of a moment: more, and a process may be late without a fault of its own
-MOMENT = 0.25  # seconds
-HELD_UP = 1.0  # seconds for which we, and the model that we play, were late: no script is that far from the deadlines of the fleet
+# Linux counts here the microseconds in which at least one process waited for a CPU.
+PRESSURE = Path("/proc/pressure/cpu")
+MAX_PRESSURE = 0.5  # share of an interval; above it, a process may be late through no fault
+PRESSURE_INTERVAL = 0.25  # seconds
+# Seconds that this process, which is also the model server, may be late. Scripts keep at least this
+# distance from the fleet's deadlines.
+MAX_HELD_UP = 1.0
 
 
 @dataclass(slots=True)
 class Window:
-    """One fault; times are of `time.monotonic`."""
+    """One fault, with times of `time.monotonic`."""
 
     domain: str
     kind: str
@@ -41,18 +38,17 @@ class Journal:
 
     windows: list[Window] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    pressed: list[tuple[float, float]] = field(
-        default_factory=list
-    )  # when processes waited for a processor
+    # When processes waited for a CPU.
+    pressed: list[tuple[float, float]] = field(default_factory=list)
     born: float = field(default_factory=time.monotonic)
 
     def count(self, kind: str) -> None:
-        """Note a fault that takes no time."""
+        """Count a fault that takes no time."""
         self.counts[kind] += 1
 
     @contextmanager
     def noting(self, domain: str, kind: str) -> Iterator[None]:
-        """A fault lasts as long as the block."""
+        """Note a fault that lasts as long as the block."""
         self.count(f"{domain}: {kind}")
         window = Window(domain, kind, time.monotonic())
         self.windows.append(window)
@@ -62,7 +58,7 @@ class Journal:
             window.until = time.monotonic()
 
     def was_quiet(self, since: float, until: float) -> bool:
-        """Whether nothing that is noted here can have been felt in this time."""
+        """Return True if no noted fault can have had an effect in this time."""
         return not any(
             w.since <= until and w.until + AFTERMATH[w.domain] >= since for w in self.windows
         )
@@ -73,22 +69,22 @@ class Journal:
         )
 
     def was_held_up(self, since: float, until: float) -> bool:
-        """Whether this very process, with its model, was so late in this time that a clock of the fleet may have run out."""
+        """Return True if this process was so late that a timeout of the fleet may have expired."""
         late = [
             min(w.until, until) - max(w.since, since)
             for w in self.windows
             if (w.domain, w.kind) == LATENESS
         ]
-        return sum(seconds for seconds in late if seconds > 0) > HELD_UP
+        return sum(seconds for seconds in late if seconds > 0) > MAX_HELD_UP
 
     def was_pressed(self, since: float, until: float) -> bool:
-        """Whether processes waited for a processor in this time, as far as we can know."""
+        """Return True if processes waited for a CPU in this time, or if the kernel can't tell."""
         return not PRESSURE.exists() or any(
             began <= until and ended >= since for began, ended in self.pressed
         )
 
     def around(self, since: float, until: float) -> list[str]:
-        """The faults of this time, for people."""
+        """Return the faults of this time as text."""
         found = [
             w
             for w in self.windows
@@ -100,15 +96,15 @@ class Journal:
         ]
 
     async def watch_pressure(self) -> None:
-        """Note when the processors were asked for more than they have, where the kernel tells."""
+        """Note when processes wait for a CPU, if the kernel reports it."""
         while PRESSURE.exists():
-            before, waited = time.monotonic(), _waited()
-            await asyncio.sleep(MOMENT)
-            if _waited() - waited > MAX_PRESSURE * ((now := time.monotonic()) - before):
+            before, waited = time.monotonic(), waited_seconds()
+            await asyncio.sleep(PRESSURE_INTERVAL)
+            if waited_seconds() - waited > MAX_PRESSURE * ((now := time.monotonic()) - before):
                 self.pressed.append((before, now))
 
     async def watch_load(self) -> None:
-        """Note when this very process was too busy to take times."""
+        """Note when this process was too busy to measure times."""
         while True:
             before = time.monotonic()
             await asyncio.sleep(TICK)
@@ -116,6 +112,6 @@ class Journal:
                 self.windows.append(Window(*LATENESS, before, now))
 
 
-def _waited() -> float:
-    """Seconds, ever more, in which at least one process waited for a processor."""
+def waited_seconds() -> float:
+    """Return the seconds since boot in which at least one process waited for a CPU."""
     return int(PRESSURE.read_text().partition("total=")[2].split()[0]) / 1e6

@@ -1,4 +1,4 @@
-"""What one run of the storm goes through, drawn from the seed alone: the model's script, its readers and what they do."""
+"""The plan of each run of a storm, drawn from the seed: the model's script and the readers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,22 +22,23 @@ WORDS = (
     "\n```\n",
 )
 GIANT = 2**20  # characters of one chunk
-BURST = 1000  # chunks at once
-MAX_REJOINING = 50
+BURST = 1000  # chunks in one write
+MAX_REJOINS = 50
 RETRIES = 2
-TEAM_CALLS = 7  # with a light answer before them
+TEAM_CALLS = 7  # including a light answer before
 
 ProbeKind = Literal["beyond the end", "negative cursor", "another text"]
-# What a script may end in besides its own ending, whatever it is: others take part.
+# Endings that any script may have because of other faults.
 ANY_TIME = frozenset({"worker_lost", "shutting_down"})
 CLOCKS = frozenset({"first_chunk_timeout", "idle_timeout", "max_runtime"})
 
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """What the model server does with a question, and how a run that nothing else disturbs ends.
+    """The model's script for a question, and the endings of an undisturbed run.
 
-    `script` is for whoever answers in the end; a `doubtful` light answer comes first and goes to the team.
+    `script` is for the final answer. A `doubtful` light answer comes before it and escalates to the
+    team.
     """
 
     name: str
@@ -58,17 +59,17 @@ class Play:
 
     @property
     def beginnings(self) -> list[str]:
-        """Texts of which a run that did not complete may hold the beginning."""
+        """Return the texts with one of which the text of an incomplete run must begin."""
         return [self.text, *(["".join(self.doubtful["tokens"])] if self.doubtful else [])]
 
     @property
     def is_heavy(self) -> bool:
-        """Whether it keeps a worker so busy that times of others mean little."""
+        """Return True if it keeps a worker so busy that times of other runs mean little."""
         return self.name in ("giant", "burst")
 
     @property
     def max_calls(self) -> int:
-        """How often the model may be asked: a failure before the first chunk is tried again, an answer never is."""
+        """Return how often the model may be called: only failures before a chunk are retried."""
         if self.by_team:
             return TEAM_CALLS
         fails = self.script.get("status", 200) != 200
@@ -77,16 +78,16 @@ class Play:
 
 @dataclass(frozen=True, slots=True)
 class Cancelling:
-    """A reader changes its mind."""
+    """A cancel of a run."""
 
     after: float  # seconds since the run was asked for
-    reader: int | None  # which of the readers; None: a socket of its own
+    reader: int | None  # its number, or None for a socket of its own
     times: int
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A socket that asks for something odd while the run goes on."""
+    """A socket that sends an odd request while the run is live."""
 
     kind: ProbeKind
     after: float
@@ -94,12 +95,12 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class ReaderPlan:
-    """How one follower reads: when it comes, and after how many frames of each socket it vanishes."""
+    """When a follower joins, and after how many frames of each socket it vanishes."""
 
     subprotocol: str
     joins_after: float
     vanishes: Sequence[int]
-    stays: float  # seconds that it goes on listening after the terminal
+    stays: float  # seconds that it listens after the terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class RunPlan:
 
     @property
     def endings(self) -> frozenset[str]:
-        """What may become of it while no worker is frozen."""
+        """Return the endings that the run may have if no worker freezes."""
         return self.play.ends | ANY_TIME | ({"cancelled"} if self.cancellings else set())
 
 
@@ -128,24 +129,24 @@ def plan_run(seed: int, number: int) -> RunPlan:
     return RunPlan(
         number=number,
         message_id=UUID(int=rng.getrandbits(128), version=4),
-        play=_play(rng),
+        play=draw_play(rng),
         readers=[
-            _reader(rng, "fleet.json.v1", joins_after=0),
-            _reader(
+            draw_reader(rng, "fleet.json.v1", joins_after=0),
+            draw_reader(
                 rng, "fleet.html.v1", joins_after=rng.choice([0, 0, rng.random(), 3 * rng.random()])
             ),
         ],
-        cancellings=_cancellings(rng),
-        probes=_probes(rng),
+        cancellings=draw_cancellings(rng),
+        probes=draw_probes(rng),
     )
 
 
 def plan_quiet_cancel(seed: int, number: int) -> RunPlan:
-    """A run for the quiet behind the storm: a long answer that somebody stops."""
+    """Plan a run for the calm after the storm: a long answer that is cancelled."""
     rng = Random(f"{seed}/quiet/{number}")
     play = Play(
         "stopped in the quiet",
-        {"tokens": _words(rng, 100, 100), "pace": 0.05},
+        {"tokens": draw_words(rng, 100, 100), "pace": 0.05},
         frozenset({"completed"}),
     )
     readers = [ReaderPlan("fleet.json.v1", 0, (), 0.2), ReaderPlan("fleet.html.v1", 0.1, (), 0.2)]
@@ -153,15 +154,15 @@ def plan_quiet_cancel(seed: int, number: int) -> RunPlan:
     return RunPlan(number, UUID(int=rng.getrandbits(128), version=4), play, readers, [cancelling])
 
 
-def _reader(rng: Random, subprotocol: str, *, joins_after: float) -> ReaderPlan:
-    [most] = rng.choices([0, 3, 12, MAX_REJOINING], [45, 35, 15, 5])
+def draw_reader(rng: Random, subprotocol: str, *, joins_after: float) -> ReaderPlan:
+    [most] = rng.choices([0, 3, 12, MAX_REJOINS], [45, 35, 15, 5])
     vanishes = [
         rng.choice([0, 1, 2, 5, 20, 60, 200]) for _ in range(rng.randint(min(most, 1), most))
     ]
     return ReaderPlan(subprotocol, joins_after, vanishes, stays=rng.choice([0, 0, 0.2]))
 
 
-def _cancellings(rng: Random) -> list[Cancelling]:
+def draw_cancellings(rng: Random) -> list[Cancelling]:
     if rng.random() > 0.35:
         return []
     moment = rng.choice([0.05, 0.3, 1, 3, 6]) * rng.random()
@@ -171,32 +172,36 @@ def _cancellings(rng: Random) -> list[Cancelling]:
     ]
 
 
-def _probes(rng: Random) -> list[Probe]:
+def draw_probes(rng: Random) -> list[Probe]:
     kinds: list[ProbeKind] = ["beyond the end", "negative cursor", "another text"]
     return [Probe(kind, 4 * rng.random()) for kind in kinds if rng.random() < 0.2]
 
 
-def _play(rng: Random) -> Play:
+def draw_play(rng: Random) -> Play:
     done = frozenset({"completed"})
     makers = {
-        "normal": (8, {"tokens": _words(rng, 20, 120), "pace": rng.uniform(0.005, 0.04)}, done),
-        "long": (7, {"tokens": _words(rng, 100, 200), "pace": rng.uniform(0.04, 0.08)}, done),
+        "normal": (8, {"tokens": draw_words(rng, 20, 120), "pace": rng.uniform(0.005, 0.04)}, done),
+        "long": (7, {"tokens": draw_words(rng, 100, 200), "pace": rng.uniform(0.04, 0.08)}, done),
         "thoughtful": (
             2,
-            {"tokens": _words(rng, 20, 60), "pace": 0.03, "reasoning": _words(rng, 5, 30)},
+            {"tokens": draw_words(rng, 20, 60), "pace": 0.03, "reasoning": draw_words(rng, 5, 30)},
             done,
         ),
         "late": (
             1,
-            {"tokens": _words(rng, 10, 40), "first_after": rng.uniform(0.5, 2), "pace": 0.01},
+            {"tokens": draw_words(rng, 10, 40), "first_after": rng.uniform(0.5, 2), "pace": 0.01},
             done,
         ),
-        "burst": (2, {"tokens": _words(rng, BURST, BURST), "at_once": True}, done),
-        "giant": (1, {"tokens": ["so ", _giant(rng), *_words(rng, 3, 9)], "pace": 0.05}, done),
-        "trickle": (1, {"tokens": _words(rng, 10, 40), "trickle": True, "pace": 0.02}, done),
+        "burst": (2, {"tokens": draw_words(rng, BURST, BURST), "at_once": True}, done),
+        "giant": (
+            1,
+            {"tokens": ["so ", draw_giant(rng), *draw_words(rng, 3, 9)], "pace": 0.05},
+            done,
+        ),
+        "trickle": (1, {"tokens": draw_words(rng, 10, 40), "trickle": True, "pace": 0.02}, done),
         "flaky": (
             1,
-            {"tokens": _words(rng, 10, 40), "status": 500, "fail_times": rng.randint(1, 2)},
+            {"tokens": draw_words(rng, 10, 40), "status": 500, "fail_times": rng.randint(1, 2)},
             done,
         ),
         "refusing": (1, {"tokens": [], "status": 500}, frozenset({"model_unavailable"})),
@@ -207,31 +212,31 @@ def _play(rng: Random) -> Play:
         ),
         "mute": (
             1,
-            {"tokens": _words(rng, 3, 9), "hang_after": 0},
+            {"tokens": draw_words(rng, 3, 9), "hang_after": 0},
             frozenset({"first_chunk_timeout"}),
         ),
         "hanging": (
             1,
-            {"tokens": _words(rng, 30, 40), "hang_after": rng.randint(1, 29), "pace": 0.01},
+            {"tokens": draw_words(rng, 30, 40), "hang_after": rng.randint(1, 29), "pace": 0.01},
             frozenset({"idle_timeout"}),
         ),
         "cut": (
             1,
-            {"tokens": _words(rng, 30, 40), "cut_after": rng.randint(1, 29), "pace": 0.02},
+            {"tokens": draw_words(rng, 30, 40), "cut_after": rng.randint(1, 29), "pace": 0.02},
             frozenset({"model_error"}),
         ),
         "garbage": (
             1,
-            {"tokens": _words(rng, 30, 40), "garbage_after": rng.randint(1, 29), "pace": 0.02},
+            {"tokens": draw_words(rng, 30, 40), "garbage_after": rng.randint(1, 29), "pace": 0.02},
             frozenset({"model_error"}),
         ),
         "endless": (
             0.3,
-            {"tokens": _words(rng, 150, 150), "pace": 0.5},
+            {"tokens": draw_words(rng, 150, 150), "pace": 0.5},
             frozenset({"max_runtime"}),
         ),
-        "team": (3, {"tokens": _words(rng, 20, 60), "pace": 0.02}, done),
-        "doubtful": (2, {"tokens": _words(rng, 20, 60), "pace": 0.02}, done),
+        "team": (3, {"tokens": draw_words(rng, 20, 60), "pace": 0.02}, done),
+        "doubtful": (2, {"tokens": draw_words(rng, 20, 60), "pace": 0.02}, done),
     }
     [name] = rng.choices(list(makers), [weight for weight, _, _ in makers.values()])
     _, script, ends = makers[name]
@@ -241,9 +246,9 @@ def _play(rng: Random) -> Play:
     return Play(name, script, ends, by_team=name in ("team", "doubtful"), doubtful=doubtful)
 
 
-def _words(rng: Random, least: int, most: int) -> list[str]:
+def draw_words(rng: Random, least: int, most: int) -> list[str]:
     return [f"{rng.choice(WORDS)} " for _ in range(rng.randint(least, most))]
 
 
-def _giant(rng: Random) -> str:
+def draw_giant(rng: Random) -> str:
     return " ".join(f"{rng.choice(WORDS)}{number}" for number in range(GIANT // 9))[:GIANT]

@@ -1,4 +1,4 @@
-"""Clients of the storm: they follow chat/protocol/README.md, but vanish when their plan says so."""
+"""Clients of a storm: they follow chat/protocol/README.md, but vanish as planned."""
 
 import asyncio
 import contextlib
@@ -19,23 +19,23 @@ from .plans import Probe, ProbeKind, ReaderPlan, RunPlan
 Frame = dict[str, Any]
 Fate = Literal["ended", "refused", "vanished", "lost", "silent", "unreachable", "stopped"]
 
-SILENCE = 4.0  # seconds without any frame, at a heartbeat of 1 s: the connection is taken for lost
-OPENING = 5.0
-GOING = 0.5  # seconds for a good-bye; who has not read everything does not see the answer to it
+SILENCE_TIMEOUT = 4.0  # seconds without a frame until the connection counts as lost; heartbeat 1 s
+OPEN_TIMEOUT = 5.0  # seconds
+CLOSE_TIMEOUT = 0.5  # seconds; the close frame stays unread behind frames that were not read
 NO_LIMIT: None = None
 ASIDES = ("heartbeat", "notice")
 TRY_AGAIN = ("shutting_down", "storage_unavailable")
-PROBE_LISTENS = 1.5  # seconds
+PROBE_TIMEOUT = 1.5  # seconds
 ODDITIES: dict[ProbeKind, dict[str, Any]] = {
     "beyond the end": {"after": 1_000_000},
     "negative cursor": {"after": -1},
     "another text": {"after": 0, "message": "something else"},
 }
-UNSEEN = ("log_line", "ui_hint", "category")  # left out of what is kept, to keep it small
+OMITTED = ("log_line", "ui_hint", "category")  # from recorded frames, to save memory
 
 
 def is_refusal(frame: Frame) -> bool:
-    """An error of this socket and not of the run: before there is a run, or because the database does not answer."""
+    """Return True for an error of this socket only: no run yet, or no answer from the database."""
     return frame["type"] == "error" and (
         not frame["workflow_id"] or frame["error"]["code"] == "storage_unavailable"
     )
@@ -47,7 +47,7 @@ def is_terminal(frame: Frame) -> bool:
 
 @dataclass(slots=True)
 class Socket:
-    """What came over one connection."""
+    """The frames of one connection, and how it ended."""
 
     after: int
     opened: float
@@ -57,7 +57,7 @@ class Socket:
 
     @property
     def cursor(self) -> int:
-        """What a client sends as `after` next: the seq of the last event of the run."""
+        """Return the `after` of the next socket: the seq of the run's last event."""
         seqs = [
             frame["seq"]
             for frame in self.frames
@@ -67,7 +67,7 @@ class Socket:
 
 
 class Wire:
-    """How a socket of the fleet is opened."""
+    """Opens sockets on the fleet."""
 
     def __init__(self, address: Callable[[], str]) -> None:
         self._address = address
@@ -79,8 +79,8 @@ class Wire:
             url,
             subprotocols=names,
             max_size=NO_LIMIT,
-            open_timeout=OPENING,
-            close_timeout=GOING,
+            open_timeout=OPEN_TIMEOUT,
+            close_timeout=CLOSE_TIMEOUT,
             ping_interval=None,
             proxy=None,
             compression=None,
@@ -101,7 +101,7 @@ def request_of(plan: RunPlan, *, after: int, **changes: Any) -> str:
 
 @dataclass(slots=True)
 class CancelSent:
-    """A cancel that went out over an open socket whose run had begun."""
+    """A cancel that was sent over an open socket."""
 
     at: float
     was_joined: bool
@@ -132,7 +132,7 @@ class Follower:
         return any(socket.cursor for socket in self.sockets)
 
     async def follow(self) -> None:
-        """Read to the terminal, over as many sockets as it takes."""
+        """Read up to the terminal, over as many sockets as needed."""
         await asyncio.sleep(self.plan.joins_after)
         vanishes = list(self.plan.vanishes)
         while True:
@@ -151,7 +151,7 @@ class Follower:
         self.over.set()
 
     async def cancel(self, times: int) -> None:
-        """Press stop; nothing happens if there is no connection at this moment."""
+        """Send cancels; do nothing if no connection is open."""
         connection = self._connection
         if connection is None:
             return
@@ -161,7 +161,7 @@ class Follower:
             self.cancels.append(CancelSent(time.monotonic(), self.is_joined))
             self._journal.count("client: cancel" if times == 1 else "client: cancel twice")
 
-    async def _read(self, socket: Socket, frames_until_gone: int | None) -> None:
+    async def _read(self, socket: Socket, max_frames: int | None) -> None:
         try:
             connection = await self._wire.open(self.plan.subprotocol)
         except (OSError, TimeoutError, InvalidHandshake, WebSocketException) as exc:
@@ -170,7 +170,7 @@ class Follower:
         try:
             await connection.send(request_of(self._run, after=socket.after))
             self._connection = connection
-            await self._take_frames(connection, socket, frames_until_gone)
+            await self._take_frames(connection, socket, max_frames)
             if socket.fate == "ended":
                 await connection.close()
         except WebSocketException as exc:
@@ -180,12 +180,12 @@ class Follower:
             connection.transport.abort()
 
     async def _take_frames(
-        self, connection: ClientConnection, socket: Socket, frames_until_gone: int | None
+        self, connection: ClientConnection, socket: Socket, max_frames: int | None
     ) -> None:
-        while len(socket.frames) != frames_until_gone:
+        while len(socket.frames) != max_frames:
             try:
-                async with asyncio.timeout(SILENCE):
-                    frame = kept(await connection.recv())
+                async with asyncio.timeout(SILENCE_TIMEOUT):
+                    frame = reduced(await connection.recv())
             except TimeoutError:
                 socket.fate = "silent"
                 self._journal.count("client: gave up on a silent socket")
@@ -202,19 +202,19 @@ class Follower:
         self._journal.count("client: vanished")
 
     async def _listen_on(self, connection: ClientConnection, socket: Socket) -> None:
-        """Behind a terminal there must be nothing."""
+        """Record frames after the terminal: there must be none."""
         with contextlib.suppress(TimeoutError, WebSocketException):
             async with asyncio.timeout(self.plan.stays):
                 while True:
-                    socket.frames.append(kept(await connection.recv()))
+                    socket.frames.append(reduced(await connection.recv()))
 
 
-def kept(raw: str | bytes) -> Frame:
-    """A frame without what no check looks at; of its html only whether there is some."""
+def reduced(raw: str | bytes) -> Frame:
+    """Return a frame without fields that no check needs, and with `html` reduced to a flag."""
     frame: Frame = json.loads(raw)
     if "html" in frame:
         frame["html"] = isinstance(frame["html"], str)
-    for name in UNSEEN:
+    for name in OMITTED:
         assert name in frame
         del frame[name]
     frame["at"] = time.monotonic()
@@ -224,11 +224,11 @@ def kept(raw: str | bytes) -> Frame:
 async def cancel_from_elsewhere(
     run: RunPlan, wire: Wire, journal: Journal, times: int
 ) -> CancelSent | None:
-    """Join with a socket that only cancels, and goes."""
+    """Join on a new socket, cancel, and close it."""
     with contextlib.suppress(OSError, TimeoutError, InvalidHandshake, WebSocketException):
         connection = await wire.open("fleet.json.v1")
         try:
-            async with asyncio.timeout(SILENCE):
+            async with asyncio.timeout(SILENCE_TIMEOUT):
                 await connection.send(request_of(run, after=0))
                 joined = not is_refusal(json.loads(await connection.recv()))
                 for _ in range(times):
@@ -242,7 +242,7 @@ async def cancel_from_elsewhere(
 
 @dataclass(slots=True)
 class Probed:
-    """What an odd request was answered with."""
+    """An odd request with the frames of its answer."""
 
     probe: Probe
     socket: Socket
@@ -255,10 +255,13 @@ async def probe(
     wire: Wire,
     journal: Journal,
     *,
-    listens: float = PROBE_LISTENS,
-    stays: float = PROBE_LISTENS,
+    listens: float = PROBE_TIMEOUT,
+    stays: float = PROBE_TIMEOUT,
 ) -> Probed:
-    """Ask for something odd, listen for a moment, behind a terminal for no longer than `stays`, and go."""
+    """Send an odd request and record the answer for `listens` seconds.
+
+    After a terminal, record `stays` seconds at most.
+    """
     journal.count(f"client: {what.kind}")
     changes = ODDITIES[what.kind]
     found = Probed(what, Socket(changes["after"], time.monotonic()))
@@ -268,10 +271,10 @@ async def probe(
             await connection.send(request_of(run, **changes))
             async with asyncio.timeout(listens):
                 while not (found.socket.frames and is_terminal(found.socket.frames[-1])):
-                    found.socket.frames.append(kept(await connection.recv()))
+                    found.socket.frames.append(reduced(await connection.recv()))
             async with asyncio.timeout(stays):
                 while True:
-                    found.socket.frames.append(kept(await connection.recv()))
+                    found.socket.frames.append(reduced(await connection.recv()))
         finally:
             found.code = connection.close_code
             connection.transport.abort()

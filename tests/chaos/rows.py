@@ -1,4 +1,4 @@
-"""What the fleet stored of its runs, read from its SQLite file."""
+"""The rows of runs, read from the fleet's SQLite file."""
 
 import json
 import sqlite3
@@ -9,10 +9,11 @@ from typing import Any
 from uuid import UUID
 
 QUERY = """
-SELECT run.message_id, run.id, run.status, run.error_code, run.ending, run.closed_at, run.last_seq, run.text_so_far, answer.text, run.worker
+SELECT run.message_id, run.id, run.status, run.error_code, run.ending, run.closed_at,
+    run.last_seq, run.text_so_far, answer.text, run.worker
 FROM chat_run AS run JOIN chat_message AS answer ON answer.id = run.answer_id
 """
-OPEN = "SELECT count(*) FROM chat_run WHERE status = 'running' OR closed_at IS NULL"
+OPEN_RUNS = "SELECT count(*) FROM chat_run WHERE status = 'running' OR closed_at IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Row:
 
     @property
     def kind(self) -> str:
-        """`completed`, `cancelled`, or the code of the error."""
+        """Return `completed`, `cancelled`, or the code of the error."""
         return self.error_code if self.status == "failed" else self.status
 
     @property
@@ -40,9 +41,9 @@ class Row:
 
 
 def read_rows(file: Path) -> dict[UUID, list[Row]]:
-    """The rows by message_id: there should be one of each."""
+    """Return the rows by message_id; there should be one of each."""
     found: dict[UUID, list[Row]] = {}
-    with closing(_connect(file)) as connection:
+    with closing(open_database(file)) as connection:
         for (
             message_id,
             pk,
@@ -71,10 +72,10 @@ def read_rows(file: Path) -> dict[UUID, list[Row]]:
 
 
 def count_open(file: Path) -> int:
-    """Runs that go on, or whose log is not known to be complete."""
-    with closing(_connect(file)) as connection:
-        return int(connection.execute(OPEN).fetchone()[0])
+    """Count the runs that have not ended or whose log is not closed."""
+    with closing(open_database(file)) as connection:
+        return int(connection.execute(OPEN_RUNS).fetchone()[0])
 
 
-def _connect(file: Path) -> sqlite3.Connection:
+def open_database(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", timeout=5, uri=True)

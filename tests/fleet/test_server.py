@@ -96,10 +96,12 @@ def test_missing_internal_names_are_reported() -> None:
 
 @pytest.mark.parametrize("name", EXTENDED)
 def test_extended_method_is_listed_and_has_its_old_signature(name: str) -> None:
-    theirs, ours = EXTENDED[name]
+    original, extended = EXTENDED[name]
     assert name in INTERNAL_NAMES
-    assert len(inspect.signature(theirs).parameters) == len(inspect.signature(ours).parameters)
-    assert inspect.iscoroutinefunction(theirs) == inspect.iscoroutinefunction(ours)
+    assert len(inspect.signature(original).parameters) == len(
+        inspect.signature(extended).parameters
+    )
+    assert inspect.iscoroutinefunction(original) == inspect.iscoroutinefunction(extended)
 
 
 def test_every_listed_internal_name_is_used() -> None:

@@ -35,9 +35,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Fleet]:
-    # A silent model counts as quiet after 12 s. The rest of its time lets a busy machine show it.
-    settings = {"FLEET_IDLE_TIMEOUT": "36", "FLEET_HEARTBEAT": "1"}
-    with running(tmp_path_factory.mktemp("fleet"), model_server, **settings) as fleet:
+    with running(tmp_path_factory.mktemp("fleet"), model_server) as fleet:
         yield fleet
 
 

@@ -40,7 +40,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Fleet]:
     # The page shows after 12 s that the model is quiet. A busy machine needs the rest to show it.
-    settings = {"FLEET_CHUNK_TIMEOUT": "18", "FLEET_HEARTBEAT": "1"}
+    settings = {"FLEET_IDLE_TIMEOUT": "36", "FLEET_HEARTBEAT": "1"}
     with running(tmp_path_factory.mktemp("fleet"), model_server, **settings) as fleet:
         yield fleet
 
