@@ -139,7 +139,9 @@ class PartialAnswer:
         if self._finish_reason is None:
             raise CutOff
         if not self._chars and not self._calls:
-            raise EmptyAnswer(ALL_THINKING) if self._finish_reason == "length" else EmptyAnswer
+            if self._finish_reason == "length":
+                raise EmptyAnswer(ALL_THINKING, usage=self._usage)
+            raise EmptyAnswer(usage=self._usage)
         usage = self._usage or estimated_usage(messages, self._chars)
         finished = Finished(
             usage,

@@ -19,6 +19,7 @@ import msgspec
 import openai
 
 from chat.protocol.errors import Code
+from chat.protocol.terms import Usage
 
 BACKOFF = 0.25  # Seconds before the first retry. Each further retry waits twice as long.
 MAX_RETRY_AFTER = 5.0  # Seconds. If a server asks for a longer wait, the call fails.
@@ -46,10 +47,13 @@ class ModelError(Exception):
 
 
 class EmptyAnswer(ModelError):
-    """The model finished without text and without tool calls."""
+    """The model finished without text and without tool calls. `usage` is the server's count."""
 
-    def __init__(self, message: str = "The model gave an empty answer.") -> None:
+    def __init__(
+        self, message: str = "The model gave an empty answer.", usage: Usage | None = None
+    ) -> None:
         super().__init__("model_error", message)
+        self.usage = usage
 
 
 class CutOff(ModelError):

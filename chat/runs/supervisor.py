@@ -65,16 +65,9 @@ class LiveRun:
         self.limits = limits
         self._stopping = asyncio.Event()
         self._reason: Ending | None = None
-        self._is_ending = False
 
     def tell(self, event: StreamEvent) -> None:
-        """Put an event into the log, where followers see it at once.
-
-        Once the work has ended, drop what a step that is slow to stop still tells: the row is about
-        to say how many events there were.
-        """
-        if self._is_ending:
-            return
+        """Put an event into the log, where followers see it at once."""
         self.telemetry.observe(event)
         self.log.append(event)
         is_delta = "delta" in type(event).__struct_fields__
@@ -86,7 +79,7 @@ class LiveRun:
         return max(self.log.changed_at, self.answer.work.last_activity_at)
 
     def stop(self, reason: Ending) -> None:
-        """Ask the run to end. The first reason counts; a natural end that is there already wins."""
+        """Ask the run to end. The first reason counts, unless the work has ended already."""
         if self._reason is None:
             self._reason = reason
             self._stopping.set()
@@ -94,7 +87,9 @@ class LiveRun:
     async def supervise(self) -> None:
         """Drive the run to its single ending."""
         ending = await self.outcome()
-        self._is_ending = True
+        # A step that is slow to stop may tell nothing more: the row will store how many events
+        # there were.
+        self.answer.work.close()
         ending = msgspec.structs.replace(
             ending,
             timings=self.telemetry.timings(),
@@ -120,27 +115,34 @@ class LiveRun:
             logger.info("run=%s question=%r answer=%r", self.id, question, self.log.text)
 
     async def outcome(self) -> Ending:
-        """Return how the work ended. Here, once, every failure becomes a value."""
+        """Return how the work ended: here, and only here, failures become values."""
         child = asyncio.create_task(self.answer.write(), name=f"work {self.id}")
         watch = asyncio.create_task(self.watch_limits(), name=f"limits {self.id}")
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait({child, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not child.done():
-                child.cancel()
-                await asyncio.wait({child}, timeout=CANCEL_GRACE)
+                return await self.stop_child(child)
         finally:
             watch.cancel()
             stopping.cancel()
+        return self.ending_of(child)
+
+    async def stop_child(self, child: "asyncio.Task[None]") -> Ending:
+        """Cancel the work and return the reason, even if the work fails while it stops."""
+        child.cancel()
+        await asyncio.wait({child}, timeout=CANCEL_GRACE)
         if not child.done():
             logger.warning("run=%s is slow to stop; its ending does not wait for it", self.id)
-            child.add_done_callback(log_late_failure)
-            return self._reason or failed(INTERNAL)
-        return self.ending_of(child)
+        # Called at once if the child is done.
+        child.add_done_callback(log_late_failure)
+        assert self._reason is not None
+        return self._reason
 
     def ending_of(self, child: "asyncio.Task[None]") -> Ending:
         if child.cancelled():
-            return self._reason or failed(INTERNAL)
+            logger.error("run=%s cancelled itself", self.id)
+            return failed(INTERNAL)
         match child.exception():
             case None:
                 return Ending(status="completed")

@@ -15,7 +15,7 @@ from .turn import Said, Turn
 from .work import Work
 
 MAX_UNSURE_CHARS = 400  # a longer answer says more than that it does not know
-# How an answer begins that has nothing to give, by language.
+# How an answer begins if it has nothing to give, by language.
 APOLOGY = (
     r"(?:as an ai\b[^.]{0,40}?, *)?"
     r"(?:(?:i am |i'm |i’m )?(?:very |so )?(?:sorry|afraid)\b[^.]{0,30}?[,.]? *|"
@@ -44,7 +44,7 @@ UNSURE = re.compile(rf"\W*{APOLOGY}(?:{'|'.join(UNSURE_PHRASES)})", re.IGNORECAS
 
 
 class Light:
-    """One light answer in work.
+    """One light answer in progress.
 
     `may_escalate`: the team can take over, so the answer stops when it falls short.
     """
@@ -76,11 +76,11 @@ class Light:
             except EmptyAnswer:
                 if not self.may_escalate:
                     raise
-                return shortfall_of(self.turn.said) or "the light answer was empty"
+                return limit_of(self.turn.said) or "the light answer was empty"
         return shortfall_of(said) if self.may_escalate else None
 
     def obvious_call(self) -> tuple[WantedCall | None, str]:
-        """Return the tool call that obviously answers the question, and why one can't be made.
+        """Return the tool call that obviously answers the question, or why it can't be made.
 
         The call is not left to the model: that would take a second model call.
         """
@@ -97,12 +97,19 @@ class Light:
 
 def shortfall_of(said: Said) -> str | None:
     """Return why a finished light answer isn't good enough, or None if it is."""
-    if said.ran_short:
-        return "the light answer needed more tools than it may use"
-    if said.is_cut:
-        return "the light answer needed more words than it may use"
+    if limit := limit_of(said):
+        return limit
     if said.is_refused:
         return "the light answer was a refusal"
     # If the search is missing, the team would not know either.
     is_unsure = len(said.text) <= MAX_UNSURE_CHARS and UNSURE.match(said.text)
     return "the light answer did not know" if is_unsure and not said.lacks else None
+
+
+def limit_of(said: Said) -> str | None:
+    """Return the limit that the light answer met, as a reason for the team; None if it met none."""
+    if said.ran_short:
+        return "the light answer needed more tools than it may use"
+    if said.is_cut:
+        return "the light answer needed more words than it may use"
+    return f"the light answer reached the limit of {said.cap}" if said.cap else None

@@ -21,6 +21,7 @@ from tooling.untrusted import one_line
 
 from .question import Question
 from .replies import parsed
+from .work import OpenCall
 
 DEADLINE = 1.5  # seconds; without an opinion by then the question goes full
 MAX_KEPT = 1000  # opinions
@@ -66,32 +67,31 @@ class Opinions:
         if known := self._known.get(key):
             self._known.move_to_end(key)
             return known
+        call = OpenCall([ChatMessage("system", DEFINITION), ChatMessage("user", asked)])
         try:
             async with asyncio.timeout(DEADLINE):
-                words, usage = await self.ask(asked)
+                words, usage = await self.ask(call)
         except TimeoutError:
-            return Opinion("full", f"the router's model took longer than {DEADLINE:g} s")
+            reason = f"the router's model took longer than {DEADLINE:g} s"
+            return Opinion("full", reason, call.usage)
         except ModelError:
-            return Opinion("full", NO_OPINION)
+            return Opinion("full", NO_OPINION, call.usage)
         reply = parsed(words, Reply)
         if reply is None:
             return Opinion("full", NO_OPINION, usage)
-        opinion = Opinion(
-            reply.path,
-            f"the router's model says: {one_line(reply.reason) or reply.path}",
-            usage,
-        )
+        reason = f"the router's model says: {one_line(reply.reason) or reply.path}"
+        opinion = Opinion(reply.path, reason, usage)
         self._known[key] = replace(opinion, usage=Usage())
         if len(self._known) > MAX_KEPT:
             self._known.popitem(last=False)
         return opinion
 
-    async def ask(self, text: str) -> tuple[str, Usage]:
+    async def ask(self, call: OpenCall) -> tuple[str, Usage]:
         """Return the model's reply and its cost."""
         words: list[str] = []
         usage = Usage()
         pieces = self._models.stream(
-            [ChatMessage("system", DEFINITION), ChatMessage("user", text)],
+            call.messages,
             model=settings.FLEET_ROUTER_MODEL,
             max_tokens=MAX_TOKENS,
             is_aside=True,
@@ -99,8 +99,10 @@ class Opinions:
         )
         async with aclosing(pieces):
             async for piece in pieces:
+                call.is_heard = True
                 match piece:
                     case Text():
+                        call.written += len(piece.text)
                         words.append(piece.text)
                     case Finished():
                         usage = piece.usage

@@ -119,7 +119,7 @@ class Team:
     # --- Steps
 
     async def plan(self) -> Plan | None:
-        """Return the planner's plan, without what is too much or doesn't exist in it.
+        """Return the planner's plan without surplus subtasks and unknown tools.
 
         Return None if it can't be used.
         """
@@ -129,7 +129,7 @@ class Team:
         )
         planner = self.turn(PLANNER, ("Agents", roles), schema=Plan)
         # Treat an empty plan like an unreadable one. Let other model errors end the run: if the
-        # first call fails, the rest would too.
+        # first call fails, the others would fail too.
         await self.take([planner], forgiving=EmptyAnswer)
         plan = parsed(planner.said.text, Plan)
         known = {agent.id for agent in SPECIALISTS}
@@ -195,7 +195,7 @@ class Team:
         return notes
 
     async def write(self, notes: list[Note], draft: str = "", review: Review | None = None) -> str:
-        """Return a draft, or after a review the revised one; empty if the writer failed."""
+        """Return a draft, or after a review the revised one; an empty string if there is none."""
         sections = (
             [("Draft", draft), ("Missing or wrong in it", "\n".join(review.missing))]
             if review
@@ -203,7 +203,8 @@ class Team:
         )
         writer = self.turn(WRITER, *sections, *sections_of(notes))
         await self.take([writer], forgiving=ModelError)
-        return writer.said.text
+        # Half a draft is better than none, but not than a whole one.
+        return writer.said.text if writer.is_done or not draft else ""
 
     async def review(self, draft: str) -> Review | None:
         """Return the reviewer's review, or None if there is none that can be read."""
@@ -267,16 +268,19 @@ class Team:
 
     async def take(self, turns: Sequence[Turn], *, forgiving: type[ModelError]) -> None:
         """Let agents work side by side until they are done or the team's time is up."""
-        await side_by_side(turns, until=self.work.meter.overdue_at, forgiving=forgiving)
+        meter = self.work.meter
+        if not await side_by_side(turns, until=meter.overdue_at, forgiving=forgiving):
+            self.work.is_phase_cut = True
+            self.work.say(f"The limit of {meter.caps.seconds:g} seconds is reached in mid-step.")
         # Agents side by side share a superstep, so charge only the longest turn.
-        self.work.meter.supersteps -= max(turn.rounds_used for turn in turns)
+        meter.supersteps -= max(turn.rounds_used for turn in turns)
 
     def tell_message(self, agent: Agent, message: str) -> None:
         self.work.tell(AgentMessage(agent_id=agent.id, author=agent.name, message=message))
 
 
 def default_plan(question: str) -> Plan:
-    """Return the plan that is followed if there is none by the planner."""
+    """Return the plan that is followed if the planner made none."""
     return Plan(
         [Subtask(agent.id, question) for agent in SPECIALISTS if agent.is_in_default_plan(question)]
     )

@@ -19,7 +19,6 @@ from chat.llm.messages import (
     Reasoning,
     Text,
     WantedCall,
-    estimated_usage,
 )
 from chat.protocol.events import (
     AgentComplete,
@@ -42,16 +41,17 @@ from tooling.toolbox import Rejection, ToolResult
 
 from .agents import Agent
 from .prompt import as_told, within
-from .work import Stopwatch, Work
+from .work import OpenCall, Stopwatch, Work
 
 YIELD_EVERY_N_PIECES = 16
 
 
 @dataclass(slots=True)
 class Said:
-    """What a turn came to; while it goes on, or if it was cut, what it came to so far."""
+    """The result of a turn, or the part so far."""
 
-    is_cut: bool = False  # it had more to say than it may
+    is_cut: bool = False  # it had more to say than it may write
+    cap: str = ""  # the cap of the path that stopped it between two rounds
     is_refused: bool = False
     ran_short: bool = False  # of tool calls
     lacks: str = ""  # why it could not look up what it was asked
@@ -67,7 +67,7 @@ class Said:
 
 @dataclass(slots=True)
 class Turn:
-    """One agent's turn. `take` it once; `said` can be read at any time, also if it was cut."""
+    """One agent's turn. `take` it once; `said` can be read at any time, even if it was cut."""
 
     agent: Agent
     work: Work
@@ -84,8 +84,10 @@ class Turn:
     said: Said = field(default_factory=Said)
     rounds_used: int = 0
     tokens_used: int = 0  # of words; hidden thinking aside
-    usage: Usage = field(default_factory=Usage)
+    ended_usage: Usage = field(default_factory=Usage)  # of the calls that have ended
+    open_call: OpenCall | None = None
     is_thinking: bool = False
+    is_done: bool = False  # it ended by itself
 
     async def take(self, first: WantedCall | None = None, *, lacking: str = "") -> Said:
         """Let the agent work and return what it said. Raise ModelError if its model fails.
@@ -98,30 +100,34 @@ class Turn:
             self.inform(lacking)
             if first:
                 await self.use_first(first)
-            cap = await self.speak_in_rounds()
+            await self.speak_in_rounds()
             if self.is_answer and not self.said.text.strip() and not self.gives_up:
-                raise (
-                    EmptyAnswer(f"The limit of {cap} was reached before the answer.")
-                    if cap
-                    else EmptyAnswer
-                )
+                raise self.empty_answer()
             if self.is_answer and self.said.is_cut:
                 self.work.say(f"The answer reached the limit of {self.max_tokens:,} tokens.")
+            self.is_done = True
         return self.said
+
+    def empty_answer(self) -> EmptyAnswer:
+        if self.said.cap:
+            return EmptyAnswer(f"The limit of {self.said.cap} was reached before the answer.")
+        return EmptyAnswer()
 
     @contextmanager
     def announced(self) -> Iterator[None]:
         """Tell the agent's start and, however its turn ends, its output and its end."""
         watch = Stopwatch()
         self.work.tell(AgentStart(agent_id=self.agent.id, author=self.agent.name))
-        try:
+        with self.work.ending_with(lambda cut: self.tell_end(watch, cut=cut)):
             yield
-        except BaseException:
-            self.tell_end(watch, cut=True)
-            raise
-        self.tell_end(watch)
 
-    def tell_end(self, watch: Stopwatch, *, cut: bool = False) -> None:
+    @property
+    def usage(self) -> Usage:
+        """The cost of the turn so far, with the call that is under way."""
+        return self.ended_usage + self.open_call.usage if self.open_call else self.ended_usage
+
+    def tell_end(self, watch: Stopwatch, *, cut: bool) -> None:
+        cut = cut or bool(self.said.cap)
         self.stop_thinking()
         # A plan or a review is shown by the step that reads it.
         if self.said.text and not self.is_answer and self.schema is None:
@@ -138,21 +144,20 @@ class Turn:
 
     # --- Rounds
 
-    async def speak_in_rounds(self) -> str | None:
-        """Ask the model until it calls no more tools. Return the cap that ended it, if one did."""
+    async def speak_in_rounds(self) -> None:
+        """Ask the model until it calls no more tools, or a cap is reached."""
         while self.may_speak:
             if self.rounds_used and (cap := self.work.meter.reached()):
-                self.said.is_cut = True
+                self.said.cap = cap
                 self.work.say(f"The limit of {cap} is reached. {self.agent.name} stops here.")
-                return cap
+                return
             await self.take_round()
-        return None
 
     @property
     def may_speak(self) -> bool:
-        """Return True if the model is asked (again): at first, unless a tool's result is the whole
-        answer; later, to read the results of its tools."""
+        """Return True if the model is asked, or asked again."""
         if not self.rounds_used:
+            # A tool's result may be the whole answer.
             return not self.said.words
         return not self.is_last_round and self.messages[-1].role == "tool" and not self.gives_up
 
@@ -168,7 +173,13 @@ class Turn:
         """Make one model call, and the tool calls that it asks for."""
         self.rounds_used += 1
         said_before = len(self.said.text)
-        calls = await self.speak()
+        try:
+            calls = await self.speak()
+        except EmptyAnswer as exc:
+            if exc.usage:
+                # The server counted what it thought, which no estimate could know.
+                self.end_call(exc.usage)
+            raise
         text = self.said.text[said_before:].lstrip()
         told = [as_told(call) for call in calls]
         self.messages.append(ChatMessage("assistant", text, tool_calls=told))
@@ -187,37 +198,31 @@ class Turn:
         calls: list[WantedCall] = []
         messages = within(self.messages, settings.FLEET_CONTEXT_TOKENS)
         gap = "\n\n" if self.said.words else ""
-        written = pieces = 0
-        cost: Usage | None = None
-        try:
-            async with aclosing(self.stream(messages)) as stream:
-                async for piece in stream:
-                    self.work.last_activity_at = time.monotonic()
-                    match piece:
-                        case Pulse():
-                            pass
-                        case Text():
-                            written += len(piece.text)
-                            self.tell_words(gap + piece.text)
-                            gap = ""
-                        case Reasoning():
-                            written += len(piece.text)
-                            self.tell_thought(piece.text)
-                        case WantedCall():
-                            calls.append(piece)
-                        case Finished():
-                            cost = piece.usage
-                            self.finish_round(piece)
-                    pieces += 1
-                    if not pieces % YIELD_EVERY_N_PIECES:
-                        # `tell` never waits, so a model that sends much at once would keep
-                        # followers and other runs from their turn.
-                        await asyncio.sleep(0)
-        finally:
-            if cost is None:
-                # The call was cut. Servers charge for what they have read and written by then.
-                cost = estimated_usage(messages, written) if pieces else Usage(model_calls=1)
-            self.usage += cost
+        pieces = 0
+        call = self.open_call = OpenCall(messages)
+        async with aclosing(self.stream(messages)) as stream:
+            async for piece in stream:
+                self.work.last_activity_at = time.monotonic()
+                call.is_heard = True
+                match piece:
+                    case Pulse():
+                        pass
+                    case Text():
+                        call.written += len(piece.text)
+                        self.tell_words(gap + piece.text)
+                        gap = ""
+                    case Reasoning():
+                        call.written += len(piece.text)
+                        self.tell_thought(piece.text)
+                    case WantedCall():
+                        calls.append(piece)
+                    case Finished():
+                        self.finish_round(piece)
+                pieces += 1
+                if not pieces % YIELD_EVERY_N_PIECES:
+                    # `tell` never waits, so a model that sends much at once would keep followers
+                    # and other runs from their turn.
+                    await asyncio.sleep(0)
         return calls
 
     def stream(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[Piece]:
@@ -236,6 +241,7 @@ class Turn:
         )
 
     def finish_round(self, end: Finished) -> None:
+        self.end_call(end.usage)
         self.tokens_used += end.words
         self.work.meter.tokens -= end.words
         self.said.is_cut, self.said.is_refused = end.is_cut, end.is_refused
@@ -244,6 +250,10 @@ class Turn:
                 f"{self.agent.name} wanted more than {MAX_CALLS} tools at once;"
                 " the others are left out."
             )
+
+    def end_call(self, usage: Usage) -> None:
+        self.ended_usage += usage
+        self.open_call = None
 
     # --- Words
 
@@ -282,7 +292,8 @@ class Turn:
         )
 
     def inform(self, words: str) -> None:
-        """Put this before the question; for the built-in model, which would spoil it, answer it."""
+        """Put this before the question; for the built-in model, make it the answer."""
+        # The built-in model would spoil it ("12 * 7 = 640").
         if words and settings.FLEET_MODEL_BUILTIN:
             self.tell_words(words)
         elif words:
@@ -314,11 +325,11 @@ class Turn:
         return result
 
 
-async def side_by_side(turns: Sequence[Turn], *, until: float, forgiving: type[ModelError]) -> None:
+async def side_by_side(turns: Sequence[Turn], *, until: float, forgiving: type[ModelError]) -> bool:
     """Let agents work at once until all are done or it is time.monotonic() `until`.
 
-    A failure of the kind `forgiving` costs what that agent would have found, not the answer; so
-    does a turn that is cut. Any other failure ends all turns and is raised.
+    Return False if a turn was cut at that time. A failure of the kind `forgiving` ends only the
+    turn of that agent. Any other failure ends all turns and is raised.
     """
     tasks = [asyncio.create_task(finish(turn, forgiving)) for turn in turns]
     try:
@@ -335,6 +346,7 @@ async def side_by_side(turns: Sequence[Turn], *, until: float, forgiving: type[M
     for task in tasks:
         if not task.cancelled():
             task.result()
+    return not any(task.cancelled() for task in tasks)
 
 
 async def finish(turn: Turn, forgiving: type[ModelError]) -> None:

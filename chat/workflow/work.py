@@ -1,13 +1,14 @@
-"""The context of one run: what the steps of its workflow share, and their door to followers."""
+"""The context of one run: what the steps of its workflow share, and how they report."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from django.conf import settings
 
 from chat.llm.client import ModelClient
-from chat.llm.messages import BYTES_PER_TOKEN
+from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage, estimated_usage
 from chat.protocol.events import (
     OrchestratorMessage,
     PhaseComplete,
@@ -16,6 +17,7 @@ from chat.protocol.events import (
     PhaseTiming,
     StreamEvent,
 )
+from chat.protocol.terms import Usage
 from routing.caps import Caps
 from routing.policy import Route
 from tooling.services import Services
@@ -23,7 +25,7 @@ from tooling.toolbox import Toolbox, allowed_on
 
 from .question import Question
 
-RESULTS_IN_CONTEXT = 3  # tool results of the greatest length that a model's context has room for
+RESULTS_IN_CONTEXT = 3  # full-length tool results that fit into a model's context
 
 type Tell = Callable[[StreamEvent], None]
 
@@ -59,11 +61,30 @@ class Meter:
         return None
 
 
-class Work:
-    """One answer in work.
+@dataclass(slots=True)
+class OpenCall:
+    """A model call that has not ended, with what it has cost so far.
 
-    `tell` puts an event into the run's log, where followers see it at once. It never waits, and
-    what is told after the run has ended is dropped. Steps return what they found.
+    Servers charge for what they have read and written when a call is cut.
+    """
+
+    messages: Sequence[ChatMessage]
+    written: int = 0  # characters
+    is_heard: bool = False
+
+    @property
+    def usage(self) -> Usage:
+        """The cost so far, by estimate."""
+        if not self.is_heard:
+            return Usage(model_calls=1)
+        return estimated_usage(self.messages, self.written)
+
+
+class Work:
+    """One answer in progress.
+
+    `tell` puts an event into the run's log, where followers see it at once. It never waits. After
+    `close`, events are dropped.
     """
 
     # Set by `enter`, because they depend on the path.
@@ -78,10 +99,13 @@ class Work:
         self.tell = tell
         # time.monotonic() of a model's last sign of life, even if it was nothing to show.
         self.last_activity_at = 0.0
+        # What ends the current phase has been cut by the team's time limit.
+        self.is_phase_cut = False
         self._tools = tools
+        self._open: list[Callable[[bool], None]] = []
 
     def enter(self, route: Route) -> None:
-        """Begin on the route's path: with its caps and with a toolbox of its own."""
+        """Start the route's path, with its caps and a toolbox of its own."""
         self.meter = Meter(route.caps)
         self.toolbox = Toolbox(
             self._tools,
@@ -97,12 +121,35 @@ class Work:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Mark the beginning and the end of a phase; one that is left by an exception was cut."""
+        """Tell the start and the end of a phase."""
         watch = Stopwatch()
+        self.is_phase_cut = False
         self.tell(PhaseStart(data=PhaseData(name)))
+        with self.ending_with(
+            lambda cut: self.tell(
+                PhaseComplete(data=PhaseTiming(name, watch.ms, cut or self.is_phase_cut))
+            )
+        ):
+            yield
+
+    @contextmanager
+    def ending_with(self, tell_end: Callable[[bool], None]) -> Iterator[None]:
+        """Call `tell_end(cut)` once: when the block ends, or when the work is closed before.
+
+        `cut` is True if the block was left by an exception, or hasn't ended.
+        """
+        self._open.append(tell_end)
+        is_cut = True
         try:
             yield
-        except BaseException:
-            self.tell(PhaseComplete(data=PhaseTiming(name, watch.ms, cut=True)))
-            raise
-        self.tell(PhaseComplete(data=PhaseTiming(name, watch.ms)))
+            is_cut = False
+        finally:
+            if tell_end in self._open:
+                self._open.remove(tell_end)
+                tell_end(is_cut)
+
+    def close(self) -> None:
+        """Tell the ends of the steps that are still open. Drop what they tell from now on."""
+        while self._open:
+            self._open.pop()(True)
+        self.tell = lambda event: None

@@ -64,7 +64,11 @@ async def test_time_cap_cuts_a_phase_and_keeps_its_words(
     settings.FLEET_FULL_CAPS = replace(settings.FLEET_FULL_CAPS, seconds=1.5)
     team.as_agent(RESEARCHER.instructions, Script(tokens=["half of ", "it"], hang_after=1))
     events = await chat.answer(full())
-    assert "1.5 seconds" in words(events)
+    assert "The limit of 1.5 seconds is reached in mid-step." in words(events)
+    cut = {
+        event["data"]["phase"]: event["data"]["cut"] for event in of_kind(events, "phase.complete")
+    }
+    assert (cut["research"], cut["final"]) == (True, False)
     assert "half of" in calls_of(team, EDITOR)[0].question
     assert text_of(events) == "The final answer."
     assert len(of_kind(events, "agent.start")) == len(of_kind(events, "agent.complete"))

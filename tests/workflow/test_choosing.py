@@ -126,6 +126,7 @@ async def test_late_or_failed_opinion_goes_full(
     [decided] = of_kind(await chat.answer(), "routing.decided")
     assert decided["data"]["path"] == "full"
     assert reason in decided["data"]["reasons"][0]
+    assert decided["data"]["usage"]["model_calls"] == 1
 
 
 async def test_chosen_mode_asks_for_no_opinion(

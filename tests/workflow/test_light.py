@@ -176,5 +176,6 @@ async def test_light_answer_stops_when_its_length_is_used(
             == "The limit of 20 written tokens was reached before the answer."
         )
     else:
-        assert "more words" in of_kind(events, "routing.decided")[1]["data"]["reasons"][0]
+        [reason] = of_kind(events, "routing.decided")[1]["data"]["reasons"]
+        assert reason == "the light answer reached the limit of 20 written tokens"
         assert text_of(events) == "The final answer."

@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
 
-from chat.llm.errors import ModelError
+from chat.llm.client import ModelClient
+from chat.llm.errors import EmptyAnswer, ModelError
 from chat.llm.messages import ChatMessage, Finished, Piece, Text
 from chat.models import Outcome, Run
 from chat.protocol.events import AgentComplete, ResponseDelta, StreamEvent
@@ -89,6 +90,59 @@ async def test_cost_and_phases_of_a_cancelled_run_are_stored(
     assert run.output_tokens >= 40
     started = [event["data"]["phase"] for event in of_kind(events, "phase.start")]
     assert [phase.name async for phase in run.phases.order_by("started_ms", "pk")] == started
+
+
+async def test_slow_step_is_ended_and_counted_when_its_run_ends(
+    chat: Chatting, team: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The close of the upstream takes longer than a cancelled workflow may take."""
+    stream = ModelClient.stream
+
+    async def slow_to_close(client: ModelClient, *args: Any, **options: Any) -> Any:
+        try:
+            async with aclosing(stream(client, *args, **options)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        finally:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.3)
+
+    team.as_agent(RESEARCHER.instructions, Script(tokens=["a ", "b"], hang_after=1))
+    socket = await chat.ask(full())
+    monkeypatch.setattr(ModelClient, "stream", slow_to_close)
+    async with asyncio.timeout(30):
+        while not calls_of(team, RESEARCHER):
+            await asyncio.sleep(0.005)
+    await socket.send({"type": "cancel"})
+    events = await socket.rest()
+    assert [event["type"] for event in events[-4:]] == [
+        "agent.complete",
+        "phase.complete",
+        "cancelled",
+        "done",
+    ]
+    run = await Run.objects.aget(pk=events[0]["workflow_id"])
+    assert run.model_calls == len(team.calls)
+    assert "research" in [phase.name async for phase in run.phases.all()]
+
+
+async def test_step_that_fails_while_it_is_cancelled_ends_as_cancelled(
+    chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def fails(_: Light) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise EmptyAnswer
+
+    monkeypatch.setattr(Light, "answer", fails)
+    socket = await chat.ask(chat_request(mode="light"))
+    await begun.wait()
+    await socket.send({"type": "cancel"})
+    assert kinds(await socket.rest())[-2:] == ["cancelled", "done"]
 
 
 async def test_events_told_while_the_ending_is_written_are_dropped(

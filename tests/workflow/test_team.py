@@ -179,6 +179,15 @@ async def test_weak_draft_is_revised_once(chat: Chatting, team: ScriptedModel) -
     assert len(calls_of(team, REVIEWER)) == 1
 
 
+async def test_failed_revision_keeps_the_whole_draft(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(WRITER.instructions, Script(tokens=["a whole draft"]), Script(cut_after=1))
+    team.as_agent(REVIEWER.instructions, review(3, "a date"))
+    events = await chat.answer(full())
+    assert "revision" in phases(events)
+    assert "Writer could not finish" in words(events)
+    assert "Draft:\na whole draft" in calls_of(team, EDITOR)[0].question
+
+
 async def test_team_names_the_agents_and_steps_it_leaves_out(
     chat: Chatting, team: ScriptedModel
 ) -> None:

@@ -88,6 +88,8 @@ async def test_answer_of_nothing_but_thinking_is_an_error_with_advice(
     events = await chat.answer(full())
     assert "Writer could not finish: The model spent all its tokens on thinking" in words(events)
     assert "FLEET_THINKING_TOKENS" in events[-1]["error"]["message"]
+    editor = [e for e in events if e["type"] == "agent.complete"][-1]
+    assert editor["data"]["usage"]["output_tokens"] >= 1000, "as the server counted"
 
 
 async def test_thinking_counts_in_usage_but_not_in_the_answer_length(
