@@ -62,7 +62,7 @@ def wait_for(pids: Collection[int], patience: float) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether it lives; one that only waits to be reaped does not."""
+    """Return True if the process lives; a zombie does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -13,7 +13,7 @@ import {
 /**
  * @typedef {object} Question
  * @property {string} text
- * @property {string} [mode] who is to answer; without it, the choice at the moment it is asked
+ * @property {string} [mode] the path; without it, the one chosen when the question is asked
  * @property {boolean} fresh look again instead of using stored results of tools
  * @property {HTMLElement} [replaces] the answer that is not enough
  */

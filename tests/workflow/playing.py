@@ -45,7 +45,7 @@ def of_kind(events: list[Event], kind: str) -> list[Event]:
     return [event for event in events if event["type"] == kind]
 
 
-def words(events: list[Event]) -> str:
+def messages_of(events: list[Event]) -> str:
     return " ".join(event["message"] for event in of_kind(events, "orchestrator.message"))
 
 

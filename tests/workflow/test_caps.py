@@ -9,7 +9,7 @@ from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR, PLANNER, RESEARCHER
 from tests.chatting import Chatting, text_of
 from tests.scripted_model import Script, ScriptedModel
 
-from .playing import calls_of, full, of_kind, phases, plan, wants, words
+from .playing import calls_of, full, messages_of, of_kind, phases, plan, wants
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -20,7 +20,7 @@ async def test_superstep_cap_leaves_one_for_the_answer(
     settings.FLEET_FULL_CAPS = replace(settings.FLEET_FULL_CAPS, supersteps=3)
     events = await chat.answer(full())
     assert phases(events) == ["routing", "analysis", "research", "final"]
-    assert "3 rounds of model calls" in words(events)
+    assert "3 rounds of model calls" in messages_of(events)
     assert text_of(events) == "The final answer."
 
 
@@ -30,7 +30,7 @@ async def test_agents_side_by_side_share_a_superstep(
     settings.FLEET_FULL_CAPS = replace(settings.FLEET_FULL_CAPS, supersteps=5)
     events = await chat.answer(full())
     assert len(team.calls) == 6
-    assert "limit" not in words(events)
+    assert "limit" not in messages_of(events)
 
 
 async def test_token_cap_ends_the_preparation(
@@ -38,7 +38,7 @@ async def test_token_cap_ends_the_preparation(
 ) -> None:
     settings.FLEET_FULL_CAPS = replace(settings.FLEET_FULL_CAPS, tokens=3)
     events = await chat.answer(full())
-    assert "3 written tokens" in words(events)
+    assert "3 written tokens" in messages_of(events)
     assert phases(events) == ["routing", "analysis", "research", "final"]
     assert text_of(events) == "The final answer."
 
@@ -52,7 +52,7 @@ async def test_token_cap_ends_the_rounds_of_a_specialist(
     counting.tokens = ["so "] * 10
     team.as_agent(ANALYST.instructions, counting)
     events = await chat.answer(full())
-    assert "10 written tokens is reached. Analyst stops here." in words(events)
+    assert "10 written tokens is reached. Analyst stops here." in messages_of(events)
     assert len(calls_of(team, ANALYST)) == 1
     assert text_of(events) == "The final answer."
 
@@ -64,7 +64,7 @@ async def test_time_cap_cuts_a_phase_and_keeps_its_words(
     settings.FLEET_FULL_CAPS = replace(settings.FLEET_FULL_CAPS, seconds=1.5)
     team.as_agent(RESEARCHER.instructions, Script(tokens=["half of ", "it"], hang_after=1))
     events = await chat.answer(full())
-    assert "The limit of 1.5 seconds is reached in mid-step." in words(events)
+    assert "The limit of 1.5 seconds is reached in mid-step." in messages_of(events)
     cut = {
         event["data"]["phase"]: event["data"]["cut"] for event in of_kind(events, "phase.complete")
     }
@@ -99,7 +99,7 @@ async def test_fan_out_cap_makes_further_agents_wait(
         == 3
     )
     assert len(calls_of(team, RESEARCHER)) == 4, "a plan has at most four subtasks"
-    assert "6 subtasks" in words(events)
+    assert "6 subtasks" in messages_of(events)
 
 
 async def test_tool_call_cap_holds_for_the_whole_team(

@@ -11,7 +11,7 @@ from chat.workflow.agents import ASSISTANT, EDITOR
 from tests.chatting import Chatting, chat_request, text_of
 from tests.scripted_model import Script, ScriptedModel
 
-from .playing import calls_of, counts_before, of_kind, phases, wants, words
+from .playing import calls_of, counts_before, messages_of, of_kind, phases, wants
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -125,7 +125,7 @@ async def test_answer_cut_by_its_length_carries_a_message(
     team.as_agent(ASSISTANT.instructions, Script(tokens=["So ", "much"], finish_reason="length"))
     events = await chat.answer(chat_request(mode="light"))
     assert text_of(events) == "So much"
-    assert "17 tokens" in words(events)
+    assert "17 tokens" in messages_of(events)
     assert team.calls[0].body["max_tokens"] == 17
 
 
@@ -139,7 +139,7 @@ async def test_server_that_ignores_the_token_limit_is_cut_off(
     )
     events = await chat.answer(chat_request(mode="light"))
     assert text_of(events) == "and on it goes, " * 21
-    assert "20 tokens" in words(events)
+    assert "20 tokens" in messages_of(events)
     assert await asyncio.to_thread(team.calls[0].ended.wait, 5), "it is not paid for any longer"
 
 

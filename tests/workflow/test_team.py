@@ -16,7 +16,7 @@ from tests.chatting import Chatting, kinds, shape, text_of
 from tests.scripted_model import Script, ScriptedModel
 from tests.timing import CANCEL_TIME, quickest
 
-from .playing import MEMBERS, calls_of, full, of_kind, phases, plan, review, words
+from .playing import MEMBERS, calls_of, full, messages_of, of_kind, phases, plan, review
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -123,7 +123,7 @@ async def test_unusable_plan_is_replaced_with_a_message(
 ) -> None:
     team.as_agent(PLANNER.instructions, reply)
     events = await chat.answer(full("Compare 3 things."))
-    assert "default plan" in words(events)
+    assert "default plan" in messages_of(events)
     assert len(of_kind(events, "agent.start")) == len(of_kind(events, "agent.complete"))
     assert calls_of(team, RESEARCHER)
     assert calls_of(team, ANALYST), "there are numbers"
@@ -133,7 +133,7 @@ async def test_unusable_plan_is_replaced_with_a_message(
 async def test_plan_in_a_code_fence_is_read(chat: Chatting, team: ScriptedModel) -> None:
     [inner] = plan("researcher").tokens
     team.as_agent(PLANNER.instructions, Script(tokens=["Sure!\n```json\n", inner, "\n```"]))
-    assert "default plan" not in words(await chat.answer(full()))
+    assert "default plan" not in messages_of(await chat.answer(full()))
 
 
 async def test_tools_that_a_plan_invents_are_dropped_with_a_message(
@@ -141,7 +141,7 @@ async def test_tools_that_a_plan_invents_are_dropped_with_a_message(
 ) -> None:
     team.as_agent(PLANNER.instructions, plan("analyst", tools=["calculator", "teleport"]))
     events = await chat.answer(full())
-    assert "teleport" in words(events)
+    assert "teleport" in messages_of(events)
     [first, *_] = calls_of(team, ANALYST)
     assert [tool["function"]["name"] for tool in first.body["tools"]] == ["calculator"]
 
@@ -151,7 +151,7 @@ async def test_agent_keeps_its_tools_if_its_plan_names_only_foreign_ones(
 ) -> None:
     team.as_agent(PLANNER.instructions, plan("researcher", tools=["calculator"]))
     events = await chat.answer(full())
-    assert "dropped: calculator" in words(events)
+    assert "dropped: calculator" in messages_of(events)
     [call] = calls_of(team, RESEARCHER)
     assert [tool["function"]["name"] for tool in call.body["tools"]] == ["clock"]
 
@@ -184,19 +184,19 @@ async def test_failed_revision_keeps_the_whole_draft(chat: Chatting, team: Scrip
     team.as_agent(REVIEWER.instructions, review(3, "a date"))
     events = await chat.answer(full())
     assert "revision" in phases(events)
-    assert "Writer could not finish" in words(events)
+    assert "Writer could not finish" in messages_of(events)
     assert "Draft:\na whole draft" in calls_of(team, EDITOR)[0].question
 
 
 async def test_team_names_the_agents_and_steps_it_leaves_out(
     chat: Chatting, team: ScriptedModel
 ) -> None:
-    everybody = words(await chat.answer(full()))
+    everybody = messages_of(await chat.answer(full()))
     assert everybody == "The draft is good enough, so there is no revision."
     team.as_agent(PLANNER.instructions, plan("analyst"))
     team.as_agent(REVIEWER.instructions, review(3, "the year is missing"))
     events = await chat.answer(full())
-    assert words(events) == "Not needed: researcher."
+    assert messages_of(events) == "Not needed: researcher."
     assert of_kind(events, "routing.decided")[0]["data"]["skipped"] == []
 
 
@@ -205,7 +205,7 @@ async def test_unreadable_review_leaves_the_draft_unchanged(
 ) -> None:
     team.as_agent(REVIEWER.instructions, Script(tokens=["Looks fine to me, 12 of 10."]))
     events = await chat.answer(full())
-    assert "could not be read" in words(events)
+    assert "could not be read" in messages_of(events)
     assert text_of(events) == "The final answer."
 
 
@@ -218,7 +218,7 @@ async def test_failing_member_does_not_cost_the_answer(
 ) -> None:
     team.as_agent(agent.instructions, Script(**fault))
     events = await chat.answer(full())
-    assert f"{agent.name} could not finish" in words(events)
+    assert f"{agent.name} could not finish" in messages_of(events)
     assert text_of(events) == "The final answer."
     assert len(of_kind(events, "agent.start")) == len(of_kind(events, "agent.complete"))
 
@@ -231,7 +231,7 @@ async def test_hanging_specialist_is_detected_while_others_work(
     settings.FLEET_DEADLINES = replace(settings.FLEET_DEADLINES, chunk=1)
     team.as_agent(RESEARCHER.instructions, Script(hang_after=1))
     events = await chat.answer(full())
-    assert "Researcher could not finish" in words(events)
+    assert "Researcher could not finish" in messages_of(events)
     assert "The ans" not in text_of(events)
     assert text_of(events) == "The final answer."
 

@@ -9,7 +9,7 @@ from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR, PLANNER, WRITER
 from tests.chatting import Chatting, chat_request, text_of
 from tests.scripted_model import Script, ScriptedModel
 
-from .playing import MEMBERS, calls_of, counts_before, full, plan, words
+from .playing import MEMBERS, calls_of, counts_before, full, messages_of, plan
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -86,7 +86,9 @@ async def test_answer_of_nothing_but_thinking_is_an_error_with_advice(
     team.as_agent(WRITER.instructions, mute)
     team.as_agent(EDITOR.instructions, mute)
     events = await chat.answer(full())
-    assert "Writer could not finish: The model spent all its tokens on thinking" in words(events)
+    assert "Writer could not finish: The model spent all its tokens on thinking" in messages_of(
+        events
+    )
     assert "FLEET_THINKING_TOKENS" in events[-1]["error"]["message"]
     editor = [e for e in events if e["type"] == "agent.complete"][-1]
     assert editor["data"]["usage"]["output_tokens"] >= 1000, "as the server counted"

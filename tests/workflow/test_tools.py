@@ -11,7 +11,7 @@ from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR, PLANNER
 from tests.chatting import Chatting, chat_request, shape, text_of
 from tests.scripted_model import Script, ScriptedModel
 
-from .playing import calls_of, full, of_kind, phases, plan, wants, words
+from .playing import calls_of, full, messages_of, of_kind, phases, plan, wants
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,7 +36,7 @@ async def test_tool_calls_beyond_the_limit_are_dropped_with_a_message(
     )
     events = await chat.answer(chat_request(mode="light"))
     assert len(of_kind(events, "tool.rejected")) == MAX_CALLS
-    assert "more than 32 tools at once" in words(events)
+    assert "more than 32 tools at once" in messages_of(events)
     assert text_of(events) == "Without them."
 
 
@@ -171,7 +171,7 @@ async def test_built_in_model_neither_plans_nor_reviews(
         "writing",
         "review",
     ]
-    assert words(events) == "Not needed: analyst."
+    assert messages_of(events) == "Not needed: analyst."
     assert "found it" in calls_of(team, EDITOR)[0].question
     assert text_of(events) == "The final answer."
 
@@ -179,7 +179,7 @@ async def test_built_in_model_neither_plans_nor_reviews(
 async def test_switched_off_tool_is_named_and_left_out(chat: Chatting, team: ScriptedModel) -> None:
     team.as_agent(ASSISTANT.instructions, Script(tokens=["I don't know."]))
     events = await chat.answer("What is the weather in Oslo today?")
-    assert "Web search is off" in words(events)
+    assert "Web search is off" in messages_of(events)
     assert "Web search is off" in team.calls[0].question
     assert text_of(events) == "I don't know.", "the team has no search either"
 
