@@ -50,7 +50,7 @@ class RunLog:
     def append(self, event: StreamEvent) -> None:
         """Give the event its place and wake the followers. After the ending, drop it."""
         if self.transcript.ending:
-            # A workflow that is slow to stop may still send events.
+            # `Work.close` stops a slow workflow before; here no writer can follow the ending.
             return
         entry = self._place(event)
         self.transcript.add(entry)

@@ -99,7 +99,7 @@ class Work:
         self.tell = tell
         # time.monotonic() of a model's last sign of life, even if it was nothing to show.
         self.last_activity_at = 0.0
-        # What ends the current phase has been cut by the team's time limit.
+        # True if the team's time limit has cut a step of the current phase.
         self.is_phase_cut = False
         self._tools = tools
         self._open: list[Callable[[bool], None]] = []

@@ -18,19 +18,12 @@ from .browsing import (
     Open,
     answer,
     ask,
-    chromium_running,
     expect_ready_for_the_next,
     pages,
     prose,
 )
 
 pytestmark = MARKS
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with chromium_running() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -16,17 +16,11 @@ from tests.scripted_model import Script, ScriptedModel
 from tests.scripted_search import ScriptedSearch
 from tests.serving import Fleet, running
 
-from .browsing import MARKS, Open, answer, ask, chromium_running, expect_ready_for_the_next, pages
+from .browsing import MARKS, Open, answer, ask, expect_ready_for_the_next, pages
 
 pytestmark = MARKS
 
 FINAL = "The team's answer."
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with chromium_running() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
