@@ -12,10 +12,12 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dj_database_url
+import msgspec
 from django.utils.csp import CSP
 
 from agenticfleet.environment import Environment, hidden, without_secrets
-from chat.limits import Deadlines, ServiceLevels
+from chat.limits import Deadlines, PathLevels, ServiceLevels
+from chat.prices import Prices
 from routing.caps import Caps
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -54,6 +56,18 @@ def secret_key() -> str:
     except FileExistsError:
         pass
     return path.read_text()
+
+
+def prices(path: str) -> Prices | None:
+    """Return the price list in the file at `path`; None without one."""
+    if not path:
+        return None
+    try:
+        return Prices.read(Path(path))
+    except OSError as exc:
+        env.reject("FLEET_PRICES", f"names {path}, which cannot be read: {exc.strerror}.")
+    except msgspec.MsgspecError as exc:
+        env.reject("FLEET_PRICES", f"names {path}, which is no price list: {exc}.")
 
 
 # --- Django ---------------------------------------------------------------------------------------
@@ -243,7 +257,14 @@ FLEET_DEADLINES = Deadlines(
 )
 FLEET_SHUTDOWN_GRACE = env.number("FLEET_SHUTDOWN_GRACE", 30)
 FLEET_LEASE_TTL = env.number("FLEET_LEASE_TTL", 10, least=1)
-FLEET_SERVICE_LEVELS = ServiceLevels(*env.numbers("FLEET_SLA", (0.25, 2, 30)))
+_CANCEL_LEVEL, _TOOL_LEVEL = env.numbers("FLEET_SLA_STEPS", (0.25, 5))
+FLEET_SERVICE_LEVELS = ServiceLevels(
+    light=PathLevels(*env.numbers("FLEET_SLA_LIGHT", (0.25, 2, 30))),
+    full=PathLevels(*env.numbers("FLEET_SLA_FULL", (0.25, 30, 120))),
+    cancel=_CANCEL_LEVEL,
+    tool=_TOOL_LEVEL,
+)
+FLEET_PRICES = prices(env.text("FLEET_PRICES"))
 
 # --- Light or full --------------------------------------------------------------------------------
 

@@ -42,9 +42,7 @@ from .protocol.errors import (
 from .protocol.events import (
     Error,
     Heartbeat,
-    HeartbeatData,
     Notice,
-    NoticeData,
     ReasoningDelta,
     ResponseCompleted,
     ResponseDelta,
@@ -53,6 +51,10 @@ from .protocol.events import (
     encode,
     stamp,
     with_html,
+)
+from .protocol.payloads import (
+    HeartbeatData,
+    NoticeData,
 )
 from .protocol.requests import ChatRequest, parse_command, parse_request
 from .protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON

@@ -14,9 +14,19 @@ class Deadlines:
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceLevels:
-    """How quick a run should be. A slower one is logged as a miss."""
+class PathLevels:
+    """How quick a run on one path should be."""
 
     first_event: float
     first_token: float
     total: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLevels:
+    """How quick runs should be. A slower one is counted and logged as a miss."""
+
+    light: PathLevels
+    full: PathLevels
+    cancel: float  # from a cancel to the ending
+    tool: float  # each tool call

@@ -6,7 +6,7 @@ The row of a run decides how it ended. Its log in Redis is only a copy of its st
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +17,6 @@ from django.utils.text import Truncator
 
 from routing.models import Routed, RoutingDecision
 
-from .measures import Phase, ToolCall
 from .owners import Owner
 from .protocol.errors import (
     CONVERSATION_BUSY,
@@ -30,10 +29,9 @@ from .protocol.errors import (
     ProtocolError,
     too_many_runs,
 )
-from .protocol.events import ToolComplete, ToolRejected
 from .protocol.requests import ChatRequest
-from .protocol.terms import LOST, Ending
-from .record import Exchange, PhaseTime
+from .protocol.terms import LOST, Ending, Summary
+from .record import Exchange
 
 MAX_EXCHANGES = 50  # Earlier exchanges loaded for a run. The workflow's token budget then picks.
 TITLE_LENGTH = 60
@@ -59,8 +57,6 @@ class Outcome:
     last_seq: int
     model: str = ""
     steps: Sequence[dict[str, Any]] = ()
-    phases: Sequence[PhaseTime] = ()
-    tool_calls: Sequence[ToolComplete | ToolRejected] = ()
     routed: Routed | None = None
 
 
@@ -159,7 +155,9 @@ class RunQuerySet(models.QuerySet["Run"]):
                 # If one text can't be stored, keep the leases and the other texts.
                 with suppress(*UNSTORABLE), transaction.atomic():
                     mine.filter(pk=run.pk).update(
-                        last_seq=run.last_seq, text_so_far=run.text_so_far
+                        last_seq=run.last_seq,
+                        text_so_far=run.text_so_far,
+                        summary_so_far=run.summary_so_far,
                     )
         requests = mine.values_list("pk", "cancel_requested_at")
         return {pk: requested_at is not None for pk, requested_at in requests}
@@ -173,7 +171,7 @@ class RunQuerySet(models.QuerySet["Run"]):
             run = self.live().select_for_update().filter(pk=run_id).first()
             if run is None:
                 return None
-            ending = Ending(status="cancelled", lost=True) if run.cancel_requested_at else LOST
+            ending = run.lost_ending
             # Check the lease in the UPDATE itself: it may have been renewed since the SELECT.
             if not self.expired().filter(pk=run_id)._end(ending, run.last_seq):
                 return None
@@ -189,10 +187,6 @@ class RunQuerySet(models.QuerySet["Run"]):
             ):
                 return False
             Message.objects.filter(run=run_id).update(text=outcome.text)
-            Phase.objects.bulk_create(
-                Phase(run_id=run_id, **asdict(phase)) for phase in outcome.phases
-            )
-            ToolCall.objects.bulk_create(ToolCall.of(run_id, event) for event in outcome.tool_calls)
             if outcome.routed:
                 ending = outcome.ending
                 tokens = ending.usage.input_tokens + ending.usage.output_tokens
@@ -221,8 +215,10 @@ class RunQuerySet(models.QuerySet["Run"]):
                 ended_at=Now(),
                 last_seq=last_seq,
                 text_so_far="",
+                summary_so_far=None,
                 steps=list(steps),
-                path=ending.path,
+                path=ending.path or "",
+                escalated=ending.escalated,
                 model=model,
                 first_event_ms=timings.first_event_ms,
                 first_token_ms=timings.first_token_ms,
@@ -231,6 +227,11 @@ class RunQuerySet(models.QuerySet["Run"]):
                 output_tokens=usage.output_tokens,
                 model_calls=usage.model_calls,
                 tool_calls=usage.tool_calls,
+                cache_hits=usage.cache_hits,
+                search_credits=usage.search_credits,
+                is_estimated=usage.estimated,
+                cost=ending.cost,
+                sla_met=not ending.sla.missed if ending.sla else None,
                 error_code=ending.error.code if ending.error else "",
             )
         )
@@ -363,7 +364,10 @@ class Run(models.Model):
     owner = models.CharField(max_length=80)
     message_id = models.UUIDField(help_text="made by the client; the idempotency key")
     mode = models.CharField(max_length=5)
-    path = models.CharField(max_length=5, blank=True)
+    path = models.CharField(
+        max_length=5, blank=True, help_text="the last one taken; empty if it was not routed"
+    )
+    escalated = models.BooleanField(default=False)
     fresh = models.BooleanField(default=False)
     reasoning_effort = models.CharField(max_length=8, blank=True)
     model = models.CharField(max_length=200, blank=True)
@@ -373,6 +377,9 @@ class Run(models.Model):
     lease_expires_at = models.DateTimeField()
     last_seq = models.PositiveIntegerField(default=0)
     text_so_far = models.TextField(blank=True)
+    summary_so_far = models.JSONField(
+        null=True, blank=True, help_text="its figures at the last renewal of the lease"
+    )
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     ending = models.JSONField(null=True, blank=True)
     closed_at = models.DateTimeField(
@@ -388,6 +395,16 @@ class Run(models.Model):
     output_tokens = models.PositiveIntegerField(default=0)
     model_calls = models.PositiveIntegerField(default=0)
     tool_calls = models.PositiveIntegerField(default=0)
+    cache_hits = models.PositiveIntegerField(default=0)
+    search_credits = models.FloatField(default=0)
+    is_estimated = models.BooleanField(
+        default=False, help_text="some of the tokens are estimated: a server reported none"
+    )
+    cost = models.FloatField(
+        null=True, blank=True, help_text="in the currency of the price list, if prices are known"
+    )
+    sla_met = models.BooleanField(null=True, blank=True, help_text="all service levels were met")
+    trace_id = models.CharField(max_length=32, blank=True)
     error_code = models.CharField(max_length=30, blank=True)
     steps = models.JSONField(
         default=list, blank=True, help_text="the events of the timeline, for the page"
@@ -417,6 +434,17 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+    @property
+    def lost_ending(self) -> Ending:
+        """The ending of a live run whose worker is lost, with its figures as last stored."""
+        ending = Ending(status="cancelled", lost=True) if self.cancel_requested_at else LOST
+        try:
+            summary = msgspec.convert(self.summary_so_far or {}, Summary)
+        except msgspec.ValidationError:
+            return ending
+        figures = {name: getattr(summary, name) for name in Summary.__struct_fields__}
+        return msgspec.structs.replace(ending, **figures | {"status": ending.status})
 
     @property
     def recorded_ending(self) -> Ending | None:

@@ -1,4 +1,4 @@
-"""Values known about answers: earlier exchanges and phase times."""
+"""Values known about answers."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,3 @@ class Exchange:
 
     question: str
     answer: str
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseTime:
-    """When a phase began and how long it took, in milliseconds since the run was started."""
-
-    name: str
-    started_ms: float
-    duration_ms: float

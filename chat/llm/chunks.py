@@ -118,7 +118,9 @@ class PartialAnswer:
         details = usage.completion_tokens_details
         self._thinking_tokens = storable((details and details.reasoning_tokens) or 0)
         self._usage = Usage(
-            storable(usage.prompt_tokens), storable(usage.completion_tokens), model_calls=1
+            input_tokens=storable(usage.prompt_tokens),
+            output_tokens=storable(usage.completion_tokens),
+            model_calls=1,
         )
 
     def exceeds(self, tokens: int) -> bool:
@@ -149,6 +151,7 @@ class PartialAnswer:
             is_cut=self._finish_reason == "length",
             is_refused=self._is_refused or self._finish_reason == "content_filter",
             wants_more=self._calls.has_dropped,
+            reason=self._finish_reason[:MAX_NAME_CHARS],
         )
         return [*self._calls.finish(), finished]
 

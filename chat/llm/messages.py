@@ -74,6 +74,7 @@ class Finished:
     is_cut: bool = False  # The answer reached its token limit.
     is_refused: bool = False  # The model or a content filter refused to answer.
     wants_more: bool = False  # The model asked for more than MAX_CALLS tools.
+    reason: str = ""  # The server's reason to finish.
 
 
 class Pulse:
@@ -91,4 +92,9 @@ def estimated_tokens(text: str) -> int:
 
 def estimated_usage(messages: Sequence[ChatMessage], written: int) -> Usage:
     """Return the usage of a call whose server doesn't report it; `written` are characters."""
-    return Usage(sum(message.tokens for message in messages), written // 4 + 1, model_calls=1)
+    return Usage(
+        input_tokens=sum(message.tokens for message in messages),
+        output_tokens=written // 4 + 1,
+        model_calls=1,
+        estimated=True,
+    )

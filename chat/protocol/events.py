@@ -7,125 +7,34 @@ to a socket.
 
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
-from uuid import UUID
 
 import msgspec
 from msgspec import Struct
 
 from .errors import ErrorInfo
-from .terms import Category, Ending, Mode, Path, Status, Timings, Usage
+from .payloads import (
+    AgentTask,
+    AgentTiming,
+    AnswerData,
+    ConnectedData,
+    HeartbeatData,
+    NoData,
+    NoticeData,
+    PhaseData,
+    PhaseTiming,
+    RouteData,
+    SnapshotData,
+    ToolCallData,
+    ToolRejection,
+    ToolResultData,
+)
+from .terms import Category, Ending, Summary
 
 
 class UiHint(Struct, frozen=True):
     component: str
     priority: Literal["low", "normal", "high"] = "normal"
     collapsible: bool = False
-
-
-class NoData(Struct, frozen=True):
-    pass
-
-
-class ConnectedData(Struct, frozen=True):
-    conversation_id: UUID
-    message_id: UUID
-
-
-class RouteData(Struct, frozen=True, kw_only=True):
-    """The chosen path.
-
-    `confidence` is the probability that the light path answers well. `usage` is the cost of the
-    router's model, if it was asked.
-    """
-
-    path: Path
-    mode: Mode
-    confidence: float
-    reasons: list[str] = []
-    skipped: list[str] = []
-    escalated: bool = False
-    duration_ms: float = 0.0
-    usage: Usage = Usage()
-
-
-class PhaseData(Struct, frozen=True):
-    phase: str
-
-
-class PhaseTiming(Struct, frozen=True):
-    phase: str
-    duration_ms: float
-    cut: bool = False  # it ended before it was done
-
-
-class AgentTiming(Struct, frozen=True):
-    duration_ms: float
-    usage: Usage = Usage()
-    cut: bool = False  # it ended before it was done; `usage` holds what it cost by then
-
-
-class ToolCallData(Struct, frozen=True, kw_only=True):
-    tool: str
-    call_id: str
-    arguments: dict[str, Any] = {}
-
-
-class SourceData(Struct, frozen=True):
-    """A page that a result comes from. Answers cite it by its number, which is unique in a run."""
-
-    number: int
-    title: str
-    url: str
-    host: str
-    published: str | None = None
-
-
-class ToolResultData(Struct, frozen=True, kw_only=True):
-    """The result of a tool call. `message` is the reason of a failure.
-
-    `age_s` are seconds since a cached result was fetched.
-    """
-
-    tool: str
-    call_id: str
-    ok: bool
-    duration_ms: float
-    cached: bool = False
-    age_s: float | None = None
-    stale: bool = False
-    repeated: bool = False
-    message: str = ""
-    sources: list[SourceData] = []
-    credits: float = 0
-
-
-class ToolRejection(Struct, frozen=True, kw_only=True):
-    tool: str
-    call_id: str
-    reason: str
-
-
-class SnapshotData(Struct, frozen=True):
-    text: str
-
-
-class HeartbeatData(Struct, frozen=True):
-    silent_ms: int
-
-
-class NoticeData(Struct, frozen=True):
-    code: str
-
-
-class AnswerData(Struct, frozen=True):
-    timings: Timings
-    usage: Usage
-    path: Path = "light"
-
-
-class DoneData(Struct, frozen=True):
-    status: Status
-    timings: Timings
 
 
 class StreamEvent(Struct, kw_only=True, tag_field="type"):
@@ -188,7 +97,7 @@ class AgentEvent(StreamEvent):
 class AgentStart(AgentEvent, tag="agent.start"):
     """An agent's turn begins."""
 
-    data: NoData = NoData()
+    data: AgentTask = AgentTask()
 
 
 class AgentMessage(AgentEvent, tag="agent.message"):
@@ -330,17 +239,17 @@ class Cancelled(StreamEvent, tag="cancelled"):
 class Done(StreamEvent, tag="done"):
     """The end of a completed or cancelled run."""
 
-    data: DoneData
+    data: Summary
 
     def summary(self) -> str:
         return f"status={self.data.status} total_ms={self.data.timings.total_ms or 0:.0f}"
 
 
 class Error(StreamEvent, tag="error"):
-    """The end of a failed run, or a refusal."""
+    """The end of a failed run, or a refusal, whose `data` is empty."""
 
     error: ErrorInfo
-    data: NoData = NoData()
+    data: Summary = Summary()
 
     def summary(self) -> str:
         return self.error.code
@@ -419,15 +328,27 @@ def stamp(event: StreamEvent, *, seq: int, workflow_id: str) -> None:
 def ending_events(ending: Ending, text: str) -> list[StreamEvent]:
     """Return the group of events that ends a run. The last one is the run's only terminal."""
     found = [ResponseSnapshot(data=SnapshotData(text))] if ending.lost else []
+    summary = ending.summary
     if ending.error is not None:
-        return [*found, Error(error=ending.error)]
-    done = Done(data=DoneData(ending.status, ending.timings))
+        return [*found, Error(error=ending.error, data=summary)]
+    done = Done(data=summary)
     if ending.status == "cancelled":
         return [*found, Cancelled(), done]
     return [
         ResponseCompleted(message=text, data=AnswerData(ending.timings, ending.usage, ending.path)),
         done,
     ]
+
+
+DERIVABLE = ("workflow_id", "category", "ui_hint", "log_line")
+
+
+def stored(event: StreamEvent) -> dict[str, Any]:
+    """Return the event as a run's row keeps it: without what follows from the row and the type."""
+    fields: dict[str, Any] = msgspec.to_builtins(event)
+    for name in DERIVABLE:
+        del fields[name]
+    return fields
 
 
 _encoder = msgspec.json.Encoder()

@@ -13,45 +13,91 @@ Mode = Literal["auto", "light", "full"]
 Path = Literal["light", "full"]
 Effort = Literal["minimal", "medium", "maximal"]
 Status = Literal["completed", "cancelled", "failed"]
+# Service levels, and the kinds of steps that may be slow.
+Level = Literal["first_event", "first_token", "total", "cancel", "tool"]
+StepKind = Literal["phase", "agent", "tool"]
 Category = Literal["status", "step", "tool", "thought", "answer", "ending"]
 
 
 class Timings(Struct, frozen=True, omit_defaults=True):
-    """Milliseconds since the run was started; None if the moment never came."""
+    """Milliseconds since the run was started; None if the moment never came.
+
+    `phases` and `agents` are durations by name. `waiting_ms` is the part of the total that no
+    phase explains; `cancel_ms` is the time from a cancel to the ending.
+    """
 
     first_event_ms: float | None = None
     first_token_ms: float | None = None
     total_ms: float | None = None
     phases: dict[str, float] = {}
+    agents: dict[str, float] = {}
+    waiting_ms: float = 0.0
+    cancel_ms: float | None = None
 
 
-class Usage(Struct, frozen=True):
-    """Tokens as the model server counted them, or as estimated if it doesn't."""
+class Usage(Struct, frozen=True, kw_only=True):
+    """Tokens as the model server counted them, or as `estimated` if it doesn't, or was cut."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     model_calls: int = 0
     tool_calls: int = 0
+    cache_hits: int = 0  # tool calls whose result was cached
+    search_credits: float = 0  # of the search provider
+    estimated: bool = False  # some of the tokens are
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.model_calls + other.model_calls,
-            self.tool_calls + other.tool_calls,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            model_calls=self.model_calls + other.model_calls,
+            tool_calls=self.tool_calls + other.tool_calls,
+            cache_hits=self.cache_hits + other.cache_hits,
+            search_credits=self.search_credits + other.search_credits,
+            estimated=self.estimated or other.estimated,
         )
 
 
-class Ending(Struct, frozen=True, kw_only=True):
+class Slowest(Struct, frozen=True):
+    name: str
+    duration_ms: float
+
+
+class Verdict(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which service levels of its path a run missed, judged once, at its ending.
+
+    `missed` has the milliseconds above each limit; it is empty if all were met. `slowest` names the
+    slowest phase, agent and tool.
+    """
+
+    missed: dict[Level, float] = {}
+    slowest: dict[StepKind, Slowest] = {}
+
+
+class Summary(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The figures of a run, as its terminal event carries them. All are empty for a refusal."""
+
+    status: Status | None = None
+    timings: Timings = Timings()
+    usage: Usage = Usage()
+    path: Path | None = None  # None: the run ended before it was routed
+    escalated: bool = False
+    models: list[str] = []  # those that were called, in the order of their first calls
+    sla: Verdict | None = None
+    cost: float | None = None  # in the currency of the price list; None if a price is unknown
+
+
+class Ending(Summary, frozen=True, kw_only=True, omit_defaults=True):
     """How a run ended, as its row stores it."""
 
     status: Status
-    timings: Timings = Timings()
-    usage: Usage = Usage()
-    path: Path = "light"
     error: ErrorInfo | None = None
     # Written for a worker that died. The stored text is all that is known of the answer.
     lost: bool = False
+
+    @property
+    def summary(self) -> Summary:
+        return Summary(**{name: getattr(self, name) for name in Summary.__struct_fields__})
 
 
 LOST = Ending(status="failed", error=WORKER_LOST, lost=True)

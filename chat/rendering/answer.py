@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 from django.template.loader import render_to_string
 from django.utils.html import escape
 
@@ -34,14 +35,16 @@ from chat.protocol.events import (
     ResponseCompleted,
     ResponseDelta,
     ResponseSnapshot,
-    RouteData,
     RoutingDecided,
     StreamEvent,
     ToolComplete,
     ToolRejected,
     ToolStart,
 )
-from chat.protocol.terms import Ending, Path, Usage
+from chat.protocol.payloads import (
+    RouteData,
+)
+from chat.protocol.terms import Ending
 
 from .ending import PATHS, AnswerSoFar, End, SourceLink, end_of
 from .markdown.blocks import Blocks, render_all
@@ -79,9 +82,7 @@ class AnswerView:
         self.activity = Activity("Connected")
         self.timeline = Timeline(self.run)
         self.end: End | None = None
-        self._path: Path = "light"
         self._route: RouteData | None = None
-        self._usage = Usage()
         self._sources: dict[int, SourceLink] = {}
         self._oldest_cached_at: datetime | None = None
         self._is_stale = False
@@ -279,7 +280,7 @@ class AnswerView:
                 return {"event": event}
 
     def decide(self, route: RouteData) -> Step:
-        self._path, self._route = route.path, route
+        self._route = route
         phase = self.timeline.phase
         if not route.escalated:
             reasons = shortened(", ".join(route.reasons))
@@ -323,7 +324,6 @@ class AnswerView:
         return {"step": step, "changed": out_of_band(blocks.finish())}
 
     def complete(self, event: ResponseCompleted) -> dict[str, object]:
-        self._path, self._usage = event.data.path, event.data.usage
         if event.message == "".join(self._text):
             return self.finish()
         # The answer was changed after it was streamed. The page must show what is stored.
@@ -336,12 +336,11 @@ class AnswerView:
         return {"changed": out_of_band(self._blocks.finish())}
 
     def ending_of(self, event: Done | Error) -> Ending:
-        """Return the ending as the row stores it, from the terminal event and those before it."""
-        usage, path = self._usage, self._path
+        """Return the ending as the row stores it, from the terminal event."""
+        figures = msgspec.structs.asdict(event.data)
         if isinstance(event, Error):
-            return Ending(status="failed", usage=usage, path=path, error=event.error)
-        status, timings = event.data.status, event.data.timings
-        return Ending(status=status, timings=timings, usage=usage, path=path)
+            return Ending(**figures | {"status": "failed"}, error=event.error)
+        return Ending(**figures)
 
     def end_with(self, ending: Ending, *, ended_at: datetime | None = None) -> dict[str, object]:
         """Show how the answer ended; return the steps that were cut off."""

@@ -6,7 +6,10 @@ from datetime import UTC, date, datetime
 from typing import Literal
 
 from chat.protocol.errors import Code, ErrorInfo
-from chat.protocol.events import RouteData, SourceData
+from chat.protocol.payloads import (
+    RouteData,
+    SourceData,
+)
 from chat.protocol.terms import Ending, Mode, Path, Status, Timings, Usage
 from tooling.untrusted import web_host
 
@@ -116,9 +119,7 @@ def end_of(ending: Ending, answer: AnswerSoFar, *, ended_at: datetime | None = N
 
     Pass `ended_at` for an answer from history: the wait that its error asks for may be over.
     """
-    # A row always has a path, but it means nothing if the run ended before it was routed.
-    is_routed = answer.route is not None or ending.status == "completed"
-    path = PATHS[ending.path] if is_routed else ""
+    path = PATHS[ending.path] if ending.path else ""
     outcome = OUTCOMES[ending.status]
     return End(
         status=ending.status,

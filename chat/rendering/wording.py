@@ -1,6 +1,8 @@
 """Figures and names as text for a reader."""
 
-from chat.protocol.events import ToolResultData
+from chat.protocol.payloads import (
+    ToolResultData,
+)
 
 from .markdown.inline import without_controls
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import msgspec
 from django.db import Error as DatabaseProblem
 from django.db.models.functions import Now
 
@@ -79,7 +80,12 @@ class Leases:
         if not running:
             return
         progress = [
-            Run(pk=pk, last_seq=run.log.last_seq, text_so_far=run.log.text)
+            Run(
+                pk=pk,
+                last_seq=run.log.last_seq,
+                text_so_far=run.log.text,
+                summary_so_far=msgspec.to_builtins(run.summary),
+            )
             for pk, run in running.items()
         ]
         held = await in_database(Run.objects.renew, self.worker, progress, self.ttl)

@@ -20,7 +20,12 @@ from chat.protocol.errors import (
     STORAGE_UNAVAILABLE,
     ProtocolError,
 )
-from chat.protocol.events import Connected, ConnectedData
+from chat.protocol.events import (
+    Connected,
+)
+from chat.protocol.payloads import (
+    ConnectedData,
+)
 from chat.protocol.requests import ChatRequest
 from chat.protocol.terms import CANCELLED, Ending
 from chat.record import Exchange
@@ -33,7 +38,6 @@ from .log import Rest, RunLog
 from .replay import Entry
 from .store import LogStore
 from .supervisor import ROW_RETRY_INTERVAL, LiveRun
-from .telemetry import RunTelemetry
 
 logger = logging.getLogger(__name__)
 MAX_WAIT_FOR_STARTS = 0.1  # seconds that a new run waits while others are being started
@@ -111,7 +115,7 @@ class Runs:
             question,
             self._resources,
             log=RunLog(run.pk, on_change=self._on_change),
-            telemetry=RunTelemetry(started=arrived),
+            arrived=arrived,
             limits=settings.FLEET_DEADLINES,
         )
         self.live[run.pk] = live

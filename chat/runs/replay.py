@@ -40,10 +40,12 @@ from chat.protocol.events import (
     ReasoningDelta,
     ResponseDelta,
     ResponseSnapshot,
-    SnapshotData,
     StreamEvent,
     encode,
     stamp,
+)
+from chat.protocol.payloads import (
+    SnapshotData,
 )
 
 WINDOW = 256  # latest events that are kept as they are

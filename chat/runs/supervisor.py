@@ -11,6 +11,7 @@ import msgspec
 from django.conf import settings
 from django.db import Error as DatabaseProblem
 
+from chat.clock import Clock
 from chat.database import in_database
 from chat.limits import Deadlines
 from chat.llm.errors import ModelError
@@ -23,15 +24,17 @@ from chat.protocol.errors import (
     ErrorInfo,
     ProtocolError,
 )
-from chat.protocol.events import StreamEvent, ending_events
-from chat.protocol.terms import Ending, failed
+from chat.protocol.events import StreamEvent, ending_events, stored
+from chat.protocol.payloads import ModelCall
+from chat.protocol.terms import Ending, Summary, failed
+from chat.telemetry.levels import log_verdict
+from chat.telemetry.recorder import Recorder
 from chat.workflow.answer import Answer, Resources
 from chat.workflow.question import Question
 from routing.models import Routed
 
 from .log import RunLog
 from .rows import ROW_POLL_INTERVAL, row_state
-from .telemetry import RunTelemetry, log_service_levels
 
 logger = logging.getLogger(__name__)
 
@@ -54,24 +57,34 @@ class LiveRun:
         resources: Resources,
         *,
         log: RunLog,
-        telemetry: RunTelemetry,
+        arrived: float,
         limits: Deadlines,
     ) -> None:
         self.id: UUID = run.pk
         self.worker = run.worker
         self.log = log
-        self.answer = Answer(question, resources, self.tell)
-        self.telemetry = telemetry
+        self.recorder = Recorder(Clock(arrived))
+        self.answer = Answer(question, resources, self.tell, clock=self.recorder.clock)
         self.limits = limits
         self._stopping = asyncio.Event()
         self._reason: Ending | None = None
 
     def tell(self, event: StreamEvent) -> None:
         """Put an event into the log, where followers see it at once."""
-        self.telemetry.observe(event)
+        self.recorder.observe(event)
         self.log.append(event)
         is_delta = "delta" in type(event).__struct_fields__
         logger.log(logging.DEBUG if is_delta else logging.INFO, event.log_line)
+
+    @property
+    def calls(self) -> list[ModelCall]:
+        """The model calls so far. One that has not ended counts as cut."""
+        return [call.data for call in self.answer.work.calls]
+
+    @property
+    def summary(self) -> Summary:
+        """The run's figures so far."""
+        return self.recorder.summary(self.calls)
 
     @property
     def last_activity_at(self) -> float:
@@ -82,6 +95,7 @@ class LiveRun:
         """Ask the run to end. The first reason counts, unless the work has ended already."""
         if self._reason is None:
             self._reason = reason
+            self.recorder.note_stop()
             self._stopping.set()
 
     async def supervise(self) -> None:
@@ -90,12 +104,7 @@ class LiveRun:
         # A step that is slow to stop may tell nothing more: the row will store how many events
         # there were.
         self.answer.work.close()
-        ending = msgspec.structs.replace(
-            ending,
-            timings=self.telemetry.timings(),
-            usage=self.telemetry.usage,
-            path=self.telemetry.path,
-        )
+        ending = self.recorder.ending(ending, self.calls)
         events = ending_events(ending, self.log.text)
         # A timer, not a look at the clock between two tries: each try waits behind those of all
         # other runs.
@@ -109,7 +118,7 @@ class LiveRun:
         self.log.close(events)
         for event in events:
             logger.info(event.log_line)
-        log_service_levels(self.id, ending.status, ending.timings)
+        log_verdict(self.id, ending)
         if settings.FLEET_LOG_CONTENT:
             question = self.answer.question.text
             logger.info("run=%s question=%r answer=%r", self.id, question, self.log.text)
@@ -177,9 +186,7 @@ class LiveRun:
             text=self.log.text,
             model=self.answer.model,
             last_seq=last_seq,
-            steps=[msgspec.to_builtins(event) for event in self.log.steps],
-            phases=self.telemetry.phases,
-            tool_calls=self.telemetry.tool_calls,
+            steps=[stored(event) for event in self.log.steps],
             routed=self.routed(),
         )
         failure = msgspec.structs.replace(ending, status="failed", error=INTERNAL)

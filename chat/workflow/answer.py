@@ -7,8 +7,16 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
+from chat.clock import Clock, Stopwatch
 from chat.llm.client import ModelClient
-from chat.protocol.events import ResponseSnapshot, RouteData, RoutingDecided, SnapshotData
+from chat.protocol.events import (
+    ResponseSnapshot,
+    RoutingDecided,
+)
+from chat.protocol.payloads import (
+    RouteData,
+    SnapshotData,
+)
 from chat.protocol.terms import Usage
 from routing.policy import Route, choose
 from tooling.services import Services
@@ -20,9 +28,8 @@ from .opinion import Opinions
 from .question import Question
 from .team import PHASES, Team, phases
 from .turn import model_of
-from .work import Stopwatch, Tell, Work
+from .work import Tell, Work
 
-NO_USAGE = Usage()
 ROUTER_CONTEXT = 5  # earlier questions that the router reads
 
 
@@ -41,12 +48,16 @@ class Answer:
     `route` is what was chosen first; None until then.
     """
 
-    def __init__(self, question: Question, resources: Resources, tell: Tell) -> None:
+    def __init__(
+        self, question: Question, resources: Resources, tell: Tell, *, clock: Clock
+    ) -> None:
         self.question = question
         self.route: Route | None = None
         self.is_escalated = False
         self.opinions = resources.opinions
-        self.work = Work(question, models=resources.models, tools=resources.tools, tell=tell)
+        self.work = Work(
+            question, models=resources.models, tools=resources.tools, tell=tell, clock=clock
+        )
 
     @property
     def model(self) -> str:
@@ -77,20 +88,19 @@ class Answer:
         await Team(work).answer()
 
     async def choose_route(self) -> Route:
-        watch = Stopwatch()
+        watch = Stopwatch(self.work.clock)
         question = self.question
         context = [exchange.question for exchange in question.earlier[-ROUTER_CONTEXT:]]
         phrases = phrases_of(ASSISTANT.tools)
         route = choose(question.text, context=context, mode=question.mode, phrases=phrases)
-        usage = Usage()
         if route.is_grey and settings.FLEET_ROUTER_MODEL:
-            opinion = await self.opinions.on(question)
+            opinion = await self.opinions.on(question, self.work)
             route = route.with_opinion(opinion.path, opinion.reason)
-            usage = opinion.usage
-        self.tell_route(route, duration_ms=watch.ms, usage=usage)
+        self.tell_route(route, duration_ms=watch.ms)
         return route
 
-    def tell_route(self, route: Route, *, duration_ms: float = 0, usage: Usage = NO_USAGE) -> None:
+    def tell_route(self, route: Route, *, duration_ms: float = 0) -> None:
+        calls = [] if self.is_escalated else [call.data for call in self.work.calls]
         skipped = [name for name in PHASES if route.path == "light" or name not in phases()]
         data = RouteData(
             path=route.path,
@@ -100,6 +110,7 @@ class Answer:
             skipped=skipped,
             escalated=self.is_escalated,
             duration_ms=duration_ms,
-            usage=usage,
+            usage=sum((call.usage for call in calls), Usage()),
+            calls=calls,
         )
         self.work.tell(RoutingDecided(data=data))

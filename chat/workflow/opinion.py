@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated, Literal
 
@@ -13,20 +14,18 @@ from msgspec import Meta, Struct
 
 from chat.llm.client import ModelClient
 from chat.llm.errors import ModelError
-from chat.llm.messages import ChatMessage, Finished, Text
-from chat.protocol.terms import Usage
+from chat.llm.messages import ChatMessage, Text
 from routing.features import head_and_tail
 from routing.policy import Path
 from tooling.untrusted import one_line
 
 from .question import Question
 from .replies import parsed
-from .work import OpenCall
+from .work import Work
 
 DEADLINE = 1.5  # seconds; without an opinion by then the question goes full
 MAX_KEPT = 1000  # opinions
 MAX_TOKENS = 60  # of a reply
-NO_OPINION = "the router's model gave no opinion"
 
 DEFINITION = (
     "Decide how a chat message is answered. light: one fact or lookup, a definition, one"
@@ -47,7 +46,9 @@ class Reply(Struct, frozen=True):
 class Opinion:
     path: Path
     reason: str
-    usage: Usage = field(default_factory=Usage)  # of the call that it took
+
+
+NONE = Opinion("full", "the router's model gave no opinion")
 
 
 class Opinions:
@@ -57,7 +58,7 @@ class Opinions:
         self._models = models
         self._known: OrderedDict[bytes, Opinion] = OrderedDict()
 
-    async def on(self, question: Question) -> Opinion:
+    async def on(self, question: Question, work: Work) -> Opinion:
         """Return the model's opinion. Choose full if there is none in time."""
         asked = "\n".join(
             head_and_tail(text)
@@ -67,43 +68,38 @@ class Opinions:
         if known := self._known.get(key):
             self._known.move_to_end(key)
             return known
-        call = OpenCall([ChatMessage("system", DEFINITION), ChatMessage("user", asked)])
+        messages = [ChatMessage("system", DEFINITION), ChatMessage("user", asked)]
         try:
             async with asyncio.timeout(DEADLINE):
-                words, usage = await self.ask(call)
+                words = await self.ask(messages, work)
         except TimeoutError:
-            reason = f"the router's model took longer than {DEADLINE:g} s"
-            return Opinion("full", reason, call.usage)
+            return Opinion("full", f"the router's model took longer than {DEADLINE:g} s")
         except ModelError:
-            return Opinion("full", NO_OPINION, call.usage)
+            return NONE
         reply = parsed(words, Reply)
         if reply is None:
-            return Opinion("full", NO_OPINION, usage)
+            return NONE
         reason = f"the router's model says: {one_line(reply.reason) or reply.path}"
-        opinion = Opinion(reply.path, reason, usage)
-        self._known[key] = replace(opinion, usage=Usage())
+        opinion = self._known[key] = Opinion(reply.path, reason)
         if len(self._known) > MAX_KEPT:
             self._known.popitem(last=False)
         return opinion
 
-    async def ask(self, call: OpenCall) -> tuple[str, Usage]:
-        """Return the model's reply and its cost."""
+    async def ask(self, messages: Sequence[ChatMessage], work: Work) -> str:
+        """Return the model's reply."""
         words: list[str] = []
-        usage = Usage()
+        model = settings.FLEET_ROUTER_MODEL
         pieces = self._models.stream(
-            call.messages,
-            model=settings.FLEET_ROUTER_MODEL,
+            messages,
+            model=model,
             max_tokens=MAX_TOKENS,
             is_aside=True,
             schema=msgspec.json.schema(Reply),
         )
-        async with aclosing(pieces):
-            async for piece in pieces:
-                call.is_heard = True
-                match piece:
-                    case Text():
-                        call.written += len(piece.text)
+        with work.calling(model, messages) as call:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    call.hear(piece)
+                    if isinstance(piece, Text):
                         words.append(piece.text)
-                    case Finished():
-                        usage = piece.usage
-        return "".join(words), usage
+        return "".join(words)

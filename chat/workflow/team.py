@@ -230,6 +230,7 @@ class Team:
             agent,
             ("Your subtask", subtask.task),
             *sections_of(earlier),
+            task=subtask.task,
             tools=frozenset(subtask.tools) or self.tools_of(agent),
             # One superstep is left for the answer.
             rounds=max(1, min(RESEARCH_ROUNDS, self.work.meter.supersteps - 1)),
@@ -246,6 +247,7 @@ class Team:
         tools: frozenset[str] = frozenset(),
         rounds: int = 1,
         is_answer: bool = False,
+        task: str = "",
     ) -> Turn:
         """Return a turn for `agent` that reads the question and then `sections`."""
         *before, asked = prompt(agent, self.work.question)
@@ -263,6 +265,7 @@ class Team:
             tools=tools,
             rounds=rounds,
             is_answer=is_answer,
+            task=task,
             schema=msgspec.json.schema(schema) if schema else None,
         )
 

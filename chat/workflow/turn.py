@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 
+from chat.clock import Stopwatch
 from chat.llm.chunks import MAX_CALLS
 from chat.llm.errors import EmptyAnswer, ModelError
 from chat.llm.messages import (
@@ -24,24 +25,28 @@ from chat.protocol.events import (
     AgentComplete,
     AgentOutput,
     AgentStart,
-    AgentTiming,
     ReasoningCompleted,
     ReasoningDelta,
     ResponseDelta,
-    SourceData,
-    ToolCallData,
     ToolComplete,
     ToolRejected,
+    ToolStart,
+)
+from chat.protocol.payloads import (
+    AgentTask,
+    AgentTiming,
+    SourceData,
+    ToolCallData,
     ToolRejection,
     ToolResultData,
-    ToolStart,
 )
 from chat.protocol.terms import Path, Usage
 from tooling.toolbox import Rejection, ToolResult
 
 from .agents import Agent
+from .calls import CallRecord
 from .prompt import as_told, within
-from .work import OpenCall, Stopwatch, Work
+from .work import Work
 
 YIELD_EVERY_N_PIECES = 16
 
@@ -77,6 +82,7 @@ class Turn:
     rounds: int = 1  # model calls, with tools between them
     is_answer: bool = False  # its words are the answer that the person reads
     schema: dict[str, Any] | None = None
+    task: str = ""  # what followers are told that it was asked; empty for the question itself
     # A light answer that needs more tools than it may use need not be finished, if the team would
     # answer anyway.
     stops_when_short: bool = False
@@ -84,8 +90,7 @@ class Turn:
     said: Said = field(default_factory=Said)
     rounds_used: int = 0
     tokens_used: int = 0  # of words; hidden thinking aside
-    ended_usage: Usage = field(default_factory=Usage)  # of the calls that have ended
-    open_call: OpenCall | None = None
+    calls: list[CallRecord] = field(default_factory=list)
     is_thinking: bool = False
     is_done: bool = False  # it ended by itself
 
@@ -116,15 +121,12 @@ class Turn:
     @contextmanager
     def announced(self) -> Iterator[None]:
         """Tell the agent's start and, however its turn ends, its output and its end."""
-        watch = Stopwatch()
-        self.work.tell(AgentStart(agent_id=self.agent.id, author=self.agent.name))
+        watch = Stopwatch(self.work.clock)
+        self.work.tell(
+            AgentStart(agent_id=self.agent.id, author=self.agent.name, data=AgentTask(self.task))
+        )
         with self.work.ending_with(lambda cut: self.tell_end(watch, cut=cut)):
             yield
-
-    @property
-    def usage(self) -> Usage:
-        """The cost of the turn so far, with the call that is under way."""
-        return self.ended_usage + self.open_call.usage if self.open_call else self.ended_usage
 
     def tell_end(self, watch: Stopwatch, *, cut: bool) -> None:
         cut = cut or bool(self.said.cap)
@@ -134,13 +136,10 @@ class Turn:
             self.work.tell(
                 AgentOutput(agent_id=self.agent.id, author=self.agent.name, message=self.said.text)
             )
-        self.work.tell(
-            AgentComplete(
-                agent_id=self.agent.id,
-                author=self.agent.name,
-                data=AgentTiming(watch.ms, self.usage, cut),
-            )
-        )
+        calls = [call.data for call in self.calls]
+        usage = sum((call.usage for call in calls), Usage())
+        timing = AgentTiming(watch.ms, usage, cut, watch.started_ms, calls)
+        self.work.tell(AgentComplete(agent_id=self.agent.id, author=self.agent.name, data=timing))
 
     # --- Rounds
 
@@ -173,13 +172,7 @@ class Turn:
         """Make one model call, and the tool calls that it asks for."""
         self.rounds_used += 1
         said_before = len(self.said.text)
-        try:
-            calls = await self.speak()
-        except EmptyAnswer as exc:
-            if exc.usage:
-                # The server counted what it thought, which no estimate could know.
-                self.end_call(exc.usage)
-            raise
+        calls = await self.speak()
         text = self.said.text[said_before:].lstrip()
         told = [as_told(call) for call in calls]
         self.messages.append(ChatMessage("assistant", text, tool_calls=told))
@@ -199,40 +192,40 @@ class Turn:
         messages = within(self.messages, settings.FLEET_CONTEXT_TOKENS)
         gap = "\n\n" if self.said.words else ""
         pieces = 0
-        call = self.open_call = OpenCall(messages)
-        async with aclosing(self.stream(messages)) as stream:
-            async for piece in stream:
-                self.work.last_activity_at = time.monotonic()
-                call.is_heard = True
-                match piece:
-                    case Pulse():
-                        pass
-                    case Text():
-                        call.written += len(piece.text)
-                        self.tell_words(gap + piece.text)
-                        gap = ""
-                    case Reasoning():
-                        call.written += len(piece.text)
-                        self.tell_thought(piece.text)
-                    case WantedCall():
-                        calls.append(piece)
-                    case Finished():
-                        self.finish_round(piece)
-                pieces += 1
-                if not pieces % YIELD_EVERY_N_PIECES:
-                    # `tell` never waits, so a model that sends much at once would keep followers
-                    # and other runs from their turn.
-                    await asyncio.sleep(0)
+        model = model_of(self.agent.tier)
+        with self.work.calling(model, messages) as call:
+            self.calls.append(call)
+            async with aclosing(self.stream(model, messages)) as stream:
+                async for piece in stream:
+                    self.work.last_activity_at = time.monotonic()
+                    call.hear(piece)
+                    match piece:
+                        case Pulse():
+                            pass
+                        case Text():
+                            self.tell_words(gap + piece.text)
+                            gap = ""
+                        case Reasoning():
+                            self.tell_thought(piece.text)
+                        case WantedCall():
+                            calls.append(piece)
+                        case Finished():
+                            self.finish_round(piece)
+                    pieces += 1
+                    if not pieces % YIELD_EVERY_N_PIECES:
+                        # `tell` never waits, so a model that sends much at once would keep
+                        # followers and other runs from their turn.
+                        await asyncio.sleep(0)
         return calls
 
-    def stream(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[Piece]:
+    def stream(self, model: str, messages: Sequence[ChatMessage]) -> AsyncGenerator[Piece]:
         """Return the pieces of one model call."""
         # In the last round no tools are offered, so that the model must answer. The built-in model
         # cannot call any.
         is_offered = not self.is_last_round and not settings.FLEET_MODEL_BUILTIN
         return self.work.models.stream(
             messages,
-            model=model_of(self.agent.tier),
+            model=model,
             max_tokens=self.max_tokens - self.tokens_used if self.is_answer else self.max_tokens,
             effort=self.work.question.effort,
             is_aside=not self.is_answer,
@@ -241,7 +234,6 @@ class Turn:
         )
 
     def finish_round(self, end: Finished) -> None:
-        self.end_call(end.usage)
         self.tokens_used += end.words
         self.work.meter.tokens -= end.words
         self.said.is_cut, self.said.is_refused = end.is_cut, end.is_refused
@@ -250,10 +242,6 @@ class Turn:
                 f"{self.agent.name} wanted more than {MAX_CALLS} tools at once;"
                 " the others are left out."
             )
-
-    def end_call(self, usage: Usage) -> None:
-        self.ended_usage += usage
-        self.open_call = None
 
     # --- Words
 
@@ -316,13 +304,17 @@ class Turn:
             return checked
         start = ToolCallData(tool=checked.name, call_id=call.id, arguments=checked.arguments)
         self.work.tell(ToolStart(agent_id=self.agent.id, author=self.agent.name, data=start))
-        result = await toolbox.make(checked)
-        self.work.tell(
-            ToolComplete(
-                agent_id=self.agent.id, author=self.agent.name, data=result_data(result, call.id)
-            )
-        )
-        return result
+        watch = Stopwatch(self.work.clock)
+        made: list[ToolResult] = []
+
+        def tell_end(cut: bool) -> None:
+            result = made[0] if made else ToolResult(checked.name, "", ok=False, message="stopped")
+            data = result_data(result, call.id, watch, cut=cut)
+            self.work.tell(ToolComplete(agent_id=self.agent.id, author=self.agent.name, data=data))
+
+        with self.work.ending_with(tell_end):
+            made.append(await toolbox.make(checked))
+        return made[0]
 
 
 async def side_by_side(turns: Sequence[Turn], *, until: float, forgiving: type[ModelError]) -> bool:
@@ -361,13 +353,13 @@ def model_of(path: Path) -> str:
     return settings.FLEET_LIGHT_MODEL if path == "light" else settings.FLEET_MODEL
 
 
-def result_data(result: ToolResult, call_id: str) -> ToolResultData:
+def result_data(result: ToolResult, call_id: str, watch: Stopwatch, *, cut: bool) -> ToolResultData:
     """Return a tool's result as an event carries it."""
     return ToolResultData(
         tool=result.name,
         call_id=call_id,
         ok=result.ok,
-        duration_ms=round(result.duration_ms, 2),
+        duration_ms=watch.ms,
         cached=result.cached,
         age_s=result.age_s,
         stale=result.stale,
@@ -378,4 +370,6 @@ def result_data(result: ToolResult, call_id: str) -> ToolResultData:
             for source in result.sources
         ],
         credits=result.credits,
+        started_ms=watch.started_ms,
+        cut=cut,
     )

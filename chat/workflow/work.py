@@ -3,42 +3,33 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from django.conf import settings
 
+from chat.clock import Clock, Stopwatch
 from chat.llm.client import ModelClient
-from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage, estimated_usage
+from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage
 from chat.protocol.events import (
     OrchestratorMessage,
     PhaseComplete,
-    PhaseData,
     PhaseStart,
-    PhaseTiming,
     StreamEvent,
 )
-from chat.protocol.terms import Usage
+from chat.protocol.payloads import (
+    PhaseData,
+    PhaseTiming,
+)
 from routing.caps import Caps
 from routing.policy import Route
 from tooling.services import Services
 from tooling.toolbox import Toolbox, allowed_on
 
+from .calls import CallRecord
 from .question import Question
 
 RESULTS_IN_CONTEXT = 3  # full-length tool results that fit into a model's context
 
 type Tell = Callable[[StreamEvent], None]
-
-
-class Stopwatch:
-    """Milliseconds since it was made."""
-
-    def __init__(self) -> None:
-        self._started = time.perf_counter()
-
-    @property
-    def ms(self) -> float:
-        return round((time.perf_counter() - self._started) * 1000, 2)
 
 
 class Meter:
@@ -61,25 +52,6 @@ class Meter:
         return None
 
 
-@dataclass(slots=True)
-class OpenCall:
-    """A model call that has not ended, with what it has cost so far.
-
-    Servers charge for what they have read and written when a call is cut.
-    """
-
-    messages: Sequence[ChatMessage]
-    written: int = 0  # characters
-    is_heard: bool = False
-
-    @property
-    def usage(self) -> Usage:
-        """The cost so far, by estimate."""
-        if not self.is_heard:
-            return Usage(model_calls=1)
-        return estimated_usage(self.messages, self.written)
-
-
 class Work:
     """One answer in progress.
 
@@ -92,9 +64,17 @@ class Work:
     toolbox: Toolbox
 
     def __init__(
-        self, question: Question, *, models: ModelClient, tools: Services, tell: Tell
+        self,
+        question: Question,
+        *,
+        models: ModelClient,
+        tools: Services,
+        tell: Tell,
+        clock: Clock,
     ) -> None:
         self.question = question
+        self.clock = clock
+        self.calls: list[CallRecord] = []  # all model calls of the run so far
         self.models = models
         self.tell = tell
         # time.monotonic() of a model's last sign of life, even if it was nothing to show.
@@ -122,15 +102,24 @@ class Work:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Tell the start and the end of a phase."""
-        watch = Stopwatch()
+        watch = Stopwatch(self.clock)
         self.is_phase_cut = False
         self.tell(PhaseStart(data=PhaseData(name)))
-        with self.ending_with(
-            lambda cut: self.tell(
-                PhaseComplete(data=PhaseTiming(name, watch.ms, cut or self.is_phase_cut))
-            )
-        ):
+
+        def tell_end(cut: bool) -> None:
+            timing = PhaseTiming(name, watch.ms, cut or self.is_phase_cut, watch.started_ms)
+            self.tell(PhaseComplete(data=timing))
+
+        with self.ending_with(tell_end):
             yield
+
+    @contextmanager
+    def calling(self, model: str, messages: Sequence[ChatMessage]) -> Iterator[CallRecord]:
+        """Record a model call that is made in this block, however it ends."""
+        call = CallRecord(len(self.calls) + 1, model, messages, Stopwatch(self.clock))
+        self.calls.append(call)
+        with call.timed():
+            yield call
 
     @contextmanager
     def ending_with(self, tell_end: Callable[[bool], None]) -> Iterator[None]:

@@ -12,14 +12,14 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from agenticfleet.environment import Environment, without_secrets
-from chat.limits import Deadlines, ServiceLevels
+from chat.limits import Deadlines, PathLevels, ServiceLevels
 from routing.caps import Caps
 from tests.serving import OWN_SETTINGS
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-MAX_SETTINGS = 36
+MAX_SETTINGS = 40
 INTERNAL = {"FLEET_MODEL_BUILTIN"}  # set by `fleet` for its workers
 
 
@@ -98,9 +98,9 @@ def start(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         ("FLEET_SEARCH", "on"),
         ("FLEET_SEARCH", "perhaps"),
         ("FLEET_CACHE_TTL", "0"),
-        ("FLEET_SLA", "0.25,2"),
-        ("FLEET_SLA", "0.25,2,soon"),
-        ("FLEET_SLA", "0.25,2,nan"),
+        ("FLEET_SLA_LIGHT", "0.25,2"),
+        ("FLEET_SLA_FULL", "0.25,2,soon"),
+        ("FLEET_SLA_STEPS", "0.25,nan"),
         ("FLEET_LIGHT_THRESHOLD", "1.5"),
         ("FLEET_HEARBEAT", "5"),
         ("FLEET_TIME_ZONE", "Mars/Olympus"),
@@ -169,13 +169,17 @@ def test_limits_are_built_of_their_settings(tmp_path: Path) -> None:
         "FLEET_FIRST_CHUNK_TIMEOUT": "7",
         "FLEET_IDLE_TIMEOUT": "8",
         "FLEET_MAX_RUNTIME": "90",
-        "FLEET_SLA": "0.1, 1, 10",
+        "FLEET_SLA_LIGHT": "0.1, 1, 10",
+        "FLEET_SLA_FULL": "0.2, 2, 20",
+        "FLEET_SLA_STEPS": "0.3, 3",
     }
     limits = {
         "FLEET_LIGHT_CAPS": Caps(supersteps=4, tool_calls=3, fan_out=1, tokens=20, seconds=90.0),
         "FLEET_FULL_CAPS": Caps(supersteps=5, tool_calls=6, fan_out=3, tokens=12_000, seconds=60.0),
         "FLEET_DEADLINES": Deadlines(first_chunk=7.0, chunk=4.0, idle=8.0, runtime=90.0),
-        "FLEET_SERVICE_LEVELS": ServiceLevels(first_event=0.1, first_token=1.0, total=10.0),
+        "FLEET_SERVICE_LEVELS": ServiceLevels(
+            PathLevels(0.1, 1.0, 10.0), PathLevels(0.2, 2.0, 20.0), cancel=0.3, tool=3.0
+        ),
     }
     assert built(tmp_path, *limits, **environment) == list(map(str, limits.values()))
 

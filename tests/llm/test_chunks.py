@@ -62,10 +62,16 @@ def pieces_of(*reads: bytes) -> list[Piece]:
     return [*pieces, *answer.finish(MESSAGES)]
 
 
-def finished(written: int, **fields: Any) -> Finished:
+def finished(written: int, *, reason: str = "stop", **fields: Any) -> Finished:
     """Return the end of an answer of so many characters that the server didn't count."""
     estimate = estimated_usage(MESSAGES, written)
-    return Finished(estimate, estimate.output_tokens, **fields)
+    return Finished(estimate, estimate.output_tokens, reason=reason, **fields)
+
+
+def counted(read: int, written: int, *, visible: int | None = None) -> Finished:
+    """Return the end of an answer whose tokens the server counted."""
+    usage = Usage(input_tokens=read, output_tokens=written, model_calls=1)
+    return Finished(usage, written if visible is None else visible, reason="stop")
 
 
 @dataclass(frozen=True)
@@ -96,31 +102,30 @@ STREAMS = {
         [Reasoning("hm"), Reasoning("so"), Text("a"), finished(1)],
     ),
     "an answer that is cut": Case(
-        event("length", content="a"), [Text("a"), finished(1, is_cut=True)]
+        event("length", content="a"), [Text("a"), finished(1, reason="length", is_cut=True)]
     ),
     "a refusal": Case(
         event(refusal="No.") + event("stop"), [Text("No."), finished(3, is_refused=True)]
     ),
     "a content filter": Case(
-        event("content_filter", content="a"), [Text("a"), finished(1, is_refused=True)]
+        event("content_filter", content="a"),
+        [Text("a"), finished(1, reason="content_filter", is_refused=True)],
     ),
-    "counted tokens": Case(
-        event("stop", content="a") + usage(7, 5), [Text("a"), Finished(Usage(7, 5, 1), 5)]
-    ),
+    "counted tokens": Case(event("stop", content="a") + usage(7, 5), [Text("a"), counted(7, 5)]),
     "counted tokens with thinking": Case(
         event("stop", content="a") + usage(7, 5, completion_tokens_details={"reasoning_tokens": 3}),
-        [Text("a"), Finished(Usage(7, 5, 1), 2)],
+        [Text("a"), counted(7, 5, visible=2)],
     ),
     "counts that no column can hold": Case(
         event("stop", content="a") + usage(-100, 10**12),
-        [Text("a"), Finished(Usage(0, MAX_COUNTED_TOKENS, 1), MAX_COUNTED_TOKENS)],
+        [Text("a"), counted(0, MAX_COUNTED_TOKENS)],
     ),
     "a call in parts": Case(
         call(0, '{"a', call_id="one", name="clock")
         + call(0)
         + call(0, '": 1}')
         + event("tool_calls"),
-        [WantedCall("one", "clock", '{"a": 1}'), finished(0)],
+        [WantedCall("one", "clock", '{"a": 1}'), finished(0, reason="tool_calls")],
     ),
     "calls by index, their parts mixed": Case(
         call(1, "{", call_id="b", name="clock")
@@ -128,7 +133,11 @@ STREAMS = {
         + call(1, "}")
         + call(0, "]", call_id="a", name="calculator")
         + event("tool_calls"),
-        [WantedCall("a", "calculator", "[]"), WantedCall("b", "clock", "{}"), finished(0)],
+        [
+            WantedCall("a", "calculator", "[]"),
+            WantedCall("b", "clock", "{}"),
+            finished(0, reason="tool_calls"),
+        ],
     ),
     "calls that share an index": Case(
         call(0, "{", call_id="a", name="clock")
@@ -136,23 +145,38 @@ STREAMS = {
         + call(0, "[", call_id="b", name="calculator")
         + call(0, "]")
         + event("tool_calls"),
-        [WantedCall("a", "clock", "{}"), WantedCall("b", "calculator", "[]"), finished(0)],
+        [
+            WantedCall("a", "clock", "{}"),
+            WantedCall("b", "calculator", "[]"),
+            finished(0, reason="tool_calls"),
+        ],
     ),
     "calls without ids": Case(
         call(0, "{}", name="clock") + call(1, "{}", name="clock") + event("tool_calls"),
-        [WantedCall("call_0", "clock", "{}"), WantedCall("call_1", "clock", "{}"), finished(0)],
+        [
+            WantedCall("call_0", "clock", "{}"),
+            WantedCall("call_1", "clock", "{}"),
+            finished(0, reason="tool_calls"),
+        ],
     ),
     "calls that share an id": Case(
         call(0, call_id="a", name="clock")
         + call(1, call_id="a", name="clock")
         + event("tool_calls"),
-        [WantedCall("call_0", "clock", ""), WantedCall("call_1", "clock", ""), finished(0)],
+        [
+            WantedCall("call_0", "clock", ""),
+            WantedCall("call_1", "clock", ""),
+            finished(0, reason="tool_calls"),
+        ],
     ),
     "a long id and name": Case(
         call(0, "{", call_id="i" * 100, name="n" * 300)
         + call(0, "}", call_id="i" * 100, name="n" * 300)
         + event("tool_calls"),
-        [WantedCall("i" * MAX_ID_CHARS, "n" * MAX_NAME_CHARS, "{}"), finished(0)],
+        [
+            WantedCall("i" * MAX_ID_CHARS, "n" * MAX_NAME_CHARS, "{}"),
+            finished(0, reason="tool_calls"),
+        ],
     ),
 }
 
@@ -175,7 +199,7 @@ def test_calls_beyond_the_limit_are_dropped_with_their_arguments(is_numbered: bo
     )
     *calls, end = pieces_of(sent + event("tool_calls"))
     assert calls == [WantedCall(f"id{number}", "clock", "{}") for number in range(MAX_CALLS)]
-    assert end == finished(0, wants_more=True)
+    assert end == finished(0, reason="tool_calls", wants_more=True)
 
 
 FAILURES = {

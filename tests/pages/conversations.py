@@ -15,7 +15,10 @@ from chat.protocol.terms import Ending, Timings, Usage
 from routing.models import RoutingDecision
 
 COMPLETED = Ending(
-    status="completed", timings=Timings(total_ms=1200), usage=Usage(output_tokens=212, tool_calls=1)
+    status="completed",
+    timings=Timings(total_ms=1200),
+    usage=Usage(output_tokens=212, tool_calls=1),
+    path="light",
 )
 
 

@@ -12,7 +12,13 @@ from pytest_django import DjangoAssertNumQueries
 from chat import pages
 from chat.models import Conversation, Message, Run
 from chat.protocol.errors import ErrorInfo
-from chat.protocol.events import AgentStart, PhaseData, PhaseStart
+from chat.protocol.events import (
+    AgentStart,
+    PhaseStart,
+)
+from chat.protocol.payloads import (
+    PhaseData,
+)
 from chat.protocol.terms import Ending
 
 from .conversations import (

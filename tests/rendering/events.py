@@ -2,7 +2,7 @@
 
 import random
 import uuid
-from typing import Any
+from typing import Any, cast
 
 from chat.protocol.errors import ErrorInfo
 from chat.protocol.events import (
@@ -10,43 +10,45 @@ from chat.protocol.events import (
     AgentMessage,
     AgentOutput,
     AgentStart,
-    AgentTiming,
-    AnswerData,
     AnyEvent,
     Cancelled,
     Connected,
-    ConnectedData,
     Done,
-    DoneData,
     Error,
     Heartbeat,
-    HeartbeatData,
     Notice,
-    NoticeData,
     OrchestratorMessage,
     OrchestratorThought,
     PhaseComplete,
-    PhaseData,
     PhaseStart,
-    PhaseTiming,
     ReasoningCompleted,
     ReasoningDelta,
     ResponseCompleted,
     ResponseDelta,
     ResponseSnapshot,
-    RouteData,
     RoutingDecided,
-    SnapshotData,
-    SourceData,
     StreamEvent,
-    ToolCallData,
     ToolComplete,
     ToolRejected,
+    ToolStart,
+    ending_events,
+)
+from chat.protocol.payloads import (
+    AgentTiming,
+    AnswerData,
+    ConnectedData,
+    HeartbeatData,
+    NoticeData,
+    PhaseData,
+    PhaseTiming,
+    RouteData,
+    SnapshotData,
+    SourceData,
+    ToolCallData,
     ToolRejection,
     ToolResultData,
-    ToolStart,
 )
-from chat.protocol.terms import Timings, Usage
+from chat.protocol.terms import Ending, Summary, Timings, Usage
 
 RUN = "0b5f3c1e-0000-4000-8000-000000000001"
 
@@ -123,7 +125,7 @@ SAMPLES: dict[type[StreamEvent], AnyEvent] = {
     Heartbeat: Heartbeat(data=HeartbeatData(5000)),
     Notice: Notice(message="Web search is off: set TAVILY_API_KEY.", data=NoticeData("search_off")),
     Cancelled: Cancelled(),
-    Done: Done(data=DoneData("completed", TIMINGS)),
+    Done: Done(data=Summary(status="completed", timings=TIMINGS, usage=USAGE, path="light")),
     Error: Error(
         error=ErrorInfo(
             "idle_timeout",
@@ -162,11 +164,7 @@ def full_run(text: str = TEXT, seed: int = 0) -> list[AnyEvent]:
         *(ResponseDelta(delta=token) for token in tokens_of(text, seed)),
     ]
     events += [SAMPLES[AgentComplete], SAMPLES[PhaseComplete]]
-    events += [
-        ResponseCompleted(message=text, data=AnswerData(TIMINGS, USAGE, "full")),
-        SAMPLES[Done],
-    ]
-    return numbered(events)
+    return numbered(events + completed(text, "full"))
 
 
 def numbered(events: list[AnyEvent]) -> list[AnyEvent]:
@@ -232,7 +230,8 @@ def decided(**fields: Any) -> RoutingDecided:
 
 
 def completed(text: str = "Hello", path: Any = "light") -> list[AnyEvent]:
-    return [ResponseCompleted(message=text, data=AnswerData(TIMINGS, USAGE, path)), SAMPLES[Done]]
+    ending = Ending(status="completed", timings=TIMINGS, usage=USAGE, path=path)
+    return cast("list[AnyEvent]", ending_events(ending, text))
 
 
 ASSISTANT = {"agent_id": "assistant", "author": "Assistant"}

@@ -14,23 +14,25 @@ from chat.protocol.events import (
     Cancelled,
     Connected,
     Done,
-    DoneData,
     Error,
     ResponseDelta,
 )
-from chat.protocol.terms import Ending
+from chat.protocol.terms import Ending, Summary
 from chat.rendering.answer import AnswerView
 
 from .events import (
     RUN,
     SAMPLES,
     TIMINGS,
+    USAGE,
     WHO,
     completed,
     decided,
     searched,
 )
 from .page import Page, history_page, shown, text_of
+
+DONE = Done(data=Summary(status="cancelled", timings=TIMINGS, usage=USAGE))
 
 
 def test_facts_explain_why_the_router_chose_the_path() -> None:
@@ -73,7 +75,7 @@ def test_full_team_is_offered_only_for_a_complete_light_answer() -> None:
 
     assert 'data-action="team"' in end(*completed())
     assert 'data-action="team"' not in end(*completed(path="full"))
-    assert 'data-action="team"' not in end(Cancelled(), Done(data=DoneData("cancelled", TIMINGS)))
+    assert 'data-action="team"' not in end(Cancelled(), DONE)
     assert 'data-action="team"' not in end(SAMPLES[Error])
 
 
@@ -101,9 +103,7 @@ def test_answer_from_the_cache_shows_its_age_and_offers_a_new_search() -> None:
 
 def test_rating_is_offered_only_for_a_complete_answer() -> None:
     assert 'value="up"' in shown(SAMPLES[ResponseDelta], *completed())[0].part("end")
-    assert 'value="up"' not in shown(
-        SAMPLES[ResponseDelta], Cancelled(), Done(data=DoneData("cancelled", TIMINGS))
-    )[0].part("end")
+    assert 'value="up"' not in shown(SAMPLES[ResponseDelta], Cancelled(), DONE)[0].part("end")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def ended_with(*events: AnyEvent, text: str = "Some words") -> str:
 
 
 def test_stopped_answer_can_be_continued_or_asked_again() -> None:
-    end = ended_with(Cancelled(), Done(data=DoneData("cancelled", TIMINGS)))
+    end = ended_with(Cancelled(), DONE)
     assert "Stopped." in end
     assert 'data-action="continue"' in end
     assert 'data-action="again"' in end
@@ -141,7 +141,7 @@ def test_stopped_answer_can_be_continued_or_asked_again() -> None:
 
 
 def test_answer_stopped_before_its_first_word_offers_no_copy_and_no_continuation() -> None:
-    end = ended_with(Cancelled(), Done(data=DoneData("cancelled", TIMINGS)), text="")
+    end = ended_with(Cancelled(), DONE, text="")
     assert 'data-action="continue"' not in end
     assert "data-copy" not in end
 

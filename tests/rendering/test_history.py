@@ -5,20 +5,21 @@ import re
 import pytest
 
 from chat.protocol.events import (
-    AnswerData,
     AnyEvent,
     Cancelled,
     Connected,
     Done,
-    DoneData,
     Error,
     ResponseCompleted,
     ResponseDelta,
     ResponseSnapshot,
-    SnapshotData,
     StreamEvent,
 )
-from chat.protocol.terms import Ending, Timings
+from chat.protocol.payloads import (
+    AnswerData,
+    SnapshotData,
+)
+from chat.protocol.terms import Ending, Summary, Timings
 from chat.rendering.answer import AnswerView
 
 from .events import (
@@ -117,7 +118,7 @@ def test_answer_that_ended_before_routing_names_no_path_live_or_in_history(
     events: list[AnyEvent] = [SAMPLES[last]]
     ending = Ending(status="failed", error=SAMPLES[Error].error)
     if last is Cancelled:
-        events.append(Done(data=DoneData("cancelled", Timings())))
+        events.append(Done(data=Summary(status="cancelled", timings=Timings())))
         ending = Ending(status="cancelled")
     page, _ = shown(*events)
     history = of_history([], "", ending)

@@ -12,6 +12,8 @@ from chat.protocol.events import (
     AnyEvent,
     Connected,
     ResponseDelta,
+)
+from chat.protocol.payloads import (
     SourceData,
 )
 from chat.protocol.terms import Ending

@@ -10,19 +10,21 @@ from chat.protocol.events import (
     AgentMessage,
     AgentOutput,
     AgentStart,
-    AgentTiming,
     AnyEvent,
     Connected,
     Error,
     Heartbeat,
     OrchestratorMessage,
     PhaseComplete,
-    PhaseData,
     PhaseStart,
-    PhaseTiming,
     ReasoningCompleted,
     ReasoningDelta,
     ToolRejected,
+)
+from chat.protocol.payloads import (
+    AgentTiming,
+    PhaseData,
+    PhaseTiming,
     ToolRejection,
 )
 from chat.rendering.answer import AnswerView

@@ -210,8 +210,11 @@ def rejecting(change: str) -> Iterator[None]:
 class TestRejectedValues:
     @pytest.mark.parametrize(
         ("rejected", "kept"),
-        [("INSERT ON chat_phase", FULL), ("UPDATE ON chat_message WHEN NEW.text != ''", "")],
-        ids=["times", "text"],
+        [
+            ("UPDATE ON chat_run WHEN NEW.steps != '[]'", FULL),
+            ("UPDATE ON chat_message WHEN NEW.text != ''", ""),
+        ],
+        ids=["steps", "text"],
     )
     async def test_rejected_ending_is_stored_as_an_error_without_the_rejected_part(
         self, chat: Chatting, rejected: str, kept: str

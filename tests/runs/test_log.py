@@ -11,8 +11,10 @@ from chat.protocol.events import (
     OrchestratorMessage,
     ResponseDelta,
     ResponseSnapshot,
-    SnapshotData,
     ending_events,
+)
+from chat.protocol.payloads import (
+    SnapshotData,
 )
 from chat.protocol.terms import Ending
 from chat.runs.log import RunLog

@@ -22,7 +22,6 @@ from chat.models import Conversation, Outcome, Run
 from chat.protocol.events import (
     Cancelled,
     Connected,
-    ConnectedData,
     Done,
     Error,
     OrchestratorMessage,
@@ -30,10 +29,13 @@ from chat.protocol.events import (
     ResponseCompleted,
     ResponseDelta,
     ResponseSnapshot,
-    SnapshotData,
     StreamEvent,
     decode,
     ending_events,
+)
+from chat.protocol.payloads import (
+    ConnectedData,
+    SnapshotData,
 )
 from chat.protocol.terms import LOST as WORKER_LOST
 from chat.protocol.terms import Ending

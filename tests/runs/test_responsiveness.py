@@ -16,11 +16,13 @@ from django.conf import settings
 from chat.database import in_database
 from chat.protocol.events import (
     Connected,
-    ConnectedData,
     ResponseDelta,
     ResponseSnapshot,
     StreamEvent,
     ending_events,
+)
+from chat.protocol.payloads import (
+    ConnectedData,
 )
 from chat.protocol.terms import SUBPROTOCOL_HTML, Ending
 from chat.runs.log import RunLog

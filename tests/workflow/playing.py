@@ -1,13 +1,21 @@
 """What tests of the workflow have models say, and what they look for in events."""
 
 import json
+import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from chat.clock import Clock
 from chat.llm.messages import ChatMessage, Piece
+from chat.protocol.events import StreamEvent
 from chat.workflow.agents import ANALYST, EDITOR, PLANNER, RESEARCHER, REVIEWER, WRITER
+from chat.workflow.question import Question
+from chat.workflow.work import Work
+from routing.caps import Caps
+from routing.policy import Route
 from tests.chatting import Event, chat_request
 from tests.scripted_model import Script, ScriptedModel
+from tooling.services import Services
 
 MEMBERS = (PLANNER, RESEARCHER, ANALYST, WRITER, REVIEWER, EDITOR)
 
@@ -64,3 +72,16 @@ class Values:
         self.calls += 1
         for piece in self.pieces:
             yield piece
+
+
+def work_of(client: Any, told: list[StreamEvent]) -> Work:
+    work = Work(
+        Question("Why?", "full"),
+        models=client,
+        tools=Services(),
+        tell=told.append,
+        clock=Clock(time.perf_counter()),
+    )
+    caps = Caps(supersteps=9, tool_calls=1, fan_out=3, tokens=10_000, seconds=60)
+    work.enter(Route("full", 0.5, (), caps))
+    return work

@@ -15,7 +15,7 @@ from routing.models import RoutingDecision
 from tests.chatting import Chatting, chat_request
 from tests.scripted_model import Script, ScriptedModel
 
-from .playing import Values, of_kind, phases
+from .playing import Values, of_kind, phases, work_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -143,5 +143,5 @@ async def test_oldest_opinion_is_dropped_when_the_cache_is_full(
     client = Values(Text('{"path": "light"}'), Finished(Usage(), 1))
     opinions = Opinions(cast("ModelClient", client))
     for asked, calls in [("a", 1), ("b", 2), ("a", 2), ("c", 3), ("a", 3), ("b", 4)]:
-        await opinions.on(Question(asked, "auto"))
+        await opinions.on(Question(asked, "auto"), work_of(client, []))
         assert client.calls == calls

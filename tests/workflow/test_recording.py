@@ -6,7 +6,6 @@ import json
 import pytest
 from pytest_django import Settings
 
-from chat.measures import ToolCall
 from chat.models import Run
 from chat.workflow.agents import ASSISTANT
 from routing.models import RoutingDecision
@@ -48,11 +47,13 @@ async def test_run_stores_its_routing_decision_and_tool_calls(
     )
     assert decision.tokens > 0
     assert "answer" not in decision.text_hash
-    uses = [use async for use in ToolCall.objects.filter(run=run_id)]
-    assert {(use.tool, use.outcome) for use in uses} == {
-        ("calculator", "ok"),
-        ("teleport", "rejected"),
-    }
+    steps = (await Run.objects.aget(pk=run_id)).steps
+    tools = [(step["type"], step["data"]["tool"]) for step in steps if "tool" in step["data"]]
+    assert sorted(tools) == [
+        ("tool.complete", "calculator"),
+        ("tool.rejected", "teleport"),
+        ("tool.start", "calculator"),
+    ]
 
 
 @pytest.mark.parametrize(

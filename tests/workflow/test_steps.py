@@ -18,17 +18,13 @@ from chat.runs.supervisor import LiveRun
 from chat.workflow import team as team_module
 from chat.workflow.agents import ASSISTANT, EDITOR, RESEARCHER, Agent
 from chat.workflow.light import Light
-from chat.workflow.question import Question
 from chat.workflow.team import default_plan
 from chat.workflow.turn import YIELD_EVERY_N_PIECES, Turn, side_by_side
 from chat.workflow.work import Work
-from routing.caps import Caps
-from routing.policy import Route
 from tests.chatting import Chatting, Event, chat_request, kinds, text_of
 from tests.scripted_model import Script, ScriptedModel
-from tooling.services import Services
 
-from .playing import MEMBERS, Values, calls_of, full, of_kind, plan
+from .playing import MEMBERS, Values, calls_of, full, of_kind, plan, work_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -89,7 +85,7 @@ async def test_cost_and_phases_of_a_cancelled_run_are_stored(
     assert cost["input_tokens"] > 0
     assert run.output_tokens >= 40
     started = [event["data"]["phase"] for event in of_kind(events, "phase.start")]
-    assert [phase.name async for phase in run.phases.order_by("started_ms", "pk")] == started
+    assert list(run.recorded_ending.timings.phases) == started
 
 
 async def test_slow_step_is_ended_and_counted_when_its_run_ends(
@@ -123,7 +119,7 @@ async def test_slow_step_is_ended_and_counted_when_its_run_ends(
     ]
     run = await Run.objects.aget(pk=events[0]["workflow_id"])
     assert run.model_calls == len(team.calls)
-    assert "research" in [phase.name async for phase in run.phases.all()]
+    assert "research" in run.recorded_ending.timings.phases
 
 
 async def test_step_that_fails_while_it_is_cancelled_ends_as_cancelled(
@@ -183,13 +179,6 @@ async def test_events_told_while_the_ending_is_written_are_dropped(
 
 
 # --- Turns with a model of values -----------------------------------------------------------------
-
-
-def work_of(client: Any, told: list[StreamEvent]) -> Work:
-    work = Work(Question("Why?", "full"), models=client, tools=Services(), tell=told.append)
-    caps = Caps(supersteps=9, tool_calls=1, fan_out=3, tokens=10_000, seconds=60)
-    work.enter(Route("full", 0.5, (), caps))
-    return work
 
 
 def turn_of(work: Work, agent: Agent = RESEARCHER) -> Turn:

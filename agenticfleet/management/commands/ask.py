@@ -24,10 +24,12 @@ from chat.protocol.events import (
     ResponseDelta,
     ResponseSnapshot,
     RoutingDecided,
-    SourceData,
     StreamEvent,
     ToolComplete,
     ToolRejected,
+)
+from chat.protocol.payloads import (
+    SourceData,
 )
 from chat.protocol.requests import MAX_MESSAGE, ChatRequest
 from chat.protocol.terms import CANCELLED, Effort, Mode

@@ -1,6 +1,4 @@
-"""Show operators what was asked, how each run went, and where its time went, all read-only."""
-
-from typing import Any
+"""The pages of runs: how each went, and where its time went."""
 
 from django.contrib import admin
 from django.contrib.humanize.templatetags.humanize import naturaltime
@@ -9,70 +7,10 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
+from chat.models import Run
 from routing.models import RoutingDecision
 
-from .measures import Phase, ToolCall
-from .models import Conversation, Message, Run
-
-
-class ReadOnly(admin.ModelAdmin):
-    """Rows that only the product writes. Operators read them, and delete them if permitted."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
-class ReadOnlyInline(admin.TabularInline):
-    extra = 0
-    can_delete = False
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
-class PhaseInline(ReadOnlyInline):
-    model = Phase
-    fields = ("name", "started", "duration")
-    readonly_fields = fields
-
-    @admin.display(description="started after (ms)")
-    def started(self, phase: Phase) -> str:
-        return milliseconds(phase.started_ms)
-
-    @admin.display(description="duration (ms)")
-    def duration(self, phase: Phase) -> str:
-        return milliseconds(phase.duration_ms)
-
-
-class ToolCallInline(ReadOnlyInline):
-    model = ToolCall
-    verbose_name_plural = "tool calls"
-    fields = (
-        "tool",
-        "agent_id",
-        "outcome",
-        "reason",
-        "cached",
-        "repeated",
-        "age",
-        "duration",
-        "credits",
-    )
-    readonly_fields = fields
-
-    @admin.display(description="age of the result (s)")
-    def age(self, call: ToolCall) -> str:
-        return "–" if call.age_s is None else f"{call.age_s:,.0f}"
-
-    @admin.display(description="duration (ms)")
-    def duration(self, call: ToolCall) -> str:
-        return milliseconds(call.duration_ms)
+from .readonly import ReadOnly, milliseconds
 
 
 @admin.register(Run)
@@ -96,7 +34,6 @@ class RunAdmin(ReadOnly):
     date_hierarchy = "created_at"
     list_per_page = 50
     show_full_result_count = False
-    inlines = (PhaseInline, ToolCallInline)
 
     class Media:
         css = {"all": ("fleet/admin.css",)}
@@ -143,7 +80,7 @@ class RunAdmin(ReadOnly):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         # The list doesn't show texts and steps, which may be large.
-        return super().get_queryset(request).defer("text_so_far", "steps")
+        return super().get_queryset(request).defer("text_so_far", "steps", "summary_so_far")
 
     @admin.display(description="run", ordering="id")
     def short_id(self, run: Run) -> str:
@@ -182,22 +119,3 @@ class RunAdmin(ReadOnly):
             run.conversation_id,
             run.conversation.title,
         )
-
-
-class MessageInline(ReadOnlyInline):
-    model = Message
-    fields = ("role", "created_at", "text")
-    readonly_fields = fields
-
-
-@admin.register(Conversation)
-class ConversationAdmin(ReadOnly):
-    list_display = ("title", "owner", "created_at", "updated_at")
-    search_fields = ("title", "owner", "id__startswith")
-    date_hierarchy = "created_at"
-    show_full_result_count = False
-    inlines = (MessageInline,)
-
-
-def milliseconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"

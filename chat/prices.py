@@ -1,0 +1,42 @@
+"""What models and web searches cost in money, from the file that FLEET_PRICES names."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from .protocol.payloads import ModelCall, ToolResultData
+
+TOKENS_PER_PRICE = 1_000_000
+
+
+class ModelPrice(Struct, frozen=True, forbid_unknown_fields=True):
+    """The price of a million tokens."""
+
+    input: float
+    output: float
+
+
+class Prices(Struct, frozen=True, forbid_unknown_fields=True):
+    """A price list. Models that it doesn't name have no known price."""
+
+    models: dict[str, ModelPrice] = {}
+    search_credit: float = 0
+    currency: str = "USD"
+
+    @classmethod
+    def read(cls, path: Path) -> "Prices":
+        """Return the list in a JSON file. Raise OSError or msgspec.MsgspecError."""
+        return msgspec.json.decode(path.read_bytes(), type=cls)
+
+    def cost_of(self, calls: Iterable[ModelCall], tools: Iterable[ToolResultData]) -> float | None:
+        """Return the cost of these calls in `currency`; None if the price of a model is unknown."""
+        total = sum(tool.credits for tool in tools) * self.search_credit
+        for call in calls:
+            price = self.models.get(call.model)
+            if price is None:
+                return None
+            tokens = call.input_tokens * price.input + call.output_tokens * price.output
+            total += tokens / TOKENS_PER_PRICE
+        return round(total, 6)

@@ -1,0 +1,1 @@
+"""The figures of runs: collected, judged, and passed on to operators."""

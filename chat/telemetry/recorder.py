@@ -1,0 +1,105 @@
+"""Collect the figures of one live run."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from django.conf import settings
+
+from chat.clock import Clock
+from chat.protocol.events import (
+    AgentComplete,
+    PhaseComplete,
+    ResponseDelta,
+    RoutingDecided,
+    StreamEvent,
+    ToolComplete,
+)
+from chat.protocol.payloads import ModelCall
+from chat.protocol.terms import Ending, Summary, Timings, Usage
+from chat.spans import Span, all_spans
+
+from .levels import verdict_of
+
+# Their data has times, usage and the path. All other kinds are of no interest here.
+MEASURED = (RoutingDecided, PhaseComplete, AgentComplete, ToolComplete)
+
+
+class Recorder:
+    """What is known of a run's times and cost so far."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.events: list[StreamEvent] = []  # of the kinds in MEASURED
+        self._first_event_ms: float | None = None
+        self._first_token_ms: float | None = None
+        self._stopped_ms: float | None = None
+
+    def observe(self, event: StreamEvent) -> None:
+        """Note an event that is about to be shown."""
+        if isinstance(event, ResponseDelta):
+            if self._first_token_ms is None:
+                self._first_token_ms = self.clock.ms
+        elif isinstance(event, MEASURED):
+            self.events.append(event)
+        elif self._first_event_ms is None:
+            self._first_event_ms = self.clock.ms
+
+    def note_stop(self) -> None:
+        """Note that the run is asked to end now."""
+        if self._stopped_ms is None:
+            self._stopped_ms = self.clock.ms
+
+    def summary(self, calls: Iterable[ModelCall]) -> Summary:
+        """Return the figures so far, with the model calls that were made so far."""
+        calls = list(calls)
+        spans = list(all_spans(self.events))
+        routes = [event.data for event in self.events if isinstance(event, RoutingDecided)]
+        tools = [event.data for event in self.events if isinstance(event, ToolComplete)]
+        usages = [*(call.usage for call in calls), *(tool.usage for tool in tools)]
+        return Summary(
+            timings=self.timings(spans),
+            usage=sum(usages, Usage()),
+            path=routes[-1].path if routes else None,
+            escalated=any(route.escalated for route in routes),
+            models=list(dict.fromkeys(call.model for call in calls)),
+            cost=settings.FLEET_PRICES.cost_of(calls, tools) if settings.FLEET_PRICES else None,
+        )
+
+    def timings(self, spans: Sequence[Span]) -> Timings:
+        total = self.clock.ms
+        phases, agents = durations(spans, "phase"), durations(spans, "agent")
+        return Timings(
+            first_event_ms=self._first_event_ms,
+            first_token_ms=self._first_token_ms,
+            total_ms=total,
+            phases=phases,
+            agents=agents,
+            waiting_ms=round(max(0, total - sum(phases.values())), 2),
+        )
+
+    def ending(self, ending: Ending, calls: Iterable[ModelCall]) -> Ending:
+        """Return the ending with the run's figures and the verdict on its service levels."""
+        summary = self.summary(calls)
+        timings = summary.timings
+        if ending.status == "cancelled" and self._stopped_ms is not None:
+            waited = round(self.clock.ms - self._stopped_ms, 2)
+            timings = msgspec.structs.replace(timings, cancel_ms=waited)
+        return msgspec.structs.replace(
+            ending,
+            timings=timings,
+            usage=summary.usage,
+            path=summary.path,
+            escalated=summary.escalated,
+            models=summary.models,
+            cost=summary.cost,
+            sla=verdict_of(summary.path, timings, list(all_spans(self.events))),
+        )
+
+
+def durations(spans: Iterable[Span], kind: str) -> dict[str, float]:
+    """Return the duration of each phase or agent by name; of all its parts together."""
+    found: dict[str, float] = {}
+    for span in spans:
+        if span.kind == kind:
+            found[span.name] = round(found.get(span.name, 0) + span.duration_ms, 2)
+    return found

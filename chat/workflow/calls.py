@@ -1,0 +1,85 @@
+"""What each model call costs, from its start."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from chat.clock import Stopwatch
+from chat.llm.errors import EmptyAnswer, ModelError
+from chat.llm.messages import ChatMessage, Finished, Piece, Reasoning, Text, estimated_usage
+from chat.protocol.payloads import ModelCall
+from chat.protocol.terms import Usage
+
+
+class CallRecord:
+    """A model call with its figures so far.
+
+    Servers charge for what they have read and written when a call is cut. What they would charge
+    is estimated until they report it.
+    """
+
+    def __init__(
+        self, number: int, model: str, messages: Sequence[ChatMessage], watch: Stopwatch
+    ) -> None:
+        self.number = number
+        self.model = model
+        self._messages = messages
+        self._watch = watch
+        self._first_chunk_ms: float | None = None
+        self._written = 0  # characters
+        self._reported: Usage | None = None  # by the server
+        self._finish_reason = ""
+        self._error = ""
+        self._ended_ms: float | None = None
+        self._is_cut = True
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Note when and how the call ends."""
+        try:
+            yield
+            self._is_cut = False
+        except ModelError as exc:
+            self._is_cut, self._error = False, exc.code
+            if isinstance(exc, EmptyAnswer):
+                # The server counted what it thought, which no estimate could know.
+                self._reported = exc.usage
+            raise
+        finally:
+            self._ended_ms = self._watch.ms
+
+    def hear(self, piece: Piece) -> None:
+        """Note a piece of the model's answer."""
+        if self._first_chunk_ms is None:
+            self._first_chunk_ms = self._watch.ms
+        match piece:
+            case Text() | Reasoning():
+                self._written += len(piece.text)
+            case Finished():
+                self._reported, self._finish_reason = piece.usage, piece.reason
+
+    @property
+    def usage(self) -> Usage:
+        """The cost so far, by estimate if the server did not report it."""
+        if self._reported:
+            return self._reported
+        if self._first_chunk_ms is None:
+            return Usage(model_calls=1)
+        return estimated_usage(self._messages, self._written)
+
+    @property
+    def data(self) -> ModelCall:
+        """The call as events carry it. One that has not ended is cut."""
+        usage = self.usage
+        return ModelCall(
+            number=self.number,
+            model=self.model,
+            started_ms=self._watch.started_ms,
+            duration_ms=self._watch.ms if self._ended_ms is None else self._ended_ms,
+            first_chunk_ms=self._first_chunk_ms,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            estimated=usage.estimated,
+            cut=self._is_cut,
+            finish_reason=self._finish_reason,
+            error=self._error,
+        )
