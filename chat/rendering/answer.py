@@ -282,13 +282,13 @@ class AnswerView:
     def decide(self, route: RouteData) -> Step:
         self._route = route
         phase = self.timeline.phase
-        if not route.escalated:
-            reasons = shortened(", ".join(route.reasons))
-            return self.timeline.add("route", phase, "route", PATHS[route.path], detail=reasons)
-        # The light answer is taken back, and its sources with it: the team counts its own.
-        self._sources.clear()
-        self._oldest_cached_at, self._is_stale = None, False
-        return self.timeline.add("route", phase, "route", self.takeover)
+        if route.escalated:
+            # The light answer is taken back, and its sources with it: the team counts its own.
+            self._sources.clear()
+            self._oldest_cached_at, self._is_stale = None, False
+        # An orchestrator.thought before this one has the reason of an escalation.
+        reasons = "" if route.escalated else shortened(", ".join(route.reasons))
+        return self.timeline.add("route", phase, "route", PATHS[route.path], detail=reasons)
 
     def take_sources(self, event: ToolComplete) -> None:
         data = event.data

@@ -6,6 +6,7 @@ Nothing here knows sockets, logs or rows.
 from dataclasses import dataclass
 
 from django.conf import settings
+from django.utils.text import capfirst
 
 from chat.clock import Clock, Stopwatch
 from chat.llm.client import ModelClient
@@ -82,6 +83,7 @@ class Answer:
             route = route.escalated(shortfall)
             self.is_escalated = True
             work.enter(route)
+            work.explain(f"{capfirst(shortfall)}, so the full team takes over.")
             self.tell_route(route)
             if light.turn.said.text:
                 work.tell(ResponseSnapshot(data=SnapshotData("")))

@@ -72,6 +72,14 @@ class Note:
     text: str
 
 
+# Why a plan's subtasks are worked on in this way.
+REASONS: dict[str, str] = {
+    "delegated": "The planner found that one agent can do everything.",
+    "sequential": "A subtask needs the result of the one before, so they follow one another.",
+    "parallel": "No subtask needs the result of another, so they are worked on side by side.",
+}
+
+
 class Spent(Exception):
     """A cap has been reached: nothing but the answer may follow."""
 
@@ -99,6 +107,9 @@ class Team:
                 with self.phase("review"):
                     review = await self.review(draft)
                 if review and review.is_weak:
+                    self.work.explain(
+                        f"The score is below {GOOD_ENOUGH}, so the draft is revised once."
+                    )
                     with self.phase("revision"):
                         draft = await self.write(notes, draft, review) or draft
         with self.work.phase("final"):
@@ -164,6 +175,8 @@ class Team:
     def show_plan(self, plan: Plan) -> None:
         tasks = "\n".join(f"- {subtask.agent}: {subtask.task}" for subtask in plan.subtasks)
         self.tell_message(PLANNER, f"Plan ({plan.mode}):\n\n{tasks}")
+        if len(plan.subtasks) > 1:
+            self.work.explain(REASONS[plan.mode])
 
     async def research(self, plan: Plan) -> list[Note]:
         """Work on the plan's subtasks and return a note for each, in the plan's order.

@@ -11,6 +11,7 @@ from chat.llm.client import ModelClient
 from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage
 from chat.protocol.events import (
     OrchestratorMessage,
+    OrchestratorThought,
     PhaseComplete,
     PhaseStart,
     StreamEvent,
@@ -98,6 +99,10 @@ class Work:
     def say(self, message: str) -> None:
         """Tell followers of a decision about the run."""
         self.tell(OrchestratorMessage(message=message))
+
+    def explain(self, reason: str) -> None:
+        """Tell followers the reason of a decision."""
+        self.tell(OrchestratorThought(message=reason))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

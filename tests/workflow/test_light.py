@@ -55,6 +55,9 @@ async def test_insufficient_light_answer_escalates_once(
     assert (first["data"]["path"], first["data"]["escalated"]) == ("light", False)
     assert (second["data"]["path"], second["data"]["escalated"]) == ("full", True)
     assert reason in second["data"]["reasons"][0]
+    why = events[events.index(second) - 1]
+    assert why["type"] == "orchestrator.thought"
+    assert reason in why["message"]
     assert text_of(events) == "The final answer."
     assert events[-2]["message"] == "The final answer."
     assert events[-2]["data"]["path"] == "full"

@@ -297,3 +297,22 @@ async def test_cancel_in_any_phase_is_quick_and_closes_every_call(
         return max(told, *(call.ended_at or told for call in team.calls)) - asked
 
     assert await quickest(time_to_cancel, enough=CANCEL_TIME) < CANCEL_TIME
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [("parallel", "side by side"), ("sequential", "follow one another")],
+)
+async def test_reason_of_a_plan_with_several_subtasks_is_told(
+    chat: Chatting, team: ScriptedModel, mode: str, reason: str
+) -> None:
+    team.as_agent(PLANNER.instructions, plan("researcher", "analyst", mode=mode))
+    [thought] = of_kind(await chat.answer(full()), "orchestrator.thought")
+    assert reason in thought["message"]
+
+
+async def test_reason_of_a_revision_is_told(chat: Chatting, team: ScriptedModel) -> None:
+    team.as_agent(PLANNER.instructions, plan("researcher"))
+    team.as_agent(REVIEWER.instructions, review(5, "more"))
+    [thought] = of_kind(await chat.answer(full()), "orchestrator.thought")
+    assert "below 7" in thought["message"]
