@@ -1,0 +1,3 @@
+from tests.workflow.conftest import team
+
+__all__ = ["team"]

@@ -1,0 +1,153 @@
+"""However a run ends, the wire and the row give the same figures, and they are true."""
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from pytest_django import Settings
+
+from chat.models import Run
+from chat.pages import event_of
+from chat.prices import ModelPrice, Prices
+from chat.protocol.events import AnyEvent
+from chat.protocol.terms import Ending, Summary, Usage
+from chat.spans import all_spans, spans_of
+from tests.chatting import Chatting, Event
+from tests.scripted_model import Script, ScriptedModel
+from tests.scripted_search import ScriptedSearch
+from tests.timing import quickest
+
+from .runs import SCENES, Scene, Stage
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PRICE = ModelPrice(input=2, output=8)
+
+
+@pytest.fixture
+def stage(
+    chat: Chatting,
+    team: ScriptedModel,
+    web: ScriptedSearch,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Stage:
+    settings.FLEET_PRICES = Prices({"scripted": PRICE, "router": PRICE}, search_credit=0.01)
+    return Stage(chat, team, web, settings, monkeypatch)
+
+
+def events_of(events: list[Event]) -> list[AnyEvent]:
+    return [msgspec.convert(event, AnyEvent) for event in events]
+
+
+def figures(ending: Summary) -> dict[str, Any]:
+    return {name: getattr(ending, name) for name in Summary.__struct_fields__}
+
+
+@pytest.mark.parametrize(("scene", "path", "status", "code"), SCENES.values(), ids=SCENES.keys())
+async def test_wire_and_row_have_the_same_figures(
+    stage: Stage, scene: Scene, path: str, status: str, code: str
+) -> None:
+    events = events_of(await scene(stage))
+    terminal = events[-1]
+    run = await Run.objects.aget(pk=UUID(terminal.workflow_id))
+    ending = run.recorded_ending
+    assert ending is not None
+    summary = terminal.data
+    assert isinstance(summary, Summary)
+    assert figures(summary) == figures(ending)
+    assert (summary.path or "", summary.status) == (path, status)
+    assert (run.path, run.status, run.error_code) == (path, status, code)
+    usage, timings = summary.usage, summary.timings
+    assert (run.input_tokens, run.output_tokens) == (usage.input_tokens, usage.output_tokens)
+    assert (run.model_calls, run.tool_calls) == (usage.model_calls, usage.tool_calls)
+    assert (run.cache_hits, run.search_credits) == (usage.cache_hits, usage.search_credits)
+    assert (run.is_estimated, run.cost) == (usage.estimated, summary.cost)
+    assert (run.first_event_ms, run.first_token_ms) == (
+        timings.first_event_ms,
+        timings.first_token_ms,
+    )
+    assert run.total_ms == timings.total_ms
+    assert run.sla_met is (None if ending.lost else not (summary.sla and summary.sla.missed))
+    if not ending.lost:
+        check_steps(run, events, ending)
+
+
+def check_steps(run: Run, events: list[AnyEvent], ending: Ending) -> None:
+    """The steps that were told and those that are stored are the same, and explain the figures."""
+    told = list(all_spans(events))
+    stored = list(all_spans(event for step in run.steps if (event := event_of(step))))
+    assert told == stored
+    phases = [span for span in told if span.kind == "phase"]
+    assert ending.timings.phases == {span.name: span.duration_ms for span in phases}
+    assert sum(span.duration_ms for span in phases) + ending.timings.waiting_ms == pytest.approx(
+        ending.timings.total_ms, abs=0.1
+    )
+    for span in spans_of(events):
+        for part in span.with_children():
+            assert span.started_ms - 0.1 <= part.started_ms
+            ended = part.started_ms + part.duration_ms
+            assert ended <= span.started_ms + span.duration_ms + 0.1
+
+
+@pytest.mark.parametrize(("scene", "path", "status", "code"), SCENES.values(), ids=SCENES.keys())
+async def test_every_call_of_the_model_server_is_counted(
+    stage: Stage, scene: Scene, path: str, status: str, code: str
+) -> None:
+    events = await scene(stage)
+    usage = msgspec.convert(events[-1]["data"]["usage"], Usage)
+    expected = 1 if code == "model_unavailable" else len(stage.model.calls)
+    if code == "rate_limited":
+        expected = 1  # its retries are one call
+    assert usage.model_calls == expected
+    if any(call.sent for call in stage.model.calls):
+        assert usage.output_tokens > 0
+        assert events[-1]["data"]["cost"] > 0
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, (_, _, status, _) in SCENES.items() if status == "cancelled"]
+)
+async def test_cut_steps_tell_that_they_were_cut_and_the_cancel_is_timed(
+    stage: Stage, name: str
+) -> None:
+    events = await SCENES[name][0](stage)
+    assert 0 <= events[-1]["data"]["timings"]["cancel_ms"] < 250
+    phase = [event for event in events if event["type"] == "phase.complete"][-1]
+    assert phase["data"]["cut"]
+    if name == "cancelled in a tool":
+        [tool] = [event for event in events if event["type"] == "tool.complete"]
+        assert tool["data"]["cut"]
+        assert events[-1]["data"]["usage"]["tool_calls"] == 1
+        return
+    assert events[-1]["data"]["usage"]["estimated"]
+    if name != "cancelled in routing":
+        agent = [event for event in events if event["type"] == "agent.complete"][-1]
+        assert agent["data"]["cut"]
+        assert agent["data"]["calls"][-1]["cut"]
+
+
+async def test_cached_search_is_counted_as_a_hit_without_credits(stage: Stage) -> None:
+    events = await SCENES["with a cached search"][0](stage)
+    usage = events[-1]["data"]["usage"]
+    assert (usage["tool_calls"], usage["cache_hits"], usage["search_credits"]) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("name", ["light", "full", "escalated", "cancelled in final", "cut off"])
+async def test_phases_explain_nearly_all_of_a_runs_time(stage: Stage, name: str) -> None:
+    """The rest is waiting: for the database, and for other runs that start at once."""
+    scripted = ScriptedModel._script_for
+
+    def slow(server: ScriptedModel, body: dict[str, Any]) -> Script:
+        return replace(scripted(server, body), first_after=0.3)
+
+    stage.monkeypatch.setattr(ScriptedModel, "_script_for", slow)
+
+    async def unexplained() -> float:
+        timings = (await SCENES[name][0](stage))[-1]["data"]["timings"]
+        assert timings["waiting_ms"] >= 0
+        return 1 - sum(timings["phases"].values()) / timings["total_ms"]
+
+    assert await quickest(unexplained, enough=0.05) <= 0.05
