@@ -7,6 +7,7 @@ that could be a secret.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
@@ -17,6 +18,9 @@ from dotenv.parser import parse_stream
 
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off"}
+DURATION = re.compile(r"(\d{1,9})\s*([hd])", re.ASCII)
+HOURS = {"h": 1, "d": 24}
+MAX_HOURS = 24 * 36_500  # a hundred years: databases can subtract that from any date
 HOST = re.compile(r"\*|\.?\w[\w.-]*|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
 
 
@@ -68,6 +72,15 @@ class Environment:
                         f"{name}{place} is not a setting; did you mean {nearest}?"
                     )
 
+    def with_prefix(self, prefix: str) -> dict[str, str]:
+        """Return all settings whose names begin with `prefix`, also those that are never read."""
+        found: dict[str, str] = {}
+        for values in self._sources.values():
+            for name, value in values.items():
+                if name.startswith(prefix) and value.strip():
+                    found.setdefault(name, value.strip())
+        return found
+
     def text(self, name: str, default: str = "", *, shown: Callable[[str], str] = str) -> str:
         """Return the setting as it is written; `shown` makes of it what people may see."""
         value, source = default, "default"
@@ -108,6 +121,21 @@ class Environment:
         if number != int(number):
             self.reject(name, f"must be a whole number, not {number!r}.")
         return int(number)
+
+    def duration(self, name: str, default: str) -> timedelta | None:
+        """Return a time such as 90d or 12h; None for "never"."""
+        value = self.text(name, default).lower()
+        if value == "never":
+            return None
+        found = DURATION.fullmatch(value)
+        if found is None:
+            self.reject(
+                name, f"must be days such as 90d, hours such as 12h, or never, not {value!r}."
+            )
+        hours = int(found[1]) * HOURS[found[2]]
+        if not 1 <= hours <= MAX_HOURS:
+            self.reject(name, f"must be between 1h and {MAX_HOURS // 24}d, not {value!r}.")
+        return timedelta(hours=hours)
 
     def choice(self, name: str, default: str, choices: Sequence[str]) -> str:
         value = self.text(name, default).lower()

@@ -7,6 +7,7 @@ and checked here. A wrong or unknown one stops the start with `ImproperlyConfigu
 import os
 import re
 import secrets
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -68,6 +69,18 @@ def prices(path: str) -> Prices | None:
         env.reject("FLEET_PRICES", f"names {path}, which cannot be read: {exc.strerror}.")
     except msgspec.MsgspecError as exc:
         env.reject("FLEET_PRICES", f"names {path}, which is no price list: {exc}.")
+
+
+def is_installed(module: str) -> bool:
+    """Return True if a module of an optional package can be imported."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package above it
+        return False
+
+
+def version() -> str:
+    return str(tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"])
 
 
 # --- Django ---------------------------------------------------------------------------------------
@@ -293,6 +306,31 @@ FLEET_FULL_CAPS = Caps(
     seconds=FLEET_DEADLINES.runtime * 2 / 3,
 )
 FLEET_MAX_RUNS_PER_OWNER = env.integer("FLEET_MAX_RUNS_PER_OWNER", 3, least=1)
+
+# --- Traces and retention -------------------------------------------------------------------------
+
+FLEET_VERSION = version()
+# The SDK of OpenTelemetry reads all other settings of its own from the environment.
+os.environ.update(env.with_prefix("OTEL_"))
+_RECEIVER = env.url("OTEL_EXPORTER_OTLP_ENDPOINT", ("http", "https"))
+_TRACE_RECEIVER = env.url("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", ("http", "https"))
+_IS_DISABLED = env.flag("OTEL_SDK_DISABLED", False)
+FLEET_TRACES = bool(_RECEIVER or _TRACE_RECEIVER) and not _IS_DISABLED
+if FLEET_TRACES and not is_installed("opentelemetry.exporter.otlp.proto.http"):
+    env.reject(
+        "OTEL_EXPORTER_OTLP_ENDPOINT" if _RECEIVER else "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "needs the packages of OpenTelemetry: uv sync --extra telemetry",
+    )
+FLEET_TRACE_CONTENT = env.choice(
+    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
+    "no_content",
+    ("no_content", "span_only", "event_only", "span_and_event", "true", "false"),
+) in ("span_only", "span_and_event", "true")
+FLEET_TRACE_URL = env.url("FLEET_TRACE_URL", ("http", "https"))
+if FLEET_TRACE_URL and "{trace_id}" not in FLEET_TRACE_URL:
+    env.reject("FLEET_TRACE_URL", "must contain {trace_id}.")
+FLEET_KEEP_RUNS = env.duration("FLEET_KEEP_RUNS", "90d")
+FLEET_KEEP_CONVERSATIONS = env.duration("FLEET_KEEP_CONVERSATIONS", "never")
 
 # --- Access and logs ------------------------------------------------------------------------------
 

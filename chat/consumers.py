@@ -58,6 +58,7 @@ from .protocol.payloads import (
 )
 from .protocol.requests import ChatRequest, parse_command, parse_request
 from .protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
+from .trace_context import HEADER, TraceParent
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +158,10 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     def begin(self, request: ChatRequest) -> None:
         self._last_seq = request.after
         self._joining = Worker.current().runs.start_or_join(
-            self.owner, request, arrived=time.perf_counter()
+            self.owner,
+            request,
+            arrived=time.perf_counter(),
+            parent=TraceParent.parse(self.header(HEADER)),
         )
         self.spawn(self.serve(self._joining, request))
         self.spawn(self.beat())

@@ -32,6 +32,7 @@ from .protocol.errors import (
 from .protocol.requests import ChatRequest
 from .protocol.terms import LOST, Ending, Summary
 from .record import Exchange
+from .trace_context import TraceParent, trace_id_of
 
 MAX_EXCHANGES = 50  # Earlier exchanges loaded for a run. The workflow's token budget then picks.
 TITLE_LENGTH = 60
@@ -251,6 +252,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         worker: str | None,
         lease: timedelta,
         max_live: int,
+        parent: TraceParent | None = None,
     ) -> Started:
         """Return the run of `request`: the one that it already has, or a new one for `worker`.
 
@@ -261,7 +263,9 @@ class RunQuerySet(models.QuerySet["Run"]):
             if worker is None:
                 raise ProtocolError(NO_NEW_RUNS)
             with transaction.atomic():
-                run = self._create(owner, request, worker=worker, lease=lease, max_live=max_live)
+                run = self._create(
+                    owner, request, worker=worker, lease=lease, max_live=max_live, parent=parent
+                )
                 earlier = (
                     () if request.is_first else run.conversation.exchanges_before(run.question)
                 )
@@ -300,7 +304,14 @@ class RunQuerySet(models.QuerySet["Run"]):
         return run
 
     def _create(
-        self, owner: Owner, request: ChatRequest, *, worker: str, lease: timedelta, max_live: int
+        self,
+        owner: Owner,
+        request: ChatRequest,
+        *,
+        worker: str,
+        lease: timedelta,
+        max_live: int,
+        parent: TraceParent | None,
     ) -> "Run":
         """Store a new run with its messages. The caller opens the transaction."""
         if request.after:
@@ -318,7 +329,9 @@ class RunQuerySet(models.QuerySet["Run"]):
         Message.objects.bulk_create([answer] if earlier else [asked, answer])
         if not request.is_first:
             conversation.save(update_fields=["updated_at"])
+        run_id = uuid.uuid4()
         return self.create(
+            pk=run_id,
             conversation=conversation,
             question=earlier.question if earlier else asked,
             answer=answer,
@@ -330,6 +343,7 @@ class RunQuerySet(models.QuerySet["Run"]):
             reasoning_effort=request.reasoning_effort or "",
             worker=worker,
             lease_expires_at=Now() + lease,
+            trace_id=trace_id_of(run_id, parent),
         )
 
     def run_to_repeat(self, owner: Owner, request: ChatRequest) -> "Run | None":

@@ -60,6 +60,7 @@ class Call:
 
     body: dict[str, Any]
     script: Script
+    headers: dict[str, str]  # names in lower case
     started: float = field(default_factory=time.monotonic)
     sent: int = 0
     ended: threading.Event = field(default_factory=threading.Event)
@@ -137,7 +138,8 @@ class ScriptedModel:
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         script = self._script_for(body)
-        call = Call(body, script)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        call = Call(body, script, headers)
         self.calls.append(call)
         try:
             if script.status != 200 and (

@@ -21,7 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.scripted_model import ScriptedModel
 
 MANAGE = Path(__file__).parent.parent / "manage.py"
-OWN_SETTINGS = ("FLEET_", "OPENAI_", "TAVILY_", "REDIS_", "DATABASE_", "DJANGO_")
+OWN_SETTINGS = ("FLEET_", "OPENAI_", "TAVILY_", "REDIS_", "DATABASE_", "DJANGO_", "OTEL_")
 START, STOP, GONE = 90, 30, 20  # seconds; only an overloaded machine needs so many
 
 

@@ -83,12 +83,14 @@ class ModelClient:
         is_aside: bool = False,
         tools: Sequence[dict[str, Any]] = (),
         schema: dict[str, Any] | None = None,
+        traceparent: str = "",
     ) -> AsyncGenerator[Piece]:
         """Yield the answer as it arrives, then the tool calls, then Finished. Raise ModelError.
 
         A Pulse stands for bytes without content. `max_tokens` limits the text, not the thinking.
         Set `is_aside` for calls that don't write the answer, so that a model thinks little about
         them. `schema` is the JSON Schema of the answer, for servers that can enforce one.
+        `traceparent` is sent as a header, so that the server's spans join the run's trace.
         """
         request = self.build_request(
             messages,
@@ -99,6 +101,8 @@ class ModelClient:
             tools=tools,
             schema=schema,
         )
+        if traceparent:
+            request["extra_headers"] = {"traceparent": traceparent}
         answer = PartialAnswer()
         with model_errors(self._server, model):
             async with aclosing(self.chunks(request)) as chunks:

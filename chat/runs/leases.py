@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
@@ -15,11 +16,16 @@ from django.db.models.functions import Now
 from chat.database import in_database
 from chat.models import Run
 from chat.protocol.terms import CANCELLED, Ending
+from chat.telemetry.traces import EndedRun
+from chat.trace_context import RunTrace
 from tooling.bounded import RedisDown
 
 from .rows import row_ending_events
 from .store import LogStore
 from .supervisor import LiveRun
+
+if TYPE_CHECKING:
+    from chat.telemetry.otlp import Traces
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +47,19 @@ class Leases:
     """The leases of one worker's runs, and its checks of the leases of all others."""
 
     def __init__(
-        self, *, worker: str, ttl: timedelta, live: Mapping[UUID, LiveRun], store: LogStore
+        self,
+        *,
+        worker: str,
+        ttl: timedelta,
+        live: Mapping[UUID, LiveRun],
+        store: LogStore,
+        traces: "Traces | None" = None,
     ) -> None:
         self.worker = worker
         self.ttl = ttl
         self.live = live
         self.store = store
+        self.traces = traces
         # In how many checks in a row each suspect was found. The clock alone can't tell a lost
         # worker: when it jumps, all leases look expired, or far too long. But a live worker
         # rewrites its leases between the checks, so only the same lease found again is evidence.
@@ -106,6 +119,8 @@ class Leases:
                 continue
             if row := await in_database(reap, suspect):
                 logger.warning("run=%s ended: its worker %s is lost", row.pk, row.worker)
+                if self.traces:
+                    self.traces.export(lost_run(row, self.traces))
                 # Without Redis, close_logs() closes the log later. End the next lost run now.
                 with suppress(RedisDown):
                     await self.close_log(row)
@@ -127,6 +142,21 @@ class Leases:
     async def close_log(self, row: Run) -> None:
         await self.store.write_ending(row.pk, row_ending_events(row))
         await in_database(Run.objects.mark_closed, row.pk)
+
+
+def lost_run(row: Run, traces: "Traces") -> EndedRun:
+    """Return what the trace of a lost run is made of: hardly more than its times and its ending."""
+    assert row.recorded_ending
+    assert row.ended_at
+    return EndedRun(
+        # The span that the request named is not known any more: the run has no parent.
+        trace=traces.trace_of(RunTrace(row.pk, row.trace_id or row.pk.hex)),
+        ending=row.recorded_ending,
+        started_ns=int(row.created_at.timestamp() * 1e9),
+        ended_ns=int(row.ended_at.timestamp() * 1e9),
+        conversation_id=row.conversation_id,
+        mode=row.mode,
+    )
 
 
 def reap(suspect: Suspect) -> Run | None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
@@ -29,6 +29,7 @@ from chat.protocol.payloads import (
 from chat.protocol.requests import ChatRequest
 from chat.protocol.terms import CANCELLED, Ending
 from chat.record import Exchange
+from chat.trace_context import RunTrace, TraceParent
 from chat.workflow.answer import Resources
 from chat.workflow.question import Question
 from tooling.bounded import RedisDown
@@ -38,6 +39,9 @@ from .log import Rest, RunLog
 from .replay import Entry
 from .store import LogStore
 from .supervisor import ROW_RETRY_INTERVAL, LiveRun
+
+if TYPE_CHECKING:
+    from chat.telemetry.otlp import Traces
 
 logger = logging.getLogger(__name__)
 MAX_WAIT_FOR_STARTS = 0.1  # seconds that a new run waits while others are being started
@@ -56,6 +60,7 @@ class Runs:
         store: LogStore,
         resources: Resources,
         on_change: Callable[[RunLog], None],
+        traces: "Traces | None" = None,
     ) -> None:
         self.live: dict[UUID, LiveRun] = {}
         self.accepting = True
@@ -64,34 +69,53 @@ class Runs:
         self._store = store
         self._resources = resources
         self._on_change = on_change
+        self._traces = traces
         self._tasks: set[asyncio.Task[Any]] = set()
         self._starts: BatchedCalls[Started] = BatchedCalls()
 
     def start_or_join(
-        self, owner: Callable[[], Owner], request: ChatRequest, *, arrived: float
+        self,
+        owner: Callable[[], Owner],
+        request: ChatRequest,
+        *,
+        arrived: float,
+        parent: TraceParent | None = None,
     ) -> "asyncio.Task[Run]":
         """Return a task for the run of this request, which starts the run if it is new.
 
         The task raises ProtocolError if the request is refused. `owner` reads the database;
-        `arrived` is the request's time.perf_counter(). Shield the task: cancelling it because the
-        socket disconnects would leave a row that no process drives.
+        `arrived` is the request's time.perf_counter(), `parent` its traceparent. Shield the task:
+        cancelling it because the socket disconnects would leave a row that no process drives.
         """
-        return self.spawn(self._start(owner, request, arrived))
+        return self.spawn(self._start(owner, request, arrived, parent))
 
-    async def _start(self, owner: Callable[[], Owner], request: ChatRequest, arrived: float) -> Run:
+    async def _start(
+        self,
+        owner: Callable[[], Owner],
+        request: ChatRequest,
+        arrived: float,
+        parent: TraceParent | None,
+    ) -> Run:
         try:
             started = await self._starts.do(
-                partial(self._start_in_database, owner, request, arrived)
+                partial(self._start_in_database, owner, request, arrived, parent)
             )
         except DatabaseProblem as exc:
             logger.error("cannot start a run: %s", exc)
             raise ProtocolError(STORAGE_UNAVAILABLE) from exc
         if started.is_new:
-            self._launch(started.run, request, started.earlier, arrived)
+            trace = RunTrace(started.run.pk, started.run.trace_id, parent)
+            if self._traces:
+                trace = self._traces.trace_of(trace)
+            self._launch(started.run, request, started.earlier, arrived, trace)
         return started.run
 
     def _start_in_database(
-        self, owner: Callable[[], Owner], request: ChatRequest, arrived: float
+        self,
+        owner: Callable[[], Owner],
+        request: ChatRequest,
+        arrived: float,
+        parent: TraceParent | None,
     ) -> Started:
         if time.perf_counter() - arrived > START_TIMEOUT:
             # The request waited behind others for the database. Don't make its reader wait longer.
@@ -102,10 +126,16 @@ class Runs:
             worker=self._worker if self.accepting else None,
             lease=timedelta(seconds=settings.FLEET_LEASE_TTL),
             max_live=settings.FLEET_MAX_RUNS_PER_OWNER,
+            parent=parent,
         )
 
     def _launch(
-        self, run: Run, request: ChatRequest, earlier: Sequence[Exchange], arrived: float
+        self,
+        run: Run,
+        request: ChatRequest,
+        earlier: Sequence[Exchange],
+        arrived: float,
+        trace: RunTrace,
     ) -> None:
         question = Question(
             request.message, request.mode, request.reasoning_effort, earlier, fresh=request.fresh
@@ -117,6 +147,7 @@ class Runs:
             log=RunLog(run.pk, on_change=self._on_change),
             arrived=arrived,
             limits=settings.FLEET_DEADLINES,
+            trace=trace,
         )
         self.live[run.pk] = live
         live.tell(Connected(data=ConnectedData(run.conversation_id, run.message_id)))
@@ -129,7 +160,9 @@ class Runs:
         try:
             # Send `connected` to every waiting request before the first answer takes the CPU.
             await self._starts.settle(within=MAX_WAIT_FOR_STARTS)
-            await live.supervise()
+            ending = await live.supervise()
+            if ending and self._traces:
+                self._traces.export(live.ended_run(ending))
             await self._store.write([live.log])
             await in_database(Run.objects.mark_closed, live.id)
         except (RedisDown, DatabaseProblem) as exc:

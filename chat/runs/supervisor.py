@@ -29,6 +29,8 @@ from chat.protocol.payloads import ModelCall
 from chat.protocol.terms import Ending, Summary, failed
 from chat.telemetry.levels import log_verdict
 from chat.telemetry.recorder import Recorder
+from chat.telemetry.traces import EndedRun
+from chat.trace_context import RunTrace
 from chat.workflow.answer import Answer, Resources
 from chat.workflow.question import Question
 from routing.models import Routed
@@ -59,12 +61,15 @@ class LiveRun:
         log: RunLog,
         arrived: float,
         limits: Deadlines,
+        trace: RunTrace,
     ) -> None:
         self.id: UUID = run.pk
+        self.conversation_id = run.conversation_id
         self.worker = run.worker
         self.log = log
+        self.trace = trace
         self.recorder = Recorder(Clock(arrived))
-        self.answer = Answer(question, resources, self.tell, clock=self.recorder.clock)
+        self.answer = Answer(question, resources, self.tell, clock=self.recorder.clock, trace=trace)
         self.limits = limits
         self._stopping = asyncio.Event()
         self._reason: Ending | None = None
@@ -98,8 +103,8 @@ class LiveRun:
             self.recorder.note_stop()
             self._stopping.set()
 
-    async def supervise(self) -> None:
-        """Drive the run to its single ending."""
+    async def supervise(self) -> Ending | None:
+        """Drive the run to its single ending. Return it, or None if another process wrote one."""
         ending = await self.outcome()
         # A step that is slow to stop may tell nothing more: the row will store how many events
         # there were.
@@ -111,7 +116,8 @@ class LiveRun:
         giving_up = asyncio.get_running_loop().call_later(
             ENDING_TIMEOUT, self.log.fail, partial(ProtocolError, ENDING_NOT_STORED)
         )
-        if not await self.record(ending, self.log.last_seq + len(events)):
+        is_recorded = await self.record(ending, self.log.last_seq + len(events))
+        if not is_recorded:
             # Another process ended the run: deliver what the row says.
             events = await self.recorded_events()
         giving_up.cancel()
@@ -122,6 +128,23 @@ class LiveRun:
         if settings.FLEET_LOG_CONTENT:
             question = self.answer.question.text
             logger.info("run=%s question=%r answer=%r", self.id, question, self.log.text)
+        return ending if is_recorded else None
+
+    def ended_run(self, ending: Ending) -> EndedRun:
+        """Return what the run's trace is made of."""
+        started_ns = time.time_ns() - int(self.recorder.clock.ms * 1e6)
+        return EndedRun(
+            trace=self.trace,
+            ending=ending,
+            started_ns=started_ns,
+            ended_ns=started_ns + int((ending.timings.total_ms or 0) * 1e6),
+            conversation_id=self.conversation_id,
+            mode=self.answer.question.mode,
+            measured=self.recorder.events,
+            steps=self.log.steps,
+            question=self.answer.question.text,
+            answer=self.log.text,
+        )
 
     async def outcome(self) -> Ending:
         """Return how the work ended: here, and only here, failures become values."""

@@ -16,6 +16,7 @@ from chat.llm.client import ModelClient
 from chat.models import Run
 from chat.protocol.errors import SHUTTING_DOWN
 from chat.protocol.terms import failed
+from chat.telemetry.traces import open_traces
 from chat.workflow.answer import Resources
 from chat.workflow.opinion import Opinions
 from tooling.services import Services
@@ -66,18 +67,21 @@ class Worker:
             thinking_tokens=settings.FLEET_THINKING_TOKENS,
         )
         self.tools = tool_services()
+        self.traces = open_traces(self.name)
         self.flusher = LogFlusher(self.store, notify=self.tell_sockets)
         self.runs = Runs(
             worker=self.name,
             store=self.store,
             resources=Resources(self.model_client, self.tools, Opinions(self.model_client)),
             on_change=self.flusher.add,
+            traces=self.traces,
         )
         self.leases = Leases(
             worker=self.name,
             ttl=timedelta(seconds=settings.FLEET_LEASE_TTL),
             live=self.runs.live,
             store=self.store,
+            traces=self.traces,
         )
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -126,7 +130,8 @@ class Worker:
         await self.runs.idle(within=ENDINGS_TIMEOUT)
         # An ending that is stored may still be on its way to a reader that is slow, or that follows
         # a run of another worker. The process closes its sockets when this returns.
-        await all_set((socket.served for socket in self.sockets), within=DELIVERY_TIMEOUT)
+        delivery = all_set((socket.served for socket in self.sockets), within=DELIVERY_TIMEOUT)
+        await asyncio.gather(delivery, *([self.traces.aclose()] if self.traces else []))
 
     def end_all_runs(self) -> None:
         """End all running runs now with `shutting_down`."""

@@ -19,6 +19,7 @@ from chat.protocol.payloads import (
     SnapshotData,
 )
 from chat.protocol.terms import Usage
+from chat.trace_context import RunTrace
 from routing.policy import Route, choose
 from tooling.services import Services
 from tooling.toolbox import phrases_of
@@ -50,14 +51,25 @@ class Answer:
     """
 
     def __init__(
-        self, question: Question, resources: Resources, tell: Tell, *, clock: Clock
+        self,
+        question: Question,
+        resources: Resources,
+        tell: Tell,
+        *,
+        clock: Clock,
+        trace: RunTrace | None = None,
     ) -> None:
         self.question = question
         self.route: Route | None = None
         self.is_escalated = False
         self.opinions = resources.opinions
         self.work = Work(
-            question, models=resources.models, tools=resources.tools, tell=tell, clock=clock
+            question,
+            models=resources.models,
+            tools=resources.tools,
+            tell=tell,
+            clock=clock,
+            trace=trace,
         )
 
     @property

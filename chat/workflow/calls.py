@@ -18,9 +18,16 @@ class CallRecord:
     """
 
     def __init__(
-        self, number: int, model: str, messages: Sequence[ChatMessage], watch: Stopwatch
+        self,
+        number: int,
+        model: str,
+        messages: Sequence[ChatMessage],
+        watch: Stopwatch,
+        *,
+        traceparent: str = "",
     ) -> None:
         self.number = number
+        self.traceparent = traceparent  # the header that the model server gets
         self.model = model
         self._messages = messages
         self._watch = watch

@@ -89,14 +89,15 @@ class Opinions:
         """Return the model's reply."""
         words: list[str] = []
         model = settings.FLEET_ROUTER_MODEL
-        pieces = self._models.stream(
-            messages,
-            model=model,
-            max_tokens=MAX_TOKENS,
-            is_aside=True,
-            schema=msgspec.json.schema(Reply),
-        )
         with work.calling(model, messages) as call:
+            pieces = self._models.stream(
+                messages,
+                model=model,
+                max_tokens=MAX_TOKENS,
+                is_aside=True,
+                schema=msgspec.json.schema(Reply),
+                traceparent=call.traceparent,
+            )
             async with aclosing(pieces):
                 async for piece in pieces:
                     call.hear(piece)

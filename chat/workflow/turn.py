@@ -195,7 +195,7 @@ class Turn:
         model = model_of(self.agent.tier)
         with self.work.calling(model, messages) as call:
             self.calls.append(call)
-            async with aclosing(self.stream(model, messages)) as stream:
+            async with aclosing(self.stream(model, messages, call.traceparent)) as stream:
                 async for piece in stream:
                     self.work.last_activity_at = time.monotonic()
                     call.hear(piece)
@@ -218,7 +218,9 @@ class Turn:
                         await asyncio.sleep(0)
         return calls
 
-    def stream(self, model: str, messages: Sequence[ChatMessage]) -> AsyncGenerator[Piece]:
+    def stream(
+        self, model: str, messages: Sequence[ChatMessage], traceparent: str
+    ) -> AsyncGenerator[Piece]:
         """Return the pieces of one model call."""
         # In the last round no tools are offered, so that the model must answer. The built-in model
         # cannot call any.
@@ -231,6 +233,7 @@ class Turn:
             is_aside=not self.is_answer,
             tools=self.work.toolbox.offered(self.tools) if is_offered else (),
             schema=self.schema,
+            traceparent=traceparent,
         )
 
     def finish_round(self, end: Finished) -> None:

@@ -20,6 +20,7 @@ from chat.protocol.payloads import (
     PhaseData,
     PhaseTiming,
 )
+from chat.trace_context import RunTrace
 from routing.caps import Caps
 from routing.policy import Route
 from tooling.services import Services
@@ -72,9 +73,11 @@ class Work:
         tools: Services,
         tell: Tell,
         clock: Clock,
+        trace: RunTrace | None = None,
     ) -> None:
         self.question = question
         self.clock = clock
+        self.trace = trace
         self.calls: list[CallRecord] = []  # all model calls of the run so far
         self.models = models
         self.tell = tell
@@ -121,7 +124,10 @@ class Work:
     @contextmanager
     def calling(self, model: str, messages: Sequence[ChatMessage]) -> Iterator[CallRecord]:
         """Record a model call that is made in this block, however it ends."""
-        call = CallRecord(len(self.calls) + 1, model, messages, Stopwatch(self.clock))
+        number = len(self.calls) + 1
+        header = self.trace.header_for_call(number) if self.trace else ""
+        watch = Stopwatch(self.clock)
+        call = CallRecord(number, model, messages, watch, traceparent=header)
         self.calls.append(call)
         with call.timed():
             yield call
