@@ -311,7 +311,7 @@ FLEET_MAX_RUNS_PER_OWNER = env.integer("FLEET_MAX_RUNS_PER_OWNER", 3, least=1)
 
 FLEET_VERSION = version()
 # The SDK of OpenTelemetry reads all other settings of its own from the environment.
-os.environ.update(env.with_prefix("OTEL_"))
+os.environ.update(env.with_prefix(prefix="OTEL_"))
 _RECEIVER = env.url("OTEL_EXPORTER_OTLP_ENDPOINT", ("http", "https"))
 _TRACE_RECEIVER = env.url("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", ("http", "https"))
 _IS_DISABLED = env.flag("OTEL_SDK_DISABLED", False)

@@ -92,7 +92,10 @@ class Conversation(models.Model):
 
     class Meta:
         ordering = ("-updated_at",)
-        indexes = (models.Index(fields=("owner", "-updated_at")),)
+        indexes = (
+            models.Index(fields=("owner", "-updated_at")),
+            models.Index(fields=("updated_at",), name="conversations_by_age"),
+        )
 
     def __str__(self) -> str:
         return self.title
@@ -423,6 +426,9 @@ class Run(models.Model):
     steps = models.JSONField(
         default=list, blank=True, help_text="the events of the timeline, for the page"
     )
+    pruned_at = models.DateTimeField(
+        null=True, blank=True, help_text="when its steps were removed, all but the sources"
+    )
 
     objects = RunQuerySet.as_manager()
 
@@ -443,6 +449,9 @@ class Run(models.Model):
             # All workers poll for unclosed runs, and hardly any of a million runs is one.
             models.Index(
                 fields=("ended_at",), condition=models.Q(closed_at=None), name="runs_to_close"
+            ),
+            models.Index(
+                fields=("ended_at",), condition=models.Q(pruned_at=None), name="runs_to_prune"
             ),
         )
 

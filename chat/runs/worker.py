@@ -19,6 +19,7 @@ from chat.protocol.terms import failed
 from chat.telemetry.traces import open_traces
 from chat.workflow.answer import Resources
 from chat.workflow.opinion import Opinions
+from tooling.bounded import BoundedRedis
 from tooling.services import Services
 from tooling.toolbox import open_services
 
@@ -26,6 +27,7 @@ from .commands import receive_commands, send_cancel
 from .flushing import LogFlusher
 from .leases import Leases
 from .local import Runs
+from .pruning import Pruning
 from .store import LogStore
 
 logger = logging.getLogger(__name__)
@@ -83,6 +85,7 @@ class Worker:
             store=self.store,
             traces=self.traces,
         )
+        self.pruning = Pruning(self.name, BoundedRedis(settings.REDIS_URL))
         self.tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -100,6 +103,7 @@ class Worker:
         jobs: dict[str, Job] = {
             "log flushing": self.flusher.keep_flushing,
             "leases": self.leases.keep,
+            "pruning": self.pruning.keep,
             "commands": partial(receive_commands, self.name, self.runs.live),
         }
         self.tasks = [
@@ -145,6 +149,7 @@ class Worker:
         await self.model_client.aclose()
         await self.tools.aclose()
         await self.store.aclose()
+        await self.pruning.redis.aclose()
         _workers.pop(asyncio.get_running_loop(), None)
 
     async def cancel(self, joining: "asyncio.Task[Run]") -> None:

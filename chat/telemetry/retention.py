@@ -1,0 +1,131 @@
+"""Remove what FLEET_KEEP_RUNS and FLEET_KEEP_CONVERSATIONS no longer keep, in small batches.
+
+Each batch is a transaction of its own. What is due follows from the rows alone, so a prune may stop
+anywhere and go on later, on any worker. Live runs, and runs whose log is still open, are never due.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.db import connection, transaction
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
+
+from chat.models import Conversation, Message, Run
+from routing.models import RoutingDecision
+
+BATCH = 100  # rows of the kind that is pruned
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """One kind of rows: which of them are due, and how a batch of them is removed.
+
+    `batch` returns how many rows it has removed, or None if no row is due.
+    """
+
+    due: Callable[[], QuerySet[Any]]
+    batch: Callable[[], int | None]
+
+
+def runs_due() -> QuerySet[Run]:
+    ended = Run.objects.filter(pruned_at=None).exclude(closed_at=None)
+    return older(ended, settings.FLEET_KEEP_RUNS, "ended_at")
+
+
+def prune_runs() -> int | None:
+    """Remove the steps of runs and the reasons of their routes; keep answers and figures."""
+    with transaction.atomic():
+        runs = list(locked(runs_due()).only("pk", "tool_calls"))
+        if not runs:
+            return None
+        pruned = Run.objects.filter(pk__in=[run.pk for run in runs])
+        # The sources that an answer cites are a part of it.
+        searched = [run.pk for run in runs if run.tool_calls]
+        for pk, steps in Run.objects.filter(pk__in=searched).values_list("pk", "steps"):
+            if sources := steps_with_sources(steps):
+                Run.objects.filter(pk=pk).update(steps=sources, pruned_at=Now())
+        pruned.filter(pruned_at=None).update(steps=[], pruned_at=Now())
+        # Its row stays: it has the reader's rating. The features and a reason may show words.
+        RoutingDecision.objects.filter(pk__in=[run.pk for run in runs]).update(
+            reasons="", features={}, text_hash=""
+        )
+        return len(runs)
+
+
+def steps_with_sources(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the steps from which a page takes the sources of the answer.
+
+    If the full team took over, the sources of the light answer don't count.
+    """
+    kept: list[dict[str, Any]] = []
+    for step in steps:
+        if step.get("type") == "routing.decided":
+            kept = []
+        elif step.get("type") == "tool.complete" and step["data"].get("sources"):
+            kept.append(step)
+    return kept
+
+
+def conversations_due() -> QuerySet[Conversation]:
+    open_run = Q(status=Run.Status.RUNNING) | Q(closed_at=None)
+    busy = Run.objects.filter(open_run, conversation=OuterRef("pk"))
+    old = older(Conversation.objects.all(), settings.FLEET_KEEP_CONVERSATIONS, "updated_at")
+    return old.exclude(Exists(busy))
+
+
+def prune_conversations() -> int | None:
+    """Delete conversations, oldest first, with all that is in them.
+
+    A long one takes several batches. If it is continued meanwhile, its rest stays.
+    """
+    with transaction.atomic():
+        found = [conversation.pk for conversation in locked(conversations_due()).only("pk")]
+        if not found:
+            return None
+        in_them = Message.objects.filter(conversation__in=found)
+        messages = list(
+            in_them.order_by("conversation_id", "pk").values_list("pk", flat=True)[:BATCH]
+        )
+        runs = Run.objects.filter(Q(question__in=messages) | Q(answer__in=messages))
+        RoutingDecision.objects.filter(pk__in=list(runs.values_list("pk", flat=True))).delete()
+        Message.objects.filter(pk__in=messages).delete()
+        left = Message.objects.filter(conversation=OuterRef("pk"))
+        emptied = Conversation.objects.filter(pk__in=found).exclude(Exists(left))
+        return emptied.delete()[1].get("chat.Conversation", 0)
+
+
+def sessions_due() -> QuerySet[Session]:
+    return Session.objects.filter(expire_date__lt=Now()).order_by("expire_date")
+
+
+def prune_sessions() -> int | None:
+    with transaction.atomic():
+        found = [session.pk for session in locked(sessions_due()).only("pk")]
+        Session.objects.filter(pk__in=found).delete()
+        return len(found) or None
+
+
+PRUNES: dict[str, Prune] = {
+    "runs": Prune(runs_due, prune_runs),
+    "conversations": Prune(conversations_due, prune_conversations),
+    "sessions": Prune(sessions_due, prune_sessions),
+}
+
+
+def older[M: Model](rows: QuerySet[M], keep: timedelta | None, column: str) -> QuerySet[M]:
+    """Return the rows that are no longer kept, oldest first; none if all are."""
+    if keep is None:
+        return rows.none()
+    return rows.filter(**{f"{column}__lt": Now() - keep}).order_by(column)
+
+
+def locked[M: Model](rows: QuerySet[M]) -> QuerySet[M]:
+    """Return a batch of rows that no other worker is changing."""
+    return rows.select_for_update(
+        skip_locked=connection.features.has_select_for_update_skip_locked
+    )[:BATCH]
