@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from agenticfleet.environment import Environment
 from chat.trace_context import TraceParent, trace_link
-from tests.serving import MANAGE
+from tests.serving import MANAGE, OWN_SETTINGS
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -46,23 +47,39 @@ def test_trace_link_is_made_of_the_template(settings: Any) -> None:
     assert trace_link("ab") == ""
 
 
+def check(folder: Path, **environment: str) -> str:
+    """Return what `manage.py check` complains about with these settings."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(OWN_SETTINGS)}
+    ran = subprocess.run(
+        [sys.executable, MANAGE, "check"],
+        env={**clean, "FLEET_STATE_DIR": str(folder), **environment},
+        capture_output=True,
+        text=True,
+    )
+    return ran.stderr
+
+
 def test_traces_without_their_packages_stop_the_start(tmp_path: Path) -> None:
     # A package that hides the installed one.
     (tmp_path / "opentelemetry").mkdir()
     (tmp_path / "opentelemetry/__init__.py").touch()
-    ran = subprocess.run(
-        [sys.executable, MANAGE, "check"],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(tmp_path),
-            "FLEET_STATE_DIR": str(tmp_path),
-            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:4318/v1/traces",
-        },
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == 1
-    assert ran.stderr == (
+    receiver = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:4318/v1/traces"}
+    assert check(tmp_path, PYTHONPATH=str(tmp_path), **receiver) == (
         "Wrong setting: OTEL_EXPORTER_OTLP_TRACES_ENDPOINT needs the packages of OpenTelemetry:"
         " uv sync --extra telemetry\n"
     )
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["traces.example/{trace_id}", "ftp://traces.example/{trace_id}", "https://traces.example"],
+)
+def test_trace_url_without_a_place_or_a_trace_is_refused(tmp_path: Path, url: str) -> None:
+    assert check(tmp_path, FLEET_TRACE_URL=url).startswith("Wrong setting: FLEET_TRACE_URL must ")
+
+
+def test_all_settings_of_a_prefix_are_found_in_their_first_source(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OTEL_A=file\nOTEL_B=file\nOTEL_C=\nOTHER=1\n")
+    env = Environment({"OTEL_A": "environment"})
+    env.add_file(tmp_path / ".env")
+    assert env.with_prefix("OTEL_") == {"OTEL_A": "environment", "OTEL_B": "file"}

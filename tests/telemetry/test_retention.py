@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from django.contrib.sessions.models import Session
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connection
 from django.db.models import QuerySet
 from django.test import Client
 from django.utils import timezone
 
+from agenticfleet.environment import Environment
 from chat.database import in_database
 from chat.models import Conversation, Message, Run
 from chat.pages import thread_of
@@ -229,6 +231,28 @@ def test_expired_sessions_are_removed() -> None:
         Session.objects.create(session_key=name, session_data="", expire_date=expire_date)
     assert prune_all()["sessions"] == 1
     assert list(Session.objects.values_list("pk", flat=True)) == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("90d", 90 * DAY),
+        ("12h", DAY / 2),
+        ("1 D", DAY),
+        ("never", None),
+        ("Never", None),
+        ("36500d", 36500 * DAY),
+        ("", 7 * DAY),
+    ],
+)
+def test_durations_are_taken(written: str, kept: timedelta | None) -> None:
+    assert Environment({"X": written}).duration("X", "7d") == kept
+
+
+@pytest.mark.parametrize("written", ["90", "d", "0d", "-1d", "1.5d", "36501d", "90 days", "٩d"])
+def test_wrong_duration_is_refused(written: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"^X must be "):
+        Environment({"X": written}).duration("X", "7d")
 
 
 class TestCommand:
