@@ -17,7 +17,7 @@ from chat.runs.worker import Worker
 from chat.telemetry import otlp
 from chat.telemetry.traces import Drops, dropped
 from chat.trace_context import RunTrace, TraceParent
-from chat.workflow.agents import EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER
+from chat.workflow.agents import EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
 from tests.chatting import Chatting, chat_request, kinds
 from tests.runs.rows import orphan
 from tests.scripted_model import Script, ScriptedModel
@@ -82,6 +82,16 @@ def name_of_parent(span: Any, spans: list[Any]) -> str:
     return str(names.get(span.parent_span_id, ""))
 
 
+def play_team(model: ScriptedModel) -> Agent:
+    """Let the planner ask the analyst for a sum, and return the analyst."""
+    plan = {"mode": "parallel", "subtasks": [{"agent": "analyst", "task": "add 2 and 3"}]}
+    model.as_agent(PLANNER.instructions, Script(tokens=[json.dumps(plan)]))
+    analyst = next(agent for agent in SPECIALISTS if agent.id == "analyst")
+    sum_of = ("calculator", '{"expression": "2 + 3"}')
+    model.as_agent(analyst.instructions, Script(tokens=[], calls=[sum_of]), Script(tokens=["5"]))
+    return analyst
+
+
 class TestTrace:
     async def test_light_run_is_one_trace_of_nested_spans(
         self, traced: Chatting, receiver: OtlpReceiver
@@ -144,16 +154,7 @@ class TestTrace:
     async def test_team_is_one_trace_with_each_of_its_agents_and_tools(
         self, traced: Chatting, receiver: OtlpReceiver, model: ScriptedModel
     ) -> None:
-        plan = {
-            "mode": "parallel",
-            "subtasks": [{"agent": "analyst", "task": "add 2 and 3"}],
-        }
-        model.as_agent(PLANNER.instructions, Script(tokens=[json.dumps(plan)]))
-        analyst = next(agent for agent in SPECIALISTS if agent.id == "analyst")
-        sum_of = ("calculator", '{"expression": "2 + 3"}')
-        model.as_agent(
-            analyst.instructions, Script(tokens=[], calls=[sum_of]), Script(tokens=["5"])
-        )
+        analyst = play_team(model)
         events = await traced.answer(chat_request("compare", mode="full"))
         spans = await receiver.until_spans(run_of(events))
         parents = {span.name: name_of_parent(span, spans) for span in spans}
@@ -225,7 +226,7 @@ class TestContent:
         await receiver.until_spans(run_of(await traced.answer("a secret question")))
         sent = b"".join(request.SerializeToString() for request in receiver.requests)
         assert b"secret" not in sent
-        assert b"42" not in sent
+        assert b"**42**" not in sent
 
     async def test_words_are_exported_if_the_operator_asks_for_them(
         self, traced: Chatting, receiver: OtlpReceiver, settings: Any
@@ -236,6 +237,19 @@ class TestContent:
         [said] = json.loads(attributes(root)["gen_ai.output.messages"])
         assert asked == {"role": "user", "parts": [{"type": "text", "content": "a question"}]}
         assert said["parts"][0]["content"] == "The answer is **42**."
+
+    async def test_words_of_the_team_are_those_of_its_subtasks_and_tools(
+        self, traced: Chatting, receiver: OtlpReceiver, model: ScriptedModel, settings: Any
+    ) -> None:
+        settings.FLEET_TRACE_CONTENT = True
+        analyst = play_team(model)
+        events = await traced.answer(chat_request("compare", mode="full"))
+        found = {span.name: attributes(span) for span in await receiver.until_spans(run_of(events))}
+        agent = found[f"invoke_agent {analyst.name}"]
+        assert "add 2 and 3" in agent["gen_ai.input.messages"]
+        assert json.loads(agent["gen_ai.output.messages"])[0]["parts"][0]["content"] == "5"
+        tool = found["execute_tool calculator"]
+        assert tool["gen_ai.tool.call.arguments"] == '{"expression": "2 + 3"}'
 
 
 class TestContext:
