@@ -17,8 +17,15 @@ async def no_such_socket(scope: dict[str, Any], receive: Any, send: Any) -> None
     await send({"type": "websocket.close"})
 
 
+async def pages(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Answer a probe, or pass the request to Django."""
+    await PROBES.get(scope["path"], http_application)(scope, receive, send)
+
+
 # Models can be imported only after Django is set up.
+from agenticfleet.access import AccessLog  # noqa: E402
+from agenticfleet.health import PROBES  # noqa: E402
 from chat.urls import websocket_urlpatterns  # noqa: E402
 
 sockets = URLRouter([*websocket_urlpatterns, re_path("", no_such_socket)])  # type: ignore[arg-type]
-application = ProtocolTypeRouter({"http": http_application, "websocket": sockets})
+application = AccessLog(ProtocolTypeRouter({"http": pages, "websocket": sockets}))

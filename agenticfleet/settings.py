@@ -332,18 +332,36 @@ if FLEET_TRACE_URL and "{trace_id}" not in FLEET_TRACE_URL:
 FLEET_KEEP_RUNS = env.duration("FLEET_KEEP_RUNS", "90d")
 FLEET_KEEP_CONVERSATIONS = env.duration("FLEET_KEEP_CONVERSATIONS", "never")
 
-# --- Access and logs ------------------------------------------------------------------------------
+# --- Access, logs and metrics ---------------------------------------------------------------------
 
 FLEET_AUTH = env.choice("FLEET_AUTH", "anonymous", ("anonymous", "required"))
+# `manage.py fleet` numbers its workers from 1. 0: this process is none of them.
+FLEET_WORKER_NUMBER = env.integer("FLEET_WORKER_NUMBER", 0)
 FLEET_LOG_CONTENT = env.flag("FLEET_LOG_CONTENT", False)
 FLEET_LOG_LEVEL = env.choice(
     "FLEET_LOG_LEVEL", "info", ("debug", "info", "warning", "error")
 ).upper()
+FLEET_LOG_FORMAT = env.choice("FLEET_LOG_FORMAT", "text", ("text", "json"))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"ids": {"()": "chat.logs.Ids"}},
+    "formatters": {
+        "text": {"()": "chat.logs.LineFormatter"},
+        "json": {
+            "()": "pythonjsonlogger.msgspec.MsgspecFormatter",
+            "fmt": ("levelname", "name", "message"),
+            "rename_fields": {"levelname": "level", "name": "logger", "exc_info": "exception"},
+            "timestamp": True,
+        },
+    },
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": FLEET_LOG_FORMAT,
+            "filters": ["ids"],
+        }
+    },
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "agenticfleet": {"level": FLEET_LOG_LEVEL},
@@ -352,6 +370,10 @@ LOGGING = {
     },
 }
 
-# Shown by `manage.py fleet --print-settings`.
-SETTINGS_READ = [setting for name, setting in env.read.items() if name != "FLEET_MODEL_BUILTIN"]
+# A scraper that is neither on this machine nor signed in sends this token.
+FLEET_METRICS_TOKEN = env.key("FLEET_METRICS_TOKEN")
+
+# Shown by `manage.py fleet --print-settings`. It leaves out what `fleet` sets for its workers.
+INTERNAL = ("FLEET_MODEL_BUILTIN", "FLEET_WORKER_NUMBER")
+SETTINGS_READ = [setting for name, setting in env.read.items() if name not in INTERNAL]
 env.reject_unknown("FLEET_")

@@ -1,10 +1,12 @@
-"""All pages: the chat, signing in and out, the admin."""
+"""All pages: the chat, signing in and out, the admin, and the metrics."""
 
 from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
+
+from agenticfleet.health import metrics_page
 
 admin.site.site_header = admin.site.site_title = "AgenticFleet"
 
@@ -14,5 +16,6 @@ urlpatterns = [
     path("logout/", LogoutView.as_view(), name="logout"),
     # Asked for by browsers on pages that name no icon, as the admin's.
     path("favicon.ico", RedirectView.as_view(url=static("chat/icon.svg"))),
+    path("metrics", metrics_page),
     path("", include("chat.urls")),
 ]

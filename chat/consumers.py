@@ -21,7 +21,9 @@ from chat.rendering.answer import AnswerView
 from chat.runs.local import JOIN_TIMEOUT
 from chat.runs.replay import Entry, entry_of
 from chat.runs.worker import Worker
+from chat.telemetry import metrics
 
+from .logs import bind_run
 from .models import Run
 from .owners import Owner, owner_of_cookie
 from .protocol.errors import (
@@ -61,6 +63,7 @@ from .protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
 from .trace_context import HEADER, TraceParent
 
 logger = logging.getLogger(__name__)
+access_logger = logging.getLogger("chat.access")
 
 REQUEST_TIMEOUT = 15.0  # seconds until the first frame. A page sends it at once
 LINGER = 10.0  # seconds between an ending and a close by the server. Clients close before
@@ -91,9 +94,12 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._is_over = False  # a terminal or a refusal was sent, or the client disconnected
         self._next_frame_at = 0.0
         self._last_seq = 0
-        self._last_event_at = self._last_frame_at = time.monotonic()
+        self._opened_at = self._last_event_at = self._last_frame_at = time.monotonic()
+        self._frames = 0  # that were sent
+        self._close_code: int | None = None  # None if no close arrived
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        metrics.sockets_open.inc()
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -101,6 +107,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self._is_over = True
             for task in self._tasks:
                 task.cancel()
+            metrics.sockets_open.dec()
+            self.log_end()
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Handle a message.
@@ -114,6 +122,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             case "websocket.receive":
                 await self.receive(message.get("text"), message.get("bytes"))
             case "websocket.disconnect":
+                self._close_code = message.get("code")
                 raise StopConsumer
 
     async def connect(self) -> None:
@@ -177,6 +186,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         worker = Worker.current()
         try:
             self._run = await joined(joining)
+            bind_run(self._run)
             worker.sockets.add(self)
             await self.follow(worker, self._run, request.after)
         except ProtocolError as exc:
@@ -269,6 +279,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         # Set before the frame is sent, which may take a while: no frame may follow it.
         self._is_over = True
         await self.send_frame(payload)
+        metrics.refused(error.code)
         logger.info(event.log_line)
         await self.close(
             UNAUTHENTICATED
@@ -294,6 +305,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def send_frame(self, payload: bytes) -> None:
         self._last_frame_at = time.monotonic()
+        self._frames += 1
         await self.base_send({"type": "websocket.send", "text": payload.decode()})
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
@@ -309,6 +321,21 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             # The client reconnects and rejoins. The run goes on.
             self._is_over = True
             self.spawn(self.close(INTERNAL_ERROR))
+
+    def log_end(self) -> None:
+        """Log one line for the socket, when it has ended."""
+        if self._run:
+            bind_run(self._run)
+        duration_ms = round((time.monotonic() - self._opened_at) * 1000, 1)
+        access_logger.info(
+            "socket code=%s %.1f ms %d frames",
+            *(self._close_code or "-", duration_ms, self._frames),
+            extra={
+                "close_code": self._close_code,
+                "duration_ms": duration_ms,
+                "frames": self._frames,
+            },
+        )
 
     def owner(self) -> Owner:
         """Return the owner that the cookie names. Raise ProtocolError if there is no session.

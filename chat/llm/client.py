@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from http import HTTPStatus
 from math import inf
 from typing import Any, Self, cast
 from urllib.parse import urlsplit
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 MAX_RETRIES = 2  # Before the first chunk. Later failures aren't retried: text was shown already.
 REFUSAL_TTL = 3600.0  # Seconds a refusal of an extra is remembered: servers and models change.
+UNAUTHORIZED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)  # the key is refused
 NO_KEY = "none"  # The SDK insists on a key, also for servers without one.
 
 EFFORTS: dict[Effort, str] = {"minimal": "low", "medium": "medium", "maximal": "high"}
@@ -117,6 +119,21 @@ class ModelClient:
                         break
         for last in answer.finish(messages):
             yield last
+
+    async def fault(self) -> str:
+        """Return why the server can't be used, or an empty string. Don't ask a model.
+
+        Any answer will do, because not every server lists its models, but not a refusal of the key.
+        """
+        try:
+            await self._client.get("/models", cast_to=httpx2.Response)
+        except openai.APIStatusError as exc:
+            code = exc.status_code
+            refused = code >= HTTPStatus.INTERNAL_SERVER_ERROR or code in UNAUTHORIZED
+            return f"the model server answers with status {code}" if refused else ""
+        except openai.APIError:
+            return "the model server can't be reached"
+        return ""
 
     async def aclose(self) -> None:
         await self._client.close()

@@ -18,6 +18,7 @@ from chat.models import Run
 from chat.protocol.terms import CANCELLED, Ending
 from chat.telemetry.traces import EndedRun
 from chat.trace_context import RunTrace
+from chat.telemetry import metrics
 from tooling.bounded import RedisDown
 
 from .rows import row_ending_events
@@ -121,6 +122,8 @@ class Leases:
                 logger.warning("run=%s ended: its worker %s is lost", row.pk, row.worker)
                 if self.traces:
                     self.traces.export(lost_run(row, self.traces))
+                if ending := row.recorded_ending:
+                    metrics.run_ended(ending, spans=())
                 # Without Redis, close_logs() closes the log later. End the next lost run now.
                 with suppress(RedisDown):
                     await self.close_log(row)

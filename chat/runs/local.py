@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import Error as DatabaseProblem
 
 from chat.database import BatchedCalls, in_database
+from chat.logs import bind_run
 from chat.models import Run, Started
 from chat.owners import Owner
 from chat.protocol.errors import (
@@ -30,6 +31,7 @@ from chat.protocol.requests import ChatRequest
 from chat.protocol.terms import CANCELLED, Ending
 from chat.record import Exchange
 from chat.trace_context import RunTrace, TraceParent
+from chat.telemetry import metrics
 from chat.workflow.answer import Resources
 from chat.workflow.question import Question
 from tooling.bounded import RedisDown
@@ -137,6 +139,8 @@ class Runs:
         arrived: float,
         trace: RunTrace,
     ) -> None:
+        # The run's tasks are started from here, so they inherit these.
+        bind_run(run)
         question = Question(
             request.message, request.mode, request.reasoning_effort, earlier, fresh=request.fresh
         )
@@ -150,6 +154,8 @@ class Runs:
             trace=trace,
         )
         self.live[run.pk] = live
+        metrics.run_started(request.mode)
+        metrics.runs_live.set(len(self.live))
         live.tell(Connected(data=ConnectedData(run.conversation_id, run.message_id)))
         if self._end_at_once:
             live.stop(self._end_at_once)
@@ -174,6 +180,7 @@ class Runs:
                 # run when its lease expires.
                 live.log.fail(partial(RuntimeError, f"run {live.id} was abandoned"))
             del self.live[live.id]
+            metrics.runs_live.set(len(self.live))
 
     async def cancel(self, run_id: UUID) -> str | None:
         """Cancel a run. Return the worker to notify, if another one drives the run."""

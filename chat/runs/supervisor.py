@@ -27,6 +27,8 @@ from chat.protocol.errors import (
 from chat.protocol.events import StreamEvent, ending_events, stored
 from chat.protocol.payloads import ModelCall
 from chat.protocol.terms import Ending, Summary, failed
+from chat.spans import all_spans
+from chat.telemetry import metrics
 from chat.telemetry.levels import log_verdict
 from chat.telemetry.recorder import Recorder
 from chat.telemetry.traces import EndedRun
@@ -116,19 +118,22 @@ class LiveRun:
         giving_up = asyncio.get_running_loop().call_later(
             ENDING_TIMEOUT, self.log.fail, partial(ProtocolError, ENDING_NOT_STORED)
         )
-        is_recorded = await self.record(ending, self.log.last_seq + len(events))
-        if not is_recorded:
-            # Another process ended the run: deliver what the row says.
+        recorded = await self.record(ending, self.log.last_seq + len(events))
+        if recorded is not ending:
+            # Another process ended the run, or the row lacks details: deliver what it says.
             events = await self.recorded_events()
         giving_up.cancel()
         self.log.close(events)
         for event in events:
             logger.info(event.log_line)
-        log_verdict(self.id, ending)
+        if recorded:
+            # Otherwise the process that ended the run has counted it.
+            metrics.run_ended(recorded, all_spans(self.recorder.events))
+            log_verdict(recorded)
         if settings.FLEET_LOG_CONTENT:
             question = self.answer.question.text
             logger.info("run=%s question=%r answer=%r", self.id, question, self.log.text)
-        return ending if is_recorded else None
+        return recorded
 
     def ended_run(self, ending: Ending) -> EndedRun:
         """Return what the run's trace is made of."""
@@ -199,10 +204,10 @@ class LiveRun:
 
     # --- The ending in the row
 
-    async def record(self, ending: Ending, last_seq: int) -> bool:
+    async def record(self, ending: Ending, last_seq: int) -> Ending | None:
         """Write the ending into the row, however long that takes.
 
-        Return False if the row then holds another ending.
+        Return the ending as it was written; None if another process has ended the run.
         """
         whole = Outcome(
             ending=ending,
@@ -217,15 +222,14 @@ class LiveRun:
         # A database that rejects a value would reject it for ever, so store less each time.
         for outcome in (whole, bare):
             try:
-                return await self.write(outcome) and outcome is whole
+                return outcome.ending if await self.write(outcome) else None
             except UNSTORABLE as exc:
                 logger.error(
                     "run=%s the database rejected the ending; storing it without details: %s",
                     self.id,
                     exc,
                 )
-        await self.write(replace(bare, text=""))
-        return False
+        return failure if await self.write(replace(bare, text="")) else None
 
     async def write(self, outcome: Outcome) -> bool:
         """Write this ending, and try again while the database is unavailable.

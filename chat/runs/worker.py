@@ -4,6 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Coroutine, Iterable
+from contextvars import Context
 from datetime import timedelta
 from functools import partial
 from typing import Any, Literal, Protocol, cast
@@ -17,6 +18,7 @@ from chat.models import Run
 from chat.protocol.errors import SHUTTING_DOWN
 from chat.protocol.terms import failed
 from chat.telemetry.traces import open_traces
+from chat.telemetry.metrics import watch_process
 from chat.workflow.answer import Resources
 from chat.workflow.opinion import Opinions
 from tooling.bounded import BoundedRedis
@@ -105,9 +107,14 @@ class Worker:
             "leases": self.leases.keep,
             "pruning": self.pruning.keep,
             "commands": partial(receive_commands, self.name, self.runs.live),
+            "measuring": watch_process,
         }
+        # In a context of their own: the first socket may start the worker, and what the jobs log is
+        # not about that socket's request.
         self.tasks = [
-            asyncio.create_task(self.keep_doing(name, job), name=f"{self.name} {name}")
+            asyncio.create_task(
+                self.keep_doing(name, job), name=f"{self.name} {name}", context=Context()
+            )
             for name, job in jobs.items()
         ]
 

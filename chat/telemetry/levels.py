@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from uuid import UUID
 
 import msgspec
 from django.conf import settings
@@ -51,24 +50,28 @@ def slowest_of(spans: Sequence[Span]) -> dict[StepKind, Slowest]:
     return found
 
 
-def log_verdict(run_id: UUID, ending: Ending) -> None:
+def log_verdict(ending: Ending) -> None:
     """Log one line for a run: its path, its times, the levels that it missed, its slowest steps."""
     verdict, timings = ending.sla or Verdict(), ending.timings
-    line = {
-        "run": str(run_id),
-        "path": ending.path,
-        "status": ending.status,
-        "sla": "missed" if verdict.missed else "met",
-        "missed_by_ms": verdict.missed,
-        "slowest": verdict.slowest,
-        "first_event_ms": timings.first_event_ms,
-        "first_token_ms": timings.first_token_ms,
-        "total_ms": timings.total_ms,
-        "phases_ms": timings.phases,
-        "waiting_ms": timings.waiting_ms,
-    }
+    missed = ", ".join(f"{level} by {ms:.0f} ms" for level, ms in verdict.missed.items())
+    slowest = ", ".join(
+        f"{kind} {step.name} {step.duration_ms:.0f} ms" for kind, step in verdict.slowest.items()
+    )
     logger.log(
         logging.WARNING if verdict.missed else logging.INFO,
-        "sla %s",
-        msgspec.json.encode(line).decode(),
+        "%s path=%s status=%s total=%.0f ms; slowest: %s",
+        f"missed {missed}" if missed else "met",
+        *(ending.path, ending.status, timings.total_ms or 0, slowest or "-"),
+        extra={
+            "path": ending.path,
+            "status": ending.status,
+            "sla": "missed" if verdict.missed else "met",
+            "missed_by_ms": verdict.missed,
+            "slowest": msgspec.to_builtins(verdict.slowest),
+            "first_event_ms": timings.first_event_ms,
+            "first_token_ms": timings.first_token_ms,
+            "total_ms": timings.total_ms,
+            "phases_ms": timings.phases,
+            "waiting_ms": timings.waiting_ms,
+        },
     )

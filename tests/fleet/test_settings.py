@@ -19,8 +19,8 @@ from tests.serving import OWN_SETTINGS
 ROOT = Path(__file__).parent.parent.parent
 
 
-MAX_SETTINGS = 40
-INTERNAL = {"FLEET_MODEL_BUILTIN"}  # set by `fleet` for its workers
+MAX_SETTINGS = 42
+INTERNAL = {"FLEET_MODEL_BUILTIN", "FLEET_WORKER_NUMBER"}  # set by `fleet` for its workers
 
 
 def read_names() -> set[str]:

@@ -4,6 +4,7 @@ import errno
 import os
 import queue
 import secrets
+import shutil
 import signal
 import socket
 import sys
@@ -11,6 +12,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -20,6 +23,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseProblem
 from django.db import connection
+from prometheus_client.multiprocess import mark_process_dead
 
 from agenticfleet.embedded import (
     Child,
@@ -101,12 +105,14 @@ class Lifeline:
     started_at: float
     delay: float = MIN_RESTART_DELAY
     restart_at: float | None = None
+    on_exit: Callable[[], None] = lambda: None  # called once each time the child has ended
 
     def check(self, now: float, report: Callable[[str], None]) -> None:
         if self.child.is_running():
             return
         if self.restart_at is None:
             self.schedule_restart(now)
+            self.on_exit()
             report(f"{self.child.name} ended, {self.child.exit_reason()}; it is started again.")
         elif now >= self.restart_at:
             self.child.start()
@@ -139,6 +145,7 @@ class Fleet:
         self._valkey: Child | None = None
         self._model: Child | None = None
         self._workers: list[Child] = []
+        self._metrics_dir = Path(settings.FLEET_STATE_DIR) / "metrics"
 
     def run(self, workers: int) -> bool:
         """Serve until a signal asks to stop. Return False if a worker had to be killed.
@@ -176,6 +183,9 @@ class Fleet:
                 f"{first_line(problem)}"
             )
         migrate()
+        # Counters are of this fleet, not of the last one.
+        shutil.rmtree(self._metrics_dir, ignore_errors=True)
+        self._metrics_dir.mkdir()
         self._workers = [self.worker(number).start() for number in range(1, workers + 1)]
         if password := first_admin():
             self._say(
@@ -193,7 +203,12 @@ class Fleet:
                 *("--fd", str(socket_fd), "--ready-fd", str(ready_fd)),
             ],
             pass_fds=(socket_fd, ready_fd),
-            environment=services_in_use(self._valkey, self._model).environment(),
+            environment={
+                **services_in_use(self._valkey, self._model).environment(),
+                "FLEET_WORKER_NUMBER": str(number),
+                # Where prometheus-client keeps a worker's values.
+                "PROMETHEUS_MULTIPROC_DIR": str(self._metrics_dir),
+            },
             watcher=self._watcher,
             role="worker",
             answers=self._readiness.includes,
@@ -204,7 +219,14 @@ class Fleet:
     def keep_alive(self) -> None:
         started = time.monotonic()
         lifelines = [
-            Lifeline(child, started_at=started) for child in (*self.services, *self._workers)
+            *(Lifeline(service, started) for service in self.services),
+            *(
+                # Its gauges, such as its live runs, count no longer. Its counters do.
+                Lifeline(
+                    worker, started, on_exit=partial(mark_process_dead, number, self._metrics_dir)
+                )
+                for number, worker in enumerate(self._workers, start=1)
+            ),
         ]
         while not self._inbox.wait_for_stop(CHECK_INTERVAL):
             for lifeline in lifelines:

@@ -1,0 +1,52 @@
+"""The ids that log records carry, and how a record is shown as a line."""
+
+import logging
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from chat.models import Run
+
+type IdName = Literal["request_id", "conversation_id", "run_id", "trace_id"]
+
+# Replaced, never changed: a task that starts another one passes on what it has at that moment.
+_ids: ContextVar[dict[IdName, str]] = ContextVar("ids")
+
+
+def bind(name: IdName, value: object) -> None:
+    """Put an id on all records that this task and the tasks it starts log from now on."""
+    _ids.set({**_ids.get({}), name: str(value)})
+
+
+def bind_run(run: "Run") -> None:
+    """Put the ids of a run on all records, as `bind` does."""
+    bind("run_id", run.pk)
+    bind("conversation_id", run.conversation_id)
+
+
+class Ids(logging.Filter):
+    """Adds the ids of the current task to each record, as attributes."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        for name, value in _ids.get({}).items():
+            # A record that names an id itself knows better.
+            record.__dict__.setdefault(name, value)
+        return True
+
+
+class LineFormatter(logging.Formatter):
+    """One readable line: time, level, logger, message, and the ids that the message lacks."""
+
+    # People follow a run or a request. The other ids serve programs.
+    SHOWN: tuple[IdName, ...] = ("run_id", "request_id")
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        line = super().formatMessage(record)
+        for name in self.SHOWN:
+            value = record.__dict__.get(name)
+            if value and value not in record.message:
+                line += f" {name.removesuffix('_id')}={value}"
+        return line

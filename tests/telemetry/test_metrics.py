@@ -1,0 +1,341 @@
+"""Metrics of runs: what is counted agrees with the wire, and is counted once."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import AsyncClient
+from django.utils import timezone
+from prometheus_client import values
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from pytest_django import Settings
+
+from chat.database import in_database
+from chat.models import Run
+from chat.runs.worker import Worker
+from chat.telemetry import metrics
+from chat.workflow.agents import PLANNER
+from tests.chatting import Chatting, Event, chat_request
+from tests.runs.rows import orphan
+from tests.scripted_model import ScriptedModel
+from tests.workflow.playing import full, plan, wants
+
+from .scraping import Samples
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FAR = timedelta(minutes=1)
+FAILURE = {"status": 400, "error": {"message": "no"}}
+
+
+def samples() -> Samples:
+    text, _ = metrics.exposition("", services={"database": True})
+    return Samples(text.decode())
+
+
+@dataclass
+class Counted:
+    """What was counted between two scrapes."""
+
+    before: Samples
+    after: Samples
+
+    def value(self, name: str, **labels: str) -> float:
+        return self.after.value(name, **labels) - self.before.value(name, **labels)
+
+    def by(self, label: str, name: str, **labels: str) -> dict[str, float]:
+        before = self.before.by(label, name, **labels)
+        after = self.after.by(label, name, **labels)
+        changed = {key: after[key] - before.get(key, 0) for key in after}
+        return {key: value for key, value in changed.items() if value}
+
+
+async def until_counted(before: Samples, runs: int = 1) -> Counted:
+    """Wait until so many runs were counted as ended, and return what was counted."""
+    async with asyncio.timeout(30):
+        while True:
+            counted = Counted(before, samples())
+            if counted.value("fleet_runs_ended_total") >= runs:
+                return counted
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def before(worker: Worker) -> Samples:
+    return samples()
+
+
+def assert_agrees(counted: Counted, terminal: Event) -> None:
+    """Check everything that was counted for one run against its terminal event."""
+    summary = terminal["data"]
+    timings, usage = summary["timings"], summary["usage"]
+    path = summary.get("path", "none")
+    ending = terminal["error"]["code"] if terminal["type"] == "error" else summary["status"]
+    assert counted.by("ending", "fleet_runs_ended_total", path=path) == {ending: 1}
+    assert counted.value("fleet_runs_ended_total") == 1
+    assert counted.value("fleet_runs_started_total") == 1
+    for name, figure in (
+        ("fleet_run_first_event_seconds", "first_event_ms"),
+        ("fleet_run_first_token_seconds", "first_token_ms"),
+        ("fleet_run_duration_seconds", "total_ms"),
+    ):
+        ms = timings.get(figure)
+        assert counted.value(f"{name}_count", path=path) == (ms is not None)
+        assert counted.value(f"{name}_sum") == pytest.approx((ms or 0) / 1000)
+    phases = counted.by("phase", "fleet_phase_duration_seconds_sum")
+    assert phases == pytest.approx(
+        {name: ms / 1000 for name, ms in timings["phases"].items() if ms}, abs=1e-4
+    )
+    for direction in ("input", "output"):
+        tokens = counted.value("fleet_model_tokens_total", direction=direction)
+        assert tokens == usage[f"{direction}_tokens"]
+    assert counted.value("fleet_model_calls_total") == usage["model_calls"]
+    assert counted.value("fleet_tool_duration_seconds_count") == usage["tool_calls"]
+    assert counted.value("fleet_search_credits_total") == pytest.approx(usage["search_credits"])
+    assert counted.value("fleet_escalations_total") == summary.get("escalated", False)
+    missed = (summary.get("sla") or {}).get("missed", {})
+    assert counted.by("level", "fleet_sla_misses_total") == dict.fromkeys(missed, 1)
+
+
+class TestEndings:
+    async def test_completed_light_run(self, chat: Chatting, before: Samples) -> None:
+        events = await chat.answer()
+        counted = await until_counted(before)
+        assert_agrees(counted, events[-1])
+        assert counted.by("path", "fleet_runs_routed_total") == {"light": 1}
+
+    async def test_completed_full_run_with_tools(
+        self, chat: Chatting, model: ScriptedModel, before: Samples
+    ) -> None:
+        model.as_agent(PLANNER.instructions, plan("analyst"))
+        events = await chat.answer(full())
+        counted = await until_counted(before)
+        assert_agrees(counted, events[-1])
+        assert {"analysis", "research", "writing"} <= set(
+            counted.by("phase", "fleet_phase_duration_seconds_count")
+        )
+
+    async def test_escalated_run(
+        self, chat: Chatting, model: ScriptedModel, before: Samples
+    ) -> None:
+        model.on("Hard?", tokens=["I am not sure."])
+        events = await chat.answer("Hard?")
+        assert events[-1]["data"]["escalated"]
+        counted = await until_counted(before)
+        assert_agrees(counted, events[-1])
+        assert counted.by("path", "fleet_runs_routed_total") == {"light": 1}
+        assert counted.by("path", "fleet_runs_ended_total") == {"full": 1}
+
+    async def test_cancelled_run(
+        self, chat: Chatting, model: ScriptedModel, before: Samples
+    ) -> None:
+        model.on("hold", hold_after=1)
+        socket = await chat.ask("hold")
+        await socket.until("response.delta")
+        await socket.send({"type": "cancel"})
+        events = await socket.rest()
+        counted = await until_counted(before)
+        assert_agrees(counted, events[-1])
+        assert counted.by("outcome", "fleet_model_calls_total") == {"cut": 1}
+
+    async def test_failed_run(self, chat: Chatting, model: ScriptedModel, before: Samples) -> None:
+        model.on("Fail.", **FAILURE)
+        events = await chat.answer("Fail.")
+        counted = await until_counted(before)
+        assert_agrees(counted, events[-1])
+        assert counted.by("ending", "fleet_runs_ended_total") == {"model_error": 1}
+
+    async def test_run_of_a_lost_worker_counts_where_it_is_reaped(
+        self, worker: Worker, before: Samples
+    ) -> None:
+        figures = {
+            "timings": {"first_event_ms": 3.0, "total_ms": 500.0},
+            "usage": {"input_tokens": 40, "output_tokens": 2, "model_calls": 1},
+            "path": "light",
+            "models": ["scripted"],
+        }
+        await orphan(summary_so_far=figures)
+        for _ in range(3):
+            await worker.leases.do_round()
+        counted = await until_counted(before)
+        assert counted.by("ending", "fleet_runs_ended_total", path="light") == {"worker_lost": 1}
+        assert counted.by("model", "fleet_model_tokens_total") == {"scripted": 42}
+        assert counted.value("fleet_run_duration_seconds_sum") == pytest.approx(0.5)
+
+    async def test_run_that_another_worker_has_ended_counts_there_only(
+        self, chat: Chatting, model: ScriptedModel, worker: Worker, before: Samples
+    ) -> None:
+        model.on("hold", hold_after=1)
+        request = chat_request("hold")
+        socket = await chat.ask(request)
+        await socket.until("response.delta")
+        run = await Run.objects.aget(message_id=request["message_id"])
+        await Run.objects.filter(pk=run.pk).aupdate(lease_expires_at=timezone.now() - FAR)
+        assert await in_database(Run.objects.reap, run.pk)
+        model.release()
+        await socket.rest()
+        await worker.runs.idle(within=10)
+        assert Counted(before, samples()).value("fleet_runs_ended_total") == 0
+
+
+async def test_tool_calls_count_by_tool_and_outcome(
+    chat: Chatting, model: ScriptedModel, before: Samples
+) -> None:
+    model.on("Count.", **vars(wants(("calculator", {"expression": "1 + 1"}))))
+    events = await chat.answer("Count.")
+    counted = await until_counted(before)
+    assert_agrees(counted, events[-1])
+    assert counted.by("outcome", "fleet_tool_duration_seconds_count", tool="calculator")
+    # The calculator caches nothing.
+    assert not counted.by("outcome", "fleet_cache_lookups_total")
+
+
+async def test_model_that_is_not_configured_counts_as_other(
+    chat: Chatting, before: Samples, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "configured_models", lambda: ("another",))
+    await chat.answer()
+    assert set((await until_counted(before)).by("model", "fleet_model_calls_total")) == {"other"}
+
+
+async def test_refusals_count_by_code(chat: Chatting, before: Samples) -> None:
+    socket = await chat.socket()
+    await socket.send("nonsense")
+    await socket.rest()
+    assert Counted(before, samples()).by("code", "fleet_refusals_total") == {"bad_request": 1}
+
+
+async def test_gauges_follow_live_runs_and_open_sockets(
+    chat: Chatting, model: ScriptedModel, worker: Worker
+) -> None:
+    model.on("hold", hold_after=1)
+    sockets = samples().value("fleet_sockets_open")
+    socket = await chat.ask("hold")
+    await socket.until("response.delta")
+    assert samples().value("fleet_runs_live") == 1
+    assert samples().value("fleet_sockets_open") == sockets + 1
+    model.release()
+    await socket.rest()
+    await socket.close()
+    await worker.runs.idle(within=10)
+    assert samples().value("fleet_runs_live") == 0
+    assert samples().value("fleet_sockets_open") == sockets
+
+
+async def test_number_of_deltas_does_not_change_the_work_of_metrics(
+    chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch, worker: Worker
+) -> None:
+    monkeypatch.setattr(metrics, "LAG_INTERVAL", 3600)
+    increments = 0
+    inc = values.MutexValue.inc
+
+    def count(value: values.MutexValue, amount: float) -> None:
+        nonlocal increments
+        increments += 1
+        inc(value, amount)
+
+    monkeypatch.setattr(values.MutexValue, "inc", count)
+    numbers = []
+    for deltas in (5, 500):
+        model.on(f"{deltas} deltas?", tokens=["word "] * deltas)
+        await asyncio.sleep(1)  # The measuring of the process may be between two intervals.
+        increments, before = 0, samples()
+        events = await chat.answer(f"{deltas} deltas?")
+        assert sum(event["type"] == "response.delta" for event in events) == deltas
+        await until_counted(before)
+        numbers.append(increments)
+    assert numbers[0] == numbers[1] > 0
+
+
+class TestFormat:
+    async def test_names_units_and_descriptions_follow_the_conventions(
+        self, chat: Chatting, before: Samples
+    ) -> None:
+        await chat.answer()
+        assert list((await until_counted(before)).after.problems()) == []
+
+    async def test_openmetrics_is_sent_if_it_is_accepted(
+        self, chat: Chatting, before: Samples
+    ) -> None:
+        await chat.answer()
+        await until_counted(before)
+        text, content_type = metrics.exposition(
+            "application/openmetrics-text; version=1.0.0", services={"redis": False}
+        )
+        families = {family.name: family for family in text_string_to_metric_families(text.decode())}
+        assert content_type.startswith("application/openmetrics-text")
+        assert families["fleet_runs_ended"].type == "counter"
+        assert families["fleet_service_up"].samples[0].value == 0
+
+    async def test_readme_lists_every_metric_with_its_labels(
+        self, chat: Chatting, before: Samples
+    ) -> None:
+        readme = (Path(metrics.__file__).parent / "README.md").read_text()
+        for metric in metrics.own.collect():
+            name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+            assert f"`{name}`" in readme
+
+
+class ClientAt(AsyncClient):
+    """A client with this address."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self.address = address
+
+    def _base_scope(self, **request: Any) -> dict[str, Any]:
+        return {**super()._base_scope(**request), "client": [self.address, 1234]}
+
+
+@pytest.mark.parametrize(
+    ("who", "status"),
+    [
+        ("local", 200),
+        ("proxied", 403),
+        ("remote", 403),
+        ("token", 200),
+        ("wrong token", 403),
+        ("staff", 200),
+        ("staff without the permission", 403),
+        ("user", 403),
+        ("foreign host", 400),
+    ],
+)
+async def test_metrics_are_shown_to_this_machine_the_token_and_operators(
+    worker: Worker, settings: Settings, who: str, status: int
+) -> None:
+    settings.FLEET_METRICS_TOKEN = "right"
+    client, headers = ClientAt("192.0.2.7"), {}
+    match who:
+        case "local":
+            client = ClientAt("127.0.0.1")
+        case "proxied":
+            client, headers = ClientAt("127.0.0.1"), {"X-Forwarded-For": "127.0.0.1"}
+        case "token":
+            headers = {"Authorization": "Bearer right"}
+        case "wrong token":
+            headers = {"Authorization": "Bearer wrong"}
+        case "foreign host":
+            client, headers = ClientAt("127.0.0.1"), {"Host": "evil.example"}
+        case "staff" | "staff without the permission" | "user":
+            user = await User.objects.acreate(username="ann", is_staff=who != "user")
+            if who != "staff without the permission":
+                allowed = await Permission.objects.aget(codename="view_run")
+                await user.user_permissions.aadd(allowed)
+            await client.aforce_login(user)
+    response = await client.get("/metrics", headers=headers)
+    assert response.status_code == status
+    assert (b"fleet_runs_started_total" in response.content) is (status == 200)
+    if who == "local":
+        assert not response.cookies
+
+
+async def test_without_a_token_no_bearer_is_accepted(worker: Worker, settings: Settings) -> None:
+    settings.FLEET_METRICS_TOKEN = ""
+    client = ClientAt("192.0.2.7")
+    response = await client.get("/metrics", headers={"Authorization": "Bearer "})
+    assert response.status_code == 403
