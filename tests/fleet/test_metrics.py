@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.scripted_model import ScriptedModel
 from tests.serving import START, STOP, Fleet, running, until
 from tests.telemetry.scraping import Samples, scrape
 
-from .readers import read_to, read_to_end
+from .test_fleet import read_to, read_to_end
 
 COMPLETED, FAILED, CANCELLED = 6, 3, 3
 
@@ -110,7 +111,7 @@ class TestTwoWorkers:
                 read_to("response.delta", client)
             assert scrape(fleet.address).value("fleet_runs_live") == 4
             assert scrape(fleet.address).value("fleet_sockets_open") == 4
-            killed, left = fleet.children("fleet-worker")
+            killed, _ = fleet.children("fleet-worker")
             killed.kill()
             until(lambda: "SIGKILL" in fleet.complained, STOP, "the fleet does not notice")
             # Before another process can have taken the dead one's place: its restart takes longer.
@@ -123,16 +124,20 @@ class TestTwoWorkers:
         # The dead worker's runs are ended, and counted once, by any other one.
         lost = 4 - samples.value("fleet_runs_live")
         until(
-            lambda: scrape(fleet.address).by("ending", "fleet_runs_ended_total").get("worker_lost")
-            == lost,
+            lambda: (
+                scrape(fleet.address).by("ending", "fleet_runs_ended_total").get("worker_lost")
+                == lost
+            ),
             STOP,
             "lost runs are not counted",
         )
-        for client in range(2):
+        for _ in range(2):
             ask_to_end(fleet, "What is the answer?")
         until(
-            lambda: scrape(fleet.address).by("ending", "fleet_runs_ended_total")["completed"]
-            == COMPLETED + 2,
+            lambda: (
+                scrape(fleet.address).by("ending", "fleet_runs_ended_total")["completed"]
+                == COMPLETED + 2
+            ),
             STOP,
             "counters did not go on",
         )
@@ -160,7 +165,7 @@ class TestTwoWorkers:
                     events.append(json.loads(client.recv(timeout=STOP)))
                     arrived.append(time.monotonic())
             assert sum(event["type"] == "response.delta" for event in events) == 149
-            return [after - before for before, after in zip(arrived, arrived[1:], strict=False)]
+            return [after - before for before, after in pairwise(arrived)]
 
         with ThreadPoolExecutor() as pool:
             pool.submit(scrape_without_pause)

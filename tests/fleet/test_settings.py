@@ -86,6 +86,8 @@ def start(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         ("FLEET_MAX_RUNS_PER_OWNER", "0"),
         ("FLEET_MAX_RUNS_PER_OWNER", "1.5"),
         ("FLEET_AUTH", "maybe"),
+        ("FLEET_LOG_FORMAT", "xml"),
+        ("FLEET_METRICS_TOKEN", "secret token"),
         ("DJANGO_DEBUG", "perhaps"),
         ("REDIS_URL", "http://:secret@127.0.0.1"),
         ("REDIS_URL", "secret"),
