@@ -16,9 +16,9 @@ from django.db.models.functions import Now
 from chat.database import in_database
 from chat.models import Run
 from chat.protocol.terms import CANCELLED, Ending
+from chat.telemetry import metrics
 from chat.telemetry.traces import EndedRun
 from chat.trace_context import RunTrace
-from chat.telemetry import metrics
 from tooling.bounded import RedisDown
 
 from .rows import row_ending_events

@@ -30,8 +30,8 @@ from chat.protocol.payloads import (
 from chat.protocol.requests import ChatRequest
 from chat.protocol.terms import CANCELLED, Ending
 from chat.record import Exchange
-from chat.trace_context import RunTrace, TraceParent
 from chat.telemetry import metrics
+from chat.trace_context import RunTrace, TraceParent
 from chat.workflow.answer import Resources
 from chat.workflow.question import Question
 from tooling.bounded import RedisDown

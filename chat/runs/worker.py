@@ -17,8 +17,8 @@ from chat.llm.client import ModelClient
 from chat.models import Run
 from chat.protocol.errors import SHUTTING_DOWN
 from chat.protocol.terms import failed
-from chat.telemetry.traces import open_traces
 from chat.telemetry.metrics import watch_process
+from chat.telemetry.traces import open_traces
 from chat.workflow.answer import Resources
 from chat.workflow.opinion import Opinions
 from tooling.bounded import BoundedRedis
