@@ -206,7 +206,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def follow(self, worker: Worker, run: Run, after: int) -> None:
         if self._subprotocol == SUBPROTOCOL_HTML:
-            self._view = AnswerView(str(run.pk))
+            self._view = AnswerView(str(run.pk), started_at=run.created_at)
             # Compact, so that the view knows the steps that the page has: it draws later steps as
             # parts of them.
             async with aclosing(

@@ -163,7 +163,9 @@ def view_of(run: Run, number: int, rating: int | None) -> AnswerView:
     # The answer gets its text with the ending. Until then the run has a copy that may be behind;
     # the page's script joins the run and gets the rest.
     text = run.answer.text if ending else run.text_so_far
-    view = AnswerView.of_record(str(run.pk), steps, text, ending, ended_at=run.ended_at)
+    view = AnswerView.of_record(
+        str(run.pk), steps, text, ending, started_at=run.created_at, ended_at=run.ended_at
+    )
     view.message_id = str(run.message_id)
     view.conversation_id = str(run.conversation_id)
     view.number, view.rating = number, rating

@@ -17,6 +17,9 @@ from .protocol.events import (
 )
 from .protocol.payloads import AgentTiming, ModelCall, PhaseTiming, ToolResultData
 
+# Their data has times, usage and the path. All other kinds are of no interest here.
+MEASURED = (RoutingDecided, PhaseComplete, AgentComplete, ToolComplete)
+
 type Kind = Literal["phase", "agent", "call", "tool"]
 
 

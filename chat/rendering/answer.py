@@ -7,7 +7,7 @@ Nothing here reads the database.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 from django.template.loader import render_to_string
@@ -45,13 +45,15 @@ from chat.protocol.payloads import (
     RouteData,
 )
 from chat.protocol.terms import Ending
+from chat.spans import MEASURED, spans_of
 
 from .ending import PATHS, AnswerSoFar, End, SourceLink, end_of
+from .gantt import Gantt, gantt_of
 from .markdown.blocks import Blocks, render_all
 from .markdown.parts import Element
 from .partials import pattern
 from .timeline import Step, Timeline, slug, stopped
-from .wording import capitalized, counted, shortened
+from .wording import Elapsed, capitalized, counted, shortened, time_of
 
 MAX_SOURCE_NUMBERS = 8  # sources that the closed line names
 MAX_CITED_TITLE_CHARS = 60  # characters of a source's title in each link to it
@@ -72,8 +74,9 @@ class Activity:
 class AnswerView:
     """One run as the page shows it. Give it the run's events in order."""
 
-    def __init__(self, workflow_id: str) -> None:
+    def __init__(self, workflow_id: str, *, started_at: datetime | None = None) -> None:
         self.workflow_id = workflow_id  # empty for a refusal: it has no run
+        self.started_at = started_at
         self.run = f"run-{workflow_id}"
         self.message_id = ""
         self.conversation_id = ""
@@ -82,10 +85,12 @@ class AnswerView:
         self.activity = Activity("Connected")
         self.timeline = Timeline(self.run)
         self.end: End | None = None
+        self.gantt: Gantt | None = None  # set at the end, if there is something to compare
         self._route: RouteData | None = None
         self._sources: dict[int, SourceLink] = {}
         self._oldest_cached_at: datetime | None = None
         self._is_stale = False
+        self._measured: list[StreamEvent] = []
         self._text: list[str] = []
         self._blocks = Blocks(self.run, self.cite)
         # By agent: the reasoning that is being streamed, and the step that the agent's output
@@ -104,10 +109,11 @@ class AnswerView:
         text: str,
         ending: Ending | None,
         *,
+        started_at: datetime | None = None,
         ended_at: datetime | None = None,
     ) -> "AnswerView":
         """Return the view of an answer from its row; without an ending it is still open."""
-        view = cls(workflow_id)
+        view = cls(workflow_id, started_at=started_at)
         for event in steps:
             view.apply(event)
         view.restart(text)
@@ -115,6 +121,10 @@ class AnswerView:
             view.finish()
             view.end_with(ending, ended_at=ended_at)
         return view
+
+    @property
+    def elapsed(self) -> Elapsed:
+        return Elapsed.since(self.started_at)
 
     @property
     def blocks(self) -> list[str]:
@@ -164,7 +174,7 @@ class AnswerView:
         if streamed := self._reasoning.get(event.agent_id):
             return out_of_band(streamed[1].feed(event.delta))
         agent = self.timeline.agent(event.agent_id) if event.agent_id else None
-        step = self.timeline.start_notes(agent)
+        step = self.timeline.start_notes(event, agent)
         blocks = Blocks(step.id)
         blocks.feed(event.delta)
         step.blocks = blocks.html()
@@ -224,6 +234,8 @@ class AnswerView:
 
     def apply(self, event: AnyEvent | StreamEvent) -> dict[str, object]:
         """Take in an event; return what its partial needs to show it."""
+        if isinstance(event, MEASURED):
+            self._measured.append(event)
         context = self.context_of(event)
         self.update_activity()
         if isinstance(event, Connected | ResponseSnapshot):
@@ -312,7 +324,8 @@ class AnswerView:
         self._reasoning.pop(event.agent_id, None)
         is_new = step is None
         if step is None:
-            step = self.timeline.start_notes(self.timeline.agent(event.agent_id, event.author))
+            agent = self.timeline.agent(event.agent_id, event.author)
+            step = self.timeline.start_notes(event, agent)
         return {"step": self.timeline.complete_notes(step, event.message), "is_new": is_new}
 
     def complete_reasoning(self, agent_id: str) -> dict[str, object]:
@@ -352,6 +365,8 @@ class AnswerView:
             is_stale=self._is_stale,
         )
         self.end = end_of(ending, answer, ended_at=ended_at)
+        gantt = gantt_of(spans_of(self._measured), ending.timings.total_ms or 0)
+        self.gantt = gantt if gantt.is_telling else None
         steps = len(self.timeline)
         self.activity = Activity(counted(steps, "step") if steps else "", is_busy=False)
         return {"unfinished": stopped(self.timeline.running())}
@@ -364,11 +379,6 @@ class AnswerView:
     def partial(self, name: str, **context: object) -> str:
         context = {"answer": self, "oob": True, **context}
         return render_to_string(f"chat/stream.html#{name}", context).strip()
-
-
-def time_of(timestamp: str) -> datetime:
-    """Return the time of an event; now for one that isn't stamped yet."""
-    return datetime.fromisoformat(timestamp) if timestamp else datetime.now(UTC)
 
 
 def out_of_band(elements: list[Element]) -> str:

@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Literal
 
+import msgspec
+from django.conf import settings
+
 from chat.protocol.errors import Code, ErrorInfo
 from chat.protocol.payloads import (
     RouteData,
     SourceData,
 )
-from chat.protocol.terms import Ending, Mode, Path, Status, Timings, Usage
+from chat.protocol.terms import Ending, Mode, Path, Status, Timings
 from tooling.untrusted import web_host
 
 from .timeline import phase_title
-from .wording import age, capitalized, counted, duration, shortened
+from .wording import age, capitalized, counted, duration, money, shortened, tokens_written
 
 PATHS: dict[Path, str] = {"light": "Light", "full": "Full team"}
 OUTCOMES: dict[Status, str] = {"completed": "complete", "cancelled": "stopped", "failed": "failed"}
@@ -126,7 +129,7 @@ def end_of(ending: Ending, answer: AnswerSoFar, *, ended_at: datetime | None = N
         label=f"{path}, {outcome}" if path else outcome,
         path=path,
         badges=badges_of(ending, answer),
-        why=why_of(answer.route, ending.timings, ending.usage) if answer.workflow_id else None,
+        why=why_of(answer.route, ending) if answer.workflow_id else None,
         trouble=trouble_of(ending, answer.workflow_id, ended_at=ended_at),
         mode=answer.route.mode if answer.route else "auto",
         buttons=buttons_of(ending, answer),
@@ -140,7 +143,9 @@ def badges_of(ending: Ending, answer: AnswerSoFar) -> tuple[str, ...]:
     if ending.usage.tool_calls:
         badges.append(counted(ending.usage.tool_calls, "tool"))
     if ending.usage.output_tokens:
-        badges.append(counted(ending.usage.output_tokens, "token"))
+        badges.append(tokens_written(ending.usage))
+    if cost := money_of(ending):
+        badges.append(cost)
     if answer.oldest_cached_at:
         old = age((datetime.now(UTC) - answer.oldest_cached_at).total_seconds())
         badges.append(f"cached {old} ago" + (", stale" if answer.is_stale else ""))
@@ -161,16 +166,17 @@ def buttons_of(ending: Ending, answer: AnswerSoFar) -> frozenset[Button]:
     return frozenset(button for button, is_offered in offered.items() if is_offered)
 
 
-def why_of(route: RouteData | None, timings: Timings, usage: Usage) -> Why | None:
+def why_of(route: RouteData | None, ending: Ending) -> Why | None:
     """Return why an answer took its path; None if nothing but the path is known."""
     # A run that ended before it was routed has no reason to give, but perhaps a cost.
-    cost = cost_of(timings, usage)
+    cost = cost_of(ending)
     if route is None:
         return Why(rest=cost) if cost else None
     if route.escalated:
         reason = f": {shortened(route.reasons[0])}" if route.reasons else ""
         # Without timings: the first word was in the light answer, which was taken back.
-        return Why((f"Light, then the full team{reason}.",), rest=cost_of(Timings(), usage))
+        cost = cost_of(msgspec.structs.replace(ending, timings=Timings()))
+        return Why((f"Light, then the full team{reason}.",), rest=cost)
     skipped = ", ".join(phase_title(phase).lower() for phase in route.skipped)
     rest = ((f"Skipped: {skipped}.",) if skipped else ()) + cost
     confidence = f"{percent_of(route.confidence)} sure that one agent suffices."
@@ -188,15 +194,25 @@ def percent_of(probability: float) -> str:
     return f"{percent} %" if percent >= 1 else "Less than 1 %"
 
 
-def cost_of(timings: Timings, usage: Usage) -> tuple[str, ...]:
+def cost_of(ending: Ending) -> tuple[str, ...]:
+    usage, first_token_ms = ending.usage, ending.timings.first_token_ms
     sentences = []
-    if timings.first_token_ms is not None:
-        sentences.append(f"First word after {duration(timings.first_token_ms)}.")
+    if first_token_ms is not None:
+        sentences.append(f"First word after {duration(first_token_ms)}.")
     if usage.model_calls:
-        calls = counted(usage.model_calls, "model call")
-        tokens = f"{usage.input_tokens:,} tokens read, {usage.output_tokens:,} written"
-        sentences.append(f"{calls}: {tokens}.")
+        calls, about = counted(usage.model_calls, "model call"), "≈ " if usage.estimated else ""
+        tokens = f"{about}{usage.input_tokens:,} tokens read, {usage.output_tokens:,} written"
+        sentences.append(f"{calls}: {tokens}{' (estimated)' if usage.estimated else ''}.")
+    if cost := money_of(ending):
+        sentences.append(f"Cost: {cost}.")
     return (" ".join(sentences),) if sentences else ()
+
+
+def money_of(ending: Ending) -> str:
+    """Return what the answer cost in money; empty if a price isn't known."""
+    if ending.cost is None or settings.FLEET_PRICES is None:
+        return ""
+    return money(ending.cost, settings.FLEET_PRICES.currency)
 
 
 def trouble_of(ending: Ending, workflow_id: str, *, ended_at: datetime | None) -> Trouble | None:

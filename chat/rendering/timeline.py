@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, assert_never
 
 from chat.protocol.events import (
@@ -12,13 +13,24 @@ from chat.protocol.events import (
     OrchestratorThought,
     PhaseComplete,
     PhaseStart,
+    StreamEvent,
     ToolComplete,
     ToolRejected,
     ToolStart,
 )
+from chat.protocol.terms import Usage
 
 from .markdown.blocks import render_all
-from .wording import counted, duration, result_words, shortened, title_of
+from .wording import (
+    Elapsed,
+    counted,
+    duration,
+    result_words,
+    shortened,
+    time_of,
+    title_of,
+    tokens_written,
+)
 
 PHASES = {
     "routing": "Choosing the path",
@@ -85,11 +97,16 @@ class Step:
     detail: str = ""
     note: str = ""  # the result
     time: str = ""
+    started_at: datetime | None = None  # of a step that is running
     activity: str = ""  # what the status line shows while it runs
     is_parallel: bool = False  # begun while another agent was at work
     blocks: list[str] = field(default_factory=list)
     children: list["Step"] = field(default_factory=list)
     outputs: list["Step"] = field(default_factory=list)
+
+    @property
+    def elapsed(self) -> Elapsed:
+        return Elapsed.since(self.started_at)
 
     def running(self, kind: Kind) -> list["Step"]:
         return [
@@ -177,6 +194,21 @@ class Timeline:
         self._known[key] = step
         return step
 
+    def start(
+        self,
+        event: StreamEvent,
+        name: str,
+        parent: Step | None,
+        kind: Kind,
+        title: str,
+        *,
+        detail: str = "",
+    ) -> Step:
+        """Add a step that runs since this event."""
+        step = self.add(name, parent, kind, title, state="running", detail=detail)
+        step.started_at = time_of(event.timestamp)
+        return step
+
     def newest(self, name: str) -> Step | None:
         """Return the last step that was added with this name."""
         count = 1
@@ -212,7 +244,7 @@ class Timeline:
     def start_phase(self, event: PhaseStart) -> Step:
         self.phase_name = event.data.phase
         name, title = f"phase-{slug(self.phase_name)}", phase_title(self.phase_name)
-        self.phase = self.add(name, None, "phase", title, state="running")
+        self.phase = self.start(event, name, None, "phase", title)
         return self.phase
 
     def complete_phase(self, event: PhaseComplete) -> Step:
@@ -226,17 +258,16 @@ class Timeline:
     def start_agent(self, event: AgentStart) -> Step:
         is_parallel = bool(self.phase and self.phase.running("agent"))
         name, title = f"agent-{slug(event.agent_id)}", title_of(event.author)
-        step = self.add(name, self.phase, "agent", title, state="running")
+        step = self.start(event, name, self.phase, "agent", title)
         step.is_parallel = is_parallel
         step.activity = ACTIVITIES.get(self.phase_name, "")
         return step
 
     def complete_agent(self, event: AgentComplete) -> dict[str, object]:
         step = self.agent(event.agent_id, event.author)
-        tokens = event.data.usage.output_tokens
-        step.detail = counted(tokens, "token") if tokens else ""
+        step.detail = cost_words(event.data.usage)
         step.complete(event.data.duration_ms, cut=event.data.cut)
-        # A call without a result was cut together with its agent.
+        # Older runs have no end of a call that was cut together with its agent.
         return {"step": step, "unfinished": stopped(step.running("tool"))}
 
     def agent(self, agent_id: str, author: str = "") -> Step:
@@ -251,7 +282,7 @@ class Timeline:
         title, activity = tool_title(event.data.tool)
         agent = self.agent(event.agent_id, event.author)
         key, detail = tool_key(agent, event.data.call_id), arguments_text(event.data.arguments)
-        step = self.add(key, agent, "tool", title, state="running", detail=detail)
+        step = self.start(event, key, agent, "tool", title, detail=detail)
         step.activity = activity
         return step
 
@@ -261,10 +292,10 @@ class Timeline:
         key = tool_key(agent, data.call_id)
         begun = self.newest(key)
         step = begun or self.add(key, agent, "tool", tool_title(data.tool)[0])
-        step.complete(data.duration_ms)
-        step.note = result_words(data)
-        if not data.ok:
-            step.state = "failed"
+        step.complete(data.duration_ms, cut=data.cut)
+        if not data.cut:
+            step.note = result_words(data)
+            step.state = "done" if data.ok else "failed"
         # After a search an agent reads, until its next event says otherwise.
         if data.sources:
             agent.activity = f"is reading {counted(len(data.sources), 'source')}"
@@ -278,10 +309,10 @@ class Timeline:
         step.note = f"not called: {reason}"
         return step
 
-    def start_notes(self, agent: Step | None) -> Step:
+    def start_notes(self, event: StreamEvent, agent: Step | None) -> Step:
         """Add the place for what an agent writes that isn't the answer."""
         name = f"{agent.key}-notes" if agent else "notes"
-        return self.add(name, agent, "notes", "Thinking", state="running")
+        return self.start(event, name, agent, "notes", "Thinking")
 
     def complete_notes(self, step: Step, message: str) -> Step:
         step.title = OUTPUTS.get(self.phase_name, "Result")
@@ -289,6 +320,14 @@ class Timeline:
         step.state = "done"
         step.blocks = render_all(message, step.id)
         return step
+
+
+def cost_words(usage: Usage) -> str:
+    """Return what an agent's turn cost; empty if that isn't known."""
+    parts = [counted(usage.model_calls, "call")] if usage.model_calls else []
+    if usage.output_tokens:
+        parts.append(tokens_written(usage))
+    return " · ".join(parts)
 
 
 def phase_title(name: str) -> str:

@@ -1,13 +1,45 @@
 """Figures and names as text for a reader."""
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import floor, log10
+
 from chat.protocol.payloads import (
     ToolResultData,
 )
+from chat.protocol.terms import Usage
 
 from .markdown.inline import without_controls
 
 MAX_DETAIL_CHARS = 300  # characters of a tool call that the timeline shows
 MAX_NAME_CHARS = 60  # characters of a tool's name, which a model may have invented
+MAX_DECIMALS = 4  # of an amount of money
+SIGNS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
+
+
+@dataclass(frozen=True, slots=True)
+class Elapsed:
+    """How long something has run already. The page's script counts on from here.
+
+    It is relative, so the clocks of the server and the browser need not agree.
+    """
+
+    ms: int
+
+    @classmethod
+    def since(cls, moment: datetime | None) -> "Elapsed":
+        passed = (datetime.now(UTC) - moment).total_seconds() if moment else 0
+        # Workers on two machines share no clock, so the moment may be ahead of this one.
+        return cls(max(0, int(passed * 1000)))
+
+    @property
+    def words(self) -> str:
+        return f"{self.ms // 1000} s" if self.ms >= 1000 else ""
+
+
+def time_of(timestamp: str) -> datetime:
+    """Return the time of an event; now for one that isn't stamped yet."""
+    return datetime.fromisoformat(timestamp) if timestamp else datetime.now(UTC)
 
 
 def duration(ms: float) -> str:
@@ -23,6 +55,20 @@ def duration(ms: float) -> str:
 
 def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def tokens_written(usage: Usage) -> str:
+    return ("≈ " if usage.estimated else "") + counted(usage.output_tokens, "token")
+
+
+def money(amount: float, currency: str) -> str:
+    """Return an amount with two significant digits, but at most MAX_DECIMALS decimals."""
+    sign = SIGNS.get(currency, f"{currency} ")
+    least = 10**-MAX_DECIMALS
+    if 0 < amount < least:
+        return f"< {sign}{least}"
+    decimals = 2 if amount == 0 else min(MAX_DECIMALS, max(2, 1 - floor(log10(amount))))
+    return f"{sign}{amount:,.{decimals}f}"
 
 
 def age(seconds: float) -> str:

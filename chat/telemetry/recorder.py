@@ -7,8 +7,6 @@ from django.conf import settings
 
 from chat.clock import Clock
 from chat.protocol.events import (
-    AgentComplete,
-    PhaseComplete,
     ResponseDelta,
     RoutingDecided,
     StreamEvent,
@@ -16,12 +14,9 @@ from chat.protocol.events import (
 )
 from chat.protocol.payloads import ModelCall
 from chat.protocol.terms import Ending, Summary, Timings, Usage
-from chat.spans import Span, all_spans
+from chat.spans import MEASURED, Span, all_spans
 
 from .levels import verdict_of
-
-# Their data has times, usage and the path. All other kinds are of no interest here.
-MEASURED = (RoutingDecided, PhaseComplete, AgentComplete, ToolComplete)
 
 
 class Recorder:

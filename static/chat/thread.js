@@ -234,25 +234,31 @@ thread.addEventListener("toggle", ({ target }) => {
 
 // --- Clocks
 
-/** @type {WeakMap<Element, number>} When each clock was first seen. */
+/** @type {WeakMap<Element, number>} When each clock started. */
 const since = new WeakMap();
+
+/** @param {string} selector */
+function clocks(selector) {
+  return /** @type {NodeListOf<HTMLElement>} */ (thread.querySelectorAll(selector));
+}
 
 /** Set all clocks that run on the page. To be called every second. */
 export function tick() {
   const now = performance.now();
-  /** @param {Element} clock */
+  /** @param {HTMLElement} clock */
   const age = (clock) => {
-    const start = since.get(clock) ?? now;
+    // The server says how long the step had run when it was rendered.
+    const start = since.get(clock) ?? now - Number(clock.dataset.sinceMs ?? 0);
     since.set(clock, start);
     return Math.floor((now - start) / 1000);
   };
-  for (const clock of document.querySelectorAll("[aria-busy=true] [data-tick]")) {
+  for (const clock of clocks("[aria-busy=true] [data-tick]")) {
     const seconds = age(clock);
     const before = clock.classList.contains("ticks") ? " · " : "";
     if (seconds > 0) clock.textContent = `${before}${seconds} s`;
   }
-  for (const clock of thread.querySelectorAll("[data-countdown]")) {
-    const left = Number(/** @type {HTMLElement} */ (clock).dataset.countdown) - age(clock);
+  for (const clock of clocks("[data-countdown]")) {
+    const left = Number(clock.dataset.countdown) - age(clock);
     clock.textContent = left > 0 ? `in ${left} s` : "now";
   }
 }

@@ -4,9 +4,12 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
+import msgspec
 import pytest
 from django.template.loader import render_to_string
+from pytest_django import Settings
 
+from chat.prices import Prices
 from chat.protocol.errors import Code, ErrorInfo
 from chat.protocol.events import (
     AgentStart,
@@ -17,7 +20,7 @@ from chat.protocol.events import (
     Error,
     ResponseDelta,
 )
-from chat.protocol.terms import Ending, Summary
+from chat.protocol.terms import Ending, Slowest, Summary, Verdict
 from chat.rendering.answer import AnswerView
 
 from .events import (
@@ -43,6 +46,45 @@ def test_facts_explain_why_the_router_chose_the_path() -> None:
     reasons = "Asks for one fact Is short Skipped: planning, reviewing."
     assert f"92 % sure that one agent suffices. {reasons}" in end
     assert "First word after 0.3 s. 1 model call: 10 tokens read, 212 written." in end
+
+
+def ended(**figures: Any) -> str:
+    """Return the foot of a stopped answer with these figures."""
+    summary = Summary(status="cancelled", timings=TIMINGS, **figures)
+    page, _ = shown(decided(), SAMPLES[ResponseDelta], Cancelled(), Done(data=summary))
+    return text_of(page.part("end"))
+
+
+def test_estimated_tokens_are_marked() -> None:
+    usage = msgspec.structs.replace(USAGE, estimated=True)
+    assert "1 tool ≈ 212 tokens" in ended(usage=usage)
+    assert "1 model call: ≈ 10 tokens read, 212 written (estimated)." in ended(usage=usage)
+    assert "≈" not in ended(usage=USAGE)
+    assert "estimated" not in ended(usage=USAGE)
+
+
+def test_cost_in_money_is_shown_if_prices_are_configured(settings: Settings) -> None:
+    assert settings.FLEET_PRICES is None
+    assert "0.0042" not in ended(usage=USAGE, cost=0.0042)
+    settings.FLEET_PRICES = Prices(currency="EUR")
+    end = ended(usage=USAGE, cost=0.0042)
+    assert "212 tokens €0.0042" in end
+    assert "212 written. Cost: €0.0042." in end
+    assert "€" not in ended(usage=USAGE, cost=None)
+
+
+def test_missed_service_level_is_not_shown_to_readers() -> None:
+    verdict = Verdict(missed={"total": 2100.0}, slowest={"agent": Slowest("assistant", 900)})
+    assert ended(usage=USAGE, sla=verdict) == ended(usage=USAGE)
+
+
+def test_failed_answer_shows_its_cost() -> None:
+    error = Error(
+        error=SAMPLES[Error].error,
+        data=Summary(status="failed", timings=TIMINGS, usage=USAGE, path="light"),
+    )
+    page, _ = shown(decided(), SAMPLES[ResponseDelta], error)
+    assert "Light 1.2 s 1 tool 212 tokens" in text_of(page.part("end"))
 
 
 @pytest.mark.parametrize(

@@ -5,24 +5,31 @@ import re
 import pytest
 
 from chat.protocol.events import (
+    AgentComplete,
+    AgentStart,
     AnyEvent,
     Cancelled,
     Connected,
     Done,
     Error,
+    PhaseComplete,
+    PhaseStart,
     ResponseCompleted,
     ResponseDelta,
     ResponseSnapshot,
     StreamEvent,
 )
 from chat.protocol.payloads import (
+    AgentTiming,
     AnswerData,
+    PhaseTiming,
     SnapshotData,
 )
 from chat.protocol.terms import Ending, Summary, Timings
 from chat.rendering.answer import AnswerView
 
 from .events import (
+    ANALYST,
     ESCALATED,
     RUN,
     SAMPLES,
@@ -30,7 +37,9 @@ from .events import (
     TEXT,
     TIMINGS,
     USAGE,
+    WHO,
     completed,
+    decided,
     full_run,
     is_delta,
     numbered,
@@ -140,6 +149,37 @@ def test_timeline_of_a_team_is_the_same_live_in_history_and_after_a_rejoin(cut: 
         if at > cut:
             page.show(html)
     assert page.part("timeline") == history
+
+
+def timed(who: dict[str, str], started_ms: float, duration_ms: float) -> AgentComplete:
+    return AgentComplete(data=AgentTiming(duration_ms, USAGE, started_ms=started_ms), **who)
+
+
+def test_chart_of_a_team_appears_at_the_ending_and_is_the_same_in_history() -> None:
+    steps: list[AnyEvent] = [
+        SAMPLES[PhaseStart],
+        AgentStart(**WHO),
+        AgentStart(**ANALYST),
+        timed(ANALYST, 10, 300),
+        timed(WHO, 10, 900),
+        PhaseComplete(data=PhaseTiming("research", 910, started_ms=5)),
+    ]
+    assert "<svg" not in shown(*steps)[0].part("gantt")
+    page, _ = shown(*steps, ResponseDelta(delta="Hello"), *completed(path="full"))
+    assert page.part("gantt").count('class="gantt-row agent"') == 2
+    ending = Ending(status="completed", timings=TIMINGS, usage=USAGE, path="full")
+    assert page.part("gantt") == of_history(steps, "Hello", ending).part("gantt")
+
+
+def test_failed_team_has_its_chart() -> None:
+    steps = [AgentStart(**ANALYST), AgentStart(**WHO), timed(ANALYST, 10, 300), timed(WHO, 10, 900)]
+    page, _ = shown(*steps, SAMPLES[Error])
+    assert page.part("gantt").count('class="gantt-row agent"') == 2
+
+
+def test_light_answer_of_one_agent_has_no_chart() -> None:
+    page, _ = shown(decided(), AgentStart(**WHO), timed(WHO, 10, 900), *completed(""))
+    assert "<svg" not in page.part("gantt")
 
 
 def test_escalation_empties_the_answer_and_is_announced() -> None:

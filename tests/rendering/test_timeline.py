@@ -1,8 +1,10 @@
 """The timeline and the status line of an answer while agents work."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from chat.protocol.events import (
@@ -15,6 +17,7 @@ from chat.protocol.events import (
     Error,
     Heartbeat,
     OrchestratorMessage,
+    OrchestratorThought,
     PhaseComplete,
     PhaseStart,
     ReasoningCompleted,
@@ -27,6 +30,7 @@ from chat.protocol.payloads import (
     PhaseTiming,
     ToolRejection,
 )
+from chat.protocol.terms import Usage
 from chat.rendering.answer import AnswerView
 
 from .events import (
@@ -39,7 +43,7 @@ from .events import (
     called,
     searched,
 )
-from .page import Page, shown, text_of
+from .page import Page, history_page, of_history, shown, text_of
 
 
 def test_reasoning_is_streamed_into_a_fold_of_its_agent() -> None:
@@ -233,6 +237,93 @@ def test_call_without_a_result_is_stopped_when_its_agent_completes() -> None:
     )
     assert "running" not in page.part("timeline")
     assert "step-head stopped" in page.part("timeline")
+
+
+@pytest.mark.parametrize(
+    ("usage", "words"),
+    [
+        (Usage(model_calls=2, output_tokens=1204), "2 calls · 1,204 tokens"),
+        (Usage(model_calls=1, output_tokens=30, estimated=True), "1 call · ≈ 30 tokens"),
+        (Usage(output_tokens=30), "30 tokens"),  # of an older version
+        (Usage(model_calls=1), "1 call"),
+    ],
+)
+def test_line_of_an_agent_shows_its_time_calls_and_tokens(usage: Usage, words: str) -> None:
+    page, _ = shown(AgentStart(**WHO), AgentComplete(data=AgentTiming(3200, usage), **WHO))
+    assert text_of(page.part("agent-researcher-head")) == f"Researcher {words} 3.2 s"
+
+
+def test_cut_call_is_shown_as_stopped_with_its_time() -> None:
+    page, _ = shown(
+        AgentStart(**WHO), called(query="kafka"), searched(ok=False, cut=True, message="stopped")
+    )
+    head = page.part("agent-researcher-tool-c1-head")
+    assert head.startswith('<span class="step-head stopped"')
+    assert text_of(head) == "Web search kafka stopped 50 ms"
+
+
+def test_cut_call_whose_start_was_not_seen_is_shown_as_stopped() -> None:
+    page, _ = shown(AgentStart(**WHO), searched(ok=False, cut=True, message="stopped"))
+    assert "step-head stopped" in page.part("agent-researcher-tool-c1")
+
+
+def test_reason_of_the_orchestrator_is_quiet_text_of_its_phase_live_and_in_history() -> None:
+    thought = OrchestratorThought(message="The parts don't need each other.")
+    events: list[AnyEvent] = [SAMPLES[PhaseStart], thought]
+    for page in (shown(*events)[0], of_history(events)):
+        (line,) = re.findall('<li class="step words".*?</li>', page.part("phase-research"))
+        assert '<span class="step-detail" dir="auto">' in line
+        assert "step-title" not in line
+        assert text_of(line) == thought.message
+
+
+def stamped(event: AnyEvent, seconds_ago: float) -> AnyEvent:
+    moment = datetime.now(UTC) - timedelta(seconds=seconds_ago)
+    event = msgspec.structs.replace(event)
+    event.timestamp = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return event
+
+
+def clock_in(html: str) -> tuple[float, str]:
+    """Return how long the step has run, in seconds, and what its clock shows."""
+    ((ms, words),) = re.findall('data-since-ms="([0-9]+)" ?data-tick="">([^<]*)<', html)
+    return int(ms) / 1000, words
+
+
+def test_running_steps_say_how_long_they_have_run() -> None:
+    events = [
+        stamped(PhaseStart(data=PhaseData("research")), 20),
+        stamped(AgentStart(**WHO), 15),
+        stamped(called(query="kafka"), 7),
+        stamped(ReasoningDelta(delta="I think", agent_id="researcher"), 3),
+    ]
+    page, _ = shown(*events)
+    for name, age in (
+        ("phase-research-head", 20),
+        ("agent-researcher-head", 15),
+        ("agent-researcher-tool-c1-head", 7),
+        ("agent-researcher-notes-head", 3),
+    ):
+        seconds, words = clock_in(page.part(name))
+        assert age <= seconds < age + 1
+        assert words == f"{age} s"
+
+
+def test_status_line_counts_from_the_start_of_the_run_in_every_event() -> None:
+    view = AnswerView(RUN, started_at=datetime.now(UTC) - timedelta(seconds=20))
+    page = Page()
+    for event in (SAMPLES[Connected], SAMPLES[PhaseStart], AgentStart(**WHO)):
+        page.show(view.render(event))
+        seconds, words = clock_in(page.part("activity"))
+        assert 20 <= seconds < 21
+        assert words == " · 20 s"
+    open_answer = AnswerView.of_record(RUN, [], "", None, started_at=view.started_at)
+    assert clock_in(history_page(open_answer).part("activity"))[1] == " · 20 s"
+
+
+def test_clock_of_another_machine_that_is_ahead_shows_no_negative_time() -> None:
+    page, _ = shown(stamped(SAMPLES[PhaseStart], -5))
+    assert clock_in(page.part("phase-research-head")) == (0, "")
 
 
 def test_running_steps_are_stopped_when_the_run_ends() -> None:
