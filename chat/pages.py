@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.conf import settings
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -23,6 +24,7 @@ from .models import Conversation, Message, Run
 from .owners import Owner
 from .protocol.events import AnyEvent
 from .rendering.answer import AnswerView
+from .rendering.wording import duration, money
 
 MAX_QUESTIONS = 30  # of a conversation on a page; a button loads earlier ones
 MAX_CHATS = 40  # in the list; a button loads older ones
@@ -170,6 +172,37 @@ def view_of(run: Run, number: int, rating: int | None) -> AnswerView:
     view.conversation_id = str(run.conversation_id)
     view.number, view.rating = number, rating
     return view
+
+
+def totals_of(chat: Conversation) -> list[tuple[str, str]]:
+    """Return the name and the text of each figure of all answers together, in one query."""
+    runs = Run.objects.filter(conversation=chat)
+    found = runs.aggregate(
+        answers=Count("pk"),
+        ms=Sum("total_ms", default=0),
+        read=Sum("input_tokens", default=0),
+        written=Sum("output_tokens", default=0),
+        calls=Sum("model_calls", default=0),
+        tools=Sum("tool_calls", default=0),
+        estimated=Count("pk", filter=Q(is_estimated=True)),
+        price=Sum("cost"),
+        priced=Count("cost"),
+    )
+    about = "≈ " if found["estimated"] else ""
+    totals = [
+        ("Answers", f"{found['answers']:,}"),
+        ("Time", duration(found["ms"])),
+        ("Model calls", f"{found['calls']:,}"),
+        ("Tool calls", f"{found['tools']:,}"),
+        ("Tokens read", f"{about}{found['read']:,}"),
+        ("Tokens written", f"{about}{found['written']:,}"),
+    ]
+    if settings.FLEET_PRICES and found["priced"]:
+        cost = money(found["price"], settings.FLEET_PRICES.currency)
+        # An answer by a model without a price may have cost something too.
+        is_whole = found["priced"] == found["answers"]
+        totals.append(("Cost", cost if is_whole else f"{cost} or more"))
+    return totals
 
 
 def event_of(step: object) -> AnyEvent | None:

@@ -26,7 +26,7 @@ from routing.models import RoutingDecision
 
 from .models import TITLE_LENGTH, Conversation, Run
 from .owners import Owner, owner_of_request
-from .pages import Filters, QuestionWithAnswers, Thread, sidebar_of, thread_of
+from .pages import Filters, QuestionWithAnswers, Thread, sidebar_of, thread_of, totals_of
 from .rendering.answer import AnswerView
 
 # The router must send each example the way that its label promises; a test checks that.
@@ -119,6 +119,14 @@ def conversations(request: HttpRequest, owner: Owner) -> HttpResponse:
         "chat/room.html#conversations",
         {"sidebar": sidebar, "opened": chat, "conversation": chat},
     )
+
+
+@require_GET
+@for_owner
+def totals(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
+    """Show what the answers of a conversation took and cost; its menu asks when it is opened."""
+    chat = get_object_or_404(Conversation.objects.for_owner(owner), pk=pk)
+    return render(request, "chat/room.html#totals", {"totals": totals_of(chat)})
 
 
 @require_POST

@@ -2,15 +2,19 @@
 
 import json
 import re
+from datetime import timedelta
+from html import unescape
 
 import msgspec
 import pytest
 from django.conf import settings as django_settings
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from chat import pages
 from chat.models import Conversation, Message, Run
+from chat.prices import Prices
 from chat.protocol.errors import ErrorInfo
 from chat.protocol.events import (
     AgentStart,
@@ -139,8 +143,8 @@ def test_long_conversation_shows_earlier_questions_on_request(
     html = page(client, address(chat))
     assert [number for number in range(1, 6) if f">question {number}<" in html] == [3, 4, 5]
     assert 'aria-label="Question 5"' in html
-    more = html.split('hx-get="' + address(chat))[1].split('"')[0]
-    earlier = page(client, address(chat) + more, **HTMX)
+    (more,) = re.findall(rf'hx-get="({address(chat)}\?[^"]+)"', html)
+    earlier = page(client, more, **HTMX)
     assert [number for number in range(1, 6) if f">question {number}<" in earlier] == [1, 2]
     assert 'aria-label="Question 1"' in earlier
     assert "<html" not in earlier
@@ -210,3 +214,59 @@ def test_changing_a_conversation_needs_a_post_with_a_token(client: Client) -> No
     assert strict.post(address(chat, "delete")).status_code == 403
     token = html.split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]
     assert strict.post(address(chat, "delete"), {"csrfmiddlewaretoken": token}).status_code == 302
+
+
+def totals_in(html: str) -> dict[str, str]:
+    return dict(re.findall("<dt>([^<]+)</dt><dd>([^<]+)</dd>", unescape(html)))
+
+
+def test_menu_shows_what_all_answers_cost_together(
+    client: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    chat = conversation_of(client)
+    figures = {"total_ms": 40_000, "input_tokens": 1000, "output_tokens": 212, "model_calls": 2}
+    run_of(chat, **figures, tool_calls=1)
+    run_of(chat, **figures)
+    run_of(conversation_of(client), **figures)
+    with django_assert_num_queries(3):  # session, conversation, totals
+        html = page(client, address(chat, "totals"))
+    assert totals_in(html) == {
+        "Answers": "2",
+        "Time": "1 min 20 s",
+        "Model calls": "4",
+        "Tool calls": "1",
+        "Tokens read": "2,000",
+        "Tokens written": "424",
+    }
+
+
+def test_menu_marks_estimated_tokens(client: Client) -> None:
+    chat = conversation_of(client)
+    run_of(chat, input_tokens=10, output_tokens=5, is_estimated=True)
+    run_of(chat, input_tokens=10, output_tokens=5)
+    totals = totals_in(page(client, address(chat, "totals")))
+    assert totals["Tokens read"] == "≈ 20"
+    assert totals["Tokens written"] == "≈ 10"
+
+
+@pytest.mark.parametrize(
+    ("costs", "words"),
+    [([0.0021, 0.0021], "$0.0042"), ([0.0042, None], "$0.0042 or more"), ([None], None)],
+)
+def test_menu_shows_the_cost_in_money_as_far_as_it_is_known(
+    client: Client, settings: Settings, costs: list[float | None], words: str | None
+) -> None:
+    chat = conversation_of(client)
+    for cost in costs:
+        run_of(chat, cost=cost)
+    assert "Cost" not in totals_in(page(client, address(chat, "totals")))
+    settings.FLEET_PRICES = Prices()
+    assert totals_in(page(client, address(chat, "totals"))).get("Cost") == words
+
+
+def test_clock_of_a_live_answer_shows_the_time_since_its_start(client: Client) -> None:
+    chat = conversation_of(client)
+    run = run_of(chat, ending=None)
+    Run.objects.filter(pk=run.pk).update(created_at=timezone.now() - timedelta(seconds=20))
+    (ms,) = re.findall('data-tick data-since-ms="([0-9]{3,})"', page(client, address(chat)))
+    assert 20_000 <= int(ms) < 25_000

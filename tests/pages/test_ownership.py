@@ -22,7 +22,12 @@ from .conversations import (
 pytestmark = pytest.mark.django_db
 
 
-OF_A_CONVERSATION = [("get", "conversation"), ("post", "rename"), ("post", "delete")]
+OF_A_CONVERSATION = [
+    ("get", "conversation"),
+    ("get", "totals"),
+    ("post", "rename"),
+    ("post", "delete"),
+]
 
 
 @pytest.mark.parametrize(("method", "name"), OF_A_CONVERSATION)
