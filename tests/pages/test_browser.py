@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -120,6 +121,45 @@ def test_reload_during_an_answer_continues_it(
     expect(prose(page)).to_have_text("First half. Second half.")
     expect_ready_for_the_next(page)
     assert len(model.calls) == 1
+
+
+def test_clocks_go_on_after_a_reload_even_if_the_browsers_date_is_wrong(
+    fleet: Fleet, open_page: Open, model: ScriptedModel
+) -> None:
+    model.on("long", tokens=["First half. ", "Second half."], hold_after=1)
+    page = open_page(fleet.address)
+    page.add_init_script("Date.now = () => 0")
+    started = time.monotonic()
+    ask(page, "long")
+    expect(answer(page).locator(".ticks")).to_have_text(" · 3 s")
+    page.reload()
+    expect(prose(page)).to_have_text("First half.")
+    answer(page).locator(".steps > summary").click()
+    expect(answer(page).locator(".ticks")).to_have_text(" · 5 s")
+    # The run, its phase and its agent have begun at about the same time.
+    for clock in (".ticks", ".phase .step-time [data-tick]", ".agent .step-time [data-tick]"):
+        words = answer(page).locator(clock).last.inner_text()
+        elapsed = time.monotonic() - started
+        seconds = re.search("([0-9]+) s", words)
+        assert seconds, clock
+        assert elapsed - 2 <= int(seconds[1]) <= elapsed, clock
+    model.release()
+    expect_ready_for_the_next(page)
+
+
+def test_menu_shows_the_totals_of_the_chat_and_counts_each_new_answer(
+    fleet: Fleet, open_page: Open
+) -> None:
+    page = open_page(fleet.address)
+    menu = page.locator("#room-title .menu")
+    for answers in ("1", "2"):
+        ask(page, "What is the answer?")
+        expect_ready_for_the_next(page)
+        menu.locator("summary").click()
+        expect(menu.locator("dl > div", has_text="Answers").locator("dd")).to_have_text(answers)
+        expect(menu.locator("dl > div", has_text="Model calls").locator("dd")).to_have_text(answers)
+        page.keyboard.press("Escape")
+        expect(menu.locator("dl")).to_be_hidden()
 
 
 def test_history_shows_the_same_text_as_the_stream(

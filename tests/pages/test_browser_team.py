@@ -152,6 +152,33 @@ def test_steps_of_the_team_look_in_history_as_they_did_live(
     assert timeline.evaluate("element => element.textContent.replace(/\\s+/g, ' ')") == live
 
 
+def test_chart_shows_parallel_agents_side_by_side_live_and_after_a_reload(
+    open_page: Open, team: ScriptedModel
+) -> None:
+    for agent in (RESEARCHER, ANALYST, WRITER):
+        team.as_agent(agent.instructions, Script(tokens=["some ", "words"], first_after=0.2))
+    page = open_page(width=320)
+    choose(page, "full")
+    ask(page, "What is it?")
+    expect_ready_for_the_next(page)
+    for _ in ("live", "from history"):
+        answer(page).locator(".steps > summary").click()
+        bars = {
+            name: answer(page)
+            .locator(".gantt-row", has_text=name)
+            .locator("rect.agent")
+            .evaluate("bar => bar.getBoundingClientRect().toJSON()")
+            for name in ("Researcher", "Analyst", "Writer")
+        }
+        assert bars["Analyst"]["left"] < bars["Researcher"]["right"]
+        assert bars["Researcher"]["left"] < bars["Analyst"]["right"]
+        assert bars["Writer"]["left"] >= bars["Researcher"]["right"] - 1
+        assert all(bar["width"] > 3 and bar["height"] > 5 for bar in bars.values())
+        assert bars["Writer"]["top"] > bars["Analyst"]["bottom"]
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+        page.reload()
+
+
 def test_team_can_answer_again_and_the_light_answer_is_kept(
     fleet: Fleet, open_page: Open, team: ScriptedModel
 ) -> None:
