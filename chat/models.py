@@ -32,6 +32,7 @@ from .protocol.errors import (
 from .protocol.requests import ChatRequest
 from .protocol.terms import LOST, Ending, Summary
 from .record import Exchange
+from .telemetry.periods import Period  # noqa: F401  # Django finds models by this module
 from .trace_context import TraceParent, trace_id_of
 
 MAX_EXCHANGES = 50  # Earlier exchanges loaded for a run. The workflow's token budget then picks.
@@ -240,6 +241,10 @@ class RunQuerySet(models.QuerySet["Run"]):
             )
         )
 
+    def uncounted(self) -> "RunQuerySet":
+        """Return the ended runs whose figures are in no period yet."""
+        return self.filter(counted=False, ended_at__isnull=False)
+
     def unclosed(self) -> "RunQuerySet":
         """Return the ended runs whose log may lack the ending, oldest first.
 
@@ -421,6 +426,7 @@ class Run(models.Model):
         null=True, blank=True, help_text="in the currency of the price list, if prices are known"
     )
     sla_met = models.BooleanField(null=True, blank=True, help_text="all service levels were met")
+    counted = models.BooleanField(default=False, help_text="its figures are in those of its hour")
     trace_id = models.CharField(max_length=32, blank=True)
     error_code = models.CharField(max_length=30, blank=True)
     steps = models.JSONField(
@@ -452,6 +458,11 @@ class Run(models.Model):
             ),
             models.Index(
                 fields=("ended_at",), condition=models.Q(pruned_at=None), name="runs_to_prune"
+            ),
+            models.Index(
+                fields=("ended_at",),
+                condition=models.Q(counted=False, ended_at__isnull=False),
+                name="runs_to_count",
             ),
         )
 

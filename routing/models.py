@@ -90,6 +90,14 @@ class RoutingDecision(models.Model):
 
     class Meta:
         ordering = ("-created_at",)
+        indexes = (
+            # Few answers are rated, and pages count them over long times.
+            models.Index(
+                fields=("created_at", "rating"),
+                condition=models.Q(rating__isnull=False),
+                name="rated_decisions",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.path} {self.confidence:.2f}"

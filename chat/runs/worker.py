@@ -18,6 +18,7 @@ from chat.models import Run
 from chat.protocol.errors import SHUTTING_DOWN
 from chat.protocol.terms import failed
 from chat.telemetry.metrics import watch_process
+from chat.telemetry.rollup import keep_counting
 from chat.telemetry.traces import open_traces
 from chat.workflow.answer import Resources
 from chat.workflow.opinion import Opinions
@@ -108,6 +109,7 @@ class Worker:
             "pruning": self.pruning.keep,
             "commands": partial(receive_commands, self.name, self.runs.live),
             "measuring": watch_process,
+            "figures": keep_counting,
         }
         # In a context of their own: the first socket may start the worker, and what the jobs log is
         # not about that socket's request.

@@ -1,0 +1,86 @@
+"""Count each ended run exactly once, in its minute, hour and day.
+
+A run belongs to the period in which it ended. Its figures stay there when its conversation is
+deleted.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+
+from django.conf import settings
+from django.db import Error as DatabaseProblem
+from django.db import transaction
+from django.utils import timezone
+
+from chat.database import in_database
+from chat.models import Run
+
+from .figures import EndedRun, Figures, figures_of
+from .periods import Period, start_of
+
+logger = logging.getLogger(__name__)
+
+COUNT_INTERVAL = 10.0  # seconds between two looks for ended runs
+PAUSE = 0.5  # seconds between two full batches
+# Runs in one transaction. SQLite has one writer, and an ending must not wait long for a batch.
+BATCH = 50
+LARGE_BATCH = 500  # if nothing else needs the database
+MINUTES_KEPT = timedelta(hours=3)  # The page shows minutes for the last hour only.
+COLUMNS = [column.name for column in fields(EndedRun)]
+
+
+async def keep_counting() -> None:
+    """Count runs soon after they end, and those of older versions batch by batch."""
+    wait = COUNT_INTERVAL
+    while True:
+        await asyncio.sleep(wait)
+        try:
+            counted = await in_database(count_batch)
+            wait = PAUSE if counted == BATCH else COUNT_INTERVAL
+        except DatabaseProblem as exc:
+            logger.warning("could not count ended runs, trying again: %s", exc)
+            wait = COUNT_INTERVAL
+
+
+def count_all() -> int:
+    """Count all runs that are not counted yet, and return their number."""
+    total = 0
+    while counted := count_batch(LARGE_BATCH):
+        total += counted
+    return total
+
+
+def count_batch(size: int = BATCH) -> int:
+    """Count the runs that have waited longest, at most `size`. Return how many were counted."""
+    # A look costs no lock, and most looks find nothing.
+    if not Run.objects.uncounted().exists():
+        return 0
+    with transaction.atomic():
+        # Skip runs that another worker counts now. SQLite ignores this: its transactions begin
+        # with the only lock for writing.
+        locked = Run.objects.uncounted().select_for_update(skip_locked=True)
+        rows = list(locked.order_by("ended_at").values_list("pk", *COLUMNS)[:size])
+        Period.objects.add(by_period([EndedRun(*columns) for _, *columns in rows]))
+        Run.objects.filter(pk__in=[pk for pk, *_ in rows]).update(counted=True)
+        Period.objects.filter(
+            span=Period.Span.MINUTE, start__lt=timezone.now() - MINUTES_KEPT
+        ).delete()
+    return len(rows)
+
+
+def by_period(runs: list[EndedRun]) -> dict[tuple[str, datetime], Figures]:
+    """Return the sums of the runs' figures by span and start."""
+    sums: defaultdict[tuple[str, datetime], Figures] = defaultdict(Figures)
+    oldest_minute = timezone.now() - MINUTES_KEPT
+    for run in runs:
+        figures, ended_at = figures_of(run, settings.FLEET_PRICES), run.ended_at.astimezone(UTC)
+        if ended_at >= oldest_minute:
+            sums["minute", start_of("minute", ended_at)].add(figures)
+        sums["hour", start_of("hour", ended_at)].add(figures)
+    for (span, start), hour in list(sums.items()):
+        if span == "hour":
+            sums["day", start_of("day", start)].add(hour)
+    return sums
