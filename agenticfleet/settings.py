@@ -98,7 +98,7 @@ CSRF_TRUSTED_ORIGINS = env.origins("DJANGO_CSRF_TRUSTED_ORIGINS")
 # "agenticfleet" imports it when it is needed; it must come before those of other apps.
 INSTALLED_APPS = [
     "agenticfleet",
-    "django.contrib.admin",
+    "agenticfleet.apps.FleetAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

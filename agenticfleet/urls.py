@@ -8,8 +8,6 @@ from django.views.generic import RedirectView
 
 from agenticfleet.health import metrics_page
 
-admin.site.site_header = admin.site.site_title = "AgenticFleet"
-
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),

@@ -53,13 +53,11 @@ def stored(**columns: Any) -> Run:
     run = ended(ended_at=timezone.now())
     fields = {name: getattr(run, name) for name in run.__slots__}
     chat = Conversation.objects.create(owner="browser:b", title="t")
+    fields |= {"message_id": uuid.uuid4(), "mode": "auto", "worker": "worker.1"}
     return Run.objects.create(
         conversation=chat,
         question=Message.objects.create(conversation=chat, role="user", text="q"),
         answer=Message.objects.create(conversation=chat, role="assistant", text="a"),
-        message_id=uuid.uuid4(),
-        mode="auto",
-        worker="worker.1",
         lease_expires_at=timezone.now(),
         **fields | columns,
     )
