@@ -130,7 +130,8 @@ def thumbs_of(shown: Range) -> tuple[int, int]:
     rated = RoutingDecision.objects.filter(
         rating__isnull=False, created_at__gte=shown.start, created_at__lt=shown.end
     )
-    counts = rated.aggregate(up=Count("pk", filter=Q(rating=1)), all=Count("pk"))
+    # Count a column of the index, so that the database doesn't look at the rows.
+    counts = rated.aggregate(up=Count("rating", filter=Q(rating=1)), all=Count("rating"))
     return counts["up"], counts["all"] - counts["up"]
 
 

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
 from django.db import OperationalError, connection
@@ -15,6 +14,7 @@ from django.utils import timezone
 
 from chat.dashboard.page import Dashboard, dashboard_of
 from chat.dashboard.tables import Row
+from chat.database import in_database
 from chat.models import Run
 from chat.telemetry import rollup
 from routing.models import RoutingDecision
@@ -61,7 +61,7 @@ async def test_figures_of_real_runs_are_those_of_their_rows(
     await stopped.until("response.delta")
     await stopped.send({"type": "cancel"})
     await stopped.rest()
-    shown = await sync_to_async(partial(dashboard_of, {"range": "hour"}, may_read=True))()
+    shown = await in_database(dashboard_of, {"range": "hour"}, may_read=True)
     rows = [run async for run in Run.objects.all()]
     assert len(rows) == 6
     assert tile(shown, "Runs") == ("6", "1 cancelled")
