@@ -1,0 +1,1 @@
+"""Made-up conversations for looking at the pages: `manage.py seed_demo`."""

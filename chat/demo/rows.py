@@ -1,0 +1,261 @@
+"""Store the demo in the database, and remove exactly what was stored.
+
+Its mark is the owner: `user:demo-7`, `browser:demo-…`, `script:demo`, `terminal:demo`. Owners of
+real conversations have ids of other forms, so no real row can be taken for one of the demo.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import accumulate
+from random import Random
+from uuid import UUID
+
+from django.db import models, transaction
+from django.utils.text import Truncator
+
+from chat.models import TITLE_LENGTH, Conversation, Message, Run
+from routing.models import RoutingDecision, text_hash
+
+from . import texts
+from .variants import Form, Variant, Variants
+
+RUNS_PER_BATCH = 2000
+CONVERSATIONS_PER_DELETE = 200
+LONG_CONVERSATION = 1000  # questions, so 2,000 messages; fewer in a small demo
+LIVE_RUNS = 9
+# A fleet that serves this database ends the live runs as lost when their leases have expired.
+LIVE_LEASE = timedelta(hours=1)
+OLD_PART = 0.08  # of the runs, the oldest: an earlier version stored them
+TRACED_PART = 0.5  # of the runs, the newest
+RERUNS, FRESH, RATED, RATED_UP, NUMBERED = 0.04, 0.02, 0.12, 0.82, 0.1
+# Shares of the questions in each hour of a day (UTC), and on each day of a week.
+HOURS = (4, 2, 1, 1, 1, 2, 5, 12, 26, 38, 42, 38, 30, 36, 40, 38, 33, 26, 20, 18, 18, 16, 12, 7)
+WEEKDAYS = (10, 11, 11, 10, 8, 3, 3)
+OWNERS_BY_KIND = (texts.BROWSERS, texts.USERS, (texts.SCRIPT,), (texts.TERMINAL,))
+KIND_WEIGHTS = (55, 30, 10, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    conversations: int
+    runs: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows that are stored together."""
+
+    conversations: list[Conversation] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    decisions: list[RoutingDecision] = field(default_factory=list)
+
+    def store(self) -> None:
+        with given_dates(), transaction.atomic():
+            Conversation.objects.bulk_create(self.conversations)
+            Message.objects.bulk_create(self.messages)
+            Run.objects.bulk_create(self.runs)
+            RoutingDecision.objects.bulk_create(self.decisions)
+
+
+class Demo:
+    """A demo with a number of runs. The same seed makes the same runs."""
+
+    def __init__(self, *, runs: int, seed: int, days: int, now: datetime) -> None:
+        self.runs, self.now = runs, now
+        self.period = timedelta(days=days)
+        self.random = Random(seed)  # noqa: S311 - made-up data
+        self.variants = Variants(self.random, runs)
+        self.made = 0
+
+    def store(self) -> Iterator[int]:
+        """Store the demo in batches. Yield how many runs are stored so far."""
+        batch = Batch()
+        for owner, ended_at, count in self.plan():
+            self.add_conversation(batch, owner, ended_at, count)
+            if len(batch.runs) >= RUNS_PER_BATCH or self.made == self.runs:
+                batch.store()
+                batch = Batch()
+                yield self.made
+
+    def plan(self) -> list[tuple[str, datetime, int]]:
+        """Return owner, last moment and number of runs of each conversation, oldest first."""
+        random = self.random
+        sizes = [min(LONG_CONVERSATION, max(1, self.runs // 4))]
+        left = self.runs - sizes[0]
+        while left:
+            size = min(left, 1 + int(random.expovariate(0.6)))
+            sizes.append(size)
+            left -= size
+        long, *others = sizes
+        planned = [(self.owner(), self.moment(), size) for size in others]
+        planned.append((texts.USERS[0], self.now - timedelta(hours=26), long))
+        planned.sort(key=lambda conversation: conversation[1])
+        # The last conversations are being answered.
+        for index in range(len(planned) - min(LIVE_RUNS, self.runs // 10), len(planned)):
+            owner, _, size = planned[index]
+            planned[index] = (owner, self.now - timedelta(seconds=random.uniform(2, 25)), size)
+        return planned
+
+    def owner(self) -> str:
+        owners = self.random.choices(OWNERS_BY_KIND, KIND_WEIGHTS)[0]
+        # A few people ask most of the questions.
+        return owners[int(len(owners) * self.random.random() ** 2)]
+
+    def moment(self) -> datetime:
+        """Return a time by the curves of day and week; recent weeks are busier."""
+        while True:
+            moment: datetime = self.now - self.period * self.random.random() ** 1.3
+            share = HOURS[moment.hour] * WEEKDAYS[moment.weekday()]
+            if self.random.random() * max(HOURS) * max(WEEKDAYS) < share:
+                return moment
+
+    def add_conversation(self, batch: Batch, owner: str, ended_at: datetime, count: int) -> None:
+        variants = [self.variants.next(self.age(ended_at)) for _ in range(count)]
+        is_live = self.now - ended_at < timedelta(seconds=30)
+        gaps = [self.random.lognormvariate(4.2, 1) for _ in range(count - 1)]
+        lengths = [variant.total_ms / 1000 for variant in variants[:-1]]
+        passed = list(accumulate((a + b for a, b in zip(gaps, lengths, strict=True)), initial=0))
+        began_at = ended_at - timedelta(seconds=passed[-1])
+        if not is_live:
+            began_at -= timedelta(milliseconds=variants[-1].total_ms)
+        conversation = Conversation(
+            id=self.uuid(),
+            owner=owner,
+            title=Truncator(" ".join(variants[0].told.question.split())).chars(TITLE_LENGTH),
+            created_at=began_at,
+            updated_at=began_at + timedelta(seconds=passed[-1]),
+        )
+        batch.conversations.append(conversation)
+        earlier: Run | None = None
+        for number, (variant, seconds) in enumerate(zip(variants, passed, strict=True), 1):
+            form: Form = "old" if self.made < self.runs * OLD_PART else "new"
+            if is_live and number == count:
+                variant, form = self.variants.live(), "live"
+            created_at = began_at + timedelta(seconds=seconds)
+            earlier = self.add_run(batch, conversation, variant, form, created_at, earlier)
+            self.made += 1
+
+    def add_run(
+        self,
+        batch: Batch,
+        conversation: Conversation,
+        variant: Variant,
+        form: Form,
+        created_at: datetime,
+        earlier: Run | None,
+    ) -> Run:
+        random, told = self.random, variant.told
+        is_rerun = earlier is not None and random.random() < RERUNS
+        asked = earlier.question if earlier and is_rerun else self.question(variant)
+        asked.conversation = conversation
+        answer = Message(
+            conversation=conversation,
+            role=Message.Role.ASSISTANT,
+            text="" if form == "live" else told.text,
+            created_at=created_at,
+        )
+        if not is_rerun:
+            asked.created_at = created_at
+            batch.messages.append(asked)
+        batch.messages.append(answer)
+        run = Run(
+            id=self.uuid(),
+            conversation=conversation,
+            question=asked,
+            answer=answer,
+            rerun_of=earlier if is_rerun else None,
+            owner=conversation.owner,
+            message_id=self.uuid(),
+            mode=told.mode,
+            fresh=random.random() < FRESH,
+            reasoning_effort=random.choices(("", "minimal", "maximal"), (90, 5, 5))[0],
+            worker=f"demo-{random.randint(1, 4)}",
+            created_at=created_at,
+            last_seq=told.last_seq,
+        )
+        if form != "old" and self.made > self.runs * (1 - TRACED_PART):
+            run.trace_id = f"{random.getrandbits(128):032x}"
+        variant.fill(run, form)
+        batch.runs.append(run)
+        if form == "live":
+            run.lease_expires_at = self.now + LIVE_LEASE
+        elif told.first_route and not variant.is_lost:
+            batch.decisions.append(self.decision(run, variant))
+        return run
+
+    def question(self, variant: Variant) -> Message:
+        text = variant.told.question
+        if self.random.random() < NUMBERED:
+            text += f" (ticket {self.random.randint(10_000, 99_999)})"
+        return Message(role=Message.Role.USER, text=text)
+
+    def decision(self, run: Run, variant: Variant) -> RoutingDecision:
+        told, random = variant.told, self.random
+        route, usage = told.first_route, told.ending.usage
+        assert route is not None
+        assert run.ended_at is not None
+        rating = None
+        if run.status == Run.Status.COMPLETED and random.random() < RATED:
+            rating = 1 if random.random() < RATED_UP else -1
+        return RoutingDecision(
+            workflow_id=run.pk,
+            text_hash=text_hash(run.question.text),
+            features={"size": round(len(told.question) / 40, 2), "asks": 1.0},
+            path=route.path,
+            confidence=route.confidence,
+            mode=told.mode,
+            reasons="; ".join(route.reasons),
+            asked=bool(route.calls),
+            escalated=told.ending.escalated,
+            outcome=run.status,
+            tokens=usage.input_tokens + usage.output_tokens,
+            rating=rating,
+            created_at=run.ended_at,
+        )
+
+    def age(self, moment: datetime) -> float:
+        """Return how old a moment is, from 0 (now) to 1 (the first day)."""
+        return min(1, (self.now - moment) / self.period)
+
+    def uuid(self) -> UUID:
+        return UUID(int=self.random.getrandbits(128), version=4)
+
+
+def is_stored() -> bool:
+    return Conversation.objects.filter(owner__in=texts.OWNERS).exists()
+
+
+def remove() -> Iterator[Removed]:
+    """Delete the demo in batches. Yield what each batch deleted."""
+    while True:
+        demo = Conversation.objects.filter(owner__in=texts.OWNERS).order_by()
+        ids = list(demo.values_list("pk", flat=True)[:CONVERSATIONS_PER_DELETE])
+        if not ids:
+            return
+        with transaction.atomic():
+            runs = list(Run.objects.filter(conversation__in=ids).values_list("pk", flat=True))
+            RoutingDecision.objects.filter(pk__in=runs).delete()
+            Conversation.objects.filter(pk__in=ids).delete()
+        yield Removed(len(ids), len(runs))
+
+
+@contextmanager
+def given_dates() -> Iterator[None]:
+    """Store rows with the dates that they have. Otherwise Django would set the time of storing."""
+    fields = [
+        each
+        for model in (Conversation, Message, Run, RoutingDecision)
+        for each in model._meta.local_fields
+        if isinstance(each, models.DateTimeField)
+    ]
+    before = [(each, each.auto_now, each.auto_now_add) for each in fields]
+    for each in fields:
+        each.auto_now = each.auto_now_add = False
+    try:
+        yield
+    finally:
+        for each, auto_now, auto_now_add in before:
+            each.auto_now, each.auto_now_add = auto_now, auto_now_add

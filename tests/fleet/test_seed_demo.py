@@ -1,0 +1,139 @@
+"""`manage.py seed_demo` stores runs like those of the product, and removes no others."""
+
+from typing import get_args
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db.models import Count
+from django.test import Client
+
+from chat.demo import texts
+from chat.models import Conversation, Message, Run
+from chat.pages import event_of
+from chat.protocol.errors import Code
+from chat.protocol.events import Connected
+from chat.spans import spans_of
+from routing.models import RoutingDecision
+from tests.pages.conversations import conversation_of, decided_for, run_of
+
+pytestmark = pytest.mark.django_db
+
+RUNS = 200
+# These refuse a request, or are never stored in a row.
+WITHOUT_A_RUN = {
+    "bad_request",
+    "handshake_timeout",
+    "forbidden",
+    "conversation_busy",
+    "too_many_runs",
+    "storage_unavailable",
+}
+
+
+@pytest.fixture
+def demo() -> None:
+    call_command("seed_demo", runs=RUNS, verbosity=0)
+
+
+@pytest.mark.usefixtures("demo")
+def test_demo_has_every_kind_of_run() -> None:
+    runs = Run.objects.all()
+    assert runs.count() == RUNS
+    assert set(runs.values_list("status", flat=True)) == set(Run.Status)
+    assert set(runs.values_list("error_code", flat=True)) - {""} == (
+        set(get_args(Code)) - WITHOUT_A_RUN
+    )
+    assert set(runs.values_list("path", flat=True)) == {"", "light", "full"}
+    assert set(runs.values_list("sla_met", flat=True)) == {True, False, None}
+    for found in (
+        runs.filter(escalated=True),
+        runs.filter(cache_hits__gt=0),
+        runs.filter(is_estimated=True),
+        runs.filter(cost__gt=0),
+        runs.exclude(trace_id=""),
+        runs.filter(status="failed", steps=[]),
+        runs.filter(status="completed", sla_met=None),  # of an earlier version
+        runs.exclude(rerun_of=None),
+        RoutingDecision.objects.filter(rating=1),
+        RoutingDecision.objects.filter(asked=True),
+    ):
+        assert found.exists(), found.query
+    assert {owner.partition(":")[0] for owner in runs.values_list("owner", flat=True)} == {
+        "user",
+        "browser",
+        "script",
+        "terminal",
+    }
+
+
+@pytest.mark.usefixtures("demo")
+def test_rows_of_the_demo_agree_with_their_events() -> None:
+    for run in Run.objects.exclude(status="running"):
+        ending = run.recorded_ending
+        assert ending is not None
+        assert (ending.status, ending.timings.total_ms) == (run.status, run.total_ms)
+        events = [event_of(step) for step in run.steps]
+        assert None not in events
+        spans = spans_of(event for event in events if event)
+        if run.sla_met is None:
+            continue
+        phases = [span for span in spans if span.kind == "phase"]
+        assert sum(span.duration_ms for span in phases) >= 0.95 * (run.total_ms or 0) - 200
+        calls = [part for span in spans for part in span.with_children() if part.kind == "call"]
+        assert len(calls) == run.model_calls
+        assert isinstance(events[0], Connected)
+        assert events[0].data.conversation_id == run.conversation_id
+
+
+@pytest.mark.usefixtures("demo")
+def test_conversations_of_the_demo_are_whole() -> None:
+    assert Run.objects.count() == Message.objects.filter(role="assistant").count()
+    assert not Message.objects.filter(role="user", answered_by=None).exists()
+    longest = Conversation.objects.annotate(length=Count("messages")).latest("length")
+    # Some questions have two answers.
+    assert RUNS // 4 < longest.length <= RUNS // 2
+    first = longest.messages.earliest("created_at")
+    assert first.created_at >= longest.created_at
+    assert first.created_at < longest.updated_at
+
+
+def test_the_same_seed_makes_the_same_runs() -> None:
+    seen = []
+    for seed in (5, 5, 6):
+        call_command("seed_demo", runs=20, seed=seed, verbosity=0)
+        seen.append(
+            list(Run.objects.order_by("pk").values_list("pk", "total_ms", "steps__1__data"))
+        )
+        call_command("seed_demo", remove=True, verbosity=0)
+    assert seen[0] == seen[1] != seen[2]
+
+
+def test_remove_deletes_the_demo_and_nothing_else(client: Client) -> None:
+    real = run_of(conversation_of(client))
+    decided_for(real)
+    call_command("seed_demo", runs=30, verbosity=0)
+    call_command("seed_demo", remove=True, verbosity=0)
+    assert [run.pk for run in Run.objects.all()] == [real.pk]
+    assert Message.objects.count() == 2
+    assert Conversation.objects.get() == real.conversation
+    assert RoutingDecision.objects.get().pk == real.pk
+
+
+@pytest.mark.usefixtures("demo")
+def test_a_second_demo_is_refused() -> None:
+    with pytest.raises(CommandError, match="--remove"):
+        call_command("seed_demo", runs=1)
+    assert Run.objects.count() == RUNS
+
+
+@pytest.mark.parametrize("wrong", [{"runs": 0}, {"runs": 10**9}, {"days": 0}, {"days": 10**6}])
+def test_wrong_numbers_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(CommandError, match="--runs is 1 to"):
+        call_command("seed_demo", **wrong)
+    assert not Run.objects.exists()
+
+
+@pytest.mark.usefixtures("demo")
+def test_demo_has_texts_that_attack_pages() -> None:
+    texts_of_runs = Message.objects.values_list("text", flat=True)
+    assert any(hostile in text for text in texts_of_runs for hostile in texts.HOSTILE)
