@@ -440,6 +440,10 @@ class Run(models.Model):
 
     class Meta:
         ordering = ("-created_at",)
+        permissions = (
+            ("read_content", "Can read the words of questions, answers and tools"),
+            ("export_run", "Can export lists"),
+        )
         constraints = (
             models.UniqueConstraint(fields=("owner", "message_id"), name="one_run_per_message_id"),
             models.UniqueConstraint(
