@@ -4,17 +4,16 @@ from django.contrib import admin
 from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html
 
 from chat.models import Run
-from routing.models import RoutingDecision
 
-from .readonly import ReadOnly, milliseconds
+from .readonly import milliseconds
+from .run_page import RunPageAdmin
 
 
 @admin.register(Run)
-class RunAdmin(ReadOnly):
+class RunAdmin(RunPageAdmin):
     list_display = (
         "short_id",
         "created",
@@ -37,46 +36,6 @@ class RunAdmin(ReadOnly):
 
     class Media:
         css = {"all": ("fleet/admin.css",)}
-
-    fieldsets = (
-        (
-            None,
-            {
-                "fields": (
-                    "id",
-                    "status",
-                    "error_code",
-                    "ending",
-                    "conversation_link",
-                    "owner",
-                    "message_id",
-                    "rerun_of",
-                )
-            },
-        ),
-        (
-            "Asked",
-            {"fields": ("mode", "path", "decision_link", "fresh", "reasoning_effort", "model")},
-        ),
-        (
-            "Times (ms)",
-            {"fields": ("created_at", "ended_at", "first_event", "first_token", "total")},
-        ),
-        ("Spent", {"fields": ("input_tokens", "output_tokens", "model_calls", "tool_calls")}),
-        (
-            "Worker",
-            {
-                "fields": (
-                    "worker",
-                    "lease_expires_at",
-                    "last_seq",
-                    "cancel_requested_at",
-                    "closed_at",
-                ),
-                "classes": ("collapse",),
-            },
-        ),
-    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         # The list doesn't show texts and steps, which may be large.
@@ -102,20 +61,3 @@ class RunAdmin(ReadOnly):
     @admin.display(description="total (ms)", ordering="total_ms")
     def total(self, run: Run) -> str:
         return milliseconds(run.total_ms)
-
-    @admin.display(description="routing decision")
-    def decision_link(self, run: Run) -> str | None:
-        if not RoutingDecision.objects.filter(pk=run.pk).exists():
-            return None
-        return format_html(
-            '<a href="{}">why this path</a>',
-            reverse("admin:routing_routingdecision_change", args=[run.pk]),
-        )
-
-    @admin.display(description="conversation")
-    def conversation_link(self, run: Run) -> str:
-        return format_html(
-            '<a href="../../../conversation/{}/change/">{}</a>',
-            run.conversation_id,
-            run.conversation.title,
-        )

@@ -136,7 +136,6 @@ class Story:
         mode: Mode = "auto"
         if self.random.random() < 0.1 and self.kind in ("light", "full"):
             mode = "full" if is_long else "light"
-        self.tell(Connected(data=ConnectedData(NO_ID, NO_ID)))
         try:
             self.perform(mode)
         except Stopped:
@@ -144,7 +143,8 @@ class Story:
         return self.finished(question, mode)
 
     def perform(self, mode: Mode) -> None:
-        self.wait(self.about(3))
+        self.clock.now = self.about(3)
+        self.tell(Connected(data=ConnectedData(NO_ID, NO_ID)))
         asks = self.kind != "unrouted" and mode == "auto" and self.random.random() < 0.12
         with self.phase("routing"):
             if self.kind == "unrouted":

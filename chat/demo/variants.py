@@ -52,9 +52,7 @@ class Variant:
         ending = self.ending
         if form == "live":
             run.text_so_far = self.told.text
-            run.summary_so_far = msgspec.to_builtins(
-                msgspec.structs.replace(ending.summary, status=None, sla=None)
-            )
+            run.summary_so_far = msgspec.to_builtins(so_far(ending))
             return
         run.ended_at = run.created_at + timedelta(milliseconds=self.total_ms)
         # An open log is a run that died: workers would close the logs of all these runs.
@@ -156,10 +154,17 @@ class Variants:
         return Variant.of(stopped, fate)
 
 
+def so_far(ending: Ending) -> Summary:
+    """Return the figures of a run that was live when it was stopped."""
+    timings = msgspec.structs.replace(ending.timings, cancel_ms=None)
+    return msgspec.structs.replace(ending.summary, status=None, sla=None, timings=timings)
+
+
 def lost(ending: Ending) -> Ending:
     """Return the ending that a reaper writes for a run with these figures."""
-    figures = {name: getattr(ending, name) for name in Summary.__struct_fields__}
-    return msgspec.structs.replace(LOST, **figures | {"status": LOST.status, "sla": None})
+    summary = so_far(ending)
+    figures = {name: getattr(summary, name) for name in Summary.__struct_fields__}
+    return msgspec.structs.replace(LOST, **figures | {"status": LOST.status})
 
 
 def old_ending(ending: Ending) -> dict[str, Any]:

@@ -1,0 +1,324 @@
+"""A run's page: what happened, why, what it cost, and what was slow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import msgspec
+from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.views.decorators.http import require_GET
+
+from chat.models import Run
+from chat.protocol.errors import ErrorInfo
+from chat.protocol.events import StreamEvent
+from chat.protocol.terms import Ending, Level, StepKind, Summary
+from chat.rendering.ending import HELP, percent_of
+from chat.rendering.gantt import Gantt, gantt_of
+from chat.rendering.timeline import phase_title, tool_title
+from chat.rendering.wording import capitalized, counted, duration, title_of
+from chat.spans import all_spans, spans_of
+from chat.telemetry.levels import slowest_of
+from routing.models import RoutingDecision
+
+from .content import may_read_content, words
+from .readonly import ReadOnly
+from .run_steps import Say, Steps, Words, credits_of
+from .run_stream import LogUnavailable, entries_of_log, lines_of_row, steps_of
+
+MAX_ID_CHARS = 40  # of an unknown id that the message repeats
+MAX_RERUNS = 20  # that the page lists
+LEVELS: dict[Level, str] = {
+    "first_event": "first event",
+    "first_token": "first token",
+    "total": "total",
+    "cancel": "cancel",
+    "tool": "a tool call",
+}
+STEP_KINDS: dict[StepKind, str] = {"phase": "Phase", "agent": "Agent", "tool": "Tool call"}
+LOST = (
+    "The worker stopped during this run, so another one wrote this ending. The figures and the text"
+    " are those of the last renewal of its lease."
+)
+NO_STEPS = "Its steps are not known: the row has none, and its log is not kept any longer."
+NO_REDIS = "Its steps are not shown: Redis, which has its log, does not answer."
+LIVE = "The run is live. Figures and text are those of the last renewal of its lease."
+OLD = (
+    "An earlier version stored this run: it kept no starts of steps, no model calls and no verdict."
+)
+NOT_ROUTED = "The run ended before a path was chosen."
+
+Outcome = Literal["completed", "cancelled", "failed", "lost", "running"]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SlowStep:
+    kind: str
+    name: str
+    time: str
+    share: str
+
+
+class RunPage:
+    """What the page of one run shows, of everything that is known of it."""
+
+    def __init__(
+        self,
+        run: Run,
+        events: Sequence[StreamEvent] | None,
+        *,
+        decision: RoutingDecision | None,
+        reruns: Sequence[Run],
+        say: Say,
+    ) -> None:
+        """`events` are its steps; None if Redis has them and doesn't answer."""
+        self.run = run
+        self.decision = decision
+        self.is_redis_down = events is None
+        events = events or ()
+        self.reruns = reruns
+        self.ending = run.recorded_ending
+        self.summary = summary_of(run, self.ending)
+        timings = self.summary.timings
+        spans = spans_of(events)
+        self.has_steps = bool(events)
+        self.steps = Steps(events, total_ms=timings.total_ms or 0, say=say)
+        self.gantt: Gantt = gantt_of(spans, timings.total_ms or 0)
+        self.title = Words(say(run.conversation.title))
+        self.question = Words(say(run.question.text))
+        text = run.text_so_far if self.ending is None else run.answer.text
+        self.answer = Words(say(text)) if text else None
+        self.reasons = [
+            say(capitalized(reason)) for route in self.steps.routes[-1:] for reason in route.reasons
+        ]
+        verdict = self.ending.sla if self.ending else None
+        self.missed = [
+            f"{LEVELS[level]} late by {duration(ms)}"
+            for level, ms in (verdict.missed if verdict else {}).items()
+        ]
+        slowest = verdict.slowest if verdict else slowest_of(list(all_spans(events)))
+        self.slowest = [
+            SlowStep(
+                STEP_KINDS[kind],
+                name_of(kind, step.name),
+                duration(step.duration_ms),
+                share(step.duration_ms, timings.total_ms),
+            )
+            for kind, step in slowest.items()
+        ]
+
+    @property
+    def outcome(self) -> Outcome:
+        if self.ending is None:
+            return "running"
+        return "lost" if self.ending.lost else self.ending.status
+
+    @property
+    def error(self) -> ErrorInfo | None:
+        return self.ending.error if self.ending else None
+
+    @property
+    def help(self) -> str:
+        return HELP.get(self.error.code, "") if self.error else ""
+
+    @property
+    def path(self) -> str:
+        """The path in a few words; empty if the run was not routed."""
+        if self.summary.path is None:
+            return ""
+        if self.summary.escalated:
+            return "Light, then the full team"
+        return "Full team" if self.summary.path == "full" else "Light"
+
+    @property
+    def verdict(self) -> Literal["met", "missed", ""]:
+        if self.ending is None or self.ending.sla is None:
+            return ""
+        return "missed" if self.ending.sla.missed else "met"
+
+    @property
+    def remarks(self) -> list[str]:
+        """Why parts are missing."""
+        remarks = []
+        if self.outcome == "lost":
+            remarks.append(LOST)
+        elif self.outcome == "running":
+            remarks.append(LIVE)
+        elif self.ending and self.ending.sla is None:
+            remarks.append(OLD)
+        if not self.has_steps:
+            remarks.append(NO_REDIS if self.is_redis_down else NO_STEPS)
+        if self.ending and self.summary.path is None:
+            remarks.append(NOT_ROUTED)
+        return remarks
+
+    @property
+    def figures(self) -> list[Figure]:
+        timings, usage, run = self.summary.timings, self.summary.usage, self.run
+        about = "≈ " if usage.estimated else ""
+        cached = counted(usage.cache_hits, "hit") + " in the cache" if usage.cache_hits else ""
+        spent = credits_of(usage.search_credits) if usage.search_credits else ""
+        figures = [
+            Figure("Total", moment(timings.total_ms)),
+            Figure("First event", moment(timings.first_event_ms)),
+            Figure("First token", moment(timings.first_token_ms)),
+            Figure("Model calls", f"{usage.model_calls:,}", " and ".join(self.summary.models)),
+            Figure("Tokens read", f"{about}{usage.input_tokens:,}"),
+            Figure("Tokens written", f"{about}{usage.output_tokens:,}"),
+            Figure(
+                "Tool calls",
+                f"{usage.tool_calls:,}",
+                ", ".join(part for part in (cached, spent) if part),
+            ),
+        ]
+        if timings.cancel_ms is not None:
+            figures.insert(1, Figure("Cancel took", duration(timings.cancel_ms)))
+        if run.cost is not None or self.summary.cost is not None:
+            figures.append(Figure("Cost", money(self.summary.cost or run.cost or 0)))
+        return figures
+
+    @property
+    def waiting(self) -> Figure | None:
+        """The part of the total that no phase explains, with its share."""
+        ms = self.summary.timings.waiting_ms
+        if not ms or not self.steps.phases:
+            return None
+        return Figure("Waiting", duration(ms), share(ms, self.summary.timings.total_ms))
+
+    @property
+    def confidence(self) -> str:
+        """How sure the router was, as a sentence; empty if the run was not routed."""
+        if not self.steps.routes:
+            return ""
+        return f"{percent_of(self.steps.routes[0].confidence)} sure that one agent suffices."
+
+    @property
+    def skipped(self) -> str:
+        route = self.steps.routes[-1] if self.steps.routes else None
+        return ", ".join(phase_title(phase).lower() for phase in route.skipped) if route else ""
+
+    @property
+    def has_costs(self) -> bool:
+        return any(line.cost is not None for line in self.steps.calls)
+
+
+class RunPageAdmin(ReadOnly):
+    """The page of one run, and its stream as JSON lines."""
+
+    def get_urls(self) -> list[URLPattern]:
+        stream = self.admin_site.admin_view(require_GET(self.stream_view))
+        return [
+            path("<str:object_id>/stream/", stream, name="chat_run_stream"),
+            *super().get_urls(),
+        ]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        if request.method != "GET" or not self.has_view_permission(request):
+            raise PermissionDenied
+        run = find_run(object_id)
+        if run is None:
+            return self.run_is_unknown(request, object_id)
+        page = RunPage(
+            run,
+            steps_of(run),
+            decision=RoutingDecision.objects.defer("features").filter(pk=run.pk).first(),
+            reruns=list(Run.objects.filter(rerun_of=run).only("status")[:MAX_RERUNS]),
+            say=partial(words, request),
+        )
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Run {str(run.pk)[:8]}",
+            "opts": self.opts,
+            "page": page,
+            "run": run,
+            "may_read": may_read_content(request),
+            "may_delete": self.has_delete_permission(request, run),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "admin/chat/run/change_form.html", context)
+
+    def stream_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        if not (self.has_view_permission(request) and may_read_content(request)):
+            raise PermissionDenied
+        run = find_run(object_id)
+        if run is None:
+            return self.run_is_unknown(request, object_id)
+        try:
+            lines = [entry.payload for entry in entries_of_log(run.pk)]
+        except LogUnavailable:
+            messages.warning(
+                request, "The stream cannot be read: Redis does not answer. Try again in a moment."
+            )
+            return HttpResponseRedirect(reverse("admin:chat_run_change", args=[run.pk]))
+        lines = lines or list(lines_of_row(run))
+        return HttpResponse(
+            b"".join(line + b"\n" for line in lines),
+            content_type="application/x-ndjson",
+            headers={"Content-Disposition": f'attachment; filename="run-{run.pk}.jsonl"'},
+        )
+
+    def run_is_unknown(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        messages.warning(
+            request, f"There is no run with the ID “{object_id[:MAX_ID_CHARS]}”. Was it deleted?"
+        )
+        return HttpResponseRedirect(reverse("admin:index"))
+
+
+def find_run(object_id: str) -> Run | None:
+    """Return the run with its conversation, question and answer; None for any other id."""
+    runs = Run.objects.select_related("conversation", "question", "answer")
+    try:
+        return runs.filter(pk=object_id).first()
+    except (ValidationError, ValueError):
+        return None
+
+
+def summary_of(run: Run, ending: Ending | None) -> Summary:
+    """Return the figures of a run; those so far of a live one."""
+    if ending is not None:
+        return ending.summary
+    try:
+        return msgspec.convert(run.summary_so_far or {}, Summary)
+    except msgspec.ValidationError:
+        return Summary()
+
+
+def name_of(kind: StepKind, name: str) -> str:
+    match kind:
+        case "phase":
+            return phase_title(name)
+        case "tool":
+            return tool_title(name)[0]
+        case "agent":
+            return title_of(name)
+
+
+def share(ms: float, total_ms: float | None) -> str:
+    return f"{100 * ms / total_ms:.0f} %" if total_ms else ""
+
+
+def moment(ms: float | None) -> str:
+    return "–" if ms is None else duration(ms)
+
+
+def money(cost: float) -> str:
+    currency = settings.FLEET_PRICES.currency if settings.FLEET_PRICES else ""
+    return f"{cost:.4f} {currency}".strip()
