@@ -25,7 +25,7 @@ RUNS_PER_BATCH = 2000
 CONVERSATIONS_PER_DELETE = 200
 LONG_CONVERSATION = 1000  # questions, so 2,000 messages; fewer in a small demo
 LIVE_RUNS = 9
-# A fleet that serves this database ends the live runs as lost when their leases have expired.
+# A fleet that serves this database soon ends the live runs as lost: no worker renews their leases.
 LIVE_LEASE = timedelta(hours=1)
 OLD_PART = 0.08  # of the runs, the oldest: an earlier version stored them
 TRACED_PART = 0.5  # of the runs, the newest

@@ -1,0 +1,126 @@
+"""No page has a fault that axe-core finds, in either theme, wide or narrow."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from tests.scripted_model import ScriptedModel
+from tests.serving import MANAGE, Fleet, running
+
+from .browsing import CONNECTION_ERRORS, MARKS, Open, ask, expect_ready_for_the_next, pages
+
+pytestmark = MARKS
+
+# Which run's page is checked, as a condition of SQL. The fleet ends the demo's live runs as lost.
+RUNS = {
+    "team": "path = 'full' and status = 'completed' and not escalated and sla_met",
+    "light": "path = 'light' and status = 'completed' and tool_calls > 0",
+    "failed": "status = 'failed' and steps != '[]'",
+    "cancelled": "status = 'cancelled' and path = 'full'",
+    "lost": "error_code = 'worker_lost'",
+    "old": "status = 'completed' and sla_met is null and path = 'full'",
+}
+PAGES = {
+    "first page": "/admin/",
+    "runs": "/admin/chat/run/",
+    "conversations": "/admin/chat/conversation/",
+    "routing decisions": "/admin/routing/routingdecision/",
+    "cached results": "/admin/tooling/cachedresult/",
+}
+# Faults of Django's own templates: filters by an empty value, and columns of inlines.
+OF_DJANGO = {"runs": {"link-name"}, "conversation": {"empty-table-header"}}
+VIEWS = [("light", 1440), ("dark", 1440), ("dark", 390)]
+
+
+@dataclass
+class Site:
+    """A fleet whose database has the demo, with an operator."""
+
+    fleet: Fleet
+
+    def address(self, path: str) -> str:
+        return self.fleet.address.rstrip("/") + path
+
+    def id(self, table: str, condition: str) -> str:
+        with closing(sqlite3.connect(self.fleet.folder / "state/fleet.sqlite3")) as database:
+            row = database.execute(f"select id from {table} where {condition} limit 1").fetchone()
+        return str(row[0])
+
+    def sign_in(self, page: Page) -> None:
+        page.locator("#id_username").fill("ada")
+        page.locator("#id_password").fill("x")
+        page.locator("[type=submit]").click()
+
+
+def manage(folder: Path, *arguments: str) -> None:
+    environment = {
+        **os.environ,
+        "FLEET_STATE_DIR": str(folder / "state"),
+        "DJANGO_SUPERUSER_PASSWORD": "x",
+    }
+    subprocess.run([sys.executable, MANAGE, *arguments], check=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("fleet")
+    manage(folder, "migrate", "--verbosity", "0")
+    manage(folder, "seed_demo", "--runs", "150")
+    manage(folder, "createsuperuser", "--noinput", "--username", "ada", "--email", "a@b.example")
+    with running(folder, model_server) as fleet:
+        yield Site(fleet)
+
+
+@pytest.fixture
+def open_page(chromium: Browser) -> Iterator[Open]:
+    with pages(chromium, ignored=CONNECTION_ERRORS) as open_page:
+        yield open_page
+
+
+def faults(page: Page, *, known: Collection[str] = ()) -> list[str]:
+    """Return what axe-core finds, each with its places. Leave out rules that are `known`."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{fault['id']}: {', '.join(str(node['target']) for node in fault['nodes'][:5])}"
+        for fault in found
+        if fault["id"] not in known
+    ]
+
+
+@pytest.mark.parametrize(("theme", "width"), VIEWS)
+def test_admin(site: Site, open_page: Open, theme: str, width: int) -> None:
+    page = open_page(site.address("/admin/"), width=width, color_scheme=theme)
+    site.sign_in(page)
+    addresses = dict(PAGES)
+    for kind, condition in RUNS.items():
+        addresses[f"{kind} run"] = f"/admin/chat/run/{site.id('chat_run', condition)}/change/"
+    conversation = site.id("chat_conversation", "true")
+    addresses["conversation"] = f"/admin/chat/conversation/{conversation}/change/"
+    found = {}
+    for name, path in addresses.items():
+        response = page.goto(site.address(path))
+        assert response is not None
+        assert response.ok, (name, response.status)
+        # Folded parts count, too.
+        page.evaluate("document.querySelectorAll('details').forEach((each) => each.open = true)")
+        if faults_of_page := faults(page, known=OF_DJANGO.get(name, ())):
+            found[name] = faults_of_page
+    assert found == {}
+
+
+@pytest.mark.parametrize(("theme", "width"), VIEWS)
+def test_chat(site: Site, open_page: Open, theme: str, width: int) -> None:
+    page = open_page(site.address("/"), width=width, color_scheme=theme)
+    assert faults(page) == []
+    ask(page, "What is the answer?")
+    expect_ready_for_the_next(page)
+    assert faults(page) == []
