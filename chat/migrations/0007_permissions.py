@@ -5,7 +5,7 @@ from django.db import migrations
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0004_telemetry"),
+        ("chat", "0006_periods"),
     ]
 
     operations = [
