@@ -129,20 +129,21 @@ def test_clocks_go_on_after_a_reload_even_if_the_browsers_date_is_wrong(
     model.on("long", tokens=["First half. ", "Second half."], hold_after=1)
     page = open_page(fleet.address)
     page.add_init_script("Date.now = () => 0")
+    clocks = answer(page).locator(
+        ".ticks, .phase.step > .step-head.running .step-time, .agent .step-head.running .step-time"
+    )
     started = time.monotonic()
     ask(page, "long")
-    expect(answer(page).locator(".ticks")).to_have_text(" · 3 s")
+    expect(clocks.first).to_have_text(re.compile("[6-9] s"))
     page.reload()
-    expect(prose(page)).to_have_text("First half.")
     answer(page).locator(".steps > summary").click()
-    expect(answer(page).locator(".ticks")).to_have_text(" · 5 s")
-    # The run, its phase and its agent have begun at about the same time.
-    for clock in (".ticks", ".phase .step-time [data-tick]", ".agent .step-time [data-tick]"):
-        words = answer(page).locator(clock).last.inner_text()
-        elapsed = time.monotonic() - started
-        seconds = re.search("([0-9]+) s", words)
-        assert seconds, clock
-        assert elapsed - 2 <= int(seconds[1]) <= elapsed, clock
+    expect(clocks.first).to_have_text(re.compile("9 s|[0-9]{2} s"))
+    # The run, its phase and its agent began at about the same time.
+    shown = [int(words.split()[-2]) for words in clocks.all_inner_texts()]
+    elapsed = time.monotonic() - started
+    assert len(shown) == 3
+    # Only an overloaded machine needs so many seconds to show and read a clock.
+    assert all(elapsed - 4 < seconds <= elapsed for seconds in shown), (shown, elapsed)
     model.release()
     expect_ready_for_the_next(page)
 
