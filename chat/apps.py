@@ -1,7 +1,7 @@
 from django.apps import AppConfig
 from django.core import checks
 
-from .checks import agents_name_callable_tools
+from .checks import agents_name_callable_tools, questions_can_be_indexed
 
 
 class ChatConfig(AppConfig):
@@ -9,3 +9,4 @@ class ChatConfig(AppConfig):
 
     def ready(self) -> None:
         checks.register(agents_name_callable_tools)
+        checks.register(questions_can_be_indexed)

@@ -1,9 +1,13 @@
 """System checks: what must be true of the fleet before it answers."""
 
+import sqlite3
+from contextlib import closing
 from difflib import get_close_matches
 from typing import Any
 
+from django.core import checks
 from django.core.checks import CheckMessage, Error
+from django.db import connection
 
 from tooling.toolbox import TOOLS
 
@@ -43,3 +47,22 @@ def fault(agent: Agent, name: str) -> Error | None:
             id="chat.E002",
         )
     return None
+
+
+def questions_can_be_indexed(**kwargs: Any) -> list[CheckMessage]:
+    """Return a warning if this SQLite has no full-text index."""
+    if connection.vendor != "sqlite" or has_fts5():
+        return []
+    return [
+        checks.Warning(
+            "This Python's SQLite has no FTS5, so the admin's search reads all questions.",
+            hint="Use a Python whose SQLite has FTS5, or PostgreSQL. A database whose questions are"
+            " indexed already takes no new questions without FTS5.",
+            id="chat.W001",
+        )
+    ]
+
+
+def has_fts5() -> bool:
+    with closing(sqlite3.connect(":memory:")) as memory:
+        return ("ENABLE_FTS5",) in memory.execute("PRAGMA compile_options").fetchall()

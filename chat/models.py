@@ -95,11 +95,13 @@ class Conversation(models.Model):
         ordering = ("-updated_at",)
         indexes = (
             models.Index(fields=("owner", "-updated_at")),
-            models.Index(fields=("updated_at",), name="conversations_by_age"),
+            # The admin's list is read from this index alone.
+            models.Index(fields=("-updated_at", "-id", "owner"), name="conversations_listed"),
         )
 
     def __str__(self) -> str:
-        return self.title
+        # Django's pages and its log of deletions show this also to staff who may not read titles.
+        return f"conversation {str(self.pk)[:8]}"
 
     def exchanges_before(self, question: "Message") -> list[Exchange]:
         """Return the exchanges before `question`, oldest first, each with its newest answer."""
@@ -454,7 +456,25 @@ class Run(models.Model):
         )
         indexes = (
             models.Index(fields=("status", "lease_expires_at")),
-            models.Index(fields=("-created_at",)),
+            # The admin's list is filtered and sorted in this index alone: rows are so wide that
+            # each one takes a page of its own.
+            models.Index(
+                fields=(
+                    "-created_at",
+                    "-id",
+                    "status",
+                    "path",
+                    "escalated",
+                    "error_code",
+                    "sla_met",
+                    "total_ms",
+                    "model",
+                    "owner",
+                ),
+                name="runs_listed",
+            ),
+            # The admin searches for the beginning of an id.
+            models.Index(fields=("message_id",), name="runs_by_message_id"),
             models.Index(fields=("owner", "status")),
             # All workers poll for unclosed runs, and hardly any of a million runs is one.
             models.Index(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from .toolbox import TOOLS
 
 MAX_SHOWN_CHARS = 100_000
 MAX_SEARCHED_CHARS = 200
+NO_SEARCH = "Searching by words needs the permission to read content."
 
 type View = Callable[..., HttpResponse]
 
@@ -62,6 +64,10 @@ class CachedResultAdmin(admin.ModelAdmin):
     def list_view(self, request: HttpRequest) -> HttpResponse:
         self.require(self.has_view_permission(request))
         tool, text = filters(request.GET.get("tool", ""), request.GET.get("q", ""))
+        if text and not may_read_content(request):
+            # The results of a search show which words the entries hold.
+            messages.warning(request, f"{NO_SEARCH} The list shows all entries.")
+            text = ""
         cursor = cursor_of(request.GET.get("cursor", ""))
         try:
             with self.inspector() as inspector:
@@ -71,7 +77,7 @@ class CachedResultAdmin(admin.ModelAdmin):
             return self.redis_is_down(request)
         context = {
             "title": "Cached results",
-            "page": page,
+            "page": replace(page, entries=[shown(request, entry) for entry in page.entries]),
             "totals": totals,
             "today": totals.days[0],
             "closed": closed,
@@ -81,6 +87,7 @@ class CachedResultAdmin(admin.ModelAdmin):
             "is_first": not cursor,
             "filters": urlencode({"tool": tool, "q": text}),
             "most_examined": MAX_EXAMINED,
+            "may_search": may_read_content(request),
             "may_delete": self.has_delete_permission(request),
         }
         return self.rendered(request, "list", context)
@@ -94,12 +101,12 @@ class CachedResultAdmin(admin.ModelAdmin):
             return self.redis_is_down(request)
         if found is None:
             return self.entry_is_gone(request)
-        entry, value = found
+        entry, value = shown(request, found[0]), found[1]
         context = {
             "title": entry.about.query or entry.digest,
             "entry": entry,
-            "parameters": pretty(entry.about.parameters),
-            "value": None if value is None else pretty(value),
+            "parameters": words(request, pretty(found[0].about.parameters)),
+            "value": None if value is None else words(request, pretty(value)),
             "may_delete": self.has_delete_permission(request),
         }
         return self.rendered(request, "entry", context)
@@ -111,7 +118,7 @@ class CachedResultAdmin(admin.ModelAdmin):
                 found = inspector.entry(*address_of(tool, digest))
                 if found is None:
                     return self.entry_is_gone(request)
-                entry, _ = found
+                entry = shown(request, found[0])
                 if request.method != "POST":
                     return self.rendered(
                         request, "delete", {"title": "Are you sure?", "entry": entry}
@@ -119,18 +126,17 @@ class CachedResultAdmin(admin.ModelAdmin):
                 inspector.delete(tool, digest)
         except (RedisError, OSError):
             return self.redis_is_down(request)
-        self.log_deletion(
-            request, key=entry.key, what=title_of(entry), message="Deleted from the cache."
-        )
-        messages.success(
-            request, f"“{title_of(entry)}” was deleted. The next call fetches a new result."
-        )
+        title = title_of(entry) if may_read_content(request) else entry.key
+        self.log_deletion(request, key=entry.key, what=title, message="Deleted from the cache.")
+        messages.success(request, f"“{title}” was deleted. The next call fetches a new result.")
         return self.to_list()
 
     def delete_matching_view(self, request: HttpRequest) -> HttpResponse:
         self.require(self.has_delete_permission(request))
         given = request.POST if request.method == "POST" else request.GET
         tool, text = filters(given.get("tool", ""), given.get("q", ""))
+        # Don't leave the text out instead: that would delete more than was asked for.
+        self.require(not text or may_read_content(request))
         what = described(tool, text)
         try:
             with self.inspector() as inspector:
@@ -228,6 +234,23 @@ def address_of(tool: str, digest: str) -> tuple[str, str]:
     if not re.fullmatch(TOOL, tool) or not re.fullmatch(DIGEST, digest):
         raise Http404
     return tool, digest
+
+
+def may_read_content(request: HttpRequest) -> bool:
+    # The permission belongs to chat, which this app doesn't know; its name is enough.
+    return request.user.has_perm("chat.read_content")
+
+
+def words(request: HttpRequest, text: str) -> str:
+    """Return `text`, or only its length if the operator may not read content."""
+    return text if may_read_content(request) else f"{len(text):,} characters"
+
+
+def shown(request: HttpRequest, entry: CachedEntry) -> CachedEntry:
+    """Return the entry with its words, or only with their lengths."""
+    about = entry.about
+    query, topic = (text and words(request, text) for text in (about.query, about.topic))
+    return replace(entry, about=msgspec.structs.replace(about, query=query, topic=topic))
 
 
 def title_of(entry: CachedEntry) -> str:

@@ -1,22 +1,136 @@
-"""The pages of conversations."""
+"""The list of conversations, and the page of one with its messages."""
 
-from django.contrib import admin
+from dataclasses import dataclass
+from typing import Any
 
-from chat.models import Conversation, Message
+from django.contrib import admin, messages
+from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
 
-from .readonly import ReadOnly, ReadOnlyInline
+from chat.models import Conversation, Message, Run
+from chat.search import question_ids
+
+from .content import first_words, length, visible, with_first_words, words
+from .filters import OwnerFilter, PeriodFilter, is_owner
+from .listing import ListAdmin
+from .readonly import owner_kind, relative_time
+
+MAX_MESSAGES = 50  # of a conversation on its page; a link leads to earlier ones
+MAX_MESSAGE_CHARS = 2_000
 
 
-class MessageInline(ReadOnlyInline):
-    model = Message
-    fields = ("role", "created_at", "text")
-    readonly_fields = fields
+@dataclass(frozen=True, slots=True)
+class ShownMessage:
+    """A message on the page of its conversation; an answer has the run that wrote it."""
+
+    message: Message
+    text: str
+    run: Run | None
 
 
 @admin.register(Conversation)
-class ConversationAdmin(ReadOnly):
-    list_display = ("title", "owner", "created_at", "updated_at")
-    search_fields = ("title", "owner", "id__startswith")
-    date_hierarchy = "created_at"
-    show_full_result_count = False
-    inlines = (MessageInline,)
+class ConversationAdmin(ListAdmin):
+    list_display = ("short_id", "title_start", "updated", "created", "runs", "owner_kind")
+    list_display_links = ("short_id", "title_start")
+    filters = (PeriodFilter, OwnerFilter)
+    search_fields = ("pk",)
+    search_help_text = "Words of its questions, the beginning of its id, or its owner (user:5)"
+    time_field = "updated_at"
+    change_form_template = "admin/conversation.html"
+    fields = ("id", "owner", "created_at", "updated_at")
+    export_words = frozenset({"title"})
+    export_columns = {
+        "id": "pk",
+        "title": "title",
+        "owner": "owner",
+        "created_at": "created_at",
+        "updated_at": "updated_at",
+    }
+    # A conversation that goes on during an export would move in the order of time, and be missed.
+    export_by_time = False
+
+    def rows(self, request: HttpRequest) -> QuerySet[Conversation]:
+        of_one = Run.objects.filter(conversation=OuterRef("pk")).order_by()
+        counted = of_one.values("conversation").annotate(number=Count("pk")).values("number")
+        conversations = Conversation.objects.annotate(
+            number_of_runs=Coalesce(Subquery(counted, IntegerField()), 0)
+        )
+        return with_first_words(request, conversations, "title")
+
+    def with_id(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any] | None:
+        return queryset.filter(owner=term) if is_owner(term) else super().with_id(queryset, term)
+
+    def with_words(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+        asked = Message.objects.filter(pk__in=question_ids(term))
+        return queryset.filter(pk__in=asked.order_by().values("conversation"))
+
+    @admin.display(description="conversation")
+    def short_id(self, conversation: Conversation) -> str:
+        return str(conversation.pk)[:8]
+
+    @admin.display(description="title")
+    def title_start(self, conversation: Any) -> str:
+        return first_words(conversation.words_start, conversation.words_length)
+
+    @admin.display(description="last activity", ordering="updated_at")
+    def updated(self, conversation: Conversation) -> str:
+        return relative_time(conversation.updated_at)
+
+    @admin.display(description="begun")
+    def created(self, conversation: Conversation) -> str:
+        return relative_time(conversation.created_at)
+
+    @admin.display(description="runs")
+    def runs(self, conversation: Any) -> str:
+        return f"{conversation.number_of_runs:,}"
+
+    @admin.display(description="owner")
+    def owner_kind(self, conversation: Conversation) -> str:
+        return owner_kind(conversation.owner)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        before = request.GET.get("before", "")
+        is_number = before.isdecimal() and len(before) < 19
+        if before and not is_number:
+            messages.warning(request, "There is no such page of messages. These are the newest.")
+        conversation = self.get_object(request, object_id)
+        context = dict(extra_context or {})
+        if conversation is not None:
+            context["words_of_title"] = words(request, visible(conversation.title))
+            shown = newest_messages(
+                request, conversation, before=int(before) if is_number else None
+            )
+            context["shown"] = shown[-MAX_MESSAGES:]
+            context["has_earlier"] = len(shown) > MAX_MESSAGES
+            context["is_newest"] = not is_number
+        return super().change_view(request, object_id, form_url, context)
+
+
+def newest_messages(
+    request: HttpRequest, conversation: Conversation, *, before: int | None
+) -> list[ShownMessage]:
+    """Return the newest messages, or those before one, oldest first, and one more if there is."""
+    page = conversation.messages.order_by("-pk")
+    if before is not None:
+        page = page.filter(pk__lt=before)
+    page = with_first_words(request, page.defer("text"), "text", chars=MAX_MESSAGE_CHARS)
+    found = list(page[: MAX_MESSAGES + 1])[::-1]
+    runs = Run.objects.filter(answer__in=found).defer(
+        "text_so_far", "steps", "summary_so_far", "ending"
+    )
+    by_answer = {run.answer_id: run for run in runs}
+    return [ShownMessage(message, text_of(message), by_answer.get(message.pk)) for message in found]
+
+
+def text_of(message: Any) -> str:
+    if message.words_length is not None:
+        return length(message.words_length)
+    start = visible(message.words_start)
+    return start if len(start) <= MAX_MESSAGE_CHARS else f"{start[:MAX_MESSAGE_CHARS]}…"

@@ -1,9 +1,12 @@
 """Pages whose rows only the product writes."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.http import HttpRequest
+from django.utils.html import format_html
 
 
 class ReadOnly(admin.ModelAdmin):
@@ -29,3 +32,20 @@ class ReadOnlyInline(admin.TabularInline):
 
 def milliseconds(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}"
+
+
+def relative_time(moment: datetime) -> str:
+    """Return “3 minutes ago” with the exact time as its title."""
+    exact = f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, naturaltime(moment)
+    )
+
+
+def owner_kind(owner: str) -> str:
+    """Return the kind of an owner, with the whole owner as its title."""
+    return format_html('<span title="{}">{}</span>', owner, owner.partition(":")[0])
+
+
+def path_taken(path: str, *, is_escalated: bool) -> str:
+    return "light → full" if is_escalated else path or "–"

@@ -17,10 +17,6 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddIndex(
-            model_name="conversation",
-            index=models.Index(fields=["updated_at"], name="conversations_by_age"),
-        ),
-        migrations.AddIndex(
             model_name="run",
             index=models.Index(
                 condition=models.Q(("pruned_at", None)), fields=["ended_at"], name="runs_to_prune"

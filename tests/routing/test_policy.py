@@ -10,8 +10,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from chat.admin.decisions import DAYS
 from routing import policy
-from routing.admin import DAYS
 from routing.checks import weights_can_be_read
 from routing.classifier import Classifier, Judgement
 from routing.models import Outcome, Routed, RoutingDecision, text_hash
@@ -257,9 +257,9 @@ def test_admin_page_works_without_decisions(admin_client: Client) -> None:
     "query",
     [
         "path=light",
-        "asked__exact=1",
-        "escalated__exact=1",
-        "rating__exact=-1",
+        "path=escalated",
+        "asked=1",
+        "rating=down",
         "mode=auto",
         "q=abc",
     ],

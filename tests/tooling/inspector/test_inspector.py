@@ -266,6 +266,29 @@ def test_each_page_needs_its_permission(redis: Redis) -> None:
         assert redis.exists(key)
 
 
+def test_words_need_the_permission_to_read_content(redis: Redis) -> None:
+    key = keep(redis, "capital of peru", topic="newsy")
+    keep(redis, "other")
+    deleter = signed_in("deleter", "view_cachedresult", "delete_cachedresult")
+    for where in (LIST, address(key), f"{address(key)}delete/"):
+        page = deleter.get(where).text
+        assert "peru" not in page
+        assert "newsy" not in page
+        assert "Lima" not in page
+        assert "15 characters" in page
+    searched = deleter.get(f"{LIST}?q=peru").text
+    assert "needs the permission to read content" in searched
+    assert searched.count("field-query") == 2, "the results would show which words there are"
+    # Deleting what matches would show it, too.
+    assert deleter.get(f"{LIST}delete/?q=peru").status_code == 403
+    assert deleter.post(f"{LIST}delete/", {"q": "peru"}).status_code == 403
+    assert redis.exists(key)
+    assert "peru" not in deleter.post(f"{address(key)}delete/", follow=True).text
+    assert LogEntry.objects.get().object_repr == key
+    reader = signed_in("reader", "view_cachedresult", "read_content")
+    assert "other" in reader.get(f"{LIST}?q=other").text
+
+
 def test_pages_offer_no_deletion_without_the_permission(redis: Redis) -> None:
     key = keep(redis)
     viewer = signed_in("viewer", "view_cachedresult")

@@ -1,0 +1,149 @@
+"""Filters whose values are known without reading the rows."""
+
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, time, timedelta
+from typing import Any, ClassVar
+
+from django.contrib.admin import ListFilter, ModelAdmin, SimpleListFilter
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+
+class ChoiceFilter(SimpleListFilter):
+    """A filter with a few values, each with its label and its condition."""
+
+    options: ClassVar[Mapping[str, tuple[str, Q]]]
+
+    @classmethod
+    def names(cls) -> set[str]:
+        """Return the names of its parameters."""
+        return {str(cls.parameter_name)}
+
+    @classmethod
+    def accepts(cls, name: str, value: str) -> bool:
+        return value in cls.options
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> list[tuple[str, str]]:
+        return [(value, label) for value, (label, _) in self.options.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        chosen = self.options.get(self.value() or "")
+        return queryset.filter(chosen[1]) if chosen else queryset
+
+
+class OwnerFilter(ChoiceFilter):
+    title = "owner"
+    parameter_name = "owner"
+    options = {
+        # Not a range of owners: SQLite would read the index of owners and then each row.
+        kind: (label, Q(owner__startswith=f"{kind}:"))
+        for kind, label in (
+            ("user", "Signed-in users"),
+            ("browser", "Browsers"),
+            ("script", "Scripts"),
+            ("terminal", "Terminal"),
+        )
+    }
+
+
+def is_owner(text: str) -> bool:
+    """Return True if `text` is one owner, such as user:5. Scripts all share one, as in a filter."""
+    kind, _, owner_id = text.partition(":")
+    return bool(owner_id) and kind in OwnerFilter.options
+
+
+PERIODS = {
+    "hour": ("Past hour", timedelta(hours=1)),
+    "day": ("Past 24 hours", timedelta(days=1)),
+    "week": ("Past 7 days", timedelta(days=7)),
+    "month": ("Past 30 days", timedelta(days=30)),
+}
+
+
+class PeriodFilter(ListFilter):
+    """The rows of a recent period, or from one date to another, both included."""
+
+    title = "date"
+    template = "admin/period_filter.html"
+
+    def __init__(
+        self,
+        request: HttpRequest,
+        params: dict[str, list[str]],
+        model: type[Model],
+        model_admin: Any,
+    ) -> None:
+        super().__init__(request, params, model, model_admin)
+        self.field = model_admin.time_field
+        self.given = {name: params.pop(name)[-1] for name in self.names() if name in params}
+        self.used_parameters = dict(self.given)
+
+    @classmethod
+    def names(cls) -> set[str]:
+        return {"period", "from", "to"}
+
+    @classmethod
+    def accepts(cls, name: str, value: str) -> bool:
+        if name == "period":
+            return value in PERIODS
+        return not value or day_of(value) is not None
+
+    @property
+    def first(self) -> date | None:
+        return day_of(self.given.get("from", ""))
+
+    @property
+    def last(self) -> date | None:
+        return day_of(self.given.get("to", ""))
+
+    def has_output(self) -> bool:
+        return True
+
+    def expected_parameters(self) -> list[str | None]:
+        return list(self.names())
+
+    def choices(self, changelist: ChangeList) -> Iterator[dict[str, Any]]:
+        others = changelist.get_filters_params() | {"q": [changelist.query]}
+        self.others = [
+            (name, values[-1])
+            for name, values in others.items()
+            if name not in self.names() and values[-1]
+        ]
+        yield {
+            "selected": not any(self.given.values()),
+            "query_string": changelist.get_query_string(remove=["period", "from", "to"]),
+            "display": "Any time",
+        }
+        for value, (label, _) in PERIODS.items():
+            yield {
+                "selected": self.given.get("period") == value,
+                "query_string": changelist.get_query_string({"period": value}, ["from", "to"]),
+                "display": label,
+            }
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if period := self.given.get("period"):
+            queryset = queryset.filter(
+                **{f"{self.field}__gte": timezone.now() - PERIODS[period][1]}
+            )
+        if self.first:
+            queryset = queryset.filter(**{f"{self.field}__gte": midnight(self.first)})
+        if self.last:
+            after = midnight(self.last + timedelta(days=1))
+            queryset = queryset.filter(**{f"{self.field}__lt": after})
+        return queryset
+
+
+def day_of(text: str) -> date | None:
+    """Return the date in ISO format; None for other text and for years that no row has."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return day if 1970 <= day.year <= 9000 else None
+
+
+def midnight(day: date) -> datetime:
+    return timezone.make_aware(datetime.combine(day, time.min))
