@@ -61,7 +61,7 @@ class Batch:
 
 
 class Demo:
-    """A demo with a number of runs. The same seed makes the same runs."""
+    """A demo with a number of runs. The same seed, at the same time, makes the same runs."""
 
     def __init__(self, *, runs: int, seed: int, days: int, now: datetime) -> None:
         self.runs, self.now = runs, now
@@ -113,8 +113,10 @@ class Demo:
                 return moment
 
     def add_conversation(self, batch: Batch, owner: str, ended_at: datetime, count: int) -> None:
-        variants = [self.variants.next(self.age(ended_at)) for _ in range(count)]
         is_live = self.now - ended_at < timedelta(seconds=30)
+        variants = [self.variants.next(self.age(ended_at)) for _ in range(count - is_live)]
+        if is_live:
+            variants.append(self.variants.live())
         gaps = [self.random.lognormvariate(4.2, 1) for _ in range(count - 1)]
         lengths = [variant.total_ms / 1000 for variant in variants[:-1]]
         passed = list(accumulate((a + b for a, b in zip(gaps, lengths, strict=True)), initial=0))
@@ -133,7 +135,7 @@ class Demo:
         for number, (variant, seconds) in enumerate(zip(variants, passed, strict=True), 1):
             form: Form = "old" if self.made < self.runs * OLD_PART else "new"
             if is_live and number == count:
-                variant, form = self.variants.live(), "live"
+                form = "live"
             created_at = began_at + timedelta(seconds=seconds)
             earlier = self.add_run(batch, conversation, variant, form, created_at, earlier)
             self.made += 1

@@ -6,8 +6,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.models import Count
 from django.test import Client
+from django.utils import timezone
 
-from chat.demo import texts
+from chat.demo import rows, texts
 from chat.models import Conversation, Message, Run
 from chat.pages import event_of
 from chat.protocol.errors import Code
@@ -98,14 +99,19 @@ def test_conversations_of_the_demo_are_whole() -> None:
 
 
 def test_the_same_seed_makes_the_same_runs() -> None:
+    now = timezone.now()
     seen = []
     for seed in (5, 5, 6):
-        call_command("seed_demo", runs=20, seed=seed, verbosity=0)
-        seen.append(
-            list(Run.objects.order_by("pk").values_list("pk", "total_ms", "steps__1__data"))
-        )
-        call_command("seed_demo", remove=True, verbosity=0)
+        list(rows.Demo(runs=20, seed=seed, days=90, now=now).store())
+        seen.append(list(Run.objects.order_by("pk").values_list("pk", "total_ms", "created_at")))
+        list(rows.remove())
     assert seen[0] == seen[1] != seen[2]
+
+
+@pytest.mark.usefixtures("demo")
+def test_workers_have_nothing_to_do_with_the_demo() -> None:
+    assert not Run.objects.filter(closed_at=None, ended_at__isnull=False).exists()
+    assert not Run.objects.expired().exists()
 
 
 def test_remove_deletes_the_demo_and_nothing_else(client: Client) -> None:
