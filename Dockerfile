@@ -12,7 +12,7 @@ RUN pip install --no-cache-dir uv \
 
 WORKDIR /app
 COPY pyproject.toml uv.lock .python-version ./
-RUN uv sync --locked --extra postgresql
+RUN uv sync --locked --extra postgresql --extra telemetry
 COPY . .
 
 USER fleet
