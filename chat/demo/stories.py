@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from random import Random
@@ -11,7 +10,6 @@ from uuid import UUID
 
 import msgspec
 
-from chat.clock import Clock
 from chat.protocol.errors import Code, ErrorInfo
 from chat.protocol.events import (
     AgentComplete,
@@ -43,9 +41,9 @@ from chat.protocol.payloads import (
     ToolResultData,
 )
 from chat.protocol.terms import CANCELLED, Ending, Mode, Path, Usage, failed
-from chat.telemetry.recorder import Recorder
 
 from . import texts
+from .told import StoryClock, Told, ending_of, numbered
 
 type Kind = Literal["light", "tool", "full", "escalated", "unrouted"]
 
@@ -53,10 +51,6 @@ NO_ID = UUID(int=0)  # The row of each run replaces it.
 SKIPPED_BY_LIGHT = ["analysis", "research", "writing", "review"]
 CANCEL_MS = (4, 180)  # from a cancel to the ending
 CHARS_PER_TOKEN = 4
-# Errors of a call that has not begun to answer; all others may come at any time.
-BEFORE_FIRST_CHUNK: frozenset[Code] = frozenset(
-    {"model_unavailable", "first_chunk_timeout", "rate_limited", "context_too_long"}
-)
 NOT_OF_A_CALL: frozenset[Code] = frozenset({"max_runtime", "shutting_down", "internal"})
 # Milliseconds of silence before a deadline ends the run.
 PATIENCE: dict[Code, float] = {
@@ -66,32 +60,6 @@ PATIENCE: dict[Code, float] = {
 
 class Stopped(Exception):
     """The run's time is over: it was cancelled, or it failed."""
-
-
-class StoryClock(Clock):
-    """A clock that is set, for a run that takes no time."""
-
-    def __init__(self) -> None:
-        super().__init__(0)
-        self.now = 0.0
-
-    @property
-    def ms(self) -> float:
-        return round(self.now, 2)
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A made-up run. `events` are its steps, each with its milliseconds since the start."""
-
-    question: str
-    text: str
-    mode: Mode
-    events: list[tuple[float, StreamEvent]]
-    ending: Ending
-    last_seq: int
-    model: str
-    first_route: RouteData | None
 
 
 class Story:
@@ -440,60 +408,26 @@ class Story:
     # --- The ending
 
     def finished(self, question: str, mode: Mode) -> Told:
-        """Return the run with the figures that the product's own recorder finds."""
+        """Return the run as it was told, with its ending."""
+        ending, waited = Ending(status="completed"), 0.0
+        if self.is_stopped:
+            ending = failed(self.error) if self.error else CANCELLED
+            waited = self.random.uniform(*CANCEL_MS)
         # Agents that work at the same time told their events one after the other.
         self.told.sort(key=itemgetter(0))
-        clock = StoryClock()
-        recorder = Recorder(clock)
-        steps, seq = [], 0
-        for clock.now, event in self.told:
-            recorder.observe(event)
-            seq += 1
-            if isinstance(event, ResponseDelta):
-                seq += self.deltas
-            else:
-                event.seq = seq
-                steps.append((clock.now, event))
-        clock.now = self.clock.now
-        ending = Ending(status="completed")
-        if self.is_stopped:
-            recorder.note_stop()
-            clock.now += self.random.uniform(*CANCEL_MS)
-            ending = failed(self.error) if self.error else CANCELLED
-        ending = recorder.ending(ending, self.calls)
-        tools = [event.data for _, event in steps if isinstance(event, ToolComplete)]
-        ending = msgspec.structs.replace(ending, cost=texts.PRICES.cost_of(self.calls, tools))
+        steps, last_seq = numbered(self.told, deltas=self.deltas)
+        measured = ending_of(
+            ending, self.told, self.calls, stopped_ms=self.clock.now, waited_ms=waited
+        )
         first_route = self.routes[0] if self.routes else None
+        model = self.full_model if measured.path == "full" else self.light_model
         return Told(
             question=question,
             text=self.answer,
             mode=mode,
             events=steps,
-            ending=ending,
-            last_seq=seq + (1 if self.error else 2),
-            model=(self.full_model if ending.path == "full" else self.light_model)
-            if first_route
-            else "",
+            ending=measured,
+            last_seq=last_seq + (1 if self.error else 2),
+            model=model if first_route else "",
             first_route=first_route,
         )
-
-
-def told(seed: int, kind: Kind, *, generation: int = 0) -> Told:
-    """Return a run of this kind that was completed."""
-    return Story(seed, kind, generation=generation).play()
-
-
-def told_to_the_stop(
-    seed: int, kind: Kind, part: float, *, generation: int = 0, error: ErrorInfo | None = None
-) -> Told:
-    """Return a run that was cancelled, or failed with `error`, after this part of its time."""
-    # The same seed repeats the same steps, so play the whole run first to know its length.
-    whole = Story(seed, kind, generation=generation)
-    whole.play()
-    if error and error.code in BEFORE_FIRST_CHUNK and whole.calls:
-        call = whole.calls[int(part * len(whole.calls))]
-        stopped = Story(seed, kind, generation=generation, stops_in=call.number, error=error)
-    else:
-        at = whole.clock.now * part
-        stopped = Story(seed, kind, generation=generation, stops_at=at, error=error)
-    return stopped.play()

@@ -9,17 +9,22 @@ from typing import Any, Literal
 import msgspec
 
 from chat.models import Run
-from chat.protocol.errors import ErrorInfo
+from chat.protocol.errors import Code, ErrorInfo
 from chat.protocol.events import stored
 from chat.protocol.terms import LOST, Ending, Summary
 
 from . import texts
-from .stories import Kind, Told, told, told_to_the_stop
+from .stories import Kind, Story
+from .told import Told
 
 MAX_VARIANTS = 1000  # of each generation of models
 KINDS: dict[Kind, int] = {"light": 46, "tool": 23, "full": 26, "escalated": 5}
 FATES: "dict[Fate, int]" = {"completed": 890, "cancelled": 60, "failed": 44, "lost": 6}
 UNROUTED = 0.004
+# Errors of a call that has not begun to answer; all others may come at any time.
+BEFORE_FIRST_CHUNK: frozenset[Code] = frozenset(
+    {"model_unavailable", "first_chunk_timeout", "rate_limited", "context_too_long"}
+)
 NEW_IN_DATA = frozenset({"started_ms", "calls", "task"})  # an earlier version lacks these
 
 type Fate = Literal["completed", "cancelled", "failed", "lost", "live"]
@@ -153,6 +158,27 @@ class Variants:
             error = self.error()
         stopped = told_to_the_stop(seed, kind, part, generation=generation, error=error)
         return Variant.of(stopped, fate)
+
+
+def told(seed: int, kind: Kind, *, generation: int = 0) -> Told:
+    """Return a run of this kind that was completed."""
+    return Story(seed, kind, generation=generation).play()
+
+
+def told_to_the_stop(
+    seed: int, kind: Kind, part: float, *, generation: int = 0, error: ErrorInfo | None = None
+) -> Told:
+    """Return a run that was cancelled, or failed with `error`, after this part of its time."""
+    # The same seed repeats the same steps, so play the whole run first to know its length.
+    whole = Story(seed, kind, generation=generation)
+    whole.play()
+    if error and error.code in BEFORE_FIRST_CHUNK and whole.calls:
+        call = whole.calls[int(part * len(whole.calls))]
+        stopped = Story(seed, kind, generation=generation, stops_in=call.number, error=error)
+    else:
+        at = whole.clock.now * part
+        stopped = Story(seed, kind, generation=generation, stops_at=at, error=error)
+    return stopped.play()
 
 
 def so_far(ending: Ending) -> Summary:
