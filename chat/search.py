@@ -5,12 +5,10 @@ SQLite has an FTS5 table that triggers keep up to date, PostgreSQL a GIN index. 
 """
 
 from django.db import connection
-from django.db.models import QuerySet
-from django.db.models.expressions import RawSQL
 
 from .models import Message
 
-MAX_FOUND = 5_000  # The newest questions with the words. Common words are in most of a million.
+MAX_FOUND = 1_000  # The newest questions with the words. Common words are in most of a million.
 MAX_WORDS = 20
 MIN_PREFIX = 3  # Characters of a last word that also matches longer words.
 
@@ -19,31 +17,49 @@ SQLITE = """
 SELECT rowid FROM chat_question_words WHERE chat_question_words MATCH %s
 ORDER BY rowid DESC LIMIT %s
 """
-# The expression and the condition must be those of the index, or PostgreSQL doesn't use it.
-POSTGRESQL = """
+# The expression and the condition must be those of the index, or PostgreSQL doesn't use it. It
+# knows too little of words to choose between the index and the newest rows, which differ by
+# seconds: the index of a common word has most rows, and a rare word may be in none of the newest.
+COMMON = 100  # of the newest 1,000 questions
+SHARE = """
+SELECT count(*) FROM (
+    SELECT text FROM chat_message WHERE role = 'user' ORDER BY id DESC LIMIT 1000
+) newest WHERE to_tsvector('simple', left(text, 100000)) @@ to_tsquery('simple', %s)
+"""
+COMMON_WORDS = """
 SELECT id FROM chat_message
 WHERE to_tsvector('simple', left(text, 100000)) @@ to_tsquery('simple', %s) AND role = 'user'
 ORDER BY id DESC LIMIT %s
 """
+# No index has this order, so the rows come from the index of the words.
+RARE_WORDS = COMMON_WORDS.replace("ORDER BY id", "ORDER BY id + 0")
 
 
-def question_ids(text: str) -> RawSQL | QuerySet[Message, int]:
-    """Return the ids of the newest MAX_FOUND questions with all words of `text`, for a filter.
+def question_ids(text: str) -> list[int]:
+    """Return the ids of the newest MAX_FOUND questions with all words of `text`, newest first.
 
     The last word may be the beginning of one. A text without words matches no question.
     """
     words = words_of(text)
     if not words:
-        return Message.objects.none().values_list("pk", flat=True)
+        return []
     if connection.vendor == "postgresql":
-        return RawSQL(POSTGRESQL, [tsquery(words), MAX_FOUND])  # noqa: S611
+        query = tsquery(words)
+        [share] = selected(SHARE, query)
+        return selected(COMMON_WORDS if share >= COMMON else RARE_WORDS, query, MAX_FOUND)
     if is_indexed():
-        return RawSQL(SQLITE, [fts_query(words), MAX_FOUND])  # noqa: S611
+        return selected(SQLITE, fts_query(words), MAX_FOUND)
     # Without an index, read all questions. A system check tells the operator.
     found = Message.objects.filter(role=Message.Role.USER)
     for word in words:
         found = found.filter(text__icontains=word)
-    return found.order_by("-pk").values_list("pk", flat=True)
+    return list(found.order_by("-pk").values_list("pk", flat=True)[:MAX_FOUND])
+
+
+def selected(query: str, *parameters: str | int) -> list[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters)
+        return [pk for (pk,) in cursor.fetchall()]
 
 
 def words_of(text: str) -> list[str]:
@@ -66,6 +82,4 @@ def tsquery(words: list[str]) -> str:
 
 def is_indexed() -> bool:
     """Return True if SQLite has the index: a database made without FTS5 has none."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM sqlite_master WHERE name = 'chat_question_words'")
-        return cursor.fetchone() is not None
+    return bool(selected("SELECT 1 FROM sqlite_master WHERE name = 'chat_question_words'"))

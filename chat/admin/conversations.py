@@ -9,7 +9,6 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 
 from chat.models import Conversation, Message, Run
-from chat.search import question_ids
 
 from .content import first_words, length, visible, with_first_words, words
 from .filters import OwnerFilter, PeriodFilter, is_owner
@@ -61,9 +60,11 @@ class ConversationAdmin(ListAdmin):
     def with_id(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any] | None:
         return queryset.filter(owner=term) if is_owner(term) else super().with_id(queryset, term)
 
-    def with_words(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
-        asked = Message.objects.filter(pk__in=question_ids(term))
-        return queryset.filter(pk__in=asked.order_by().values("conversation"))
+    def about(self, queryset: QuerySet[Any], questions: list[int]) -> QuerySet[Any]:
+        # A list of ids, because a subquery would be made for the count and for the page.
+        of_questions = Message.objects.filter(pk__in=questions).order_by()
+        found = of_questions.values_list("conversation", flat=True).distinct()
+        return queryset.filter(pk__in=list(found))
 
     @admin.display(description="conversation")
     def short_id(self, conversation: Conversation) -> str:
@@ -117,11 +118,13 @@ def newest_messages(
     request: HttpRequest, conversation: Conversation, *, before: int | None
 ) -> list[ShownMessage]:
     """Return the newest messages, or those before one, oldest first, and one more if there is."""
-    page = conversation.messages.order_by("-pk")
+    ids = conversation.messages.order_by()
     if before is not None:
-        page = page.filter(pk__lt=before)
-    page = with_first_words(request, page.defer("text"), "text", chars=MAX_MESSAGE_CHARS)
-    found = list(page[: MAX_MESSAGES + 1])[::-1]
+        ids = ids.filter(pk__lt=before)
+    # Sort here: for the newest of an old conversation, PostgreSQL would go through all messages.
+    newest = sorted(ids.values_list("pk", flat=True), reverse=True)[: MAX_MESSAGES + 1]
+    page = Message.objects.filter(pk__in=newest).order_by("pk").defer("text")
+    found = list(with_first_words(request, page, "text", chars=MAX_MESSAGE_CHARS))
     runs = Run.objects.filter(answer__in=found).defer(
         "text_so_far", "steps", "summary_so_far", "ending"
     )

@@ -17,7 +17,6 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from chat.models import Run
-from chat.search import question_ids
 from routing.models import Outcome, RoutingDecision
 
 from .content import length, may_read_content, visible
@@ -181,9 +180,9 @@ class RoutingDecisionAdmin(ListAdmin):
             return of_text
         return super().with_id(queryset, term)
 
-    def with_words(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
-        runs = Run.objects.filter(question__in=question_ids(term))
-        return queryset.filter(pk__in=runs.order_by().values("pk"))
+    def about(self, queryset: QuerySet[Any], questions: list[int]) -> QuerySet[Any]:
+        runs = Run.objects.filter(question__in=questions).order_by()
+        return queryset.filter(pk__in=list(runs.values_list("pk", flat=True)))
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -14,7 +14,12 @@ from django.utils import timezone
 class ChoiceFilter(SimpleListFilter):
     """A filter with a few values, each with its label and its condition."""
 
+    template = "admin/choice_filter.html"
     options: ClassVar[Mapping[str, tuple[str, Q]]]
+
+    @property
+    def is_open(self) -> bool:
+        return self.value() is not None
 
     @classmethod
     def names(cls) -> set[str]:
@@ -97,6 +102,10 @@ class PeriodFilter(ListFilter):
     @property
     def last(self) -> date | None:
         return day_of(self.given.get("to", ""))
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self.given)
 
     def has_output(self) -> bool:
         return True

@@ -28,6 +28,8 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.text import Truncator
 
+from chat.search import MAX_FOUND, question_ids
+
 from .content import may_read_content
 from .exports import FORMATS, Export
 from .filters import ChoiceFilter, PeriodFilter, day_of
@@ -149,7 +151,14 @@ class ListAdmin(ReadOnly):
         if found is not None:
             return found, False
         if may_read_content(request):
-            return self.with_words(queryset, term), False
+            questions = question_ids(term)
+            if len(questions) == MAX_FOUND:
+                messages.info(
+                    request,
+                    f"These words are in many questions. The list looked at the newest"
+                    f" {MAX_FOUND:,} of them.",
+                )
+            return self.about(queryset, questions), False
         messages.warning(
             request,
             "Searching by words needs the permission to read content. Search for the beginning of"
@@ -162,7 +171,8 @@ class ListAdmin(ReadOnly):
         ids = id_range(term)
         return queryset.filter(pk__range=ids) if ids else None
 
-    def with_words(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+    def about(self, queryset: QuerySet[Any], questions: list[int]) -> QuerySet[Any]:
+        """Return the rows that belong to these questions."""
         raise NotImplementedError
 
     def rows(self, request: HttpRequest) -> QuerySet[Any]:

@@ -37,8 +37,14 @@ def milliseconds(value: float | None) -> str:
 def relative_time(moment: datetime) -> str:
     """Return “3 minutes ago” with the exact time as its title."""
     exact = f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    # “4 days, 17 hours ago” is too long for a column, and not exact either.
+    largest, has_more, _ = naturaltime(moment).partition(",")
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, naturaltime(moment)
+        '<time datetime="{}" title="{}">{}{}</time>',
+        moment.isoformat(),
+        exact,
+        largest,
+        " ago" if has_more else "",
     )
 
 

@@ -10,7 +10,6 @@ from django.utils.html import format_html
 
 from chat.models import Run
 from chat.protocol.errors import Code
-from chat.search import question_ids
 
 from .content import first_words, visible, with_first_words
 from .filters import ChoiceFilter, OwnerFilter, PeriodFilter, is_owner
@@ -180,8 +179,8 @@ class RunList(ListAdmin):
         ]
         return queryset.filter(pk__in=found)
 
-    def with_words(self, queryset: QuerySet[Run], term: str) -> QuerySet[Run]:
-        return queryset.filter(question__in=question_ids(term))
+    def about(self, queryset: QuerySet[Run], questions: list[int]) -> QuerySet[Run]:
+        return queryset.filter(question__in=questions)
 
     @admin.display(description="run")
     def short_id(self, run: Run) -> str:
@@ -198,7 +197,10 @@ class RunList(ListAdmin):
     @admin.display(description="status")
     def ended_as(self, run: Run) -> str:
         return format_html(
-            '<span class="status {}">{}</span> {}', run.status, run.status, run.error_code
+            '<span class="status {}">{}</span> <span class="code">{}</span>',
+            run.status,
+            run.status,
+            run.error_code,
         )
 
     @admin.display(description="path")
