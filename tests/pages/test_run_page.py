@@ -227,7 +227,7 @@ def test_page_without_permission_is_forbidden(run: Run) -> None:
     assert signed_in("view_run").get(f"/admin/chat/run/{run.pk}/stream/").status_code == 403
 
 
-@pytest.mark.parametrize("run_id", [str(uuid.uuid4()), "nonsense", "1" * 300, "%00", "_2F"])
+@pytest.mark.parametrize("run_id", [str(uuid.UUID(int=7)), "nonsense", "1" * 300, "%00", "_2F"])
 @pytest.mark.parametrize("view", ["change", "stream"])
 def test_unknown_id_leads_to_a_message(admin: Client, run_id: str, view: str) -> None:
     response = admin.get(f"/admin/chat/run/{run_id}/{view}/", follow=True)
