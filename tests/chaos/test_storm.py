@@ -41,9 +41,9 @@ def test_stored_text_must_come_from_one_model_call(stored: str, *, is_right: boo
     )
     plan = RunPlan(number=1, message_id=uuid4(), play=play, readers=[])
     calls = [
-        Call({}, light, sent=2),
-        Call({}, Script(tokens=["note"]), sent=1),
-        Call({}, final, sent=1),
+        Call({}, light, {}, sent=2),
+        Call({}, Script(tokens=["note"]), {}, sent=1),
+        Call({}, final, {}, sent=1),
     ]
     row = Row(uuid4(), "failed", "worker_lost", {"lost": True}, None, 10, "", stored, "worker.1")
     assert (not list(model_breaks(row, Evidence(plan, [], asked_at=0, calls=calls)))) is is_right

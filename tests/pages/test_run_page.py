@@ -264,7 +264,7 @@ def test_live_run_shows_what_is_known_so_far(admin: Client, client: Client) -> N
 
 def test_steps_of_a_live_run_come_from_its_log(admin: Client, client: Client, log: "Log") -> None:
     run = run_of(conversation_of(client), answer="", ending=None)
-    log.write(run, TEAM_RUN[:6])
+    log.write(run, samples.numbered(TEAM_RUN[:6]))
     text = shown(admin, run)
     assert f"Task Ask {ATTACK}" in text
     assert "Web search Researcher unfinished" in text
