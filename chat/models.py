@@ -1,4 +1,4 @@
-"""Conversations, their messages, and runs.
+"""Runs.
 
 The row of a run decides how it ended. Its log in Redis is only a copy of its stream.
 """
@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 from django.db import DataError, IntegrityError, models, transaction
 from django.db.models.functions import Now
-from django.utils.text import Truncator
 
-from routing.models import Routed, RoutingDecision
+from routing.models import RoutingDecision
 
+from .conversations import Conversation, Message
 from .owners import Owner
 from .protocol.errors import (
     CONVERSATION_BUSY,
@@ -31,12 +31,10 @@ from .protocol.errors import (
 )
 from .protocol.requests import ChatRequest
 from .protocol.terms import LOST, Ending, Summary
-from .record import Exchange
+from .record import Exchange, Outcome
 from .telemetry.periods import Period  # noqa: F401  # Django finds models by this module
 from .trace_context import TraceParent, trace_id_of
 
-MAX_EXCHANGES = 50  # Earlier exchanges loaded for a run. The workflow's token budget then picks.
-TITLE_LENGTH = 60
 CLOSE_GRACE = timedelta(seconds=5)  # A worker closes the log of its own run within this time.
 UNSTORABLE = (DataError, IntegrityError)  # Errors that a retry doesn't cure.
 
@@ -48,91 +46,6 @@ class Started:
     run: "Run"
     is_new: bool
     earlier: Sequence[Exchange] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Everything that is stored when a run ends."""
-
-    ending: Ending
-    text: str
-    last_seq: int
-    model: str = ""
-    steps: Sequence[dict[str, Any]] = ()
-    routed: Routed | None = None
-
-
-class ConversationQuerySet(models.QuerySet["Conversation"]):
-    def for_owner(self, owner: Owner) -> "ConversationQuerySet":
-        return self.filter(owner=str(owner))
-
-    def for_request(self, owner: Owner, request: ChatRequest) -> "Conversation":
-        """Return the conversation that `request` names, or a new one.
-
-        Raise the same ProtocolError for a foreign id as for an unknown one, so that the answer
-        doesn't show which ids exist.
-        """
-        if request.conversation_id is None:
-            title = Truncator(" ".join(request.message.split())).chars(TITLE_LENGTH)
-            return self.create(owner=str(owner), title=title)
-        if conversation := self.for_owner(owner).filter(pk=request.conversation_id).first():
-            return conversation
-        raise ProtocolError(FORBIDDEN)
-
-
-class Conversation(models.Model):
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    owner = models.CharField(
-        max_length=80, help_text="user:<id>, browser:<id>, script: or terminal:"
-    )
-    title = models.CharField(max_length=TITLE_LENGTH)
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
-
-    objects = ConversationQuerySet.as_manager()
-
-    class Meta:
-        ordering = ("-updated_at",)
-        indexes = (
-            models.Index(fields=("owner", "-updated_at")),
-            # The admin's list is read from this index alone.
-            models.Index(fields=("-updated_at", "-id", "owner"), name="conversations_listed"),
-        )
-
-    def __str__(self) -> str:
-        # Django's pages and its log of deletions show this also to staff who may not read titles.
-        return f"conversation {str(self.pk)[:8]}"
-
-    def exchanges_before(self, question: "Message") -> list[Exchange]:
-        """Return the exchanges before `question`, oldest first, each with its newest answer."""
-        runs = (
-            self.runs.filter(question__lt=question.pk)
-            .exclude(answer__text="")
-            .order_by("-question_id", "-answer_id")
-        )
-        newest: dict[int, Exchange] = {}
-        for question_id, asked, answered in runs.values_list(
-            "question_id", "question__text", "answer__text"
-        )[:MAX_EXCHANGES]:
-            newest.setdefault(question_id, Exchange(asked, answered))
-        return [newest[key] for key in sorted(newest)]
-
-
-class Message(models.Model):
-    class Role(models.TextChoices):
-        USER = "user"
-        ASSISTANT = "assistant"
-
-    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages")
-    role = models.CharField(max_length=10, choices=Role)
-    text = models.TextField(blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering = ("pk",)
-
-    def __str__(self) -> str:
-        return f"{self.role} {self.pk}"
 
 
 class RunQuerySet(models.QuerySet["Run"]):

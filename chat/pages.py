@@ -20,7 +20,8 @@ from django.utils.dateparse import parse_datetime
 
 from routing.models import RoutingDecision
 
-from .models import Conversation, Message, Run
+from .conversations import Conversation, Message
+from .models import Run
 from .owners import Owner
 from .protocol.events import AnyEvent
 from .rendering.answer import AnswerView

@@ -1,6 +1,12 @@
 """Values known about answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from routing.models import Routed
+
+from .protocol.terms import Ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,3 +15,15 @@ class Exchange:
 
     question: str
     answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything that is stored when a run ends."""
+
+    ending: Ending
+    text: str
+    last_seq: int
+    model: str = ""
+    steps: Sequence[dict[str, Any]] = ()
+    routed: Routed | None = None

@@ -6,7 +6,7 @@ SQLite has an FTS5 table that triggers keep up to date, PostgreSQL a GIN index. 
 
 from django.db import connection
 
-from .models import Message
+from .conversations import Message
 
 MAX_FOUND = 1_000  # The newest questions with the words. Common words are in most of a million.
 MAX_WORDS = 20

@@ -24,7 +24,8 @@ from django_htmx.middleware import HtmxDetails
 
 from routing.models import RoutingDecision
 
-from .models import TITLE_LENGTH, Conversation, Run
+from .conversations import TITLE_LENGTH, Conversation
+from .models import Run
 from .owners import Owner, owner_of_request
 from .pages import Filters, QuestionWithAnswers, Thread, sidebar_of, thread_of, totals_of
 from .rendering.answer import AnswerView

@@ -8,7 +8,8 @@ from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 
-from chat.models import Conversation, Message, Run
+from chat.conversations import Conversation, Message
+from chat.models import Run
 
 from .content import first_words, length, visible, with_first_words, words
 from .filters import OwnerFilter, PeriodFilter, is_owner

@@ -15,7 +15,8 @@ from uuid import UUID
 from django.db import models, transaction
 from django.utils.text import Truncator
 
-from chat.models import TITLE_LENGTH, Conversation, Message, Run
+from chat.conversations import TITLE_LENGTH, Conversation, Message
+from chat.models import Run
 from routing.models import RoutingDecision, text_hash
 
 from . import texts

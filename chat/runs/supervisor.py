@@ -15,7 +15,7 @@ from chat.clock import Clock
 from chat.database import in_database
 from chat.limits import Deadlines
 from chat.llm.errors import ModelError
-from chat.models import UNSTORABLE, Outcome, Run
+from chat.models import UNSTORABLE, Run
 from chat.protocol.errors import (
     ENDING_NOT_STORED,
     IDLE_TIMEOUT,
@@ -27,6 +27,7 @@ from chat.protocol.errors import (
 from chat.protocol.events import StreamEvent, ending_events, stored
 from chat.protocol.payloads import ModelCall
 from chat.protocol.terms import Ending, Summary, failed
+from chat.record import Outcome
 from chat.spans import all_spans
 from chat.telemetry import metrics
 from chat.telemetry.levels import log_verdict

@@ -15,7 +15,8 @@ from django.db import connection, transaction
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
-from chat.models import Conversation, Message, Run
+from chat.conversations import Conversation, Message
+from chat.models import Run
 from routing.models import RoutingDecision
 
 BATCH = 100  # rows of the kind that is pruned

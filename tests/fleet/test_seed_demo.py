@@ -8,8 +8,9 @@ from django.db.models import Count
 from django.test import Client
 from django.utils import timezone
 
+from chat.conversations import Conversation, Message
 from chat.demo import rows, texts
-from chat.models import Conversation, Message, Run
+from chat.models import Run
 from chat.pages import event_of
 from chat.protocol.errors import Code
 from chat.protocol.events import Connected

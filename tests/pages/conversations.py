@@ -9,7 +9,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from chat.models import Conversation, Message, Run
+from chat.conversations import Conversation, Message
+from chat.models import Run
 from chat.owners import BROWSER_KEY
 from chat.protocol.terms import Ending, Timings, Usage
 from routing.models import RoutingDecision

@@ -5,8 +5,9 @@ from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.test import Client
 
+from chat.conversations import Conversation
 from chat.database import in_database
-from chat.models import Conversation, Run
+from chat.models import Run
 from chat.owners import BROWSER_KEY
 from tests.chatting import Chatting, Socket, chat_request
 from tests.scripted_model import ScriptedModel

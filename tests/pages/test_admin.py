@@ -7,8 +7,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from chat.models import Conversation, Message, Outcome, Run
+from chat.conversations import Conversation, Message
+from chat.models import Run
 from chat.protocol.terms import Ending, Timings, Usage
+from chat.record import Outcome
 from routing.models import RoutingDecision
 
 pytestmark = pytest.mark.django_db
@@ -58,9 +60,7 @@ def test_run_list_shows_status_times_and_model(admin: Client, run: Run) -> None:
         assert shown in page
 
 
-@pytest.mark.parametrize(
-    ("query", "found"), [("status=completed", True), ("status=failed", False)]
-)
+@pytest.mark.parametrize(("query", "found"), [("status=completed", True), ("status=failed", False)])
 def test_run_list_can_be_filtered_by_status(
     admin: Client, run: Run, query: str, found: bool
 ) -> None:

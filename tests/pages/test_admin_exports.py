@@ -9,8 +9,9 @@ from django.contrib.auth.models import Permission, User
 from django.test import AsyncClient
 
 from chat.admin import exports
+from chat.conversations import Conversation
 from chat.database import in_database
-from chat.models import Conversation, Run
+from chat.models import Run
 
 from .conversations import decided_for, run_of
 

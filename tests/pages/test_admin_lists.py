@@ -14,7 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from chat.admin import conversations, listing
-from chat.models import Conversation, Run
+from chat.conversations import Conversation
+from chat.models import Run
 from chat.protocol.errors import ErrorInfo
 from chat.protocol.terms import Ending
 from routing.models import RoutingDecision

@@ -13,7 +13,8 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from chat import pages
-from chat.models import Conversation, Message, Run
+from chat.conversations import Conversation, Message
+from chat.models import Run
 from chat.prices import Prices
 from chat.protocol.errors import ErrorInfo
 from chat.protocol.events import (

@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from chat.models import Conversation
+from chat.conversations import Conversation
 
 from .conversations import (
     HTMX,

@@ -6,7 +6,7 @@ from django.db import connection
 
 from chat import checks, search
 from chat.checks import questions_can_be_indexed
-from chat.models import Conversation, Message
+from chat.conversations import Conversation, Message
 from chat.search import question_ids, words_of
 
 pytestmark = pytest.mark.django_db

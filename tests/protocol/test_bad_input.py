@@ -14,7 +14,8 @@ from django.db import IntegrityError
 
 from agenticfleet.asgi import application
 from chat.consumers import ChatConsumer
-from chat.models import Conversation, Message, Run, RunQuerySet
+from chat.conversations import Conversation, Message
+from chat.models import Run, RunQuerySet
 from chat.runs.worker import Worker
 from tests.chatting import Chatting, chat_request, kinds
 from tests.scripted_model import ScriptedModel

@@ -8,7 +8,8 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from chat.models import Conversation, Message, Run
+from chat.conversations import Conversation, Message
+from chat.models import Run
 from chat.runs.worker import Worker
 from tests.chatting import chat_request
 

@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 from django.db import DatabaseError, transaction
 
+from chat.conversations import Conversation
 from chat.database import BatchedCalls, in_database
-from chat.models import Conversation
 from chat.runs.worker import Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)

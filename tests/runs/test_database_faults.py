@@ -20,8 +20,9 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
+from chat.conversations import Conversation, Message
 from chat.database import THREADS, close_connections, in_database
-from chat.models import Conversation, Message, Run, RunQuerySet
+from chat.models import Run, RunQuerySet
 from tests.chatting import Chatting, chat_request, is_terminal, kinds, text_of
 from tests.scripted_model import ScriptedModel
 from tests.serving import START, STOP, until

@@ -11,8 +11,9 @@ import pytest_asyncio
 from django.db import OperationalError
 from django.utils import timezone
 
+from chat.conversations import Conversation
 from chat.database import close_connections, in_database
-from chat.models import Conversation, Run, RunQuerySet
+from chat.models import Run, RunQuerySet
 from chat.runs.leases import CHECKS_BEFORE_REAPING, Leases, Suspect, reap
 from chat.runs.store import LogStore
 from chat.runs.worker import Worker

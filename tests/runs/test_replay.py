@@ -17,8 +17,9 @@ import pytest
 import pytest_asyncio
 from django.utils import timezone
 
+from chat.conversations import Conversation
 from chat.database import in_database
-from chat.models import Conversation, Outcome, Run
+from chat.models import Run
 from chat.protocol.events import (
     Cancelled,
     Connected,
@@ -39,6 +40,7 @@ from chat.protocol.payloads import (
 )
 from chat.protocol.terms import LOST as WORKER_LOST
 from chat.protocol.terms import Ending
+from chat.record import Outcome
 from chat.runs.log import RunLog
 from chat.runs.replay import Entry, Replay, Stored, Transcript, entry_of
 from chat.runs.rows import row_ending_events

@@ -6,8 +6,9 @@ import uuid
 
 import pytest
 
+from chat.conversations import Message
 from chat.database import AT_ONCE
-from chat.models import Message, Run
+from chat.models import Run
 from chat.runs import local
 from tests.chatting import Chatting, chat_request, is_terminal, kinds, shape, text_of
 from tests.scripted_model import ScriptedModel

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 from django.utils import timezone
 
-from chat.models import Conversation, Message, Run
+from chat.conversations import Conversation, Message
+from chat.models import Run
 from chat.protocol.errors import ErrorInfo
 from chat.protocol.terms import Ending
 from chat.telemetry.figures import EndedRun

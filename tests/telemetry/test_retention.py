@@ -16,8 +16,9 @@ from django.test import Client
 from django.utils import timezone
 
 from agenticfleet.environment import Environment
+from chat.conversations import Conversation, Message
 from chat.database import in_database
-from chat.models import Conversation, Message, Run
+from chat.models import Run
 from chat.pages import thread_of
 from chat.runs.pruning import CLAIM, CLAIM_TTL, INTERVAL, Pruning
 from chat.runs.worker import Worker

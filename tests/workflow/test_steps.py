@@ -11,9 +11,10 @@ import pytest
 from chat.llm.client import ModelClient
 from chat.llm.errors import EmptyAnswer, ModelError
 from chat.llm.messages import ChatMessage, Finished, Piece, Text
-from chat.models import Outcome, Run
+from chat.models import Run
 from chat.protocol.events import AgentComplete, ResponseDelta, StreamEvent
 from chat.protocol.terms import Usage
+from chat.record import Outcome
 from chat.runs.supervisor import LiveRun
 from chat.workflow import team as team_module
 from chat.workflow.agents import ASSISTANT, EDITOR, RESEARCHER, Agent
