@@ -224,7 +224,7 @@ def test_escalated_answer_is_cleared_with_a_reason_and_filled_again(
     expect(answer(page).locator(".why")).to_contain_text(
         "Light, then the full team: the light answer did not know."
     )
-    expect(answer(page).locator(".timeline")).to_contain_text(
+    expect(answer(page).locator(".timeline").first).to_contain_text(
         "The light answer did not know, so the full team takes over."
     )
 
