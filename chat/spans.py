@@ -65,9 +65,8 @@ def spans_of(events: Iterable[StreamEvent]) -> list[Span]:
                 children = [*spans_of_calls(data.calls), *tools.pop(event.agent_id, [])]
                 children.sort(key=attrgetter("started_ms"))
                 parts.append(Span("agent", event.agent_id, data, event.author, children))
-            case RoutingDecided():
-                parts += spans_of_calls(event.data.calls)
             case PhaseComplete(data=data):
+                parts += spans_of_calls(data.calls)
                 parts.sort(key=attrgetter("started_ms"))
                 found.append(Span("phase", data.phase, data, children=parts))
                 parts = []

@@ -175,13 +175,13 @@ class Steps:
         match event:
             case RoutingDecided(data=route):
                 self.routes.append(route)
-                self.add_calls("Router", route.calls)
             case PhaseStart():
                 self._phase = event.data.phase
             case PhaseComplete(data=timing):
                 share = 100 * timing.duration_ms / self._total_ms if self._total_ms else 0
                 title = phase_title(timing.phase)
                 self.phases.append(PhaseLine(title, timing, round(min(100, share), 1)))
+                self.add_calls("Router", timing.calls)
             case AgentStart():
                 turn = self.turn(event.agent_id, event.author, is_new=True)
                 turn.task = self.words(event.data.task)

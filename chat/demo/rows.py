@@ -211,7 +211,7 @@ class Demo:
             confidence=route.confidence,
             mode=told.mode,
             reasons="; ".join(route.reasons),
-            asked=bool(route.calls),
+            asked=route.usage.model_calls > 0,
             escalated=told.ending.escalated,
             outcome=run.status,
             tokens=usage.input_tokens + usage.output_tokens,

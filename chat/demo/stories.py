@@ -156,7 +156,6 @@ class Story:
                 skipped=SKIPPED_BY_LIGHT if path == "light" else [],
                 duration_ms=round(self.clock.ms - started, 2),
                 usage=sum((call.usage for call in calls), Usage()),
-                calls=calls,
             )
         )
 
@@ -170,7 +169,6 @@ class Story:
                 escalated=True,
                 duration_ms=0.0,
                 usage=Usage(),
-                calls=[],
             )
         )
 
@@ -228,7 +226,8 @@ class Story:
             yield
             is_cut = False
         finally:
-            timing = PhaseTiming(name, self.since(started), is_cut, started)
+            calls = self.calls if name == "routing" else []
+            timing = PhaseTiming(name, self.since(started), is_cut, started, list(calls))
             self.tell(PhaseComplete(data=timing))
 
     @contextmanager

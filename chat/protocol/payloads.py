@@ -50,7 +50,7 @@ class RouteData(Struct, frozen=True, kw_only=True):
     """The chosen path.
 
     `confidence` is the probability that the light path answers well. `usage` is the cost of the
-    router's model, if it was asked, and `calls` has its call.
+    router's model, if it was asked.
     """
 
     path: Path
@@ -61,7 +61,6 @@ class RouteData(Struct, frozen=True, kw_only=True):
     escalated: bool = False
     duration_ms: float = 0.0
     usage: Usage = Usage()
-    calls: list[ModelCall] = []
 
 
 class PhaseData(Struct, frozen=True):
@@ -69,12 +68,16 @@ class PhaseData(Struct, frozen=True):
 
 
 class PhaseTiming(Struct, frozen=True):
-    """`started_ms` are milliseconds since the run was started, also below."""
+    """How long a phase took. `started_ms` counts from the run's start, also below.
+
+    `calls` has the model calls that belong to no agent: those of the router's model.
+    """
 
     phase: str
     duration_ms: float
     cut: bool = False  # it ended before it was done
     started_ms: float = 0.0
+    calls: list[ModelCall] = []
 
 
 class AgentTask(Struct, frozen=True, omit_defaults=True):

@@ -114,7 +114,7 @@ class Answer:
         return route
 
     def tell_route(self, route: Route, *, duration_ms: float = 0) -> None:
-        calls = [] if self.is_escalated else [call.data for call in self.work.calls]
+        calls = [] if self.is_escalated else self.work.calls
         skipped = [name for name in PHASES if route.path == "light" or name not in phases()]
         data = RouteData(
             path=route.path,
@@ -125,6 +125,5 @@ class Answer:
             escalated=self.is_escalated,
             duration_ms=duration_ms,
             usage=sum((call.usage for call in calls), Usage()),
-            calls=calls,
         )
         self.work.tell(RoutingDecided(data=data))

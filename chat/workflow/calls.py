@@ -24,9 +24,11 @@ class CallRecord:
         messages: Sequence[ChatMessage],
         watch: Stopwatch,
         *,
+        is_of_agent: bool,
         traceparent: str = "",
     ) -> None:
         self.number = number
+        self.is_of_agent = is_of_agent  # whose agent.complete has it; else the phase has
         self.traceparent = traceparent  # the header that the model server gets
         self.model = model
         self._messages = messages

@@ -89,7 +89,7 @@ class Opinions:
         """Return the model's reply."""
         words: list[str] = []
         model = settings.FLEET_ROUTER_MODEL
-        with work.calling(model, messages) as call:
+        with work.calling(model, messages, is_of_agent=False) as call:
             pieces = self._models.stream(
                 messages,
                 model=model,

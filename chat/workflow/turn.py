@@ -193,7 +193,7 @@ class Turn:
         gap = "\n\n" if self.said.words else ""
         pieces = 0
         model = model_of(self.agent.tier)
-        with self.work.calling(model, messages) as call:
+        with self.work.calling(model, messages, is_of_agent=True) as call:
             self.calls.append(call)
             async with aclosing(self.stream(model, messages, call.traceparent)) as stream:
                 async for piece in stream:

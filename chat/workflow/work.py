@@ -110,24 +110,30 @@ class Work:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Tell the start and the end of a phase."""
-        watch = Stopwatch(self.clock)
+        watch, earlier = Stopwatch(self.clock), len(self.calls)
         self.is_phase_cut = False
         self.tell(PhaseStart(data=PhaseData(name)))
 
         def tell_end(cut: bool) -> None:
-            timing = PhaseTiming(name, watch.ms, cut or self.is_phase_cut, watch.started_ms)
+            calls = [call.data for call in self.calls[earlier:] if not call.is_of_agent]
+            cut = cut or self.is_phase_cut
+            timing = PhaseTiming(name, watch.ms, cut, watch.started_ms, calls)
             self.tell(PhaseComplete(data=timing))
 
         with self.ending_with(tell_end):
             yield
 
     @contextmanager
-    def calling(self, model: str, messages: Sequence[ChatMessage]) -> Iterator[CallRecord]:
+    def calling(
+        self, model: str, messages: Sequence[ChatMessage], *, is_of_agent: bool
+    ) -> Iterator[CallRecord]:
         """Record a model call that is made in this block, however it ends."""
         number = len(self.calls) + 1
         header = self.trace.header_for_call(number) if self.trace else ""
         watch = Stopwatch(self.clock)
-        call = CallRecord(number, model, messages, watch, traceparent=header)
+        call = CallRecord(
+            number, model, messages, watch, traceparent=header, is_of_agent=is_of_agent
+        )
         self.calls.append(call)
         with call.timed():
             yield call

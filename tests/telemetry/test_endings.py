@@ -8,11 +8,15 @@ import msgspec
 import pytest
 from pytest_django import Settings
 
+from chat.database import in_database
 from chat.models import Run
-from chat.pages import event_of
+from chat.pages import event_of, view_of
 from chat.prices import ModelPrice, Prices
 from chat.protocol.events import AnyEvent
 from chat.protocol.terms import Ending, Summary, Usage
+from chat.rendering.answer import AnswerView
+from chat.rendering.ending import tokens_written
+from chat.rendering.wording import duration
 from chat.spans import all_spans, spans_of
 from tests.chatting import Chatting, Event
 from tests.scripted_model import Script, ScriptedModel
@@ -20,6 +24,7 @@ from tests.scripted_search import ScriptedSearch
 from tests.timing import quickest
 
 from .runs import SCENES, Scene, Stage
+from .scraping import assert_agrees, samples, until_counted
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,7 +55,8 @@ def figures(ending: Summary) -> dict[str, Any]:
 async def test_wire_and_row_have_the_same_figures(
     stage: Stage, scene: Scene, path: str, status: str, code: str
 ) -> None:
-    events = events_of(await scene(stage))
+    sent = await scene(stage)
+    events = events_of(sent)
     terminal = events[-1]
     run = await Run.objects.aget(pk=UUID(terminal.workflow_id))
     ending = run.recorded_ending
@@ -71,8 +77,40 @@ async def test_wire_and_row_have_the_same_figures(
     )
     assert run.total_ms == timings.total_ms
     assert run.sla_met is (None if ending.lost else not (summary.sla and summary.sla.missed))
+    await check_page(run, events, ending)
     if not ending.lost:
         check_steps(run, events, ending)
+
+
+@pytest.mark.parametrize(
+    ("scene", "path", "status", "code"),
+    # A lost run is counted by the worker that ends it; that of two runs can't be told apart.
+    [case for name, case in SCENES.items() if name not in ("lost", "with a cached search")],
+    ids=[name for name in SCENES if name not in ("lost", "with a cached search")],
+)
+async def test_metrics_count_the_figures_of_the_wire(
+    stage: Stage, scene: Scene, path: str, status: str, code: str
+) -> None:
+    before = samples()
+    events = await scene(stage)
+    assert_agrees(await until_counted(before), events[-1])
+
+
+async def check_page(run: Run, events: list[AnyEvent], ending: Ending) -> None:
+    """The foot of the answer is the same live and in history, and has the figures."""
+    live = AnswerView(str(run.pk))
+    for event in events:
+        live.render(event)
+    row = Run.objects.select_related("answer")
+    shown = await in_database(lambda: view_of(row.get(pk=run.pk), 1, None))
+    assert live.end is not None
+    assert shown.end is not None
+    assert live.end.badges == shown.end.badges
+    # The row of a lost run has no steps, and so no route to explain.
+    assert live.end.why == shown.end.why or ending.lost
+    assert duration(ending.timings.total_ms or 0) in shown.end.badges
+    if ending.usage.output_tokens:
+        assert tokens_written(ending.usage) in shown.end.badges
 
 
 def check_steps(run: Run, events: list[AnyEvent], ending: Ending) -> None:
