@@ -179,7 +179,7 @@ async def test_phases_explain_nearly_all_of_a_runs_time(stage: Stage, name: str)
     scripted = ScriptedModel._script_for
 
     def slow(server: ScriptedModel, body: dict[str, Any]) -> Script:
-        return replace(scripted(server, body), first_after=0.3)
+        return replace(scripted(server, body), first_after=0.6)
 
     stage.monkeypatch.setattr(ScriptedModel, "_script_for", slow)
 
