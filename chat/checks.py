@@ -57,7 +57,7 @@ def questions_can_be_indexed(**kwargs: Any) -> list[CheckMessage]:
         checks.Warning(
             "This Python's SQLite has no FTS5, so the admin's search reads all questions.",
             hint="Use a Python whose SQLite has FTS5, or PostgreSQL. A database whose questions are"
-            " indexed already takes no new questions without FTS5.",
+            " indexed already counts and deletes no runs without FTS5.",
             id="chat.W001",
         )
     ]

@@ -360,7 +360,8 @@ class Run(models.Model):
             ("export_run", "Can export lists"),
         )
         constraints = (
-            models.UniqueConstraint(fields=("owner", "message_id"), name="one_run_per_message_id"),
+            # In this order, because the admin searches for the beginning of a message_id.
+            models.UniqueConstraint(fields=("message_id", "owner"), name="one_run_per_message_id"),
             models.UniqueConstraint(
                 fields=("conversation",),
                 condition=models.Q(status="running"),
@@ -370,11 +371,11 @@ class Run(models.Model):
         indexes = (
             models.Index(fields=("status", "lease_expires_at")),
             # The admin's list is filtered and sorted in this index alone: rows are so wide that
-            # each one takes a page of its own.
+            # each one takes a page of its own. It is read backwards, because appending is cheaper.
             models.Index(
                 fields=(
-                    "-created_at",
-                    "-id",
+                    "created_at",
+                    "id",
                     "status",
                     "path",
                     "escalated",
@@ -386,8 +387,6 @@ class Run(models.Model):
                 ),
                 name="runs_listed",
             ),
-            # The admin searches for the beginning of an id.
-            models.Index(fields=("message_id",), name="runs_by_message_id"),
             models.Index(fields=("owner", "status")),
             # All workers poll for unclosed runs, and hardly any of a million runs is one.
             models.Index(

@@ -1,8 +1,11 @@
 """Find questions by their words, with the full-text index of the database.
 
-SQLite has an FTS5 table that triggers keep up to date, PostgreSQL a GIN index. Migration
-0008_question_words makes them. Answers are not indexed.
+SQLite has an FTS5 table, PostgreSQL a GIN index. Migration 0008_question_words makes them. Answers
+are not indexed.
 """
+
+import json
+from collections.abc import Iterable
 
 from django.db import connection
 
@@ -16,6 +19,14 @@ MIN_PREFIX = 3  # Characters of a last word that also matches longer words.
 SQLITE = """
 SELECT rowid FROM chat_question_words WHERE chat_question_words MATCH %s
 ORDER BY rowid DESC LIMIT %s
+"""
+# FTS5 keeps the ids of what it has indexed. In the order of ids, it needs to write only once.
+INDEX = """
+INSERT INTO chat_question_words(rowid, text)
+SELECT id, text FROM chat_message
+WHERE id IN (SELECT value FROM json_each(%s))
+    AND id NOT IN (SELECT id FROM chat_question_words_docsize)
+ORDER BY id
 """
 # The expression and the condition must be those of the index, or PostgreSQL doesn't use it. It
 # knows too little of words to choose between the index and the newest rows, which differ by
@@ -54,6 +65,17 @@ def question_ids(text: str) -> list[int]:
     for word in words:
         found = found.filter(text__icontains=word)
     return list(found.order_by("-pk").values_list("pk", flat=True)[:MAX_FOUND])
+
+
+def index_questions(ids: Iterable[int]) -> None:
+    """Make these questions known to the search. Those that it knows already stay as they are.
+
+    SQLite needs this, some seconds after the end of a run: in the start of a run it would delay the
+    first event. PostgreSQL's index needs no call.
+    """
+    if connection.vendor == "sqlite" and is_indexed():
+        with connection.cursor() as cursor:
+            cursor.execute(INDEX, [json.dumps(list(ids))])
 
 
 def selected(query: str, *parameters: str | int) -> list[int]:

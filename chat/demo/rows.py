@@ -17,6 +17,7 @@ from django.utils.text import Truncator
 
 from chat.conversations import TITLE_LENGTH, Conversation, Message
 from chat.models import Run
+from chat.search import index_questions
 from routing.models import RoutingDecision, text_hash
 
 from . import texts
@@ -59,6 +60,7 @@ class Batch:
             Message.objects.bulk_create(self.messages)
             Run.objects.bulk_create(self.runs)
             RoutingDecision.objects.bulk_create(self.decisions)
+            index_questions(run.question_id for run in self.runs)
 
 
 class Demo:

@@ -1,8 +1,9 @@
 """Index the words of questions, for `chat/search.py`.
 
-SQLite gets an FTS5 table that reads its texts from chat_message, and triggers that keep it up to
-date. A later migration that makes SQLite copy chat_message drops the triggers, and must create them
-again with `index_words`; a test of the search fails otherwise.
+SQLite gets an FTS5 table that reads its texts from chat_message. Questions are added to it when their
+runs are counted; triggers take care of what is changed or deleted. A later migration that makes
+SQLite copy chat_message drops the triggers, and must create them again; a test of the search fails
+otherwise.
 """
 
 from django.db import migrations, utils
@@ -18,15 +19,11 @@ SQLITE = (
     INSERT INTO chat_question_words(rowid, text)
     SELECT id, text FROM chat_message WHERE role = 'user'
     """,
+    # An external content table needs the old text, because it has no copy of it. It would be damaged
+    # by the text of a row that it has not indexed; FTS5 keeps the ids of those that it has.
     """
-    CREATE TRIGGER chat_question_added AFTER INSERT ON chat_message WHEN new.role = 'user'
-    BEGIN
-        INSERT INTO chat_question_words(rowid, text) VALUES (new.id, new.text);
-    END
-    """,
-    # An external content table must be told the old text, because it has no copy of it.
-    """
-    CREATE TRIGGER chat_question_deleted AFTER DELETE ON chat_message WHEN old.role = 'user'
+    CREATE TRIGGER chat_question_deleted AFTER DELETE ON chat_message
+    WHEN EXISTS (SELECT 1 FROM chat_question_words_docsize WHERE id = old.id)
     BEGIN
         INSERT INTO chat_question_words(chat_question_words, rowid, text)
         VALUES ('delete', old.id, old.text);
@@ -34,7 +31,7 @@ SQLITE = (
     """,
     """
     CREATE TRIGGER chat_question_changed AFTER UPDATE OF text ON chat_message
-    WHEN new.role = 'user'
+    WHEN EXISTS (SELECT 1 FROM chat_question_words_docsize WHERE id = old.id)
     BEGIN
         INSERT INTO chat_question_words(chat_question_words, rowid, text)
         VALUES ('delete', old.id, old.text);
@@ -51,7 +48,6 @@ POSTGRESQL = (
 )
 BACKWARDS = {
     "sqlite": (
-        "DROP TRIGGER IF EXISTS chat_question_added",
         "DROP TRIGGER IF EXISTS chat_question_deleted",
         "DROP TRIGGER IF EXISTS chat_question_changed",
         "DROP TABLE IF EXISTS chat_question_words",

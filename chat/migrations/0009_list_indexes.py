@@ -15,14 +15,14 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="conversation",
-            index=models.Index(fields=["-updated_at", "-id", "owner"], name="conversations_listed"),
+            index=models.Index(fields=["updated_at", "id", "owner"], name="conversations_listed"),
         ),
         migrations.AddIndex(
             model_name="run",
             index=models.Index(
                 fields=[
-                    "-created_at",
-                    "-id",
+                    "created_at",
+                    "id",
                     "status",
                     "path",
                     "escalated",
@@ -35,8 +35,14 @@ class Migration(migrations.Migration):
                 name="runs_listed",
             ),
         ),
-        migrations.AddIndex(
+        migrations.RemoveConstraint(
             model_name="run",
-            index=models.Index(fields=["message_id"], name="runs_by_message_id"),
+            name="one_run_per_message_id",
+        ),
+        migrations.AddConstraint(
+            model_name="run",
+            constraint=models.UniqueConstraint(
+                fields=("message_id", "owner"), name="one_run_per_message_id"
+            ),
         ),
     ]

@@ -1,4 +1,4 @@
-"""Count each ended run exactly once, in its minute, hour and day.
+"""Count each ended run exactly once, in its minute, hour and day, and index its question's words.
 
 A run belongs to the period in which it ended. Its figures stay there when its conversation is
 deleted.
@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from chat.database import in_database
 from chat.models import Run
+from chat.search import index_questions
 
 from .figures import EndedRun, Figures, figures_of
 from .periods import Period, start_of
@@ -62,9 +63,10 @@ def count_batch(size: int = BATCH) -> int:
         # Skip runs that another worker counts now. SQLite ignores this: its transactions begin
         # with the only lock for writing.
         locked = Run.objects.uncounted().select_for_update(skip_locked=True)
-        rows = list(locked.order_by("ended_at").values_list("pk", *COLUMNS)[:size])
-        Period.objects.add(by_period([EndedRun(*columns) for _, *columns in rows]))
+        rows = list(locked.order_by("ended_at").values_list("pk", "question_id", *COLUMNS)[:size])
+        Period.objects.add(by_period([EndedRun(*columns) for _, _, *columns in rows]))
         Run.objects.filter(pk__in=[pk for pk, *_ in rows]).update(counted=True)
+        index_questions(question_id for _, question_id, *_ in rows)
         Period.objects.filter(
             span=Period.Span.MINUTE, start__lt=timezone.now() - MINUTES_KEPT
         ).delete()

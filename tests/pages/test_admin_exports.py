@@ -12,6 +12,7 @@ from chat.admin import exports
 from chat.conversations import Conversation
 from chat.database import in_database
 from chat.models import Run
+from chat.search import index_questions
 
 from .conversations import decided_for, run_of
 
@@ -25,6 +26,7 @@ FORMULA = "=HYPERLINK(1)"
 def stored(question: str = "What is Kafka?", answer: str = "A log.") -> Run:
     chat = Conversation.objects.create(owner="browser:b", title=question)
     run = run_of(chat, question, answer)
+    index_questions([run.question_id])
     decided_for(run, reasons="its question is short")
     return run
 

@@ -18,6 +18,7 @@ from chat.conversations import Conversation
 from chat.models import Run
 from chat.protocol.errors import ErrorInfo
 from chat.protocol.terms import Ending
+from chat.search import index_questions
 from routing.models import RoutingDecision
 
 from .conversations import decided_for, run_of
@@ -56,6 +57,7 @@ def asked(question: str = "What is Kafka?", *, owner: str = "browser:b", **field
     created_at = fields.pop("created_at", None)
     chat = Conversation.objects.create(owner=owner, title=question[:60])
     run = run_of(chat, question, **fields)
+    index_questions([run.question_id])
     decision = decided_for(run, reasons=f"says “{question}”")
     if created_at:
         for row in (chat, run, decision):

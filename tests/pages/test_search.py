@@ -1,5 +1,7 @@
 """The search for questions by their words, and its index."""
 
+from uuid import uuid4
+
 import pytest
 from django.core.checks.registry import registry
 from django.db import connection
@@ -7,7 +9,9 @@ from django.db import connection
 from chat import checks, search
 from chat.checks import questions_can_be_indexed
 from chat.conversations import Conversation, Message
-from chat.search import question_ids, words_of
+from chat.search import index_questions, question_ids, words_of
+from chat.telemetry import rollup
+from tests.telemetry.ended import stored
 
 pytestmark = pytest.mark.django_db
 
@@ -18,11 +22,31 @@ def chat() -> Conversation:
 
 
 def asked(chat: Conversation, text: str) -> int:
-    return chat.messages.create(role=Message.Role.USER, text=text).pk
+    pk = chat.messages.create(role=Message.Role.USER, text=text).pk
+    index_questions([pk])
+    return pk
 
 
 def found(text: str) -> list[int]:
     return sorted(Message.objects.filter(pk__in=question_ids(text)).values_list("pk", flat=True))
+
+
+def times_indexed(word: str) -> int:
+    """Return the number of rows with this word after a check of the whole index."""
+    if connection.vendor == "postgresql":
+        return len(found(word))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO chat_question_words(chat_question_words) VALUES ('integrity-check')"
+        )
+        cursor.execute(
+            "CREATE VIRTUAL TABLE temp.words_indexed"
+            " USING fts5vocab('main', 'chat_question_words', 'row')"
+        )
+        cursor.execute("SELECT coalesce(sum(cnt), 0) FROM words_indexed WHERE term = %s", [word])
+        [times] = cursor.fetchone()
+        cursor.execute("DROP TABLE temp.words_indexed")
+    return int(times)
 
 
 @pytest.mark.parametrize(
@@ -67,13 +91,28 @@ def test_index_follows_changes_and_deletions(chat: Conversation) -> None:
     assert (found("old"), found("new")) == ([], [pk])
     chat.delete()
     assert found("words") == []
-    if connection.vendor == "sqlite":
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "INSERT INTO chat_question_words(chat_question_words) VALUES ('integrity-check')"
-            )
-            cursor.execute("SELECT count(*) FROM chat_question_words('words')")
-            assert cursor.fetchone() == (0,)
+    assert times_indexed("words") == 0
+
+
+def test_changes_and_deletions_before_a_run_is_counted_leave_the_index_right() -> None:
+    kept, deleted = stored(), stored()
+    Message.objects.filter(pk=kept.question_id).update(text="new words")
+    deleted.conversation.delete()
+    rollup.count_all()
+    assert found("words") == [kept.question_id]
+    assert times_indexed("words") == 1
+
+
+def test_question_is_indexed_once_however_often_it_is_answered() -> None:
+    run = stored()
+    Message.objects.filter(pk=run.question_id).update(text="kafka")
+    rollup.count_all()
+    answer = run.conversation.messages.create(role=Message.Role.ASSISTANT)
+    run.pk, run.message_id, run.answer, run.counted = uuid4(), uuid4(), answer, False
+    run.save(force_insert=True)
+    assert rollup.count_all() == 1
+    assert found("kafka") == [run.question_id]
+    assert times_indexed("kafka") == 1
 
 
 def test_answers_are_not_found(chat: Conversation) -> None:
