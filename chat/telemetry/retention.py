@@ -1,7 +1,8 @@
 """Remove what FLEET_KEEP_RUNS and FLEET_KEEP_CONVERSATIONS no longer keep, in small batches.
 
 Each batch is a transaction of its own. What is due follows from the rows alone, so a prune may stop
-anywhere and go on later, on any worker. Live runs, and runs whose log is still open, are never due.
+anywhere and go on later, on any worker. Live runs, runs whose log is still open, and runs whose
+figures are in no period yet are never due.
 """
 
 from collections.abc import Callable
@@ -34,7 +35,8 @@ class Prune:
 
 
 def runs_due() -> QuerySet[Run]:
-    ended = Run.objects.filter(pruned_at=None).exclude(closed_at=None)
+    # The rollup reads the steps. After an update it has years of runs to count.
+    ended = Run.objects.filter(pruned_at=None, counted=True).exclude(closed_at=None)
     return older(ended, settings.FLEET_KEEP_RUNS, "ended_at")
 
 
@@ -73,7 +75,7 @@ def steps_with_sources(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def conversations_due() -> QuerySet[Conversation]:
-    open_run = Q(status=Run.Status.RUNNING) | Q(closed_at=None)
+    open_run = Q(status=Run.Status.RUNNING) | Q(closed_at=None) | Q(counted=False)
     busy = Run.objects.filter(open_run, conversation=OuterRef("pk"))
     old = older(Conversation.objects.all(), settings.FLEET_KEEP_CONVERSATIONS, "updated_at")
     return old.exclude(Exists(busy))

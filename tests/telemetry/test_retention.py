@@ -23,6 +23,7 @@ from chat.pages import thread_of
 from chat.runs.pruning import CLAIM, CLAIM_TTL, INTERVAL, Pruning
 from chat.runs.worker import Worker
 from chat.telemetry import retention
+from chat.telemetry.periods import Period
 from chat.telemetry.retention import PRUNES, prune_conversations, prune_runs, runs_due
 from routing.models import RoutingDecision
 from tests.chatting import Chatting
@@ -79,6 +80,7 @@ def ended_run(
             "worker": "worker.old",
             "lease_expires_at": ended_at,
             "ended_at": ended_at,
+            "counted": True,
             "closed_at": ended_at,
             "steps": shown,
             "tool_calls": len(steps),
@@ -151,6 +153,10 @@ class TestRuns:
         ended_run(91 * DAY, closed_at=None)
         assert prune_all()["runs"] == 0
 
+    def test_run_that_is_not_counted_waits(self) -> None:
+        ended_run(100 * DAY, counted=False)
+        assert prune_all()["runs"] == 0
+
     def test_nothing_is_pruned_if_runs_are_kept_for_ever(self, settings: Any) -> None:
         settings.FLEET_KEEP_RUNS = None
         ended_run(5000 * DAY)
@@ -192,6 +198,10 @@ class TestConversations:
         assert list(Run.objects.all()) == [young]
         assert not Message.objects.filter(conversation=old.conversation_id).exists()
         assert list(RoutingDecision.objects.values_list("pk", flat=True)) == [young.pk]
+
+    def test_conversation_with_a_run_that_is_not_counted_stays(self) -> None:
+        ended_run(40 * DAY, counted=False)
+        assert prune_all()["conversations"] == 0
 
     def test_conversation_with_an_open_run_stays(self) -> None:
         old = ended_run(40 * DAY)
@@ -270,6 +280,14 @@ class TestCommand:
         ended_run(91 * DAY)
         assert prune() == ["runs: 1 pruned", "conversations: 0 pruned", "sessions: 0 pruned"]
         assert Run.objects.get().steps == []
+
+    def test_runs_are_counted_before_their_steps_are_removed(self) -> None:
+        phase = {"phase": "final", "duration_ms": 5.0}
+        ended_run(
+            91 * DAY, steps=[{"type": "phase.complete", "seq": 9, "data": phase}], counted=False
+        )
+        assert prune()[0] == "runs: 1 pruned"
+        assert set(Period.objects.get(span="day").decoded.phases) == {"final"}
 
 
 def prune(*arguments: str) -> list[str]:

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand
 
 from chat.runs.pruning import pause_after
 from chat.telemetry.retention import PRUNES, Prune
+from chat.telemetry.rollup import count_all
 
 
 class Command(BaseCommand):
@@ -20,6 +21,8 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="only count what is due")
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
+        # Runs are not due before they are counted, and no fleet may be running that does it.
+        count_all()
         for name, prune in PRUNES.items():
             if dry_run:
                 self.stdout.write(f"{name}: {prune.due().count()} are due")
