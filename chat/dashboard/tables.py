@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -72,12 +72,7 @@ def endings(shown: Range, total: Figures) -> Table:
                     ),
                 ),
                 runs_url(
-                    shown,
-                    **{
-                        "status__exact"
-                        if kind in ("completed", "cancelled")
-                        else "error_code__exact": kind
-                    },
+                    shown, **{"status" if kind in ("completed", "cancelled") else "error": kind}
                 ),
             )
             for kind in kinds
@@ -94,7 +89,7 @@ def missed_levels(shown: Range, total: Figures) -> Table:
             Row(
                 f"{path or 'not routed'}: {LEVELS.get(level, level)}",
                 (grouped(count), percent(count, figures.judged)),
-                runs_url(shown, sla_met__exact=0, path__exact=path),
+                runs_url(shown, sla="missed", path=path or "none"),
             )
             for level, count in sorted(figures.missed.items(), key=lambda item: -item[1])
         ]
@@ -235,7 +230,7 @@ def errors(shown: Range, total: Figures, *, may_read: bool) -> Table:
             Row(
                 f"{code.replace('_', ' ')}: {message}" if message else code.replace("_", " "),
                 (grouped(count), f"{last:%-d %b %H:%M}"),
-                runs_url(shown, error_code__exact=code),
+                runs_url(shown, error=code),
             )
             for code, message, count, last in found[:MAX_ROWS]
         ],
@@ -250,8 +245,12 @@ def percentiles(histogram: Histogram) -> tuple[str, str]:
     return milliseconds(histogram.percentile(0.5)), milliseconds(histogram.percentile(0.95))
 
 
-def runs_url(shown: Range, **filters: str | int) -> str:
-    """Return the address of the list of runs with these filters, within the range."""
-    # The list is ordered by the time of the start, which has an index.
-    within = {"created_at__gte": shown.start.isoformat(), "created_at__lt": shown.end.isoformat()}
+def runs_url(shown: Range, **filters: str) -> str:
+    """Return the address of the list of runs with these filters, within the range.
+
+    The list has a range of the same name; otherwise it takes whole days.
+    """
+    last = shown.end - timedelta(microseconds=1)
+    days = {"from": f"{shown.start:%Y-%m-%d}", "to": f"{last:%Y-%m-%d}"}
+    within = {"period": shown.name} if shown.name else days
     return f"{reverse('admin:chat_run_changelist')}?{urlencode({**filters, **within})}"

@@ -1,10 +1,12 @@
 """The admin's first page shows the figures of runs as their rows have them."""
 
+import html
 import re
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
@@ -16,6 +18,7 @@ from chat.dashboard.page import Dashboard, dashboard_of
 from chat.dashboard.tables import Row
 from chat.database import in_database
 from chat.models import Run
+from chat.protocol.terms import Ending, Verdict
 from chat.telemetry import rollup
 from routing.models import RoutingDecision
 from tests.chatting import Chatting, chat_request
@@ -211,6 +214,27 @@ def test_messages_of_errors_need_the_permission_to_read_content(may_read: bool) 
     page = client.get("/admin/").text
     assert ("secret" in page) is may_read
     assert "model error" in page
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_named", [True, False])
+def test_links_lead_to_lists_that_know_their_filters(is_named: bool) -> None:
+    yesterday = timezone.now() - timedelta(days=1)
+    query = "range=hour" if is_named else f"from={yesterday:%Y-%m-%d}"
+    missed = Ending(status="completed", sla=Verdict(missed={"total": 5}))
+    stored(sla_met=False, ending=msgspec.to_builtins(missed))
+    stored(**failing("model_error", "no"))
+    stored(path="", status="cancelled", sla_met=False, ending=msgspec.to_builtins(missed))
+    stored(status="running", ended_at=None)
+    operator = signed_in("view_run")
+    page = operator.get(f"/admin/?{query}").text
+    links = set(re.findall(r'href="(/admin/chat/run/\?[^"]+)"', page))
+    assert len(links) >= 5
+    for link in links:
+        # A filter that the list doesn't know is removed by a redirect.
+        found = operator.get(html.unescape(link))
+        assert found.status_code == 200, link
+        assert found.context["cl"].result_count == 1, link
 
 
 @pytest.mark.django_db
