@@ -22,6 +22,8 @@ def bind_run(run: "Run") -> None:
     """Put the ids of a run on all records, as `bind` does."""
     bind("run_id", run.pk)
     bind("conversation_id", run.conversation_id)
+    if run.trace_id:
+        bind("trace_id", run.trace_id)
 
 
 class Ids(logging.Filter):

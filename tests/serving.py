@@ -100,9 +100,10 @@ class Fleet:
         return self.process.wait(STOP)
 
     @contextmanager
-    def ask(self, message: str) -> Iterator[ClientConnection]:
+    def ask(self, message: str, **headers: str) -> Iterator[ClientConnection]:
         """Yield a socket on which this question was sent."""
-        with connect(self.address.replace("http", "ws") + "ws/chat/") as client:
+        address = self.address.replace("http", "ws") + "ws/chat/"
+        with connect(address, additional_headers=headers) as client:
             client.send(json.dumps({"message": message, "message_id": str(uuid.uuid4())}))
             yield client
 

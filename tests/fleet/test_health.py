@@ -17,6 +17,7 @@ from tests.serving import STOP, Fleet, end, launch, until
 from .test_fleet import read_to, read_to_end
 
 QUESTION = "Where did I put the marmalade?"
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 @dataclass
@@ -96,7 +97,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 class TestLogs:
     def test_records_of_a_run_carry_its_ids_and_no_words(self, site: Site) -> None:
-        with site.fleet.ask(QUESTION) as client:
+        with site.fleet.ask(QUESTION, traceparent=f"00-{TRACE_ID}-00f067aa0ba902b7-01") as client:
             events = read_to_end(client)
         run_id = events[0]["workflow_id"]
         until(lambda: site.records("chat.access"), STOP, "no line for the socket")
@@ -108,6 +109,7 @@ class TestLogs:
         for record in records:
             assert {"timestamp", "level", "message", "request_id"} <= set(record)
             assert record["conversation_id"] == conversation_id
+            assert record["trace_id"] == TRACE_ID
         assert len({record["request_id"] for record in records}) == 1
         # Every line of the run has the ids, not only those that say them in the message.
         assert not [
