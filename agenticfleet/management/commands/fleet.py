@@ -4,7 +4,6 @@ import errno
 import os
 import queue
 import secrets
-import shutil
 import signal
 import socket
 import sys
@@ -23,7 +22,6 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseProblem
 from django.db import connection
-from prometheus_client.multiprocess import mark_process_dead
 
 from agenticfleet.embedded import (
     Child,
@@ -37,6 +35,7 @@ from agenticfleet.embedded import (
 )
 from agenticfleet.environment import without_secrets
 from agenticfleet.errors import EmbeddedError
+from agenticfleet.metricfiles import MetricFiles
 from agenticfleet.running import RunningFleet, announced, only_fleet, was_killed
 from routing.classifier import BrokenWeights
 from routing.policy import classifier
@@ -145,7 +144,7 @@ class Fleet:
         self._valkey: Child | None = None
         self._model: Child | None = None
         self._workers: list[Child] = []
-        self._metrics_dir = Path(settings.FLEET_STATE_DIR) / "metrics"
+        self._metrics = MetricFiles(Path(settings.FLEET_STATE_DIR) / "metrics")
 
     def run(self, workers: int) -> bool:
         """Serve until a signal asks to stop. Return False if a worker had to be killed.
@@ -183,9 +182,7 @@ class Fleet:
                 f"{first_line(problem)}"
             )
         migrate()
-        # Counters are of this fleet, not of the last one.
-        shutil.rmtree(self._metrics_dir, ignore_errors=True)
-        self._metrics_dir.mkdir()
+        self._metrics.begin(workers)
         self._workers = [self.worker(number).start() for number in range(1, workers + 1)]
         if password := first_admin():
             self._say(
@@ -207,7 +204,7 @@ class Fleet:
                 **services_in_use(self._valkey, self._model).environment(),
                 "FLEET_WORKER_NUMBER": str(number),
                 # Where prometheus-client keeps a worker's values.
-                "PROMETHEUS_MULTIPROC_DIR": str(self._metrics_dir),
+                "PROMETHEUS_MULTIPROC_DIR": str(self._metrics.folder),
             },
             watcher=self._watcher,
             role="worker",
@@ -222,9 +219,7 @@ class Fleet:
             *(Lifeline(service, started) for service in self.services),
             *(
                 # Its gauges, such as its live runs, count no longer. Its counters do.
-                Lifeline(
-                    worker, started, on_exit=partial(mark_process_dead, number, self._metrics_dir)
-                )
+                Lifeline(worker, started, on_exit=partial(self._metrics.forget_gauges, number))
                 for number, worker in enumerate(self._workers, start=1)
             ),
         ]
