@@ -24,7 +24,7 @@ from django.utils.crypto import constant_time_compare
 from django.views.decorators.http import require_GET
 
 from agenticfleet.embedded import redis_problem
-from chat.database import in_database
+from chat.database import in_database, reason_of
 from chat.models import Run
 from chat.runs.worker import Worker
 from chat.telemetry import metrics
@@ -115,7 +115,7 @@ def query_fault() -> str:
     try:
         Run.objects.live().exists()
     except DatabaseProblem as exc:
-        return str(exc).partition("\n")[0] or type(exc).__name__
+        return reason_of(exc)
     return ""
 
 

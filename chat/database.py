@@ -38,6 +38,11 @@ def with_fresh_connection[**P, R](call: Callable[P, R], *args: P.args, **kwargs:
         raise
 
 
+def reason_of(fault: Error) -> str:
+    """Return what an error of the database says, without the lines that may quote values."""
+    return str(fault).partition("\n")[0] or type(fault).__name__
+
+
 class BatchedCalls[R]:
     """Calls that may share a transaction.
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import Error as DatabaseProblem
 
-from chat.database import BatchedCalls, in_database
+from chat.database import BatchedCalls, in_database, reason_of
 from chat.logs import bind_run
 from chat.models import Run, Started
 from chat.owners import Owner
@@ -103,7 +103,7 @@ class Runs:
                 partial(self._start_in_database, owner, request, arrived, parent)
             )
         except DatabaseProblem as exc:
-            logger.error("cannot start a run: %s", exc)
+            logger.error("cannot start a run: %s", reason_of(exc))
             raise ProtocolError(STORAGE_UNAVAILABLE) from exc
         if started.is_new:
             trace = RunTrace(started.run.pk, started.run.trace_id, parent)

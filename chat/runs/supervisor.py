@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import Error as DatabaseProblem
 
 from chat.clock import Clock
-from chat.database import in_database
+from chat.database import in_database, reason_of
 from chat.limits import Deadlines
 from chat.llm.errors import ModelError
 from chat.models import UNSTORABLE, Run
@@ -228,7 +228,7 @@ class LiveRun:
                 logger.error(
                     "run=%s the database rejected the ending; storing it without details: %s",
                     self.id,
-                    exc,
+                    reason_of(exc),
                 )
         return failure if await self.write(replace(bare, text="")) else None
 
@@ -243,7 +243,9 @@ class LiveRun:
             except UNSTORABLE:
                 raise
             except DatabaseProblem as exc:
-                logger.error("run=%s cannot store its ending, trying again: %s", self.id, exc)
+                logger.error(
+                    "run=%s cannot store its ending, trying again: %s", self.id, reason_of(exc)
+                )
                 await asyncio.sleep(ROW_RETRY_INTERVAL)
 
     def routed(self) -> Routed | None:

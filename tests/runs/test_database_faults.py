@@ -197,10 +197,11 @@ class TestDatabase:
 
 @contextmanager
 def rejecting(change: str) -> Iterator[None]:
-    """Let the database reject this change, as PostgreSQL rejects a NUL."""
+    """Let the database reject this change, as PostgreSQL rejects a NUL: it quotes the value."""
     with closing(sqlite3.connect(connection.settings_dict["NAME"])) as other:
+        message = "not this\nDETAIL: Failing row contains (marmalade)"
         other.execute(
-            f"CREATE TRIGGER rejecting BEFORE {change} BEGIN SELECT RAISE(ABORT, 'not this'); END"
+            f"CREATE TRIGGER rejecting BEFORE {change} BEGIN SELECT RAISE(ABORT, '{message}'); END"
         )
         try:
             yield
@@ -218,10 +219,12 @@ class TestRejectedValues:
         ids=["steps", "text"],
     )
     async def test_rejected_ending_is_stored_as_an_error_without_the_rejected_part(
-        self, chat: Chatting, rejected: str, kept: str
+        self, chat: Chatting, caplog: pytest.LogCaptureFixture, rejected: str, kept: str
     ) -> None:
         with rejecting(rejected):
             events = await chat.answer()
+        assert "without details: not this" in caplog.text
+        assert "marmalade" not in caplog.text
         assert (events[-1]["error"]["code"], text_of(events)) == ("internal", FULL)
         run = await Run.objects.select_related("answer").aget(pk=events[-1]["workflow_id"])
         assert (run.status, run.error_code, run.last_seq, run.answer.text) == (
