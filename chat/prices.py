@@ -2,27 +2,31 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from .protocol.payloads import ModelCall, ToolResultData
 
 TOKENS_PER_PRICE = 1_000_000
 
+# The limit keeps costs finite: no database could store an infinite one, or the ending with it.
+type Price = Annotated[float, Meta(ge=0, le=1_000_000)]
+
 
 class ModelPrice(Struct, frozen=True, forbid_unknown_fields=True):
     """The price of a million tokens."""
 
-    input: float
-    output: float
+    input: Price
+    output: Price
 
 
 class Prices(Struct, frozen=True, forbid_unknown_fields=True):
     """A price list. Models that it doesn't name have no known price."""
 
     models: dict[str, ModelPrice] = {}
-    search_credit: float = 0
+    search_credit: Price = 0
     currency: str = "USD"
 
     @classmethod

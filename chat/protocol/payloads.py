@@ -132,7 +132,9 @@ class ToolResultData(Struct, frozen=True, kw_only=True):
 
     @property
     def usage(self) -> Usage:
-        return Usage(tool_calls=1, cache_hits=self.cached, search_credits=self.credits)
+        # A repeated call is answered from the run itself, whatever the first one was.
+        is_hit = self.cached and not self.repeated
+        return Usage(tool_calls=1, cache_hits=is_hit, search_credits=self.credits)
 
 
 class ToolRejection(Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from chat.models import Run
 from chat.pages import event_of, view_of
 from chat.prices import ModelPrice, Prices
 from chat.protocol.events import AnyEvent
+from chat.protocol.payloads import ToolResultData
 from chat.protocol.terms import Ending, Summary, Usage
 from chat.rendering.answer import AnswerView
 from chat.rendering.ending import tokens_written
@@ -171,6 +172,13 @@ async def test_cached_search_is_counted_as_a_hit_without_credits(stage: Stage) -
     events = await SCENES["with a cached search"][0](stage)
     usage = events[-1]["data"]["usage"]
     assert (usage["tool_calls"], usage["cache_hits"], usage["search_credits"]) == (1, 1, 0)
+
+
+def test_repetition_of_a_cached_search_is_no_second_hit() -> None:
+    found = ToolResultData(
+        tool="websearch", call_id="c", ok=True, duration_ms=1, cached=True, repeated=True
+    )
+    assert (found.usage.tool_calls, found.usage.cache_hits) == (1, 0)
 
 
 @pytest.mark.parametrize("name", ["light", "full", "escalated", "cancelled in final", "cut off"])

@@ -1,0 +1,33 @@
+"""Price lists, and costs by them."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from chat.prices import ModelPrice, Prices
+from chat.protocol.payloads import ModelCall, ToolResultData
+
+
+def call(model: str, **tokens: int) -> ModelCall:
+    return ModelCall(number=1, model=model, started_ms=0, duration_ms=1, **tokens)
+
+
+def test_cost_counts_tokens_and_credits() -> None:
+    prices = Prices({"m": ModelPrice(2, 8)}, search_credit=0.01)
+    search = ToolResultData(tool="websearch", call_id="c", ok=True, duration_ms=1, credits=2)
+    calls = [call("m", input_tokens=1000, output_tokens=500)]
+    assert prices.cost_of(calls, [search]) == pytest.approx(0.026)
+
+
+def test_cost_is_unknown_with_a_model_that_has_no_price() -> None:
+    prices = Prices({"m": ModelPrice(2, 8)})
+    assert prices.cost_of([call("m"), call("other")], []) is None
+
+
+@pytest.mark.parametrize("number", ["-1", "1e300", "1e999", "NaN", '"2"', "null"])
+def test_price_that_is_no_price_is_refused(tmp_path: Path, number: str) -> None:
+    file = tmp_path / "prices.json"
+    file.write_text(f'{{"models": {{"m": {{"input": {number}, "output": 1}}}}}}')
+    with pytest.raises(msgspec.MsgspecError):
+        Prices.read(file)
