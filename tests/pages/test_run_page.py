@@ -93,10 +93,8 @@ def shown(client: Client, run: Run) -> str:
 
 TEAM_RUN = [
     samples.SAMPLES[Connected],
-    samples.decided(
-        path="full", confidence=0.2, reasons=[f"says {ATTACK}"], calls=[CALL], skipped=[]
-    ),
-    PhaseComplete(data=PhaseTiming("routing", 50.0, started_ms=1.0)),
+    samples.decided(path="full", confidence=0.2, reasons=[f"says {ATTACK}"], skipped=[]),
+    PhaseComplete(data=PhaseTiming("routing", 50.0, started_ms=1.0, calls=[CALL])),
     PhaseStart(data=PhaseData("research")),
     AgentStart(data=AgentTask(f"Ask {ATTACK}"), **samples.WHO),
     samples.called(query=f"kafka {ATTACK}"),
