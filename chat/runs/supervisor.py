@@ -26,7 +26,7 @@ from chat.protocol.errors import (
 )
 from chat.protocol.events import StreamEvent, ending_events, stored
 from chat.protocol.payloads import ModelCall
-from chat.protocol.terms import Ending, Summary, failed
+from chat.protocol.terms import DELETED, Ending, Summary, failed
 from chat.record import Outcome
 from chat.spans import all_spans
 from chat.telemetry import metrics
@@ -39,7 +39,7 @@ from chat.workflow.question import Question
 from routing.models import Routed
 
 from .log import RunLog
-from .rows import ROW_POLL_INTERVAL, row_state
+from .rows import ROW_POLL_INTERVAL, find_row, row_state
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,10 @@ class LiveRun:
             self._stopping.set()
 
     async def supervise(self) -> Ending | None:
-        """Drive the run to its single ending. Return it, or None if another process wrote one."""
+        """Drive the run to its single ending. Return it, or None if another process wrote one.
+
+        A run that was deleted meanwhile has the ending DELETED, which no row stores.
+        """
         ending = await self.outcome()
         # A step that is slow to stop may tell nothing more: the row will store how many events
         # there were.
@@ -123,6 +126,9 @@ class LiveRun:
         if recorded is not ending:
             # Another process ended the run, or the row lacks details: deliver what it says.
             events = await self.recorded_events()
+        if recorded is None and not await in_database(find_row, self.id):
+            # Its conversation was deleted, so no other process can count what it cost.
+            recorded = msgspec.structs.replace(ending, status=DELETED.status, error=None)
         giving_up.cancel()
         self.log.close(events)
         for event in events:

@@ -14,7 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from pytest_django import Settings
 
 from chat.database import in_database
-from chat.models import Run
+from chat.models import Conversation, Run
 from chat.runs.worker import Worker
 from chat.telemetry import metrics
 from chat.workflow.agents import PLANNER
@@ -100,6 +100,20 @@ class TestEndings:
         assert counted.by("ending", "fleet_runs_ended_total", path="light") == {"worker_lost": 1}
         assert counted.by("model", "fleet_model_tokens_total") == {"scripted": 42}
         assert counted.value("fleet_run_duration_seconds_sum") == pytest.approx(0.5)
+
+    async def test_run_whose_conversation_is_deleted_counts_as_cancelled(
+        self, chat: Chatting, model: ScriptedModel, worker: Worker, before: Samples
+    ) -> None:
+        model.on("hold", hold_after=1)
+        request = chat_request("hold")
+        socket = await chat.ask(request)
+        await socket.until("response.delta")
+        await Conversation.objects.filter(runs__message_id=request["message_id"]).adelete()
+        model.release()
+        assert (await socket.rest())[-1]["data"]["status"] == "cancelled"
+        counted = await until_counted(before)
+        assert counted.by("ending", "fleet_runs_ended_total") == {"cancelled": 1}
+        assert counted.value("fleet_model_tokens_total") > 0
 
     async def test_run_that_another_worker_has_ended_counts_there_only(
         self, chat: Chatting, model: ScriptedModel, worker: Worker, before: Samples
