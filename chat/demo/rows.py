@@ -13,11 +13,13 @@ from random import Random
 from uuid import UUID
 
 from django.db import models, transaction
+from django.db.models import Max, Min
 from django.utils.text import Truncator
 
 from chat.conversations import TITLE_LENGTH, Conversation, Message
 from chat.models import Run
 from chat.search import index_questions
+from chat.telemetry.periods import Period, start_of
 from routing.models import RoutingDecision, text_hash
 
 from . import texts
@@ -233,8 +235,28 @@ def is_stored() -> bool:
     return Conversation.objects.filter(owner__in=texts.OWNERS).exists()
 
 
+def forget_figures() -> None:
+    """Remove the demo from the figures of periods: let the real runs of its days be counted again.
+
+    What these days had of deleted conversations and of pruned steps is lost.
+    """
+    demo = Run.objects.filter(owner__in=texts.OWNERS)
+    days = demo.filter(counted=True).aggregate(first=Min("ended_at"), last=Max("ended_at"))
+    if days["first"] is None:
+        return
+    first, last = start_of("day", days["first"]), start_of("day", days["last"])
+    after = last + timedelta(days=1)
+    with transaction.atomic():
+        # The demo's runs never again, also those that no worker has counted yet.
+        demo.filter(counted=False, ended_at__isnull=False).update(counted=True)
+        real = Run.objects.exclude(owner__in=texts.OWNERS)
+        real.filter(ended_at__gte=first, ended_at__lt=after).update(counted=False)
+        Period.objects.filter(start__gte=first, start__lt=after).delete()
+
+
 def remove() -> Iterator[Removed]:
     """Delete the demo in batches. Yield what each batch deleted."""
+    forget_figures()
     while True:
         demo = Conversation.objects.filter(owner__in=texts.OWNERS).order_by()
         ids = list(demo.values_list("pk", flat=True)[:CONVERSATIONS_PER_DELETE])

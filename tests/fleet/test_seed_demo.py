@@ -15,8 +15,11 @@ from chat.pages import event_of
 from chat.protocol.errors import Code
 from chat.protocol.events import Connected
 from chat.spans import spans_of
+from chat.telemetry.periods import Period
+from chat.telemetry.rollup import count_all, count_batch
 from routing.models import RoutingDecision
 from tests.pages.conversations import conversation_of, decided_for, run_of
+from tests.telemetry.ended import stored
 
 pytestmark = pytest.mark.django_db
 
@@ -124,6 +127,17 @@ def test_remove_deletes_the_demo_and_nothing_else(client: Client) -> None:
     assert Message.objects.count() == 2
     assert Conversation.objects.get() == real.conversation
     assert RoutingDecision.objects.get().pk == real.pk
+
+
+def test_remove_takes_the_demo_out_of_the_figures_of_its_days() -> None:
+    stored()
+    call_command("seed_demo", runs=30, days=1, verbosity=0)
+    count_batch(20)  # The workers may not have counted all of them yet.
+    call_command("seed_demo", remove=True, verbosity=0)
+    count_all()
+    for span in Period.Span:
+        periods = [period.decoded for period in Period.objects.filter(span=span)]
+        assert sum(figures.all_paths.runs for figures in periods) == 1
 
 
 @pytest.mark.usefixtures("demo")
