@@ -29,6 +29,7 @@ from .models import Run
 from .owners import Owner, owner_of_request
 from .pages import Filters, QuestionWithAnswers, Thread, sidebar_of, thread_of, totals_of
 from .rendering.answer import AnswerView
+from .telemetry.rollup import count_all
 
 # The router must send each example the way that its label promises; a test checks that.
 EXAMPLES = [
@@ -148,6 +149,8 @@ def delete(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     if Run.objects.live().filter(conversation=chat).exists():
         messages.error(request, "This chat is still answering. Stop the answer, then delete it.")
         return redirect("conversation", pk=chat.pk)
+    # Without the rows, only the figures of their periods tell what the last answers took.
+    count_all(chat.runs.all())
     chat.delete()
     return redirect("new_chat")
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from django.conf import settings
 from django.db import Error as DatabaseProblem
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from chat.database import in_database
@@ -46,23 +47,26 @@ async def keep_counting() -> None:
             wait = COUNT_INTERVAL
 
 
-def count_all() -> int:
-    """Count all runs that are not counted yet, and return their number."""
+def count_all(among: QuerySet[Run] | None = None) -> int:
+    """Count all runs, or all of these, that are not counted yet, and return their number."""
     total = 0
-    while counted := count_batch(LARGE_BATCH):
+    while counted := count_batch(LARGE_BATCH, among):
         total += counted
     return total
 
 
-def count_batch(size: int = BATCH) -> int:
+def count_batch(size: int = BATCH, among: QuerySet[Run] | None = None) -> int:
     """Count the runs that have waited longest, at most `size`. Return how many were counted."""
+    uncounted = Run.objects.uncounted()
+    if among is not None:
+        uncounted = uncounted.filter(pk__in=among.values("pk"))
     # A look costs no lock, and most looks find nothing.
-    if not Run.objects.uncounted().exists():
+    if not uncounted.exists():
         return 0
     with transaction.atomic():
         # Skip runs that another worker counts now. SQLite ignores this: its transactions begin
         # with the only lock for writing.
-        locked = Run.objects.uncounted().select_for_update(skip_locked=True)
+        locked = uncounted.select_for_update(skip_locked=True)
         rows = list(locked.order_by("ended_at").values_list("pk", "question_id", *COLUMNS)[:size])
         Period.objects.add(by_period([EndedRun(*columns) for _, _, *columns in rows]))
         Run.objects.filter(pk__in=[pk for pk, *_ in rows]).update(counted=True)

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
+from django.test import Client
 from django.utils import timezone
 
-from chat.models import Run
+from chat.models import Conversation, Run
 from chat.telemetry import rollup
 from chat.telemetry.figures import Figures, total_of
 from chat.telemetry.periods import Period, start_of
 from tests.chatting import Chatting
+from tests.pages.conversations import owner_of
 
 from .ended import stored
 
@@ -78,6 +80,17 @@ def test_figures_stay_when_the_conversation_is_deleted() -> None:
     run = stored()
     rollup.count_all()
     run.conversation.delete()
+    assert total().all_paths.runs == 1
+
+
+@pytest.mark.django_db
+def test_conversation_that_a_reader_deletes_is_counted_before(client: Client) -> None:
+    other = stored()
+    run = stored(owner=owner_of(client))
+    Conversation.objects.filter(pk=run.conversation_id).update(owner=run.owner)
+    client.post(f"/c/{run.conversation_id}/delete/")
+    assert list(Run.objects.all()) == [other]
+    assert list(Run.objects.uncounted()) == [other]
     assert total().all_paths.runs == 1
 
 
