@@ -1,7 +1,7 @@
 """Filters whose values are known without reading the rows."""
 
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.contrib.admin import ListFilter, ModelAdmin, SimpleListFilter
@@ -10,16 +10,20 @@ from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from chat.dashboard.ranges import moment_of
+
 
 class ChoiceFilter(SimpleListFilter):
     """A filter with a few values, each with its label and its condition."""
 
     template = "admin/choice_filter.html"
-    options: ClassVar[Mapping[str, tuple[str, Q]]]
+    options: ClassVar[Mapping[str, tuple[str, Q]]] = {}
 
     @property
-    def is_open(self) -> bool:
-        return self.value() is not None
+    def chosen(self) -> str:
+        """The label of the chosen value, as the folded filter shows it."""
+        value = self.value() or ""
+        return self.options[value][0] if value in self.options else value
 
     @classmethod
     def names(cls) -> set[str]:
@@ -68,7 +72,10 @@ PERIODS = {
 
 
 class PeriodFilter(ListFilter):
-    """The rows of a recent period, or from one date to another, both included."""
+    """The rows of a recent period, or from one date or time to another.
+
+    The last date is included. A last time is not, as at the end of a dashboard's range.
+    """
 
     title = "date"
     template = "admin/period_filter.html"
@@ -93,19 +100,21 @@ class PeriodFilter(ListFilter):
     def accepts(cls, name: str, value: str) -> bool:
         if name == "period":
             return value in PERIODS
-        return not value or day_of(value) is not None
+        return not value or bound(value) is not None
 
     @property
-    def first(self) -> date | None:
-        return day_of(self.given.get("from", ""))
+    def input_type(self) -> str:
+        """The type of the two inputs. The links of the dashboard have times, people choose days."""
+        has_times = any("T" in self.given.get(name, "") for name in ("from", "to"))
+        return "datetime-local" if has_times else "date"
 
     @property
-    def last(self) -> date | None:
-        return day_of(self.given.get("to", ""))
-
-    @property
-    def is_open(self) -> bool:
-        return bool(self.given)
+    def chosen(self) -> str:
+        """The period as the folded filter shows it; empty if there is none."""
+        if period := self.given.get("period"):
+            return PERIODS[period][0]
+        first, last = (self.given.get(name, "").replace("T", " ") for name in ("from", "to"))
+        return f"{first} – {last}".strip() if first or last else ""
 
     def has_output(self) -> bool:
         return True
@@ -137,22 +146,16 @@ class PeriodFilter(ListFilter):
             queryset = queryset.filter(
                 **{f"{self.field}__gte": timezone.now() - PERIODS[period][1]}
             )
-        if self.first:
-            queryset = queryset.filter(**{f"{self.field}__gte": midnight(self.first)})
-        if self.last:
-            after = midnight(self.last + timedelta(days=1))
-            queryset = queryset.filter(**{f"{self.field}__lt": after})
+        if start := bound(self.given.get("from", "")):
+            queryset = queryset.filter(**{f"{self.field}__gte": start})
+        if end := bound(self.given.get("to", ""), is_end=True):
+            queryset = queryset.filter(**{f"{self.field}__lt": end})
         return queryset
 
 
-def day_of(text: str) -> date | None:
-    """Return the date in ISO format; None for other text and for years that no row has."""
+def bound(text: str, *, is_end: bool = False) -> datetime | None:
+    """Return the date or time, in UTC, that bounds a period; None for other text."""
     try:
-        day = date.fromisoformat(text)
+        return moment_of(text, is_end=is_end)
     except ValueError:
         return None
-    return day if 1970 <= day.year <= 9000 else None
-
-
-def midnight(day: date) -> datetime:
-    return timezone.make_aware(datetime.combine(day, time.min))

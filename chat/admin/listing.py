@@ -32,7 +32,7 @@ from chat.search import MAX_FOUND, question_ids
 
 from .content import may_read_content
 from .exports import FORMATS, Export
-from .filters import ChoiceFilter, PeriodFilter, day_of
+from .filters import ChoiceFilter, PeriodFilter, bound
 from .readonly import ReadOnly
 
 MAX_COUNTED = 10_000
@@ -236,8 +236,9 @@ class ListAdmin(ReadOnly):
                 faults.append(fault)
             elif value:  # Forms send empty fields, too.
                 kept[name] = value
-        first, last = (day_of(str(kept.get(name, ""))) for name in ("from", "to"))
-        if first and last and first > last:
+        start = bound(str(kept.get("from", "")))
+        end = bound(str(kept.get("to", "")), is_end=True)
+        if start and end and start >= end:
             faults.append("The first date must not be after the last.")
             del kept["from"], kept["to"]
         return kept, faults

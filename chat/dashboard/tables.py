@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from chat.models import Run
 from chat.telemetry.figures import Figures, Histogram
 
 from .ranges import Range
@@ -71,9 +72,7 @@ def endings(shown: Range, total: Figures) -> Table:
                         for path in paths
                     ),
                 ),
-                runs_url(
-                    shown, **{"status" if kind in ("completed", "cancelled") else "error": kind}
-                ),
+                runs_url(shown, "status" if kind in Run.Status.values else "error", kind),
             )
             for kind in kinds
         ],
@@ -85,11 +84,21 @@ def missed_levels(shown: Range, total: Figures) -> Table:
     """Return how many runs missed which level, by path. Runs that weren't routed count as light."""
     rows = []
     for path, figures in sorted(total.paths.items(), reverse=True):
+        if not figures.missed_any:
+            continue
+        name = path or "not routed"
+        # The list can't tell levels apart, so only the row of all levels has a link.
+        rows.append(
+            Row(
+                f"{name}: any level",
+                (grouped(figures.missed_any), percent(figures.missed_any, figures.judged)),
+                runs_url(shown, "sla", "missed", path=path or "none"),
+            )
+        )
         rows += [
             Row(
-                f"{path or 'not routed'}: {LEVELS.get(level, level)}",
+                f"{name}: {LEVELS.get(level, level)}",
                 (grouped(count), percent(count, figures.judged)),
-                runs_url(shown, sla="missed", path=path or "none"),
             )
             for level, count in sorted(figures.missed.items(), key=lambda item: -item[1])
         ]
@@ -230,7 +239,9 @@ def errors(shown: Range, total: Figures, *, may_read: bool) -> Table:
             Row(
                 f"{code.replace('_', ' ')}: {message}" if message else code.replace("_", " "),
                 (grouped(count), f"{last:%-d %b %H:%M}"),
-                runs_url(shown, error=code),
+                runs_url(shown, "error", code)
+                if len(total.errors[code]) == 1 or not message
+                else "",
             )
             for code, message, count, last in found[:MAX_ROWS]
         ],
@@ -245,12 +256,9 @@ def percentiles(histogram: Histogram) -> tuple[str, str]:
     return milliseconds(histogram.percentile(0.5)), milliseconds(histogram.percentile(0.95))
 
 
-def runs_url(shown: Range, **filters: str) -> str:
-    """Return the address of the list of runs with these filters, within the range.
-
-    The list has a range of the same name; otherwise it takes whole days.
-    """
-    last = shown.end - timedelta(microseconds=1)
-    days = {"from": f"{shown.start:%Y-%m-%d}", "to": f"{last:%Y-%m-%d}"}
-    within = {"period": shown.name} if shown.name else days
-    return f"{reverse('admin:chat_run_changelist')}?{urlencode({**filters, **within})}"
+def runs_url(shown: Range, name: str, value: str, **more: str) -> str:
+    """Return the address of the list of runs with these filters, within the range."""
+    # The list filters by the time of the question: the time of the end has no index.
+    within = {"from": f"{shown.start:%Y-%m-%dT%H:%M}", "to": f"{shown.end:%Y-%m-%dT%H:%M}"}
+    query = urlencode({name: value, **more, **within})
+    return f"{reverse('admin:chat_run_changelist')}?{query}"

@@ -190,6 +190,44 @@ def test_live_runs_are_listed_by_worker_with_links() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("range_", ["hour", "day", "week", "month"])
+@pytest.mark.parametrize("may_read", [True, False])
+def test_links_lead_to_the_runs_that_were_counted(range_: str, may_read: bool) -> None:
+    client = signed_in("view_run", *(["read_content"] if may_read else []))
+    for path in ("light", "full", ""):
+        stored(path=path)
+        stored(path=path, status="cancelled")
+    for level in ("first_token", "total"):
+        late = Ending(status="completed", sla=Verdict(missed={level: 5}))
+        stored(path="light", sla_met=False, ending=msgspec.to_builtins(late))
+    for message in ("It is busy.", "It is very busy."):
+        stored(**failing("rate_limited", message))
+    stored(**failing("model_unavailable", "It is away."))
+    stored(status="running", ended_at=None)
+    # This run belongs to none of the ranges.
+    old = stored(ended_at=timezone.now() - timedelta(days=40))
+    Run.objects.filter(pk=old.pk).update(created_at=old.ended_at)
+    page = client.get(f"/admin/?range={range_}")
+    links = {
+        row.url: row.cells[0] for table in page.context["dashboard"].tables for row in table.rows
+    }
+    links["/admin/chat/run/?status=running"] = "1"
+    del links[""]
+    shown = [address for address in hrefs(page.text) if address.startswith("/admin/chat/run/?")]
+    assert set(shown) == set(links)
+    assert len(links) == 6
+    for address, count in links.items():
+        found = client.get(address)
+        assert found.status_code == 200, address
+        assert not list(found.context["messages"]), address
+        assert str(found.context["cl"].result_count) == count, address
+
+
+def hrefs(page: str) -> list[str]:
+    return [html.unescape(address) for address in re.findall('href="([^"]+)"', page)]
+
+
+@pytest.mark.django_db
 def test_hostile_texts_are_escaped() -> None:
     client = signed_in(is_superuser=True)
     stored(
