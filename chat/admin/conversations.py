@@ -38,7 +38,7 @@ class ConversationAdmin(ListAdmin):
     search_help_text = "Words of its questions, the beginning of its id, or its owner (user:5)"
     time_field = "updated_at"
     change_form_template = "admin/conversation.html"
-    fields = ("id", "owner", "created_at", "updated_at")
+    fields = ("id", "owner", "created", "updated")
     export_words = frozenset({"title"})
     export_columns = {
         "id": "pk",

@@ -10,7 +10,20 @@ from datetime import date, datetime, timedelta
 from typing import Any, get_args
 
 from django.contrib import admin
-from django.db.models import Avg, DateField, FloatField, Q, QuerySet, Sum, Value, aggregates
+from django.db.models import (
+    Avg,
+    DateField,
+    FloatField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+    TextField,
+    Value,
+    aggregates,
+)
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -19,7 +32,7 @@ from django.utils.html import format_html
 from chat.models import Run
 from routing.models import Outcome, RoutingDecision
 
-from .content import length, may_read_content, visible
+from .content import first_words, length, may_read_content, visible, with_first_words
 from .filters import ChoiceFilter, PeriodFilter
 from .listing import ListAdmin
 from .readonly import path_taken, relative_time
@@ -118,10 +131,11 @@ class RoutingDecisionAdmin(ListAdmin):
     list_display = (
         "short_id",
         "created",
+        "question",
         "path_taken",
         "shown_confidence",
         "mode",
-        "asked",
+        "asked_model",
         "outcome",
         "shown_tokens",
         "tokens_saved",
@@ -135,20 +149,19 @@ class RoutingDecisionAdmin(ListAdmin):
         OutcomeFilter,
         RatingFilter,
     )
+    list_display_links = ("short_id", "question")
     sortable_by = ("created", "shown_confidence", "shown_tokens")
     search_fields = ("pk",)
     search_help_text = "Words of the question, the beginning of the run's id, or the text's hash"
     change_list_template = "admin/routing/routingdecision/change_list.html"
     fields = (
-        "run",
-        "created_at",
-        "path",
-        "escalated",
+        "created",
+        "path_taken",
         "confidence",
         "mode",
-        "asked",
+        "asked_model",
         "outcome",
-        "tokens",
+        "shown_tokens",
         "rating",
         "text_hash",
         "features",
@@ -170,9 +183,12 @@ class RoutingDecisionAdmin(ListAdmin):
     }
 
     def rows(self, request: HttpRequest) -> QuerySet[RoutingDecision]:
-        return RoutingDecision.objects.defer("features", "reasons").annotate(
-            tokens_of_full=Value(tokens_of_full(), FloatField())
+        question = Run.objects.filter(pk=OuterRef("pk")).values("question__text")
+        decisions = RoutingDecision.objects.defer("features", "reasons").alias(
+            question_text=Coalesce(Subquery(question, TextField()), Value(""))
         )
+        shown: QuerySet[RoutingDecision] = with_first_words(request, decisions, "question_text")
+        return shown.annotate(tokens_of_full=Value(tokens_of_full(), FloatField()))
 
     def with_id(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any] | None:
         # A hash is as long as half an id, so it could be the beginning of one.
@@ -199,12 +215,18 @@ class RoutingDecisionAdmin(ListAdmin):
     def created(self, decision: RoutingDecision) -> str:
         return relative_time(decision.created_at)
 
+    @admin.display(description="question")
+    def question(self, decision: Any) -> str:
+        return first_words(decision.words_start, decision.words_length)
+
     @admin.display(description="path")
     def path_taken(self, decision: RoutingDecision) -> str:
         return path_taken(decision.path, is_escalated=decision.escalated)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
-        return [*self.fields, "why" if may_read_content(request) else "length_of_why"]
+        run = "run" if request.user.has_perm("chat.view_run") else "workflow_id"
+        why = "why" if may_read_content(request) else "length_of_why"
+        return [run, *self.fields, why]
 
     @admin.display(description="reasons")
     def why(self, decision: RoutingDecision) -> str:
@@ -218,6 +240,10 @@ class RoutingDecisionAdmin(ListAdmin):
     def run(self, decision: RoutingDecision) -> str:
         address = reverse("admin:chat_run_change", args=[decision.pk])
         return format_html('<a href="{}">{}</a>', address, decision.pk)
+
+    @admin.display(description="router's model")
+    def asked_model(self, decision: RoutingDecision) -> str:
+        return "asked" if decision.asked else "–"
 
     @admin.display(description="confidence", ordering="confidence")
     def shown_confidence(self, decision: RoutingDecision) -> str:

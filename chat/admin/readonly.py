@@ -12,6 +12,8 @@ from django.utils.html import format_html
 class ReadOnly(admin.ModelAdmin):
     """Rows that only the product writes. Operators read them, and delete them if permitted."""
 
+    empty_value_display = "–"
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
@@ -55,3 +57,8 @@ def owner_kind(owner: str) -> str:
 
 def path_taken(path: str, *, is_escalated: bool) -> str:
     return "light → full" if is_escalated else path or "–"
+
+
+def two_lines(first: str, second: str) -> str:
+    """Return a cell with a smaller second line, which is empty if `second` is."""
+    return format_html('{} <span class="second">{}</span>', first, second)

@@ -24,6 +24,7 @@ from chat.rendering.timeline import phase_title, tool_title
 from chat.rendering.wording import capitalized, counted, duration, title_of
 from chat.spans import all_spans, spans_of
 from chat.telemetry.levels import slowest_of
+from chat.trace_context import trace_link
 from routing.models import RoutingDecision
 
 from .content import may_read_content, words
@@ -208,6 +209,10 @@ class RunPage:
     def skipped(self) -> str:
         route = self.steps.routes[-1] if self.steps.routes else None
         return ", ".join(phase_title(phase).lower() for phase in route.skipped) if route else ""
+
+    @property
+    def trace_link(self) -> str:
+        return trace_link(self.run.trace_id)
 
     @property
     def has_costs(self) -> bool:

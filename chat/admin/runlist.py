@@ -14,7 +14,7 @@ from chat.protocol.errors import Code
 from .content import first_words, visible, with_first_words
 from .filters import ChoiceFilter, OwnerFilter, PeriodFilter, is_owner
 from .listing import ListAdmin, id_range
-from .readonly import milliseconds, owner_kind, path_taken, relative_time
+from .readonly import milliseconds, owner_kind, path_taken, relative_time, two_lines
 
 MODELS_OF = 1_000  # The filter offers the models of the newest runs.
 MAX_IDS = 1_000
@@ -44,7 +44,9 @@ class PathFilter(ChoiceFilter):
 class ErrorFilter(ChoiceFilter):
     title = "error"
     parameter_name = "error"
-    options = {code: (code, Q(error_code=code)) for code in get_args(Code)}
+    options = {
+        code: (code.replace("_", " ").capitalize(), Q(error_code=code)) for code in get_args(Code)
+    }
 
 
 class LevelFilter(ChoiceFilter):
@@ -106,8 +108,6 @@ class RunList(ListAdmin):
         "calls",
         "cost_in_money",
         "service_levels",
-        "model_name",
-        "owner_kind",
     )
     list_display_links = ("short_id", "asked")
     filters = (
@@ -186,9 +186,9 @@ class RunList(ListAdmin):
     def short_id(self, run: Run) -> str:
         return str(run.pk)[:8]
 
-    @admin.display(description="when", ordering="created_at")
+    @admin.display(description="when, by", ordering="created_at")
     def created(self, run: Run) -> str:
-        return relative_time(run.created_at)
+        return two_lines(relative_time(run.created_at), owner_kind(run.owner))
 
     @admin.display(description="question")
     def asked(self, run: Any) -> str:
@@ -196,16 +196,12 @@ class RunList(ListAdmin):
 
     @admin.display(description="status")
     def ended_as(self, run: Run) -> str:
-        return format_html(
-            '<span class="status {}">{}</span> <span class="code">{}</span>',
-            run.status,
-            run.status,
-            run.error_code,
-        )
+        status = format_html('<span class="status {}">{}</span>', run.status, run.status)
+        return two_lines(status, run.error_code.replace("_", " "))
 
-    @admin.display(description="path")
+    @admin.display(description="path, model")
     def path_taken(self, run: Run) -> str:
-        return path_taken(run.path, is_escalated=run.escalated)
+        return two_lines(path_taken(run.path, is_escalated=run.escalated), visible(run.model))
 
     @admin.display(description="first event (ms)")
     def first_event(self, run: Run) -> str:
@@ -222,7 +218,7 @@ class RunList(ListAdmin):
     @admin.display(description="tokens in → out")
     def tokens(self, run: Run) -> str:
         about = "≈ " if run.is_estimated else ""
-        return f"{about}{run.input_tokens:,} → {run.output_tokens:,}"
+        return two_lines(f"{about}{run.input_tokens:,}", f"→ {run.output_tokens:,}")
 
     @admin.display(description="calls (tools)")
     def calls(self, run: Run) -> str:
@@ -242,11 +238,3 @@ class RunList(ListAdmin):
         missed = ending.sla.missed if ending and ending.sla else {}
         by = ", ".join(f"{level} by {ms:,.0f} ms" for level, ms in missed.items())
         return format_html('<span class="missed" title="{}">missed</span>', by)
-
-    @admin.display(description="model")
-    def model_name(self, run: Run) -> str:
-        return visible(run.model) or "–"
-
-    @admin.display(description="owner")
-    def owner_kind(self, run: Run) -> str:
-        return owner_kind(run.owner)

@@ -194,6 +194,11 @@ def tokens_chart(shown: Range, steps: Sequence[Figures], total: Figures) -> Char
     )
 
 
+def time_of_axis(ms: float) -> str:
+    """Return a time of an axis. All of one axis are in seconds, or in milliseconds."""
+    return f"{ms / 1000:g} s" if ms >= 1000 else duration(ms)
+
+
 def time_chart(
     shown: Range, steps: Sequence[Figures], total: Figures, moment: Moment, path: str
 ) -> Chart:
@@ -210,7 +215,7 @@ def time_chart(
     level = 1000 * moment.level(levels.full if path == "full" else levels.light)
     highest = max((ms for ms in tails[:-1] if ms is not None), default=0)
     is_in_sight = level <= 2 * highest
-    scale = scale_of([highest, level if is_in_sight else None], duration)
+    scale = scale_of([highest, level if is_in_sight else None], time_of_axis)
     names = step_names(shown)
     lines: list[tuple[str, str, Series]] = [
         ("p50", "strong", medians[:-1]),

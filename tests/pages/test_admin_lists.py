@@ -181,12 +181,13 @@ def test_run_list_shows_its_columns(reader: Client) -> None:
     for text in (
         "What is Kafka?",
         "failed</span>",
-        "model_error</span>",
+        "model error</span>",
         "light → full",
         ">7<",
         "1,234",
         "56,789",
-        "≈ 4,321 → 99",
+        "≈ 4,321",
+        "→ 99",
         "3 (2)",
         "missed",
         "gpt-5",
@@ -241,6 +242,29 @@ def test_runs_of_whole_days_are_found(reader: Client) -> None:
         assert len(shown(reader, f"{address}?from=2026-05-02&to=2026-05-03")) == 2
     assert shown(reader, f"{RUNS}?from=2026-05-02&to=2026-05-03") == {days[2], days[3]}
     assert shown(reader, f"{RUNS}?to=2026-05-01") == {days[1]}
+
+
+def test_runs_between_two_times_are_found(reader: Client) -> None:
+    runs = {
+        hour: str(asked(created_at=datetime(2026, 5, 2, hour, tzinfo=UTC)).pk)
+        for hour in (9, 10, 11, 12)
+    }
+    between = f"{RUNS}?from=2026-05-02T10:00&to=2026-05-02T12:00"
+    assert shown(reader, between) == {runs[10], runs[11]}
+    page = reader.get(between).text
+    assert "<strong>2026-05-02 10:00 – 2026-05-02 12:00</strong>" in page
+    assert 'type="datetime-local" name="from" value="2026-05-02T10:00"' in page
+
+
+def test_pages_link_to_runs_only_with_the_permission_to_view_them() -> None:
+    blind = signed_in("blind", "view_conversation", "view_routingdecision", "read_content")
+    seeing = signed_in("seeing", *FIGURES, "read_content")
+    run = asked(answer="A broker.")
+    for address in pages_of(run)[3:]:
+        assert f"{RUNS}{run.pk}/change/" in seeing.get(address).text
+        page = blind.get(address)
+        assert page.status_code == 200
+        assert RUNS not in page.text
 
 
 def test_runs_are_found_by_the_beginning_of_their_ids(reader: Client) -> None:

@@ -150,6 +150,13 @@ def team(client: Client) -> Run:
     return run
 
 
+@override_settings(FLEET_TRACE_URL="https://traces.example/{trace_id}")
+def test_trace_is_linked_if_its_place_is_known(admin: Client, team: Run, run: Run) -> None:
+    link = f'href="https://traces.example/{team.trace_id}"'
+    assert link in admin.get(f"/admin/chat/run/{team.pk}/change/").text
+    assert "traces.example" not in admin.get(f"/admin/chat/run/{run.pk}/change/").text
+
+
 @pytest.mark.parametrize(
     "words",
     [
