@@ -11,6 +11,7 @@ from django.db.models import Count, Q
 from django.utils import timezone
 
 from chat.models import Run
+from chat.rendering.wording import counted
 from chat.telemetry.figures import Figures, total_of
 from chat.telemetry.periods import Period
 from chat.telemetry.rollup import BATCH, count_batch
@@ -145,7 +146,7 @@ def tiles_of(total: Figures, thumbs: tuple[int, int]) -> list[Tile]:
     saved = total.credits_saved
     return [
         Tile("Runs", grouped(runs.runs), f"{grouped(runs.endings.get('cancelled', 0))} cancelled"),
-        Tile("Failed", percent(failed, runs.runs), f"{grouped(failed)} runs"),
+        Tile("Failed", percent(failed, runs.runs), counted(failed, "run")),
         Tile(
             "Missed a service level",
             percent(runs.missed_any, runs.judged),
@@ -157,7 +158,7 @@ def tiles_of(total: Figures, thumbs: tuple[int, int]) -> list[Tile]:
             f"p95 {duration(runs.first_token.percentile(0.95))}",
         ),
         Tile("Light path", percent(light, routed), f"{grouped(light)} of {grouped(routed)} routed"),
-        Tile("Escalated", percent(runs.escalated, routed), f"{grouped(runs.escalated)} runs"),
+        Tile("Escalated", percent(runs.escalated, routed), counted(runs.escalated, "run")),
         Tile("Thumbs up", percent(up, up + down), f"{grouped(up)} up, {grouped(down)} down"),
         Tile(
             "Cost",

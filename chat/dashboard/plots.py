@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from chat.limits import PathLevels
+from chat.rendering.wording import counted
 from chat.telemetry.figures import Figures, Histogram, PathFigures
 
 from .charts import Chart, Series, bars_of, end_of, labels_of, line_of, scale_of, tips_of
@@ -50,12 +51,12 @@ def runs_chart(shown: Range, steps: Sequence[Figures], total: Figures) -> Chart:
     scale = scale_of(runs[:-1], compact)
     names = step_names(shown)
     texts = [
-        f"{name}: {grouped(count)} runs, {grouped(part)} failed"
+        f"{name}: {counted(count, 'run')}, {grouped(part)} failed"
         for name, count, part in zip(names, runs, failed, strict=False)
     ]
     return Chart(
         title="Runs",
-        summary=f"{grouped(runs[-1])} runs, {grouped(failed[-1])} failed (solid)",
+        summary=f"{counted(runs[-1], 'run')}, {grouped(failed[-1])} failed (solid)",
         ticks=shown.ticks,
         axis=scale.texts,
         bars=bars_of(runs[:-1], failed[:-1], scale),
@@ -234,7 +235,7 @@ def time_chart(
         level_y=f"{scale.y(level):.1f}" if is_in_sight else "",
         tips=tips_of(
             [
-                f"{name}: p50 {duration(median)}, p95 {duration(tail)}, {grouped(count)} runs"
+                f"{name}: p50 {duration(median)}, p95 {duration(tail)}, {counted(count, 'run')}"
                 for name, median, tail, count in zip(names, medians, tails, counts, strict=False)
             ]
         ),

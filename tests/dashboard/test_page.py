@@ -68,7 +68,7 @@ async def test_figures_of_real_runs_are_those_of_their_rows(
     rows = [run async for run in Run.objects.all()]
     assert len(rows) == 6
     assert tile(shown, "Runs") == ("6", "1 cancelled")
-    assert tile(shown, "Failed")[1] == "1 runs"
+    assert tile(shown, "Failed")[1] == "1 run"
     endings = rows_of(shown, "Endings")
     assert endings["completed"].cells[:4] == ("4", "67 %", "3", "1")
     assert endings["cancelled"].cells[0] == "1"

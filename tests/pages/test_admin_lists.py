@@ -132,6 +132,8 @@ def test_each_list_needs_its_own_permission(permission: str, allowed: set[str]) 
     for address in LISTS:
         assert client.get(address).status_code == (200 if address in allowed else 403)
         assert client.get(f"{address}export.csv").status_code == 403
+        is_refused = "Your account may not open this page" in client.get(address).text
+        assert is_refused is (address not in allowed)
 
 
 def test_hostile_words_are_escaped(reader: Client, counter: Client) -> None:
