@@ -5,7 +5,15 @@ from contextlib import contextmanager
 
 from chat.clock import Stopwatch
 from chat.llm.errors import EmptyAnswer, ModelError
-from chat.llm.messages import ChatMessage, Finished, Piece, Reasoning, Text, estimated_usage
+from chat.llm.messages import (
+    ChatMessage,
+    Finished,
+    Piece,
+    Reasoning,
+    Text,
+    WantedCall,
+    estimated_usage,
+)
 from chat.protocol.payloads import ModelCall
 from chat.protocol.terms import Usage
 
@@ -63,8 +71,12 @@ class CallRecord:
         match piece:
             case Text() | Reasoning():
                 self._written += len(piece.text)
+            case WantedCall():
+                self._written += len(piece.arguments)
             case Finished():
-                self._reported, self._finish_reason = piece.usage, piece.reason
+                self._finish_reason = piece.reason
+                # The client's estimate leaves out thinking and tool calls.
+                self._reported = None if piece.usage.estimated else piece.usage
 
     @property
     def usage(self) -> Usage:
