@@ -57,16 +57,17 @@ class Addable(Struct, omit_defaults=True):
 
 def added(mine: Any, its: Any) -> Any:
     """Return the sum of two values of an Addable's field. Change `mine`, never `its`."""
+    if isinstance(mine, int | float):  # First, because most are numbers.
+        return mine + its
     if isinstance(mine, Addable):
         mine.add(its)
         return mine
-    if isinstance(mine, dict):
-        for name, value in its.items():
-            key = name if name in mine or len(mine) < MAX_NAMES else OTHER
-            # Begin with an empty value, so that the two sides never share one.
-            mine[key] = added(mine[key] if key in mine else type(value)(), value)
-        return mine
-    return mine + its
+    assert isinstance(mine, dict)
+    for name, value in its.items():
+        key = name if name in mine or len(mine) < MAX_NAMES else OTHER
+        # Begin with an empty value, so that the two sides never share one.
+        mine[key] = added(mine[key] if key in mine else type(value)(), value)
+    return mine
 
 
 class Histogram(Addable, array_like=True):

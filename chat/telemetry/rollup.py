@@ -79,14 +79,15 @@ def count_batch(size: int = BATCH, among: QuerySet[Run] | None = None) -> int:
 
 def by_period(runs: list[EndedRun]) -> dict[tuple[str, datetime], Figures]:
     """Return the sums of the runs' figures by span and start."""
+    minutes: defaultdict[datetime, Figures] = defaultdict(Figures)
+    for run in runs:
+        minute = start_of("minute", run.ended_at.astimezone(UTC))
+        minutes[minute].add(figures_of(run, settings.FLEET_PRICES))
     sums: defaultdict[tuple[str, datetime], Figures] = defaultdict(Figures)
     oldest_minute = timezone.now() - MINUTES_KEPT
-    for run in runs:
-        figures, ended_at = figures_of(run, settings.FLEET_PRICES), run.ended_at.astimezone(UTC)
-        if ended_at >= oldest_minute:
-            sums["minute", start_of("minute", ended_at)].add(figures)
-        sums["hour", start_of("hour", ended_at)].add(figures)
-    for (span, start), hour in list(sums.items()):
-        if span == "hour":
-            sums["day", start_of("day", start)].add(hour)
+    for start, figures in minutes.items():
+        if start >= oldest_minute:
+            sums["minute", start] = figures
+        for span in ("hour", "day"):
+            sums[span, start_of(span, start)].add(figures)
     return sums
