@@ -391,5 +391,8 @@ class TestReceiverThatFails:
                 await asyncio.sleep(0.02)
         receiver.status = 200
         await receiver.until_spans(run_of(await traced.answer()))
+        # The thread that sends them logs this once it has read the receiver's answer.
+        async with asyncio.timeout(20):
+            while "traces dropped=5: the receiver takes them again" not in caplog.messages:
+                await asyncio.sleep(0.02)
         assert dropped() == 5
-        assert "traces dropped=5: the receiver takes them again" in caplog.messages
