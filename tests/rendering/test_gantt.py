@@ -49,20 +49,14 @@ def tool(
     return ToolComplete(data=data, **WHO)
 
 
-def phase(name: str, started_ms: float, duration_ms: float) -> PhaseComplete:
-    return PhaseComplete(data=PhaseTiming(name, duration_ms, started_ms=started_ms))
+def phase(name: str, started_ms: float, duration_ms: float, *calls: ModelCall) -> PhaseComplete:
+    data = PhaseTiming(name, duration_ms, started_ms=started_ms, calls=list(calls))
+    return PhaseComplete(data=data)
 
 
 ROUTED: list[StreamEvent] = [
-    RoutingDecided(
-        data=RouteData(
-            path="full",
-            mode="auto",
-            confidence=0.1,
-            calls=[ModelCall(number=1, model="small", started_ms=5, duration_ms=50)],
-        )
-    ),
-    phase("routing", 0, 100),
+    RoutingDecided(data=RouteData(path="full", mode="auto", confidence=0.1)),
+    phase("routing", 0, 100, ModelCall(number=1, model="small", started_ms=5, duration_ms=50)),
 ]
 PARALLEL: list[StreamEvent] = [
     *ROUTED,
