@@ -68,10 +68,10 @@ def question_ids(text: str) -> list[int]:
 
 
 def index_questions(ids: Iterable[int]) -> None:
-    """Make these questions known to the search. Those that it knows already stay as they are.
+    """Add the words of these questions to the index, unless they are in it.
 
-    SQLite needs this, some seconds after the end of a run: in the start of a run it would delay the
-    first event. PostgreSQL's index needs no call.
+    Called some seconds after a run has ended: on SQLite, indexing at its start would delay the
+    first event. PostgreSQL updates its index itself.
     """
     if connection.vendor == "sqlite" and is_indexed():
         with connection.cursor() as cursor:

@@ -43,7 +43,12 @@ CACHED_TOOLS = {name for name, tool in TOOLS.items() if tool.cache}
 NAMESAKE = re.compile(r"-\d+$")
 
 type Measured = RoutingDecided | PhaseComplete | AgentComplete | ToolComplete
-MEASURED_TAGS = {"routing.decided", "phase.complete", "agent.complete", "tool.complete"}
+MEASURED_BY_TYPE: dict[str, type[Measured]] = {
+    "routing.decided": RoutingDecided,
+    "phase.complete": PhaseComplete,
+    "agent.complete": AgentComplete,
+    "tool.complete": ToolComplete,
+}
 
 
 class Addable(Struct, omit_defaults=True):
@@ -344,9 +349,10 @@ def outcome_of(result: ToolResultData) -> str:
 def measured(steps: Iterable[Mapping[str, Any]]) -> Iterator[Measured]:
     """Yield the steps that have figures. Leave out those that an older version wrote otherwise."""
     for step in steps:
-        if step.get("type") in MEASURED_TAGS:
+        # Converting to one class is faster than to a union, which msgspec would examine each time.
+        if kind := MEASURED_BY_TYPE.get(step.get("type", "")):
             with suppress(msgspec.ValidationError):
-                yield msgspec.convert(step, Measured)
+                yield msgspec.convert(step, kind)
 
 
 def ending_of(run: EndedRun) -> Ending | None:

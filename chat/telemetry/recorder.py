@@ -46,8 +46,9 @@ class Recorder:
 
     def summary(self, calls: Iterable[ModelCall]) -> Summary:
         """Return the figures so far, with the model calls that were made so far."""
-        calls = list(calls)
-        spans = list(all_spans(self.events))
+        return self.summary_of(list(all_spans(self.events)), list(calls))
+
+    def summary_of(self, spans: Sequence[Span], calls: Sequence[ModelCall]) -> Summary:
         routes = [event.data for event in self.events if isinstance(event, RoutingDecided)]
         tools = [event.data for event in self.events if isinstance(event, ToolComplete)]
         usages = [*(call.usage for call in calls), *(tool.usage for tool in tools)]
@@ -74,7 +75,8 @@ class Recorder:
 
     def ending(self, ending: Ending, calls: Iterable[ModelCall]) -> Ending:
         """Return the ending with the run's figures and the verdict on its service levels."""
-        summary = self.summary(calls)
+        spans = list(all_spans(self.events))
+        summary = self.summary_of(spans, list(calls))
         timings = summary.timings
         if ending.status == "cancelled" and self._stopped_ms is not None:
             waited = round(self.clock.ms - self._stopped_ms, 2)
@@ -87,7 +89,7 @@ class Recorder:
             escalated=summary.escalated,
             models=summary.models,
             cost=summary.cost,
-            sla=verdict_of(summary.path, timings, list(all_spans(self.events))),
+            sla=verdict_of(summary.path, timings, spans),
         )
 
 

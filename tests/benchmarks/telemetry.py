@@ -1,8 +1,8 @@
 """Measure what telemetry costs: `python -m tests.benchmarks.telemetry [--pairs 80]`.
 
 The product answers in a process of its own, without a server in front of it, so that nothing else
-counts. Blocks of runs with telemetry and without it alternate. The exit code is 1 if the median of
-the pairs is above the budget.
+counts. Blocks of runs with telemetry and without it alternate. The exit code is 2 if the cost is
+above the budget.
 """
 
 import argparse
