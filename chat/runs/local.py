@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from chat.telemetry.otlp import Traces
 
 logger = logging.getLogger(__name__)
-MAX_WAIT_FOR_STARTS = 0.1  # seconds that a new run waits while others are being started
+MAX_WAIT_FOR_STARTS = 0.2  # seconds that a new run waits while others are being started
 START_TIMEOUT = 5.0  # seconds that a request may wait in the queue for the database
 # Seconds that a socket waits for its run: START_TIMEOUT in the queue and 5 s for a database lock.
 JOIN_TIMEOUT = 10.0
