@@ -197,3 +197,16 @@ async def test_phases_explain_nearly_all_of_a_runs_time(stage: Stage, name: str)
         return 1 - sum(timings["phases"].values()) / timings["total_ms"]
 
     assert await quickest(unexplained, enough=0.05) <= 0.05
+
+
+@pytest.mark.parametrize("name", ["with an opinion", "cancelled in routing"])
+async def test_phase_has_the_call_of_the_routers_model(stage: Stage, name: str) -> None:
+    events = await SCENES[name][0](stage)
+    [routing] = [
+        event
+        for event in events
+        if event["type"] == "phase.complete" and event["data"]["phase"] == "routing"
+    ]
+    [call] = routing["data"]["calls"]
+    assert (call["number"], call["model"]) == (1, "router")
+    assert call.get("cut", False) is (name == "cancelled in routing")
