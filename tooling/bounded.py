@@ -1,9 +1,11 @@
-"""Redis with a time limit on every call, for callers that can do without it."""
+"""Redis with a time limit on every call, for callers that must not hang with it."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
+import redis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -11,6 +13,7 @@ from redis.exceptions import RedisError
 
 CALL_TIMEOUT = 0.3  # seconds that a call waits for Redis
 BREAKER = 1.0  # seconds after a failed call in which no other is tried
+BLOCKING_TIMEOUT = 1.0  # seconds that a call outside of event loops waits for Redis
 
 
 class RedisDown(Exception):
@@ -49,3 +52,33 @@ class BoundedRedis:
 
     async def aclose(self) -> None:
         await self.client.aclose()
+
+
+def blocking_client(url: str, *, protocol: Literal[2, 3] = 2) -> redis.Redis:
+    """Return a client for a thread or a command; the caller closes it. It raises redis-py's errors.
+
+    Raise ValueError for an unknown option in the URL's query.
+    """
+    return redis.Redis.from_url(
+        url,
+        protocol=protocol,
+        socket_timeout=BLOCKING_TIMEOUT,
+        socket_connect_timeout=BLOCKING_TIMEOUT,
+        retry=redis.retry.Retry(NoBackoff(), 0),
+    )
+
+
+def redis_problem(url: str) -> str | None:
+    """Return why the Redis at this URL cannot be used, or None if it answers."""
+    try:
+        # The channel layer speaks this protocol.
+        client = blocking_client(url, protocol=3)
+    except ValueError as exc:
+        return str(exc)
+    try:
+        client.ping()
+    except (RedisError, OSError) as exc:
+        return str(exc)
+    finally:
+        client.close()
+    return None

@@ -8,10 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import msgspec
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from .bounded import blocking_client
 from .entries import CLOSED_INDEX, CLOSED_PREFIX, DAY_PREFIX, PREFIX, About, failure_in, unpacked
 from .services import utc_now
 
@@ -24,7 +22,6 @@ MAX_COUNT_SECONDS = 0.3
 MAX_DELETE_SECONDS = 5.0
 MEMORY_SAMPLE = 200  # entries whose memory is measured
 DAYS = 7
-CALL_TIMEOUT = 1.0  # seconds that one call waits for Redis
 TOOL, DIGEST = r"[a-z_]{1,50}", r"[0-9a-f]{64}"
 _KEY = re.compile(rf"{PREFIX}{TOOL}:{DIGEST}".encode())
 
@@ -116,13 +113,7 @@ class Inspector:
     """A client of its own for the admin's threads. It raises redis-py's errors."""
 
     def __init__(self, url: str, *, now: Callable[[], datetime] = utc_now) -> None:
-        self._client = Redis.from_url(
-            url,
-            protocol=2,
-            socket_timeout=CALL_TIMEOUT,
-            socket_connect_timeout=CALL_TIMEOUT,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._client = blocking_client(url)
         self._now = now
 
     def __enter__(self) -> "Inspector":

@@ -6,10 +6,7 @@ from uuid import UUID
 
 import msgspec
 from django.conf import settings
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from chat.models import Run
 from chat.pages import event_of
@@ -17,8 +14,7 @@ from chat.protocol.events import StreamEvent, stored
 from chat.runs.replay import Entry
 from chat.runs.rows import row_ending_events
 from chat.runs.store import EVENTS, READ_BATCH, events_of, key_of
-
-CALL_TIMEOUT = 1.0  # seconds that one call waits for Redis
+from tooling.bounded import blocking_client
 
 
 class LogUnavailable(Exception):
@@ -32,13 +28,7 @@ def entries_of_log(run_id: UUID) -> list[Entry]:
     """
     if not settings.REDIS_URL:
         return []
-    client = Redis.from_url(
-        settings.REDIS_URL,
-        protocol=2,
-        socket_timeout=CALL_TIMEOUT,
-        socket_connect_timeout=CALL_TIMEOUT,
-        retry=Retry(NoBackoff(), 0),
-    )
+    client = blocking_client(settings.REDIS_URL)
     found, after = list[Entry](), b"-"
     try:
         while True:

@@ -17,12 +17,14 @@ from typing import Any
 
 import psutil
 import pytest
+from redis import Redis
 from websockets.sync.client import ClientConnection
 
 from agenticfleet import embedded, watcher
 from agenticfleet.management.commands.fleet import Lifeline
 from tests.scripted_model import ScriptedModel
 from tests.serving import GONE, MANAGE, START, STOP, Fleet, all_gone, end, launch, running, until
+from tooling import bounded
 
 NO_MODEL = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "FLEET_MODEL": "none"}
 
@@ -115,7 +117,7 @@ class TestRunning:
         assert stat.S_IMODE((shared.folder / "state/fleet.json").stat().st_mode) == 0o600
 
     def test_valkey_neither_evicts_keys_nor_writes_files(self, shared: Fleet) -> None:
-        with closing(embedded.redis.Redis.from_url(shared.card["redis_url"])) as client:
+        with closing(Redis.from_url(shared.card["redis_url"])) as client:
             settings = client.config_get("maxmemory-policy", "save", "appendonly", "bind")
         assert settings == {
             "maxmemory-policy": "noeviction",
@@ -141,9 +143,9 @@ class TestRunning:
         settings.FLEET_STATE_DIR = tmp_path
         settings.REDIS_URL = ""
         with embedded.services() as services:
-            assert embedded.redis_problem(services.redis_url) is None
+            assert bounded.redis_problem(services.redis_url) is None
             assert services.model_base_url == settings.OPENAI_BASE_URL
-        assert embedded.redis_problem(services.redis_url) is not None
+        assert bounded.redis_problem(services.redis_url) is not None
 
     def test_second_fleet_on_the_same_folder_is_refused(
         self, shared: Fleet, tmp_path: Path
@@ -338,7 +340,7 @@ class TestKeepingAlive:
         shared.children("valkey-server")[0].kill()
         until(lambda: "Valkey ended, SIGKILL" in shared.complained, START, "no restart in the log")
         until(
-            lambda: embedded.redis_problem(shared.card["redis_url"]) is None,
+            lambda: bounded.redis_problem(shared.card["redis_url"]) is None,
             START,
             "Valkey is not back",
         )

@@ -27,7 +27,6 @@ from agenticfleet.embedded import (
     Child,
     Watcher,
     model_is_configured,
-    redis_problem,
     services_in_use,
     start_model,
     start_valkey,
@@ -39,6 +38,7 @@ from agenticfleet.metricfiles import MetricFiles
 from agenticfleet.running import RunningFleet, announced, only_fleet, was_killed
 from routing.classifier import BrokenWeights
 from routing.policy import classifier
+from tooling.bounded import redis_problem
 
 BACKLOG = 1024  # connections that wait for a worker
 # Seconds
