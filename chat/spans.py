@@ -3,7 +3,7 @@
 Built from the events alone, so that the wire, the row, the pages, metrics and traces agree.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Literal
@@ -16,6 +16,7 @@ from .protocol.events import (
     ToolComplete,
 )
 from .protocol.payloads import AgentTiming, ModelCall, PhaseTiming, ToolResultData
+from .protocol.terms import Usage
 
 # Their data has times, usage and the path. All other kinds are of no interest here.
 MEASURED = (RoutingDecided, PhaseComplete, AgentComplete, ToolComplete)
@@ -75,6 +76,18 @@ def spans_of(events: Iterable[StreamEvent]) -> list[Span]:
 
 def spans_of_calls(calls: Iterable[ModelCall]) -> Iterator[Span]:
     return (Span("call", call.model, call) for call in calls)
+
+
+def unexplained(usage: Usage, calls: Sequence[ModelCall]) -> Usage:
+    """Return the model calls and tokens of a run that none of `calls` has.
+
+    An older version stored no calls, and the row of a lost run has none.
+    """
+    return Usage(
+        model_calls=max(0, usage.model_calls - len(calls)),
+        input_tokens=max(0, usage.input_tokens - sum(call.input_tokens for call in calls)),
+        output_tokens=max(0, usage.output_tokens - sum(call.output_tokens for call in calls)),
+    )
 
 
 def all_spans(events: Iterable[StreamEvent]) -> Iterator[Span]:

@@ -13,10 +13,10 @@ import msgspec
 from msgspec import Struct, field
 
 from chat.prices import Prices
-from chat.protocol.events import AgentComplete, PhaseComplete, RoutingDecided, ToolComplete
+from chat.protocol.events import TYPE_OF, StreamEvent
 from chat.protocol.payloads import AgentTiming, ModelCall, PhaseTiming, ToolResultData
-from chat.protocol.terms import Ending
-from chat.spans import Span, all_spans
+from chat.protocol.terms import Ending, Usage
+from chat.spans import MEASURED, Span, all_spans, unexplained
 from tooling.toolbox import TOOLS
 
 BUCKET_FACTOR = 1.1
@@ -42,13 +42,7 @@ CACHED_TOOLS = {name for name, tool in TOOLS.items() if tool.cache}
 # `researcher-2` is the researcher that works on a second subtask.
 NAMESAKE = re.compile(r"-\d+$")
 
-type Measured = RoutingDecided | PhaseComplete | AgentComplete | ToolComplete
-MEASURED_BY_TYPE: dict[str, type[Measured]] = {
-    "routing.decided": RoutingDecided,
-    "phase.complete": PhaseComplete,
-    "agent.complete": AgentComplete,
-    "tool.complete": ToolComplete,
-}
+MEASURED_BY_TYPE: dict[str, type[StreamEvent]] = {TYPE_OF[kind]: kind for kind in MEASURED}
 
 
 class Addable(Struct, omit_defaults=True):
@@ -311,14 +305,22 @@ def model_figures(
         model.duration.note(call.duration_ms)
         if call.first_chunk_ms is not None:
             model.first_chunk.note(call.first_chunk_ms)
-    rest = max(0, run.model_calls - len(calls))
-    read = max(0, run.input_tokens - sum(call.input_tokens for call in calls))
-    written = max(0, run.output_tokens - sum(call.output_tokens for call in calls))
-    if rest or read or written:
-        unexplained = ModelFigures(
-            calls=rest, input_tokens=read, output_tokens=written, unpriced=rest
+    rest = unexplained(
+        Usage(
+            model_calls=run.model_calls,
+            input_tokens=run.input_tokens,
+            output_tokens=run.output_tokens,
+        ),
+        calls,
+    )
+    if rest != Usage():
+        figures = ModelFigures(
+            calls=rest.model_calls,
+            input_tokens=rest.input_tokens,
+            output_tokens=rest.output_tokens,
+            unpriced=rest.model_calls,
         )
-        found.setdefault(run.model, ModelFigures()).add(unexplained)
+        found.setdefault(run.model, ModelFigures()).add(figures)
     return found
 
 
@@ -346,7 +348,7 @@ def outcome_of(result: ToolResultData) -> str:
     return "cached" if result.cached else "ok"
 
 
-def measured(steps: Iterable[Mapping[str, Any]]) -> Iterator[Measured]:
+def measured(steps: Iterable[Mapping[str, Any]]) -> Iterator[StreamEvent]:
     """Yield the steps that have figures. Leave out those that an older version wrote otherwise."""
     for step in steps:
         # Converting to one class is faster than to a union, which msgspec would examine each time.

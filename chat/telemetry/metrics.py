@@ -9,7 +9,7 @@ import asyncio
 import os
 import resource
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import get_args
 
 from django.conf import settings
@@ -29,7 +29,7 @@ from prometheus_client.registry import Collector
 from chat.protocol.errors import Code
 from chat.protocol.payloads import ModelCall, ToolResultData
 from chat.protocol.terms import Ending, Level, Mode, Path
-from chat.spans import Span
+from chat.spans import Span, unexplained
 from tooling.toolbox import TOOLS
 
 if settings.FLEET_WORKER_NUMBER:
@@ -194,22 +194,17 @@ def cache_outcome(call: ToolResultData) -> str:
     return "miss" if call.ok else "failed"
 
 
-def count_model_calls(ending: Ending, calls: Iterable[ModelCall]) -> None:
+def count_model_calls(ending: Ending, calls: Sequence[ModelCall]) -> None:
     """Count calls and tokens by model. What no call explains counts for the run's model.
 
     A lost run has totals, but no calls. Its tokens are known by model only if it used one.
     """
-    calls, usage = list(calls), ending.usage
     for call in calls:
         outcome = call.error or ("cut" if call.cut else "ok")
         count_tokens(call.model, outcome, 1, call.input_tokens, call.output_tokens)
-    count_tokens(
-        ending.models[0] if len(ending.models) == 1 else OTHER,
-        "cut",
-        usage.model_calls - len(calls),
-        usage.input_tokens - sum(call.input_tokens for call in calls),
-        usage.output_tokens - sum(call.output_tokens for call in calls),
-    )
+    rest = unexplained(ending.usage, calls)
+    model = ending.models[0] if len(ending.models) == 1 else OTHER
+    count_tokens(model, "cut", rest.model_calls, rest.input_tokens, rest.output_tokens)
 
 
 def count_tokens(model: str, outcome: str, calls: int, read: int, written: int) -> None:
