@@ -409,12 +409,15 @@ class Run(models.Model):
     def lost_ending(self) -> Ending:
         """The ending of a live run whose worker is lost, with its figures as last stored."""
         ending = Ending(status="cancelled", lost=True) if self.cancel_requested_at else LOST
+        return ending.with_figures(self.recorded_summary)
+
+    @property
+    def recorded_summary(self) -> Summary:
+        """The figures of a live run as last stored; all empty if there are none."""
         try:
-            summary = msgspec.convert(self.summary_so_far or {}, Summary)
+            return msgspec.convert(self.summary_so_far or {}, Summary)
         except msgspec.ValidationError:
-            return ending
-        figures = {name: getattr(summary, name) for name in Summary.__struct_fields__}
-        return msgspec.structs.replace(ending, **figures | {"status": ending.status})
+            return Summary()
 
     @property
     def recorded_ending(self) -> Ending | None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-import msgspec
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -17,7 +16,7 @@ from django.views.decorators.http import require_GET
 from chat.models import Run
 from chat.protocol.errors import ErrorInfo
 from chat.protocol.events import StreamEvent
-from chat.protocol.terms import Ending, Level, StepKind, Summary
+from chat.protocol.terms import Level, StepKind
 from chat.rendering.ending import HELP, percent_of
 from chat.rendering.gantt import Gantt, gantt_of
 from chat.rendering.timeline import phase_title, tool_title
@@ -91,7 +90,7 @@ class RunPage:
         events = events or ()
         self.reruns = reruns
         self.ending = run.recorded_ending
-        self.summary = summary_of(run, self.ending)
+        self.summary = self.ending.summary if self.ending else run.recorded_summary
         timings = self.summary.timings
         spans = spans_of(events)
         self.has_steps = bool(events)
@@ -294,16 +293,6 @@ def find_run(object_id: str) -> Run | None:
         return runs.filter(pk=object_id).first()
     except (ValidationError, ValueError):
         return None
-
-
-def summary_of(run: Run, ending: Ending | None) -> Summary:
-    """Return the figures of a run; those so far of a live one."""
-    if ending is not None:
-        return ending.summary
-    try:
-        return msgspec.convert(run.summary_so_far or {}, Summary)
-    except msgspec.ValidationError:
-        return Summary()
 
 
 def name_of(kind: StepKind, name: str) -> str:

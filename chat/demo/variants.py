@@ -189,9 +189,7 @@ def so_far(ending: Ending) -> Summary:
 
 def lost(ending: Ending) -> Ending:
     """Return the ending that a reaper writes for a run with these figures."""
-    summary = so_far(ending)
-    figures = {name: getattr(summary, name) for name in Summary.__struct_fields__}
-    return msgspec.structs.replace(LOST, **figures | {"status": LOST.status})
+    return LOST.with_figures(so_far(ending))
 
 
 def old_ending(ending: Ending) -> dict[str, Any]:

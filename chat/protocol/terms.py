@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from .errors import WORKER_LOST, ErrorInfo
 
@@ -98,6 +98,10 @@ class Ending(Summary, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def summary(self) -> Summary:
         return Summary(**{name: getattr(self, name) for name in Summary.__struct_fields__})
+
+    def with_figures(self, figures: Summary) -> "Ending":
+        """Return this ending with these figures. It keeps its status."""
+        return structs.replace(self, **structs.asdict(figures) | {"status": self.status})
 
 
 LOST = Ending(status="failed", error=WORKER_LOST, lost=True)

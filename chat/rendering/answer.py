@@ -350,10 +350,9 @@ class AnswerView:
 
     def ending_of(self, event: Done | Error) -> Ending:
         """Return the ending as the row stores it, from the terminal event."""
-        figures = msgspec.structs.asdict(event.data)
         if isinstance(event, Error):
-            return Ending(**figures | {"status": "failed"}, error=event.error)
-        return Ending(**figures)
+            return Ending(status="failed", error=event.error).with_figures(event.data)
+        return Ending(**msgspec.structs.asdict(event.data))
 
     def end_with(self, ending: Ending, *, ended_at: datetime | None = None) -> dict[str, object]:
         """Show how the answer ended; return the steps that were cut off."""

@@ -81,16 +81,8 @@ class Recorder:
         if ending.status == "cancelled" and self._stopped_ms is not None:
             waited = round(self.clock.ms - self._stopped_ms, 2)
             timings = msgspec.structs.replace(timings, cancel_ms=waited)
-        return msgspec.structs.replace(
-            ending,
-            timings=timings,
-            usage=summary.usage,
-            path=summary.path,
-            escalated=summary.escalated,
-            models=summary.models,
-            cost=summary.cost,
-            sla=verdict_of(summary.path, timings, spans),
-        )
+        verdict = verdict_of(summary.path, timings, spans)
+        return msgspec.structs.replace(ending.with_figures(summary), timings=timings, sla=verdict)
 
 
 def durations(spans: Iterable[Span], kind: str) -> dict[str, float]:
