@@ -50,10 +50,10 @@ class Checked(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-class Services:
-    """Checks what a worker needs. Get it from `Services.current()`."""
+class ServiceChecks:
+    """Checks what a worker needs. Get it from `ServiceChecks.current()`."""
 
-    of_workers: "ClassVar[WeakKeyDictionary[Worker, Services]]" = WeakKeyDictionary()
+    of_workers: "ClassVar[WeakKeyDictionary[Worker, ServiceChecks]]" = WeakKeyDictionary()
 
     def __init__(self, worker: Worker) -> None:
         self.checks: dict[Service, Callable[[], Awaitable[str]]] = {
@@ -66,7 +66,7 @@ class Services:
         self.running: asyncio.Task[None] | None = None
 
     @classmethod
-    def current(cls) -> "Services":
+    def current(cls) -> "ServiceChecks":
         worker = Worker.current()
         if worker not in cls.of_workers:
             cls.of_workers[worker] = cls(worker)
@@ -138,7 +138,7 @@ async def readyz(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if not Worker.current().runs.accepting:
         await respond(send, 503, {"status": "not ready", "reason": "draining"})
         return
-    state = await Services.current().state()
+    state = await ServiceChecks.current().state()
     down = [name for name, checked in state.items() if checked.state == "down"]
     is_ready = NEEDED.isdisjoint(down)
     status = "not ready" if not is_ready else "degraded" if down else "ready"
@@ -169,7 +169,7 @@ async def metrics_page(request: HttpRequest) -> HttpResponse:
             " send FLEET_METRICS_TOKEN as a bearer token.",
             content_type="text/plain",
         )
-    state = await Services.current().state()
+    state = await ServiceChecks.current().state()
     up = {str(name): checked.state == "up" for name, checked in state.items()}
     text, content_type = await asyncio.to_thread(
         metrics.exposition, request.headers.get("Accept", ""), services=up

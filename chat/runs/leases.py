@@ -17,7 +17,7 @@ from chat.database import in_database
 from chat.models import Run
 from chat.protocol.terms import CANCELLED, Ending
 from chat.telemetry import metrics
-from chat.telemetry.traces import EndedRun
+from chat.telemetry.traces import TracedRun
 from chat.trace_context import RunTrace
 from tooling.bounded import RedisDown
 
@@ -147,11 +147,11 @@ class Leases:
         await in_database(Run.objects.mark_closed, row.pk)
 
 
-def lost_run(row: Run, traces: "Traces") -> EndedRun:
+def lost_run(row: Run, traces: "Traces") -> TracedRun:
     """Return what the trace of a lost run is made of: hardly more than its times and its ending."""
     assert row.recorded_ending
     assert row.ended_at
-    return EndedRun(
+    return TracedRun(
         # The span that the request named is not known any more: the run has no parent.
         trace=traces.trace_of(RunTrace(row.pk, row.trace_id or row.pk.hex)),
         ending=row.recorded_ending,

@@ -168,7 +168,7 @@ class Runs:
             await self._starts.settle(within=MAX_WAIT_FOR_STARTS)
             ending = await live.supervise()
             if ending and self._traces:
-                self._traces.export(live.ended_run(ending))
+                self._traces.export(live.traced_run(ending))
             await self._store.write([live.log])
             await in_database(Run.objects.mark_closed, live.id)
         except (RedisDown, DatabaseProblem) as exc:

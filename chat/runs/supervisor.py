@@ -32,7 +32,7 @@ from chat.spans import all_spans
 from chat.telemetry import metrics
 from chat.telemetry.levels import log_verdict
 from chat.telemetry.recorder import Recorder
-from chat.telemetry.traces import EndedRun
+from chat.telemetry.traces import TracedRun
 from chat.trace_context import RunTrace
 from chat.workflow.answer import Answer, Resources
 from chat.workflow.question import Question
@@ -142,10 +142,10 @@ class LiveRun:
             logger.info("run=%s question=%r answer=%r", self.id, question, self.log.text)
         return recorded
 
-    def ended_run(self, ending: Ending) -> EndedRun:
+    def traced_run(self, ending: Ending) -> TracedRun:
         """Return what the run's trace is made of."""
         started_ns = time.time_ns() - int(self.recorder.clock.ms * 1e6)
-        return EndedRun(
+        return TracedRun(
             trace=self.trace,
             ending=ending,
             started_ns=started_ns,

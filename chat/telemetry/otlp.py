@@ -50,7 +50,7 @@ from chat.spans import Span, spans_of
 from chat.trace_context import RunTrace, TraceParent
 
 from . import genai
-from .traces import Drops, EndedRun, dropped
+from .traces import Drops, TracedRun, dropped
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Traces:
         sampled = self.sampler.should_sample(parent, int(number, 16), "invoke_workflow")
         return replace(run, is_sampled=sampled.decision is Decision.RECORD_AND_SAMPLE)
 
-    def export(self, run: EndedRun) -> None:
+    def export(self, run: TracedRun) -> None:
         """Queue the spans of a run. Return at once; drop the trace if the queue is full."""
         if not run.trace.is_sampled:
             return
@@ -172,7 +172,7 @@ class Traces:
 class Tree:
     """The spans of one run: the run, below it phases, agents, model calls and tool calls."""
 
-    def __init__(self, run: EndedRun, resource: Resource, server: tuple[str, int]) -> None:
+    def __init__(self, run: TracedRun, resource: Resource, server: tuple[str, int]) -> None:
         self.run = run
         self.resource = resource
         self.server = server

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EndedRun:
+class TracedRun:
     """What the trace of a run is made of. A run that was lost has no steps and no words."""
 
     trace: RunTrace
