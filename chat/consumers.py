@@ -54,10 +54,7 @@ from .protocol.events import (
     stamp,
     with_html,
 )
-from .protocol.payloads import (
-    HeartbeatData,
-    NoticeData,
-)
+from .protocol.payloads import HeartbeatData, NoticeData
 from .protocol.requests import ChatRequest, parse_command, parse_request
 from .protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
 from .trace_context import HEADER, TraceParent

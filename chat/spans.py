@@ -8,13 +8,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Literal
 
-from .protocol.events import (
-    AgentComplete,
-    PhaseComplete,
-    RoutingDecided,
-    StreamEvent,
-    ToolComplete,
-)
+from .protocol.events import AgentComplete, PhaseComplete, RoutingDecided, StreamEvent, ToolComplete
 from .protocol.payloads import AgentTiming, ModelCall, PhaseTiming, ToolResultData
 from .protocol.terms import Usage
 

@@ -41,9 +41,7 @@ from chat.protocol.events import (
     ToolRejected,
     ToolStart,
 )
-from chat.protocol.payloads import (
-    RouteData,
-)
+from chat.protocol.payloads import RouteData
 from chat.protocol.terms import Ending
 from chat.spans import MEASURED, spans_of
 

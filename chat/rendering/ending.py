@@ -9,10 +9,7 @@ import msgspec
 from django.conf import settings
 
 from chat.protocol.errors import Code, ErrorInfo
-from chat.protocol.payloads import (
-    RouteData,
-    SourceData,
-)
+from chat.protocol.payloads import RouteData, SourceData
 from chat.protocol.terms import Ending, Mode, Path, Status, Timings
 from tooling.untrusted import web_host
 

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import floor, log10
 
-from chat.protocol.payloads import (
-    ToolResultData,
-)
+from chat.protocol.payloads import ToolResultData
 from chat.protocol.terms import Usage
 
 from .markdown.inline import without_controls

@@ -17,16 +17,9 @@ from chat.database import BatchedCalls, in_database, reason_of
 from chat.logs import bind_run
 from chat.models import Run, Started
 from chat.owners import Owner
-from chat.protocol.errors import (
-    STORAGE_UNAVAILABLE,
-    ProtocolError,
-)
-from chat.protocol.events import (
-    Connected,
-)
-from chat.protocol.payloads import (
-    ConnectedData,
-)
+from chat.protocol.errors import STORAGE_UNAVAILABLE, ProtocolError
+from chat.protocol.events import Connected
+from chat.protocol.payloads import ConnectedData
 from chat.protocol.requests import ChatRequest
 from chat.protocol.terms import CANCELLED, Ending
 from chat.record import Exchange

@@ -44,9 +44,7 @@ from chat.protocol.events import (
     encode,
     stamp,
 )
-from chat.protocol.payloads import (
-    SnapshotData,
-)
+from chat.protocol.payloads import SnapshotData
 
 WINDOW = 256  # latest events that are kept as they are
 MAX_STEPS = 1000  # steps kept for followers that join late

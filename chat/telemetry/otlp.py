@@ -39,13 +39,7 @@ from chat.protocol.events import (
     ToolComplete,
     ToolStart,
 )
-from chat.protocol.payloads import (
-    AgentTiming,
-    ModelCall,
-    PhaseTiming,
-    ToolCallData,
-    ToolResultData,
-)
+from chat.protocol.payloads import AgentTiming, ModelCall, PhaseTiming, ToolCallData, ToolResultData
 from chat.spans import Span, spans_of
 from chat.trace_context import RunTrace, TraceParent
 

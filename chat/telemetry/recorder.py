@@ -6,12 +6,7 @@ import msgspec
 from django.conf import settings
 
 from chat.clock import Clock
-from chat.protocol.events import (
-    ResponseDelta,
-    RoutingDecided,
-    StreamEvent,
-    ToolComplete,
-)
+from chat.protocol.events import ResponseDelta, RoutingDecided, StreamEvent, ToolComplete
 from chat.protocol.payloads import ModelCall
 from chat.protocol.terms import Ending, Summary, Timings, Usage
 from chat.spans import MEASURED, Span, all_spans

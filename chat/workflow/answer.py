@@ -10,14 +10,8 @@ from django.utils.text import capfirst
 
 from chat.clock import Clock, Stopwatch
 from chat.llm.client import ModelClient
-from chat.protocol.events import (
-    ResponseSnapshot,
-    RoutingDecided,
-)
-from chat.protocol.payloads import (
-    RouteData,
-    SnapshotData,
-)
+from chat.protocol.events import ResponseSnapshot, RoutingDecided
+from chat.protocol.payloads import RouteData, SnapshotData
 from chat.protocol.terms import Usage
 from chat.trace_context import RunTrace
 from routing.policy import Route, choose

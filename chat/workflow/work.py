@@ -16,10 +16,7 @@ from chat.protocol.events import (
     PhaseStart,
     StreamEvent,
 )
-from chat.protocol.payloads import (
-    PhaseData,
-    PhaseTiming,
-)
+from chat.protocol.payloads import PhaseData, PhaseTiming
 from chat.trace_context import RunTrace
 from routing.caps import Caps
 from routing.policy import Route

@@ -17,13 +17,8 @@ from chat.conversations import Conversation, Message
 from chat.models import Run
 from chat.prices import Prices
 from chat.protocol.errors import ErrorInfo
-from chat.protocol.events import (
-    AgentStart,
-    PhaseStart,
-)
-from chat.protocol.payloads import (
-    PhaseData,
-)
+from chat.protocol.events import AgentStart, PhaseStart
+from chat.protocol.payloads import PhaseData
 from chat.protocol.terms import Ending
 
 from .conversations import (

@@ -5,10 +5,7 @@ from html.parser import HTMLParser
 
 from django.template.loader import render_to_string
 
-from chat.protocol.events import (
-    AnyEvent,
-    Connected,
-)
+from chat.protocol.events import AnyEvent, Connected
 from chat.protocol.terms import Ending
 from chat.rendering.answer import AnswerView
 

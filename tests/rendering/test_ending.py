@@ -23,16 +23,7 @@ from chat.protocol.events import (
 from chat.protocol.terms import Ending, Slowest, Summary, Verdict
 from chat.rendering.answer import AnswerView
 
-from .events import (
-    RUN,
-    SAMPLES,
-    TIMINGS,
-    USAGE,
-    WHO,
-    completed,
-    decided,
-    searched,
-)
+from .events import RUN, SAMPLES, TIMINGS, USAGE, WHO, completed, decided, searched
 from .page import Page, history_page, shown, text_of
 
 DONE = Done(data=Summary(status="cancelled", timings=TIMINGS, usage=USAGE))

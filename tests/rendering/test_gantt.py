@@ -13,13 +13,7 @@ from chat.protocol.events import (
     StreamEvent,
     ToolComplete,
 )
-from chat.protocol.payloads import (
-    AgentTiming,
-    ModelCall,
-    PhaseTiming,
-    RouteData,
-    ToolResultData,
-)
+from chat.protocol.payloads import AgentTiming, ModelCall, PhaseTiming, RouteData, ToolResultData
 from chat.rendering.gantt import Gantt, Row, gantt_of
 from chat.spans import spans_of
 

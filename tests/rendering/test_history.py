@@ -19,12 +19,7 @@ from chat.protocol.events import (
     ResponseSnapshot,
     StreamEvent,
 )
-from chat.protocol.payloads import (
-    AgentTiming,
-    AnswerData,
-    PhaseTiming,
-    SnapshotData,
-)
+from chat.protocol.payloads import AgentTiming, AnswerData, PhaseTiming, SnapshotData
 from chat.protocol.terms import Ending, Summary, Timings
 from chat.rendering.answer import AnswerView
 

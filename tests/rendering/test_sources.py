@@ -13,9 +13,7 @@ from chat.protocol.events import (
     Connected,
     ResponseDelta,
 )
-from chat.protocol.payloads import (
-    SourceData,
-)
+from chat.protocol.payloads import SourceData
 from chat.protocol.terms import Ending
 from chat.rendering.answer import AnswerView
 

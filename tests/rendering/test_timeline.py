@@ -24,25 +24,11 @@ from chat.protocol.events import (
     ReasoningDelta,
     ToolRejected,
 )
-from chat.protocol.payloads import (
-    AgentTiming,
-    PhaseData,
-    PhaseTiming,
-    ToolRejection,
-)
+from chat.protocol.payloads import AgentTiming, PhaseData, PhaseTiming, ToolRejection
 from chat.protocol.terms import Usage
 from chat.rendering.answer import AnswerView
 
-from .events import (
-    ANALYST,
-    RUN,
-    SAMPLES,
-    SOURCES,
-    TEAM,
-    WHO,
-    called,
-    searched,
-)
+from .events import ANALYST, RUN, SAMPLES, SOURCES, TEAM, WHO, called, searched
 from .page import Page, history_page, of_history, shown, text_of
 
 

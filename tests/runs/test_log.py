@@ -7,15 +7,8 @@ from contextlib import aclosing
 import pytest
 import pytest_asyncio
 
-from chat.protocol.events import (
-    OrchestratorMessage,
-    ResponseDelta,
-    ResponseSnapshot,
-    ending_events,
-)
-from chat.protocol.payloads import (
-    SnapshotData,
-)
+from chat.protocol.events import OrchestratorMessage, ResponseDelta, ResponseSnapshot, ending_events
+from chat.protocol.payloads import SnapshotData
 from chat.protocol.terms import Ending
 from chat.runs.log import RunLog
 from chat.runs.replay import WINDOW, Entry

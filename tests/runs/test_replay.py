@@ -34,10 +34,7 @@ from chat.protocol.events import (
     decode,
     ending_events,
 )
-from chat.protocol.payloads import (
-    ConnectedData,
-    SnapshotData,
-)
+from chat.protocol.payloads import ConnectedData, SnapshotData
 from chat.protocol.terms import LOST as WORKER_LOST
 from chat.protocol.terms import Ending
 from chat.record import Outcome

@@ -21,9 +21,7 @@ from chat.protocol.events import (
     StreamEvent,
     ending_events,
 )
-from chat.protocol.payloads import (
-    ConnectedData,
-)
+from chat.protocol.payloads import ConnectedData
 from chat.protocol.terms import SUBPROTOCOL_HTML, Ending
 from chat.runs.log import RunLog
 from chat.runs.store import MAX_EVENTS_PER_ENTRY, READ_BATCH, LogStore

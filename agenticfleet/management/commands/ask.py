@@ -28,9 +28,7 @@ from chat.protocol.events import (
     ToolComplete,
     ToolRejected,
 )
-from chat.protocol.payloads import (
-    SourceData,
-)
+from chat.protocol.payloads import SourceData
 from chat.protocol.requests import MAX_MESSAGE, ChatRequest
 from chat.protocol.terms import CANCELLED, Effort, Mode
 from chat.rendering.wording import duration, result_words
