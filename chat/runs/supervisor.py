@@ -126,13 +126,13 @@ class LiveRun:
         if recorded is not ending:
             # Another process ended the run, or the row lacks details: deliver what it says.
             events = await self.recorded_events()
-        if recorded is None and not await in_database(find_row, self.id):
-            # Its conversation was deleted, so no other process can count what it cost.
-            recorded = msgspec.structs.replace(ending, status=DELETED.status, error=None)
         giving_up.cancel()
         self.log.close(events)
         for event in events:
             logger.info(event.log_line)
+        if recorded is None and not await in_database(find_row, self.id):
+            # Its conversation was deleted, so no other process can count what it cost.
+            recorded = msgspec.structs.replace(ending, status=DELETED.status, error=None)
         if recorded:
             # Otherwise the process that ended the run has counted it.
             metrics.run_ended(recorded, all_spans(self.recorder.events))
