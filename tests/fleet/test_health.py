@@ -171,11 +171,12 @@ class TestLogs:
         until(lambda: "/no%0Asuch%0Dpage" in site.logged_paths(), STOP, "no line for the request")
 
     def test_static_files_and_probes_are_not_logged(self, site: Site) -> None:
+        before = site.logged_paths()
         for path in ("/static/chat/chat.css", "/healthz", "/readyz", "/metrics"):
             assert site.get(path).status == 200
         assert site.get("/login/").status == 200
         until(lambda: "/login/" in site.logged_paths(), STOP, "no line for the last request")
-        assert site.logged_paths() == {"/chats/", "/no%0Asuch%0Dpage", "/login/"}
+        assert site.logged_paths() == before | {"/login/"}
 
 
 class TestProbes:
