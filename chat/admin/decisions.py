@@ -192,7 +192,8 @@ class RoutingDecisionAdmin(ListAdmin):
 
     def with_id(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any] | None:
         # A hash is as long as half an id, so it could be the beginning of one.
-        if re.fullmatch("[0-9a-f]{16}", term) and (of_text := queryset.filter(text_hash=term)):
+        of_text = queryset.filter(text_hash=term)
+        if re.fullmatch("[0-9a-f]{16}", term) and of_text.exists():
             return of_text
         return super().with_id(queryset, term)
 
