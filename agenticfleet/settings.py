@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import tomllib
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -248,6 +249,10 @@ if FLEET_SEARCH == "on" and not TAVILY_API_KEY:
         "FLEET_SEARCH",
         "is on, which needs TAVILY_API_KEY; keyless searches without one, within narrow limits.",
     )
+# Tools whose calls the person who asked must approve first.
+FLEET_APPROVE = frozenset(env.texts("FLEET_APPROVE", ""))
+# Whether agents of the team may ask the person a question in mid-answer.
+FLEET_QUESTIONS = env.flag("FLEET_QUESTIONS", False)
 FLEET_CACHE_TTL = env.number("FLEET_CACHE_TTL", 3600, least=1)
 FLEET_TIME_ZONE = env.text("FLEET_TIME_ZONE", "UTC")
 try:
@@ -269,6 +274,8 @@ FLEET_DEADLINES = Deadlines(
     runtime=env.number("FLEET_MAX_RUNTIME", 180, least=0.05),
 )
 FLEET_SHUTDOWN_GRACE = env.number("FLEET_SHUTDOWN_GRACE", 30)
+# How long a paused answer waits for a person.
+FLEET_PAUSE_TTL = env.duration("FLEET_PAUSE_TTL", "14d") or timedelta(days=36_500)
 FLEET_LEASE_TTL = env.number("FLEET_LEASE_TTL", 10, least=1)
 _CANCEL_LEVEL, _TOOL_LEVEL = env.numbers("FLEET_SLA_STEPS", (0.25, 5))
 FLEET_SERVICE_LEVELS = ServiceLevels(

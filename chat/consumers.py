@@ -27,6 +27,7 @@ from .logs import bind_run
 from .models import Run
 from .owners import Owner, owner_of_cookie
 from .protocol.errors import (
+    ALREADY_ANSWERED,
     CLOSE_OF,
     FOREIGN_ORIGIN,
     HANDSHAKE_TIMEOUT,
@@ -55,7 +56,7 @@ from .protocol.events import (
     with_html,
 )
 from .protocol.payloads import HeartbeatData, NoticeData
-from .protocol.requests import ChatRequest, parse_command, parse_request
+from .protocol.requests import ChatRequest, ReplyRequest, parse_command, parse_request
 from .protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
 from .trace_context import HEADER, TraceParent
 
@@ -147,7 +148,10 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             if self._handshake is not None:
                 self._handshake.cancel()
                 self._handshake = None
-                self.begin(parse_request(text_data))
+                request = parse_request(text_data)
+                if isinstance(request, ReplyRequest):
+                    raise ProtocolError(ALREADY_ANSWERED)
+                self.begin(request)
             else:
                 parse_command(text_data)
                 self.cancel()

@@ -6,7 +6,6 @@ The row of a run decides how it ended. Its log in Redis is only a copy of its st
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -16,39 +15,22 @@ from django.db.models.functions import Now
 
 from routing.models import RoutingDecision
 
+from .asks import Ask  # noqa: F401  # Django finds models by this module
 from .conversations import Conversation, Message
-from .owners import Owner
+from .journal import StepResult  # noqa: F401
 from .protocol.errors import (
-    CONVERSATION_BUSY,
-    FORBIDDEN,
-    NO_NEW_RUNS,
-    OTHER_TEXT,
     OTHER_VERSION,
-    REUSED_MESSAGE_ID,
-    UNKNOWN_MESSAGE_ID,
-    ProtocolError,
-    too_many_runs,
 )
-from .protocol.requests import ChatRequest
 from .protocol.terms import LOST, Ending, Summary
-from .record import Exchange, Outcome
+from .record import Outcome
+from .starts import StartQueries
 from .telemetry.periods import Period  # noqa: F401  # Django finds models by this module
-from .trace_context import TraceParent, trace_id_of
 
 CLOSE_GRACE = timedelta(seconds=5)  # A worker closes the log of its own run within this time.
 UNSTORABLE = (DataError, IntegrityError)  # Errors that a retry doesn't cure.
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The run of a request. A new one also needs the exchanges before it."""
-
-    run: "Run"
-    is_new: bool
-    earlier: Sequence[Exchange] = ()
-
-
-class RunQuerySet(models.QuerySet["Run"]):
+class RunQuerySet(StartQueries):
     def live(self) -> "RunQuerySet":
         return self.filter(status=Run.Status.RUNNING)
 
@@ -167,48 +149,6 @@ class RunQuerySet(models.QuerySet["Run"]):
         """
         return self.filter(closed_at=None, ended_at__lt=Now() - CLOSE_GRACE).order_by("ended_at")
 
-    def start(
-        self,
-        owner: Owner,
-        request: ChatRequest,
-        *,
-        worker: str | None,
-        lease: timedelta,
-        max_live: int,
-        parent: TraceParent | None = None,
-    ) -> Started:
-        """Return the run of `request`: the one that it already has, or a new one for `worker`.
-
-        Without a worker, start no new one. Raise ProtocolError if there is no run to return; then
-        nothing was stored.
-        """
-        try:
-            if worker is None:
-                raise ProtocolError(NO_NEW_RUNS)
-            with transaction.atomic():
-                run = self._create(
-                    owner, request, worker=worker, lease=lease, max_live=max_live, parent=parent
-                )
-                earlier = (
-                    () if request.is_first else run.conversation.exchanges_before(run.question)
-                )
-                return Started(run, is_new=True, earlier=earlier)
-        except (IntegrityError, ProtocolError) as refusal:
-            # Insert first, because most requests are new. A known message_id joins its run even if
-            # a new run would be refused.
-            if known := self.known_run(owner, request):
-                return Started(known, is_new=False)
-            if isinstance(refusal, ProtocolError):
-                raise
-            if (
-                request.conversation_id
-                and not Conversation.objects.filter(pk=request.conversation_id).exists()
-            ):
-                # The conversation was deleted meanwhile. Answer `forbidden`, so that the client
-                # doesn't retry as it would for `conversation_busy`.
-                raise ProtocolError(FORBIDDEN) from None
-            raise ProtocolError(CONVERSATION_BUSY) from None
-
     def request_cancel(self, run_id: uuid.UUID) -> str | None:
         """Request the cancel of a live run, and return the worker that drives it."""
         self.live().filter(pk=run_id, cancel_requested_at=None).update(cancel_requested_at=Now())
@@ -217,69 +157,6 @@ class RunQuerySet(models.QuerySet["Run"]):
     def mark_closed(self, run_id: uuid.UUID) -> None:
         """Note that the log of an ended run is complete."""
         self.filter(pk=run_id).update(closed_at=Now())
-
-    def known_run(self, owner: Owner, request: ChatRequest) -> "Run | None":
-        """Return the run that already answers `request`. Raise ProtocolError for another text."""
-        known = self.filter(owner=str(owner), message_id=request.message_id)
-        run = known.select_related("question").first()
-        if run and run.question.text != request.message:
-            raise ProtocolError(REUSED_MESSAGE_ID)
-        return run
-
-    def _create(
-        self,
-        owner: Owner,
-        request: ChatRequest,
-        *,
-        worker: str,
-        lease: timedelta,
-        max_live: int,
-        parent: TraceParent | None,
-    ) -> "Run":
-        """Store a new run with its messages. The caller opens the transaction."""
-        if request.after:
-            raise ProtocolError(UNKNOWN_MESSAGE_ID)
-        # All scripts share one owner, so a limit would let one of them shut out the others.
-        is_limited = owner.kind in ("user", "browser")
-        if is_limited and self.live().filter(owner=str(owner)).count() >= max_live:
-            raise ProtocolError(too_many_runs(max_live))
-        earlier = self.run_to_repeat(owner, request)
-        conversation = (
-            earlier.conversation if earlier else Conversation.objects.for_request(owner, request)
-        )
-        asked = Message(conversation=conversation, role=Message.Role.USER, text=request.message)
-        answer = Message(conversation=conversation, role=Message.Role.ASSISTANT)
-        Message.objects.bulk_create([answer] if earlier else [asked, answer])
-        if not request.is_first:
-            conversation.save(update_fields=["updated_at"])
-        run_id = uuid.uuid4()
-        return self.create(
-            pk=run_id,
-            conversation=conversation,
-            question=earlier.question if earlier else asked,
-            answer=answer,
-            rerun_of=earlier,
-            owner=str(owner),
-            message_id=request.message_id,
-            mode=request.mode,
-            fresh=request.fresh,
-            reasoning_effort=request.reasoning_effort or "",
-            worker=worker,
-            lease_expires_at=Now() + lease,
-            trace_id=trace_id_of(run_id, parent),
-        )
-
-    def run_to_repeat(self, owner: Owner, request: ChatRequest) -> "Run | None":
-        """Return the run that `request` asks to answer again, or None if it asks something new."""
-        if request.rerun_of is None:
-            return None
-        found = self.filter(owner=str(owner), pk=request.rerun_of)
-        run = found.select_related("question", "conversation").first()
-        if run is None or request.conversation_id not in (None, run.conversation_id):
-            raise ProtocolError(FORBIDDEN)
-        if run.question.text != request.message:
-            raise ProtocolError(OTHER_TEXT)
-        return run
 
 
 class Run(models.Model):
@@ -290,6 +167,7 @@ class Run(models.Model):
         COMPLETED = "completed"
         CANCELLED = "cancelled"
         FAILED = "failed"
+        PAUSED = "paused"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="runs")
@@ -297,6 +175,14 @@ class Run(models.Model):
     answer = models.OneToOneField(Message, models.CASCADE, related_name="run")
     rerun_of = models.ForeignKey(
         "self", models.SET_NULL, null=True, blank=True, related_name="reruns"
+    )
+    continues = models.OneToOneField(
+        "self",
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="continued_by",
+        help_text="the paused run that this one goes on with",
     )
     owner = models.CharField(max_length=80)
     message_id = models.UUIDField(help_text="made by the client; the idempotency key")
@@ -312,6 +198,13 @@ class Run(models.Model):
     status = models.CharField(max_length=9, choices=Status, default=Status.RUNNING)
     worker = models.CharField(max_length=120)
     lease_expires_at = models.DateTimeField()
+    epoch = models.PositiveSmallIntegerField(
+        default=0, help_text="how often another worker took it over"
+    )
+    deaths = models.PositiveSmallIntegerField(
+        default=0, help_text="how often that was because its worker had died"
+    )
+    worked_s = models.FloatField(default=0, help_text="seconds that workers spent on it")
     last_seq = models.PositiveIntegerField(default=0)
     text_so_far = models.TextField(blank=True)
     summary_so_far = models.JSONField(

@@ -9,7 +9,7 @@ from django.utils.crypto import salted_hmac
 
 from .policy import Mode, Route
 
-Outcome = Literal["completed", "cancelled", "failed"]
+Outcome = Literal["completed", "cancelled", "failed", "paused"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,19 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from .results import Output, TtlClass
 from .schema import Arguments, Parameters, parameters_of
 from .services import Services
 
 type Path = Literal["light", "full"]
+
+
+class CallKey(str):
+    """The stable name of a call, the same if it is made again: an idempotency key."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,7 @@ class Tool:
     parameters: Parameters
     function: Callable[..., Awaitable[str | Output]]
     takes_services: bool
+    key_parameter: str  # the name of its CallKey; empty if it takes none
     timeout: float  # seconds
     max_chars: int  # of its result, as a model reads it
     paths: frozenset[Path]
@@ -47,6 +54,9 @@ class Tool:
     reason_off: Callable[[Services], str]
     phrases: re.Pattern[str] | None
     from_question: Callable[[str, str], dict[str, Any] | None] | None
+    acts: bool = False  # it changes something outside, so it must happen at most once
+    # Who must approve each call: "" (no one), "owner", or "perm:app.codename" for staff.
+    approver: str = ""
 
     @property
     def offer(self) -> dict[str, Any]:
@@ -58,9 +68,11 @@ class Tool:
         }
         return {"type": "function", "function": function}
 
-    async def run(self, arguments: Arguments, services: Services) -> Output:
+    async def run(self, arguments: Arguments, services: Services, key: CallKey) -> Output:
         """Return the function's result, or raise ToolFailure."""
-        passed = {"services": services} if self.takes_services else {}
+        passed: dict[str, Any] = {"services": services} if self.takes_services else {}
+        if self.key_parameter:
+            passed[self.key_parameter] = key
         result = await self.function(**arguments, **passed)
         return Output(text=result) if isinstance(result, str) else result
 
@@ -75,6 +87,8 @@ def tool(
     reason_off: Callable[[Services], str] = lambda services: "",
     phrases: re.Pattern[str] | None = None,
     from_question: Callable[[str, str], dict[str, Any] | None] | None = None,
+    acts: bool = False,
+    approver: str = "",
 ) -> Callable[[Callable[..., Awaitable[str | Output]]], Tool]:
     """Make a tool of an async function: models see its name, docstring and typed signature.
 
@@ -82,7 +96,9 @@ def tool(
     wordings of a question that obviously asks for this tool, and `from_question` returns the
     arguments for it, or None. It gets the question and the one that this follows, which is empty
     for a question that stands alone. The light path makes such a call before it asks its model.
-    A parameter `services: Services` is passed by the toolbox and not shown to models.
+    A parameter `services: Services` is passed by the toolbox and not shown to models, and so is one
+    of the type CallKey. `acts` marks a tool that changes something outside: a call is made at most
+    once. `approver` says who is asked before each call.
     """
     # Phrases need the arguments to call with; the arguments are only asked for after phrases.
     assert (phrases is None) == (from_question is None), "give both or neither"
@@ -92,9 +108,12 @@ def tool(
         return Tool(
             name=function.__name__,
             description=" ".join(inspect.cleandoc(function.__doc__).split()),
-            parameters=parameters_of(function, passed=[Services]),
+            parameters=parameters_of(function, passed=[Services, CallKey]),
             function=function,
             takes_services="services" in inspect.signature(function).parameters,
+            key_parameter=next(
+                (n for n, kind in get_type_hints(function).items() if kind is CallKey), ""
+            ),
             timeout=timeout,
             max_chars=max_chars,
             paths=paths,
@@ -103,6 +122,8 @@ def tool(
             reason_off=reason_off,
             phrases=phrases,
             from_question=from_question,
+            acts=acts,
+            approver=approver,
         )
 
     return decorate

@@ -18,7 +18,7 @@ from .calculator import calculator
 from .clock import clock
 from .entries import Wanted
 from .flights import Flights
-from .registry import Tool
+from .registry import CallKey, Tool
 from .results import Output, Passage, ToolFailure, TtlClass
 from .schema import Arguments, InvalidArguments, Json
 from .services import Services, utc_now
@@ -348,7 +348,7 @@ class Toolbox:
             # Checked here, after the cache: a closed tool still returns kept results.
             if why := services.why_closed(tool.name):
                 raise ToolFailure(why, stale_will_do=True)
-            return await tool.run(arguments, services)
+            return await tool.run(arguments, services, CallKey(""))
 
         try:
             if rule is None or services.cache is None:

@@ -53,7 +53,7 @@ OLD = (
 )
 NOT_ROUTED = "The run ended before a path was chosen."
 
-Outcome = Literal["completed", "cancelled", "failed", "lost", "running"]
+Outcome = Literal["completed", "cancelled", "failed", "paused", "lost", "running"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ Code = Literal[
     "too_many_runs",
     "rate_limited",
     "context_too_long",
+    "already_answered",
+    "expired",
+    "invalid_arguments",
     "model_unavailable",
     "model_error",
     "first_chunk_timeout",
@@ -74,6 +77,8 @@ IDLE_TIMEOUT = ErrorInfo(
 MAX_RUNTIME = ErrorInfo(
     "max_runtime", "The answer took too long. What came so far is kept.", retryable=True
 )
+ALREADY_ANSWERED = ErrorInfo("already_answered", "This was answered elsewhere.")
+EXPIRED = ErrorInfo("expired", "This has waited too long. Ask again.")
 INTERNAL = ErrorInfo(
     "internal", "Something went wrong here. It is in the server's log.", retryable=True
 )
@@ -93,6 +98,9 @@ CLOSE_OF: dict[Code, int] = {
     "bad_request": 4400,
     "forbidden": 4403,
     "handshake_timeout": 4408,
+    "already_answered": 4409,
+    "expired": 4410,
+    "invalid_arguments": 4400,
     "conversation_busy": 4429,
     "too_many_runs": 4429,
 }

@@ -16,19 +16,21 @@ from .payloads import (
     AgentTask,
     AgentTiming,
     AnswerData,
+    AskClosedData,
     ConnectedData,
     HeartbeatData,
     NoData,
     NoticeData,
     PhaseData,
     PhaseTiming,
+    ResumedData,
     RouteData,
     SnapshotData,
     ToolCallData,
     ToolRejection,
     ToolResultData,
 )
-from .terms import Category, Ending, Summary
+from .terms import AskData, Category, Ending, Summary
 
 
 class UiHint(Struct, frozen=True):
@@ -56,6 +58,15 @@ class Connected(StreamEvent, tag="connected"):
     """The run exists. Always its first event."""
 
     data: ConnectedData
+
+
+class Resumed(StreamEvent, tag="resumed"):
+    """Another worker goes on with the run. Directly behind the opening snapshot of its epoch."""
+
+    data: ResumedData
+
+    def summary(self) -> str:
+        return f"epoch={self.data.epoch} silent={self.data.silent_ms:.0f} ms"
 
 
 class RoutingDecided(StreamEvent, tag="routing.decided"):
@@ -167,6 +178,24 @@ class OrchestratorThought(StreamEvent, tag="orchestrator.thought"):
     data: NoData = NoData()
 
 
+class AskOpened(AgentEvent, tag="ask.opened"):
+    """A person is asked something. Only in the ending of a paused run."""
+
+    data: AskData
+
+    def summary(self) -> str:
+        return f"{self.agent_id} {self.data.kind}"
+
+
+class AskClosed(StreamEvent, tag="ask.closed"):
+    """A person has replied. Among the first events of the run that goes on."""
+
+    data: AskClosedData
+
+    def summary(self) -> str:
+        return self.data.decision
+
+
 class ReasoningDelta(StreamEvent, tag="reasoning.delta"):
     """A piece of a model's thinking, or of what an agent writes for the others."""
 
@@ -237,7 +266,7 @@ class Cancelled(StreamEvent, tag="cancelled"):
 
 
 class Done(StreamEvent, tag="done"):
-    """The end of a completed or cancelled run."""
+    """The end of a completed, cancelled or paused run."""
 
     data: Summary
 
@@ -257,6 +286,7 @@ class Error(StreamEvent, tag="error"):
 
 AnyEvent = (
     Connected
+    | Resumed
     | RoutingDecided
     | PhaseStart
     | PhaseComplete
@@ -269,6 +299,8 @@ AnyEvent = (
     | ToolRejected
     | OrchestratorMessage
     | OrchestratorThought
+    | AskOpened
+    | AskClosed
     | ReasoningDelta
     | ReasoningCompleted
     | ResponseDelta
@@ -285,6 +317,7 @@ TERMINAL = (Done, Error)
 
 HINTS: dict[type[StreamEvent], tuple[Category, UiHint]] = {
     Connected: ("status", UiHint("status_line", "low")),
+    Resumed: ("status", UiHint("status_line")),
     RoutingDecided: ("status", UiHint("route_badge")),
     PhaseStart: ("step", UiHint("timeline", collapsible=True)),
     PhaseComplete: ("step", UiHint("timeline", "low", collapsible=True)),
@@ -297,6 +330,8 @@ HINTS: dict[type[StreamEvent], tuple[Category, UiHint]] = {
     ToolRejected: ("tool", UiHint("timeline", collapsible=True)),
     OrchestratorMessage: ("step", UiHint("timeline", collapsible=True)),
     OrchestratorThought: ("thought", UiHint("timeline", "low", collapsible=True)),
+    AskOpened: ("ending", UiHint("ask", "high")),
+    AskClosed: ("step", UiHint("timeline")),
     ReasoningDelta: ("thought", UiHint("reasoning", "low", collapsible=True)),
     ReasoningCompleted: ("thought", UiHint("reasoning", "low", collapsible=True)),
     ResponseDelta: ("answer", UiHint("answer", "high")),
@@ -332,6 +367,9 @@ def ending_events(ending: Ending, text: str) -> list[StreamEvent]:
     if ending.error is not None:
         return [*found, Error(error=ending.error, data=summary)]
     done = Done(data=summary)
+    if ending.status == "paused":
+        asks = [AskOpened(agent_id=a.agent_id, author=a.author, data=a.data) for a in ending.asks]
+        return [*found, *asks, done]
     if ending.status == "cancelled":
         return [*found, Cancelled(), done]
     return [

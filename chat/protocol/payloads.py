@@ -5,7 +5,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from .terms import Mode, Path, Timings, Usage
+from .terms import Decision, Mode, Path, Timings, Usage
 
 
 class NoData(Struct, frozen=True):
@@ -15,6 +15,7 @@ class NoData(Struct, frozen=True):
 class ConnectedData(Struct, frozen=True):
     conversation_id: UUID
     message_id: UUID
+    continues: UUID | None = None  # the paused run that this one goes on with
 
 
 class ModelCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -141,6 +142,28 @@ class ToolRejection(Struct, frozen=True, kw_only=True):
     tool: str
     call_id: str
     reason: str
+
+
+class AskClosedData(Struct, frozen=True, kw_only=True):
+    """What became of an ask. `by` is "owner" or "staff"."""
+
+    ask_id: UUID
+    decision: Decision
+    edited: bool = False
+    by: str = "owner"
+
+
+class ResumedData(Struct, frozen=True, kw_only=True):
+    """A worker went on with a run that another one had begun.
+
+    Steps behind `from_seq` are told again. Reasoning of the agents in `redone` that was not
+    complete is void. `silent_ms` is the time in which the run had no worker.
+    """
+
+    epoch: int
+    from_seq: int
+    silent_ms: float
+    redone: list[str] = []
 
 
 class SnapshotData(Struct, frozen=True):

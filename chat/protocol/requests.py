@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from .errors import ErrorInfo, ProtocolError
-from .terms import Effort, Mode
+from .terms import Effort, Mode, Reply
 
 MAX_MESSAGE = 32_000  # characters
 MAX_SEQ = 2**31 - 1  # that a run's row can hold
@@ -46,12 +46,40 @@ class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ValueError(f"after is between 0 and {MAX_SEQ:,}")
 
 
+class ReplyRequest(
+    Struct, frozen=True, kw_only=True, tag_field="type", tag="reply", forbid_unknown_fields=True
+):
+    """The first frame that answers what the paused run `continues` asks. It starts a new run.
+
+    All asks of that run are answered at once. `message_id` and `after` as in a ChatRequest.
+    """
+
+    message_id: UUID
+    continues: UUID
+    replies: list[Reply]
+    after: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.replies:
+            raise ValueError("there are no replies")
+        if len({reply.ask_id for reply in self.replies}) < len(self.replies):
+            raise ValueError("an ask has two replies")
+        if not 0 <= self.after <= MAX_SEQ:
+            raise ValueError(f"after is between 0 and {MAX_SEQ:,}")
+
+
 class Cancel(Struct, frozen=True, tag_field="type", tag="cancel", forbid_unknown_fields=True):
     """Ends the run of this socket with `cancelled`."""
 
 
-def parse_request(frame: str | bytes | None) -> ChatRequest:
-    """Return the first frame as a ChatRequest. Raise ProtocolError if it isn't one."""
+class _FrameType(Struct):
+    type: str = ""
+
+
+def parse_request(frame: str | bytes | None) -> ChatRequest | ReplyRequest:
+    """Return the first frame as what it asks for. Raise ProtocolError if it can't be read."""
+    if parse(frame, _type_decoder).type == "reply":
+        return parse(frame, _reply_decoder)
     return parse(frame, _request_decoder)
 
 
@@ -60,7 +88,9 @@ def parse_command(frame: str | bytes | None) -> Cancel:
     return parse(frame, _command_decoder)
 
 
+_type_decoder = msgspec.json.Decoder(_FrameType)
 _request_decoder = msgspec.json.Decoder(ChatRequest)
+_reply_decoder = msgspec.json.Decoder(ReplyRequest)
 _command_decoder = msgspec.json.Decoder(Cancel)
 
 

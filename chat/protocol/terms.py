@@ -1,6 +1,7 @@
 """The words that requests, events and rows share."""
 
-from typing import Literal
+from typing import Any, Literal
+from uuid import UUID
 
 from msgspec import Struct, structs
 
@@ -12,7 +13,11 @@ SUBPROTOCOL_HTML = "fleet.html.v1"
 Mode = Literal["auto", "light", "full"]
 Path = Literal["light", "full"]
 Effort = Literal["minimal", "medium", "maximal"]
-Status = Literal["completed", "cancelled", "failed"]
+Status = Literal["completed", "cancelled", "failed", "paused"]
+# What a person is asked: whether a tool may act, a question of an agent, and whether an act that
+# may have happened is done again.
+AskKind = Literal["approval", "question", "unsure"]
+Decision = Literal["approve", "edit", "refuse", "answer", "withdraw"]
 # Service levels, and the kinds of steps that may be slow.
 Level = Literal["first_event", "first_token", "total", "cancel", "tool"]
 StepKind = Literal["phase", "agent", "tool"]
@@ -23,7 +28,8 @@ class Timings(Struct, frozen=True, omit_defaults=True):
     """Milliseconds since the run was started; None if the moment never came.
 
     `phases` and `agents` are durations by name. `waiting_ms` is the part of the total that no
-    phase explains; `cancel_ms` is the time from a cancel to the ending.
+    phase explains; `cancel_ms` is the time from a cancel to the ending; `waited_ms` is the part of
+    the total in which the run had no worker.
     """
 
     first_event_ms: float | None = None
@@ -33,6 +39,7 @@ class Timings(Struct, frozen=True, omit_defaults=True):
     agents: dict[str, float] = {}
     waiting_ms: float = 0.0
     cancel_ms: float | None = None
+    waited_ms: float = 0.0
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -85,6 +92,54 @@ class Summary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     models: list[str] = []  # those that were called, in the order of their first calls
     sla: Verdict | None = None
     cost: float | None = None  # in the currency of the price list; None if a price is unknown
+    waiting: list[UUID] = []  # the asks that a paused run waits for
+
+
+class AskData(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a person is asked, as the wire has it.
+
+    `message` is one sentence, or the question. `schema` is that of `arguments`. `approver` is
+    "owner", or "perm:app.codename" for staff with that permission.
+    """
+
+    ask_id: UUID
+    kind: AskKind
+    message: str
+    tool: str = ""
+    call_id: str = ""
+    arguments: dict[str, Any] = {}
+    schema: dict[str, Any] = {}
+    options: list[str] = []
+    approver: str = "owner"
+    expires_at: str = ""  # UTC, ISO 8601
+
+
+class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that a run asks a person before it goes on.
+
+    `name` is the step that waits. `digest` identifies the tool, its definition and the arguments:
+    what was approved is what runs.
+    """
+
+    agent_id: str
+    author: str
+    name: str
+    data: AskData
+    digest: str = ""
+
+
+class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a person decided about one ask.
+
+    `arguments` belong to `edit`, `text` to `answer` and `refuse`. `remember`: approve this tool for
+    the rest of the conversation.
+    """
+
+    ask_id: UUID
+    decision: Decision
+    arguments: dict[str, Any] | None = None
+    text: str = ""
+    remember: bool = False
 
 
 class Ending(Summary, frozen=True, kw_only=True, omit_defaults=True):
@@ -94,20 +149,26 @@ class Ending(Summary, frozen=True, kw_only=True, omit_defaults=True):
     error: ErrorInfo | None = None
     # Written for a worker that died. The stored text is all that is known of the answer.
     lost: bool = False
+    asks: list[Asked] = []  # of a paused run
 
     @property
     def summary(self) -> Summary:
         return Summary(**{name: getattr(self, name) for name in Summary.__struct_fields__})
 
     def with_figures(self, figures: Summary) -> "Ending":
-        """Return this ending with these figures. It keeps its status."""
-        return structs.replace(self, **structs.asdict(figures) | {"status": self.status})
+        """Return this ending with these figures. It keeps its status and what it waits for."""
+        kept = {"status": self.status, "waiting": self.waiting}
+        return structs.replace(self, **structs.asdict(figures) | kept)
 
 
 LOST = Ending(status="failed", error=WORKER_LOST, lost=True)
 CANCELLED = Ending(status="cancelled")
 # A deleted conversation takes its runs along. Those who still follow one get this ending.
 DELETED = CANCELLED
+
+
+def paused(asks: list[Asked]) -> Ending:
+    return Ending(status="paused", asks=asks, waiting=[ask.data.ask_id for ask in asks])
 
 
 def failed(error: ErrorInfo) -> Ending:

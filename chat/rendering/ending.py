@@ -17,7 +17,12 @@ from .timeline import phase_title
 from .wording import age, capitalized, counted, duration, money, shortened, tokens_written
 
 PATHS: dict[Path, str] = {"light": "Light", "full": "Full team"}
-OUTCOMES: dict[Status, str] = {"completed": "complete", "cancelled": "stopped", "failed": "failed"}
+OUTCOMES: dict[Status, str] = {
+    "completed": "complete",
+    "cancelled": "stopped",
+    "failed": "failed",
+    "paused": "waiting for you",
+}
 MAX_TITLE_CHARS = 150  # characters of a source's title
 HELP: dict[Code, str] = {
     "model_unavailable": (

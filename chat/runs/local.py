@@ -15,7 +15,7 @@ from django.db import Error as DatabaseProblem
 
 from chat.database import BatchedCalls, in_database, reason_of
 from chat.logs import bind_run
-from chat.models import Run, Started
+from chat.models import Run
 from chat.owners import Owner
 from chat.protocol.errors import STORAGE_UNAVAILABLE, ProtocolError
 from chat.protocol.events import Connected
@@ -23,6 +23,7 @@ from chat.protocol.payloads import ConnectedData
 from chat.protocol.requests import ChatRequest
 from chat.protocol.terms import CANCELLED, Ending
 from chat.record import Exchange
+from chat.starts import Started
 from chat.telemetry import metrics
 from chat.trace_context import RunTrace, TraceParent
 from chat.workflow.answer import Resources

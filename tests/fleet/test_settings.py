@@ -19,7 +19,7 @@ from tests.serving import OWN_SETTINGS
 ROOT = Path(__file__).parent.parent.parent
 
 
-MAX_SETTINGS = 42
+MAX_SETTINGS = 44
 INTERNAL = {"FLEET_MODEL_BUILTIN", "FLEET_WORKER_NUMBER"}  # set by `fleet` for its workers
 
 

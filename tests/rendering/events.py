@@ -11,6 +11,8 @@ from chat.protocol.events import (
     AgentOutput,
     AgentStart,
     AnyEvent,
+    AskClosed,
+    AskOpened,
     Cancelled,
     Connected,
     Done,
@@ -26,6 +28,7 @@ from chat.protocol.events import (
     ResponseCompleted,
     ResponseDelta,
     ResponseSnapshot,
+    Resumed,
     RoutingDecided,
     StreamEvent,
     ToolComplete,
@@ -36,11 +39,13 @@ from chat.protocol.events import (
 from chat.protocol.payloads import (
     AgentTiming,
     AnswerData,
+    AskClosedData,
     ConnectedData,
     HeartbeatData,
     NoticeData,
     PhaseData,
     PhaseTiming,
+    ResumedData,
     RouteData,
     SnapshotData,
     SourceData,
@@ -48,7 +53,7 @@ from chat.protocol.payloads import (
     ToolRejection,
     ToolResultData,
 )
-from chat.protocol.terms import Ending, Summary, Timings, Usage
+from chat.protocol.terms import AskData, Ending, Summary, Timings, Usage
 
 RUN = "0b5f3c1e-0000-4000-8000-000000000001"
 
@@ -90,8 +95,21 @@ The [end](https://example.com).
 """
 
 
+ASK = AskData(
+    ask_id=MESSAGE,
+    kind="approval",
+    message="Researcher wants to use Web search.",
+    tool="web_search",
+    call_id="c1",
+    arguments={"query": "kafka"},
+    schema={"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]},
+    expires_at="2030-01-01T00:00:00Z",
+)
 SAMPLES: dict[type[StreamEvent], AnyEvent] = {
     Connected: Connected(data=ConnectedData(CONVERSATION, MESSAGE)),
+    Resumed: Resumed(data=ResumedData(epoch=1, from_seq=4, silent_ms=900, redone=["researcher"])),
+    AskOpened: AskOpened(data=ASK, **WHO),
+    AskClosed: AskClosed(data=AskClosedData(ask_id=MESSAGE, decision="approve")),
     RoutingDecided: RoutingDecided(
         data=RouteData(path="full", mode="auto", confidence=0.9, reasons=["It needs sources."])
     ),

@@ -15,6 +15,8 @@ from chat.protocol.events import (
     AgentOutput,
     AgentStart,
     AnyEvent,
+    AskClosed,
+    AskOpened,
     Cancelled,
     Connected,
     Done,
@@ -30,6 +32,7 @@ from chat.protocol.events import (
     ResponseCompleted,
     ResponseDelta,
     ResponseSnapshot,
+    Resumed,
     RoutingDecided,
     StreamEvent,
     ToolComplete,
@@ -85,7 +88,7 @@ SHOWS = {
 }
 
 
-SHOWS_NOTHING = {Heartbeat, Cancelled, ReasoningCompleted}
+SHOWS_NOTHING = {Heartbeat, Cancelled, ReasoningCompleted, Resumed, AskOpened, AskClosed}
 
 
 def test_every_kind_of_event_has_a_sample_and_a_partial() -> None:
