@@ -20,6 +20,7 @@ from tooling.toolbox import phrases_of
 
 from .agents import ASSISTANT
 from .light import Light
+from .memory import Journal, Memory
 from .opinion import Opinions
 from .question import Question
 from .team import PHASES, Team, phases
@@ -52,6 +53,9 @@ class Answer:
         *,
         clock: Clock,
         trace: RunTrace | None = None,
+        journal: Journal | None = None,
+        memory: Memory | None = None,
+        worked_s: float = 0,
     ) -> None:
         self.question = question
         self.route: Route | None = None
@@ -72,6 +76,9 @@ class Answer:
         if self.route is None:
             return ""
         return model_of("full" if self.is_escalated else self.route.path)
+
+    def settle(self) -> None:
+        """Tell what readers still lack of the finished answer."""
 
     async def write(self) -> None:
         """Answer the question. Raise ModelError if a model fails."""

@@ -16,3 +16,4 @@ class Question:
     effort: Effort | None = None
     earlier: Sequence[Exchange] = ()
     fresh: bool = False
+    approved: frozenset[str] = frozenset()  # tools that the person approved for the conversation

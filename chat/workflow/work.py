@@ -17,6 +17,7 @@ from chat.protocol.events import (
     StreamEvent,
 )
 from chat.protocol.payloads import PhaseData, PhaseTiming
+from chat.protocol.terms import Asked
 from chat.trace_context import RunTrace
 from routing.caps import Caps
 from routing.policy import Route
@@ -78,6 +79,8 @@ class Work:
         self.calls: list[CallRecord] = []  # all model calls of the run so far
         self.models = models
         self.tell = tell
+        self.asks: list[Asked] = []  # what a person must reply to before the run can go on
+        self.is_answering = False  # words of the answer are being streamed
         # time.monotonic() of a model's last sign of life, even if it was nothing to show.
         self.last_activity_at = 0.0
         # True if the team's time limit has cut a step of the current phase.
