@@ -5,6 +5,7 @@ from contextlib import closing
 from difflib import get_close_matches
 from typing import Any
 
+from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.db import connection
@@ -24,6 +25,19 @@ def agents_name_callable_tools(**kwargs: Any) -> list[CheckMessage]:
         for agent in FLEET
         for name in sorted(agent.tools)
         if (error := fault(agent, name)) is not None
+    ]
+
+
+def approvals_name_tools(**kwargs: Any) -> list[CheckMessage]:
+    """Return an error for each tool in FLEET_APPROVE that does not exist."""
+    # At run time such a name would leave the tool that was meant without approval.
+    return [
+        Error(
+            f"FLEET_APPROVE names the tool {name!r}, which does not exist.",
+            hint=f"The tools are: {', '.join(TOOLS)}.",
+            id="chat.E003",
+        )
+        for name in sorted(settings.FLEET_APPROVE - TOOLS.keys())
     ]
 
 

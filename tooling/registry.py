@@ -5,6 +5,7 @@ name it in the agents that may call it (`chat/workflow/agents.py`).
 """
 
 import inspect
+import math
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ class CallKey(str):
     """The stable name of a call, the same if it is made again: an idempotency key."""
 
     __slots__ = ()
+
+
+NO_KEY = CallKey("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Tool:
     acts: bool = False  # it changes something outside, so it must happen at most once
     # Who must approve each call: "" (no one), "owner", or "perm:app.codename" for staff.
     approver: str = ""
+    calls_per_run: float = math.inf
 
     @property
     def offer(self) -> dict[str, Any]:
@@ -68,7 +73,7 @@ class Tool:
         }
         return {"type": "function", "function": function}
 
-    async def run(self, arguments: Arguments, services: Services, key: CallKey) -> Output:
+    async def run(self, arguments: Arguments, services: Services, key: CallKey = NO_KEY) -> Output:
         """Return the function's result, or raise ToolFailure."""
         passed: dict[str, Any] = {"services": services} if self.takes_services else {}
         if self.key_parameter:
@@ -89,6 +94,7 @@ def tool(
     from_question: Callable[[str, str], dict[str, Any] | None] | None = None,
     acts: bool = False,
     approver: str = "",
+    calls_per_run: float = math.inf,
 ) -> Callable[[Callable[..., Awaitable[str | Output]]], Tool]:
     """Make a tool of an async function: models see its name, docstring and typed signature.
 
@@ -124,6 +130,7 @@ def tool(
             from_question=from_question,
             acts=acts,
             approver=approver,
+            calls_per_run=calls_per_run,
         )
 
     return decorate

@@ -5,9 +5,11 @@ import logging
 import re
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
+from hashlib import sha256
 from typing import Any, Literal
 
 import msgspec
@@ -15,91 +17,29 @@ import msgspec
 from .bounded import BoundedRedis
 from .cache import Lookup, ToolCache
 from .calculator import calculator
+from .calls import Call, NotMade, Rejection, Source, ToolResult, checked
 from .clock import clock
 from .entries import Wanted
 from .flights import Flights
+from .person import PERSON, ask_person
 from .registry import CallKey, Tool
 from .results import Output, Passage, ToolFailure, TtlClass
-from .schema import Arguments, InvalidArguments, Json
+from .schema import Arguments
 from .services import Services, utc_now
-from .untrusted import cut, fenced, one_line, visible, web_host, without_nul
+from .untrusted import cut, fenced, one_line, visible, web_host
 from .websearch import web_search
 
 logger = logging.getLogger(__name__)
 
-TOOLS: Mapping[str, Tool] = {tool.name: tool for tool in (calculator, clock, web_search)}
+TOOLS: Mapping[str, Tool] = {
+    tool.name: tool for tool in (calculator, clock, web_search, ask_person)
+}
 
-MAX_ARGUMENT_BYTES = 8192
 MAX_TITLE_CHARS = 150
 MAX_MESSAGE_CHARS = 300  # of a failure, which may quote a model
 MAX_CLOSED_SECONDS = 60.0  # for which this process closes a tool; Redis knows the rest
 # Times `max_calls`. Wrong and repeated calls count, or a model could send them without end.
 ATTEMPTS_PER_CALL = 4
-
-type Reason = Literal[
-    "unknown_tool", "invalid_arguments", "not_allowed", "cap_reached", "malformed"
-]
-type FailureKind = Literal["temporary", "permanent"]
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A page that a result quotes. It keeps its number for the whole run."""
-
-    number: int
-    title: str
-    url: str
-    host: str
-    published: str | None  # ISO date
-
-
-@dataclass(frozen=True, slots=True)
-class ToolResult:
-    """The result of a call that was made. The model reads `text`, also if the call failed."""
-
-    name: str
-    text: str
-    ok: bool = True
-    failure: FailureKind | None = None
-    message: str = ""  # of a failure, for a person
-    cached: bool = False
-    age_s: float | None = None  # of a cached result
-    stale: bool = False  # too old, but used because upstream failed
-    repeated: bool = False  # the same call was made before in this run
-    sources: tuple[Source, ...] = ()
-    duration_ms: float = 0
-    credits: float = 0  # spent by this call
-    untrusted: bool = False  # it holds text from outside
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A call that was not made. The model reads `text`, which is shorter if it repeats the call."""
-
-    name: str
-    reason: Reason
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call that may be made. `arguments` leaves out those that equal their defaults."""
-
-    name: str
-    arguments: Arguments
-    repeated: bool
-    tool: Tool = field(repr=False)
-    effective: Arguments = field(repr=False)
-    key: str = field(repr=False)
-
-
-class NotMade(Exception):
-    """Raised for a call that must not be made; `text` tells the model what to do instead."""
-
-    def __init__(self, reason: Reason, text: str) -> None:
-        super().__init__(text)
-        self.reason: Reason = reason
-        self.text = text
 
 
 def open_services(
@@ -153,7 +93,7 @@ class Toolbox:
     """The tools of one run. It never raises for a mistake of a model or a provider.
 
     It makes at most `max_calls` different calls. `max_chars` bounds each result, for models with a
-    small context.
+    small context. The person must approve calls of the tools in `approve`.
     """
 
     def __init__(
@@ -164,6 +104,7 @@ class Toolbox:
         max_calls: int,
         fresh: bool = False,
         max_chars: int = 100_000,
+        approve: Collection[str] = (),
         tools: Mapping[str, Tool] = TOOLS,
     ) -> None:
         self.sources: list[Source] = []  # of all results, by number
@@ -174,10 +115,12 @@ class Toolbox:
         self._max_calls = max_calls
         self._fresh = fresh
         self._max_chars = max_chars
+        self._approve = approve
         self._attempts = 0
         self._told: set[int] = set()
         self._planned: set[str] = set()
         self._results: dict[str, ToolResult] = {}
+        self._made: Counter[str] = Counter()  # calls by tool
         self._flights: Flights[ToolResult] = Flights()
         self._mark = secrets.token_hex(4)
 
@@ -207,17 +150,77 @@ class Toolbox:
         `arguments` are what a model sends: JSON text, or an object. `among` limits the call to
         these tools. Set `is_too_late` if the model would not read the result.
         """
+        self._attempts += 1
         try:
-            return self._plan(name, arguments, among, is_too_late)
+            call = self._plan(name, arguments, among, is_too_late)
         except NotMade as exc:
             return self.rejection(name, arguments, exc)
+        # A repeated call is answered from this run's results, so the cap does not apply to it.
+        if not call.repeated:
+            self.calls += 1
+            self._made[name] += 1
+            self._planned.add(call.key)
+        return call
 
-    async def make(self, call: Call) -> ToolResult:
-        """Return the result of a checked call. Make the same call only once in a run."""
+    def preview(
+        self,
+        name: str,
+        arguments: str | dict[str, Any],
+        *,
+        among: Collection[str] | None = None,
+        is_too_late: bool = False,
+    ) -> Call | None:
+        """Return the call that `check` would return, without counting it; None if it would not."""
+        try:
+            return self._plan(name, arguments, among, is_too_late)
+        except NotMade:
+            return None
+
+    def approver_of(self, name: str) -> str:
+        """Return who must approve a call of this tool: "" for no one, or as in `Tool.approver`."""
+        if name == PERSON or name not in self._tools:
+            return ""
+        return self._tools[name].approver or ("owner" if name in self._approve else "")
+
+    def digest(self, name: str, arguments: str) -> str:
+        """Return what identifies a call together with its tool's definition."""
+        offer = self._tools[name].offer if name in self._tools else {}
+        return sha256(msgspec.json.encode([name, arguments, offer])).hexdigest()
+
+    def remember(
+        self, name: str, arguments: str, key: str, outcome: ToolResult | Rejection
+    ) -> None:
+        """Take in a call that an earlier worker made or rejected in this run."""
+        self._attempts += 1
+        if isinstance(outcome, Rejection):
+            self._told.add(hash((name, outcome.reason, arguments)))
+            return
+        for source in outcome.sources:
+            self.remember_source(source)
+        if outcome.repeated:
+            return
+        self.calls += 1
+        self._made[name] += 1
+        if outcome.failure != "temporary":
+            self._planned.add(key)
+            self._results[key] = outcome
+
+    def remember_source(self, source: Source) -> None:
+        """Take in a source that has its number in this run already."""
+        if all(known.url != source.url for known in self.sources):
+            self.sources.append(source)
+
+    async def make(self, call: Call, key: str = "") -> ToolResult:
+        """Return the result of a checked call. Make the same call only once in a run.
+
+        `key` is passed on to the tool: it is the same if the call has to be made again.
+        """
         started = time.perf_counter()
         result = self._results.get(call.key)
         if result is None:
-            result = await self._flights.join(call.key, lambda: self.run(call.tool, call.effective))
+            result = await self._flights.join(
+                call.key, lambda: self.run(call.tool, call.effective, CallKey(key))
+            )
             if result.failure == "temporary":
                 # Not kept, so that the model may try the same call again.
                 self._planned.discard(call.key)
@@ -235,20 +238,16 @@ class Toolbox:
         among: Collection[str] | None,
         is_too_late: bool,
     ) -> Call:
-        self._attempts += 1
         if self._attempts > self._max_calls * ATTEMPTS_PER_CALL:
             raise self.cap_reached()
         tool = self.tool_named(name, among)
         effective = checked(tool, arguments)
         # Compare what decides the result, so that two spellings of one query count as one call.
         key = self.identity(tool, effective)
-        # A repeated call is answered from this run's results, so the cap does not apply to it.
         repeated = key in self._planned
-        if is_too_late or (not repeated and self.calls >= self._max_calls):
+        is_spent = self.calls >= self._max_calls or self._made[name] >= tool.calls_per_run
+        if is_too_late or (not repeated and is_spent):
             raise self.cap_reached()
-        if not repeated:
-            self.calls += 1
-            self._planned.add(key)
         return Call(tool.name, tool.parameters.told(effective), repeated, tool, effective, key)
 
     def usable(self, among: Collection[str] | None) -> list[str]:
@@ -301,10 +300,10 @@ class Toolbox:
         self._told.add(told)
         return Rejection(cut(one_line(name), 60), why.reason, text)
 
-    async def run(self, tool: Tool, arguments: Arguments) -> ToolResult:
+    async def run(self, tool: Tool, arguments: Arguments, key: CallKey) -> ToolResult:
         """Call the tool, and turn every failure into a failed result."""
         try:
-            return await self.answered(tool, arguments)
+            return await self.answered(tool, arguments, key)
         except ToolFailure as exc:
             failure = exc
         except TimeoutError:
@@ -326,9 +325,9 @@ class Toolbox:
             message=cut(visible(failure.message), MAX_MESSAGE_CHARS),
         )
 
-    async def answered(self, tool: Tool, arguments: Arguments) -> ToolResult:
+    async def answered(self, tool: Tool, arguments: Arguments, key: CallKey) -> ToolResult:
         async with asyncio.timeout(tool.timeout):
-            found = await self.looked_up(tool, arguments)
+            found = await self.looked_up(tool, arguments, key)
         text, sources = self.shown(tool, found.output)
         return ToolResult(
             tool.name,
@@ -340,7 +339,7 @@ class Toolbox:
             credits=0 if found.cached else found.output.credits,
         )
 
-    async def looked_up(self, tool: Tool, arguments: Arguments) -> Lookup:
+    async def looked_up(self, tool: Tool, arguments: Arguments, key: CallKey) -> Lookup:
         """Return the result from the cache or the tool; close the tool if its failure says so."""
         services, rule = self._services, tool.cache
 
@@ -348,7 +347,7 @@ class Toolbox:
             # Checked here, after the cache: a closed tool still returns kept results.
             if why := services.why_closed(tool.name):
                 raise ToolFailure(why, stale_will_do=True)
-            return await tool.run(arguments, services, CallKey(""))
+            return await tool.run(arguments, services, key)
 
         try:
             if rule is None or services.cache is None:
@@ -396,7 +395,11 @@ class Toolbox:
             return known
         title = cut(one_line(passage.title), MAX_TITLE_CHARS) or web_host(passage.url)
         source = Source(
-            len(self.sources) + 1, title, passage.url, web_host(passage.url), passage.published
+            max((known.number for known in self.sources), default=0) + 1,
+            title,
+            passage.url,
+            web_host(passage.url),
+            passage.published,
         )
         self.sources.append(source)
         return source
@@ -406,32 +409,3 @@ def cited(source: Source, text: str) -> str:
     """Return a passage under the number that the model cites it by."""
     date = f", {source.published}" if source.published else ""
     return f"[{source.number}] {source.title} ({source.host}{date})\n{visible(text).strip()}"
-
-
-def checked(tool: Tool, arguments: str | dict[str, Any]) -> Arguments:
-    """Return the arguments with their defaults; raise NotMade if they don't fit."""
-    try:
-        raw = arguments.encode() if isinstance(arguments, str) else msgspec.json.encode(arguments)
-        if len(raw) > MAX_ARGUMENT_BYTES:
-            raise NotMade(
-                "invalid_arguments", f"The arguments are longer than {MAX_ARGUMENT_BYTES} bytes."
-            )
-        given: Json = msgspec.json.decode(without_nul(raw) or b"{}")
-        if isinstance(given, str):
-            # Some models encode the object twice.
-            given = msgspec.json.decode(without_nul(given.encode()) or b"{}")
-    except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError) as exc:
-        known = ", ".join(tool.parameters.schema["properties"])
-        raise NotMade(
-            "malformed",
-            f"The arguments of {tool.name} are not a JSON object: {cut(str(exc), 100)}."
-            f" Send one object with: {known}.",
-        ) from exc
-    if not isinstance(given, dict):
-        raise NotMade("malformed", f"The arguments of {tool.name} must be one JSON object.")
-    try:
-        return tool.parameters.check(given)
-    except InvalidArguments as exc:
-        raise NotMade(
-            "invalid_arguments", f"The arguments of {tool.name} do not fit: {exc}."
-        ) from exc

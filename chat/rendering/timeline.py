@@ -64,6 +64,7 @@ REJECTIONS = {
     "not_allowed": "it is not available for this answer",
     "cap_reached": "the limit of tool calls is reached",
     "malformed": "the call could not be read",
+    "refused": "it was refused",
 }
 DEFAULT_VALUES = ("", "any", "general")  # values of arguments that restrict nothing
 HIDDEN_ARGUMENTS = ("max_results",)

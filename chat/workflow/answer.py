@@ -3,6 +3,7 @@
 Nothing here knows sockets, logs or rows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -11,7 +12,7 @@ from django.utils.text import capfirst
 from chat.clock import Clock, Stopwatch
 from chat.llm.client import ModelClient
 from chat.protocol.events import ResponseSnapshot, RoutingDecided
-from chat.protocol.payloads import RouteData, SnapshotData
+from chat.protocol.payloads import ModelCall, RouteData, SnapshotData
 from chat.protocol.terms import Usage
 from chat.trace_context import RunTrace
 from routing.policy import Route, choose
@@ -23,6 +24,7 @@ from .light import Light
 from .memory import Journal, Memory
 from .opinion import Opinions
 from .question import Question
+from .steps import Chosen
 from .team import PHASES, Team, phases
 from .turn import model_of
 from .work import Tell, Work
@@ -68,6 +70,9 @@ class Answer:
             tell=tell,
             clock=clock,
             trace=trace,
+            journal=journal,
+            memory=memory,
+            worked_s=worked_s,
         )
 
     @property
@@ -77,14 +82,27 @@ class Answer:
             return ""
         return model_of("full" if self.is_escalated else self.route.path)
 
-    def settle(self) -> None:
-        """Tell what readers still lack of the finished answer."""
-
     async def write(self) -> None:
-        """Answer the question. Raise ModelError if a model fails."""
+        """Answer the question.
+
+        Raise ModelError if a model fails, Paused if the answer waits for a person, Withdrawn if the
+        person took the question back, and Moved if another worker has the run.
+        """
+        await self.write_on_a_path()
+        self.work.settle()
+
+    async def write_on_a_path(self) -> None:
         work = self.work
         with work.phase("routing"):
-            route = self.route = await self.choose_route()
+            chosen = await work.once(
+                "route",
+                Chosen,
+                self.choose_route,
+                retell=self.retell_route,
+                is_free=lambda chosen: not chosen.calls,
+            )
+            route = self.route = chosen.route
+            self.tell_route(route, duration_ms=chosen.duration_ms, calls=chosen.calls)
         work.enter(route)
         if route.path == "light":
             # The built-in model's team would be the same model.
@@ -93,6 +111,8 @@ class Answer:
             shortfall = await light.answer()
             if shortfall is None:
                 return
+            # Not free: to write the light answer again would cost a call, and readers might see it.
+            work.keep("escalated", shortfall)
             route = route.escalated(shortfall)
             self.is_escalated = True
             work.enter(route)
@@ -102,7 +122,7 @@ class Answer:
                 work.tell(ResponseSnapshot(data=SnapshotData("")))
         await Team(work).answer()
 
-    async def choose_route(self) -> Route:
+    async def choose_route(self) -> Chosen:
         watch = Stopwatch(self.work.clock)
         question = self.question
         context = [exchange.question for exchange in question.earlier[-ROUTER_CONTEXT:]]
@@ -111,11 +131,14 @@ class Answer:
         if route.is_grey and settings.FLEET_ROUTER_MODEL:
             opinion = await self.opinions.on(question, self.work)
             route = route.with_opinion(opinion.path, opinion.reason)
-        self.tell_route(route, duration_ms=watch.ms)
-        return route
+        return Chosen(route, watch.ms, self.work.phase_calls)
 
-    def tell_route(self, route: Route, *, duration_ms: float = 0) -> None:
-        calls = [] if self.is_escalated else self.work.calls
+    def retell_route(self, chosen: Chosen) -> None:
+        self.work.repeat_calls(chosen.calls)
+
+    def tell_route(
+        self, route: Route, *, duration_ms: float = 0, calls: Sequence[ModelCall] = ()
+    ) -> None:
         skipped = [name for name in PHASES if route.path == "light" or name not in phases()]
         data = RouteData(
             path=route.path,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from chat.clock import Stopwatch
 from chat.llm.errors import EmptyAnswer, ModelError
@@ -14,8 +15,23 @@ from chat.llm.messages import (
     WantedCall,
     estimated_usage,
 )
+from chat.protocol.events import AgentComplete, PhaseComplete
 from chat.protocol.payloads import ModelCall
 from chat.protocol.terms import Usage
+
+from .memory import Memory
+from .steps import Chosen, Round, TurnEnd, decoded
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCall:
+    """A model call that an earlier worker of the run made."""
+
+    data: ModelCall
+
+    @property
+    def number(self) -> int:
+        return self.data.number
 
 
 class CallRecord:
@@ -32,11 +48,9 @@ class CallRecord:
         messages: Sequence[ChatMessage],
         watch: Stopwatch,
         *,
-        is_of_agent: bool,
         traceparent: str = "",
     ) -> None:
         self.number = number
-        self.is_of_agent = is_of_agent  # whose agent.complete has it; else the phase has
         self.traceparent = traceparent  # the header that the model server gets
         self.model = model
         self._messages = messages
@@ -104,3 +118,33 @@ class CallRecord:
             finish_reason=self._finish_reason,
             error=self._error,
         )
+
+
+def known_calls(memory: Memory) -> "list[CallRecord | KeptCall]":
+    """Return the model calls of the run that earlier workers made, in their order.
+
+    Those of the paused runs that it goes on with are theirs.
+    """
+    found: dict[int, ModelCall] = {}
+    for event in memory.told[memory.inherited :]:
+        if isinstance(event, AgentComplete | PhaseComplete):
+            found |= {call.number: call for call in event.data.calls}
+    for name, result in memory.kept.items():
+        if not result.inherited:
+            found |= {call.number: call for call in kept_calls(name, result.value)}
+    return [KeptCall(found[number]) for number in sorted(found)]
+
+
+def kept_calls(name: str, value: str) -> list[ModelCall]:
+    """Return the model calls that a kept result has."""
+    last = name.rpartition("/")[2]
+    if last.isdecimal():
+        made = decoded(value, Round)
+        return [made.call] if made else []
+    if last == "end":
+        end = decoded(value, TurnEnd)
+        return end.calls if end else []
+    if last == "route":
+        chosen = decoded(value, Chosen)
+        return chosen.calls if chosen else []
+    return []

@@ -13,7 +13,7 @@ from chat.llm.messages import (
     WantedCall,
     estimated_tokens,
 )
-from tooling.toolbox import MAX_ARGUMENT_BYTES
+from tooling.calls import MAX_ARGUMENT_BYTES
 
 from .agents import Agent
 from .question import Question

@@ -16,4 +16,5 @@ class Question:
     effort: Effort | None = None
     earlier: Sequence[Exchange] = ()
     fresh: bool = False
+    run_id: str = ""  # of the first run that works on the answer
     approved: frozenset[str] = frozenset()  # tools that the person approved for the conversation

@@ -119,7 +119,8 @@ class Team:
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Begin a phase of the preparation. Raise Spent if only the answer may follow."""
-        if cap := self.work.meter.reached(keep=1):
+        # A phase that an earlier worker has begun was within the caps.
+        if not self.work.has_begun(name) and (cap := self.work.meter.reached(keep=1)):
             self.work.say(
                 f"The limit of {cap} is reached before {name}."
                 " The answer is written from what there is."
@@ -192,7 +193,8 @@ class Team:
             self.work.say(f"At most {batch_size} agents work at once; the others follow.")
         notes: list[Note] = []
         for batch in batched(assignments, batch_size, strict=False):
-            if notes and (cap := self.work.meter.reached(keep=1)):
+            is_begun = any(self.work.has_kept(f"{agent.id}/1") for agent, _ in batch)
+            if notes and not is_begun and (cap := self.work.meter.reached(keep=1)):
                 # Return, don't raise Spent: the notes that are paid for would be lost.
                 left = ", ".join(subtask.agent for _, subtask in assignments[len(notes) :])
                 self.work.say(f"The limit of {cap} is reached. Not done: {left}.")

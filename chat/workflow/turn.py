@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,27 +28,24 @@ from chat.protocol.events import (
     ReasoningCompleted,
     ReasoningDelta,
     ResponseDelta,
-    ToolComplete,
-    ToolRejected,
-    ToolStart,
 )
 from chat.protocol.payloads import (
     AgentTask,
     AgentTiming,
-    SourceData,
-    ToolCallData,
-    ToolRejection,
-    ToolResultData,
 )
 from chat.protocol.terms import Path, Usage
-from tooling.toolbox import Rejection, ToolResult
+from tooling.calls import Rejection
 
 from .agents import Agent
-from .calls import CallRecord
+from .calls import CallRecord, KeptCall
+from .memory import Paused
 from .prompt import as_told, within
+from .steps import Round, TurnEnd, Used
+from .tool_use import ToolUse
 from .work import Work
 
 YIELD_EVERY_N_PIECES = 16
+REPLAY_TIME = 0.1  # seconds for turns to take in what was kept
 
 
 @dataclass(slots=True)
@@ -90,9 +87,10 @@ class Turn:
     said: Said = field(default_factory=Said)
     rounds_used: int = 0
     tokens_used: int = 0  # of words; hidden thinking aside
-    calls: list[CallRecord] = field(default_factory=list)
+    calls: list[CallRecord | KeptCall] = field(default_factory=list)
     is_thinking: bool = False
     is_done: bool = False  # it ended by itself
+    _kept_calls: set[int] = field(default_factory=set)  # the numbers of those that rounds have
 
     async def take(self, first: WantedCall | None = None, *, lacking: str = "") -> Said:
         """Let the agent work and return what it said. Raise ModelError if its model fails.
@@ -103,9 +101,13 @@ class Turn:
         with self.announced():
             self.said.lacks = lacking
             self.inform(lacking)
-            if first:
-                await self.use_first(first)
-            await self.speak_in_rounds()
+            try:
+                if first:
+                    await self.use_first(first)
+                await self.speak_in_rounds()
+            except ModelError as exc:
+                self.keep_end(exc)
+                raise
             if self.is_answer and not self.said.text.strip() and not self.gives_up:
                 raise self.empty_answer()
             if self.is_answer and self.said.is_cut:
@@ -121,8 +123,7 @@ class Turn:
     @contextmanager
     def announced(self) -> Iterator[None]:
         """Tell the agent's start and, however its turn ends, its output and its end."""
-        watch = Stopwatch(self.work.clock)
-        self.work.tell(
+        watch = self.work.begin(
             AgentStart(agent_id=self.agent.id, author=self.agent.name, data=AgentTask(self.task))
         )
         with self.work.ending_with(lambda cut: self.tell_end(watch, cut=cut)):
@@ -146,7 +147,9 @@ class Turn:
     async def speak_in_rounds(self) -> None:
         """Ask the model until it calls no more tools, or a cap is reached."""
         while self.may_speak:
-            if self.rounds_used and (cap := self.work.meter.reached()):
+            # A round that an earlier worker has made was within the caps.
+            is_kept = self.work.has_kept(f"{self.agent.id}/{self.rounds_used + 1}")
+            if self.rounds_used and not is_kept and (cap := self.work.meter.reached()):
                 self.said.cap = cap
                 self.work.say(f"The limit of {cap} is reached. {self.agent.name} stops here.")
                 return
@@ -171,26 +174,42 @@ class Turn:
     async def take_round(self) -> None:
         """Make one model call, and the tool calls that it asks for."""
         self.rounds_used += 1
-        said_before = len(self.said.text)
-        calls = await self.speak()
-        text = self.said.text[said_before:].lstrip()
-        told = [as_told(call) for call in calls]
-        self.messages.append(ChatMessage("assistant", text, tool_calls=told))
-        if not calls:
+        made = await self.work.once(
+            f"{self.agent.id}/{self.rounds_used}",
+            Round,
+            self.unless_ended(self.speak),
+            retell=self.retell,
+            # Directly behind the end of the answer comes the end of the run.
+            is_free=lambda made: self.is_answer and not made.calls,
+        )
+        self._kept_calls.add(made.call.number)
+        self.tokens_used += made.words
+        self.said.is_cut, self.said.is_refused = made.is_cut, made.is_refused
+        if made.wants_more:
+            self.work.say(
+                f"{self.agent.name} wanted more than {MAX_CALLS} tools at once;"
+                " the others are left out."
+            )
+        text = made.text.lstrip()
+        if not made.calls:
+            self.messages.append(ChatMessage("assistant", text))
             return
-        async with asyncio.TaskGroup() as group:
-            uses = [group.create_task(self.use(call)) for call in calls]
-        for call, use in zip(calls, uses, strict=True):
-            result = use.result()
-            if isinstance(result, Rejection) and result.reason == "cap_reached":
+        self.work.is_answering = False
+        uses = await every(self.use(call, number) for number, call in enumerate(made.calls))
+        told = [as_told(used.call) for used in uses]
+        self.messages.append(ChatMessage("assistant", text, tool_calls=told))
+        for used in uses:
+            if isinstance(used.result, Rejection) and used.result.reason == "cap_reached":
                 self.said.ran_short = True
-            self.messages.append(ChatMessage("tool", result.text, tool_call_id=call.id))
+            self.messages.append(ChatMessage("tool", used.result.text, tool_call_id=used.call.id))
 
-    async def speak(self) -> list[WantedCall]:
-        """Make one model call: tell its words as they come and return the tool calls it wants."""
+    async def speak(self) -> Round:
+        """Make one model call and tell its words as they come."""
         calls: list[WantedCall] = []
+        words: list[str] = []
+        end: Finished | None = None
+        has_thought = False
         messages = within(self.messages, settings.FLEET_CONTEXT_TOKENS)
-        gap = "\n\n" if self.said.words else ""
         pieces = 0
         model = model_of(self.agent.tier)
         with self.work.calling(model, messages, is_of_agent=True) as call:
@@ -203,20 +222,52 @@ class Turn:
                         case Pulse():
                             pass
                         case Text():
-                            self.tell_words(gap + piece.text)
-                            gap = ""
+                            self.tell_words(piece.text if words else self.gap + piece.text)
+                            words.append(piece.text)
                         case Reasoning():
+                            has_thought = True
                             self.tell_thought(piece.text)
                         case WantedCall():
                             calls.append(piece)
                         case Finished():
-                            self.finish_round(piece)
+                            end = piece
+                            self.work.meter.tokens -= piece.words
                     pieces += 1
                     if not pieces % YIELD_EVERY_N_PIECES:
                         # `tell` never waits, so a model that sends much at once would keep
                         # followers and other runs from their turn.
                         await asyncio.sleep(0)
-        return calls
+        assert end, "the client ends each stream with Finished"
+        return Round(
+            call.data,
+            "".join(words),
+            calls,
+            words=end.words,
+            is_cut=end.is_cut,
+            is_refused=end.is_refused,
+            wants_more=end.wants_more,
+            has_thought=has_thought,
+        )
+
+    @property
+    def gap(self) -> str:
+        """What stands between the words of two rounds."""
+        return "\n\n" if self.said.words else ""
+
+    def retell(self, made: Round) -> None:
+        """Take in a round that was kept, and tell what readers have not seen of it."""
+        if not self.work.is_inherited(f"{self.agent.id}/{self.rounds_used}"):
+            self.calls.append(KeptCall(made.call))
+        self.is_thinking = made.has_thought or (
+            bool(made.text) and not self.is_answer and self.schema is None
+        )
+        if not made.text:
+            return
+        words = self.gap + made.text
+        self.said.words.append(words)
+        if self.is_answer:
+            self.stop_thinking()
+            self.work.repeat_words(words)
 
     def stream(
         self, model: str, messages: Sequence[ChatMessage], traceparent: str
@@ -236,16 +287,6 @@ class Turn:
             traceparent=traceparent,
         )
 
-    def finish_round(self, end: Finished) -> None:
-        self.tokens_used += end.words
-        self.work.meter.tokens -= end.words
-        self.said.is_cut, self.said.is_refused = end.is_cut, end.is_refused
-        if end.wants_more:
-            self.work.say(
-                f"{self.agent.name} wanted more than {MAX_CALLS} tools at once;"
-                " the others are left out."
-            )
-
     # --- Words
 
     def tell_words(self, words: str) -> None:
@@ -253,6 +294,7 @@ class Turn:
         self.said.words.append(words)
         if self.is_answer:
             self.stop_thinking()
+            self.work.is_answering = True
             self.work.tell(ResponseDelta(delta=words))
         elif self.schema is None:
             self.tell_thought(words)
@@ -268,9 +310,21 @@ class Turn:
 
     # --- Tools
 
+    async def use(self, call: WantedCall, number: int) -> Used:
+        """Make a tool call that the model asked for, or reject it. Return its outcome."""
+        name = f"{self.agent.id}/{self.rounds_used}/tool-{number}"
+        tools = ToolUse(self.agent, self.work, self.tools)
+        return await self.work.once(
+            name,
+            Used,
+            self.unless_ended(lambda: tools.use(call, name, is_too_late=self.is_last_round)),
+            retell=tools.retell,
+            is_free=lambda used: used.is_free,
+        )
+
     async def use_first(self, call: WantedCall) -> None:
         """Make a tool call before the model is asked, and put its result before the question."""
-        result = await self.use(call)
+        result = (await self.use(call, 0)).result
         if isinstance(result, Rejection):
             return self.inform(self.said.lacks)
         if result.untrusted:
@@ -295,53 +349,86 @@ class Turn:
         question = self.messages.pop().content
         self.messages.append(ChatMessage("user", f"{words}\n\n{question}"))
 
-    async def use(self, call: WantedCall) -> ToolResult | Rejection:
-        """Check a tool call, make it if it is right, and return the outcome for the model."""
-        toolbox = self.work.toolbox
-        checked = toolbox.check(
-            call.name, call.arguments, among=self.tools, is_too_late=self.is_last_round
-        )
-        if isinstance(checked, Rejection):
-            data = ToolRejection(tool=checked.name, call_id=call.id, reason=checked.reason)
-            self.work.tell(ToolRejected(agent_id=self.agent.id, author=self.agent.name, data=data))
-            return checked
-        start = ToolCallData(tool=checked.name, call_id=call.id, arguments=checked.arguments)
-        self.work.tell(ToolStart(agent_id=self.agent.id, author=self.agent.name, data=start))
-        watch = Stopwatch(self.work.clock)
-        made: list[ToolResult] = []
+    # --- A turn that ended before it was done
 
-        def tell_end(cut: bool) -> None:
-            result = made[0] if made else ToolResult(checked.name, "", ok=False, message="stopped")
-            data = result_data(result, call.id, watch, cut=cut)
-            self.work.tell(ToolComplete(agent_id=self.agent.id, author=self.agent.name, data=data))
+    def keep_end(self, failure: ModelError | None = None) -> None:
+        """Keep that the turn ended by a failure of its model, or was cut by a time limit."""
+        calls = [call.data for call in self.calls if call.number not in self._kept_calls]
+        self.work.keep(self.end_name, TurnEnd.of(self.said.text, calls, failure), rides=True)
 
-        with self.work.ending_with(tell_end):
-            made.append(await toolbox.make(checked))
-        return made[0]
+    def unless_ended[T](self, make: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
+        """Return `make` for a step that an earlier worker may have left out.
+
+        If the turn had ended there, it ends in the same way again.
+        """
+
+        async def made() -> T:
+            if end := self.work.kept(self.end_name, TurnEnd):
+                self.said.words = [end.text] if end.text else []
+                if not self.work.is_inherited(self.end_name):
+                    self.calls += [KeptCall(call) for call in end.calls]
+                raise end.failure or asyncio.CancelledError
+            return await make()
+
+        return made
+
+    @property
+    def end_name(self) -> str:
+        return f"{self.agent.id}/end"
 
 
 async def side_by_side(turns: Sequence[Turn], *, until: float, forgiving: type[ModelError]) -> bool:
     """Let agents work at once until all are done or it is time.monotonic() `until`.
 
     Return False if a turn was cut at that time. A failure of the kind `forgiving` ends only the
-    turn of that agent. Any other failure ends all turns and is raised.
+    turn of that agent. Any other failure ends all turns and is raised. If a turn waits for a
+    person, let the others end and raise Paused.
     """
     tasks = [asyncio.create_task(finish(turn, forgiving)) for turn in turns]
+    # What was kept is played again, even if the time is up.
+    grace = REPLAY_TIME if turns[0].work.memory.kept else 0
+    pending = set(tasks)
     try:
-        await asyncio.wait(
-            tasks,
-            timeout=max(0, until - time.monotonic()),
-            return_when=asyncio.FIRST_EXCEPTION,
-        )
+        while pending:
+            timeout = max(grace, until - time.monotonic())
+            done, pending = await asyncio.wait(
+                pending, timeout=timeout, return_when=asyncio.FIRST_EXCEPTION
+            )
+            if not done or any(map(has_failed, done)):
+                break
+        for turn, task in zip(turns, tasks, strict=True):
+            if task in pending and not any(map(has_failed, tasks)):
+                turn.keep_end()
     finally:
         for task in tasks:
             task.cancel()
         # Wait until the turns have told their ends.
         await asyncio.gather(*tasks, return_exceptions=True)
-    for task in tasks:
-        if not task.cancelled():
-            task.result()
+    outcomes = [None if task.cancelled() else task.exception() for task in tasks]
+    raise_worst(outcomes)
     return not any(task.cancelled() for task in tasks)
+
+
+def has_failed(task: "asyncio.Task[None]") -> bool:
+    """Return True if a turn ended by an exception that must end the others, too."""
+    if not task.done() or task.cancelled():
+        return False
+    return task.exception() is not None and not isinstance(task.exception(), Paused)
+
+
+async def every[T](works: Iterable[Awaitable[T]]) -> list[T]:
+    """Return the results of all, when all have ended. Raise the first failure, else Paused."""
+    outcomes = await asyncio.gather(*works, return_exceptions=True)
+    raise_worst([outcome for outcome in outcomes if isinstance(outcome, BaseException)])
+    return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+
+
+def raise_worst(failures: Iterable[BaseException | None]) -> None:
+    """Raise the first failure that isn't Paused; Paused if there is no other."""
+    found = [failure for failure in failures if failure is not None]
+    found.sort(key=lambda failure: isinstance(failure, Paused))
+    if found:
+        raise found[0]
 
 
 async def finish(turn: Turn, forgiving: type[ModelError]) -> None:
@@ -354,25 +441,3 @@ async def finish(turn: Turn, forgiving: type[ModelError]) -> None:
 def model_of(path: Path) -> str:
     """Return the name of the model that answers on this path."""
     return settings.FLEET_LIGHT_MODEL if path == "light" else settings.FLEET_MODEL
-
-
-def result_data(result: ToolResult, call_id: str, watch: Stopwatch, *, cut: bool) -> ToolResultData:
-    """Return a tool's result as an event carries it."""
-    return ToolResultData(
-        tool=result.name,
-        call_id=call_id,
-        ok=result.ok,
-        duration_ms=watch.ms,
-        cached=result.cached,
-        age_s=result.age_s,
-        stale=result.stale,
-        repeated=result.repeated,
-        message=result.message,
-        sources=[
-            SourceData(source.number, source.title, source.url, source.host, source.published)
-            for source in result.sources
-        ],
-        credits=result.credits,
-        started_ms=watch.started_ms,
-        cut=cut,
-    )

@@ -1,7 +1,12 @@
-"""The context of one run: what the steps of its workflow share, and how they report."""
+"""The context of one run: what the steps of its workflow share, and how they report.
+
+A step reports with `tell`, keeps its result with `once`, and waits for a person with `ask`. A
+worker that goes on with a run plays the workflow again: `tell` leaves out what readers have, and
+`once` and `ask` return what is known.
+"""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from django.conf import settings
@@ -14,32 +19,43 @@ from chat.protocol.events import (
     OrchestratorThought,
     PhaseComplete,
     PhaseStart,
+    RoutingDecided,
     StreamEvent,
+    ToolComplete,
 )
-from chat.protocol.payloads import PhaseData, PhaseTiming
-from chat.protocol.terms import Asked
+from chat.protocol.payloads import ModelCall, PhaseData, PhaseTiming
+from chat.protocol.terms import Asked, Path, Reply
 from chat.trace_context import RunTrace
 from routing.caps import Caps
 from routing.policy import Route
+from tooling.calls import Source
+from tooling.person import PERSON
 from tooling.services import Services
 from tooling.toolbox import Toolbox, allowed_on
 
-from .calls import CallRecord
+from .calls import CallRecord, KeptCall, known_calls
+from .memory import Journal, Memory, NoJournal, Paused, Withdrawn
 from .question import Question
+from .retelling import Retelling
+from .steps import Round, Used, decoded, encoded, is_step
 
 RESULTS_IN_CONTEXT = 3  # full-length tool results that fit into a model's context
+LIGHT_PHASE = "answer"
 
-type Tell = Callable[[StreamEvent], None]
+type Tell = Callable[[StreamEvent], object]
 
 
 class Meter:
-    """What a path may still spend of its caps."""
+    """What a path may still spend of its caps.
 
-    def __init__(self, caps: Caps) -> None:
+    `written` are tokens, and `worked` seconds, that earlier workers spent on the path.
+    """
+
+    def __init__(self, caps: Caps, *, written: int = 0, worked: float = 0) -> None:
         self.caps = caps
         self.supersteps = caps.supersteps
-        self.tokens = caps.tokens
-        self.overdue_at = time.monotonic() + caps.seconds
+        self.tokens = caps.tokens - written
+        self.overdue_at = time.monotonic() + caps.seconds - worked
 
     def reached(self, *, keep: int = 0) -> str | None:
         """Return the cap that has been reached, as text, or None. Reserve `keep` supersteps."""
@@ -72,32 +88,59 @@ class Work:
         tell: Tell,
         clock: Clock,
         trace: RunTrace | None = None,
+        journal: Journal | None = None,
+        memory: Memory | None = None,
+        worked_s: float = 0,
     ) -> None:
         self.question = question
         self.clock = clock
         self.trace = trace
-        self.calls: list[CallRecord] = []  # all model calls of the run so far
+        self.journal = journal or NoJournal()
+        self.memory = memory = memory or Memory()
+        self.worked_s = worked_s  # by earlier workers
         self.models = models
+        self.retelling: Retelling | None = None
         self.tell = tell
+        if memory.told or memory.kept or memory.text:
+            self.retelling = Retelling(memory.told, memory.text, tell)
+            self.tell = self.retelling.tell
+        # All model calls of the run so far, also those of earlier workers.
+        self.calls: list[CallRecord | KeptCall] = known_calls(memory)
         self.asks: list[Asked] = []  # what a person must reply to before the run can go on
         self.is_answering = False  # words of the answer are being streamed
         # time.monotonic() of a model's last sign of life, even if it was nothing to show.
         self.last_activity_at = 0.0
         # True if the team's time limit has cut a step of the current phase.
         self.is_phase_cut = False
+        self._phase = ""
+        self._phase_calls: list[CallRecord | KeptCall] = []  # that belong to no agent
+        self._played: set[str] = set()  # the names of the steps so far
         self._tools = tools
         self._open: list[Callable[[bool], None]] = []
 
     def enter(self, route: Route) -> None:
         """Start the route's path, with its caps and a toolbox of its own."""
-        self.meter = Meter(route.caps)
+        rounds = self.kept_on(route.path, Round)
+        self.meter = Meter(
+            route.caps,
+            written=sum(made.words for made in rounds),
+            worked=self.worked_s,
+        )
         self.toolbox = Toolbox(
             self._tools,
-            allowed=allowed_on(route.path),
+            allowed=allowed_on(route.path)
+            - (frozenset() if settings.FLEET_QUESTIONS else {PERSON}),
             max_calls=route.caps.tool_calls,
             fresh=self.question.fresh,
             max_chars=BYTES_PER_TOKEN * settings.FLEET_CONTEXT_TOKENS // RESULTS_IN_CONTEXT,
+            approve=settings.FLEET_APPROVE,
         )
+        for source in self.sources_on(route.path):
+            self.toolbox.remember_source(source)
+        for used in self.kept_on(route.path, Used):
+            self.toolbox.remember(used.call.name, used.call.arguments, used.key, used.result)
+
+    # --- Telling
 
     def say(self, message: str) -> None:
         """Tell followers of a decision about the run."""
@@ -107,34 +150,162 @@ class Work:
         """Tell followers the reason of a decision."""
         self.tell(OrchestratorThought(message=reason))
 
+    def begin(self, event: StreamEvent) -> Stopwatch:
+        """Tell that a step begins. Return its stopwatch, which runs since it was first told."""
+        earlier = self.tell(event)
+        if not isinstance(earlier, StreamEvent):
+            return Stopwatch(self.clock)
+        return Stopwatch(self.clock, self.clock.ms_at(earlier.timestamp))
+
+    def repeat_words(self, words: str) -> None:
+        """Say words of the answer again that were kept."""
+        assert self.retelling
+        self.retelling.repeat(words)
+
+    def settle(self) -> None:
+        """Tell what readers still lack of the answer, which is complete."""
+        if self.retelling:
+            self.retelling.settle()
+
+    # --- Keeping
+
+    async def once[T](
+        self,
+        name: str,
+        kind: type[T],
+        make: Callable[[], Awaitable[T]],
+        *,
+        retell: Callable[[T], None],
+        is_free: Callable[[T], bool],
+    ) -> T:
+        """Return the result of this step of the current phase: the kept one, or a new one.
+
+        A kept one is given to `retell`. A new one is kept, later if it `is_free`: then losing it
+        costs nothing.
+        """
+        assert self.path_of(name) not in self._played, f"two steps are named {name}"
+        self._played.add(self.path_of(name))
+        if (known := self.kept(name, kind)) is not None:
+            retell(known)
+            return known
+        made = await make()
+        self.keep(name, made, rides=is_free(made))
+        return made
+
+    def kept[T](self, name: str, kind: type[T]) -> T | None:
+        """Return what is kept of a step of the current phase; None if nothing is."""
+        result = self.memory.kept.get(self.path_of(name))
+        return decoded(result.value, kind) if result else None
+
+    def keep(self, name: str, value: object, *, rides: bool = False) -> None:
+        self.journal.keep(self.path_of(name), encoded(value), rides=rides)
+
+    def has_kept(self, name: str) -> bool:
+        """Return True if a result is kept of this step of the current phase."""
+        return self.path_of(name) in self.memory.kept
+
+    def is_inherited(self, name: str) -> bool:
+        """Return True if a step of the current phase was kept by the paused run before this one."""
+        result = self.memory.kept.get(self.path_of(name))
+        return bool(result and result.inherited)
+
+    def has_begun(self, phase: str) -> bool:
+        """Return True if a step of this phase is kept."""
+        return any(name.startswith(f"{phase}/") for name in self.memory.kept)
+
+    def key_of(self, name: str) -> str:
+        """Return the idempotency key of this step, the same for all workers of the answer."""
+        return f"{self.question.run_id}/{self.path_of(name)}"
+
+    def path_of(self, name: str) -> str:
+        return f"{self._phase}/{name}"
+
+    def kept_on[T](self, path: Path, kind: type[T]) -> list[T]:
+        """Return the kept results of this kind on a path, in the order in which they were kept."""
+        found = [
+            decoded(result.value, kind)
+            for name, result in self.memory.kept.items()
+            if name.startswith(f"{LIGHT_PHASE}/") == (path == "light") and is_step(name, kind)
+        ]
+        return [value for value in found if value is not None]
+
+    def sources_on(self, path: Path) -> list[Source]:
+        """Return the sources that readers know of a path. The team numbers its own."""
+        found: list[Source] = []
+        for event in self.memory.told:
+            if isinstance(event, RoutingDecided) and event.data.escalated:
+                if path == "light":
+                    break
+                found.clear()
+            if isinstance(event, ToolComplete):
+                found += [
+                    Source(known.number, known.title, known.url, known.host, known.published)
+                    for known in event.data.sources
+                ]
+        return found
+
+    # --- Asking
+
+    def ask(self, name: str, asked: Callable[[str], Asked]) -> Reply:
+        """Return what a person replied to this step, or raise Paused until there is a reply.
+
+        `asked` makes the question for the full name of the step. One that is not the same as the
+        one that was answered is asked again: what was approved is what runs.
+        """
+        number = 1
+        while True:
+            step = f"{name}/ask-{number}"
+            question = asked(self.path_of(step))
+            reply = self.kept(f"{step}/reply", Reply)
+            if reply is None:
+                break
+            if reply.decision == "withdraw":
+                raise Withdrawn
+            if self.kept(f"{step}/digest", str) == question.digest:
+                return reply
+            number += 1
+        self.keep(f"{step}/digest", question.digest, rides=True)
+        self.asks.append(question)
+        raise Paused
+
+    # --- Phases and calls
+
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Tell the start and the end of a phase."""
-        watch, earlier = Stopwatch(self.clock), len(self.calls)
+        self._phase, self._phase_calls = name, []
+        watch = self.begin(PhaseStart(data=PhaseData(name)))
         self.is_phase_cut = False
-        self.tell(PhaseStart(data=PhaseData(name)))
 
         def tell_end(cut: bool) -> None:
-            calls = [call.data for call in self.calls[earlier:] if not call.is_of_agent]
             cut = cut or self.is_phase_cut
-            timing = PhaseTiming(name, watch.ms, cut, watch.started_ms, calls)
+            timing = PhaseTiming(name, watch.ms, cut, watch.started_ms, self.phase_calls)
             self.tell(PhaseComplete(data=timing))
 
         with self.ending_with(tell_end):
             yield
+
+    @property
+    def phase_calls(self) -> list[ModelCall]:
+        """The model calls of the current phase that belong to no agent."""
+        return [call.data for call in self._phase_calls]
+
+    def repeat_calls(self, calls: Sequence[ModelCall]) -> None:
+        """Take in calls of the current phase that an earlier worker made."""
+        self._phase_calls += [KeptCall(call) for call in calls]
 
     @contextmanager
     def calling(
         self, model: str, messages: Sequence[ChatMessage], *, is_of_agent: bool
     ) -> Iterator[CallRecord]:
         """Record a model call that is made in this block, however it ends."""
-        number = len(self.calls) + 1
+        number = max((call.number for call in self.calls), default=0) + 1
         header = self.trace.header_for_call(number) if self.trace else ""
         watch = Stopwatch(self.clock)
-        call = CallRecord(
-            number, model, messages, watch, traceparent=header, is_of_agent=is_of_agent
-        )
+        call = CallRecord(number, model, messages, watch, traceparent=header)
         self.calls.append(call)
+        if not is_of_agent:
+            self._phase_calls.append(call)
         with call.timed():
             yield call
 

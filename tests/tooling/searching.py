@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from tooling.toolbox import Call, Toolbox, ToolResult
+from tooling.calls import Call, ToolResult
+from tooling.toolbox import Toolbox
 
 NOW = datetime(2026, 11, 22, 19, 5, tzinfo=UTC)
 

@@ -13,9 +13,10 @@ from tests.scripted_search import RESULT, ScriptedSearch
 from tests.timing import quickest
 from tooling.bounded import BoundedRedis
 from tooling.cache import ToolCache
+from tooling.calls import Call
 from tooling.entries import PREFIX, Wanted
 from tooling.services import Services
-from tooling.toolbox import Call, Toolbox
+from tooling.toolbox import Toolbox
 from tooling.websearch import web_search
 
 from .caching import TTL, Clock

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from tooling.calls import Call
+from tooling.person import PERSON
 from tooling.services import Services
-from tooling.toolbox import TOOLS, Call, Toolbox, allowed_on, arguments_for
+from tooling.toolbox import TOOLS, Toolbox, allowed_on, arguments_for
 
 
 @pytest.mark.parametrize("name", TOOLS)
@@ -20,8 +22,9 @@ def test_each_tool_has_a_valid_schema_with_descriptions(name: str) -> None:
     json.dumps(TOOLS[name].offer)
 
 
-def test_both_paths_have_all_tools() -> None:
-    assert allowed_on("light") == allowed_on("full") == {"calculator", "clock", "web_search"}
+def test_both_paths_have_all_tools_but_only_the_team_asks_people() -> None:
+    assert allowed_on("light") == {"calculator", "clock", "web_search"}
+    assert allowed_on("full") == allowed_on("light") | {PERSON}
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 import pytest
 from msgspec import Meta
 
+from tooling.calls import Call, Rejection, ToolResult
 from tooling.registry import Tool, tool
 from tooling.results import Output, Passage, ToolFailure
 from tooling.services import Services
-from tooling.toolbox import Call, Rejection, Toolbox, ToolResult
+from tooling.toolbox import Toolbox
 
 # --- Tools for these tests ------------------------------------------------------------------------
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from tests.scripted_search import RESULT, ScriptedSearch
+from tooling.calls import Rejection
 from tooling.services import Services
-from tooling.toolbox import Rejection, Toolbox, open_services
+from tooling.toolbox import Toolbox, open_services
 from tooling.websearch import is_about_today, normalised, redacted
 
 from .searching import called

@@ -12,9 +12,7 @@ PIECES = (Reasoning("t" * 400), Text("w" * 40), WantedCall("c1", "websearch", "a
 
 
 def heard() -> CallRecord:
-    record = CallRecord(
-        1, "scripted", MESSAGES, Stopwatch(Clock(time.perf_counter())), is_of_agent=True
-    )
+    record = CallRecord(1, "scripted", MESSAGES, Stopwatch(Clock(time.perf_counter())))
     for piece in PIECES:
         record.hear(piece)
     return record

@@ -1,0 +1,109 @@
+"""The results of steps as the journal keeps them."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from chat.llm.errors import EmptyAnswer, ModelError
+from chat.llm.messages import WantedCall
+from chat.protocol.errors import Code
+from chat.protocol.payloads import ModelCall
+from routing.policy import Route
+from tooling.calls import Rejection, ToolResult
+
+
+class Chosen(Struct, frozen=True):
+    """The route that was chosen, with the calls of the router's model."""
+
+    route: Route
+    duration_ms: float
+    calls: list[ModelCall] = []
+
+
+class Round(Struct, frozen=True, omit_defaults=True):
+    """What a model said in one call. `words` are its tokens without hidden thinking."""
+
+    call: ModelCall
+    text: str = ""
+    calls: list[WantedCall] = []
+    words: int = 0
+    is_cut: bool = False
+    is_refused: bool = False
+    wants_more: bool = False
+    has_thought: bool = False
+
+
+class Used(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A tool call as it was made, perhaps edited by a person, with its outcome.
+
+    `key` identifies the call in its run, however its arguments are written.
+    """
+
+    call: WantedCall
+    outcome: ToolResult | None = None
+    rejection: Rejection | None = None
+    arguments: dict[str, Any] = {}
+    key: str = ""
+    started_ms: float = 0
+    duration_ms: float = 0
+
+    @property
+    def result(self) -> ToolResult | Rejection:
+        result = self.outcome or self.rejection
+        assert result
+        return result
+
+    @property
+    def is_free(self) -> bool:
+        return self.outcome is None or self.outcome.repeated
+
+
+class TurnEnd(Struct, frozen=True, omit_defaults=True):
+    """How a turn ended before it was done: by a failure of its model, or cut by a time limit."""
+
+    text: str
+    calls: list[ModelCall] = []  # those that no round has
+    code: Code | None = None  # of the failure; None if the turn was cut
+    message: str = ""
+    retryable: bool = True
+    is_empty: bool = False
+
+    @classmethod
+    def of(cls, text: str, calls: list[ModelCall], failure: ModelError | None) -> "TurnEnd":
+        if failure is None:
+            return cls(text, calls)
+        return cls(
+            text,
+            calls,
+            code=failure.code,
+            message=str(failure),
+            retryable=failure.retryable,
+            is_empty=isinstance(failure, EmptyAnswer),
+        )
+
+    @property
+    def failure(self) -> ModelError | None:
+        if self.code is None:
+            return None
+        if self.is_empty:
+            return EmptyAnswer(self.message)
+        return ModelError(self.code, self.message, retryable=self.retryable)
+
+
+def is_step(name: str, kind: type) -> bool:
+    """Return True if a step of this name keeps a result of this kind."""
+    last = name.rpartition("/")[2]
+    return last.isdecimal() if kind is Round else kind is Used and last.startswith("tool-")
+
+
+def encoded(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def decoded[T](value: str, kind: type[T]) -> T | None:
+    """Return a kept result. Return None if it can't be read: other code may have kept it."""
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except (msgspec.DecodeError, ValueError):
+        return None

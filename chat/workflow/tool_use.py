@@ -1,0 +1,231 @@
+"""One agent's tool calls: checked, approved where a person must, made, told and kept."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import msgspec
+from django.conf import settings
+from django.db import Error as DatabaseProblem
+
+from chat.clock import Stopwatch
+from chat.llm.messages import WantedCall
+from chat.protocol.events import ToolComplete, ToolRejected, ToolStart
+from chat.protocol.payloads import SourceData, ToolCallData, ToolRejection, ToolResultData
+from chat.protocol.terms import AskData, Asked, AskKind, Reply
+from tooling.calls import Call, Rejection, ToolResult
+from tooling.person import PERSON
+
+from .agents import Agent
+from .steps import Used
+from .work import Work
+
+NO_WORDS = "They gave no reason."
+
+
+@dataclass(slots=True)
+class ToolUse:
+    """The tool calls of one agent. `among` are the tools that it may call."""
+
+    agent: Agent
+    work: Work
+    among: frozenset[str] = field(default_factory=frozenset)
+
+    async def use(self, call: WantedCall, name: str, *, is_too_late: bool) -> Used:
+        """Check a tool call and make it if it is right. Return its outcome.
+
+        `name` is that of the step. Raise Paused if a person must reply first.
+        """
+        # A call that can't be made is rejected below. No one needs to approve it.
+        can_be_made = self.preview(call, is_too_late=is_too_late) is not None
+        reply = self.approval_of(call, name) if can_be_made else None
+        if reply is not None and reply.decision == "refuse":
+            return self.rejected(
+                call,
+                f"The person refused this call of {call.name}. {reply.text or NO_WORDS}"
+                " Do not repeat it.",
+            )
+        if reply is not None and reply.arguments is not None:
+            arguments = msgspec.json.encode(reply.arguments).decode()
+            call = WantedCall(call.id, call.name, arguments)
+        checked = self.check(call, is_too_late=is_too_late)
+        if isinstance(checked, Rejection):
+            self.tell_rejection(call, checked)
+            return Used(call=call, rejection=checked)
+        if checked.name == PERSON:
+            return self.asked_person(call, checked, name)
+        if checked.tool.acts and (refusal := await self.announce_act(call, checked, name)):
+            return self.rejected(call, refusal)
+        return await self.make(call, checked, name)
+
+    def check(self, call: WantedCall, *, is_too_late: bool) -> Call | Rejection:
+        return self.work.toolbox.check(
+            call.name, call.arguments, among=self.among, is_too_late=is_too_late
+        )
+
+    def preview(self, call: WantedCall, *, is_too_late: bool = False) -> Call | None:
+        return self.work.toolbox.preview(
+            call.name, call.arguments, among=self.among, is_too_late=is_too_late
+        )
+
+    async def make(self, call: WantedCall, checked: Call, name: str) -> Used:
+        arguments = msgspec.to_builtins(checked.arguments)
+        watch = self.begin(call, checked.name, arguments)
+        made: list[ToolResult] = []
+
+        def tell_end(cut: bool) -> None:
+            result = made[0] if made else ToolResult(checked.name, "", ok=False, message="stopped")
+            self.tell_result(call, result, watch.started_ms, watch.ms, cut=cut)
+
+        with self.work.ending_with(tell_end):
+            made.append(await self.work.toolbox.make(checked, self.work.key_of(name)))
+        return Used(
+            call=call,
+            outcome=made[0],
+            arguments=arguments,
+            key=checked.key,
+            started_ms=watch.started_ms,
+            duration_ms=watch.ms,
+        )
+
+    # --- Asking
+
+    def approval_of(self, call: WantedCall, name: str) -> Reply | None:
+        """Return the reply to a call that a person must approve; None if no one must."""
+        toolbox = self.work.toolbox
+        approver = toolbox.approver_of(call.name)
+        if not approver or (approver == "owner" and call.name in self.work.question.approved):
+            return None
+        return self.work.ask(
+            name, lambda step: self.asked(step, call, "approval", approver=approver)
+        )
+
+    def asked(
+        self,
+        step: str,
+        call: WantedCall,
+        kind: AskKind,
+        *,
+        approver: str = "owner",
+        message: str = "",
+        options: list[str] | None = None,
+    ) -> Asked:
+        """Return the question about a call, for the step of this name."""
+        checked = self.preview(call) if kind != "question" else None
+        return Asked(
+            agent_id=self.agent.id,
+            author=self.agent.name,
+            name=step,
+            digest=self.work.toolbox.digest(call.name, call.arguments),
+            data=AskData(
+                ask_id=uuid4(),
+                kind=kind,
+                message=message or f"{self.agent.name} wants to call {call.name}.",
+                tool=call.name,
+                call_id=call.id,
+                arguments=msgspec.to_builtins(checked.arguments) if checked else {},
+                schema=checked.tool.parameters.schema if checked else {},
+                options=options or [],
+                approver=approver,
+                expires_at=(datetime.now(UTC) + settings.FLEET_PAUSE_TTL).isoformat(
+                    timespec="seconds"
+                ),
+            ),
+        )
+
+    def asked_person(self, call: WantedCall, checked: Call, name: str) -> Used:
+        """Ask the person what the agent wants to know. Return the reply as the call's result."""
+        arguments = msgspec.to_builtins(checked.arguments)
+        reply = self.work.ask(
+            name,
+            lambda step: self.asked(
+                step,
+                call,
+                "question",
+                message=checked.effective["question"],
+                options=list(checked.effective["options"]),
+            ),
+        )
+        words = reply.text if reply.decision == "answer" else ""
+        text = f"The person answered: {words}" if words else "The person did not answer."
+        watch = self.begin(call, PERSON, arguments)
+        result = ToolResult(PERSON, text)
+        self.tell_result(call, result, watch.started_ms, watch.ms)
+        return Used(call=call, outcome=result, arguments=arguments, key=checked.key)
+
+    async def announce_act(self, call: WantedCall, checked: Call, name: str) -> str | None:
+        """Keep that a call which acts is about to be made. Return why it must not be, or None.
+
+        If an earlier worker died in such a call, no one knows whether it happened: ask.
+        """
+        number = 1
+        while self.work.has_kept(f"{name}/begun-{number}"):
+            message = f"{checked.name} may have been called already. Call it again?"
+            reply = self.work.ask(
+                f"{name}/unsure-{number}",
+                lambda step: self.asked(step, call, "unsure", message=message),  # noqa: B023
+            )
+            if reply.decision != "approve":
+                return (
+                    f"It is not known whether {checked.name} was called. The person decided not to"
+                    " call it again."
+                )
+            number += 1
+        self.work.keep(f"{name}/begun-{number}", True)
+        try:
+            await self.work.journal.flush()
+        except DatabaseProblem:
+            return f"{checked.name} was not called: the database does not answer. Try again later."
+        return None
+
+    # --- Telling
+
+    def begin(self, call: WantedCall, tool: str, arguments: dict[str, object]) -> Stopwatch:
+        data = ToolCallData(tool=tool, call_id=call.id, arguments=arguments)
+        return self.work.begin(ToolStart(agent_id=self.agent.id, author=self.agent.name, data=data))
+
+    def rejected(self, call: WantedCall, text: str) -> Used:
+        rejection = Rejection(call.name, "refused", text)
+        self.tell_rejection(call, rejection)
+        return Used(call=call, rejection=rejection)
+
+    def tell_rejection(self, call: WantedCall, rejection: Rejection) -> None:
+        data = ToolRejection(tool=rejection.name, call_id=call.id, reason=rejection.reason)
+        self.work.tell(ToolRejected(agent_id=self.agent.id, author=self.agent.name, data=data))
+
+    def tell_result(
+        self,
+        call: WantedCall,
+        result: ToolResult,
+        started_ms: float,
+        duration_ms: float,
+        *,
+        cut: bool = False,
+    ) -> None:
+        data = ToolResultData(
+            tool=result.name,
+            call_id=call.id,
+            ok=result.ok,
+            duration_ms=duration_ms,
+            cached=result.cached,
+            age_s=result.age_s,
+            stale=result.stale,
+            repeated=result.repeated,
+            message=result.message,
+            sources=[
+                SourceData(source.number, source.title, source.url, source.host, source.published)
+                for source in result.sources
+            ],
+            credits=result.credits,
+            started_ms=started_ms,
+            cut=cut,
+        )
+        self.work.tell(ToolComplete(agent_id=self.agent.id, author=self.agent.name, data=data))
+
+    def retell(self, used: Used) -> None:
+        """Tell a kept call, for readers who have not seen it."""
+        if used.rejection:
+            self.tell_rejection(used.call, used.rejection)
+        elif used.outcome:
+            self.begin(used.call, used.outcome.name, used.arguments)
+            self.tell_result(used.call, used.outcome, used.started_ms, used.duration_ms)
