@@ -210,6 +210,14 @@ class Toolbox:
         if all(known.url != source.url for known in self.sources):
             self.sources.append(source)
 
+    def has_result(self, call: Call) -> bool:
+        """Return True if the same call was made before in this run."""
+        return call.key in self._results
+
+    def take_result(self, call: Call, result: ToolResult) -> None:
+        """Take in the result of a checked call that was not made here."""
+        self._results[call.key] = result
+
     async def make(self, call: Call, key: str = "") -> ToolResult:
         """Return the result of a checked call. Make the same call only once in a run.
 

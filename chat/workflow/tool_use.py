@@ -52,7 +52,7 @@ class ToolUse:
         if isinstance(checked, Rejection):
             self.tell_rejection(call, checked)
             return Used(call=call, rejection=checked)
-        if checked.name == PERSON:
+        if checked.name == PERSON and not self.work.toolbox.has_result(checked):
             return self.asked_person(call, checked, name)
         if checked.tool.acts and (refusal := await self.announce_act(call, checked, name)):
             return self.rejected(call, refusal)
@@ -151,6 +151,7 @@ class ToolUse:
         watch = self.begin(call, PERSON, arguments)
         result = ToolResult(PERSON, text)
         self.tell_result(call, result, watch.started_ms, watch.ms)
+        self.work.toolbox.take_result(checked, result)
         return Used(call=call, outcome=result, arguments=arguments, key=checked.key)
 
     async def announce_act(self, call: WantedCall, checked: Call, name: str) -> str | None:

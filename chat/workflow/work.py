@@ -198,7 +198,11 @@ class Work:
         return decoded(result.value, kind) if result else None
 
     def keep(self, name: str, value: object, *, rides: bool = False) -> None:
-        self.journal.keep(self.path_of(name), encoded(value), rides=rides)
+        """Keep the result of a step of the current phase, unless it is kept already."""
+        path, result = self.path_of(name), encoded(value)
+        known = self.memory.kept.get(path)
+        if known is None or known.value != result:
+            self.journal.keep(path, result, rides=rides)
 
     def has_kept(self, name: str) -> bool:
         """Return True if a result is kept of this step of the current phase."""

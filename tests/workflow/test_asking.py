@@ -1,0 +1,237 @@
+"""A workflow that waits for a person: approvals, questions, and acts that may have happened."""
+
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from chat.llm.errors import ModelError
+from chat.protocol.events import (
+    ReasoningDelta,
+    ResponseDelta,
+    ToolComplete,
+    ToolRejected,
+    ToolStart,
+)
+from chat.protocol.terms import Asked, Decision, Reply
+from chat.workflow.agents import ANALYST, EDITOR
+from chat.workflow.memory import Kept, Memory, Paused, Withdrawn
+from chat.workflow.steps import encoded
+from tooling import toolbox
+from tooling.registry import CallKey, Tool, tool
+
+from .test_going_on import SCRIPTS, TEAM, Played, play, says, text_of
+
+CALCULATE = says(calls=[("calculator", {"expression": "6 * 7"})])
+SCRIPT = {**TEAM, ANALYST.id: [CALCULATE, says("it is done")]}
+
+
+class Till:
+    """A tool that acts, and what it has done."""
+
+    def __init__(self) -> None:
+        self.paid: list[tuple[int, str]] = []
+
+    @property
+    def tool(self) -> Tool:
+        @tool(timeout=1, acts=True, paths=frozenset({"full"}))
+        async def calculator(expression: str, key: CallKey) -> str:
+            """Pay."""
+            self.paid.append((len(expression), key))
+            return "paid"
+
+        return calculator
+
+
+@pytest.fixture(autouse=True)
+def script(settings: Settings) -> Any:
+    SCRIPTS["asking"] = ("full", SCRIPT)
+    settings.FLEET_APPROVE = frozenset({"calculator"})
+    yield
+    del SCRIPTS["asking"]
+
+
+async def paused(memory: Memory | None = None) -> tuple[Played, list[Asked]]:
+    """Play until a person is asked. Return what was played, and what is asked."""
+    played: list[Played] = []
+    with pytest.raises(Paused):
+        await play("asking", memory, on_begin=played.append)
+    [played_] = played
+    assert played_.answer
+    return played_, played_.answer.work.asks
+
+
+def resumed(played: Played, asks: list[Asked], decision: Decision, **fields: Any) -> Memory:
+    """Return the memory of the run that goes on, as the server makes it."""
+    kept = played.ledger.stored | played.ledger.riding
+    for ask in asks:
+        reply = Reply(ask_id=ask.data.ask_id, decision=decision, **fields)
+        kept[f"{ask.name}/reply"] = Kept(encoded(reply))
+    told = [e for e in played.events if not isinstance(e, ResponseDelta | ReasoningDelta)]
+    return Memory(
+        kept={name: Kept(k.value, inherited=True) for name, k in kept.items()},
+        told=told,
+        text=text_of(played.events),
+        inherited=len(told),
+    )
+
+
+def of_kind[T](played: Played, kind: type[T]) -> list[T]:
+    return [event for event in played.events if isinstance(event, kind)]
+
+
+async def test_a_call_waits_for_its_approval_while_siblings_finish() -> None:
+    played, [ask] = await paused()
+    assert ask.name == "research/analyst/1/tool-0/ask-1"
+    assert (ask.data.kind, ask.data.tool, ask.data.arguments) == (
+        "approval",
+        "calculator",
+        {"expression": "6 * 7"},
+    )
+    assert ask.data.schema["properties"]["expression"]
+    assert "calculator" not in {event.data.tool for event in of_kind(played, ToolStart)}
+    said = {agent for agent, _ in played.models.prompts}
+    assert "researcher" in said
+    assert EDITOR.id not in said
+
+
+async def test_an_approved_call_is_made_and_no_model_is_asked_again() -> None:
+    played, asks = await paused()
+    again = await play("asking", resumed(played, asks, "approve"))
+    assert text_of(again.events) == "The final answer [1]."
+    [start] = of_kind(again, ToolStart)
+    assert start.data.arguments == {"expression": "6 * 7"}
+    made = [agent for agent, _ in again.models.prompts]
+    assert made == ["analyst", "writer", "reviewer", "writer", "editor"]
+    # The figures of the paused run are its own.
+    assert len(again.calls) == len(made)
+
+
+async def test_an_edited_call_is_what_the_model_reads_as_its_own() -> None:
+    played, asks = await paused()
+    memory = resumed(played, asks, "edit", arguments={"expression": "6 * 8"})
+    again = await play("asking", memory)
+    [done] = of_kind(again, ToolComplete)
+    assert done.data.ok
+    prompt = next(messages for agent, messages in again.models.prompts if agent == "analyst")
+    assert [call.arguments for message in prompt for call in message.tool_calls] == [
+        '{"expression":"6 * 8"}'
+    ]
+    assert "48" in prompt[-1].content
+
+
+async def test_the_model_reads_why_a_call_was_refused() -> None:
+    played, asks = await paused()
+    again = await play("asking", resumed(played, asks, "refuse", text="Too dear."))
+    [rejected] = of_kind(again, ToolRejected)
+    assert rejected.data.reason == "refused"
+    assert not of_kind(again, ToolStart)
+    prompt = next(messages for agent, messages in again.models.prompts if agent == "analyst")
+    assert "Too dear." in prompt[-1].content
+
+
+async def test_a_question_that_is_taken_back_ends_the_work() -> None:
+    played, asks = await paused()
+    with pytest.raises(Withdrawn):
+        await play("asking", resumed(played, asks, "withdraw"))
+
+
+async def test_an_approval_of_another_definition_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    played, asks = await paused()
+    memory = resumed(played, asks, "approve")
+    monkeypatch.setattr(toolbox.Toolbox.__init__, "__kwdefaults__", with_tool(Till().tool))
+    _, [again] = await paused(memory)
+    assert again.name == "research/analyst/1/tool-0/ask-2"
+
+
+async def test_a_call_that_cannot_be_made_is_rejected_without_asking() -> None:
+    SCRIPTS["asking"] = (
+        "full",
+        {**SCRIPT, ANALYST.id: [says(calls=[("calculator", {"wrong": 1})]), says("no")]},
+    )
+    played = await play("asking")
+    assert [event.data.reason for event in of_kind(played, ToolRejected)] == ["invalid_arguments"]
+
+
+async def test_an_approval_for_the_conversation_is_not_asked_again() -> None:
+    played = await play("asking", approved=frozenset({"calculator"}))
+    assert [e.data.tool for e in of_kind(played, ToolStart)].count("calculator") == 1
+
+
+async def test_an_agent_asks_the_person_once(settings: Settings) -> None:
+    settings.FLEET_QUESTIONS = True
+    # No approval is needed for a question itself.
+    settings.FLEET_APPROVE = frozenset({"ask_person"})
+    asks_person = ("ask_person", {"question": "Which year?", "options": ["2025", "2026"]})
+    SCRIPTS["asking"] = (
+        "full",
+        {**SCRIPT, ANALYST.id: [says(calls=[asks_person]), says(calls=[asks_person]), says("ok")]},
+    )
+    played, [ask] = await paused()
+    assert (ask.data.kind, ask.data.message) == ("question", "Which year?")
+    assert ask.data.options == ["2025", "2026"]
+    again = await play("asking", resumed(played, [ask], "answer", text="2026"))
+    prompt = next(messages for agent, messages in again.models.prompts if agent == "analyst")
+    assert prompt[-1].content == "The person answered: 2026"
+    # The same question is answered from what is known.
+    assert [e.data.repeated for e in of_kind(again, ToolComplete)] == [False, True]
+
+
+async def test_an_act_is_made_once_and_an_unsure_one_is_asked_about(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.FLEET_APPROVE = frozenset()
+    till = Till()
+    monkeypatch.setattr(toolbox.Toolbox.__init__, "__kwdefaults__", with_tool(till.tool))
+    whole = await play("asking")
+    [(_, key)] = till.paid
+    assert key.endswith("research/analyst/1/tool-0")
+    # The worker died in the call: `begun` is kept, the result is not.
+    begun = "research/analyst/1/tool-0/begun-1"
+    place = next(n for n, stored in enumerate(whole.stored) if begun in stored)
+    told = [e for e in whole.events[:place] if not isinstance(e, ResponseDelta | ReasoningDelta)]
+    memory = Memory(kept=whole.stored[place], told=told)
+    played, [ask] = await paused(memory)
+    assert ask.data.kind == "unsure"
+    assert len(till.paid) == 1
+    refused = await play("asking", resumed(played, [ask], "refuse"))
+    assert len(till.paid) == 1
+    assert text_of(refused.events) == "The final answer [1]."
+    await play("asking", resumed(played, [ask], "approve"))
+    assert till.paid == [till.paid[0]] * 2, "the key of a call is always the same"
+
+
+async def test_an_act_is_not_made_if_it_cannot_be_noted(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.FLEET_APPROVE = frozenset()
+    till = Till()
+    monkeypatch.setattr(toolbox.Toolbox.__init__, "__kwdefaults__", with_tool(till.tool))
+    played = await play("asking", fails_to_flush=True)
+    assert not till.paid
+    assert [event.data.reason for event in of_kind(played, ToolRejected)] == ["refused"]
+
+
+async def test_a_turn_that_was_cut_by_the_time_limit_is_cut_again(settings: Settings) -> None:
+    settings.FLEET_APPROVE = frozenset()
+    SCRIPTS["asking"] = ("full", {**SCRIPT, ANALYST.id: [says("half ", "a ", "note", hangs=True)]})
+    whole = await play("asking", seconds=0.3)
+    kept = whole.ledger.stored | whole.ledger.riding
+    memory = Memory({name: result for name, result in kept.items() if "final/" not in name})
+    again = await play("asking", memory, seconds=60)
+    assert "analyst" not in {agent for agent, _ in again.models.prompts}
+    assert "half a note" in again.models.prompts[0][1][-1].content
+
+
+async def test_a_failure_of_the_planner_ends_the_run_again() -> None:
+    SCRIPTS["asking"] = ("full", {**SCRIPT, "planner": [ModelError("model_error", "Broken.")]})
+    with pytest.raises(ModelError):
+        await play("asking")
+
+
+def with_tool(replaced: Tool) -> dict[str, Any]:
+    """Return the defaults of a toolbox in which this tool has taken a product tool's place."""
+    defaults = dict(toolbox.Toolbox.__init__.__kwdefaults__ or {})
+    return defaults | {"tools": {**toolbox.TOOLS, replaced.name: replaced}}
