@@ -7,6 +7,7 @@ from pytest_django import Settings
 
 from chat.llm.errors import ModelError
 from chat.protocol.events import (
+    AgentComplete,
     ReasoningDelta,
     ResponseDelta,
     ToolComplete,
@@ -92,6 +93,7 @@ async def test_a_call_waits_for_its_approval_while_siblings_finish() -> None:
     assert "calculator" not in {event.data.tool for event in of_kind(played, ToolStart)}
     said = {agent for agent, _ in played.models.prompts}
     assert "researcher" in said
+    assert "research/researcher/2" in played.ledger.stored
     assert EDITOR.id not in said
 
 
@@ -103,6 +105,8 @@ async def test_an_approved_call_is_made_and_no_model_is_asked_again() -> None:
     assert start.data.arguments == {"expression": "6 * 7"}
     made = [agent for agent, _ in again.models.prompts]
     assert made == ["analyst", "writer", "reviewer", "writer", "editor"]
+    [analyst] = [e for e in of_kind(again, AgentComplete) if e.agent_id == ANALYST.id]
+    assert analyst.data.usage.model_calls == 1
     # The figures of the paused run are its own.
     assert len(again.calls) == len(made)
 

@@ -22,7 +22,16 @@ from pytest_django import Settings
 from chat.clock import Clock
 from chat.llm.errors import ModelError
 from chat.llm.messages import PULSE, ChatMessage, Finished, Piece, Reasoning, Text, WantedCall
-from chat.protocol.events import ReasoningDelta, ResponseDelta, ResponseSnapshot, StreamEvent, stamp
+from chat.protocol.events import (
+    OrchestratorMessage,
+    ReasoningDelta,
+    ResponseDelta,
+    ResponseSnapshot,
+    RoutingDecided,
+    StreamEvent,
+    ToolComplete,
+    stamp,
+)
 from chat.protocol.terms import Usage
 from chat.workflow.agents import (
     ANALYST,
@@ -46,6 +55,7 @@ USAGE = Usage(input_tokens=1, output_tokens=2, model_calls=1)
 
 type Line = list[Piece] | ModelError
 
+PHASES = ["answer", "analysis", "research", "writing", "review", "revision", "final"]
 AGENTS = (ASSISTANT, PLANNER, RESEARCHER, ANALYST, WRITER, REVIEWER, EDITOR)
 
 
@@ -304,11 +314,62 @@ async def test_a_workflow_that_is_cut_anywhere_goes_on(
             if step.rpartition("/")[2].isdecimal() or step.endswith("/end")
         )
         assert made == undisturbed - kept, where
+        # A phase that is over makes no calls, nor does a light answer that was taken back.
+        begun = [phase for phase in PHASES if any(step.startswith(phase) for step in stored)]
+        before = PHASES[: PHASES.index(begun[-1])] if begun else []
+        phases = {phase_of(agent) for agent in made}
+        assert phases.isdisjoint(before), where
+        is_escalated = any(
+            isinstance(event, RoutingDecided) and event.data.escalated for event in had
+        )
+        if is_escalated and stored == whole.stored[place]:
+            assert "answer" not in phases, where
+        # A source keeps its number.
+        assert has_one_number_for_each_source([*had, *again.events]), where
         # Each call is counted, and once. Readers may know of calls whose results were not kept.
         numbers = [call.number for call in again.calls]
         assert len(set(numbers)) == len(numbers) >= len(whole.calls), where
         if not suffix:
             assert prompts_of(again) <= prompts_of(whole), where
+
+
+def phase_of(agent: str) -> str:
+    """Return the phase of an agent; of the writer, the last one it is at work in."""
+    return {
+        ASSISTANT.id: "answer",
+        PLANNER.id: "analysis",
+        RESEARCHER.id: "research",
+        ANALYST.id: "research",
+        REVIEWER.id: "review",
+        EDITOR.id: "final",
+    }.get(agent, "revision")
+
+
+def has_one_number_for_each_source(events: Sequence[StreamEvent]) -> bool:
+    pairs = {
+        (source.number, source.url)
+        for event in events
+        if isinstance(event, ToolComplete)
+        for source in event.data.sources
+    }
+    return len({n for n, _ in pairs}) == len({url for _, url in pairs}) == len(pairs)
+
+
+async def test_what_is_kept_is_played_again_even_if_the_caps_are_reached() -> None:
+    whole = await play("team")
+    kept = whole.ledger.stored
+    assert "revision/writer/1" in kept
+    again = await play("team", Memory(kept), seconds=0)
+    assert [agent for agent, _ in again.models.prompts] == [EDITOR.id]
+    assert not any(isinstance(event, OrchestratorMessage) for event in again.events)
+
+
+async def test_caps_count_what_earlier_workers_spent() -> None:
+    whole, again = await play("team"), await play("team")
+    assert whole.answer
+    again = await play("team", Memory(whole.ledger.stored))
+    assert again.answer
+    assert again.answer.work.meter.tokens == whole.answer.work.meter.tokens
 
 
 def prompts_of(played: Played) -> set[str]:
