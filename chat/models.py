@@ -4,7 +4,7 @@ The row of a run decides how it ended. Its log in Redis is only a copy of its st
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -17,16 +17,17 @@ from routing.models import RoutingDecision
 
 from .asks import Ask  # noqa: F401  # Django finds models by this module
 from .conversations import Conversation, Message
-from .journal import StepResult  # noqa: F401
+from .journal import StepResult
 from .protocol.errors import (
     OTHER_VERSION,
 )
 from .protocol.terms import LOST, Ending, Summary
 from .record import Outcome
-from .starts import StartQueries
+from .starts import RELEASED, StartQueries
 from .telemetry.periods import Period  # noqa: F401  # Django finds models by this module
 
 CLOSE_GRACE = timedelta(seconds=5)  # A worker closes the log of its own run within this time.
+DIED = "died"  # In place of a worker's name: its process has ended.
 UNSTORABLE = (DataError, IntegrityError)  # Errors that a retry doesn't cure.
 
 
@@ -37,6 +38,14 @@ class RunQuerySet(StartQueries):
     def owned_by_worker(self, worker: str) -> "RunQuerySet":
         return self.live().filter(worker=worker)
 
+    def held(self, worker: str, epoch: int) -> "RunQuerySet":
+        """Return the live runs that a worker has had since this epoch.
+
+        Every write of a worker to its runs is filtered by this. So a worker that was taken for dead
+        can't change a run that another one goes on with.
+        """
+        return self.owned_by_worker(worker).filter(epoch=epoch)
+
     def expired(self) -> "RunQuerySet":
         """Return the live runs whose lease has expired, by the database's clock."""
         return self.live().filter(lease_expires_at__lt=Now())
@@ -46,23 +55,67 @@ class RunQuerySet(StartQueries):
     ) -> "dict[uuid.UUID, bool]":
         """Renew the leases of a worker's runs and store their progress.
 
-        Return the runs that the worker still owns, each with True if a cancel was requested.
+        Return the runs that the worker still holds, each with True if a cancel was requested.
         """
-        mine = self.owned_by_worker(worker)
+        epochs = {run.pk: run.epoch for run in progress}
         with transaction.atomic():
-            mine.filter(pk__in=[run.pk for run in progress]).update(lease_expires_at=Now() + lease)
+            for epoch in set(epochs.values()):
+                pks = [run.pk for run in progress if run.epoch == epoch]
+                self.held(worker, epoch).filter(pk__in=pks).update(lease_expires_at=Now() + lease)
             # One UPDATE per run takes a third of the CPU time of bulk_update, and less CPU time
             # here means less delay for the event loop.
             for run in progress:
                 # If one text can't be stored, keep the leases and the other texts.
                 with suppress(*UNSTORABLE), transaction.atomic():
-                    mine.filter(pk=run.pk).update(
-                        last_seq=run.last_seq,
-                        text_so_far=run.text_so_far,
-                        summary_so_far=run.summary_so_far,
-                    )
-        requests = mine.values_list("pk", "cancel_requested_at")
-        return {pk: requested_at is not None for pk, requested_at in requests}
+                    self.held(worker, run.epoch).filter(pk=run.pk).update(**run.progress)
+        rows = self.owned_by_worker(worker).values_list("pk", "epoch", "cancel_requested_at")
+        return {
+            pk: requested_at is not None
+            for pk, epoch, requested_at in rows
+            if epochs.get(pk) == epoch
+        }
+
+    def keep(
+        self,
+        worker: str,
+        epochs: "Mapping[uuid.UUID, int]",
+        results: "Sequence[StepResult]",
+    ) -> "set[uuid.UUID]":
+        """Store the results of steps, and return the runs that the worker still holds.
+
+        `epochs` has each run, with the epoch since which the worker had it.
+        """
+        with transaction.atomic():
+            # Locked, so that no worker claims one of these runs before its results are stored.
+            rows = self.owned_by_worker(worker).filter(pk__in=epochs).select_for_update()
+            held = {pk for pk, epoch in rows.values_list("pk", "epoch") if epochs[pk] == epoch}
+            # A step that was done again has the same result, or one that is as good.
+            StepResult.objects.bulk_create(
+                [result for result in results if result.run_id in held], ignore_conflicts=True
+            )
+        return held
+
+    def claim(self, worker: str, lease: timedelta, *, has_died: bool) -> bool:
+        """Give the live run that `self` filters to another worker.
+
+        It is one UPDATE. If `self` filters by the lease that was found, exactly one of several
+        workers succeeds, and none does if the run was alive after all.
+        """
+        return bool(
+            self.live().update(
+                worker=worker,
+                epoch=models.F("epoch") + 1,
+                deaths=models.F("deaths") + int(has_died),
+                lease_expires_at=Now() + lease,
+            )
+        )
+
+    def release(self, worker: str, run: "Run") -> bool:
+        """Let any worker go on with a run of this worker. Return False if it isn't its any more."""
+        held = self.held(worker, run.epoch).filter(pk=run.pk)
+        with suppress(*UNSTORABLE), transaction.atomic():
+            held.update(**run.progress)
+        return bool(held.update(worker=RELEASED, lease_expires_at=Now()))
 
     def reap(self, run_id: uuid.UUID) -> "Run | None":
         """End a run whose worker is lost, and return it.
@@ -77,17 +130,24 @@ class RunQuerySet(StartQueries):
             # Check the lease in the UPDATE itself: it may have been renewed since the SELECT.
             if not self.expired().filter(pk=run_id)._end(ending, run.last_seq):
                 return None
+            StepResult.objects.filter(run=run_id).delete()
             Message.objects.filter(run=run_id).update(text=run.text_so_far)
             return self.select_related("answer").get(pk=run_id)
 
-    def finish(self, run_id: uuid.UUID, outcome: "Outcome", *, worker: str) -> bool:
-        """Store the ending of a run. Return False if it has one, or if another worker owns it."""
+    def finish(self, run_id: uuid.UUID, outcome: "Outcome", *, worker: str, epoch: int = 0) -> bool:
+        """Store the ending of a run. Return False if it has one, or if another worker holds it."""
         with transaction.atomic():
-            mine = self.owned_by_worker(worker).filter(pk=run_id)
+            mine = self.held(worker, epoch).filter(pk=run_id)
             if not mine._end(
-                outcome.ending, outcome.last_seq, model=outcome.model, steps=outcome.steps
+                outcome.ending,
+                outcome.last_seq,
+                model=outcome.model,
+                steps=outcome.steps,
+                worked_s=outcome.worked_s,
             ):
                 return False
+            if outcome.has_journal and outcome.ending.status != "paused":
+                StepResult.objects.filter(run=run_id).delete()
             Message.objects.filter(run=run_id).update(text=outcome.text)
             if outcome.routed:
                 ending = outcome.ending
@@ -104,6 +164,7 @@ class RunQuerySet(StartQueries):
         *,
         model: str = "",
         steps: "Sequence[dict[str, Any]]" = (),
+        **fields: float,
     ) -> bool:
         """Store the ending of the live run that `self` filters. Return False if there is none.
 
@@ -135,6 +196,7 @@ class RunQuerySet(StartQueries):
                 cost=ending.cost,
                 sla_met=not ending.sla.missed if ending.sla else None,
                 error_code=ending.error.code if ending.error else "",
+                **fields,
             )
         )
 
@@ -150,9 +212,10 @@ class RunQuerySet(StartQueries):
         return self.filter(closed_at=None, ended_at__lt=Now() - CLOSE_GRACE).order_by("ended_at")
 
     def request_cancel(self, run_id: uuid.UUID) -> str | None:
-        """Request the cancel of a live run, and return the worker that drives it."""
+        """Request the cancel of a live run, and return the worker that drives it, if one does."""
         self.live().filter(pk=run_id, cancel_requested_at=None).update(cancel_requested_at=Now())
-        return self.live().filter(pk=run_id).values_list("worker", flat=True).first()
+        driven = self.live().filter(pk=run_id).exclude(worker__in=(RELEASED, DIED))
+        return driven.values_list("worker", flat=True).first()
 
     def mark_closed(self, run_id: uuid.UUID) -> None:
         """Note that the log of an ended run is complete."""
@@ -297,6 +360,16 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """The columns that change while the run is live."""
+        return {
+            "last_seq": self.last_seq,
+            "text_so_far": self.text_so_far,
+            "summary_so_far": self.summary_so_far,
+            "worked_s": self.worked_s,
+        }
 
     @property
     def lost_ending(self) -> Ending:

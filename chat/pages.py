@@ -11,7 +11,6 @@ from itertools import chain, groupby
 from urllib.parse import urlencode
 from uuid import UUID
 
-import msgspec
 from django.conf import settings
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
 from django.http import QueryDict
@@ -23,7 +22,7 @@ from routing.models import RoutingDecision
 from .conversations import Conversation, Message
 from .models import Run
 from .owners import Owner
-from .protocol.events import AnyEvent
+from .protocol.events import event_of
 from .rendering.answer import AnswerView
 from .rendering.wording import duration, money
 
@@ -204,15 +203,6 @@ def totals_of(chat: Conversation) -> list[tuple[str, str]]:
         is_whole = found["priced"] == found["answers"]
         totals.append(("Cost", cost if is_whole else f"{cost} or more"))
     return totals
-
-
-def event_of(step: object) -> AnyEvent | None:
-    """Return a stored step as its event; None if an older version wrote a kind that is gone."""
-    try:
-        event: AnyEvent = msgspec.convert(step, AnyEvent)
-    except msgspec.ValidationError:
-        return None
-    return event
 
 
 def sidebar_of(owner: Owner, filters: Filters, *, current: UUID | None, zone: tzinfo) -> Sidebar:

@@ -27,3 +27,5 @@ class Outcome:
     model: str = ""
     steps: Sequence[dict[str, Any]] = ()
     routed: Routed | None = None
+    worked_s: float = 0
+    has_journal: bool = False  # results of steps may be stored

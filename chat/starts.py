@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from .models import Run
 
 
+# Stored as the worker of a run that no worker has: the first one that looks takes it.
+RELEASED = "released"
+
+
 @dataclass(frozen=True, slots=True)
 class Started:
     """The run of a request. A new one also needs the exchanges before it."""

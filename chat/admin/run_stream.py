@@ -9,8 +9,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from chat.models import Run
-from chat.pages import event_of
-from chat.protocol.events import StreamEvent, stored
+from chat.protocol.events import StreamEvent, event_of, stored
 from chat.runs.replay import Entry
 from chat.runs.rows import row_ending_events
 from chat.runs.store import EVENTS, READ_BATCH, events_of, key_of

@@ -389,6 +389,15 @@ def stored(event: StreamEvent) -> dict[str, Any]:
     return fields
 
 
+def event_of(step: object) -> AnyEvent | None:
+    """Return a stored step as its event; None if an older version wrote a kind that is gone."""
+    try:
+        event: AnyEvent = msgspec.convert(step, AnyEvent)
+    except msgspec.ValidationError:
+        return None
+    return event
+
+
 _encoder = msgspec.json.Encoder()
 _event_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 

@@ -18,21 +18,23 @@ from chat.logs import bind_run
 from chat.models import Run
 from chat.owners import Owner
 from chat.protocol.errors import STORAGE_UNAVAILABLE, ProtocolError
-from chat.protocol.events import Connected
+from chat.protocol.events import Connected, StreamEvent
 from chat.protocol.payloads import ConnectedData
 from chat.protocol.requests import ChatRequest
-from chat.protocol.terms import CANCELLED, Ending
+from chat.protocol.terms import CANCELLED, Ending, Summary
 from chat.record import Exchange
 from chat.starts import Started
 from chat.telemetry import metrics
 from chat.trace_context import RunTrace, TraceParent
 from chat.workflow.answer import Resources
+from chat.workflow.memory import Memory
 from chat.workflow.question import Question
 from tooling.bounded import RedisDown
 
 from .following import follow_stored
+from .journal import JournalWriter
 from .log import Rest, RunLog
-from .replay import Entry
+from .replay import Entry, Transcript
 from .store import LogStore
 from .supervisor import ROW_RETRY_INTERVAL, LiveRun
 
@@ -55,12 +57,14 @@ class Runs:
         worker: str,
         store: LogStore,
         resources: Resources,
+        journals: JournalWriter,
         on_change: Callable[[RunLog], None],
         traces: "Traces | None" = None,
     ) -> None:
         self.live: dict[UUID, LiveRun] = {}
         self.accepting = True
         self._end_at_once: Ending | None = None
+        self._journals = journals
         self._worker = worker
         self._store = store
         self._resources = resources
@@ -133,26 +137,73 @@ class Runs:
         arrived: float,
         trace: RunTrace,
     ) -> None:
-        # The run's tasks are started from here, so they inherit these.
-        bind_run(run)
         question = Question(
-            request.message, request.mode, request.reasoning_effort, earlier, fresh=request.fresh
+            request.message,
+            request.mode,
+            request.reasoning_effort,
+            earlier,
+            fresh=request.fresh,
+            run_id=str(run.pk),
         )
         live = LiveRun(
             run,
             question,
             self._resources,
             log=RunLog(run.pk, on_change=self._on_change),
+            journals=self._journals,
             arrived=arrived,
             limits=settings.FLEET_DEADLINES,
             trace=trace,
         )
-        self.live[run.pk] = live
         metrics.run_started(request.mode)
-        metrics.runs_live.set(len(self.live))
         live.tell(Connected(data=ConnectedData(run.conversation_id, run.message_id)))
+        self._begin(run, live)
+
+    def resume(
+        self,
+        run: Run,
+        question: Question,
+        memory: Memory,
+        *,
+        earlier: Transcript | None,
+        opening: Sequence[StreamEvent],
+        before: Summary,
+        arrived: float,
+    ) -> None:
+        """Go on with a run of another worker, which this one has claimed.
+
+        `earlier` has the events of earlier epochs, `opening` the first ones of the new epoch, and
+        `before` the figures by then. `arrived` is the time.perf_counter() of the run's start.
+        """
+        trace = RunTrace(run.pk, run.trace_id or run.pk.hex)
+        live = LiveRun(
+            run,
+            question,
+            self._resources,
+            log=RunLog(run.pk, on_change=self._on_change, epoch=run.epoch, earlier=earlier),
+            journals=self._journals,
+            arrived=arrived,
+            limits=settings.FLEET_DEADLINES,
+            trace=self._traces.trace_of(trace) if self._traces else trace,
+            memory=memory,
+            before=before,
+        )
+        for event in opening:
+            live.log.append(event)
+            logger.info(event.log_line)
+        if run.cancel_requested_at:
+            live.stop(CANCELLED)
+        self._begin(run, live)
+
+    def _begin(self, run: Run, live: LiveRun) -> None:
+        # The run's tasks are started from here, so they inherit these.
+        bind_run(run)
+        self.live[run.pk] = live
+        metrics.runs_live.set(len(self.live))
         if self._end_at_once:
             live.stop(self._end_at_once)
+        elif not self.accepting:
+            live.leave()
         self.spawn(self._live_through(live))
 
     async def _live_through(self, live: LiveRun) -> None:
@@ -160,8 +211,10 @@ class Runs:
         try:
             # Send `connected` to every waiting request before the first answer takes the CPU.
             await self._starts.settle(within=MAX_WAIT_FOR_STARTS)
-            ending = await live.supervise()
-            if ending and self._traces:
+            ending = await live.supervise(self._store)
+            if ending is None:
+                return
+            if self._traces:
                 self._traces.export(live.traced_run(ending))
             await self._store.write([live.log])
             await in_database(Run.objects.mark_closed, live.id)
@@ -170,9 +223,9 @@ class Runs:
             logger.warning("run=%s ended, but its log is completed later: %s", live.id, exc)
         finally:
             if not live.log.ending:
-                # This is a bug. Disconnect the followers now; they rejoin, and a reaper ends the
-                # run when its lease expires.
-                live.log.fail(partial(RuntimeError, f"run {live.id} was abandoned"))
+                # Another worker has the run, or takes it over soon. After a bug it does so when the
+                # lease expires.
+                live.log.move(partial(follow_stored, self._store, live.id))
             del self.live[live.id]
             metrics.runs_live.set(len(self.live))
 
@@ -202,6 +255,16 @@ class Runs:
         self._end_at_once = reason
         for live in self.live.values():
             live.stop(reason)
+
+    def hand_over(self, *, all_runs: bool) -> None:
+        """Refuse new runs, and let other workers go on with the live ones.
+
+        Unless it is `all_runs`, keep those whose answer is being streamed.
+        """
+        self.accepting = False
+        for live in self.live.values():
+            if all_runs or not live.answer.work.is_answering:
+                live.leave()
 
     async def idle(self, *, within: float) -> None:
         """Wait until this process has no tasks left, for at most `within` seconds."""

@@ -4,15 +4,25 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Protocol
 from uuid import UUID
 
 from chat.protocol.events import StreamEvent, encode, stamp
 
-from .replay import Entry, Transcript
+from .replay import Entry, Transcript, first_seq
 
 MAX_PENDING = 5000  # events kept for Redis while it is away
 
 type Rest = Callable[[], Awaitable[None]]
+
+
+class Follow(Protocol):
+    """Follows a run behind a seq. See `RunLog.follow`."""
+
+    def __call__(
+        self, after: int, *, compact: bool, rest: Rest | None
+    ) -> AsyncGenerator[list[Entry]]: ...
 
 
 class RunLog:
@@ -21,13 +31,25 @@ class RunLog:
     One writer appends. Each follower reads at its own pace and is woken by every change.
     """
 
-    def __init__(self, run_id: UUID, *, on_change: Callable[["RunLog"], None]) -> None:
+    def __init__(
+        self,
+        run_id: UUID,
+        *,
+        on_change: Callable[["RunLog"], None],
+        epoch: int = 0,
+        earlier: Transcript | None = None,
+    ) -> None:
+        """Go on behind the events of earlier epochs. Without them, drop what Redis has of them."""
         self.run_id = run_id
         self._workflow_id = str(run_id)
-        self.last_seq = 0
+        self.replaces_stored = epoch > 0 and earlier is None
+        self.last_seq = first_seq(epoch) - 1
         self.changed_at = time.monotonic()
         self.pending: deque[Entry] = deque(maxlen=MAX_PENDING)  # not yet in Redis
-        self.transcript = Transcript(run_id)
+        self.transcript = earlier or Transcript(run_id)
+        # Follows the run once it goes on elsewhere.
+        self.moved_to: Follow | None = None
+        self._is_stopped = False
         # Makes what each follower raises, while something is wrong. Each needs an exception of its
         # own: one that is raised by several tasks collects the tracebacks of all.
         self.fault: Callable[[], Exception] | None = None
@@ -48,8 +70,8 @@ class RunLog:
         return self.transcript.ending
 
     def append(self, event: StreamEvent) -> None:
-        """Give the event its place and wake the followers. After the ending, drop it."""
-        if self.transcript.ending:
+        """Give the event its place and wake the followers. Once the log is stopped, drop it."""
+        if self._is_stopped:
             # `Work.close` stops a slow workflow before; here no writer can follow the ending.
             return
         entry = self._place(event)
@@ -60,6 +82,7 @@ class RunLog:
     def close(self, ending: Sequence[StreamEvent]) -> None:
         """End the log with the run's ending. Call it once."""
         assert not self.transcript.ending
+        self._is_stopped = True
         self.transcript.ending = ending
         self.transcript.window.extend([self._place(event) for event in ending])
         self.mark_changed()
@@ -68,6 +91,16 @@ class RunLog:
         """Drop these entries, and all before them: Redis has them."""
         while stored and self.pending and self.pending[0].seq <= stored[-1].seq:
             self.pending.popleft()
+
+    def stop(self) -> None:
+        """Drop what is told from now on: the run goes on elsewhere."""
+        self._is_stopped = True
+
+    def move(self, follow: Follow) -> None:
+        """Let each follower go on with `follow`, behind what it has seen here."""
+        self.stop()
+        self.moved_to = follow
+        self.wake()
 
     def fail(self, fault: Callable[[], Exception]) -> None:
         """Make each follower raise `fault()` once it has read what there is, instead of waiting."""
@@ -81,7 +114,7 @@ class RunLog:
 
         `compact`: begin with all steps and one snapshot that covers `after`. `rest` is awaited
         once there is more; events that arrive meanwhile are in the same batch. Raise what `fail`
-        was given.
+        was given. If the run goes on elsewhere, go on there.
         """
         waker = asyncio.Event()
         self._wakers.add(waker)
@@ -94,6 +127,8 @@ class RunLog:
                     if batch[-1].is_terminal:
                         return
                 if self.last_seq <= seen:
+                    if self.moved_to:
+                        break
                     if self.fault:
                         raise self.fault()
                     await waker.wait()
@@ -103,6 +138,10 @@ class RunLog:
                 waker.clear()
         finally:
             self._wakers.discard(waker)
+        assert self.moved_to
+        async with aclosing(self.moved_to(seen, compact=compact, rest=rest)) as batches:
+            async for batch in batches:
+                yield batch
 
     def _place(self, event: StreamEvent) -> Entry:
         self.last_seq += 1

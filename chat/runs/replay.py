@@ -10,6 +10,9 @@ live     This process drives the run. It knows the steps, the text and the lates
 stored   Another process drives the run, or drove it. The log in Redis has every event, up to
          50 ms late. If the log has a gap, the row has the text as of the last renewal, but no
          steps. An ending has the seqs that its run gave it.
+resumed  Another worker goes on with the run, in a new epoch. Epoch k counts from k * EPOCH_SIZE, so
+         nothing that an earlier worker still writes can come after it. It opens with a snapshot,
+         which replaces all that followers may have seen of earlier epochs and closes the gap.
 lost     A reaper ended the run for a worker that died, or the conversation was deleted. Nothing
          says how far the followers have read, so the ending's events have seq 0, and each
          follower gets them behind all that it may have seen.
@@ -46,6 +49,7 @@ from chat.protocol.events import (
 )
 from chat.protocol.payloads import SnapshotData
 
+EPOCH_SIZE = 10_000_000  # seqs of one epoch
 WINDOW = 256  # latest events that are kept as they are
 MAX_STEPS = 1000  # steps kept for followers that join late
 
@@ -61,6 +65,15 @@ class Entry:
     @property
     def is_terminal(self) -> bool:
         return isinstance(self.event, TERMINAL)
+
+
+def first_seq(epoch: int) -> int:
+    """Return the seq of the first event that the worker of this epoch tells."""
+    return epoch * EPOCH_SIZE or 1
+
+
+def opens_epoch(seq: int) -> bool:
+    return seq == 1 or seq % EPOCH_SIZE == 0
 
 
 def entry_of(event: StreamEvent, *, seq: int, run_id: UUID) -> Entry:
@@ -115,7 +128,8 @@ class Transcript:
         self.run_id = run_id
         self.last_seq = last_seq  # of the last event before the ending
         self.ending = ending
-        # Without a gap, up to the run's last event; an ending that has its place here is included.
+        # Without a gap, up to the run's last event: nothing of earlier epochs. An ending that has
+        # its place here is included.
         self.window: deque[Entry] = deque(maxlen=WINDOW)
         self._steps: list[tuple[Entry, int]] = []  # each with the length of the text before it
         self._text = [text]
@@ -133,6 +147,8 @@ class Transcript:
 
     def add(self, entry: Entry) -> None:
         """Add the run's next event, which isn't part of its ending."""
+        if entry.seq != self.last_seq + 1:
+            self.window.clear()
         self.last_seq = entry.seq
         self.window.append(entry)
         event = entry.event
@@ -203,9 +219,15 @@ class Stored:
         return self.entries[-1].seq if self.entries else cursor
 
     def connects(self, cursor: int) -> bool:
-        """Return True if there is something behind `cursor`, without a gap."""
+        """Return True if there is something behind `cursor`, without a gap.
+
+        A snapshot closes a gap.
+        """
         for entry in self.entries:
-            if entry.seq != cursor + 1:
+            is_next = entry.seq == cursor + 1
+            if not is_next and not (
+                entry.seq > cursor and isinstance(entry.event, ResponseSnapshot)
+            ):
                 return False
             cursor = entry.seq
         if self.ending:

@@ -4,7 +4,8 @@ Up to MAX_EVENTS_PER_ENTRY events are one entry, whose id is `<seq of the last e
 that may have been stored already is written again together with newer events, so readers skip
 the events that they have. The ending is one entry with the greatest id that a stream can have: a
 reader at any cursor gets it, and Redis refuses every entry after it. So a stored log, too, has one
-ending, and nothing follows it.
+ending, and nothing follows it. In the same way a worker that goes on with a run shuts out the one
+that was taken for dead: its ids are greater.
 """
 
 from collections.abc import Awaitable, Iterable, Sequence
@@ -20,7 +21,7 @@ from chat.protocol.events import StreamEvent, decode, encode
 from tooling.bounded import BoundedRedis
 
 from .log import RunLog
-from .replay import Entry, Stored
+from .replay import Entry, Stored, first_seq, opens_epoch
 
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
@@ -38,6 +39,7 @@ class Unstored:
     run_id: UUID
     entries: Sequence[Entry]
     ending: Sequence[StreamEvent]
+    replaces_stored: bool = False  # what Redis has of earlier epochs is useless
 
 
 class LogStore:
@@ -52,7 +54,10 @@ class LogStore:
 
         After RedisDown their events are still pending.
         """
-        sent = [(log, Unstored(log.run_id, list(log.pending), list(log.ending))) for log in logs]
+        sent = [
+            (log, Unstored(log.run_id, list(log.pending), list(log.ending), log.replaces_stored))
+            for log in logs
+        ]
         await self.write_parts(part for _, part in sent)
         for log, part in sent:
             log.forget_pending(part.entries)
@@ -60,6 +65,34 @@ class LogStore:
     async def write_ending(self, run_id: UUID, ending: Sequence[StreamEvent]) -> None:
         """Close the log of a run that another process left open."""
         await self.write_parts([Unstored(run_id, [], ending)])
+
+    async def fence(self, run_id: UUID, epoch: int) -> None:
+        """Refuse what workers of earlier epochs still write to the log of this run."""
+        key, last_id = key_of(run_id), f"{first_seq(epoch) - 1}-0"
+
+        def call() -> Awaitable[None]:
+            # An entry that is deleted at once: the stream remembers its id. In one transaction, or
+            # readers that wait would get an entry without events.
+            pipe = self._redis.client.pipeline(transaction=True)
+            pipe.xadd(key, {EVENTS: b"[]"}, id=last_id)
+            pipe.xdel(key, last_id)
+            pipe.expire(key, self._ttl)
+            return execute(pipe)
+
+        await self._redis.ask(call)
+
+    async def read_all(self, run_id: UUID) -> list[Entry]:
+        """Return the events of the log from the first one on; nothing if some are missing."""
+        entries: list[Entry] = []
+        has_more = True
+        while has_more:
+            cursor = entries[-1].seq if entries else 0
+            stored = await self.read(run_id, cursor)
+            if not stored.connects(cursor):
+                return []
+            entries += stored.entries
+            has_more = stored.has_more
+        return entries
 
     async def read(self, run_id: UUID, after: int, *, wait: float = 0) -> Stored:
         """Return the events behind `after`, of at most READ_BATCH entries.
@@ -106,8 +139,11 @@ class LogStore:
             pipe.xadd(key, {EVENTS: events}, id=f"{batch[-1].seq}-0")
         if part.ending:
             pipe.xadd(key, {EVENTS: array_of(encode(event) for event in part.ending)}, id=LAST_ID)
+        is_opening = bool(part.entries) and opens_epoch(part.entries[0].seq)
+        if is_opening and part.replaces_stored:
+            pipe.xtrim(key, minid=f"{part.entries[0].seq}-0", approximate=False)
         # Once at the beginning, in case that no ending follows, and anew from the ending on.
-        if part.ending or (part.entries and part.entries[0].seq == 1):
+        if part.ending or is_opening:
             pipe.expire(key, self._ttl)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from uuid import UUID
@@ -24,9 +25,9 @@ from chat.protocol.errors import (
     ErrorInfo,
     ProtocolError,
 )
-from chat.protocol.events import StreamEvent, ending_events, stored
+from chat.protocol.events import RoutingDecided, StreamEvent, ending_events, stored
 from chat.protocol.payloads import ModelCall
-from chat.protocol.terms import DELETED, Ending, Summary, failed
+from chat.protocol.terms import CANCELLED, DELETED, Ending, Summary, failed, paused
 from chat.record import Outcome
 from chat.spans import all_spans
 from chat.telemetry import metrics
@@ -35,11 +36,15 @@ from chat.telemetry.recorder import Recorder
 from chat.telemetry.traces import TracedRun
 from chat.trace_context import RunTrace
 from chat.workflow.answer import Answer, Resources
+from chat.workflow.memory import Memory, Moved, Paused, Withdrawn
 from chat.workflow.question import Question
 from routing.models import Routed
+from tooling.bounded import RedisDown
 
+from .journal import JournalWriter, RunJournal
 from .log import RunLog
-from .rows import ROW_POLL_INTERVAL, find_row, row_state
+from .rows import find_row, row_state
+from .store import LogStore
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +53,16 @@ CANCEL_GRACE = 0.1  # for a cancelled workflow to close its upstream before the 
 ROW_RETRY_INTERVAL = 0.5  # between tries to write an ending or a cancel
 ENDING_TIMEOUT = 5.0  # for the database to take an ending; then followers stop waiting
 
+NOTHING = Memory()
+
 
 class LiveRun:
     """A run that this process answers.
 
     Its supervisor is never cancelled; stopping a run cancels the supervisor's child.
+
+    Another worker may take the run over, because this one has handed it over or was taken for dead.
+    Then the work stops here, and no ending is written.
     """
 
     def __init__(
@@ -62,18 +72,43 @@ class LiveRun:
         resources: Resources,
         *,
         log: RunLog,
+        journals: JournalWriter,
         arrived: float,
         limits: Deadlines,
         trace: RunTrace,
+        memory: Memory = NOTHING,
+        before: Summary | None = None,
     ) -> None:
+        """Go on with a run of which `before` are the figures, if it has any."""
         self.id: UUID = run.pk
         self.conversation_id = run.conversation_id
         self.worker = run.worker
+        self.epoch = run.epoch
+        self.deaths = run.deaths
         self.log = log
         self.trace = trace
+        self.journal = RunJournal(run, journals, on_moved=self.leave)
         self.recorder = Recorder(Clock(arrived))
-        self.answer = Answer(question, resources, self.tell, clock=self.recorder.clock, trace=trace)
+        if before:
+            inherited = memory.told[: memory.inherited]
+            routes = [event for event in inherited if isinstance(event, RoutingDecided)]
+            told = [*routes, *memory.told[memory.inherited :]]
+            self.recorder.resume(told, before, worked_s=run.worked_s)
+        self.answer = Answer(
+            question,
+            resources,
+            self.tell,
+            clock=self.recorder.clock,
+            trace=trace,
+            journal=self.journal,
+            memory=memory,
+            worked_s=run.worked_s,
+        )
         self.limits = limits
+        self._worked_before = run.worked_s
+        self._began = time.perf_counter() if before else arrived
+        self._is_working = True
+        self._is_leaving = False
         self._stopping = asyncio.Event()
         self._reason: Ending | None = None
 
@@ -95,23 +130,57 @@ class LiveRun:
         return self.recorder.summary(self.calls)
 
     @property
+    def worked_s(self) -> float:
+        """Seconds that workers have spent on the run."""
+        return self._worked_before + time.perf_counter() - self._began
+
+    @property
+    def progress(self) -> Run:
+        """The columns of the run's row that a renewal stores."""
+        return Run(
+            pk=self.id,
+            epoch=self.epoch,
+            last_seq=self.log.last_seq,
+            text_so_far=self.log.text,
+            summary_so_far=msgspec.to_builtins(self.summary),
+            worked_s=self.worked_s,
+        )
+
+    @property
     def last_activity_at(self) -> float:
         """time.monotonic() of the last event, or of a model's last bytes that were not shown."""
         return max(self.log.changed_at, self.answer.work.last_activity_at)
 
     def stop(self, reason: Ending) -> None:
         """Ask the run to end. The first reason counts, unless the work has ended already."""
-        if self._reason is None:
+        if self._reason is None and not self._is_leaving:
             self._reason = reason
             self.recorder.note_stop()
             self._stopping.set()
 
-    async def supervise(self) -> Ending | None:
-        """Drive the run to its single ending. Return it, or None if another process wrote one.
+    def leave(self) -> None:
+        """Stop the work, but not the run: another worker has it, or may take it.
 
-        A run that was deleted meanwhile has the ending DELETED, which no row stores.
+        Nothing more is told. A step that is cut here isn't cut for readers.
+        """
+        if self._reason is None and self._is_working:
+            self._is_leaving = True
+            self.log.stop()
+            self._stopping.set()
+
+    async def supervise(self, store: LogStore) -> Ending | None:
+        """Drive the run to its single ending, and return it.
+
+        Return None if another process goes on with it or wrote its ending. A run that was deleted
+        meanwhile has the ending DELETED, which no row stores.
         """
         ending = await self.outcome()
+        self._is_working = False
+        if ending is None:
+            await self.release(store)
+            return await self.deleted()
+        if ending.status != "paused":
+            self.journal.close()
         # A step that is slow to stop may tell nothing more: the row will store how many events
         # there were.
         self.answer.work.close()
@@ -123,24 +192,49 @@ class LiveRun:
             ENDING_TIMEOUT, self.log.fail, partial(ProtocolError, ENDING_NOT_STORED)
         )
         recorded = await self.record(ending, self.log.last_seq + len(events))
-        if recorded is not ending:
-            # Another process ended the run, or the row lacks details: deliver what it says.
-            events = await self.recorded_events()
         giving_up.cancel()
+        if recorded is None:
+            return await self.deleted()
+        if recorded is not ending:
+            # The row lacks details: deliver what it says.
+            events = list((await in_database(row_state, self.id)).ending)
         self.log.close(events)
         for event in events:
             logger.info(event.log_line)
-        if recorded is None and not await in_database(find_row, self.id):
-            # Its conversation was deleted, so no other process can count what it cost.
-            recorded = msgspec.structs.replace(ending, status=DELETED.status, error=None)
-        if recorded:
-            # Otherwise the process that ended the run has counted it.
-            metrics.run_ended(recorded, all_spans(self.recorder.events))
-            log_verdict(recorded)
+        self.count(recorded)
         if settings.FLEET_LOG_CONTENT:
             question = self.answer.question.text
             logger.info("run=%s question=%r answer=%r", self.id, question, self.log.text)
         return recorded
+
+    async def release(self, store: LogStore) -> None:
+        """Let another worker go on with the run, if none has it yet."""
+        try:
+            await self.journal.flush()
+        except (Moved, DatabaseProblem) as exc:
+            logger.debug("run=%s steps may be done again: %s", self.id, exc)
+        self.journal.close()
+        with suppress(RedisDown):
+            await store.write([self.log])
+        try:
+            await in_database(Run.objects.release, self.worker, self.progress)
+        except DatabaseProblem as exc:
+            logger.warning("run=%s goes on when its lease expires: %s", self.id, reason_of(exc))
+
+    async def deleted(self) -> Ending | None:
+        """Return the ending of a run that was deleted; None if its row exists."""
+        if await in_database(find_row, self.id):
+            return None
+        ending = self.recorder.ending(DELETED, self.calls)
+        self.log.close(ending_events(ending, ""))
+        # No other process can count what it cost.
+        self.count(ending)
+        return ending
+
+    def count(self, ending: Ending) -> None:
+        """Report the figures of the run. The process that stores the ending does this."""
+        metrics.run_ended(ending, all_spans(self.recorder.events))
+        log_verdict(ending)
 
     def traced_run(self, ending: Ending) -> TracedRun:
         """Return what the run's trace is made of."""
@@ -158,8 +252,11 @@ class LiveRun:
             answer=self.log.text,
         )
 
-    async def outcome(self) -> Ending:
-        """Return how the work ended: here, and only here, failures become values."""
+    async def outcome(self) -> Ending | None:
+        """Return how the work ended: here, and only here, failures become values.
+
+        Return None if it was stopped because the run goes on elsewhere.
+        """
         child = asyncio.create_task(self.answer.write(), name=f"work {self.id}")
         watch = asyncio.create_task(self.watch_limits(), name=f"limits {self.id}")
         stopping = asyncio.create_task(self._stopping.wait())
@@ -172,7 +269,7 @@ class LiveRun:
             stopping.cancel()
         return self.ending_of(child)
 
-    async def stop_child(self, child: "asyncio.Task[None]") -> Ending:
+    async def stop_child(self, child: "asyncio.Task[None]") -> Ending | None:
         """Cancel the work and return the reason, even if the work fails while it stops."""
         child.cancel()
         await asyncio.wait({child}, timeout=CANCEL_GRACE)
@@ -180,16 +277,21 @@ class LiveRun:
             logger.warning("run=%s is slow to stop; its ending does not wait for it", self.id)
         # Called at once if the child is done.
         child.add_done_callback(log_late_failure)
-        assert self._reason is not None
         return self._reason
 
-    def ending_of(self, child: "asyncio.Task[None]") -> Ending:
+    def ending_of(self, child: "asyncio.Task[None]") -> Ending | None:
+        if self._is_leaving:
+            return None
         if child.cancelled():
             logger.error("run=%s cancelled itself", self.id)
             return failed(INTERNAL)
         match child.exception():
             case None:
                 return Ending(status="completed")
+            case Paused():
+                return paused(self.answer.work.asks)
+            case Withdrawn():
+                return CANCELLED
             case ModelError() as exc:
                 return failed(ErrorInfo(exc.code, str(exc), exc.retryable))
             case exc:
@@ -199,7 +301,7 @@ class LiveRun:
 
     async def watch_limits(self) -> None:
         """Stop the run at its deadline, or after a silence, even if no event ever arrives."""
-        overdue = time.monotonic() + self.limits.runtime
+        overdue = time.monotonic() + self.limits.runtime - self._worked_before
         while True:
             now = time.monotonic()
             idle = self.last_activity_at + self.limits.idle
@@ -214,7 +316,7 @@ class LiveRun:
     async def record(self, ending: Ending, last_seq: int) -> Ending | None:
         """Write the ending into the row, however long that takes.
 
-        Return the ending as it was written; None if another process has ended the run.
+        Return the ending as it was written; None if another process has the run or has ended it.
         """
         whole = Outcome(
             ending=ending,
@@ -223,9 +325,18 @@ class LiveRun:
             last_seq=last_seq,
             steps=[stored(event) for event in self.log.steps],
             routed=self.routed(),
+            worked_s=self.worked_s,
+            has_journal=self.journal.has_rows,
         )
         failure = msgspec.structs.replace(ending, status="failed", error=INTERNAL)
-        bare = Outcome(ending=failure, text=self.log.text, last_seq=self.log.last_seq + 1)
+        bare = replace(
+            whole,
+            ending=failure,
+            last_seq=self.log.last_seq + 1,
+            model="",
+            steps=(),
+            routed=None,
+        )
         # A database that rejects a value would reject it for ever, so store less each time.
         for outcome in (whole, bare):
             try:
@@ -245,7 +356,13 @@ class LiveRun:
         """
         while True:
             try:
-                return await in_database(Run.objects.finish, self.id, outcome, worker=self.worker)
+                if outcome.ending.status == "paused":
+                    await self.journal.flush()
+                return await in_database(
+                    Run.objects.finish, self.id, outcome, worker=self.worker, epoch=self.epoch
+                )
+            except Moved:
+                return False
             except UNSTORABLE:
                 raise
             except DatabaseProblem as exc:
@@ -264,14 +381,6 @@ class LiveRun:
             route=answer.route,
             escalated=answer.is_escalated,
         )
-
-    async def recorded_events(self) -> list[StreamEvent]:
-        """Return the ending that another process has written, or is about to write."""
-        while True:
-            row = await in_database(row_state, self.id)
-            if row.ending:
-                return list(row.ending)
-            await asyncio.sleep(ROW_POLL_INTERVAL)
 
 
 def log_late_failure(child: "asyncio.Task[None]") -> None:

@@ -28,10 +28,12 @@ from tooling.toolbox import open_services
 
 from .commands import receive_commands, send_cancel
 from .flushing import LogFlusher
+from .journal import JournalWriter
 from .leases import Leases
 from .local import Runs
 from .pruning import Pruning
 from .store import LogStore
+from .takeover import Takeovers
 
 logger = logging.getLogger(__name__)
 
@@ -74,17 +76,22 @@ class Worker:
         self.tools = tool_services()
         self.traces = open_traces(self.name)
         self.flusher = LogFlusher(self.store, notify=self.tell_sockets)
+        self.journals = JournalWriter(self.name)
         self.runs = Runs(
             worker=self.name,
             store=self.store,
             resources=Resources(self.model_client, self.tools, Opinions(self.model_client)),
+            journals=self.journals,
             on_change=self.flusher.add,
             traces=self.traces,
         )
+        lease = timedelta(seconds=settings.FLEET_LEASE_TTL)
+        self.takeovers = Takeovers(self.runs, self.store, worker=self.name, ttl=lease)
         self.leases = Leases(
             worker=self.name,
-            ttl=timedelta(seconds=settings.FLEET_LEASE_TTL),
+            ttl=lease,
             live=self.runs.live,
+            claim=self.takeovers.claim,
             store=self.store,
             traces=self.traces,
         )
@@ -105,6 +112,7 @@ class Worker:
         """Start the background jobs."""
         jobs: dict[str, Job] = {
             "log flushing": self.flusher.keep_flushing,
+            "journal": self.journals.keep_writing,
             "leases": self.leases.keep,
             "pruning": self.pruning.keep,
             "commands": partial(receive_commands, self.name, self.runs.live),
@@ -133,13 +141,13 @@ class Worker:
             await asyncio.sleep(JOB_RETRY_INTERVAL)
 
     async def drain(self, *, grace: float) -> None:
-        """Refuse new runs, end the running ones, and wait until readers have their endings.
+        """Refuse new runs, hand over the running ones, and wait until readers have their endings.
 
-        Give running ones `grace` seconds to finish; the rest end with `shutting_down`.
+        Answers that are being streamed get `grace` seconds to finish.
         """
-        self.runs.accepting = False
+        self.runs.hand_over(all_runs=False)
         await self.runs.idle(within=grace)
-        self.end_all_runs()
+        self.runs.hand_over(all_runs=True)
         await self.runs.idle(within=ENDINGS_TIMEOUT)
         # An ending that is stored may still be on its way to a reader that is slow, or that follows
         # a run of another worker. The process closes its sockets when this returns.

@@ -9,7 +9,7 @@ from chat.clock import Clock
 from chat.protocol.events import ResponseDelta, RoutingDecided, StreamEvent, ToolComplete
 from chat.protocol.payloads import ModelCall
 from chat.protocol.terms import Ending, Summary, Timings, Usage
-from chat.spans import MEASURED, Span, all_spans
+from chat.spans import MEASURED, Span, all_spans, unexplained
 
 from .levels import verdict_of
 
@@ -23,6 +23,19 @@ class Recorder:
         self._first_event_ms: float | None = None
         self._first_token_ms: float | None = None
         self._stopped_ms: float | None = None
+        # From earlier epochs, if another worker had the run.
+        self._resumed_ms = 0.0
+        self._waited_ms = 0.0
+        self._usage_before = Usage()
+
+    def resume(self, told: Iterable[StreamEvent], before: Summary, *, worked_s: float) -> None:
+        """Take in what earlier workers told, and the figures that the row had by then."""
+        self.events += [event for event in told if isinstance(event, MEASURED)]
+        self._first_event_ms = before.timings.first_event_ms
+        self._first_token_ms = before.timings.first_token_ms
+        self._usage_before = before.usage
+        self._resumed_ms = self.clock.ms
+        self._waited_ms = round(max(0, self._resumed_ms - worked_s * 1000), 2)
 
     def observe(self, event: StreamEvent) -> None:
         """Note an event that is about to be shown."""
@@ -47,6 +60,7 @@ class Recorder:
         routes = [event.data for event in self.events if isinstance(event, RoutingDecided)]
         tools = [event.data for event in self.events if isinstance(event, ToolComplete)]
         usages = [*(call.usage for call in calls), *(tool.usage for tool in tools)]
+        usages.append(self.lost_usage(calls))
         return Summary(
             timings=self.timings(spans),
             usage=sum(usages, Usage()),
@@ -55,6 +69,12 @@ class Recorder:
             models=list(dict.fromkeys(call.model for call in calls)),
             cost=settings.FLEET_PRICES.cost_of(calls, tools) if settings.FLEET_PRICES else None,
         )
+
+    def lost_usage(self, calls: Iterable[ModelCall]) -> Usage:
+        """Return what earlier workers spent on calls that died with them, as last estimated."""
+        earlier = [call for call in calls if call.started_ms < self._resumed_ms]
+        lost = unexplained(self._usage_before, earlier)
+        return msgspec.structs.replace(lost, estimated=lost != Usage())
 
     def timings(self, spans: Sequence[Span]) -> Timings:
         total = self.clock.ms
@@ -66,6 +86,7 @@ class Recorder:
             phases=phases,
             agents=agents,
             waiting_ms=round(max(0, total - sum(phases.values())), 2),
+            waited_ms=self._waited_ms,
         )
 
     def ending(self, ending: Ending, calls: Iterable[ModelCall]) -> Ending:

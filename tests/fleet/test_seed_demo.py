@@ -11,9 +11,8 @@ from django.utils import timezone
 from chat.conversations import Conversation, Message
 from chat.demo import rows, texts
 from chat.models import Run
-from chat.pages import event_of
 from chat.protocol.errors import Code
-from chat.protocol.events import Connected
+from chat.protocol.events import Connected, event_of
 from chat.spans import spans_of
 from chat.telemetry.periods import Period
 from chat.telemetry.rollup import count_all, count_batch

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from chat.conversations import Conversation, Message
 from chat.models import Run
+from chat.runs.takeover import MAX_DEATHS
 from chat.runs.worker import Worker
 from tests.chatting import chat_request
 
@@ -19,7 +20,8 @@ async def orphan(
 ) -> tuple[Run, dict[str, Any]]:
     """Make a run whose worker is dead, and return it with its request.
 
-    While its lease lasts, it passes for the run of a live worker elsewhere.
+    While its lease lasts, it passes for the run of a live worker elsewhere. Then it is ended: its
+    workers have died too often for another to go on with it, unless a test sets `deaths`.
     """
     conversation = await Conversation.objects.acreate(owner="script:", title="t")
     request = chat_request("orphan?")
@@ -34,7 +36,7 @@ async def orphan(
         mode="auto",
         worker=worker,
         lease_expires_at=timezone.now() + timedelta(seconds=expires_in),
-        **fields,
+        **{"deaths": MAX_DEATHS, **fields},
     )
     return run, request
 

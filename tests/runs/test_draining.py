@@ -1,4 +1,4 @@
-"""A worker that is drained: it refuses new runs, ends the others, and delivers every ending."""
+"""A worker that is drained: it refuses new runs, hands over the others, and delivers endings."""
 
 import asyncio
 import threading
@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from chat.models import Run, RunQuerySet
+from chat.protocol.events import AgentComplete
 from chat.protocol.terms import SUBPROTOCOL_HTML
 from chat.runs.worker import Worker
+from chat.starts import RELEASED
 from tests.chatting import Chatting, chat_request, text_of
 from tests.scripted_model import ScriptedModel
 from tests.serving import STOP
@@ -60,16 +62,22 @@ async def drain_during(change: Held, worker: Worker, *, grace: float) -> None:
     await draining
 
 
-async def test_drain_ends_live_runs_with_an_error_and_refuses_new_ones(
+async def test_drain_refuses_new_runs(worker: Worker, chat: Chatting) -> None:
+    await worker.drain(grace=0)
+    refusal = (await chat.answer("new one"))[0]["error"]
+    assert (refusal["code"], refusal["retryable"]) == ("shutting_down", True)
+
+
+async def test_second_signal_ends_the_runs_that_are_left(
     worker: Worker, chat: Chatting, model: ScriptedModel
 ) -> None:
     model.on("hold", hold_after=1)
     request = chat_request("hold")
     socket = await chat.ask(request)
     await socket.until("response.delta")
-    draining = asyncio.create_task(worker.drain(grace=0.3))
-    refusal = (await chat.answer("new one"))[0]["error"]
-    assert (refusal["code"], refusal["retryable"]) == ("shutting_down", True)
+    draining = asyncio.create_task(worker.drain(grace=STOP))
+    await asyncio.sleep(0)
+    worker.end_all_runs()
     events = await socket.rest()
     assert events[-1]["error"]["code"] == "shutting_down"
     assert text_of(events) == "The "
@@ -77,27 +85,60 @@ async def test_drain_ends_live_runs_with_an_error_and_refuses_new_ones(
     assert (await Run.objects.aget(message_id=request["message_id"])).error_code == "shutting_down"
 
 
-async def test_run_that_is_being_started_finishes_within_the_grace(
-    chat: Chatting, worker: Worker, hold: Hold
+async def test_answer_that_is_being_streamed_finishes_within_the_grace(
+    worker: Worker, chat: Chatting, model: ScriptedModel
 ) -> None:
+    model.on("hold", hold_after=1)
+    socket = await chat.ask("hold")
+    await socket.until("response.delta")
+    draining = asyncio.create_task(worker.drain(grace=STOP))
+    done, _ = await asyncio.wait({draining}, timeout=0.2)
+    assert not done
+    model.release()
+    assert (await socket.rest())[-1]["type"] == "done"
+    await draining
+
+
+@pytest.mark.parametrize(
+    ("tokens", "grace"), [(1, 0), (0, STOP)], ids=["streamed, after the grace", "not streamed"]
+)
+async def test_drain_hands_over_a_run_with_its_text(
+    worker: Worker,
+    chat: Chatting,
+    model: ScriptedModel,
+    tokens: int,
+    grace: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chat.runs.worker.DELIVERY_TIMEOUT", 0)
+    model.on("hold", hold_after=tokens)
+    request = chat_request("hold")
+    socket = await chat.ask(request)
+    await socket.until("response.delta" if tokens else "agent.start")
+    async with asyncio.timeout(STOP / 2):
+        await worker.drain(grace=grace)
+    run = await Run.objects.aget(message_id=request["message_id"])
+    assert (run.status, run.worker) == ("running", RELEASED)
+    assert run.text_so_far == "The " * tokens
+    assert run.worked_s > 0
+    stored = await worker.store.read_all(run.pk)
+    assert stored[-1].seq == run.last_seq
+    # Steps that were cut here go on elsewhere, so their end is not told.
+    assert not any(isinstance(entry.event, AgentComplete) for entry in stored)
+    for call in model.calls:
+        assert await asyncio.to_thread(call.ended.wait, STOP)
+
+
+async def test_run_that_is_being_started_is_handed_over(
+    chat: Chatting, worker: Worker, hold: Hold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat.runs.worker.DELIVERY_TIMEOUT", 0)
     start = hold("start")
     request = chat_request()
-    socket = await chat.ask(request)
+    await chat.ask(request)
     await drain_during(start, worker, grace=5)
-    assert (await Run.objects.aget(message_id=request["message_id"])).status == "completed"
-    assert (await socket.rest())[-1]["type"] == "done"
-
-
-async def test_run_that_is_being_started_ends_with_an_error_after_the_grace(
-    chat: Chatting, worker: Worker, hold: Hold, model: ScriptedModel
-) -> None:
-    model.on("For ever?", hang_after=0)
-    start = hold("start")
-    request = chat_request("For ever?")
-    socket = await chat.ask(request)
-    await drain_during(start, worker, grace=0)
-    assert (await Run.objects.aget(message_id=request["message_id"])).error_code == "shutting_down"
-    assert (await socket.rest())[-1]["error"]["code"] == "shutting_down"
+    run = await Run.objects.aget(message_id=request["message_id"])
+    assert (run.status, run.worker) == ("running", RELEASED)
 
 
 async def test_drain_waits_for_a_cancel_that_is_being_stored(
@@ -125,6 +166,7 @@ async def test_drain_waits_until_a_slow_reader_has_its_ending(
     socket = await chat.ask("hold", subprotocol=SUBPROTOCOL_HTML)
     await socket.until("response.delta")
     read = len(socket.events)
+    worker.end_all_runs()
     await worker.drain(grace=0)
     sent = read + socket.communicator.output_queue.qsize()
     events = await socket.rest()

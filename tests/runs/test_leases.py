@@ -14,8 +14,9 @@ from django.utils import timezone
 from chat.conversations import Conversation
 from chat.database import close_connections, in_database
 from chat.models import Run, RunQuerySet
-from chat.runs.leases import CHECKS_BEFORE_REAPING, Leases, Suspect, reap
+from chat.runs.leases import CHECKS_BEFORE_CLAIM, Leases, reap
 from chat.runs.store import LogStore
+from chat.runs.takeover import LostRun
 from chat.runs.worker import Worker
 from tests.chatting import Chatting, kinds, text_of
 from tests.scripted_model import ScriptedModel
@@ -39,7 +40,11 @@ def _timeouts(settings) -> None:
 async def leases(transactional_db: None, settings) -> AsyncIterator[Leases]:
     """The leases of a worker without runs. It does a round only when the test says so."""
     store = LogStore(settings.REDIS_URL, ttl=60)
-    yield Leases(worker="worker.test", ttl=LEASE, live={}, store=store)
+
+    async def claim(lost: LostRun) -> None:
+        raise AssertionError(f"{lost} is not to be claimed")
+
+    yield Leases(worker="worker.test", ttl=LEASE, live={}, claim=claim, store=store)
     await store.aclose()
     close_connections()
 
@@ -114,7 +119,7 @@ class TestChecks:
         self, leases: Leases, expires_in: float
     ) -> None:
         run, _ = await orphan(expires_in=expires_in)
-        for _ in range(CHECKS_BEFORE_REAPING - 1):
+        for _ in range(CHECKS_BEFORE_CLAIM - 1):
             await leases.do_round()
         assert await status_of(run) == "running"
         await leases.do_round()
@@ -122,20 +127,20 @@ class TestChecks:
 
     async def test_ending_of_a_lost_run_is_in_its_log_at_once(self, leases: Leases) -> None:
         run, _ = await orphan()
-        for _ in range(CHECKS_BEFORE_REAPING):
+        for _ in range(CHECKS_BEFORE_CLAIM):
             await leases.do_round()
         assert (await leases.store.read(run.pk, 0)).ending
 
     async def test_run_is_left_alone_while_its_lease_lasts(self, leases: Leases) -> None:
         run, _ = await orphan(expires_in=FAR)
-        for _ in range(CHECKS_BEFORE_REAPING + 1):
+        for _ in range(CHECKS_BEFORE_CLAIM + 1):
             await leases.do_round()
         assert await status_of(run) == "running"
 
     async def test_run_is_left_alone_while_its_lease_changes(self, leases: Leases) -> None:
         """Its worker's clock is behind: each lease that it writes has already expired."""
         run, _ = await orphan()
-        for _ in range(2 * CHECKS_BEFORE_REAPING):
+        for _ in range(2 * CHECKS_BEFORE_CLAIM):
             await leases.do_round()
             expired = timezone.now() - timedelta(seconds=1)
             await Run.objects.filter(pk=run.pk).aupdate(lease_expires_at=expired)
@@ -148,12 +153,12 @@ class TestChecks:
             raise OperationalError("the database is away")
 
         run, _ = await orphan()
-        for _ in range(CHECKS_BEFORE_REAPING - 1):
+        for _ in range(CHECKS_BEFORE_CLAIM - 1):
             await leases.do_round()
         with monkeypatch.context() as patched:
             patched.setattr(RunQuerySet, "expired", fails)
             await leases.do_round()
-        for _ in range(CHECKS_BEFORE_REAPING - 1):
+        for _ in range(CHECKS_BEFORE_CLAIM - 1):
             await leases.do_round()
         assert await status_of(run) == "running"
         await leases.do_round()
@@ -166,7 +171,10 @@ class TestChecks:
         run, _ = await orphan()
         renewed = timezone.now() + timedelta(seconds=renewed_to)
         await Run.objects.filter(pk=run.pk).aupdate(lease_expires_at=renewed)
-        assert await in_database(reap, Suspect(run.pk, run.lease_expires_at)) is None
+        assert (
+            await in_database(reap, LostRun(run.pk, run.worker, run.epoch, run.lease_expires_at))
+            is None
+        )
         row = await Run.objects.aget(pk=run.pk)
         assert (row.status, row.lease_expires_at) == ("running", renewed)
 

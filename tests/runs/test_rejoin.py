@@ -113,8 +113,12 @@ async def test_late_follower_gets_steps_and_a_snapshot(
     )
 
 
-async def test_abandoned_run_disconnects_its_followers_and_is_ended_by_a_reaper(
-    chat: Chatting, worker: Worker, settings, monkeypatch: pytest.MonkeyPatch
+async def test_run_that_a_bug_abandons_goes_on_when_its_lease_expires(
+    chat: Chatting,
+    worker: Worker,
+    settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail(*_: object, **__: object) -> bool:
         raise RuntimeError("a bug")
@@ -126,8 +130,9 @@ async def test_abandoned_run_disconnects_its_followers_and_is_ended_by_a_reaper(
         patch.setattr(RunQuerySet, "finish", fail)
         socket = await chat.ask(request)
         async with asyncio.timeout(10):
-            while (message := await socket.communicator.receive_output(timeout=10)).get("text"):
-                assert '"type":"done"' not in message["text"]
-    assert (message["type"], message["code"]) == ("websocket.close", 1011)
-    events = await chat.answer(request)
-    assert events[-1]["error"]["code"] == "worker_lost"
+            while "a background task failed" not in caplog.text:
+                await asyncio.sleep(0.02)
+    events = await socket.rest()
+    assert [event["data"]["epoch"] for event in events if event["type"] == "resumed"] == [1]
+    assert kinds(events)[-2:] == ["response.completed", "done"]
+    assert text_of(events) == "The answer is **42**."

@@ -10,9 +10,9 @@ from pytest_django import Settings
 
 from chat.database import in_database
 from chat.models import Run
-from chat.pages import event_of, view_of
+from chat.pages import view_of
 from chat.prices import ModelPrice, Prices
-from chat.protocol.events import AnyEvent
+from chat.protocol.events import AnyEvent, event_of
 from chat.protocol.payloads import ToolResultData
 from chat.protocol.terms import Ending, Summary, Usage
 from chat.rendering.answer import AnswerView
