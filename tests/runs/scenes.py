@@ -33,6 +33,7 @@ class Killed:
     """What followers saw when one of two workers was killed."""
 
     seconds_to_terminal: list[float]
+    seconds_to_resumed: list[float]
     was_pressed: bool
     endings: list[str]
     violations: list[Violation]
@@ -51,6 +52,7 @@ async def kill_a_worker(folder: Path) -> Killed:
         was_pressed = crowd.journal.was_pressed(killed, time.monotonic())
         return Killed(
             crowd.seconds_to_terminal(since=killed),
+            crowd.seconds_to_resumed(since=killed),
             was_pressed,
             crowd.endings(),
             crowd.violations(),

@@ -196,6 +196,16 @@ class Crowd:
             if socket.fate == "ended"
         ]
 
+    def seconds_to_resumed(self, *, since: float) -> list[float]:
+        """Return the seconds to `resumed` for each follower that got it."""
+        return [
+            frame["at"] - since
+            for f in self.followers
+            for socket in f.sockets
+            for frame in socket.frames
+            if frame["type"] == "resumed"
+        ]
+
     def endings(self) -> list[str]:
         """Return the ending of each run as its JSON follower saw it."""
         terminals = [

@@ -73,8 +73,14 @@ class TestKilledWorker:
             MAX_TIME_TO_TERMINAL_PRESSED if killed.was_pressed else MAX_TIME_TO_TERMINAL
         )
 
-    def test_runs_of_the_killed_worker_are_lost_and_others_complete(self, killed: Killed) -> None:
-        assert set(killed.endings) == {"worker_lost", "completed"}
+    def test_all_runs_complete(self, killed: Killed) -> None:
+        assert set(killed.endings) == {"completed"}
+
+    def test_runs_of_the_killed_worker_go_on_in_time(self, killed: Killed) -> None:
+        assert len(killed.seconds_to_resumed) >= len(killed.endings)
+        assert max(killed.seconds_to_resumed) < (
+            MAX_TIME_TO_TERMINAL_PRESSED if killed.was_pressed else MAX_TIME_TO_TERMINAL
+        )
 
     def test_scene_breaks_no_rule_of_the_storm(self, killed: Killed) -> None:
         assert killed.violations == []
