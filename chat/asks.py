@@ -1,10 +1,126 @@
 """What runs ask people, and what people decided."""
 
 import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
-from django.db import models
+import msgspec
+from django.db import connection, models, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from tooling.schema import faults_in
 
 from .conversations import Conversation
+from .journal import StepResult
+from .protocol.errors import (
+    ALREADY_ANSWERED,
+    EXPIRED,
+    NOT_PERMITTED,
+    UNKNOWN_ASK,
+    ProtocolError,
+    invalid_arguments,
+    unfit_reply,
+)
+from .protocol.terms import Asked, Decision, Reply
+
+MAX_CALL_ID = 200
+EXPIRED_AT_ONCE = 100  # asks in one transaction
+
+
+class AskQuerySet(models.QuerySet["Ask"]):
+    def open(self) -> "AskQuerySet":
+        return self.filter(state=Ask.State.OPEN)
+
+    def store(self, run_id: uuid.UUID, conversation_id: uuid.UUID, asks: Sequence[Asked]) -> None:
+        """Store what a run asks, in the transaction of its ending."""
+        self.bulk_create(
+            Ask(
+                pk=asked.data.ask_id,
+                run_id=run_id,
+                conversation_id=conversation_id,
+                name=asked.name,
+                agent_id=asked.agent_id,
+                author=asked.author,
+                kind=asked.data.kind,
+                tool=asked.data.tool,
+                # The model's server chose it, in any length.
+                call_id=asked.data.call_id[:MAX_CALL_ID],
+                arguments=asked.data.arguments,
+                schema=asked.data.schema,
+                digest=asked.digest,
+                message=asked.data.message,
+                options=asked.data.options,
+                approver=asked.data.approver,
+                expires_at=datetime.fromisoformat(asked.data.expires_at),
+            )
+            for asked in asks
+        )
+
+    def close(
+        self,
+        run_id: uuid.UUID,
+        replies: Sequence[Reply],
+        *,
+        by: str,
+        may_decide: "Callable[[Ask, Reply], bool]",
+    ) -> "list[Ask]":
+        """Close the asks of a paused run that have a reply, and return those that stay open.
+
+        If one reply is `withdraw`, all open asks are withdrawn. Raise ProtocolError if a reply
+        isn't accepted. The caller opens the transaction, and rolls it back then.
+        """
+        # Locked, so that of two requests with replies the second sees what the first decided.
+        asks = {ask.pk: ask for ask in self.select_for_update().filter(run=run_id)}
+        waiting = {pk: ask for pk, ask in asks.items() if ask.state == Ask.State.OPEN}
+        if any(ask.has_expired for ask in asks.values()):
+            raise ProtocolError(EXPIRED)
+        if not waiting:
+            raise ProtocolError(ALREADY_ANSWERED)
+        given: dict[Ask, Reply] = {}
+        for reply in replies:
+            if reply.ask_id not in asks:
+                raise ProtocolError(UNKNOWN_ASK)
+            if reply.ask_id not in waiting:
+                raise ProtocolError(ALREADY_ANSWERED)
+            given[waiting.pop(reply.ask_id)] = reply
+        if not all(may_decide(ask, reply) for ask, reply in given.items()):
+            raise ProtocolError(NOT_PERMITTED)
+        states = {ask: ask.state_after(reply) for ask, reply in given.items()}
+        if Ask.State.WITHDRAWN in states.values():
+            states = dict.fromkeys([*given, *waiting.values()], Ask.State.WITHDRAWN)
+            waiting = {}
+        for ask, state in states.items():
+            ask._close(state, given.get(ask), by)
+        return list(waiting.values())
+
+    def expire(self) -> int:
+        """Close asks that have waited too long, at most one batch. Return how many were due.
+
+        Nobody can go on with their runs any more, so delete what was kept for that.
+        """
+        due = self.open().filter(expires_at__lte=Now())
+        # A look costs no lock, and most looks find nothing.
+        if not due.exists():
+            return 0
+        with transaction.atomic():
+            # An ask that is locked is being decided, or another worker closes it.
+            skip_locked = connection.features.has_select_for_update_skip_locked
+            locked = list(due.select_for_update(skip_locked=skip_locked)[:EXPIRED_AT_ONCE])
+            runs = {ask.run_id for ask in locked}
+            self.open().filter(run__in=runs).update(state=Ask.State.EXPIRED)
+            StepResult.objects.filter(run__in=runs).delete()
+        return len(locked)
+
+    def tools_approved_in(self, conversation_id: uuid.UUID) -> frozenset[str]:
+        """Return the tools whose calls were approved for the rest of this conversation."""
+        remembered = self.filter(
+            conversation=conversation_id,
+            remember=True,
+            kind=Ask.Kind.APPROVAL,
+            state__in=(Ask.State.APPROVED, Ask.State.EDITED),
+        )
+        return frozenset(remembered.order_by().values_list("tool", flat=True))
 
 
 class Ask(models.Model):
@@ -32,7 +148,7 @@ class Ask(models.Model):
     author = models.CharField(max_length=80)
     kind = models.CharField(max_length=8, choices=Kind)
     tool = models.CharField(max_length=80, blank=True)
-    call_id = models.CharField(max_length=200, blank=True)
+    call_id = models.CharField(max_length=MAX_CALL_ID, blank=True)
     arguments = models.JSONField(default=dict, blank=True)
     schema = models.JSONField(default=dict, blank=True)
     digest = models.CharField(
@@ -49,6 +165,8 @@ class Ask(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()
 
+    objects = AskQuerySet.as_manager()
+
     class Meta:
         ordering = ("-created_at",)
         constraints = (models.UniqueConstraint(fields=("run", "name"), name="one_ask_per_step"),)
@@ -60,3 +178,74 @@ class Ask(models.Model):
 
     def __str__(self) -> str:
         return f"ask {str(self.pk)[:8]}"
+
+    @property
+    def permission(self) -> str:
+        """The permission of the staff that must decide this; empty if the run's owner decides."""
+        return self.approver.removeprefix("perm:") if self.approver.startswith("perm:") else ""
+
+    @property
+    def has_expired(self) -> bool:
+        is_open = self.state == Ask.State.OPEN
+        return self.state == Ask.State.EXPIRED or (is_open and self.expires_at <= timezone.now())
+
+    def state_after(self, reply: Reply) -> State:
+        """Return the state that `reply` leads to. Raise ProtocolError if it doesn't fit."""
+        state = STATES[Ask.Kind(self.kind)].get(reply.decision)
+        if state is None:
+            raise ProtocolError(unfit_reply(f"`{reply.decision}` does not answer a `{self.kind}`"))
+        if (reply.arguments is None) == (reply.decision == "edit"):
+            raise ProtocolError(unfit_reply("`arguments` belong to `edit`, which needs them"))
+        if reply.text and reply.decision not in ("answer", "refuse"):
+            raise ProtocolError(unfit_reply("`text` belongs to `answer` and `refuse`"))
+        if reply.decision == "answer" and not reply.text.strip():
+            raise ProtocolError(unfit_reply("the answer is empty"))
+        if reply.remember and not (
+            self.kind == Ask.Kind.APPROVAL and state in (Ask.State.APPROVED, Ask.State.EDITED)
+        ):
+            raise ProtocolError(unfit_reply("only the approval of a call can be remembered"))
+        if reply.arguments is not None and (faults := faults_in(reply.arguments, self.schema)):
+            raise ProtocolError(invalid_arguments(faults))
+        return state
+
+    def _close(self, state: State, reply: Reply | None, by: str) -> None:
+        """Close the ask. Raise ProtocolError if it isn't open any more."""
+        self.state, self.replied_by = state, by
+        self.reply = msgspec.to_builtins(reply) if reply else None
+        closed = Ask.objects.open().filter(pk=self.pk)
+        if not closed.update(
+            state=state,
+            reply=self.reply,
+            remember=bool(reply and reply.remember and state != Ask.State.WITHDRAWN),
+            replied_by=by,
+            replied_at=Now(),
+        ):
+            raise ProtocolError(ALREADY_ANSWERED)
+
+    @property
+    def recorded_reply(self) -> Reply:
+        """The decision about a closed ask. One that was withdrawn with others had no reply."""
+        if self.state == Ask.State.WITHDRAWN or self.reply is None:
+            return Reply(ask_id=self.pk, decision="withdraw")
+        return msgspec.convert(self.reply, Reply)
+
+
+STATES: Mapping[Ask.Kind, Mapping[Decision, Ask.State]] = {
+    Ask.Kind.APPROVAL: {
+        "approve": Ask.State.APPROVED,
+        "edit": Ask.State.EDITED,
+        "refuse": Ask.State.REFUSED,
+        "withdraw": Ask.State.WITHDRAWN,
+    },
+    Ask.Kind.QUESTION: {
+        "answer": Ask.State.ANSWERED,
+        "refuse": Ask.State.REFUSED,
+        "withdraw": Ask.State.WITHDRAWN,
+    },
+    # Approved, the act is done again; refused, it is left alone.
+    Ask.Kind.UNSURE: {
+        "approve": Ask.State.APPROVED,
+        "refuse": Ask.State.REFUSED,
+        "withdraw": Ask.State.WITHDRAWN,
+    },
+}

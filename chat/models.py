@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 
 from routing.models import RoutingDecision
 
-from .asks import Ask  # noqa: F401  # Django finds models by this module
+from .asks import Ask
 from .conversations import Conversation, Message
 from .journal import StepResult
 from .protocol.errors import (
@@ -149,8 +149,12 @@ class RunQuerySet(StartQueries):
             if outcome.has_journal and outcome.ending.status != "paused":
                 StepResult.objects.filter(run=run_id).delete()
             Message.objects.filter(run=run_id).update(text=outcome.text)
-            if outcome.routed:
-                ending = outcome.ending
+            ending = outcome.ending
+            if ending.status == "paused":
+                conversation_id = self.values_list("conversation", flat=True).get(pk=run_id)
+                Ask.objects.store(run_id, conversation_id, ending.asks)
+            elif outcome.routed:
+                # A paused run has none: the one that ends its chain is rated.
                 tokens = ending.usage.input_tokens + ending.usage.output_tokens
                 RoutingDecision.objects.record(
                     run_id, outcome.routed, outcome=ending.status, tokens=tokens

@@ -7,6 +7,7 @@ while msgspec stops at the first, so that a model can correct its call in one st
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, get_type_hints
 
 import msgspec
@@ -30,7 +31,6 @@ class Parameters:
 
     schema: dict[str, Any]
     _struct: type[msgspec.Struct]
-    _validator: Draft202012Validator
 
     def check(self, given: dict[str, Json]) -> Arguments:
         """Return the arguments with their defaults, also for null, or raise InvalidArguments."""
@@ -41,8 +41,8 @@ class Parameters:
             for name, value in given.items()
             if value is not None or name not in optional
         }
-        if faults := [self.describe(error) for error in self._validator.iter_errors(given)]:
-            raise InvalidArguments("; ".join(faults[:MAX_FAULTS]))
+        if faults := faults_in(given, self.schema):
+            raise InvalidArguments("; ".join(faults))
         try:
             # Not strict: JSON Schema takes 2.0 for an integer.
             return msgspec.structs.asdict(msgspec.convert(given, type=self._struct, strict=False))
@@ -62,21 +62,25 @@ class Parameters:
             if name not in defaults or value != defaults[name]
         }
 
-    def describe(self, error: ValidationError) -> str:
-        place = ".".join(str(part) for part in error.absolute_path)
-        known = ", ".join(self.schema["properties"])
-        match error.validator:
-            case "additionalProperties":
-                text = f"{error.message} (there are: {known})"
-            case "required":
-                text = f"{error.message} (there are: {known})"
-            case "enum":
-                text = f"`{place}`: {error.message}"
-            case "maxLength":
-                text = f"`{place}` is longer than {error.validator_value} characters"
-            case _:
-                text = f"`{place}`: {error.message}"
-        return text if len(text) <= MAX_FAULT_CHARS else text[: MAX_FAULT_CHARS - 1] + "…"
+
+def faults_in(given: dict[str, Json], schema: dict[str, Any]) -> list[str]:
+    """Return the first faults of arguments, as texts for a person or a model to correct."""
+    errors = islice(Draft202012Validator(schema).iter_errors(given), MAX_FAULTS)
+    return [describe(error, schema.get("properties", {})) for error in errors]
+
+
+def describe(error: ValidationError, properties: Iterable[str]) -> str:
+    place = ".".join(str(part) for part in error.absolute_path)
+    match error.validator:
+        case "additionalProperties" | "required":
+            text = f"{error.message} (there are: {', '.join(properties)})"
+        case "enum":
+            text = f"`{place}`: {error.message}"
+        case "maxLength":
+            text = f"`{place}` is longer than {error.validator_value} characters"
+        case _:
+            text = f"`{place}`: {error.message}"
+    return text if len(text) <= MAX_FAULT_CHARS else text[: MAX_FAULT_CHARS - 1] + "…"
 
 
 def parameters_of(function: Callable[..., Any], *, passed: Iterable[type]) -> Parameters:
@@ -95,7 +99,7 @@ def parameters_of(function: Callable[..., Any], *, passed: Iterable[type]) -> Pa
     struct = msgspec.defstruct(function.__name__, fields, kw_only=True, forbid_unknown_fields=True)
     schema = inlined(msgspec.json.schema(struct), function.__name__)
     Draft202012Validator.check_schema(schema)
-    return Parameters(schema, struct, Draft202012Validator(schema))
+    return Parameters(schema, struct)
 
 
 def inlined(schema: dict[str, Any], name: str) -> dict[str, Any]:

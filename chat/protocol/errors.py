@@ -1,5 +1,6 @@
 """Every refusal and failure that a client can be told of, with its close code."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 from msgspec import Struct
@@ -79,6 +80,10 @@ MAX_RUNTIME = ErrorInfo(
 )
 ALREADY_ANSWERED = ErrorInfo("already_answered", "This was answered elsewhere.")
 EXPIRED = ErrorInfo("expired", "This has waited too long. Ask again.")
+MISSING_REPLY = ErrorInfo("bad_request", "Each open ask of the run in `continues` needs a reply.")
+UNKNOWN_ASK = ErrorInfo("bad_request", "An `ask_id` is not of the run in `continues`.")
+REUSED_REPLY = ErrorInfo("bad_request", "This message_id was used for another request.")
+NOT_PERMITTED = ErrorInfo("forbidden", "Only staff with the permission for this may decide it.")
 INTERNAL = ErrorInfo(
     "internal", "Something went wrong here. It is in the server's log.", retryable=True
 )
@@ -117,3 +122,11 @@ HANDSHAKE_TIMEOUT = ErrorInfo("handshake_timeout", "No request came in time.", r
 
 def too_many_runs(max_live: int) -> ErrorInfo:
     return ErrorInfo("too_many_runs", f"{max_live} answers are already running.", retryable=True)
+
+
+def unfit_reply(reason: str) -> ErrorInfo:
+    return ErrorInfo("bad_request", f"This reply does not fit: {reason}.")
+
+
+def invalid_arguments(faults: Iterable[str]) -> ErrorInfo:
+    return ErrorInfo("invalid_arguments", f"These arguments do not fit: {'; '.join(faults)}.")
