@@ -27,7 +27,6 @@ from .logs import bind_run
 from .models import Run
 from .owners import Owner, owner_of_cookie
 from .protocol.errors import (
-    ALREADY_ANSWERED,
     CLOSE_OF,
     FOREIGN_ORIGIN,
     HANDSHAKE_TIMEOUT,
@@ -148,10 +147,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             if self._handshake is not None:
                 self._handshake.cancel()
                 self._handshake = None
-                request = parse_request(text_data)
-                if isinstance(request, ReplyRequest):
-                    raise ProtocolError(ALREADY_ANSWERED)
-                self.begin(request)
+                self.begin(parse_request(text_data))
             else:
                 parse_command(text_data)
                 self.cancel()
@@ -165,7 +161,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await asyncio.sleep(REQUEST_TIMEOUT)
         await self.refuse(HANDSHAKE_TIMEOUT)
 
-    def begin(self, request: ChatRequest) -> None:
+    def begin(self, request: ChatRequest | ReplyRequest) -> None:
         self._last_seq = request.after
         self._joining = Worker.current().runs.start_or_join(
             self.owner,
@@ -173,7 +169,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             arrived=time.perf_counter(),
             parent=TraceParent.parse(self.header(HEADER)),
         )
-        self.spawn(self.serve(self._joining, request))
+        self.spawn(self.serve(self._joining, request.after))
         self.spawn(self.beat())
 
     def cancel(self) -> None:
@@ -182,14 +178,14 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             # A task of the worker, because a client may cancel and disconnect.
             self._cancelling = worker.runs.spawn(worker.cancel(self._joining))
 
-    async def serve(self, joining: "asyncio.Task[Run]", request: ChatRequest) -> None:
+    async def serve(self, joining: "asyncio.Task[Run]", after: int) -> None:
         """Follow the run of the request to its end."""
         worker = Worker.current()
         try:
             self._run = await joined(joining)
             bind_run(self._run)
             worker.sockets.add(self)
-            await self.follow(worker, self._run, request.after)
+            await self.follow(worker, self._run, after)
         except ProtocolError as exc:
             await self.refuse(exc.error)
             return

@@ -22,15 +22,14 @@ from .protocol.errors import (
     MISSING_REPLY,
     NO_NEW_RUNS,
     OTHER_TEXT,
+    REUSED_BY_REPLY,
     REUSED_MESSAGE_ID,
-    REUSED_REPLY,
     UNKNOWN_MESSAGE_ID,
     ProtocolError,
     too_many_runs,
 )
 from .protocol.requests import ChatRequest, ReplyRequest
 from .protocol.terms import Reply
-from .record import Exchange
 from .trace_context import TraceParent, trace_id_of
 
 if TYPE_CHECKING:
@@ -43,21 +42,19 @@ RELEASED = "released"
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The run of a request. A new one also needs what its conversation holds."""
+    """The run of a request, which is new, or was there before."""
 
     run: "Run"
     is_new: bool
-    earlier: Sequence[Exchange] = ()
-    approved: frozenset[str] = frozenset()  # tools
 
 
 class StartQueries(models.QuerySet["Run"]):
-    """Start the run of a request or of a reply, or find it."""
+    """Start the run of a request, or find it."""
 
     def start(
         self,
         owner: Owner,
-        request: ChatRequest,
+        request: ChatRequest | ReplyRequest,
         *,
         worker: str | None,
         lease: timedelta,
@@ -67,23 +64,27 @@ class StartQueries(models.QuerySet["Run"]):
         """Return the run of `request`: the one that it already has, or a new one for `worker`.
 
         Without a worker, start no new one. Raise ProtocolError if there is no run to return; then
-        nothing was stored.
+        nothing was stored, and asks stay open.
         """
         try:
             if worker is None:
                 raise ProtocolError(NO_NEW_RUNS)
+            if request.after:
+                raise ProtocolError(UNKNOWN_MESSAGE_ID)
             with transaction.atomic():
-                run = self._create(
-                    owner, request, worker=worker, lease=lease, max_live=max_live, parent=parent
-                )
-                if request.is_first:
-                    return Started(run, is_new=True)
-                return Started(
-                    run,
-                    is_new=True,
-                    earlier=run.conversation.exchanges_before(run.question),
-                    approved=Ask.objects.tools_approved_in(run.conversation_id),
-                )
+                run_id = uuid.uuid4()
+                fields = {
+                    "pk": run_id,
+                    "message_id": request.message_id,
+                    "worker": worker,
+                    "lease_expires_at": Now() + lease,
+                    "trace_id": trace_id_of(run_id, parent),
+                }
+                if isinstance(request, ReplyRequest):
+                    run = self._create_for_reply(owner, request, fields, max_live=max_live)
+                else:
+                    run = self._create(owner, request, fields, max_live=max_live)
+                return Started(run, is_new=True)
         except (IntegrityError, ProtocolError) as refusal:
             # Insert first, because most requests are new. A known message_id joins its run even if
             # a new run would be refused.
@@ -91,36 +92,39 @@ class StartQueries(models.QuerySet["Run"]):
                 return Started(known, is_new=False)
             if isinstance(refusal, ProtocolError):
                 raise
-            if (
-                request.conversation_id
-                and not Conversation.objects.filter(pk=request.conversation_id).exists()
-            ):
+            if self.is_deleted(request):
                 # The conversation was deleted meanwhile. Answer `forbidden`, so that the client
                 # doesn't retry as it would for `conversation_busy`.
                 raise ProtocolError(FORBIDDEN) from None
             raise ProtocolError(CONVERSATION_BUSY) from None
 
-    def known_run(self, owner: Owner, request: ChatRequest) -> "Run | None":
-        """Return the run that already answers `request`. Raise ProtocolError for another text."""
+    def known_run(self, owner: Owner, request: ChatRequest | ReplyRequest) -> "Run | None":
+        """Return the run that `request` has started. Raise ProtocolError if another one did."""
         known = self.filter(owner=str(owner), message_id=request.message_id)
         run = known.select_related("question").first()
-        if run and run.question.text != request.message:
-            raise ProtocolError(REUSED_MESSAGE_ID)
+        if run is None:
+            return None
+        if isinstance(request, ChatRequest):
+            if run.question.text != request.message:
+                raise ProtocolError(REUSED_MESSAGE_ID)
+        elif run.continues_id != request.continues or not Ask.objects.were_closed_by(
+            request.replies, of=request.continues, by=str(owner)
+        ):
+            raise ProtocolError(REUSED_BY_REPLY)
         return run
 
+    def is_deleted(self, request: ChatRequest | ReplyRequest) -> bool:
+        """Return True if the request names a conversation, or a run, that doesn't exist."""
+        if isinstance(request, ReplyRequest):
+            return not self.filter(pk=request.continues).exists()
+        if request.conversation_id is None:
+            return False
+        return not Conversation.objects.filter(pk=request.conversation_id).exists()
+
     def _create(
-        self,
-        owner: Owner,
-        request: ChatRequest,
-        *,
-        worker: str,
-        lease: timedelta,
-        max_live: int,
-        parent: TraceParent | None,
+        self, owner: Owner, request: ChatRequest, fields: dict[str, Any], *, max_live: int
     ) -> "Run":
         """Store a new run with its messages. The caller opens the transaction."""
-        if request.after:
-            raise ProtocolError(UNKNOWN_MESSAGE_ID)
         self._check_limit(owner, max_live)
         earlier = self.run_to_repeat(owner, request)
         conversation = (
@@ -131,21 +135,16 @@ class StartQueries(models.QuerySet["Run"]):
         Message.objects.bulk_create([answer] if earlier else [asked, answer])
         if not request.is_first:
             conversation.save(update_fields=["updated_at"])
-        run_id = uuid.uuid4()
         return self.create(
-            pk=run_id,
             conversation=conversation,
             question=earlier.question if earlier else asked,
             answer=answer,
             rerun_of=earlier,
             owner=str(owner),
-            message_id=request.message_id,
             mode=request.mode,
             fresh=request.fresh,
             reasoning_effort=request.reasoning_effort or "",
-            worker=worker,
-            lease_expires_at=Now() + lease,
-            trace_id=trace_id_of(run_id, parent),
+            **fields,
         )
 
     def run_to_repeat(self, owner: Owner, request: ChatRequest) -> "Run | None":
@@ -167,60 +166,7 @@ class StartQueries(models.QuerySet["Run"]):
         if is_limited and self.filter(owner=str(owner), status="running").count() >= max_live:
             raise ProtocolError(too_many_runs(max_live))
 
-    # --- Replies
-
-    def reply(
-        self,
-        owner: Owner,
-        request: ReplyRequest,
-        *,
-        worker: str | None,
-        lease: timedelta,
-        max_live: int,
-        parent: TraceParent | None = None,
-    ) -> Started:
-        """Return the run that goes on after `request`: a new one, or the one that it already has.
-
-        Close the asks of the paused run and move its journal to the new one, all or nothing.
-        Without a worker, start no new run. Raise ProtocolError if there is no run to return.
-        """
-        try:
-            if worker is None:
-                raise ProtocolError(NO_NEW_RUNS)
-            with transaction.atomic():
-                if request.after:
-                    raise ProtocolError(UNKNOWN_MESSAGE_ID)
-                paused = self._paused(request.continues, owner=owner)
-                user = user_of(owner)
-
-                def may_decide(ask: Ask, reply: Reply) -> bool:
-                    # An owner may take the question back, whoever else was asked.
-                    if not ask.permission or reply.decision == "withdraw":
-                        return True
-                    return user is not None and user.has_perm(ask.permission)
-
-                by = str(owner)
-                if Ask.objects.close(paused.pk, request.replies, by=by, may_decide=may_decide):
-                    raise ProtocolError(MISSING_REPLY)
-                self._check_limit(owner, max_live)
-                run_id = uuid.uuid4()
-                run = self._continue(
-                    paused,
-                    pk=run_id,
-                    message_id=request.message_id,
-                    worker=worker,
-                    lease_expires_at=Now() + lease,
-                    trace_id=trace_id_of(run_id, parent),
-                )
-                return Started(run, is_new=True)
-        except (IntegrityError, ProtocolError) as refusal:
-            if known := self.known_reply(owner, request):
-                return Started(known, is_new=False)
-            if isinstance(refusal, ProtocolError):
-                raise
-            if not self.filter(pk=request.continues).exists():
-                raise ProtocolError(FORBIDDEN) from None
-            raise ProtocolError(CONVERSATION_BUSY) from None
+    # --- Runs that go on after replies
 
     def reply_as_staff(
         self, user: User, paused: uuid.UUID, replies: Sequence[Reply]
@@ -238,35 +184,41 @@ class StartQueries(models.QuerySet["Run"]):
             return user.has_perm(ask.permission)
 
         by = str(Owner("user", str(user.pk)))
+        run_id = uuid.uuid4()
+        fields = {
+            "pk": run_id,
+            "message_id": uuid.uuid4(),
+            "worker": RELEASED,
+            "lease_expires_at": Now(),
+            "trace_id": trace_id_of(run_id, None),
+        }
         try:
             with transaction.atomic():
                 run = self._paused(paused)
                 if Ask.objects.close(run.pk, replies, by=by, may_decide=may_decide):
                     return None
-                run_id = uuid.uuid4()
-                return self._continue(
-                    run,
-                    pk=run_id,
-                    message_id=uuid.uuid4(),
-                    worker=RELEASED,
-                    lease_expires_at=Now(),
-                    trace_id=trace_id_of(run_id, None),
-                )
+                return self._continue(run, fields)
         except IntegrityError:
             raise ProtocolError(CONVERSATION_BUSY) from None
 
-    def known_reply(self, owner: Owner, request: ReplyRequest) -> "Run | None":
-        """Return the run that `request` started. Raise ProtocolError for another request."""
-        run = self.filter(owner=str(owner), message_id=request.message_id).first()
-        if run is None:
-            return None
-        if run.continues_id != request.continues:
-            raise ProtocolError(REUSED_REPLY)
-        decided = Ask.objects.filter(run=run.continues_id, replied_by=str(owner))
-        stored = {ask.pk: ask.reply for ask in decided if ask.reply is not None}
-        if stored != {reply.ask_id: msgspec.to_builtins(reply) for reply in request.replies}:
-            raise ProtocolError(REUSED_REPLY)
-        return run
+    def _create_for_reply(
+        self, owner: Owner, request: ReplyRequest, fields: dict[str, Any], *, max_live: int
+    ) -> "Run":
+        """Close the asks of a paused run and store the run that goes on with it."""
+        paused = self._paused(request.continues, owner=owner)
+        user = user_of(owner)
+
+        def may_decide(ask: Ask, reply: Reply) -> bool:
+            # An owner may take the question back, even if staff were asked.
+            if not ask.permission or reply.decision == "withdraw":
+                return True
+            return user is not None and user.has_perm(ask.permission)
+
+        by = str(owner)
+        if Ask.objects.close(paused.pk, request.replies, by=by, may_decide=may_decide):
+            raise ProtocolError(MISSING_REPLY)
+        self._check_limit(owner, max_live)
+        return self._continue(paused, fields)
 
     def _paused(self, run_id: uuid.UUID, *, owner: Owner | None = None) -> "Run":
         """Return the paused run with this id, of this owner if one is given.
@@ -283,7 +235,7 @@ class StartQueries(models.QuerySet["Run"]):
             raise ProtocolError(ALREADY_ANSWERED)
         return run
 
-    def _continue(self, paused: "Run", **fields: Any) -> "Run":
+    def _continue(self, paused: "Run", fields: dict[str, Any]) -> "Run":
         """Store the run that goes on with `paused`, whose asks are closed.
 
         It takes over all that the person chose for the question, and the journal. The caller opens

@@ -56,6 +56,7 @@ CONVERSATION_BUSY = ErrorInfo(
     "conversation_busy", "This conversation is still answering.", retryable=True
 )
 REUSED_MESSAGE_ID = ErrorInfo("bad_request", "This message_id was used for another text.")
+REUSED_BY_REPLY = ErrorInfo("bad_request", "This message_id was used for another request.")
 UNKNOWN_MESSAGE_ID = ErrorInfo(
     "bad_request", "after is for rejoining; this message_id is not known."
 )
@@ -82,7 +83,6 @@ ALREADY_ANSWERED = ErrorInfo("already_answered", "This was answered elsewhere.")
 EXPIRED = ErrorInfo("expired", "This has waited too long. Ask again.")
 MISSING_REPLY = ErrorInfo("bad_request", "Each open ask of the run in `continues` needs a reply.")
 UNKNOWN_ASK = ErrorInfo("bad_request", "An `ask_id` is not of the run in `continues`.")
-REUSED_REPLY = ErrorInfo("bad_request", "This message_id was used for another request.")
 NOT_PERMITTED = ErrorInfo("forbidden", "Only staff with the permission for this may decide it.")
 INTERNAL = ErrorInfo(
     "internal", "Something went wrong here. It is in the server's log.", retryable=True

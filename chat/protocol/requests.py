@@ -1,5 +1,6 @@
 """The frames that a client sends, parsed and checked."""
 
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -41,9 +42,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             )
         if "\0" in self.message:
             raise ValueError("the message holds a NUL character")
-        if not 0 <= self.after <= MAX_SEQ:
-            # Redis would refuse a greater one, which looks as if Redis itself were broken.
-            raise ValueError(f"after is between 0 and {MAX_SEQ:,}")
+        check_after(self.after)
 
 
 class ReplyRequest(
@@ -64,8 +63,31 @@ class ReplyRequest(
             raise ValueError("there are no replies")
         if len({reply.ask_id for reply in self.replies}) < len(self.replies):
             raise ValueError("an ask has two replies")
-        if not 0 <= self.after <= MAX_SEQ:
-            raise ValueError(f"after is between 0 and {MAX_SEQ:,}")
+        for reply in self.replies:
+            if len(reply.text) > MAX_MESSAGE:
+                raise ValueError(f"a text has more than {MAX_MESSAGE:,} characters")
+            # PostgreSQL stores none.
+            if holds_nul([reply.text, reply.arguments]):
+                raise ValueError("a reply holds a NUL character")
+        check_after(self.after)
+
+
+def check_after(after: int) -> None:
+    if not 0 <= after <= MAX_SEQ:
+        # Redis would refuse a greater one, which looks as if Redis itself were broken.
+        raise ValueError(f"after is between 0 and {MAX_SEQ:,}")
+
+
+def holds_nul(value: Any) -> bool:
+    """Return True if a text in a JSON value, or a name, holds a NUL character."""
+    match value:
+        case str():
+            return "\0" in value
+        case list():
+            return any(map(holds_nul, value))
+        case dict():
+            return any(map(holds_nul, [*value, *value.values()]))
+    return False
 
 
 class Cancel(Struct, frozen=True, tag_field="type", tag="cancel", forbid_unknown_fields=True):

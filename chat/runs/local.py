@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -18,12 +18,9 @@ from chat.logs import bind_run
 from chat.models import Run
 from chat.owners import Owner
 from chat.protocol.errors import STORAGE_UNAVAILABLE, ProtocolError
-from chat.protocol.events import Connected, StreamEvent
-from chat.protocol.payloads import ConnectedData
-from chat.protocol.requests import ChatRequest
+from chat.protocol.events import StreamEvent
+from chat.protocol.requests import ChatRequest, ReplyRequest
 from chat.protocol.terms import CANCELLED, Ending, Summary
-from chat.record import Exchange
-from chat.starts import Started
 from chat.telemetry import metrics
 from chat.trace_context import RunTrace, TraceParent
 from chat.workflow.answer import Resources
@@ -31,6 +28,7 @@ from chat.workflow.memory import Memory
 from chat.workflow.question import Question
 from tooling.bounded import RedisDown
 
+from .continuing import Beginning, beginning_of
 from .following import follow_stored
 from .journal import JournalWriter
 from .log import Rest, RunLog
@@ -71,12 +69,12 @@ class Runs:
         self._on_change = on_change
         self._traces = traces
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._starts: BatchedCalls[Started] = BatchedCalls()
+        self._starts: BatchedCalls[Beginning | Run] = BatchedCalls()
 
     def start_or_join(
         self,
         owner: Callable[[], Owner],
-        request: ChatRequest,
+        request: ChatRequest | ReplyRequest,
         *,
         arrived: float,
         parent: TraceParent | None = None,
@@ -92,35 +90,37 @@ class Runs:
     async def _start(
         self,
         owner: Callable[[], Owner],
-        request: ChatRequest,
+        request: ChatRequest | ReplyRequest,
         arrived: float,
         parent: TraceParent | None,
     ) -> Run:
         try:
-            started = await self._starts.do(
+            found = await self._starts.do(
                 partial(self._start_in_database, owner, request, arrived, parent)
             )
         except DatabaseProblem as exc:
             logger.error("cannot start a run: %s", reason_of(exc))
             raise ProtocolError(STORAGE_UNAVAILABLE) from exc
-        if started.is_new:
-            trace = RunTrace(started.run.pk, started.run.trace_id, parent)
-            if self._traces:
-                trace = self._traces.trace_of(trace)
-            self._launch(started.run, request, started.earlier, arrived, trace)
-        return started.run
+        if isinstance(found, Run):
+            return found
+        trace = RunTrace(found.run.pk, found.run.trace_id, parent)
+        if self._traces:
+            trace = self._traces.trace_of(trace)
+        self._launch(found, arrived, trace)
+        return found.run
 
     def _start_in_database(
         self,
         owner: Callable[[], Owner],
-        request: ChatRequest,
+        request: ChatRequest | ReplyRequest,
         arrived: float,
         parent: TraceParent | None,
-    ) -> Started:
+    ) -> Beginning | Run:
+        """Return what a new run begins with, or the run that the request already has."""
         if time.perf_counter() - arrived > START_TIMEOUT:
             # The request waited behind others for the database. Don't make its reader wait longer.
             raise ProtocolError(STORAGE_UNAVAILABLE)
-        return Run.objects.start(
+        started = Run.objects.start(
             owner(),
             request,
             worker=self._worker if self.accepting else None,
@@ -128,23 +128,13 @@ class Runs:
             max_live=settings.FLEET_MAX_RUNS_PER_OWNER,
             parent=parent,
         )
+        if not started.is_new:
+            return started.run
+        is_first = isinstance(request, ChatRequest) and request.is_first
+        return beginning_of(started.run, is_first=is_first)
 
-    def _launch(
-        self,
-        run: Run,
-        request: ChatRequest,
-        earlier: Sequence[Exchange],
-        arrived: float,
-        trace: RunTrace,
-    ) -> None:
-        question = Question(
-            request.message,
-            request.mode,
-            request.reasoning_effort,
-            earlier,
-            fresh=request.fresh,
-            run_id=str(run.pk),
-        )
+    def _launch(self, beginning: Beginning, arrived: float, trace: RunTrace) -> None:
+        run, question = beginning.run, beginning.question
         live = LiveRun(
             run,
             question,
@@ -154,9 +144,11 @@ class Runs:
             arrived=arrived,
             limits=settings.FLEET_DEADLINES,
             trace=trace,
+            memory=beginning.memory,
         )
-        metrics.run_started(request.mode)
-        live.tell(Connected(data=ConnectedData(run.conversation_id, run.message_id)))
+        metrics.run_started(question.mode)
+        for event in beginning.events:
+            live.tell(event)
         self._begin(run, live)
 
     def resume(

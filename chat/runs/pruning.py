@@ -1,4 +1,7 @@
-"""Prune once a day what is no longer kept: one worker of all, in small batches."""
+"""Prune once a day what is no longer kept: one worker of all, in small batches.
+
+More often, close asks that have waited too long. Each worker may do that.
+"""
 
 import asyncio
 import logging
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 
 from django.db import Error as DatabaseProblem
 
+from chat.asks import Ask
 from chat.database import in_database
 from chat.telemetry.retention import PRUNES
 from tooling.bounded import BoundedRedis, RedisDown
@@ -36,11 +40,20 @@ class Pruning:
     redis: BoundedRedis
 
     async def keep(self) -> None:
-        """Prune whenever it is due, for as long as the worker lives."""
+        """Expire asks and prune whenever that is due, for as long as the worker lives."""
         await asyncio.sleep(FIRST_CHECK)
         while True:
+            await self.expire_asks()
             await self.check()
             await asyncio.sleep(CHECK_INTERVAL)
+
+    async def expire_asks(self) -> None:
+        """Close the asks that nobody has answered in time."""
+        try:
+            while count := await in_database(Ask.objects.expire):
+                logger.info("asks expired: %d", count)
+        except DatabaseProblem as exc:
+            logger.warning("%s could not expire asks, trying again: %s", self.worker, exc)
 
     async def check(self) -> None:
         """Prune if no worker has done so within INTERVAL, and none does now."""

@@ -1,8 +1,8 @@
 """Remove what FLEET_KEEP_RUNS and FLEET_KEEP_CONVERSATIONS no longer keep, in small batches.
 
 Each batch is a transaction of its own. What is due follows from the rows alone, so a prune may stop
-anywhere and go on later, on any worker. Live runs, runs whose log is still open, and runs whose
-figures are in no period yet are never due.
+anywhere and go on later, on any worker. Live runs, runs whose log is still open, runs whose figures
+are in no period yet, and paused runs that may still go on are never due.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
+from chat.asks import Ask
 from chat.conversations import Conversation, Message
 from chat.models import Run
 from routing.models import RoutingDecision
@@ -37,6 +38,12 @@ class Prune:
 def runs_due() -> QuerySet[Run]:
     # The rollup reads the steps. After an update it has years of runs to count.
     ended = Run.objects.filter(pruned_at=None, counted=True).exclude(closed_at=None)
+    # A run that goes on reads the steps of all paused ones before it.
+    in_chat = {"conversation": OuterRef("conversation")}
+    may_go_on = Exists(Ask.objects.open().filter(**in_chat)) | Exists(
+        Run.objects.live().filter(**in_chat)
+    )
+    ended = ended.exclude(Q(status=Run.Status.PAUSED) & may_go_on)
     return older(ended, settings.FLEET_KEEP_RUNS, "ended_at")
 
 
@@ -78,7 +85,8 @@ def conversations_due() -> QuerySet[Conversation]:
     open_run = Q(status=Run.Status.RUNNING) | Q(closed_at=None) | Q(counted=False)
     busy = Run.objects.filter(open_run, conversation=OuterRef("pk"))
     old = older(Conversation.objects.all(), settings.FLEET_KEEP_CONVERSATIONS, "updated_at")
-    return old.exclude(Exists(busy))
+    waiting = Ask.objects.open().filter(conversation=OuterRef("pk"))
+    return old.exclude(Exists(busy)).exclude(Exists(waiting))
 
 
 def prune_conversations() -> int | None:

@@ -27,6 +27,15 @@ def with_field(**fields: object) -> str:
     return json.dumps({**chat_request(), **fields})
 
 
+def reply_with(*, reply: dict[str, object] | None = None, **fields: object) -> str:
+    """Return a frame that replies to a paused run, with these fields."""
+    one = {"ask_id": str(uuid.uuid4()), "decision": "approve", **(reply or {})}
+    ids = {"message_id": str(uuid.uuid4()), "continues": str(uuid.uuid4())}
+    return json.dumps({"type": "reply", **ids, "replies": [one], **fields})
+
+
+ASK_ID = str(uuid.uuid4())
+
 FIRST_FRAMES = {
     "not JSON": "hello",
     "empty": "",
@@ -52,6 +61,31 @@ FIRST_FRAMES = {
     "deep nesting": '{"message": ' + "[" * 50_000,
     "deep nesting in an unknown field": '{"zzz": ' + "[" * 50_000 + "]" * 50_000 + "}",
     "over the size limit": with_field(message="x" * 600_000),
+    "an unknown type": with_field(type="replies"),
+    "a reply with a message": reply_with(message="x"),
+    "a reply without a run": f'{{{{"type": "reply", "message_id": "{ASK_ID}", "replies": []}}}}',
+    "no replies": reply_with(replies=[]),
+    "two replies to one ask": reply_with(replies=[{"ask_id": ASK_ID, "decision": "approve"}] * 2),
+    "an unknown decision": reply_with(reply={"decision": "maybe"}),
+    "an unknown field of a reply": reply_with(reply={"tool": "web_search"}),
+    "arguments that are a list": reply_with(reply={"decision": "edit", "arguments": ["x"]}),
+    "a reply to no id": reply_with(reply={"ask_id": "7"}),
+    "a flag that is a text": reply_with(reply={"remember": "yes"}),
+    "a reply of 33,000 characters": reply_with(reply={"text": "x" * 33_000}),
+    "a NUL character in a reply": reply_with(reply={"decision": "answer", "text": "a\0b"}),
+    "a NUL character in an argument": reply_with(
+        reply={"decision": "edit", "arguments": {"list": [{"name": "a\0b"}]}}
+    ),
+    "a NUL character in an argument's name": reply_with(
+        reply={"decision": "edit", "arguments": {"a\0b": 1}}
+    ),
+    "half a surrogate pair in an argument": reply_with(
+        reply={"decision": "edit", "arguments": {"city": "x"}}
+    ).replace('"x"', '"\\ud800"'),
+    "a number without bounds": reply_with(
+        reply={"decision": "edit", "arguments": {"city": "x"}}
+    ).replace('"x"', "1e999"),
+    "a reply with a negative cursor": reply_with(after=-1),
 }
 
 

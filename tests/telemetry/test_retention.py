@@ -16,6 +16,7 @@ from django.test import Client
 from django.utils import timezone
 
 from agenticfleet.environment import Environment
+from chat.asks import Ask
 from chat.conversations import Conversation, Message
 from chat.database import in_database
 from chat.models import Run
@@ -101,6 +102,19 @@ def ended_run(
     return run
 
 
+def ask(run: Run, *, state: str) -> None:
+    """Make an ask of a paused run."""
+    Ask.objects.create(
+        run=run,
+        conversation=run.conversation,
+        name="answer/assistant/1/tool-0",
+        kind="approval",
+        message="May this be done?",
+        state=state,
+        expires_at=timezone.now() + DAY,
+    )
+
+
 def prune_all() -> dict[str, int]:
     """Remove all that is due, without pauses."""
     counts = dict.fromkeys(PRUNES, 0)
@@ -152,6 +166,20 @@ class TestRuns:
     def test_run_whose_log_is_open_waits(self) -> None:
         ended_run(91 * DAY, closed_at=None)
         assert prune_all()["runs"] == 0
+
+    @pytest.mark.parametrize("state", ["open", "approved", "expired"])
+    def test_paused_run_keeps_its_steps_while_it_may_go_on(self, state: str) -> None:
+        run = ended_run(91 * DAY, status="paused")
+        ask(run, state=state)
+        assert prune_all()["runs"] == (0 if state == "open" else 1)
+
+    def test_paused_run_keeps_its_steps_until_the_one_that_goes_on_has_ended(self) -> None:
+        paused = ended_run(91 * DAY, status="paused")
+        unended = {"status": "running", "ended_at": None, "closed_at": None, "counted": False}
+        again = ended_run(91 * DAY, paused.conversation, continues=paused, **unended)
+        assert prune_all()["runs"] == 0
+        Run.objects.filter(pk=again.pk).update(status="completed")
+        assert prune_all()["runs"] == 1
 
     def test_run_that_is_not_counted_waits(self) -> None:
         ended_run(100 * DAY, counted=False)
@@ -211,6 +239,13 @@ class TestConversations:
         unclosed = ended_run(40 * DAY, closed_at=None)
         prune_all()
         assert set(Conversation.objects.all()) == {old.conversation, unclosed.conversation}
+
+    def test_conversation_with_an_open_ask_stays(self) -> None:
+        waiting, decided = (ended_run(40 * DAY, status="paused") for _ in range(2))
+        ask(waiting, state="open")
+        ask(decided, state="refused")
+        assert prune_all()["conversations"] == 1
+        assert list(Ask.objects.values_list("run", flat=True)) == [waiting.pk]
 
     def test_long_conversation_takes_several_batches(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(retention, "BATCH", 4)
