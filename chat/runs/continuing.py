@@ -47,14 +47,25 @@ def question_of(run: Run, *, is_first: bool = False) -> Question:
         msgspec.convert(run.reasoning_effort or None, Effort | None),
         () if is_first else run.conversation.exchanges_before(run.question),
         fresh=run.fresh,
+        run_id=str(first_of(run).pk),
         approved=frozenset() if is_first else Ask.objects.tools_approved_in(run.conversation_id),
     )
 
 
+def first_of(run: Run) -> Run:
+    """Return the run that began the answer: this one, unless it goes on with another."""
+    while run.continues:
+        run = run.continues
+    return run
+
+
 def kept_for(run: Run) -> dict[str, Kept]:
-    """Return the results in a run's journal by the names of their steps."""
-    rows = StepResult.objects.filter(run=run).values_list("name", "value", "inherited")
-    return {name: Kept(value, inherited) for name, value, inherited in rows}
+    """Return the results in a run's journal by the names of their steps, oldest first."""
+    rows = StepResult.objects.filter(run=run).order_by("pk")
+    return {
+        name: Kept(value, inherited)
+        for name, value, inherited in rows.values_list("name", "value", "inherited")
+    }
 
 
 def steps_before(run: Run) -> Iterator[StreamEvent]:

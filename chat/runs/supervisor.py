@@ -89,10 +89,12 @@ class LiveRun:
         self.trace = trace
         self.journal = RunJournal(run, journals, on_moved=self.leave)
         self.recorder = Recorder(Clock(arrived))
+        # The workflow won't tell the route again. Other figures of paused runs are their own.
+        for event in memory.told[: memory.inherited]:
+            if isinstance(event, RoutingDecided):
+                self.recorder.observe(event)
         if before:
-            inherited = memory.told[: memory.inherited]
-            routes = [event for event in inherited if isinstance(event, RoutingDecided)]
-            told = [*routes, *memory.told[memory.inherited :]]
+            told = memory.told[memory.inherited :]
             self.recorder.resume(told, before, worked_s=run.worked_s)
         self.answer = Answer(
             question,

@@ -74,19 +74,21 @@ class Asking(Answer):
         self.plan.questions.append(question)
         self.plan.memories.append(self.memory)
 
-    async def write(self) -> None:
-        self.route = await self.choose_route()
+    async def write_on_a_path(self) -> None:
+        chosen = await self.choose_route()
+        self.route = chosen.route
+        self.tell_route(chosen.route)
         if self.question.text.startswith("plain"):
             self.work.tell(ResponseDelta(delta="Plain."))
             return
+        if self.plan.words:
+            self.work.tell(ResponseDelta(delta=self.plan.words))
         asks = [asked(number, self.plan, **ask) for number, ask in enumerate(self.plan.asks)]
         kept = [self.memory.kept.get(f"{ask.name}/reply") for ask in asks]
         replies = [msgspec.json.decode(reply.value, type=Reply) for reply in kept if reply]
         if any(reply.decision == "withdraw" for reply in replies):
             raise Withdrawn
         if len(replies) < len(asks):
-            if self.plan.words:
-                self.work.tell(ResponseDelta(delta=self.plan.words))
             self.work.asks = asks
             raise Paused
         self.work.tell(ResponseDelta(delta=" ".join(reply.decision for reply in replies)))

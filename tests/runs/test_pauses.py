@@ -110,7 +110,7 @@ async def test_run_may_pause_again(chat: Chatting, plan: Plan) -> None:
     second = await paused(chat, pause.frame())
     third = await chat.answer(reply_frame(second.run_id, second.replies("refuse")))
     assert third[0]["data"]["continues"] == second.run_id
-    assert text_of(third) == "So far. So far. refuse refuse"
+    assert text_of(third) == "So far. refuse refuse"
     # The steps of both paused runs, without what the last one tells itself.
     assert [event.seq for event in plan.memories[-1].told].count(1) == 2
 
