@@ -173,7 +173,8 @@ class StartQueries(models.QuerySet["Run"]):
     ) -> "Run | None":
         """Close asks of a paused run that `user` has the permission to decide.
 
-        Once no ask is open, return the run that goes on; the first worker that looks takes it.
+        Once no ask is open, return the run that goes on; the first worker that looks takes it. Its
+        message_id is the id of the paused run, so that a client can join it.
         Until then return None: the owner or other staff must decide the rest. Raise ProtocolError
         if the replies aren't accepted; then nothing was stored.
         """
@@ -187,7 +188,7 @@ class StartQueries(models.QuerySet["Run"]):
         run_id = uuid.uuid4()
         fields = {
             "pk": run_id,
-            "message_id": uuid.uuid4(),
+            "message_id": paused,
             "worker": RELEASED,
             "lease_expires_at": Now(),
             "trace_id": trace_id_of(run_id, None),

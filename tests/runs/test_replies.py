@@ -344,6 +344,9 @@ async def test_staff_with_the_permission_release_the_run(
     )
     assert await pause.states() == ["approved"]
     assert (await pause.asks().aget()).replied_by == f"user:{staff.pk}"
+    # The asker's client joins it, although it made no frame for it.
+    socket = await chat.ask({"message": "May I?", "message_id": pause.run_id, "after": 1})
+    assert (await socket.event())["workflow_id"] == str(run.pk)
 
 
 async def test_staff_and_owner_each_decide_their_asks(
