@@ -37,7 +37,7 @@ from chat.protocol.terms import Effort, Mode, Summary, Timings
 from chat.starts import RELEASED
 from chat.workflow.memory import Kept, Memory
 from chat.workflow.question import Question
-from tooling.bounded import RedisDown
+from tooling.bounded import BREAKER, RedisDown
 
 from .local import Runs
 from .replay import Entry, Transcript
@@ -46,6 +46,7 @@ from .store import LogStore
 
 logger = logging.getLogger(__name__)
 
+LOG_TRIES = 2  # to read a log. Without it, all steps are told again.
 MAX_DEATHS = 2  # A run whose worker dies after so many claims after a death is not claimed again.
 
 
@@ -163,13 +164,14 @@ class Takeovers:
 
     async def recall(self, run: Run) -> Recalled:
         """Return what readers have seen, after which they see nothing more of earlier epochs."""
-        try:
-            await self._store.fence(run.pk, run.epoch)
-            entries = await self._store.read_all(run.pk)
-        except RedisDown as exc:
-            logger.warning("run=%s goes on without its log: %s", run.pk, exc)
-            entries = []
-        return Recalled(run, entries)
+        for _ in range(LOG_TRIES):
+            try:
+                await self._store.fence(run.pk, run.epoch)
+                return Recalled(run, await self._store.read_all(run.pk))
+            except RedisDown as exc:
+                logger.warning("run=%s cannot read its log: %s", run.pk, exc)
+                await asyncio.sleep(BREAKER)
+        return Recalled(run, [])
 
 
 def claim(lost: LostRun, worker: str, ttl: timedelta) -> Claimed | None:

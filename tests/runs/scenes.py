@@ -32,7 +32,6 @@ HOUR = 3600
 class Killed:
     """What followers saw when one of two workers was killed."""
 
-    seconds_to_terminal: list[float]
     seconds_to_resumed: list[float]
     was_pressed: bool
     endings: list[str]
@@ -51,7 +50,6 @@ async def kill_a_worker(folder: Path) -> Killed:
         await crowd.until_ended()
         was_pressed = crowd.journal.was_pressed(killed, time.monotonic())
         return Killed(
-            crowd.seconds_to_terminal(since=killed),
             crowd.seconds_to_resumed(since=killed),
             was_pressed,
             crowd.endings(),
@@ -153,7 +151,7 @@ class Jumped:
     endings: list[str] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     endings_after_death: list[str] = field(default_factory=list)
-    seconds_to_terminal: list[float] = field(default_factory=list)
+    seconds_to_resumed: list[float] = field(default_factory=list)
 
 
 async def let_clocks_jump(folder: Path) -> Jumped:
@@ -204,9 +202,9 @@ async def let_clocks_jump(folder: Path) -> Jumped:
         await when(lambda: set(hours_ahead(on)) == {0}, "a run of the dead worker is live")
         on.model.release()
         await crowd.until_ended()
-        jumped.endings_after_death, jumped.seconds_to_terminal = (
+        jumped.endings_after_death, jumped.seconds_to_resumed = (
             crowd.endings(),
-            crowd.seconds_to_terminal(since=died),
+            crowd.seconds_to_resumed(since=died),
         )
         jumped.violations += crowd.violations()
     return jumped

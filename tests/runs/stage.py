@@ -187,15 +187,6 @@ class Crowd:
         for run in self.evidence:
             run.ended_at = time.monotonic()
 
-    def seconds_to_terminal(self, *, since: float) -> list[float]:
-        """Return the seconds to the terminal for each follower."""
-        return [
-            socket.frames[-1]["at"] - since
-            for f in self.followers
-            for socket in f.sockets
-            if socket.fate == "ended"
-        ]
-
     def seconds_to_resumed(self, *, since: float) -> list[float]:
         """Return the seconds to `resumed` for each follower that got it."""
         return [

@@ -12,11 +12,12 @@ from itertools import pairwise
 import pytest
 import pytest_asyncio
 import redis
+from django.db import OperationalError
 from django.utils import timezone
 
 from chat.database import in_database
 from chat.journal import StepResult
-from chat.models import Run
+from chat.models import Run, RunQuerySet
 from chat.protocol.events import AgentComplete, OrchestratorMessage, ResponseDelta, Resumed
 from chat.protocol.payloads import ResumedData
 from chat.protocol.terms import Ending
@@ -26,8 +27,10 @@ from chat.runs.store import key_of
 from chat.runs.takeover import LostRun, claim
 from chat.runs.worker import Worker
 from chat.starts import RELEASED
-from tests.chatting import Chatting, Socket
-from tests.scripted_model import ScriptedModel
+from chat.workflow.agents import ASSISTANT
+from tests.chatting import Chatting, Socket, chat_request, text_of
+from tests.scripted_model import Script, ScriptedModel
+from tooling.bounded import RedisDown
 
 from .rows import orphan, until_closed
 from .workers import Following, another_worker, freeze, mark_died, until_epoch
@@ -374,6 +377,140 @@ class TestClaim:
         worker.runs.accepting = False
         await worker.takeovers.claim(lost(run))
         assert (await Run.objects.aget(pk=run.pk)).epoch == 0
+
+
+class TestGoingOn:
+    async def test_kept_step_is_not_done_again(
+        self, chat: Chatting, other: Worker, model: ScriptedModel
+    ) -> None:
+        model.as_agent(
+            ASSISTANT.instructions,
+            Script(tokens=[], calls=[("calculator", '{"expression": "6 * 7"}')]),
+            Script(tokens=["42."], hold_after=0),
+        )
+        socket = await chat.ask(chat_request(mode="light"))
+        run = await Run.objects.aget(pk=(await socket.until("connected"))["workflow_id"])
+        await socket.until("tool.complete")
+        async with asyncio.timeout(10):
+            while await StepResult.objects.filter(run=run).acount() < 3:
+                await asyncio.sleep(0.02)
+        await taken_over(run)
+        reader = Following(other, run.pk)
+        await reader.until("resumed")
+        model.release()
+        await reader.to_the_end()
+        # One call for the tool, and the answer once for each worker.
+        assert len(model.calls) == 3
+        assert reader.kinds.count("tool.complete") == 1
+        assert reader.text == "42."
+        assert not await StepResult.objects.filter(run=run).aexists()
+
+    async def test_figures_include_what_the_dead_worker_spent(
+        self, chat: Chatting, other: Worker, model: ScriptedModel
+    ) -> None:
+        _, run = await held_run(chat, model)
+        before = (await Run.objects.aget(pk=run.pk)).recorded_summary
+        await freeze(Worker.current())
+        await asyncio.sleep(0.3)
+        await mark_died(run.pk)
+        await until_epoch(run.pk, 1)
+        model.release()
+        await until_closed_elsewhere(run)
+        row = await Run.objects.aget(pk=run.pk)
+        ending = row.recorded_ending
+        assert ending
+        assert (ending.usage.model_calls, ending.usage.estimated) == (2, True)
+        assert ending.timings.first_event_ms == before.timings.first_event_ms
+        assert ending.timings.first_token_ms == before.timings.first_token_ms
+        assert 300 <= ending.timings.waited_ms < (ending.timings.total_ms or 0)
+        worked_ms = row.worked_s * 1000
+        assert worked_ms == pytest.approx(
+            (ending.timings.total_ms or 0) - ending.timings.waited_ms, abs=50
+        )
+
+    async def test_time_without_a_worker_does_not_count_for_the_deadline(
+        self, chat: Chatting, worker: Worker, model: ScriptedModel, settings
+    ) -> None:
+        settings.FLEET_DEADLINES = replace(settings.FLEET_DEADLINES, runtime=30)
+        await freeze(worker)
+        model.on("orphan?", hold_after=0)
+        an_hour_ago = timezone.now() - timedelta(hours=1)
+        runs = [(await orphan(worker=RELEASED, deaths=0, worked_s=s))[0] for s in (1, 31)]
+        pks = [run.pk for run in runs]
+        await Run.objects.filter(pk__in=pks).aupdate(created_at=an_hour_ago)
+        await worker.leases.look_for_lost_runs()
+        async with asyncio.timeout(10):
+            while runs[1].pk in worker.runs.live or not worker.runs.live:
+                await asyncio.sleep(0.02)
+        rows = [await Run.objects.aget(pk=run.pk) for run in runs]
+        assert [(row.status, row.error_code) for row in rows] == [
+            ("running", ""),
+            ("failed", "max_runtime"),
+        ]
+
+
+class TestFaults:
+    async def test_run_goes_on_without_redis(
+        self, chat: Chatting, other: Worker, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def fail(*_: object) -> None:
+            raise RedisDown("away")
+
+        _, run = await held_run(chat, model)
+        monkeypatch.setattr("chat.runs.takeover.BREAKER", 0)
+        monkeypatch.setattr(other.store, "fence", fail)
+        await taken_over(run)
+        reader = Following(other, run.pk)
+        await reader.until("resumed")
+        model.release()
+        await reader.to_the_end()
+        assert reader.text == FULL
+        assert [data.from_seq for data in resumed(reader)] == [0]
+        # Once Redis answers, the log of the new epoch replaces the old one.
+        await until_closed_elsewhere(run)
+        stored = await other.store.read_all(run.pk)
+        assert stored[0].seq == EPOCH_SIZE
+
+    async def test_claim_is_tried_again_after_a_database_error(
+        self, chat: Chatting, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object, **__: object) -> bool:
+            monkeypatch.undo()
+            raise OperationalError("the database is away")
+
+        monkeypatch.setattr(RunQuerySet, "claim", fail)
+        run, _ = await orphan(worker=RELEASED, deaths=0)
+        await until_closed_elsewhere(run)
+        row = await Run.objects.aget(pk=run.pk)
+        assert (row.status, row.epoch) == ("completed", 1)
+
+    async def test_run_that_cannot_be_released_stops_anyway(
+        self, chat: Chatting, worker: Worker, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> bool:
+            raise OperationalError("the database is away")
+
+        _, run = await held_run(chat, model, tokens=0)
+        monkeypatch.setattr(RunQuerySet, "release", fail)
+        worker.runs.hand_over(all_runs=True)
+        await worker.runs.idle(within=10)
+        assert not worker.runs.live
+        assert (await Run.objects.aget(pk=run.pk)).status == "running"
+
+
+async def test_drained_worker_hands_its_run_to_another(
+    chat: Chatting, other: Worker, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat.runs.worker.DELIVERY_TIMEOUT", 0)
+    socket, run = await held_run(chat, model)
+    await Worker.current().drain(grace=0)
+    data = (await socket.until("resumed"))["data"]
+    assert data["silent_ms"] < LEASE * 1000
+    model.release()
+    events = await socket.rest()
+    assert (text_of(events), events[-1]["type"]) == (FULL, "done")
+    row = await Run.objects.aget(pk=run.pk)
+    assert (row.worker, row.epoch, row.deaths) == (other.name, 1, 0)
 
 
 async def until_closed_elsewhere(run: Run) -> None:
