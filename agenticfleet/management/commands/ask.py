@@ -101,6 +101,8 @@ class Command(BaseCommand):
 
     async def ask(self, request: ChatRequest, *, as_json: bool) -> bool:
         worker = Worker.current()
+        # This process ends with its answer, so runs of a fleet must not be moved here.
+        worker.takeovers.is_on = False
         try:
             run = await worker.runs.start_or_join(
                 lambda: TERMINAL, request, arrived=time.perf_counter()
