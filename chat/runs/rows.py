@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from chat.models import Run
-from chat.protocol.events import StreamEvent, ending_events, event_of
+from chat.protocol.events import StreamEvent, ending_events
 from chat.protocol.terms import DELETED
 
 from .replay import Transcript
@@ -14,23 +14,6 @@ ROW_POLL_INTERVAL = 0.5  # seconds between two looks at a row that will hold an 
 def find_row(run_id: UUID) -> Run | None:
     """Return the run with its answer. Return None if its conversation was deleted."""
     return Run.objects.select_related("answer").filter(pk=run_id).first()
-
-
-def chain_of(run: Run) -> list[StreamEvent]:
-    """Return the steps of the paused runs that this one goes on with, oldest first."""
-    steps: list[StreamEvent] = []
-    paused = run.continues
-    while paused:
-        steps = [event for step in paused.steps if (event := event_of(step))] + steps
-        paused = paused.continues
-    return steps
-
-
-def first_of_chain(run: Run) -> Run:
-    """Return the first of the paused runs that this one goes on with; the run itself without."""
-    while run.continues:
-        run = run.continues
-    return run
 
 
 def row_ending_events(row: Run) -> list[StreamEvent]:

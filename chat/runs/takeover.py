@@ -12,36 +12,33 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import cast
 from uuid import UUID
 
 import msgspec
 from django.utils import timezone
 
 from chat.database import in_database
-from chat.journal import StepResult
 from chat.logs import bind_run
 from chat.models import DIED, Run
 from chat.protocol.events import (
     AgentComplete,
     AgentStart,
-    Connected,
     ReasoningDelta,
     ResponseDelta,
     ResponseSnapshot,
     Resumed,
     StreamEvent,
 )
-from chat.protocol.payloads import ConnectedData, ResumedData, SnapshotData
-from chat.protocol.terms import Effort, Mode, Summary, Timings
+from chat.protocol.payloads import ResumedData, SnapshotData
+from chat.protocol.terms import Summary, Timings
 from chat.starts import RELEASED
 from chat.workflow.memory import Kept, Memory
 from chat.workflow.question import Question
 from tooling.bounded import BREAKER, RedisDown
 
+from .continuing import kept_for, opening_of, question_of, steps_before
 from .local import Runs
 from .replay import Entry, Transcript
-from .rows import chain_of, first_of_chain
 from .store import LogStore
 
 logger = logging.getLogger(__name__)
@@ -87,6 +84,7 @@ class Claimed:
     question: Question
     kept: Mapping[str, Kept]
     chain: Sequence[StreamEvent]  # the steps of the paused runs that it goes on with
+    events: Sequence[StreamEvent]  # with which it began
     silent_ms: float
 
     @property
@@ -181,29 +179,21 @@ def claim(lost: LostRun, worker: str, ttl: timedelta) -> Claimed | None:
     run = Run.objects.select_related("question", "answer", "conversation").get(pk=lost.run_id)
     # A lease that ran out was renewed this long before.
     renewed_at = lost.lease_expires_at - (timedelta() if lost.is_ownerless else ttl)
-    results = StepResult.objects.filter(run=run).order_by("pk")
     return Claimed(
         run,
-        Question(
-            run.question.text,
-            cast("Mode", run.mode),
-            cast("Effort", run.reasoning_effort) or None,
-            run.conversation.exchanges_before(run.question),
-            fresh=run.fresh,
-            run_id=str(first_of_chain(run).pk),
-        ),
-        kept={result.name: Kept(result.value, result.inherited) for result in results},
-        chain=chain_of(run),
+        question_of(run),
+        kept=kept_for(run),
+        chain=list(steps_before(run)),
+        events=opening_of(run),
         silent_ms=max(0, (timezone.now() - renewed_at).total_seconds() * 1000),
     )
 
 
 def opening(claimed: Claimed, recalled: Recalled) -> list[StreamEvent]:
     """Return the first events of the new epoch."""
-    run = claimed.run
     resumed = Resumed(
         data=ResumedData(
-            epoch=run.epoch,
+            epoch=claimed.run.epoch,
             from_seq=recalled.entries[-1].seq if recalled.entries else 0,
             silent_ms=round(claimed.silent_ms),
             redone=unfinished_agents(recalled.told),
@@ -212,9 +202,9 @@ def opening(claimed: Claimed, recalled: Recalled) -> list[StreamEvent]:
     snapshot = ResponseSnapshot(data=SnapshotData(recalled.text))
     if recalled.entries:
         return [snapshot, resumed]
-    # The log is lost, and with it the first event of the run.
-    connected = ConnectedData(run.conversation_id, run.message_id, run.continues_id)
-    return [snapshot, Connected(data=connected), resumed]
+    # The log is lost, and with it the first events of the run.
+    lost = [event for event in claimed.events if not isinstance(event, ResponseSnapshot)]
+    return [snapshot, *lost, resumed]
 
 
 def unfinished_agents(told: Sequence[StreamEvent]) -> list[str]:
