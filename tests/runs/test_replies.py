@@ -17,6 +17,7 @@ from chat.journal import StepResult
 from chat.models import Run
 from chat.protocol.errors import ProtocolError
 from chat.protocol.terms import SUBPROTOCOL_HTML, Reply
+from chat.runs.replay import EPOCH_SIZE
 from chat.runs.worker import Worker
 from tests.chatting import Chatting, chat_request, kinds, text_of
 from tests.scripted_model import ScriptedModel
@@ -333,7 +334,7 @@ async def test_staff_with_the_permission_release_the_run(
     plan.asks = [{"approver": PERMISSION}]
     pause = await paused(chat)
     # No worker here may take the run while the test looks at it.
-    Worker.current().tasks[1].cancel()
+    Worker.current().takeovers.is_on = False
     run = await reply_as_staff(staff, pause, approvals(pause, 0))
     assert run
     assert (run.worker, run.status, run.owner, run.text_so_far) == (
@@ -347,6 +348,22 @@ async def test_staff_with_the_permission_release_the_run(
     # The asker's client joins it, although it made no frame for it.
     socket = await chat.ask({"message": "May I?", "message_id": pause.run_id, "after": 1})
     assert (await socket.event())["workflow_id"] == str(run.pk)
+
+
+async def test_run_that_staff_released_goes_on_at_once(
+    chat: Chatting, plan: Plan, staff: User
+) -> None:
+    plan.asks = [{"approver": PERMISSION}]
+    pause = await paused(chat)
+    run = await reply_as_staff(staff, pause, approvals(pause, 0))
+    assert run
+    events = await chat.answer({"message": "May I?", "message_id": pause.run_id})
+    opening = [event for event in events if event["seq"] >= EPOCH_SIZE][:4]
+    assert kinds(opening) == ["response.snapshot", "connected", "ask.closed", "resumed"]
+    assert opening[1]["data"]["continues"] == pause.run_id
+    assert text_of(events) == "So far. approve"
+    row = await Run.objects.aget(pk=run.pk)
+    assert (row.status, row.epoch, row.deaths) == ("completed", 1, 0)
 
 
 async def test_staff_and_owner_each_decide_their_asks(
