@@ -23,6 +23,8 @@ from chat.runs.replay import Entry, entry_of
 from chat.runs.worker import Worker
 from chat.telemetry import metrics
 
+from .chains import earlier_than
+from .database import in_database
 from .logs import bind_run
 from .models import Run
 from .owners import Owner, owner_of_cookie
@@ -203,7 +205,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def follow(self, worker: Worker, run: Run, after: int) -> None:
         if self._subprotocol == SUBPROTOCOL_HTML:
-            self._view = AnswerView(str(run.pk), started_at=run.created_at)
+            earlier = await in_database(earlier_than, run) if run.continues_id else None
+            self._view = AnswerView(str(run.pk), earlier=earlier, started_at=run.created_at)
             # Compact, so that the view knows the steps that the page has: it draws later steps as
             # parts of them.
             async with aclosing(

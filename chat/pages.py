@@ -4,26 +4,30 @@ This reads the database, each page in a fixed number of queries; chat/rendering 
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from itertools import chain, groupby
+from itertools import groupby
 from urllib.parse import urlencode
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
+from django.db.models.functions import Now
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from routing.models import RoutingDecision
 
+from .asks import Ask
+from .chains import asks_of, chains_of, earlier_of, earlier_than, events_of
 from .conversations import Conversation, Message
 from .models import Run
 from .owners import Owner
-from .protocol.events import event_of
 from .rendering.answer import AnswerView
+from .rendering.asks import AskView
+from .rendering.earlier import Earlier
 from .rendering.wording import duration, money
 
 MAX_QUESTIONS = 30  # of a conversation on a page; a button loads earlier ones
@@ -123,28 +127,43 @@ def thread_of(chat: Conversation, *, before: int | None = None) -> Thread:
         return Thread()
     has_more = len(newest) > MAX_QUESTIONS
     first = questions.filter(pk__lt=shown[0].pk).count() + 1 if has_more else 1
-    runs = runs_of(shown)
-    ratings = ratings_of(chain.from_iterable(runs.values()))
+    answers = answers_of({question.pk: number for number, question in enumerate(shown, first)})
     return Thread(
         [
-            QuestionWithAnswers(
-                number,
-                question.text,
-                [view_of(run, number, ratings.get(run.pk)) for run in runs.get(question.pk, [])],
-            )
+            QuestionWithAnswers(number, question.text, answers.get(question.pk, []))
             for number, question in enumerate(shown, first)
         ],
         before=shown[0].pk if has_more else None,
     )
 
 
-def runs_of(questions: Sequence[Message]) -> dict[int, list[Run]]:
-    """Return the runs of each question, oldest first."""
-    runs = Run.objects.filter(question__in=questions).select_related("answer")
-    by_question = groupby(
-        runs.order_by("question_id", "answer_id"), key=lambda run: run.question_id
-    )
-    return {question_id: list(group) for question_id, group in by_question}
+def answers_of(numbers: Mapping[int, int]) -> dict[int, list[AnswerView]]:
+    """Return the answers to questions by their id, oldest first. `numbers` has the questions."""
+    found = Run.objects.filter(question__in=numbers).select_related("answer")
+    runs = list(found.order_by("question_id", "answer_id"))
+    ratings, asks = ratings_of(runs), asks_of(runs)
+    return {
+        question_id: [
+            view_of(
+                run,
+                numbers[question_id],
+                ratings.get(run.pk),
+                earlier=earlier_of(paused, asks),
+                asks=asks.get(run.pk, []),
+            )
+            for *paused, run in chains_of(group)
+        ]
+        for question_id, group in groupby(runs, key=lambda run: run.question_id)
+    }
+
+
+def answer_of(run: Run) -> AnswerView:
+    """Return the answer that this run is a part of."""
+    before = run.conversation.messages.filter(role=Message.Role.USER, pk__lt=run.question_id)
+    views = answers_of({run.question_id: before.count() + 1})[run.question_id]
+    earlier = earlier_than(run)
+    first_id = earlier.first_id if earlier else str(run.pk)
+    return next(view for view in views if view.run == f"run-{first_id}")
 
 
 def ratings_of(runs: Iterable[Run]) -> dict[UUID, int]:
@@ -159,14 +178,27 @@ def ratings_of(runs: Iterable[Run]) -> dict[UUID, int]:
     }
 
 
-def view_of(run: Run, number: int, rating: int | None) -> AnswerView:
+def view_of(
+    run: Run,
+    number: int,
+    rating: int | None,
+    *,
+    earlier: Earlier | None = None,
+    asks: Sequence[AskView] = (),
+) -> AnswerView:
     ending = run.recorded_ending
-    steps = [event for step in run.steps if (event := event_of(step))]
     # The answer gets its text with the ending. Until then the run has a copy that may be behind;
     # the page's script joins the run and gets the rest.
     text = run.answer.text if ending else run.text_so_far
     view = AnswerView.of_record(
-        str(run.pk), steps, text, ending, started_at=run.created_at, ended_at=run.ended_at
+        str(run.pk),
+        events_of(run),
+        text,
+        ending,
+        earlier=earlier,
+        asks=asks,
+        started_at=run.created_at,
+        ended_at=run.ended_at,
     )
     view.message_id = str(run.message_id)
     view.conversation_id = str(run.conversation_id)
@@ -178,7 +210,9 @@ def totals_of(chat: Conversation) -> list[tuple[str, str]]:
     """Return the name and the text of each figure of all answers together, in one query."""
     runs = Run.objects.filter(conversation=chat)
     found = runs.aggregate(
-        answers=Count("pk"),
+        # A run that goes on with a paused one is the same answer.
+        answers=Count("pk", filter=Q(continues=None)),
+        runs=Count("pk"),
         ms=Sum("total_ms", default=0),
         read=Sum("input_tokens", default=0),
         written=Sum("output_tokens", default=0),
@@ -200,7 +234,7 @@ def totals_of(chat: Conversation) -> list[tuple[str, str]]:
     if settings.FLEET_PRICES and found["priced"]:
         cost = money(found["price"], settings.FLEET_PRICES.currency)
         # An answer by a model without a price may have cost something too.
-        is_whole = found["priced"] == found["answers"]
+        is_whole = found["priced"] == found["runs"]
         totals.append(("Cost", cost if is_whole else f"{cost} or more"))
     return totals
 
@@ -229,9 +263,14 @@ def sidebar_of(owner: Owner, filters: Filters, *, current: UUID | None, zone: tz
 
 
 def chats_of(owner: Owner, filters: Filters) -> QuerySet[Conversation]:
-    """Return the owner's chats that match, newest first, each with `is_running`."""
+    """Return the owner's chats that match, newest first, with `is_running` and `is_waiting`."""
     live = Run.objects.live().filter(conversation=OuterRef("pk"))
-    found = Conversation.objects.for_owner(owner).annotate(is_running=Exists(live))
+    asks = Ask.objects.filter(
+        conversation=OuterRef("pk"), state=Ask.State.OPEN, expires_at__gt=Now()
+    )
+    found = Conversation.objects.for_owner(owner).annotate(
+        is_running=Exists(live), is_waiting=Exists(asks)
+    )
     if filters.search:
         # A subquery, because a join would return a chat once for each question that matches.
         asked = Message.objects.filter(

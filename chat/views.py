@@ -27,7 +27,7 @@ from routing.models import RoutingDecision
 from .conversations import TITLE_LENGTH, Conversation
 from .models import Run
 from .owners import Owner, owner_of_request
-from .pages import Filters, QuestionWithAnswers, Thread, sidebar_of, thread_of, totals_of
+from .pages import Filters, QuestionWithAnswers, Thread, answer_of, sidebar_of, thread_of, totals_of
 from .rendering.answer import AnswerView
 from .telemetry.rollup import count_all
 
@@ -153,6 +153,14 @@ def delete(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     count_all(chat.runs.all())
     chat.delete()
     return redirect("new_chat")
+
+
+@require_GET
+@for_owner
+def answer(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
+    """Show an answer as it is now: the page asks if it was decided elsewhere."""
+    run = get_object_or_404(Run.objects.filter(owner=str(owner)), pk=pk)
+    return render(request, "chat/room.html#answer", {"answer": answer_of(run)})
 
 
 @require_GET

@@ -5,9 +5,9 @@ id. A new one names its container in `data-slot`, so that a replay can't show an
 Nothing here reads the database.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 from django.template.loader import render_to_string
@@ -15,46 +15,38 @@ from django.utils.html import escape
 
 from chat.protocol.events import (
     TYPE_OF,
-    AgentComplete,
-    AgentMessage,
-    AgentOutput,
-    AgentStart,
     AnyEvent,
+    AskOpened,
     Cancelled,
     Connected,
     Done,
     Error,
     Heartbeat,
     Notice,
-    OrchestratorMessage,
-    OrchestratorThought,
-    PhaseComplete,
-    PhaseStart,
-    ReasoningCompleted,
     ReasoningDelta,
     ResponseCompleted,
     ResponseDelta,
     ResponseSnapshot,
-    RoutingDecided,
+    Resumed,
     StreamEvent,
-    ToolComplete,
-    ToolRejected,
-    ToolStart,
 )
-from chat.protocol.payloads import RouteData
 from chat.protocol.terms import Ending
-from chat.spans import MEASURED, spans_of
+from chat.spans import spans_of
 
-from .ending import PATHS, AnswerSoFar, End, SourceLink, end_of
+from .asks import AskView
+from .earlier import Earlier
+from .elements import out_of_band
+from .ending import AnswerSoFar, End, SourceLink, end_of
 from .gantt import Gantt, gantt_of
-from .markdown.blocks import Blocks, render_all
-from .markdown.parts import Element
+from .markdown.blocks import Blocks
 from .partials import pattern
-from .timeline import Step, Timeline, slug, stopped
+from .steps import Steps
+from .timeline import Timeline, slug, stopped, waiting
 from .wording import Elapsed, capitalized, counted, shortened, time_of
 
 MAX_SOURCE_NUMBERS = 8  # sources that the closed line names
 MAX_CITED_TITLE_CHARS = 60  # characters of a source's title in each link to it
+TAKEN_OVER = "The server was replaced; going on…"  # until the new worker shows something
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,31 +62,34 @@ class Activity:
 
 
 class AnswerView:
-    """One run as the page shows it. Give it the run's events in order."""
+    """One run as the page shows it. Give it the run's events in order.
 
-    def __init__(self, workflow_id: str, *, started_at: datetime | None = None) -> None:
+    A run that goes on with paused ones is shown in their article: pass them as `earlier`.
+    """
+
+    def __init__(
+        self,
+        workflow_id: str,
+        *,
+        earlier: Earlier | None = None,
+        started_at: datetime | None = None,
+    ) -> None:
         self.workflow_id = workflow_id  # empty for a refusal: it has no run
+        self.earlier = earlier
         self.started_at = started_at
-        self.run = f"run-{workflow_id}"
+        self.run = f"run-{earlier.first_id if earlier else workflow_id}"
         self.message_id = ""
         self.conversation_id = ""
         self.number = 0  # of the question in its conversation; 0 if it isn't known
         self.rating: int | None = None
         self.activity = Activity("Connected")
-        self.timeline = Timeline(self.run)
+        self.asks: list[AskView] = []  # what the run asks, once it has paused
         self.end: End | None = None
         self.gantt: Gantt | None = None  # set at the end, if there is something to compare
-        self._route: RouteData | None = None
-        self._sources: dict[int, SourceLink] = {}
-        self._oldest_cached_at: datetime | None = None
-        self._is_stale = False
-        self._measured: list[StreamEvent] = []
+        self._is_taken_over = False  # by another worker, which has not shown anything yet
         self._text: list[str] = []
         self._blocks = Blocks(self.run, self.cite)
-        # By agent: the reasoning that is being streamed, and the step that the agent's output
-        # replaces. The second stays when the reasoning is complete.
-        self._reasoning: dict[str, tuple[Step, Blocks]] = {}
-        self._notes: dict[str, Step] = {}
+        self.steps = Steps(self.run, earlier=earlier, started_at=started_at)
         # The status line and the sources as the page shows them now. Events of many kinds change
         # these; they are sent again only if they differ from this.
         self._shown = self.surroundings
@@ -107,11 +102,14 @@ class AnswerView:
         text: str,
         ending: Ending | None,
         *,
+        earlier: Earlier | None = None,
+        asks: Sequence[AskView] = (),
         started_at: datetime | None = None,
         ended_at: datetime | None = None,
     ) -> "AnswerView":
         """Return the view of an answer from its row; without an ending it is still open."""
-        view = cls(workflow_id, started_at=started_at)
+        view = cls(workflow_id, earlier=earlier, started_at=started_at)
+        view.asks = list(asks)
         for event in steps:
             view.apply(event)
         view.restart(text)
@@ -125,13 +123,27 @@ class AnswerView:
         return Elapsed.since(self.started_at)
 
     @property
+    def timeline(self) -> Timeline:
+        return self.steps.timeline
+
+    @property
+    def open_asks(self) -> list[AskView]:
+        return [ask for ask in self.asks if ask.is_open]
+
+    @property
+    def asks_me(self) -> bool:
+        """Return True if the reader of the page may decide something."""
+        return any(ask.is_mine for ask in self.open_asks)
+
+    @property
     def blocks(self) -> list[str]:
         return self._blocks.html()
 
     @property
     def sources(self) -> list[SourceLink]:
         """The sources of the answer by number; none before its first word."""
-        return [self._sources[number] for number in sorted(self._sources)] if self._text else []
+        found = self.steps.sources
+        return [found[number] for number in sorted(found)] if self._text else []
 
     @property
     def first_sources(self) -> list[SourceLink]:
@@ -161,23 +173,19 @@ class AnswerView:
         is_first = not self._text
         self._text.append(delta)
         html = out_of_band(self._blocks.feed(delta))
-        if is_first:
+        if is_first or self._is_taken_over:
             # The first word ends the wait in the status line and brings the sources. Later words
             # change neither, so they don't pay for the comparison.
+            self._is_taken_over = False
             self.update_activity()
             html += self.changed_surroundings()
         return html
 
     def reason(self, event: ReasoningDelta) -> str:
-        if streamed := self._reasoning.get(event.agent_id):
-            return out_of_band(streamed[1].feed(event.delta))
-        agent = self.timeline.agent(event.agent_id) if event.agent_id else None
-        step = self.timeline.start_notes(event, agent)
-        blocks = Blocks(step.id)
-        blocks.feed(event.delta)
-        step.blocks = blocks.html()
-        self._reasoning[event.agent_id] = step, blocks
-        self._notes[event.agent_id] = step
+        if self.steps.is_reasoning(event.agent_id) and not self._is_taken_over:
+            return out_of_band(self.steps.grow_reasoning(event))
+        self._is_taken_over = False
+        step = self.steps.begin_reasoning(event)
         self.update_activity()
         return self.partial_of(event, step=step) + self.changed_surroundings()
 
@@ -189,7 +197,7 @@ class AnswerView:
 
     def cite(self, number: int) -> str:
         """Return the link to a source; empty if there is no source with this number."""
-        source = self._sources.get(number)
+        source = self.steps.sources.get(number)
         if source is None:
             return ""
         title = escape(shortened(source.title, MAX_CITED_TITLE_CHARS))
@@ -215,15 +223,18 @@ class AnswerView:
 
     def update_activity(self) -> None:
         # Once the answer has ended, the line shows the number of steps and stays.
-        if self.activity.is_busy:
-            text = self.timeline.activity() or ("Answering" if self._text else self.activity.text)
-            is_escalated = self._route is not None and self._route.escalated
+        if self._is_taken_over and self.activity.is_busy:
+            self.activity = Activity(TAKEN_OVER)
+        elif self.activity.is_busy:
+            before = self.activity.text if self.activity.text != TAKEN_OVER else "Working"
+            text = self.timeline.activity() or ("Answering" if self._text else before)
+            is_escalated = self.steps.route is not None and self.steps.route.escalated
             self.activity = Activity(text, why=self.takeover if is_escalated else "")
 
     @property
     def takeover(self) -> str:
         """Why the full team takes over from the light path, as a sentence."""
-        reasons = self._route.reasons if self._route else []
+        reasons = self.steps.route.reasons if self.steps.route else []
         if not reasons:
             return "The full team takes over"
         return f"{capitalized(shortened(reasons[0]))}, so the full team takes over"
@@ -232,8 +243,8 @@ class AnswerView:
 
     def apply(self, event: AnyEvent | StreamEvent) -> dict[str, object]:
         """Take in an event; return what its partial needs to show it."""
-        if isinstance(event, MEASURED):
-            self._measured.append(event)
+        if not isinstance(event, Connected | Resumed | ResponseSnapshot):
+            self._is_taken_over = False
         context = self.context_of(event)
         self.update_activity()
         if isinstance(event, Connected | ResponseSnapshot):
@@ -247,28 +258,13 @@ class AnswerView:
                 self.message_id = str(event.data.message_id)
                 self.conversation_id = str(event.data.conversation_id)
                 return {}
-            case RoutingDecided():
-                return {"step": self.decide(event.data)}
-            case ToolComplete():
-                self.take_sources(event)
-                return self.timeline.apply(event)
-            case (
-                PhaseStart()
-                | PhaseComplete()
-                | AgentStart()
-                | AgentComplete()
-                | ToolStart()
-                | ToolRejected()
-                | OrchestratorMessage()
-                | OrchestratorThought()
-            ):
-                return self.timeline.apply(event)
-            case AgentMessage():
-                return self.speak(event)
-            case AgentOutput():
-                return self.put_out(event)
-            case ReasoningCompleted():
-                return self.complete_reasoning(event.agent_id)
+            case Resumed():
+                self.steps = self.steps.without_redone(event.data)
+                self._is_taken_over = True
+                return {}
+            case AskOpened():
+                self.asks.append(AskView(event.author, event.data))
+                return {}
             case ResponseSnapshot():
                 self.restart(event.data.text)
                 return {}
@@ -283,56 +279,10 @@ class AnswerView:
                 return self.finish() | self.end_with(self.ending_of(event), ended_at=ended_at)
             case Notice():
                 return {"id": f"{self.run}-notice-{slug(event.data.code)}", "text": event.message}
-            case Heartbeat() | ResponseDelta() | ReasoningDelta():
+            case Heartbeat() | ResponseDelta():
                 return {}
             case _:
-                # A kind that changes nothing else on the page is shown by its partial alone.
-                return {"event": event}
-
-    def decide(self, route: RouteData) -> Step:
-        self._route = route
-        phase = self.timeline.phase
-        if route.escalated:
-            # The light answer is taken back, and its sources with it: the team counts its own.
-            self._sources.clear()
-            self._oldest_cached_at, self._is_stale = None, False
-        # An orchestrator.thought before this one has the reason of an escalation.
-        reasons = "" if route.escalated else shortened(", ".join(route.reasons))
-        return self.timeline.add("route", phase, "route", PATHS[route.path], detail=reasons)
-
-    def take_sources(self, event: ToolComplete) -> None:
-        data = event.data
-        for source in data.sources:
-            self._sources.setdefault(source.number, SourceLink.of(source))
-        if data.cached:
-            fetched_at = time_of(event.timestamp) - timedelta(seconds=data.age_s or 0)
-            self._oldest_cached_at = min(self._oldest_cached_at or fetched_at, fetched_at)
-            self._is_stale = self._is_stale or data.stale
-
-    def speak(self, event: AgentMessage) -> dict[str, object]:
-        """Add what an agent says to the others."""
-        agent = self.timeline.agent(event.agent_id, event.author)
-        step = self.timeline.add(f"speech-{event.seq}", agent, "speech", "")
-        step.blocks = render_all(event.message, step.id)
-        return {"step": step}
-
-    def put_out(self, event: AgentOutput) -> dict[str, object]:
-        """Show an agent's complete output in place of its reasoning."""
-        step = self._notes.pop(event.agent_id, None)
-        self._reasoning.pop(event.agent_id, None)
-        is_new = step is None
-        if step is None:
-            agent = self.timeline.agent(event.agent_id, event.author)
-            step = self.timeline.start_notes(event, agent)
-        return {"step": self.timeline.complete_notes(step, event.message), "is_new": is_new}
-
-    def complete_reasoning(self, agent_id: str) -> dict[str, object]:
-        if agent_id not in self._reasoning:
-            return {}
-        step, blocks = self._reasoning.pop(agent_id)
-        step.state = "done"
-        # Return the blocks, not the step as a whole: a new <details> would be closed again.
-        return {"step": step, "changed": out_of_band(blocks.finish())}
+                return self.steps.apply(event)
 
     def complete(self, event: ResponseCompleted) -> dict[str, object]:
         if event.message == "".join(self._text):
@@ -357,16 +307,21 @@ class AnswerView:
         answer = AnswerSoFar(
             self.workflow_id,
             has_text=bool(self._text),
-            route=self._route,
-            oldest_cached_at=self._oldest_cached_at,
-            is_stale=self._is_stale,
+            route=self.steps.route,
+            oldest_cached_at=self.steps.oldest_cached_at,
+            is_stale=self.steps.is_stale,
+            asks=self.asks,
+            is_withdrawn=self.steps.is_withdrawn,
         )
-        self.end = end_of(ending, answer, ended_at=ended_at)
-        gantt = gantt_of(spans_of(self._measured), ending.timings.total_ms or 0)
+        # The chart shows the newest run alone: the clocks of the runs before had other zeros.
+        gantt = gantt_of(spans_of(self.steps.measured), ending.timings.total_ms or 0)
         self.gantt = gantt if gantt.is_telling else None
+        whole = self.earlier.with_their_figures(ending) if self.earlier else ending
+        self.end = end_of(whole, answer, ended_at=ended_at)
         steps = len(self.timeline)
         self.activity = Activity(counted(steps, "step") if steps else "", is_busy=False)
-        return {"unfinished": stopped(self.timeline.running())}
+        running = self.timeline.running()
+        return {"unfinished": waiting(running) if ending.status == "paused" else stopped(running)}
 
     # Templates
 
@@ -376,18 +331,3 @@ class AnswerView:
     def partial(self, name: str, **context: object) -> str:
         context = {"answer": self, "oob": True, **context}
         return render_to_string(f"chat/stream.html#{name}", context).strip()
-
-
-def out_of_band(elements: list[Element]) -> str:
-    return "".join(element_out_of_band(element) for element in elements)
-
-
-def element_out_of_band(element: Element) -> str:
-    name = "row" if element.tag == "tr" else "element"
-    return pattern(f"chat/stream.html#{name}", "tag", "id", "slot", "attributes", "html") % {
-        "tag": element.tag,
-        "id": element.id,
-        "slot": element.slot,
-        "attributes": element.attributes,
-        "html": element.inner,
-    }

@@ -1,6 +1,7 @@
 """What stands below an answer: its sources, how and why it ended, and what the reader can do."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Literal
@@ -13,15 +14,15 @@ from chat.protocol.payloads import RouteData, SourceData
 from chat.protocol.terms import Ending, Mode, Path, Status, Timings
 from tooling.untrusted import web_host
 
+from .asks import AskView, closing_words, waiting_label
 from .timeline import phase_title
 from .wording import age, capitalized, counted, duration, money, shortened, tokens_written
 
 PATHS: dict[Path, str] = {"light": "Light", "full": "Full team"}
-OUTCOMES: dict[Status, str] = {
+OUTCOMES: dict[Status, str] = {  # the label of a paused one depends on what it asks
     "completed": "complete",
     "cancelled": "stopped",
     "failed": "failed",
-    "paused": "waiting for you",
 }
 MAX_TITLE_CHARS = 150  # characters of a source's title
 HELP: dict[Code, str] = {
@@ -103,6 +104,12 @@ class AnswerSoFar:
     route: RouteData | None  # the last one; None if the run ended before it was routed
     oldest_cached_at: datetime | None  # when its oldest result from the cache was fetched
     is_stale: bool  # a result from the cache was older than it should be
+    asks: Sequence[AskView] = ()  # what a paused run asks
+    is_withdrawn: bool = False  # the person took back what was asked
+
+    @property
+    def waits(self) -> bool:
+        return any(ask.is_open for ask in self.asks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +132,14 @@ def end_of(ending: Ending, answer: AnswerSoFar, *, ended_at: datetime | None = N
     Pass `ended_at` for an answer from history: the wait that its error asks for may be over.
     """
     path = PATHS[ending.path] if ending.path else ""
-    outcome = OUTCOMES[ending.status]
+    outcome = waiting_label(answer.asks) if ending.status == "paused" else OUTCOMES[ending.status]
     return End(
         status=ending.status,
         label=f"{path}, {outcome}" if path else outcome,
         path=path,
         badges=badges_of(ending, answer),
         why=why_of(answer.route, ending) if answer.workflow_id else None,
-        trouble=trouble_of(ending, answer.workflow_id, ended_at=ended_at),
+        trouble=trouble_of(ending, answer, ended_at=ended_at),
         mode=answer.route.mode if answer.route else "auto",
         buttons=buttons_of(ending, answer),
     )
@@ -160,7 +167,8 @@ def buttons_of(ending: Ending, answer: AnswerSoFar) -> frozenset[Button]:
     offered: dict[Button, bool] = {
         "copy": answer.has_text and bool(answer.workflow_id),
         "continue": ending.status == "cancelled" and answer.has_text,
-        "ask_again": ending.error is None or ending.error.code not in NOTHING_TO_REPEAT,
+        "ask_again": not answer.waits
+        and (ending.error is None or ending.error.code not in NOTHING_TO_REPEAT),
         "use_team": is_complete and ending.path == "light",
         "search_again": is_complete and answer.oldest_cached_at is not None,
         "rate": is_complete,
@@ -217,11 +225,14 @@ def money_of(ending: Ending) -> str:
     return money(ending.cost, settings.FLEET_PRICES.currency)
 
 
-def trouble_of(ending: Ending, workflow_id: str, *, ended_at: datetime | None) -> Trouble | None:
-    """Return why the answer is missing or incomplete; None if it is complete."""
+def trouble_of(ending: Ending, answer: AnswerSoFar, *, ended_at: datetime | None) -> Trouble | None:
+    """Return why the answer is missing or incomplete; None if it is complete, or waits."""
     error = ending.error
     if error is None:
-        return Trouble("Stopped.") if ending.status == "cancelled" else None
+        if ending.status == "paused":
+            return None if answer.waits else Trouble(closing_words(answer.asks))
+        stopped = "You took the question back." if answer.is_withdrawn else "Stopped."
+        return Trouble(stopped) if ending.status == "cancelled" else None
     message, wait, after_wait = without_wait(error, ended_at)
     # A model that failed once may succeed now; if it can't be retried, a setting must change.
     needs_action = error.code in NEEDS_ACTION and not (
@@ -233,7 +244,7 @@ def trouble_of(ending: Ending, workflow_id: str, *, ended_at: datetime | None) -
         after_wait=after_wait,
         help=HELP.get(error.code, "") if needs_action else "",
         code=error.code,
-        workflow_id=workflow_id,
+        workflow_id=answer.workflow_id,
         is_urgent=needs_action,
         show_running=error.code == "too_many_runs",
     )

@@ -71,7 +71,7 @@ HIDDEN_ARGUMENTS = ("max_results",)
 
 
 Kind = Literal["route", "phase", "agent", "tool", "words", "speech", "notes"]
-State = Literal["running", "done", "failed", "stopped"]
+State = Literal["running", "done", "failed", "stopped", "waiting"]
 StepEvent = (
     PhaseStart
     | PhaseComplete
@@ -339,6 +339,14 @@ def stopped(steps: list[Step]) -> list[Step]:
     """Stop these steps and return them."""
     for step in steps:
         step.stop()
+    return steps
+
+
+def waiting(steps: list[Step]) -> list[Step]:
+    """Mark these steps as waiting for a person and return them."""
+    for step in steps:
+        step.state = "waiting"
+        step.note = "waiting"
     return steps
 
 

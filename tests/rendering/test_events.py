@@ -85,10 +85,13 @@ SHOWS = {
     Done: "212 tokens",
     Error: "did not answer in time",
     Connected: f'hx-swap-oob="outerHTML:#answer-{MESSAGE}"',
+    Resumed: "The server was replaced; going on…",
+    AskOpened: "Researcher wants to use Web search.",
+    AskClosed: "You approved it.",
 }
 
 
-SHOWS_NOTHING = {Heartbeat, Cancelled, ReasoningCompleted, Resumed, AskOpened, AskClosed}
+SHOWS_NOTHING = {Heartbeat, Cancelled, ReasoningCompleted}
 
 
 def test_every_kind_of_event_has_a_sample_and_a_partial() -> None:

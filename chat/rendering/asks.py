@@ -1,0 +1,236 @@
+"""What a person is asked: cards with fields made from a tool's schema, and sentences afterwards."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from chat.protocol.payloads import AskClosedData
+from chat.protocol.terms import AskData
+
+from .timeline import tool_title
+from .wording import age, shortened, time_of, title_of
+
+MAX_HINT_CHARS = 160
+MAX_QUOTED_CHARS = 120  # characters of a person's words in a sentence of the timeline
+LONG_TEXT = 60  # characters from which a text gets more than one line
+
+AskState = Literal["open", "approved", "edited", "refused", "answered", "withdrawn", "expired"]
+FieldKind = Literal["text", "number", "choice", "switch", "lines", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    value: str  # JSON
+    label: str
+    is_chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One argument of a tool call. `is_set`: the model gave it a value."""
+
+    id: str
+    name: str
+    label: str
+    kind: FieldKind
+    value: str
+    hint: str
+    is_set: bool
+    options: tuple[Option, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        # For browsers that can't fit a text box to its text.
+        return min(8, max(self.value.count("\n") + 1, -(-len(self.value) // LONG_TEXT)))
+
+
+@dataclass(frozen=True, slots=True)
+class AskView:
+    """One thing that a person is asked, as the page shows it.
+
+    `words` are what the person wrote: an answer, or why it was refused.
+    """
+
+    author: str
+    data: AskData
+    state: AskState = "open"
+    words: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"ask-{self.data.ask_id}"
+
+    @property
+    def who(self) -> str:
+        return title_of(self.author)
+
+    @property
+    def is_open(self) -> bool:
+        return self.state == "open"
+
+    @property
+    def is_mine(self) -> bool:
+        """Return True if the reader of the page may decide."""
+        return self.data.approver == "owner"
+
+    @property
+    def tool_title(self) -> str:
+        return tool_title(self.data.tool)[0]
+
+    @property
+    def expires(self) -> str:
+        """How long it still waits, such as "13 days"."""
+        if not self.data.expires_at:
+            return ""
+        return age((time_of(self.data.expires_at) - datetime.now(UTC)).total_seconds())
+
+    @property
+    def expires_at(self) -> datetime:
+        return time_of(self.data.expires_at)
+
+    @property
+    def fields(self) -> list[Field]:
+        """The arguments, in the order of the schema; then those that the schema doesn't name."""
+        arguments, properties = self.data.arguments, self.data.schema.get("properties")
+        known: Mapping[str, Any] = properties if isinstance(properties, dict) else {}
+        names = [*known, *(name for name in arguments if name not in known)]
+        return [
+            field_of(f"{self.id}-{index}", name, known.get(name), arguments)
+            for index, name in enumerate(names)
+        ]
+
+    @property
+    def outcome(self) -> str:
+        """What became of it, as a sentence; empty while it is open."""
+        match self.state:
+            case "open":
+                return ""
+            case "expired":
+                return "This has waited too long for a reply. Nothing was done."
+            case "withdrawn":
+                return "You took the question back."
+            case "edited" | "approved":
+                return decision_words(self, "approve", is_edited=self.state == "edited")
+            case "refused":
+                return decision_words(self, "refuse")
+            case "answered":
+                return decision_words(self, "answer")
+
+
+def field_of(id_: str, name: str, spec: object, arguments: Mapping[str, Any]) -> Field:
+    is_set, value = name in arguments, arguments.get(name)
+    schema = plain(spec)
+    kind = kind_of(schema, value)
+    described = schema.get("description")
+    hint = shortened(described, MAX_HINT_CHARS) if isinstance(described, str) else ""
+    options: tuple[Option, ...] = ()
+    if kind == "choice":
+        options = tuple(
+            Option(json.dumps(each), text_of(each), is_set and each == value)
+            for each in schema["enum"]
+        )
+    return Field(
+        id_, name, title_of(name), kind, text_of(value, kind), hint, is_set=is_set, options=options
+    )
+
+
+def plain(spec: object) -> dict[str, Any]:
+    """Return the schema of a value that isn't null. It may come from a server, in any form."""
+    if not isinstance(spec, dict):
+        return {}
+    either = spec.get("anyOf")
+    if isinstance(either, list):
+        not_null = [each for each in either if isinstance(each, dict) and each != {"type": "null"}]
+        return spec | not_null[0] if len(not_null) == 1 else {}
+    return spec
+
+
+def kind_of(schema: Mapping[str, Any], value: object) -> FieldKind:
+    """Return the field for a value. If it fits no simple one, it is edited as JSON."""
+    choices = schema.get("enum")
+    if isinstance(choices, list) and choices and (value is None or value in choices):
+        return "choice"
+    items = schema.get("items")
+    match schema.get("type"):
+        case "string" if value is None or isinstance(value, str):
+            return "text"
+        case "boolean" if value is None or isinstance(value, bool):
+            return "switch"
+        case "integer" | "number" if value is None or is_number(value):
+            return "number"
+        case "array" if isinstance(items, dict) and items.get("type") == "string":
+            if value is None or is_lines(value):
+                return "lines"
+    return "json"
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_lines(value: object) -> bool:
+    """Return True for a list of texts that each fit in a line."""
+    return isinstance(value, list) and all(
+        isinstance(each, str) and each.strip() and len(each.splitlines()) == 1 for each in value
+    )
+
+
+def text_of(value: Any, kind: FieldKind = "text") -> str:
+    """Return a value as a person edits it."""
+    if value is None and kind != "json":
+        return ""
+    if kind == "switch":
+        return "true" if value else ""
+    if kind == "lines":
+        return "\n".join(value)
+    if isinstance(value, str) and kind != "json":
+        return value
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def closed_words(ask: AskView | None, data: AskClosedData) -> str:
+    """Return what a person decided, as a sentence for the timeline."""
+    who = "You" if data.by == "owner" else "Somebody else"
+    if data.decision == "withdraw":
+        return f"{who} took the question back."
+    return decision_words(ask, data.decision, who=who, is_edited=data.edited)
+
+
+def decision_words(
+    ask: AskView | None, decision: str, *, who: str = "You", is_edited: bool = False
+) -> str:
+    tool = ask.tool_title if ask and ask.data.tool else "it"
+    is_unsure = ask is not None and ask.data.kind == "unsure"
+    match decision:
+        case "approve" | "edit" if is_unsure:
+            done = f"had {tool} done again"
+        case "approve" | "edit":
+            done = f"approved {tool}"
+            if is_edited or decision == "edit":
+                done += ", with changes"
+        case "refuse" if is_unsure:
+            done = f"left {tool} as it was"
+        case "refuse" if ask and ask.data.kind == "question":
+            done = "left the question open"
+        case "refuse":
+            done = f"refused {tool}"
+        case _:
+            done = "answered"
+    quoted = shortened(ask.words, MAX_QUOTED_CHARS) if ask else ""
+    return f"{who} {done}: “{quoted}”" if quoted else f"{who} {done}."
+
+
+def waiting_label(asks: Sequence[AskView]) -> str:
+    """Return for whom, or why no longer, a paused answer waits, as a part of its label."""
+    still_open = [ask for ask in asks if ask.is_open]
+    if not still_open:
+        return "no longer waiting"
+    return "waiting for you" if any(ask.is_mine for ask in still_open) else "waiting for others"
+
+
+def closing_words(asks: Sequence[AskView]) -> str:
+    """Return why a paused answer that nobody went on with waits no longer."""
+    # Several asks end together, so the first one tells. Without any, their rows were removed.
+    return next((ask.outcome for ask in asks), "This waits no longer.")

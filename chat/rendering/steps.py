@@ -1,0 +1,200 @@
+"""What a run's events say of its steps: the timeline, the path that was taken, and the sources."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from chat.protocol.events import (
+    AgentComplete,
+    AgentMessage,
+    AgentOutput,
+    AgentStart,
+    AskClosed,
+    OrchestratorMessage,
+    OrchestratorThought,
+    PhaseComplete,
+    PhaseStart,
+    ReasoningCompleted,
+    ReasoningDelta,
+    RoutingDecided,
+    StreamEvent,
+    ToolComplete,
+    ToolRejected,
+    ToolStart,
+)
+from chat.protocol.payloads import ResumedData, RouteData
+from chat.spans import MEASURED
+
+from .asks import AskView, closed_words
+from .earlier import Earlier, still_told
+from .elements import out_of_band
+from .ending import PATHS, SourceLink
+from .markdown.blocks import Blocks, render_all
+from .markdown.parts import Element
+from .timeline import Step, Timeline
+from .wording import shortened, time_of
+
+
+class Steps:
+    """The steps of one run, in one timeline with those of the paused runs that it goes on with."""
+
+    def __init__(
+        self,
+        run: str,
+        *,
+        earlier: Earlier | None = None,
+        started_at: datetime | None = None,
+        told: Sequence[StreamEvent] = (),
+    ) -> None:
+        self.timeline = Timeline(run)
+        self.route: RouteData | None = None
+        self.sources: dict[int, SourceLink] = {}
+        self.oldest_cached_at: datetime | None = None
+        self.is_stale = False
+        self.is_withdrawn = False  # a person took back what the run had asked
+        self.measured: list[StreamEvent] = []
+        self._run = run
+        self._earlier = earlier
+        self._started_at = started_at
+        self._told: list[StreamEvent] = []
+        # By agent: the reasoning that is being streamed, and the step that the agent's output
+        # replaces. The second stays when the reasoning is complete.
+        self._reasoning: dict[str, tuple[Step, Blocks]] = {}
+        self._notes: dict[str, Step] = {}
+        if earlier:
+            for event in earlier.steps:
+                self.show(event)
+            # Don't count the time in which the run waited for a person.
+            for step in self.timeline.running():
+                step.started_at = started_at
+        for event in told:
+            self.apply(event)
+        for step, blocks in self._reasoning.values():
+            step.blocks = blocks.html()
+
+    def without_redone(self, resumed: ResumedData) -> "Steps":
+        """Return the steps that still hold after another worker took the run over."""
+        told = still_told(self._told, resumed)
+        return Steps(self._run, earlier=self._earlier, started_at=self._started_at, told=told)
+
+    def apply(self, event: StreamEvent) -> dict[str, object]:
+        """Take in an event; return what its partial needs to show it."""
+        self._told.append(event)
+        if isinstance(event, MEASURED):
+            self.measured.append(event)
+        return self.show(event)
+
+    def show(self, event: StreamEvent) -> dict[str, object]:
+        match event:
+            case RoutingDecided():
+                return {"step": self.decide(event.data)}
+            case ToolComplete():
+                self.take_sources(event)
+                return self.timeline.apply(event)
+            case (
+                PhaseStart()
+                | PhaseComplete()
+                | AgentStart()
+                | AgentComplete()
+                | ToolStart()
+                | ToolRejected()
+                | OrchestratorMessage()
+                | OrchestratorThought()
+            ):
+                return self.timeline.apply(event)
+            case AgentMessage():
+                return self.speak(event)
+            case AgentOutput():
+                return self.put_out(event)
+            case ReasoningDelta():
+                self.reason(event)
+                return {}
+            case ReasoningCompleted():
+                return self.complete_reasoning(event.agent_id)
+            case AskClosed():
+                return {"step": self.close_ask(event)}
+            case _:
+                # A kind that changes nothing else on the page is shown by its partial alone.
+                return {"event": event}
+
+    def decide(self, route: RouteData) -> Step:
+        self.route = route
+        phase = self.timeline.phase
+        if route.escalated:
+            # The light answer is taken back, and its sources with it: the team counts its own.
+            self.sources.clear()
+            self.oldest_cached_at, self.is_stale = None, False
+        # An orchestrator.thought before this one has the reason of an escalation.
+        reasons = "" if route.escalated else shortened(", ".join(route.reasons))
+        return self.timeline.add("route", phase, "route", PATHS[route.path], detail=reasons)
+
+    def take_sources(self, event: ToolComplete) -> None:
+        data = event.data
+        for source in data.sources:
+            self.sources.setdefault(source.number, SourceLink.of(source))
+        if data.cached:
+            fetched_at = time_of(event.timestamp) - timedelta(seconds=data.age_s or 0)
+            self.oldest_cached_at = min(self.oldest_cached_at or fetched_at, fetched_at)
+            self.is_stale = self.is_stale or data.stale
+
+    def speak(self, event: AgentMessage) -> dict[str, object]:
+        """Add what an agent says to the others."""
+        agent = self.timeline.agent(event.agent_id, event.author)
+        step = self.timeline.add(f"speech-{event.seq}", agent, "speech", "")
+        step.blocks = render_all(event.message, step.id)
+        return {"step": step}
+
+    def reason(self, event: ReasoningDelta) -> tuple[Step, list[Element]]:
+        """Add a piece of an agent's reasoning; return its step and the blocks that changed."""
+        if event.agent_id not in self._reasoning:
+            agent = self.timeline.agent(event.agent_id) if event.agent_id else None
+            step = self.timeline.start_notes(event, agent)
+            self._reasoning[event.agent_id] = step, Blocks(step.id)
+            self._notes[event.agent_id] = step
+        step, blocks = self._reasoning[event.agent_id]
+        return step, blocks.feed(event.delta)
+
+    def begin_reasoning(self, event: ReasoningDelta) -> Step:
+        """Add the first piece of an agent's reasoning."""
+        self._told.append(event)
+        step, _ = self.reason(event)
+        step.blocks = self._reasoning[event.agent_id][1].html()
+        return step
+
+    def grow_reasoning(self, event: ReasoningDelta) -> list[Element]:
+        """Add a piece to reasoning that the page shows; return the blocks that changed."""
+        self._told.append(event)
+        return self.reason(event)[1]
+
+    def is_reasoning(self, agent_id: str) -> bool:
+        return agent_id in self._reasoning
+
+    def complete_reasoning(self, agent_id: str) -> dict[str, object]:
+        if agent_id not in self._reasoning:
+            return {}
+        step, blocks = self._reasoning.pop(agent_id)
+        step.state = "done"
+        changed = out_of_band(blocks.finish())
+        step.blocks = blocks.html()
+        # Return the blocks, not the step as a whole: a new <details> would be closed again.
+        return {"step": step, "changed": changed}
+
+    def put_out(self, event: AgentOutput) -> dict[str, object]:
+        """Show an agent's complete output in place of its reasoning."""
+        step = self._notes.pop(event.agent_id, None)
+        self._reasoning.pop(event.agent_id, None)
+        is_new = step is None
+        if step is None:
+            agent = self.timeline.agent(event.agent_id, event.author)
+            step = self.timeline.start_notes(event, agent)
+        return {"step": self.timeline.complete_notes(step, event.message), "is_new": is_new}
+
+    def close_ask(self, event: AskClosed) -> Step:
+        """Add what a person decided."""
+        data = event.data
+        self.is_withdrawn = self.is_withdrawn or data.decision == "withdraw"
+        words = closed_words(self.asked(data.ask_id), data)
+        return self.timeline.add(f"ask-{event.seq}", self.timeline.phase, "words", "", detail=words)
+
+    def asked(self, ask_id: object) -> AskView | None:
+        asks = self._earlier.asks if self._earlier else ()
+        return next((ask for ask in asks if ask.data.ask_id == ask_id), None)
