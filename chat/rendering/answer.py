@@ -132,8 +132,8 @@ class AnswerView:
 
     @property
     def asks_me(self) -> bool:
-        """Return True if the reader of the page may decide something."""
-        return any(ask.is_mine for ask in self.open_asks)
+        """Return True if the reader may reply. Before, others must have decided their part."""
+        return all(ask.is_mine for ask in self.open_asks)
 
     @property
     def blocks(self) -> list[str]:

@@ -227,7 +227,8 @@ def waiting_label(asks: Sequence[AskView]) -> str:
     still_open = [ask for ask in asks if ask.is_open]
     if not still_open:
         return "no longer waiting"
-    return "waiting for you" if any(ask.is_mine for ask in still_open) else "waiting for others"
+    is_mine = all(ask.is_mine for ask in still_open)
+    return "waiting for you" if is_mine else "waiting for somebody else"
 
 
 def closing_words(asks: Sequence[AskView]) -> str:

@@ -5,10 +5,10 @@ import { Connection } from "./connection.js";
 import { chosenMode } from "./mode.js";
 import {
   announce, byId, conversation, enter, followEnd, linkState, newAnswer, newTurn, part, place,
-  refreshList, room, show, showRefusal, textOf, thread, turnOf,
+  refreshList, retitle, room, show, showRefusal, textOf, thread, turnOf,
 } from "./thread.js";
 
-/** @import { Connected, Done, Failure, Loss, Observer, Shown } from "./connection.js" */
+/** @import { Connected, Done, Failure, Loss, Observer, Request, Shown } from "./connection.js" */
 
 /**
  * @typedef {object} Question
@@ -35,6 +35,12 @@ const LOST = {
   storage: "", // the server sends a message
   unreachable: "The server cannot be reached. Your question and what came so far are kept.",
 };
+const ENDED = {
+  completed: "Answer complete",
+  cancelled: "Stopped",
+  paused: "The answer waits for you",
+};
+const WAITS_FOR_OTHERS = "The answer waits for somebody else";
 const RECONNECTED = "Reconnected";
 const RECONNECTED_TIME = 2_500; // ms
 
@@ -42,7 +48,7 @@ const RECONNECTED_TIME = 2_500; // ms
  * An answer that is being followed: shows what its connection reports.
  * @implements {Observer}
  */
-class Answer {
+export class Answer {
   askAgainAfterwards = false;
 
   /**
@@ -50,26 +56,17 @@ class Answer {
    * @param {object} where
    * @param {HTMLElement} where.turn
    * @param {HTMLElement} where.article
-   * @param {string} where.messageId
-   * @param {string | null} [where.rerunOf]
+   * @param {Request} where.request
    * @param {boolean} [where.isBegun]
    */
-  constructor(question, { turn, article, messageId, rerunOf = null, isBegun = false }) {
+  constructor(question, { turn, article, request, isBegun = false }) {
     this.question = question;
     this.turn = turn;
     this.article = article;
-    this.rerunOf = rerunOf;
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     this.connection = new Connection({
       url: `${scheme}//${location.host}/ws/chat/`,
-      request: {
-        message: question.text,
-        message_id: messageId,
-        conversation_id: conversation,
-        mode: question.mode ?? chosenMode(),
-        fresh: question.fresh,
-        rerun_of: rerunOf,
-      },
+      request,
       observer: this,
       heartbeat: Number(room.dataset.heartbeatMs),
       isBegun,
@@ -81,7 +78,7 @@ class Answer {
   /** @param {Connected | Done | Failure | Shown} event */
   received(event) {
     if (event.type === "connected") this.connected(event);
-    else show(event.html, this.article);
+    else show(event, this.article);
     // Events bring the server's own status line, until the last one brings the summary.
     const isTerminal = event.type === "done" || event.type === "error";
     if (this.connection.isStopping && !isTerminal) this.say("Stopping…");
@@ -89,9 +86,13 @@ class Answer {
 
   /** @param {Connected} event */
   connected(event) {
+    if (event.data.continues) {
+      this.goOn(event);
+      return;
+    }
     const id = `run-${event.workflow_id}`;
     if (!document.getElementById(id)) {
-      show(event.html, this.article);
+      show(event, this.article);
       const label = document.getElementById(id)?.querySelector("[data-number]");
       const number = this.turn.dataset.turn;
       if (label && number) label.textContent = `Answer ${number}`;
@@ -102,12 +103,29 @@ class Answer {
     remember();
   }
 
+  /**
+   * A run that goes on with a paused one is shown in its article.
+   * @param {Connected} event
+   */
+  goOn(event) {
+    const { dataset } = this.article;
+    dataset.workflowId = event.workflow_id;
+    dataset.messageId = this.connection.request.message_id;
+    dataset.live = "";
+    this.article.setAttribute("aria-busy", "true");
+    show(event, this.article);
+    retitle();
+    refreshList();
+  }
+
   /** @param {Done | Failure} event */
   ended(event) {
     this.leave();
     const alert = this.article.querySelector(".end [role=alert]");
     if (event.type === "error") announce(alert ? "" : event.error.message);
-    else announce(event.data.status === "cancelled" ? "Stopped" : "Answer complete");
+    else if (this.article.querySelector("[data-ask=look]")) announce(WAITS_FOR_OTHERS);
+    else announce(ENDED[event.data.status]);
+    retitle();
     refreshList();
     if (this.askAgainAfterwards) askAgain(this.article);
     else askNext();
@@ -178,7 +196,7 @@ class Answer {
     this.leave();
     const isOnly = this.turn.querySelectorAll("[data-answer]").length === 1;
     (isOnly ? this.turn : this.article).remove();
-    if (!this.rerunOf) returnToComposer(this.question.text);
+    if (!this.question.replaces) returnToComposer(this.question.text);
     askNext();
   }
 
@@ -232,11 +250,33 @@ function askInTurn(question) {
   const article = newAnswer(turn, { messageId, rerunOf });
   // The button that was pressed is folded away with the old answer.
   if (replaces) input.focus({ preventScroll: true });
-  live = new Answer(question, { turn, article, messageId, rerunOf });
+  const request = requestOf(question, { messageId, rerunOf });
+  follow(new Answer(question, { turn, article, request }));
+  followEnd(true);
+}
+
+/**
+ * @param {Question} question
+ * @param {{ messageId: string, rerunOf?: string | null }} of
+ * @returns {Request}
+ */
+function requestOf(question, { messageId, rerunOf = null }) {
+  return {
+    message: question.text,
+    message_id: messageId,
+    conversation_id: conversation,
+    mode: question.mode ?? chosenMode(),
+    fresh: question.fresh,
+    rerun_of: rerunOf,
+  };
+}
+
+/** @param {Answer} answer */
+export function follow(answer) {
+  live = answer;
   live.connection.open();
   announce("Answering");
   updateComposer();
-  followEnd(true);
 }
 
 /**
@@ -247,12 +287,18 @@ function join(article) {
   const turn = turnOf(article);
   // The server finds the run by its message_id. A run that exists keeps its mode.
   const question = { text: textOf(turn), mode: "auto", fresh: false };
-  const messageId = article.dataset.messageId ?? "";
-  live = new Answer(question, { turn, article, messageId, isBegun: true });
+  const request = requestOf(question, { messageId: article.dataset.messageId ?? "" });
+  live = new Answer(question, { turn, article, request, isBegun: true });
   live.connection.open();
+  updateComposer();
 }
 
-function uuid() {
+export function joinUnfinished() {
+  const unfinished = thread.querySelectorAll("[data-answer][data-live]");
+  for (const article of unfinished) join(/** @type {HTMLElement} */ (article));
+}
+
+export function uuid() {
   if (crypto.randomUUID) return crypto.randomUUID();
   // Without https there is no randomUUID.
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -272,7 +318,7 @@ function enqueue(question) {
   remember();
 }
 
-function askNext() {
+export function askNext() {
   const next = waiting.shift();
   if (!next) return;
   const { item, ...question } = next;
@@ -398,8 +444,8 @@ export function isComposing(event) {
 
 /** Join the answer that is still being written, and take up what was typed before a reload. */
 export function begin() {
-  const unfinished = thread.querySelectorAll("[data-answer][data-live]");
-  for (const article of unfinished) join(/** @type {HTMLElement} */ (article));
+  joinUnfinished();
+  retitle();
   recall();
   fit();
   if (conversation) followEnd(true);

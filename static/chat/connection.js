@@ -29,19 +29,24 @@ import ReconnectingWebSocket from "../vendor/reconnecting-websocket/reconnecting
  */
 
 /** @typedef {{ seq: number, workflow_id: string, html?: string }} Envelope */
-/** @typedef {Envelope & { type: "connected", data: { conversation_id: string } }} Connected */
+/**
+ * `continues`: the paused run that this one goes on with, in its article.
+ * @typedef {{ conversation_id: string, continues?: string | null }} ConnectedData
+ */
+/** @typedef {Envelope & { type: "connected", data: ConnectedData }} Connected */
 /** @typedef {Envelope & { type: "heartbeat", data: { silent_ms: number } }} Heartbeat */
-/** @typedef {Envelope & { type: "done", data: { status: "completed" | "cancelled" } }} Done */
+/** @typedef {"completed" | "cancelled" | "paused"} Status */
+/** @typedef {Envelope & { type: "done", data: { status: Status } }} Done */
 /** @typedef {Envelope & { type: "error", error: { code: string, message: string } }} Failure */
 /**
  * Any other kind of event only brings markup, as a delta does.
- * @typedef {Envelope & { type: "notice" | "response.snapshot" | "response.delta" }} Shown
+ * @typedef {Envelope & { type: "notice" | "resumed" | "response.snapshot" | "response.delta" }} Shown
  */
 /** @typedef {Connected | Heartbeat | Done | Failure | Shown} StreamEvent */
 
 /**
- * The first frame of every socket, without its cursor: a ChatRequest of chat/protocol.py.
- * @typedef {object} Request
+ * The first frame of every socket, without its cursor: a ChatRequest of chat/protocol.
+ * @typedef {object} Question
  * @property {string} message
  * @property {string} message_id
  * @property {string | null} conversation_id
@@ -49,6 +54,27 @@ import ReconnectingWebSocket from "../vendor/reconnecting-websocket/reconnecting
  * @property {boolean} fresh
  * @property {string | null} rerun_of
  */
+
+/**
+ * What a reader decided about one ask.
+ * @typedef {object} AskReply
+ * @property {string} ask_id
+ * @property {string} decision
+ * @property {object} [arguments]
+ * @property {string} [text]
+ * @property {boolean} [remember]
+ */
+
+/**
+ * The first frame that answers what the paused run `continues` asks: a ReplyRequest.
+ * @typedef {object} Replies
+ * @property {"reply"} type
+ * @property {string} message_id
+ * @property {string} continues
+ * @property {AskReply[]} replies
+ */
+
+/** @typedef {Question | Replies} Request */
 
 /**
  * @typedef {object} Observer
@@ -201,6 +227,7 @@ export class Connection {
     const isTerminal = event.type === "done" || event.type === "error";
     // After a rejoin events may come twice. A snapshot may be behind the cursor and still hold more
     // text than the page; a terminal event is always taken, because the page must not wait on.
+    // The snapshot of a worker that took the run over may jump to the next multiple of 10,000,000.
     const isKnown = event.seq <= this.cursor;
     if (isKnown && !isTerminal && event.type !== "response.snapshot") return;
     this.cursor = Math.max(this.cursor, event.seq);

@@ -1,5 +1,6 @@
 // Starts the page's script, and connects what the reader presses with what it does.
 
+import { giveUpChanges, pressInCard } from "./asks.js";
 import { copy } from "./clipboard.js";
 import {
   ask, askAgain, begin, input, isComposing, live, takeBackWaiting, write,
@@ -57,7 +58,8 @@ document.addEventListener("click", (event) => {
 
 /** @param {HTMLElement} button */
 function press(button) {
-  const { action, copy: what, modeChoice, example, open } = button.dataset;
+  const { action, ask: inCard, decide, copy: what, modeChoice, example, open } = button.dataset;
+  if (inCard || decide) pressInCard(button);
   if (action) ACTIONS[action]?.(button);
   if (what) copy(button, what);
   if (modeChoice) {
@@ -103,6 +105,7 @@ document.addEventListener("keydown", (event) => {
 function closeOrStop(target) {
   const [menu] = openMenus();
   if (menu) closeMenu(menu);
+  else if (giveUpChanges(target)) return;
   else if (document.body.classList.contains("drawer-open")) setDrawer(false);
   else if (live && !live.connection.isStopping && target.id !== "search") {
     live.stop();

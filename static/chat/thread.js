@@ -124,16 +124,76 @@ const sink = document.createElement("div");
 
 /**
  * Put each element of an event's markup where its id says.
- * @param {string | undefined} html
+ * @param {{ type: string, html?: string }} event
  * @param {HTMLElement} article the answer whose timeline takes what has no other place
  */
-export function show(html, article) {
+export function show({ type, html }, article) {
   if (!html) return;
   const parsed = document.createElement("template");
   parsed.innerHTML = html;
   makePlaces(parsed.content, article);
-  swap(sink, html, "none");
+  if (type === "response.snapshot") dropShownText(parsed.content);
+  const put = () => swap(sink, parsed.innerHTML, "none");
+  // These bring all steps anew.
+  if (type === "connected" || type === "resumed") keepFolds(article, put);
+  else put();
   if (isFollowing) followEnd();
+}
+
+/**
+ * Leave an answer alone that has these words already: the reader may have selected some.
+ * @param {DocumentFragment} fragment
+ */
+function dropShownText(fragment) {
+  for (const body of fragment.querySelectorAll(".prose")) {
+    const shown = document.getElementById(body.id);
+    const hasSameText = shown?.textContent?.trim() === body.textContent?.trim();
+    const size = (/** @type {Element | null} */ element) => element?.querySelectorAll("*").length;
+    if (hasSameText && size(shown) === size(body)) body.remove();
+  }
+}
+
+/**
+ * Open the folds again that the reader had opened, and give the focus back to one that had it.
+ * @param {HTMLElement} article
+ * @param {() => void} change replaces elements of the article
+ */
+function keepFolds(article, change) {
+  /** @param {Element} fold */
+  const nameOf = (fold) => `${fold.closest("[id]")?.id} ${fold.className}`;
+  const open = new Set([...article.querySelectorAll("details[open]")].map(nameOf));
+  const focused = document.activeElement?.closest("summary")?.parentElement;
+  const focusedName = focused && article.contains(focused) ? nameOf(focused) : null;
+  change();
+  for (const fold of article.querySelectorAll("details")) {
+    if (open.has(nameOf(fold))) fold.open = true;
+    if (nameOf(fold) === focusedName) part(fold, "summary").focus({ preventScroll: true });
+  }
+}
+
+/**
+ * Replace an answer by what the server shows at this address. Return the new one; null if the
+ * server is unavailable.
+ * @param {Element | null} article
+ * @param {string} url
+ * @returns {Promise<HTMLElement | null>}
+ */
+export async function reload(article, url) {
+  const { id = "" } = article ?? {};
+  try {
+    await htmx.ajax("GET", url, { target: `#${id}`, swap: "outerHTML" });
+  } catch {
+    return null;
+  }
+  return byId(id);
+}
+
+const WAITING = "(waiting) ";
+
+/** Say in the tab's title if this chat waits for a person. */
+export function retitle() {
+  const title = document.title.replace(WAITING, "");
+  document.title = thread.querySelector("[data-asks]") ? WAITING + title : title;
 }
 
 /**
@@ -315,6 +375,7 @@ export function refreshList(query = "") {
   const titled = () => {
     const title = room.querySelector("#room-title h1");
     if (conversation && title) document.title = `${title.textContent} · AgenticFleet`;
+    retitle();
   };
   // If the server is unavailable, the list stays as it is until the next answer.
   const away = () => undefined;
