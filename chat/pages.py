@@ -263,10 +263,16 @@ def sidebar_of(owner: Owner, filters: Filters, *, current: UUID | None, zone: tz
 
 
 def chats_of(owner: Owner, filters: Filters) -> QuerySet[Conversation]:
-    """Return the owner's chats that match, newest first, with `is_running` and `is_waiting`."""
+    """Return the owner's chats that match, newest first.
+
+    Each has `is_running`, and `is_waiting` if an answer waits for the owner.
+    """
     live = Run.objects.live().filter(conversation=OuterRef("pk"))
     asks = Ask.objects.filter(
-        conversation=OuterRef("pk"), state=Ask.State.OPEN, expires_at__gt=Now()
+        conversation=OuterRef("pk"),
+        state=Ask.State.OPEN,
+        approver="owner",
+        expires_at__gt=Now(),
     )
     found = Conversation.objects.for_owner(owner).annotate(
         is_running=Exists(live), is_waiting=Exists(asks)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from chat.protocol.payloads import AskClosedData
@@ -14,6 +14,7 @@ from .wording import age, shortened, time_of, title_of
 
 MAX_HINT_CHARS = 160
 MAX_QUOTED_CHARS = 120  # characters of a person's words in a sentence of the timeline
+EXPIRY_SLACK = timedelta(minutes=30)
 LONG_TEXT = 60  # characters from which a text gets more than one line
 
 AskState = Literal["open", "approved", "edited", "refused", "answered", "withdrawn", "expired"]
@@ -84,7 +85,8 @@ class AskView:
         """How long it still waits, such as "13 days"."""
         if not self.data.expires_at:
             return ""
-        return age((time_of(self.data.expires_at) - datetime.now(UTC)).total_seconds())
+        # The time since it was asked must not make "13 days" of 14.
+        return age((self.expires_at - datetime.now(UTC) + EXPIRY_SLACK).total_seconds())
 
     @property
     def expires_at(self) -> datetime:

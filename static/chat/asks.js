@@ -1,7 +1,8 @@
 // What a paused answer asks: reading the cards, and sending what the reader decides. The cards keep
 // what was typed until they are replaced.
 
-import { Answer, askNext, follow, input, joinUnfinished, live, uuid } from "./composer.js";
+import { Answer, askNext, follow, input, joinUnfinished, live } from "./composer.js";
+import { uuid } from "./connection.js";
 import { announce, linkState, part, refreshList, reload, retitle, textOf, turnOf } from "./thread.js";
 
 /** @import { AskReply, Failure } from "./connection.js" */

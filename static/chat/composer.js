@@ -1,7 +1,7 @@
 // Asking: the text that is being written, the answer that is being followed, and the questions that
 // wait behind it.
 
-import { Connection } from "./connection.js";
+import { Connection, uuid } from "./connection.js";
 import { chosenMode } from "./mode.js";
 import {
   announce, byId, conversation, enter, followEnd, linkState, newAnswer, newTurn, part, place,
@@ -296,16 +296,6 @@ function join(article) {
 export function joinUnfinished() {
   const unfinished = thread.querySelectorAll("[data-answer][data-live]");
   for (const article of unfinished) join(/** @type {HTMLElement} */ (article));
-}
-
-export function uuid() {
-  if (crypto.randomUUID) return crypto.randomUUID();
-  // Without https there is no randomUUID.
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
 // --- Questions that wait for the answer before them

@@ -315,3 +315,14 @@ export class Connection {
 function isRefusal(event) {
   return !event.workflow_id || event.error.code === "storage_unavailable";
 }
+
+/** Return a new message_id. */
+export function uuid() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  // Without https there is no randomUUID.
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}

@@ -190,10 +190,10 @@ export async function reload(article, url) {
 
 const WAITING = "(waiting) ";
 
-/** Say in the tab's title if this chat waits for a person. */
+/** Say in the tab's title if this chat waits for its reader. */
 export function retitle() {
   const title = document.title.replace(WAITING, "");
-  document.title = thread.querySelector("[data-asks]") ? WAITING + title : title;
+  document.title = thread.querySelector(".ask[data-mine]") ? WAITING + title : title;
 }
 
 /**

@@ -9,10 +9,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from chat.asks import Ask
 from chat.conversations import Conversation, Message
 from chat.models import Run
 from chat.owners import BROWSER_KEY
-from chat.protocol.terms import Ending, Timings, Usage
+from chat.protocol.terms import AskData, Asked, Ending, Timings, Usage
 from routing.models import RoutingDecision
 
 COMPLETED = Ending(
@@ -24,6 +25,15 @@ COMPLETED = Ending(
 
 
 HTMX = {"HX-Request": "true"}
+SEARCH_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "query": {"type": "string", "description": "What to look for."},
+        "topic": {"enum": ["general", "news"]},
+        "max_results": {"type": "integer"},
+    },
+    "required": ["query"],
+}
 
 
 def owner_of(client: Client) -> str:
@@ -65,6 +75,46 @@ def run_of(
         ending=msgspec.to_builtins(ending) if ending else None,
         **fields,
     )
+
+
+def asked(kind: Any = "approval", **fields: Any) -> Asked:
+    """Return what a researcher asks: by default, whether it may search the web."""
+    given: dict[str, Any] = {
+        "ask_id": uuid.uuid4(),
+        "kind": kind,
+        "message": "Researcher wants to search the web for “kafka”.",
+        "tool": "web_search",
+        "call_id": "c1",
+        "arguments": {"query": "kafka"},
+        "schema": SEARCH_SCHEMA,
+        "expires_at": (timezone.now() + timedelta(days=14)).isoformat(),
+    }
+    if kind == "question":
+        given |= {"message": "Which region?", "tool": "", "arguments": {}, "schema": {}}
+    data = AskData(**given | fields)
+    return Asked(
+        agent_id="researcher", author="Researcher", name=f"research/{data.ask_id}", data=data
+    )
+
+
+def paused_run_of(chat: Conversation, *asks: Asked, **fields: Any) -> Run:
+    """Store a run that waits for a person, with what it asks."""
+    ending = Ending(
+        status="paused",
+        timings=Timings(total_ms=2100),
+        usage=Usage(output_tokens=100, model_calls=2),
+        path="full",
+        asks=list(asks),
+        waiting=[ask.data.ask_id for ask in asks],
+    )
+    run = run_of(chat, **{"ending": ending, "answer": "", **fields})
+    Ask.objects.store(run.pk, chat.pk, asks)
+    return run
+
+
+def continuing_run_of(paused: Run, **fields: Any) -> Run:
+    """Store the run that goes on with a paused one; it has ended unless `ending` is None."""
+    return run_of(paused.conversation, paused.question, continues=paused, **fields)
 
 
 def decided_for(run: Run, **fields: Any) -> RoutingDecision:
