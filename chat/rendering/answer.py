@@ -90,6 +90,7 @@ class AnswerView:
         self._text: list[str] = []
         self._blocks = Blocks(self.run, self.cite)
         self.steps = Steps(self.run, earlier=earlier, started_at=started_at)
+        self.update_activity()
         # The status line and the sources as the page shows them now. Events of many kinds change
         # these; they are sent again only if they differ from this.
         self._shown = self.surroundings
