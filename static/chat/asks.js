@@ -101,16 +101,17 @@ export function pressInCard(button) {
 function decide(asks, button) {
   const card = cardOf(button);
   const { decide: decision = "", words = "" } = button.dataset;
-  const isUndone = button.getAttribute("aria-pressed") === "true";
+  const isSentAtOnce = cardsOf(asks).length === 1 && !("needsSend" in button.dataset);
+  const isUndone = !isSentAtOnce && button.getAttribute("aria-pressed") === "true";
   card.dataset.decision = isUndone ? "" : decision;
   card.dataset.words = words;
   for (const each of card.querySelectorAll("[data-decide]")) {
-    each.setAttribute("aria-pressed", String(each === button && !isUndone));
+    const isPressed = each === button && !isSentAtOnce && !isUndone;
+    each.setAttribute("aria-pressed", String(isPressed));
   }
   const refusal = /** @type {HTMLElement | null} */ (card.querySelector("[data-refusal-words]"));
   const isRefusing = card.dataset.decision === "refuse";
   if (refusal) refusal.hidden = !isRefusing;
-  const isSentAtOnce = cardsOf(asks).length === 1 && !("needsSend" in button.dataset);
   if (isSentAtOnce) {
     send(asks);
     return;
