@@ -13,7 +13,12 @@ from .timeline import tool_title
 from .wording import age, shortened, time_of, title_of
 
 MAX_HINT_CHARS = 160
-MAX_QUOTED_CHARS = 120  # characters of a person's words in a sentence of the timeline
+MAX_QUOTED_CHARS = 120  # characters of a person's words, or of an argument, in a sentence
+# What a tool is wanted for, and the argument that says it best.
+PURPOSES = {
+    "calculator": ("calculate", "expression"),
+    "web_search": ("search the web for", "query"),
+}
 EXPIRY_SLACK = timedelta(minutes=30)
 LONG_TEXT = 60  # characters from which a text gets more than one line
 
@@ -66,6 +71,17 @@ class AskView:
     @property
     def who(self) -> str:
         return title_of(self.author)
+
+    @property
+    def sentence(self) -> str:
+        """Who asks, and for what."""
+        if self.data.kind != "approval":
+            return self.data.message
+        purpose, argument = PURPOSES.get(self.data.tool, ("", ""))
+        value = self.data.arguments.get(argument)
+        if purpose and isinstance(value, str):
+            return f"{self.who} wants to {purpose} “{shortened(value, MAX_QUOTED_CHARS)}”."
+        return f"{self.who} wants to use {self.tool_title}."
 
     @property
     def is_open(self) -> bool:

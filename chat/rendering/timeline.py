@@ -57,6 +57,7 @@ TOOLS = {
     "calculator": ("Calculator", "is calculating"),
     "clock": ("Clock", "is looking at the clock"),
     "web_search": ("Web search", "is searching the web"),
+    "ask_person": ("Question to you", "is asking you"),
 }
 REJECTIONS = {
     "unknown_tool": "there is no such tool",
@@ -64,6 +65,7 @@ REJECTIONS = {
     "not_allowed": "it is not available for this answer",
     "cap_reached": "the limit of tool calls is reached",
     "malformed": "the call could not be read",
+    "refused": "it was refused",
     "refused": "it was refused",
 }
 DEFAULT_VALUES = ("", "any", "general")  # values of arguments that restrict nothing

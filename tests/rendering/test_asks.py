@@ -85,7 +85,7 @@ def test_steps_at_work_are_shown_as_waiting() -> None:
 
 def test_card_of_an_approval_has_its_arguments_and_choices() -> None:
     words = asks_of(paused_page(ask()))
-    assert words.startswith("Researcher wants to use Web search. Query kafka Approve Change Refuse")
+    assert words.startswith("Researcher wants to search the web for “kafka”. Query kafka Approve Change")
     assert "Remember for this chat" in words
     assert "Take the question back" in words
     assert "Ask again" not in text_of(paused_page(ask()).part("end"))
@@ -142,6 +142,19 @@ def test_answer_that_waits_no_longer_says_why(state: Any, words: str) -> None:
     assert text_of(page.part("end")).startswith(words)
     assert "Ask again" in text_of(page.part("end"))
     assert text_of(page.part("outcome")) == ", no longer waiting"
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "words"),
+    [
+        ("web_search", {"query": "kafka"}, "Researcher wants to search the web for “kafka”."),
+        ("web_search", {}, "Researcher wants to use Web search."),
+        ("clock", {}, "Researcher wants to use Clock."),
+        ("shop__order", {"article": "M4"}, "Researcher wants to use Shop order."),
+    ],
+)
+def test_card_says_who_wants_what(tool: str, arguments: dict[str, Any], words: str) -> None:
+    assert ask(tool=tool, arguments=arguments).sentence == words
 
 
 KINDS: list[tuple[object, object, str, str]] = [

@@ -86,7 +86,7 @@ SHOWS = {
     Error: "did not answer in time",
     Connected: f'hx-swap-oob="outerHTML:#answer-{MESSAGE}"',
     Resumed: "The server was replaced; going on…",
-    AskOpened: "Researcher wants to use Web search.",
+    AskOpened: "Researcher wants to search the web for “kafka”.",
     AskClosed: "You approved it.",
 }
 
