@@ -184,7 +184,7 @@ class AnswerView:
 
     def reason(self, event: ReasoningDelta) -> str:
         if self.steps.is_reasoning(event.agent_id) and not self._is_taken_over:
-            return out_of_band(self.steps.grow_reasoning(event))
+            return out_of_band(self.steps.reason(event))
         self._is_taken_over = False
         step = self.steps.begin_reasoning(event)
         self.update_activity()

@@ -1,7 +1,10 @@
 """What a run's events say of its steps: the timeline, the path that was taken, and the sources."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+import msgspec
 
 from chat.protocol.events import (
     AgentComplete,
@@ -34,6 +37,28 @@ from .timeline import Step, Timeline
 from .wording import shortened, time_of
 
 
+@dataclass(slots=True)
+class Reasoning:
+    """What an agent thinks, while it is streamed.
+
+    `told` stands for all its deltas: a long run has many, so only their text is kept.
+    """
+
+    step: Step
+    blocks: Blocks
+    told: ReasoningDelta
+    text: list[str] = field(default_factory=list)
+
+    def feed(self, delta: str) -> list[Element]:
+        self.text.append(delta)
+        return self.blocks.feed(delta)
+
+    def settle(self) -> None:
+        """Bring what is kept up to date with the deltas."""
+        self.told.delta = "".join(self.text)
+        self.step.blocks = self.blocks.html()
+
+
 class Steps:
     """The steps of one run, in one timeline with those of the paused runs that it goes on with."""
 
@@ -58,7 +83,7 @@ class Steps:
         self._told: list[StreamEvent] = []
         # By agent: the reasoning that is being streamed, and the step that the agent's output
         # replaces. The second stays when the reasoning is complete.
-        self._reasoning: dict[str, tuple[Step, Blocks]] = {}
+        self._reasoning: dict[str, Reasoning] = {}
         self._notes: dict[str, Step] = {}
         if earlier:
             for event in earlier.steps:
@@ -68,17 +93,20 @@ class Steps:
                 step.started_at = started_at
         for event in told:
             self.apply(event)
-        for step, blocks in self._reasoning.values():
-            step.blocks = blocks.html()
+        for reasoning in self._reasoning.values():
+            reasoning.settle()
 
     def without_redone(self, resumed: ResumedData) -> "Steps":
         """Return the steps that still hold after another worker took the run over."""
+        for reasoning in self._reasoning.values():
+            reasoning.settle()
         told = still_told(self._told, resumed)
         return Steps(self._run, earlier=self._earlier, started_at=self._started_at, told=told)
 
     def apply(self, event: StreamEvent) -> dict[str, object]:
         """Take in an event; return what its partial needs to show it."""
-        self._told.append(event)
+        if not isinstance(event, ReasoningDelta):
+            self._told.append(event)
         if isinstance(event, MEASURED):
             self.measured.append(event)
         return self.show(event)
@@ -143,27 +171,23 @@ class Steps:
         step.blocks = render_all(event.message, step.id)
         return {"step": step}
 
-    def reason(self, event: ReasoningDelta) -> tuple[Step, list[Element]]:
-        """Add a piece of an agent's reasoning; return its step and the blocks that changed."""
+    def reason(self, event: ReasoningDelta) -> list[Element]:
+        """Add a piece of an agent's reasoning; return the blocks that changed."""
         if event.agent_id not in self._reasoning:
             agent = self.timeline.agent(event.agent_id) if event.agent_id else None
             step = self.timeline.start_notes(event, agent)
-            self._reasoning[event.agent_id] = step, Blocks(step.id)
+            told = msgspec.structs.replace(event)
+            self._told.append(told)
+            self._reasoning[event.agent_id] = Reasoning(step, Blocks(step.id), told)
             self._notes[event.agent_id] = step
-        step, blocks = self._reasoning[event.agent_id]
-        return step, blocks.feed(event.delta)
+        return self._reasoning[event.agent_id].feed(event.delta)
 
     def begin_reasoning(self, event: ReasoningDelta) -> Step:
-        """Add the first piece of an agent's reasoning."""
-        self._told.append(event)
-        step, _ = self.reason(event)
-        step.blocks = self._reasoning[event.agent_id][1].html()
-        return step
-
-    def grow_reasoning(self, event: ReasoningDelta) -> list[Element]:
-        """Add a piece to reasoning that the page shows; return the blocks that changed."""
-        self._told.append(event)
-        return self.reason(event)[1]
+        """Add the first piece of an agent's reasoning; return its step."""
+        self.reason(event)
+        reasoning = self._reasoning[event.agent_id]
+        reasoning.settle()
+        return reasoning.step
 
     def is_reasoning(self, agent_id: str) -> bool:
         return agent_id in self._reasoning
@@ -171,17 +195,18 @@ class Steps:
     def complete_reasoning(self, agent_id: str) -> dict[str, object]:
         if agent_id not in self._reasoning:
             return {}
-        step, blocks = self._reasoning.pop(agent_id)
-        step.state = "done"
-        changed = out_of_band(blocks.finish())
-        step.blocks = blocks.html()
+        reasoning = self._reasoning.pop(agent_id)
+        reasoning.step.state = "done"
+        changed = out_of_band(reasoning.blocks.finish())
+        reasoning.settle()
         # Return the blocks, not the step as a whole: a new <details> would be closed again.
-        return {"step": step, "changed": changed}
+        return {"step": reasoning.step, "changed": changed}
 
     def put_out(self, event: AgentOutput) -> dict[str, object]:
         """Show an agent's complete output in place of its reasoning."""
         step = self._notes.pop(event.agent_id, None)
-        self._reasoning.pop(event.agent_id, None)
+        if reasoning := self._reasoning.pop(event.agent_id, None):
+            reasoning.settle()
         is_new = step is None
         if step is None:
             agent = self.timeline.agent(event.agent_id, event.author)

@@ -66,7 +66,6 @@ REJECTIONS = {
     "cap_reached": "the limit of tool calls is reached",
     "malformed": "the call could not be read",
     "refused": "it was refused",
-    "refused": "it was refused",
 }
 DEFAULT_VALUES = ("", "any", "general")  # values of arguments that restrict nothing
 HIDDEN_ARGUMENTS = ("max_results",)

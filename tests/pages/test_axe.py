@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
-from tests.scripted_model import ScriptedModel
+from chat.workflow.agents import ASSISTANT
+from tests.scripted_model import Script, ScriptedModel
 from tests.serving import MANAGE, Fleet, running
 
 from .browsing import CONNECTION_ERRORS, MARKS, Open, ask, expect_ready_for_the_next, pages
@@ -76,7 +77,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) 
     manage(folder, "migrate", "--verbosity", "0")
     manage(folder, "seed_demo", "--runs", "150")
     manage(folder, "createsuperuser", "--noinput", "--username", "ada", "--email", "a@b.example")
-    with running(folder, model_server) as fleet:
+    with running(folder, model_server, FLEET_APPROVE="calculator") as fleet:
         yield Site(fleet)
 
 
@@ -123,4 +124,20 @@ def test_chat(site: Site, open_page: Open, theme: str, width: int) -> None:
     assert faults(page) == []
     ask(page, "What is the answer?")
     expect_ready_for_the_next(page)
+    assert faults(page) == []
+
+
+@pytest.mark.parametrize(("theme", "width"), VIEWS)
+def test_chat_that_waits(
+    site: Site, open_page: Open, model: ScriptedModel, theme: str, width: int
+) -> None:
+    sums = [("calculator", '{"expression": "6 * 7"}'), ("calculator", '{"expression": "1 + 1"}')]
+    model.as_agent(ASSISTANT.instructions, Script(tokens=["So far."], calls=sums))
+    page = open_page(site.address("/"), width=width, color_scheme=theme)
+    ask(page, "Tell me something")
+    expect(page.locator(".ask")).to_have_count(2)
+    assert faults(page) == []
+    page.get_by_role("button", name="Change").first.click()
+    page.get_by_role("button", name="Refuse").first.click()
+    page.get_by_role("button", name="Approve").last.click()
     assert faults(page) == []
