@@ -18,7 +18,7 @@ from chat.telemetry.rollup import BATCH, count_batch
 from routing.models import RoutingDecision
 
 from .charts import Chart
-from .plots import charts_of, failures, times_of
+from .plots import charts_of, times_of
 from .ranges import DEFAULT, LATEST, Range, latest, range_of
 from .tables import Table, tables_of
 from .wording import duration, grouped, money, percent
@@ -137,16 +137,21 @@ def thumbs_of(shown: Range) -> tuple[int, int]:
 
 
 def tiles_of(total: Figures, thumbs: tuple[int, int]) -> list[Tile]:
-    runs, failed = total.all_paths, failures(total.all_paths)
-    routed = sum(path.runs for name, path in total.paths.items() if name)
-    light = total.paths["light"].runs if "light" in total.paths else 0
+    runs = total.all_paths
+    routed = sum(path.concluded for name, path in total.paths.items() if name)
+    light = total.paths["light"].concluded if "light" in total.paths else 0
     tokens = sum(model.input_tokens + model.output_tokens for model in total.models.values())
     up, down = thumbs
     asked = total.cache_hits + total.cache_misses
     saved = total.credits_saved
     return [
-        Tile("Runs", grouped(runs.runs), f"{grouped(runs.endings.get('cancelled', 0))} cancelled"),
-        Tile("Failed", percent(failed, runs.runs), counted(failed, "run")),
+        Tile(
+            "Runs",
+            grouped(runs.runs),
+            f"{grouped(runs.endings.get('cancelled', 0))} cancelled"
+            + (f", {grouped(runs.paused)} paused" if runs.paused else ""),
+        ),
+        Tile("Failed", percent(runs.failed, runs.concluded), counted(runs.failed, "run")),
         Tile(
             "Missed a service level",
             percent(runs.missed_any, runs.judged),

@@ -47,7 +47,7 @@ def times_of(shown: Range, steps: Sequence[Figures], total: Figures) -> list[Cha
 
 def runs_chart(shown: Range, steps: Sequence[Figures], total: Figures) -> Chart:
     sums = [figures.all_paths for figures in [*steps, total]]
-    runs, failed = [path.runs for path in sums], [failures(path) for path in sums]
+    runs, failed = [path.runs for path in sums], [path.failed for path in sums]
     scale = scale_of(runs[:-1], compact)
     names = step_names(shown)
     texts = [
@@ -61,13 +61,14 @@ def runs_chart(shown: Range, steps: Sequence[Figures], total: Figures) -> Chart:
         axis=scale.texts,
         bars=bars_of(runs[:-1], failed[:-1], scale),
         tips=tips_of(texts),
-        head=("Runs", "Completed", "Cancelled", "Failed"),
+        head=("Runs", "Completed", "Cancelled", "Paused", "Failed"),
         rows=[
             (
                 name,
                 grouped(path.runs),
                 grouped(path.endings.get("completed", 0)),
                 grouped(path.endings.get("cancelled", 0)),
+                grouped(path.paused),
                 grouped(part),
             )
             for name, path, part in zip(names, sums, failed, strict=False)
@@ -78,8 +79,8 @@ def runs_chart(shown: Range, steps: Sequence[Figures], total: Figures) -> Chart:
 
 def paths_chart(shown: Range, steps: Sequence[Figures], total: Figures) -> Chart:
     sums = [(figures.paths, figures.all_paths) for figures in [*steps, total]]
-    light = [paths["light"].runs if "light" in paths else 0 for paths, _ in sums]
-    routed = [sum(paths[name].runs for name in PATHS if name in paths) for paths, _ in sums]
+    light = [paths["light"].concluded if "light" in paths else 0 for paths, _ in sums]
+    routed = [sum(paths[name].concluded for name in PATHS if name in paths) for paths, _ in sums]
     escalated = [path.escalated for _, path in sums]
     return share_chart(
         shown,
@@ -246,10 +247,6 @@ def time_chart(
         ],
         empty="" if counts[-1] else f"No run on the {path} path got this far in this time.",
     )
-
-
-def failures(path: PathFigures) -> int:
-    return path.runs - path.endings.get("completed", 0) - path.endings.get("cancelled", 0)
 
 
 def percents(share: float) -> str:

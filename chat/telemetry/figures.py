@@ -114,7 +114,22 @@ class PathFigures(Addable):
     missed: dict[str, int] = field(default_factory=dict)  # runs, by the level that they missed
     first_event: Histogram = field(default_factory=Histogram)
     first_token: Histogram = field(default_factory=Histogram)
-    total: Histogram = field(default_factory=Histogram)  # without cancelled runs
+    # Without cancelled runs, and without paused ones: their total is no answer's.
+    total: Histogram = field(default_factory=Histogram)
+
+    @property
+    def paused(self) -> int:
+        return self.endings.get("paused", 0)
+
+    @property
+    def concluded(self) -> int:
+        """The runs but for paused ones. A question counts once, however often it was paused."""
+        return self.runs - self.paused
+
+    @property
+    def failed(self) -> int:
+        ends = self.endings
+        return self.concluded - ends.get("completed", 0) - ends.get("cancelled", 0)
 
 
 class ModelFigures(Addable):
@@ -270,7 +285,8 @@ def figures_of(run: EndedRun, prices: Prices | None) -> Figures:
 def path_figures(run: EndedRun, ending: Ending | None) -> PathFigures:
     figures = PathFigures(
         runs=1,
-        escalated=run.escalated,
+        # The run that goes on with a paused one has its path, and counts its escalation.
+        escalated=run.escalated and run.status != "paused",
         endings={run.error_code or run.status: 1},
         judged=run.sla_met is not None,
         missed_any=run.sla_met is False,
@@ -279,7 +295,7 @@ def path_figures(run: EndedRun, ending: Ending | None) -> PathFigures:
     for histogram, ms in (
         (figures.first_event, run.first_event_ms),
         (figures.first_token, run.first_token_ms),
-        (figures.total, None if run.status == "cancelled" else run.total_ms),
+        (figures.total, None if run.status in ("cancelled", "paused") else run.total_ms),
     ):
         if ms is not None:
             histogram.note(ms)

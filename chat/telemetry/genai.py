@@ -46,7 +46,15 @@ def workflow_name(path: Path | None) -> str:
     return f"invoke_workflow {path}" if path else "invoke_workflow"
 
 
-def of_run(ending: Ending, *, run_id: UUID, conversation_id: UUID, mode: str) -> Attributes:
+def of_run(
+    ending: Ending,
+    *,
+    run_id: UUID,
+    conversation_id: UUID,
+    mode: str,
+    epoch: int,
+    continues: UUID | None,
+) -> Attributes:
     """Return the attributes of a whole run."""
     timings, missed = ending.timings, ending.sla.missed if ending.sla else {}
     return known(
@@ -57,10 +65,13 @@ def of_run(ending: Ending, *, run_id: UUID, conversation_id: UUID, mode: str) ->
             "app.run.id": str(run_id),
             "app.run.mode": mode,
             "app.run.status": ending.status,
+            "app.run.epoch": epoch,
+            "app.run.continues": str(continues) if continues else None,
             "app.run.escalated": ending.escalated,
             "app.run.first_event_ms": timings.first_event_ms,
             "app.run.first_token_ms": timings.first_token_ms,
             "app.run.waiting_ms": timings.waiting_ms,
+            "app.run.waited_ms": timings.waited_ms or None,
             "app.run.cancel_ms": timings.cancel_ms,
             "app.run.cost": ending.cost,
             "app.sla.missed": list(missed) or None,

@@ -53,6 +53,7 @@ def slowest_of(spans: Sequence[Span]) -> dict[StepKind, Slowest]:
 def log_verdict(ending: Ending) -> None:
     """Log one line for a run: its path, its times, the levels that it missed, its slowest steps."""
     verdict, timings = ending.sla or Verdict(), ending.timings
+    result = "not judged" if ending.sla is None else "missed" if verdict.missed else "met"
     missed = ", ".join(f"{level} by {ms:.0f} ms" for level, ms in verdict.missed.items())
     slowest = ", ".join(
         f"{kind} {step.name} {step.duration_ms:.0f} ms" for kind, step in verdict.slowest.items()
@@ -60,12 +61,12 @@ def log_verdict(ending: Ending) -> None:
     logger.log(
         logging.WARNING if verdict.missed else logging.INFO,
         "%s path=%s status=%s total=%.0f ms; slowest: %s",
-        f"missed {missed}" if missed else "met",
+        f"missed {missed}" if missed else result,
         *(ending.path, ending.status, timings.total_ms or 0, slowest or "-"),
         extra={
             "path": ending.path,
             "status": ending.status,
-            "sla": "missed" if verdict.missed else "met",
+            "sla": result,
             "missed_by_ms": verdict.missed,
             "slowest": msgspec.to_builtins(verdict.slowest),
             "first_event_ms": timings.first_event_ms,

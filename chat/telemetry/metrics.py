@@ -10,7 +10,7 @@ import os
 import resource
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import get_args
+from typing import Literal, get_args
 
 from django.conf import settings
 from prometheus_client import (
@@ -28,7 +28,7 @@ from prometheus_client.registry import Collector
 
 from chat.protocol.errors import Code
 from chat.protocol.payloads import ModelCall, ToolResultData
-from chat.protocol.terms import Ending, Level, Mode, Path
+from chat.protocol.terms import AskKind, Decision, Ending, Level, Mode, Path
 from chat.spans import Span, unexplained
 from tooling.toolbox import TOOLS
 
@@ -41,6 +41,9 @@ disable_created_metrics()
 LAG_INTERVAL = 0.5  # seconds between two measurements of the event loop's lag
 OTHER = "other"  # in place of a name that is not in the settings or the code: labels must be few
 UNROUTED = "none"  # the path of a run that ended before it was routed
+EXPIRED = "expire"  # the decision on an ask that nobody answered in time
+
+TakeoverReason = Literal["died", "handed_over"]
 
 # Seconds. The limits of FLEET_SLA_LIGHT and FLEET_SLA_FULL are among them.
 MOMENT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
@@ -74,11 +77,23 @@ def histogram(
 runs_started = counter("runs_started_total", "Runs that were started, by mode.", "mode")
 runs_ended = counter(
     "runs_ended_total",
-    "Runs that ended, by path and by ending: completed, cancelled or the code of the error.",
+    "Runs that ended, by path and by ending: completed, cancelled, paused or the code of the"
+    " error.",
     *("path", "ending"),
 )
 runs_routed = counter("runs_routed_total", "Runs that ended, by the path chosen first.", "path")
 escalations = counter("escalations_total", "Light answers that were passed on to the full team.")
+takeovers = counter(
+    "takeovers_total",
+    "Runs that a worker took over, by reason: died or handed_over.",
+    "reason",
+)
+asks_opened = counter("asks_opened_total", "Asks that paused runs wait for, by kind.", "kind")
+asks_closed = counter(
+    "asks_closed_total",
+    "Asks that were closed, by decision: approve, edit, refuse, answer, withdraw or expire.",
+    "decision",
+)
 sla_misses = counter(
     "sla_misses_total", "Service levels that runs missed, by path and level.", "path", "level"
 )
@@ -86,7 +101,9 @@ first_event = histogram(
     "run_first_event_seconds", "Time to a run's first event.", "path", buckets=MOMENT
 )
 first_token = histogram("run_first_token_seconds", "Time to the answer's first text.", "path")
-duration = histogram("run_duration_seconds", "Time of a run from start to ending.", "path")
+duration = histogram(
+    "run_duration_seconds", "Time of a run from start to ending, without paused runs.", "path"
+)
 phase_duration = histogram("phase_duration_seconds", "Time of a phase of a run.", "phase")
 tool_duration = histogram(
     "tool_duration_seconds",
@@ -127,10 +144,16 @@ for mode in get_args(Mode):
     runs_started.labels(mode)
 for path in get_args(Path):
     runs_routed.labels(path)
-    for status in ("completed", "cancelled"):
+    for status in ("completed", "cancelled", "paused"):
         runs_ended.labels(path, status)
     for level in get_args(Level):
         sla_misses.labels(path, level)
+for reason in get_args(TakeoverReason):
+    takeovers.labels(reason)
+for kind in get_args(AskKind):
+    asks_opened.labels(kind)
+for decision in (*get_args(Decision), EXPIRED):
+    asks_closed.labels(decision)
 
 
 # --- Runs
@@ -148,17 +171,21 @@ def run_ended(ending: Ending, spans: Iterable[Span]) -> None:
     """
     path = ending.path or UNROUTED
     runs_ended.labels(path, ending.error.code if ending.error else ending.status).inc()
-    if ending.path:
+    is_paused = ending.status == "paused"
+    # The run that goes on with a paused one has the same route, which counts once.
+    if ending.path and not is_paused:
         runs_routed.labels("light" if ending.escalated else ending.path).inc()
-    if ending.escalated:
+    if ending.escalated and not is_paused:
         escalations.inc()
+    for ask in ending.asks:
+        asks_opened.labels(ask.data.kind).inc()
     for level in ending.sla.missed if ending.sla else ():
         sla_misses.labels(path, level).inc()
     timings = ending.timings
     for figure, ms in (
         (first_event, timings.first_event_ms),
         (first_token, timings.first_token_ms),
-        (duration, timings.total_ms),
+        (duration, None if is_paused else timings.total_ms),
     ):
         if ms is not None:
             figure.labels(path).observe(ms / 1000)
@@ -173,6 +200,16 @@ def run_ended(ending: Ending, spans: Iterable[Span]) -> None:
             case _ if span.kind == "phase":
                 phase_duration.labels(span.name).observe(span.duration_ms / 1000)
     count_model_calls(ending, calls)
+
+
+def taken_over(reason: TakeoverReason) -> None:
+    """Count a run that this worker goes on with."""
+    takeovers.labels(reason).inc()
+
+
+def ask_closed(decision: Decision | Literal["expire"]) -> None:
+    """Count an ask that a person has answered, or that has expired."""
+    asks_closed.labels(decision).inc()
 
 
 def count_tool_call(call: ToolResultData) -> None:

@@ -183,6 +183,8 @@ class Tree:
             run_id=trace.run_id,
             conversation_id=run.conversation_id,
             mode=run.mode,
+            epoch=run.epoch,
+            continues=run.continues,
         )
         if settings.FLEET_TRACE_CONTENT:
             attributes |= genai.messages(asked=run.question, said=run.answer)

@@ -90,14 +90,18 @@ class Recorder:
         )
 
     def ending(self, ending: Ending, calls: Iterable[ModelCall]) -> Ending:
-        """Return the ending with the run's figures and the verdict on its service levels."""
+        """Return the ending with the run's figures and the verdict on its service levels.
+
+        A paused run gets no verdict: its answer is not written yet.
+        """
         spans = list(all_spans(self.events))
         summary = self.summary_of(spans, list(calls))
         timings = summary.timings
         if ending.status == "cancelled" and self._stopped_ms is not None:
             waited = round(self.clock.ms - self._stopped_ms, 2)
             timings = msgspec.structs.replace(timings, cancel_ms=waited)
-        verdict = verdict_of(summary.path, timings, spans)
+        is_paused = ending.status == "paused"
+        verdict = None if is_paused else verdict_of(summary.path, timings, spans)
         return msgspec.structs.replace(ending.with_figures(summary), timings=timings, sla=verdict)
 
 

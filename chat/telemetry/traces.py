@@ -25,6 +25,8 @@ class TracedRun:
     ended_ns: int
     conversation_id: UUID
     mode: str
+    epoch: int = 0
+    continues: UUID | None = None  # the paused run that it goes on with
     measured: Sequence[StreamEvent] = ()  # with times and usage
     steps: Sequence[StreamEvent] = ()  # with what was asked and said
     question: str = ""

@@ -97,6 +97,23 @@ async def test_figures_of_real_runs_are_those_of_their_rows(
 
 
 @pytest.mark.django_db
+def test_paused_runs_do_not_count_as_failed() -> None:
+    stored()
+    stored(**failing("model_error", "no"))
+    for _ in range(2):
+        stored(status="paused", sla_met=None)
+    shown = dashboard_of({}, may_read=False)
+    assert tile(shown, "Runs") == ("4", "0 cancelled, 2 paused")
+    assert tile(shown, "Failed") == ("50 %", "1 run")
+    assert tile(shown, "Light path") == ("100 %", "2 of 2 routed")
+    runs = next(chart for chart in shown.charts if chart.title == "Runs")
+    columns = dict(zip(runs.head, zip(*(row[1:] for row in runs.rows), strict=True), strict=True))
+    assert sum(map(int, columns["Paused"])) == 2
+    assert sum(map(int, columns["Failed"])) == 1
+    assert rows_of(shown, "Endings")["paused"].url.startswith("/admin/chat/run/?status=paused")
+
+
+@pytest.mark.django_db
 def test_percentiles_are_those_of_the_runs() -> None:
     times = [10.0 * 1.3**n for n in range(20)]
     for ms in times:

@@ -151,6 +151,17 @@ def test_cancelled_run_has_no_total() -> None:
     assert figures.endings == {"cancelled": 1}
 
 
+def test_paused_run_is_neither_a_success_nor_a_failure_and_has_no_total() -> None:
+    paused = figures_of(ended(status="paused", escalated=True, sla_met=None), None)
+    light = paused.paths["light"]
+    assert (light.total.count, light.first_token.count, light.judged) == (0, 1, 0)
+    assert (light.runs, light.paused, light.concluded, light.failed) == (1, 1, 0, 0)
+    # The run that goes on with it counts the escalation.
+    assert light.escalated == 0
+    light.add(figures_of(ended(**failing("model_error", "no")), None).paths["light"])
+    assert (light.runs, light.concluded, light.failed) == (2, 1, 1)
+
+
 def test_namesakes_of_an_agent_count_as_one() -> None:
     run = with_steps(agent("researcher"), agent("researcher-2"), agent("researcher-3"))
     assert {name: each.count for name, each in figures_of(run, None).agents.items()} == {

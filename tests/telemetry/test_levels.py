@@ -1,13 +1,17 @@
 """Which service levels a run missed, and by how much."""
 
+import time
+
 import pytest
 from pytest_django import Settings
 
+from chat.clock import Clock
 from chat.limits import PathLevels, ServiceLevels
 from chat.protocol.payloads import AgentTiming, PhaseTiming, ToolResultData
-from chat.protocol.terms import Path, Slowest, Timings
+from chat.protocol.terms import CANCELLED, Path, Slowest, Timings, paused
 from chat.spans import Span
 from chat.telemetry.levels import verdict_of
+from chat.telemetry.recorder import Recorder
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +44,15 @@ def test_moments_are_judged_by_the_levels_of_their_path(
     path: Path | None, timings: Timings, missed: dict[str, float]
 ) -> None:
     assert verdict_of(path, timings, []).missed == missed
+
+
+def test_paused_run_is_not_judged() -> None:
+    clock = Clock(time.perf_counter() - 1000)
+    recorder = Recorder(clock)
+    assert recorder.ending(paused([]), []).sla is None
+    verdict = recorder.ending(CANCELLED, []).sla
+    assert verdict is not None
+    assert set(verdict.missed) == {"total"}
 
 
 def test_slowest_tool_is_judged() -> None:

@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -15,6 +16,7 @@ from pytest_django import Settings
 
 from chat.database import in_database
 from chat.models import Conversation, Run
+from chat.protocol.terms import AskData, Asked, AskKind, Ending, Timings
 from chat.runs.worker import Worker
 from chat.telemetry import metrics
 from chat.workflow.agents import PLANNER
@@ -129,6 +131,29 @@ class TestEndings:
         await socket.rest()
         await worker.runs.idle(within=10)
         assert Counted(before, samples()).value("fleet_runs_ended_total") == 0
+
+
+def test_paused_run_counts_its_asks_but_no_route_and_no_duration() -> None:
+    before = samples()
+    ending = Ending(
+        status="paused",
+        path="full",
+        escalated=True,
+        timings=Timings(first_event_ms=5, total_ms=900),
+        asks=[asked("approval"), asked("question")],
+    )
+    metrics.run_ended(ending, [])
+    counted = Counted(before, samples())
+    assert counted.by("ending", "fleet_runs_ended_total") == {"paused": 1}
+    assert counted.by("kind", "fleet_asks_opened_total") == {"approval": 1, "question": 1}
+    assert counted.value("fleet_run_first_event_seconds_count") == 1
+    for name in ("run_duration_seconds_count", "runs_routed_total", "escalations_total"):
+        assert counted.value(f"fleet_{name}") == 0
+
+
+def asked(kind: AskKind) -> Asked:
+    data = AskData(ask_id=uuid4(), kind=kind, message="?")
+    return Asked(agent_id="a", author="A", name=f"research/a/1/{kind}", data=data)
 
 
 async def test_tool_calls_count_by_tool_and_outcome(
