@@ -180,6 +180,11 @@ class Ask(models.Model):
             models.Index(
                 fields=("expires_at",), condition=models.Q(state="open"), name="asks_open"
             ),
+            # The admin's list is filtered and sorted in this index alone.
+            models.Index(
+                fields=("created_at", "id", "state", "kind", "tool", "approver", "expires_at"),
+                name="asks_listed",
+            ),
         )
 
     def __str__(self) -> str:

@@ -62,7 +62,9 @@ class Export:
         return {name: self.cell(name, row[field]) for name, field in self.columns.items()}
 
     def cell(self, name: str, value: Any) -> Any:
-        return length(len(value)) if name in self.words and not self.may_read else value
+        if value is None or name not in self.words or self.may_read:
+            return value
+        return length(len(value if isinstance(value, str) else msgspec.json.encode(value).decode()))
 
 
 def json_lines_of(rows: list[Row]) -> str:
@@ -81,6 +83,8 @@ def csv_cell(value: Any) -> Any:
             return "true" if value else "false"
         case datetime():
             return value.isoformat()
+        case dict() | list():
+            return msgspec.json.encode(value).decode()
         case str() if value.startswith(FORMULA_STARTS):
             return f"'{value}"
     return value

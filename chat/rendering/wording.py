@@ -1,11 +1,13 @@
 """Figures and names as text for a reader."""
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import floor, log10
 
 from chat.protocol.payloads import ToolResultData
 from chat.protocol.terms import Usage
+from tooling.untrusted import visible
 
 from .markdown.inline import without_controls
 
@@ -38,6 +40,14 @@ class Elapsed:
 def time_of(timestamp: str) -> datetime:
     """Return the time of an event; now for one that isn't stamped yet."""
     return datetime.fromisoformat(timestamp) if timestamp else datetime.now(UTC)
+
+
+def escaped(encoded: str) -> str:
+    """Return JSON with the same value, in which characters that can't be seen are escapes."""
+    return "".join(
+        character if visible(character) == character else json.dumps(character)[1:-1]
+        for character in encoded
+    )
 
 
 def duration(ms: float) -> str:

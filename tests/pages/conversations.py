@@ -14,6 +14,7 @@ from chat.conversations import Conversation, Message
 from chat.models import Run
 from chat.owners import BROWSER_KEY
 from chat.protocol.terms import AskData, Asked, Ending, Timings, Usage
+from chat.search import index_questions
 from routing.models import RoutingDecision
 
 COMPLETED = Ending(
@@ -22,6 +23,14 @@ COMPLETED = Ending(
     usage=Usage(output_tokens=212, tool_calls=1),
     path="light",
 )
+PAUSED = Ending(status="paused", timings=Timings(total_ms=900), path="full")
+TOOL_PERMISSION = "perm:chat.delete_run"  # stands for the permission of some tool
+REFUND_SCHEMA = {
+    "type": "object",
+    "properties": {"order": {"type": "string"}, "amount": {"type": "integer", "maximum": 100}},
+    "required": ["order"],
+    "additionalProperties": False,
+}
 
 
 HTMX = {"HX-Request": "true"}
@@ -115,6 +124,27 @@ def paused_run_of(chat: Conversation, *asks: Asked, **fields: Any) -> Run:
 def continuing_run_of(paused: Run, **fields: Any) -> Run:
     """Store the run that goes on with a paused one; it has ended unless `ending` is None."""
     return run_of(paused.conversation, paused.question, continues=paused, **fields)
+
+
+def stored_ask(run: Run | None = None, **fields: Any) -> Ask:
+    """Store an open ask of a paused run."""
+    if run is None:
+        chat = Conversation.objects.create(owner="browser:b", title="Refund my order")
+        run = run_of(chat, "Refund my order", "", ending=PAUSED)
+        index_questions([run.question_id])
+    given = {
+        "name": f"research/clerk/1/tool-{run.asks.count()}",
+        "agent_id": "clerk",
+        "author": "Clerk",
+        "kind": Ask.Kind.APPROVAL,
+        "tool": "refund",
+        "arguments": {"order": "A-17", "amount": 40},
+        "schema": REFUND_SCHEMA,
+        "message": "May I refund order A-17?",
+        "approver": TOOL_PERMISSION,
+        "expires_at": timezone.now() + timedelta(days=14),
+    }
+    return Ask.objects.create(run=run, conversation=run.conversation, **given | fields)
 
 
 def decided_for(run: Run, **fields: Any) -> RoutingDecision:

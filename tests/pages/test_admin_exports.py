@@ -76,6 +76,23 @@ async def test_export_without_read_content_holds_lengths() -> None:
         assert "14 characters" in text
 
 
+@pytest.mark.parametrize("may_read", [True, False])
+async def test_export_of_asks_has_arguments_before_and_after(may_read: bool) -> None:
+    reply = {"decision": "edit", "arguments": {"order": "A-18"}}
+    await in_database(asked, state="edited", reply=reply)
+    client = await client_with("view_ask", "export_run", *(["read_content"] if may_read else []))
+    [line] = (await exported(client, "/admin/chat/ask/export.jsonl")).splitlines()
+    [row] = csv.DictReader(StringIO(await exported(client, "/admin/chat/ask/export.csv")))
+    found = json.loads(line)
+    assert row.keys() == found.keys()
+    if may_read:
+        assert (found["arguments"]["order"], found["reply"]) == ("A-17", reply)
+        assert json.loads(row["reply"]) == reply
+    else:
+        assert found["arguments"] == row["arguments"] == "28 characters"
+        assert "A-1" not in line
+
+
 async def test_export_needs_its_permission_and_that_of_the_list() -> None:
     for_list = await client_with(*FIGURES, "read_content")
     assert (await for_list.get(f"{RUNS}.csv")).status_code == 403

@@ -85,7 +85,9 @@ def test_steps_at_work_are_shown_as_waiting() -> None:
 
 def test_card_of_an_approval_has_its_arguments_and_choices() -> None:
     words = asks_of(paused_page(ask()))
-    assert words.startswith("Researcher wants to search the web for “kafka”. Query kafka Approve Change")
+    assert words.startswith(
+        "Researcher wants to search the web for “kafka”. Query kafka Approve Change"
+    )
     assert "Remember for this chat" in words
     assert "Take the question back" in words
     assert "Ask again" not in text_of(paused_page(ask()).part("end"))
