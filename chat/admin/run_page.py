@@ -1,6 +1,6 @@
 """A run's page: what happened, why, what it cost, and what was slow."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -8,11 +8,13 @@ from typing import Any, Literal
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET
 
+from chat.asks import Ask
 from chat.models import Run
 from chat.protocol.errors import ErrorInfo
 from chat.protocol.events import StreamEvent
@@ -30,9 +32,10 @@ from .content import may_read_content, words
 from .readonly import ReadOnly
 from .run_steps import Say, Steps, Words, credits_of
 from .run_stream import LogUnavailable, entries_of_log, lines_of_row, steps_of
+from .shown_asks import ShownAsk
 
 MAX_ID_CHARS = 40  # of an unknown id that the message repeats
-MAX_RERUNS = 20  # that the page lists
+MAX_RELATED = 20  # other runs, and asks, that the page lists
 LEVELS: dict[Level, str] = {
     "first_event": "first event",
     "first_token": "first token",
@@ -51,6 +54,8 @@ LIVE = "The run is live. Figures and text are those of the last renewal of its l
 OLD = (
     "An earlier version stored this run: it kept no starts of steps, no model calls and no verdict."
 )
+PAUSED = "The run waits for a person. A reply starts the run that goes on with it."
+CONTINUED = "The run waited for a person. Another run goes on with it."
 NOT_ROUTED = "The run ended before a path was chosen."
 
 Outcome = Literal["completed", "cancelled", "failed", "paused", "lost", "running"]
@@ -71,6 +76,28 @@ class SlowStep:
     share: str
 
 
+@dataclass(frozen=True, slots=True)
+class Related:
+    """The rows that belong to a run. `asks` has those of the paused run that it goes on with."""
+
+    decision: RoutingDecision | None
+    reruns: Sequence[Run]
+    continued_by: Run | None
+    asks: Sequence[Ask]
+
+    @classmethod
+    def to(cls, run: Run) -> "Related":
+        others = Run.objects.filter(Q(rerun_of=run) | Q(continues=run)).only("status", "continues")
+        found = list(others[: MAX_RELATED + 1])
+        asks = Ask.objects.filter(run__in=[pk for pk in (run.pk, run.continues_id) if pk])
+        return cls(
+            RoutingDecision.objects.defer("features").filter(pk=run.pk).first(),
+            [other for other in found if other.continues_id != run.pk][:MAX_RELATED],
+            next((other for other in found if other.continues_id == run.pk), None),
+            list(asks.order_by("created_at", "name")[:MAX_RELATED]),
+        )
+
+
 class RunPage:
     """What the page of one run shows, of everything that is known of it."""
 
@@ -79,23 +106,24 @@ class RunPage:
         run: Run,
         events: Sequence[StreamEvent] | None,
         *,
-        decision: RoutingDecision | None,
-        reruns: Sequence[Run],
+        related: Related,
         say: Say,
     ) -> None:
         """`events` are its steps; None if Redis has them and doesn't answer."""
         self.run = run
-        self.decision = decision
+        self.decision = related.decision
         self.is_redis_down = events is None
         events = events or ()
-        self.reruns = reruns
+        self.reruns = related.reruns
+        self.continued_by = related.continued_by
+        self.asks = [ShownAsk(ask, say=say) for ask in related.asks]
         self.ending = run.recorded_ending
         self.summary = self.ending.summary if self.ending else run.recorded_summary
         timings = self.summary.timings
         spans = spans_of(events)
         self.has_steps = bool(events)
         self.steps = Steps(events, total_ms=timings.total_ms or 0, say=say)
-        self.gantt: Gantt = gantt_of(spans, timings.total_ms or 0)
+        self.gantt: Gantt = gantt_of(spans, timings.total_ms or 0, gaps=self.gaps)
         self.title = Words(say(run.conversation.title))
         self.question = Words(say(run.question.text))
         text = run.text_so_far if self.ending is None else run.answer.text
@@ -118,6 +146,14 @@ class RunPage:
             )
             for kind, step in slowest.items()
         ]
+
+    @property
+    def gaps(self) -> Iterator[tuple[float, float]]:
+        """The start and the duration of each time without a worker, in milliseconds of the run."""
+        for takeover in self.steps.takeovers:
+            if takeover.at:
+                ended_ms = (takeover.at - self.run.created_at).total_seconds() * 1000
+                yield ended_ms - takeover.silent_ms, takeover.silent_ms
 
     @property
     def outcome(self) -> Outcome:
@@ -156,8 +192,12 @@ class RunPage:
             remarks.append(LOST)
         elif self.outcome == "running":
             remarks.append(LIVE)
+        elif self.outcome == "paused":
+            remarks.append(PAUSED if self.continued_by is None else CONTINUED)
         elif self.ending and self.ending.sla is None:
             remarks.append(OLD)
+        if self.run.epoch:
+            remarks.append(taken_over(self.run.epoch, self.run.deaths))
         if not self.has_steps:
             remarks.append(NO_REDIS if self.is_redis_down else NO_STEPS)
         if self.ending and self.summary.path is None:
@@ -183,6 +223,10 @@ class RunPage:
                 ", ".join(part for part in (cached, spent) if part),
             ),
         ]
+        if timings.waited_ms or run.epoch:
+            worked = Figure("Worked", duration(run.worked_s * 1000))
+            waited = Figure("Waited", duration(timings.waited_ms), "without a worker")
+            figures[1:1] = [worked, waited]
         if timings.cancel_ms is not None:
             figures.insert(1, Figure("Cancel took", duration(timings.cancel_ms)))
         if run.cost is not None or self.summary.cost is not None:
@@ -243,8 +287,7 @@ class RunPageAdmin(ReadOnly):
         page = RunPage(
             run,
             steps_of(run),
-            decision=RoutingDecision.objects.defer("features").filter(pk=run.pk).first(),
-            reruns=list(Run.objects.filter(rerun_of=run).only("status")[:MAX_RERUNS]),
+            related=Related.to(run),
             say=partial(words, request),
         )
         context = {
@@ -303,6 +346,19 @@ def name_of(kind: StepKind, name: str) -> str:
             return tool_title(name)[0]
         case "agent":
             return title_of(name)
+
+
+def taken_over(epoch: int, deaths: int) -> str:
+    """Return how often, and why, another worker went on with a run."""
+    causes = [
+        counted(count, "time") + reason
+        for count, reason in (
+            (deaths, " because its worker had died"),
+            (epoch - deaths, " because its worker was stopping"),
+        )
+        if count
+    ]
+    return f"Another worker went on with this run: {', '.join(causes)}."
 
 
 def share(ms: float, total_ms: float | None) -> str:

@@ -6,6 +6,7 @@ them from operators who may not read them.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from operator import attrgetter
 from typing import Literal
 from urllib.parse import urlencode
@@ -13,6 +14,7 @@ from urllib.parse import urlencode
 import msgspec
 from django.conf import settings
 from django.urls import reverse
+from django.utils.dateparse import parse_datetime
 
 from chat.protocol.events import (
     AgentComplete,
@@ -23,6 +25,7 @@ from chat.protocol.events import (
     OrchestratorThought,
     PhaseComplete,
     PhaseStart,
+    Resumed,
     RoutingDecided,
     StreamEvent,
     ToolComplete,
@@ -150,6 +153,20 @@ class CallLine:
         return ", ".join(part for part in parts if part) or "–"
 
 
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """Another worker went on with the run, after a time without one."""
+
+    epoch: int
+    silent_ms: float
+    redone: str  # the agents whose step in flight was made again
+    at: datetime | None  # None if an event lacks its time
+
+    @property
+    def silence(self) -> str:
+        return duration(self.silent_ms)
+
+
 class Steps:
     """What the events of a run tell, in the order in which it happened."""
 
@@ -160,6 +177,7 @@ class Steps:
         self.calls: list[CallLine] = []
         self.routes: list[RouteData] = []
         self.notes: list[Words] = []  # of the orchestrator
+        self.takeovers: list[Takeover] = []
         self._say = say
         self._total_ms = total_ms
         self._phase = ""
@@ -173,6 +191,10 @@ class Steps:
 
     def add(self, event: StreamEvent) -> None:
         match event:
+            case Resumed(data=resumed):
+                redone = ", ".join(title_of(agent_id) for agent_id in resumed.redone)
+                at = parse_datetime(event.timestamp)
+                self.takeovers.append(Takeover(resumed.epoch, resumed.silent_ms, redone, at))
             case RoutingDecided(data=route):
                 self.routes.append(route)
             case PhaseStart():

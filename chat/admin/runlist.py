@@ -128,6 +128,7 @@ class RunList(ListAdmin):
         "message_id": "message_id",
         "conversation_id": "conversation_id",
         "rerun_of": "rerun_of_id",
+        "continues": "continues_id",
         "created_at": "created_at",
         "ended_at": "ended_at",
         "owner": "owner",
@@ -151,6 +152,9 @@ class RunList(ListAdmin):
         "search_credits": "search_credits",
         "cost": "cost",
         "sla_met": "sla_met",
+        "epoch": "epoch",
+        "deaths": "deaths",
+        "worked_s": "worked_s",
         "trace_id": "trace_id",
     }
 
@@ -197,7 +201,8 @@ class RunList(ListAdmin):
     @admin.display(description="status")
     def ended_as(self, run: Run) -> str:
         status = format_html('<span class="status {}">{}</span>', run.status, run.status)
-        return two_lines(status, run.error_code.replace("_", " "))
+        taken_over = f"taken over × {run.epoch}" if run.epoch else ""
+        return two_lines(status, run.error_code.replace("_", " ") or taken_over)
 
     @admin.display(description="path, model")
     def path_taken(self, run: Run) -> str:

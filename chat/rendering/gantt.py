@@ -56,10 +56,20 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """A time in which the run had no worker. `x` and `width` are per cent of the axis."""
+
+    x: float
+    width: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class Gantt:
     rows: Sequence[Row] = ()
     ticks: Sequence[Tick] = ()
     description: str = ""  # the chart for screen readers
+    gaps: Sequence[Gap] = ()
     is_telling: bool = False  # several agents or tool calls: there is something to compare
 
 
@@ -83,6 +93,12 @@ class Scale:
             f"{label_of(span)}, {times_of(span)}",
         )
 
+    def gap(self, started_ms: float, duration_ms: float) -> Gap:
+        x = min(100.0, max(0.0, 100 * started_ms / self.end_ms))
+        width = min(100 - x, max(MIN_WIDTH, 100 * duration_ms / self.end_ms))
+        title = f"no worker from {interval(started_ms, duration_ms)}"
+        return Gap(round(x, 2), round(width, 2), title)
+
     def ticks(self) -> list[Tick]:
         """Return ticks at round numbers of seconds; at most MAX_TICKS follow the one at 0."""
         least = self.end_ms / MAX_TICKS
@@ -95,8 +111,13 @@ class Scale:
         return found
 
 
-def gantt_of(spans: Sequence[Span], total_ms: float) -> Gantt:
-    """Return the chart of a run's spans over its total time; empty if their starts aren't known."""
+def gantt_of(
+    spans: Sequence[Span], total_ms: float, *, gaps: Iterable[tuple[float, float]] = ()
+) -> Gantt:
+    """Return the chart of a run's spans over its total time; empty if their starts aren't known.
+
+    `gaps` are the start and the duration of each time without a worker, in milliseconds.
+    """
     every = [span for top in spans for span in top.with_children()]
     # Older runs stored durations only. Every bar would begin at 0.
     if not any(span.started_ms for span in every):
@@ -104,11 +125,15 @@ def gantt_of(spans: Sequence[Span], total_ms: float) -> Gantt:
     scale = Scale(max(total_ms, *(end_of(span) for span in every)))
     kinds = [span.kind for span in every]
     turns = [span for span in every if span.kind == "agent"]
-    described = "; ".join(f"{label_of(turn)} {times_of(turn)}" for turn in turns)
+    found = [scale.gap(start, length) for start, length in gaps]
+    described = "; ".join(
+        [*(f"{label_of(turn)} {times_of(turn)}" for turn in turns), *(gap.title for gap in found)]
+    )
     return Gantt(
         list(rows_of(spans, scale)),
         scale.ticks(),
         f"Who worked when: {described}" if described else "What took how long",
+        found,
         is_telling=max(kinds.count("agent"), kinds.count("tool")) > 1,
     )
 
@@ -185,6 +210,10 @@ def label_of(span: Span) -> str:
 
 def times_of(span: Span) -> str:
     """Return when a span began and ended, in seconds of the run."""
-    words = f"{span.started_ms / 1000:.1f} to {end_of(span) / 1000:.1f} s"
+    words = interval(span.started_ms, span.duration_ms)
     state = state_of(span)
     return words if state == "done" else f"{words} ({state})"
+
+
+def interval(started_ms: float, duration_ms: float) -> str:
+    return f"{started_ms / 1000:.1f} to {(started_ms + duration_ms) / 1000:.1f} s"

@@ -5,6 +5,7 @@ import json
 import socket
 import uuid
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -27,6 +28,7 @@ from chat.protocol.events import (
     OrchestratorMessage,
     PhaseComplete,
     PhaseStart,
+    Resumed,
     StreamEvent,
     ToolRejected,
     encode,
@@ -38,6 +40,7 @@ from chat.protocol.payloads import (
     ModelCall,
     PhaseData,
     PhaseTiming,
+    ResumedData,
     SourceData,
     ToolRejection,
 )
@@ -46,7 +49,7 @@ from chat.runs.store import EVENTS, LAST_ID, key_of
 from tests.rendering import events as samples
 from tests.rendering.page import text_of
 
-from .conversations import conversation_of, decided_for, run_of
+from .conversations import PAUSED, asked, conversation_of, decided_for, run_of
 
 pytestmark = pytest.mark.django_db
 
@@ -318,6 +321,74 @@ def test_reruns_link_each_other(admin: Client, run: Run) -> None:
     again = run_of(run.conversation, run.question, rerun_of=run)
     assert f"/admin/chat/run/{again.pk}/change/" in page(admin, run)
     assert f"/admin/chat/run/{run.pk}/change/" in page(admin, again)
+
+
+def test_paused_run_links_the_run_that_goes_on_and_shows_what_was_asked(
+    admin: Client, run: Run
+) -> None:
+    paused = run_of(run.conversation, "Refund it", "", ending=PAUSED)
+    asked(paused, state="refused", replied_by="browser:b", reply={"text": f"No {ATTACK}"})
+    assert "The run waits for a person." in shown(admin, paused)
+    later = run_of(run.conversation, paused.question, continues=paused)
+    for each, link in ((paused, later), (later, paused)):
+        text = shown(admin, each)
+        for words in (
+            "Approval: Refund Clerk",
+            "refused",
+            "May I refund order A-17?",
+            "No <script",
+        ):
+            assert words in text
+        assert f"/admin/chat/run/{link.pk}/change/" in page(admin, each)
+    text = shown(admin, paused)
+    assert f"Paused Full team asked {paused.created_at:%Y-%m-%d %H:%M:%S}" in text
+    assert f"Continued by {str(later.pk)[:8]} (completed)" in text
+    assert "An earlier version" not in text
+    assert f"Goes on with run {str(paused.pk)[:8]}" in shown(admin, later)
+
+
+def test_words_of_asks_need_the_permission_to_read_content(run: Run) -> None:
+    paused = run_of(run.conversation, "Refund it", "", ending=PAUSED)
+    ask = asked(paused, state="edited", reply={"arguments": {"order": "A-18"}, "text": "secret"})
+    text = shown(signed_in("view_run"), paused)
+    assert "24 characters" in text
+    for hidden in ("A-17", "A-18", "secret", str(ask.pk)[:8]):
+        assert hidden not in text
+    assert f"/admin/chat/ask/{ask.pk}/change/" in page(signed_in("view_run", "view_ask"), paused)
+
+
+def test_taken_over_run_shows_its_epochs_and_the_time_without_a_worker(
+    admin: Client, client: Client
+) -> None:
+    asked_at = datetime(2026, 11, 28, 1, 2, 3, tzinfo=UTC)
+    resumed = Resumed(
+        data=ResumedData(epoch=1, from_seq=4, silent_ms=900, redone=["researcher"]),
+        timestamp="2026-11-28T01:02:05.000Z",
+    )
+    timings = Timings(total_ms=5000, waited_ms=900)
+    run = run_of(
+        conversation_of(client),
+        ending=msgspec.structs.replace(TEAM_ENDING, timings=timings),
+        steps=[
+            stored(event) for event in samples.numbered([*TEAM_RUN[:6], resumed, *TEAM_RUN[6:]])
+        ],
+        epoch=2,
+        deaths=1,
+        worked_s=4.1,
+    )
+    Run.objects.filter(pk=run.pk).update(created_at=asked_at)
+    text = shown(admin, run)
+    for words in (
+        "went on with this run: 1 time because its worker had died, 1 time because its worker was",
+        "Worked 4.1 s",
+        "Waited 0.9 s",
+        "Taken over",
+        "1 2026-11-28 01:02:05 UTC 0.9 s Researcher",
+    ):
+        assert words in text
+    markup = page(admin, run)
+    assert "no worker from 1.1 to 2.0 s" in markup
+    assert '<rect class="gap" x="22.0%"' in markup
 
 
 def test_every_run_of_the_demo_has_a_page_with_the_same_number_of_queries() -> None:

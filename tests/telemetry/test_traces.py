@@ -13,8 +13,9 @@ import pytest
 import pytest_asyncio
 
 from chat.models import Run
+from chat.protocol.terms import CANCELLED
 from chat.runs.worker import Worker
-from chat.telemetry import otlp
+from chat.telemetry import genai, otlp
 from chat.telemetry.traces import Drops, dropped
 from chat.trace_context import RunTrace, TraceParent
 from chat.workflow.agents import EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
@@ -28,6 +29,15 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ERROR = 2  # the code of a span's status
+
+
+def test_run_that_goes_on_names_its_epoch_and_the_run_before() -> None:
+    paused = uuid.uuid4()
+    ids = {"run_id": uuid.uuid4(), "conversation_id": uuid.uuid4(), "mode": "auto"}
+    found = genai.of_run(CANCELLED, **ids, epoch=2, continues=paused)
+    assert found["app.run.epoch"] == 2
+    assert found["app.run.continues"] == str(paused)
+    assert "app.run.continues" not in genai.of_run(CANCELLED, **ids, epoch=0, continues=None)
 
 
 @pytest.fixture(scope="module")
