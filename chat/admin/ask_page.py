@@ -17,6 +17,7 @@ from django.utils.html import format_html
 from chat.asks import Ask
 from chat.models import Run
 from chat.protocol.errors import ProtocolError
+from chat.protocol.requests import holds_nul
 from chat.protocol.terms import Reply
 from chat.rendering.wording import escaped
 from tooling.schema import faults_in
@@ -64,6 +65,8 @@ class DecisionForm(forms.Form):
         except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
             self.add_error("arguments", f"Arguments are one JSON object: {exc}.")
             return cleaned
+        if holds_nul(arguments):
+            self.add_error("arguments", "Arguments can't hold NUL characters.")
         for fault in faults_in(arguments, self.ask.schema):
             self.add_error("arguments", fault)
         cleaned["arguments"] = arguments

@@ -1,0 +1,155 @@
+"""Ask a person in the terminal what a paused run waits for."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from chat.asks import Ask
+from chat.protocol.requests import holds_nul
+from chat.protocol.terms import Decision, Reply
+from chat.rendering.wording import escaped
+from tooling.schema import faults_in
+from tooling.untrusted import one_line
+
+type Write = Callable[[str], None]
+
+CHOICES: Mapping[str, Mapping[str, tuple[Decision, str]]] = {
+    Ask.Kind.APPROVAL: {
+        "a": ("approve", "[a]pprove"),
+        "k": ("approve", "[k]eep approving this tool"),
+        "e": ("edit", "[e]dit the arguments"),
+        "r": ("refuse", "[r]efuse"),
+        "w": ("withdraw", "[w]ithdraw the question"),
+    },
+    Ask.Kind.UNSURE: {
+        "a": ("approve", "[a]gain: do it once more"),
+        "r": ("refuse", "[r]efuse: leave it"),
+        "w": ("withdraw", "[w]ithdraw the question"),
+    },
+}
+
+
+class Left(Exception):
+    """Raised when the person leaves without a decision."""
+
+
+class Questioner:
+    """Asks about each open ask of a paused run, and returns the replies.
+
+    What models and tools wrote is shown without control characters, and arguments as JSON in which
+    hidden characters are escapes: a person approves what is there.
+    """
+
+    def __init__(self, note: Write, prompt: Write) -> None:
+        self._note = note
+        self._prompt = prompt
+
+    async def replies_to(self, asks: Sequence[Ask]) -> list[Reply]:
+        """Return a reply to each ask; only one if it withdraws the question. Raise Left."""
+        replies = []
+        for ask in asks:
+            reply = await self.reply_to(ask)
+            if reply.decision == "withdraw":
+                return [reply]
+            replies.append(reply)
+        return replies
+
+    async def reply_to(self, ask: Ask) -> Reply:
+        self._note(f"{ask.author or ask.agent_id} asks: {ask.message}")
+        if ask.tool:
+            self._note(f"{ask.tool} {encoded(ask.arguments)}")
+        if ask.permission:
+            self._note(f"This is for staff with the permission {ask.permission} to decide.")
+            await self.choose({"w": CHOICES[Ask.Kind.APPROVAL]["w"]})
+            return Reply(ask_id=ask.pk, decision="withdraw")
+        if ask.kind == Ask.Kind.QUESTION:
+            return await self.answer(ask)
+        return await self.decision(ask)
+
+    async def decision(self, ask: Ask) -> Reply:
+        choices = CHOICES[ask.kind]
+        while True:
+            letter = await self.choose(choices)
+            decision, _ = choices[letter]
+            match decision:
+                case "edit":
+                    if (arguments := await self.edited(ask)) is not None:
+                        return Reply(ask_id=ask.pk, decision="edit", arguments=arguments)
+                case "refuse":
+                    text = await self.line("Words for the agent, or nothing:")
+                    return Reply(ask_id=ask.pk, decision="refuse", text=text)
+                case _:
+                    return Reply(ask_id=ask.pk, decision=decision, remember=letter == "k")
+
+    async def answer(self, ask: Ask) -> Reply:
+        options = {str(number): str(option) for number, option in enumerate(ask.options, 1)}
+        for number, option in options.items():
+            self._note(f"{number}. {option}")
+        by_number = ", its number," if options else ""
+        while True:
+            text = await self.line(f"Your answer{by_number} or [r]efuse, [w]ithdraw the question:")
+            match text:
+                case "":
+                    continue
+                case "r":
+                    return Reply(ask_id=ask.pk, decision="refuse")
+                case "w":
+                    return Reply(ask_id=ask.pk, decision="withdraw")
+            return Reply(ask_id=ask.pk, decision="answer", text=options.get(text, text))
+
+    async def edited(self, ask: Ask) -> dict[str, Any] | None:
+        """Return arguments that fit the schema, or None for an empty line."""
+        while text := await self.line("The arguments as one line of JSON, or nothing to go back:"):
+            try:
+                arguments = msgspec.json.decode(text, type=dict[str, Any])
+            except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+                self._note(f"Arguments are one JSON object: {exc}.")
+                continue
+            faults = faults_in(arguments, ask.schema)
+            if holds_nul(arguments):
+                faults.append("Arguments can't hold NUL characters.")
+            if not faults:
+                return arguments
+            for fault in faults:
+                self._note(fault)
+        return None
+
+    async def choose(self, choices: Mapping[str, tuple[Decision, str]]) -> str:
+        """Return the letter of a choice."""
+        words = ", ".join(label for _, label in choices.values())
+        while True:
+            letter = (await self.line(f"{words}?")).lower()[:1]
+            if letter in choices:
+                return letter
+
+    async def line(self, prompt: str) -> str:
+        """Return a line from the person. Raise Left at the end of the input and for Ctrl-C."""
+        self._prompt(prompt)
+        loop, is_ready = asyncio.get_running_loop(), asyncio.Event()
+        # Not a thread: one that waits for the keyboard would keep the process from ending.
+        loop.add_reader(sys.stdin, is_ready.set)
+        try:
+            await is_ready.wait()
+        except asyncio.CancelledError:
+            # Ctrl-C. The run has ended, so nothing is left to cancel.
+            if task := asyncio.current_task():
+                task.uncancel()
+            raise Left from None
+        finally:
+            loop.remove_reader(sys.stdin)
+        try:
+            line = sys.stdin.readline()
+            # Bytes that are not of the terminal's encoding can't be sent on.
+            line.encode()
+        except UnicodeError:
+            return ""
+        if not line:
+            raise Left
+        return line.replace("\0", "").strip()
+
+
+def encoded(arguments: dict[str, Any]) -> str:
+    return one_line(escaped(msgspec.json.encode(arguments).decode()))
