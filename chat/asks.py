@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 import msgspec
 from django.db import connection, models, transaction
@@ -23,6 +24,7 @@ from .protocol.errors import (
     unfit_reply,
 )
 from .protocol.terms import Asked, Decision, Reply
+from .telemetry import metrics
 
 MAX_CALL_ID = 200
 EXPIRED_AT_ONCE = 100  # asks in one transaction
@@ -114,8 +116,9 @@ class AskQuerySet(models.QuerySet["Ask"]):
             skip_locked = connection.features.has_select_for_update_skip_locked
             locked = list(due.select_for_update(skip_locked=skip_locked)[:EXPIRED_AT_ONCE])
             runs = {ask.run_id for ask in locked}
-            self.open().filter(run__in=runs).update(state=Ask.State.EXPIRED)
+            closed = self.open().filter(run__in=runs).update(state=Ask.State.EXPIRED)
             StepResult.objects.filter(run__in=runs).delete()
+        metrics.asks_were_closed("expire", closed)
         return len(locked)
 
     def tools_approved_in(self, conversation_id: uuid.UUID) -> frozenset[str]:
@@ -232,6 +235,8 @@ class Ask(models.Model):
             replied_at=Now(),
         ):
             raise ProtocolError(ALREADY_ANSWERED)
+        decision = self.recorded_reply.decision
+        transaction.on_commit(partial(metrics.asks_were_closed, decision))
 
     @property
     def recorded_reply(self) -> Reply:

@@ -23,6 +23,7 @@ from chat.telemetry.periods import Period, start_of
 from routing.models import RoutingDecision, text_hash
 
 from . import texts
+from .pauses import MadeAsk, ask_of, take_over
 from .variants import Form, Variant, Variants
 
 RUNS_PER_BATCH = 2000
@@ -33,6 +34,7 @@ LIVE_RUNS = 9
 LIVE_LEASE = timedelta(hours=1)
 OLD_PART = 0.08  # of the runs, the oldest: an earlier version stored them
 TRACED_PART = 0.5  # of the runs, the newest
+TAKEN_OVER = 0.03
 RERUNS, FRESH, RATED, RATED_UP, NUMBERED = 0.04, 0.02, 0.12, 0.82, 0.1
 # Shares of the questions in each hour of a day (UTC), and on each day of a week.
 HOURS = (4, 2, 1, 1, 1, 2, 5, 12, 26, 38, 42, 38, 30, 36, 40, 38, 33, 26, 20, 18, 18, 16, 12, 7)
@@ -55,6 +57,7 @@ class Batch:
     messages: list[Message] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     decisions: list[RoutingDecision] = field(default_factory=list)
+    asks: list[MadeAsk] = field(default_factory=list)
 
     def store(self) -> None:
         with given_dates(), transaction.atomic():
@@ -63,6 +66,8 @@ class Batch:
             Run.objects.bulk_create(self.runs)
             RoutingDecision.objects.bulk_create(self.decisions)
             index_questions(run.question_id for run in self.runs)
+            for made in self.asks:
+                made.store()
 
 
 class Demo:
@@ -74,12 +79,17 @@ class Demo:
         self.random = Random(seed)  # noqa: S311 - made-up data
         self.variants = Variants(self.random, runs)
         self.made = 0
+        self.live = min(LIVE_RUNS, runs // 10)
 
     def store(self) -> Iterator[int]:
         """Store the demo in batches. Yield how many runs are stored so far."""
         batch = Batch()
-        for owner, ended_at, count in self.plan():
-            self.add_conversation(batch, owner, ended_at, count)
+        plan = self.plan()
+        newest = len(plan) - self.live - 1
+        for number, (owner, ended_at, count) in enumerate(plan):
+            # The newest one that isn't live waits for a person, and some before it.
+            is_waiting = (newest - number) % max(7, len(plan) // 40) == 0
+            self.add_conversation(batch, owner, ended_at, count, is_waiting=is_waiting)
             if len(batch.runs) >= RUNS_PER_BATCH or self.made == self.runs:
                 batch.store()
                 batch = Batch()
@@ -99,7 +109,7 @@ class Demo:
         planned.append((texts.USERS[0], self.now - timedelta(hours=26), long))
         planned.sort(key=lambda conversation: conversation[1])
         # The last conversations are being answered.
-        for index in range(len(planned) - min(LIVE_RUNS, self.runs // 10), len(planned)):
+        for index in range(len(planned) - self.live, len(planned)):
             owner, _, size = planned[index]
             planned[index] = (owner, self.now - timedelta(seconds=random.uniform(2, 25)), size)
         return planned
@@ -117,11 +127,15 @@ class Demo:
             if self.random.random() * max(HOURS) * max(WEEKDAYS) < share:
                 return moment
 
-    def add_conversation(self, batch: Batch, owner: str, ended_at: datetime, count: int) -> None:
+    def add_conversation(
+        self, batch: Batch, owner: str, ended_at: datetime, count: int, *, is_waiting: bool
+    ) -> None:
         is_live = self.now - ended_at < timedelta(seconds=30)
         variants = [self.variants.next(self.age(ended_at)) for _ in range(count - is_live)]
         if is_live:
             variants.append(self.variants.live())
+        elif is_waiting:
+            variants[-1] = self.variants.made("full", "paused")
         gaps = [self.random.lognormvariate(4.2, 1) for _ in range(count - 1)]
         lengths = [variant.total_ms / 1000 for variant in variants[:-1]]
         passed = list(accumulate((a + b for a, b in zip(gaps, lengths, strict=True)), initial=0))
@@ -143,6 +157,12 @@ class Demo:
                 form = "live"
             created_at = began_at + timedelta(seconds=seconds)
             earlier = self.add_run(batch, conversation, variant, form, created_at, earlier)
+            if earlier.status == Run.Status.PAUSED:
+                batch.asks.append(
+                    ask_of(earlier, self.random, is_answered=number < count, now=self.now)
+                )
+            elif form == "new" and len(earlier.steps) > 2 and self.random.random() < TAKEN_OVER:
+                take_over(earlier, self.random)
             self.made += 1
 
     def add_run(
@@ -155,8 +175,10 @@ class Demo:
         earlier: Run | None,
     ) -> Run:
         random, told = self.random, variant.told
-        is_rerun = earlier is not None and random.random() < RERUNS
-        asked = earlier.question if earlier and is_rerun else self.question(variant)
+        goes_on = earlier is not None and earlier.status == Run.Status.PAUSED
+        is_rerun = earlier is not None and not goes_on and random.random() < RERUNS
+        is_known = goes_on or is_rerun
+        asked = earlier.question if earlier and is_known else self.question(variant)
         asked.conversation = conversation
         answer = Message(
             conversation=conversation,
@@ -164,7 +186,7 @@ class Demo:
             text="" if form == "live" else told.text,
             created_at=created_at,
         )
-        if not is_rerun:
+        if not is_known:
             asked.created_at = created_at
             batch.messages.append(asked)
         batch.messages.append(answer)
@@ -174,6 +196,7 @@ class Demo:
             question=asked,
             answer=answer,
             rerun_of=earlier if is_rerun else None,
+            continues=earlier if goes_on else None,
             owner=conversation.owner,
             message_id=self.uuid(),
             mode=told.mode,
@@ -189,7 +212,7 @@ class Demo:
         batch.runs.append(run)
         if form == "live":
             run.lease_expires_at = self.now + LIVE_LEASE
-        elif told.first_route and not variant.is_lost:
+        elif told.first_route and not variant.is_lost and run.status != Run.Status.PAUSED:
             batch.decisions.append(self.decision(run, variant))
         return run
 

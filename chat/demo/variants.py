@@ -11,7 +11,7 @@ import msgspec
 from chat.models import Run
 from chat.protocol.errors import Code, ErrorInfo
 from chat.protocol.events import stored
-from chat.protocol.terms import LOST, Ending, Summary
+from chat.protocol.terms import LOST, Ending, Summary, paused
 
 from . import texts
 from .stories import Kind, Story
@@ -19,7 +19,9 @@ from .told import Told
 
 MAX_VARIANTS = 1000  # of each generation of models
 KINDS: dict[Kind, int] = {"light": 46, "tool": 23, "full": 26, "escalated": 5}
-FATES: "dict[Fate, int]" = {"completed": 890, "cancelled": 60, "failed": 44, "lost": 6}
+FATES: "dict[Fate, int]" = {
+    "completed": 884, "cancelled": 60, "failed": 44, "lost": 6, "paused": 6,
+}  # fmt: skip
 UNROUTED = 0.004
 # Errors of a call that has not begun to answer; all others may come at any time.
 BEFORE_FIRST_CHUNK: frozenset[Code] = frozenset(
@@ -27,7 +29,7 @@ BEFORE_FIRST_CHUNK: frozenset[Code] = frozenset(
 )
 NEW_IN_DATA = frozenset({"started_ms", "calls", "task"})  # an earlier version lacks these
 
-type Fate = Literal["completed", "cancelled", "failed", "lost", "live"]
+type Fate = Literal["completed", "cancelled", "failed", "lost", "live", "paused"]
 type Form = Literal["new", "old", "live"]
 type Steps = list[tuple[timedelta, dict[str, Any]]]
 
@@ -46,7 +48,8 @@ class Variant:
         if fate == "lost":
             return cls(told, lost(told.ending), [], is_lost=True)
         steps = [(timedelta(milliseconds=ms), stored(event)) for ms, event in told.events]
-        return cls(told, told.ending, steps)
+        ending = paused([]).with_figures(so_far(told.ending))
+        return cls(told, ending if fate == "paused" else told.ending, steps)
 
     @property
     def total_ms(self) -> float:
@@ -133,6 +136,7 @@ class Variants:
             yield self.made(kind, "completed")
             yield self.made(kind, "cancelled")
             yield self.made(kind, "lost")
+        yield self.made("full", "paused")
         yield self.made("unrouted", "cancelled")
         yield self.made("unrouted", "failed", error=texts.ERRORS["shutting_down"][0])
         for errors in texts.ERRORS.values():
@@ -153,7 +157,9 @@ class Variants:
         seed = self.random.getrandbits(32)
         if fate == "completed":
             return Variant.of(told(seed, kind, generation=generation), fate)
-        part = self.random.uniform(0.05, 0.98)
+        if fate == "paused":
+            kind = "full"
+        part = self.random.uniform(0.4 if fate == "paused" else 0.05, 0.98)
         if fate == "failed" and error is None:
             error = self.error()
         stopped = told_to_the_stop(seed, kind, part, generation=generation, error=error)

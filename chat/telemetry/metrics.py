@@ -207,9 +207,9 @@ def taken_over(reason: TakeoverReason) -> None:
     takeovers.labels(reason).inc()
 
 
-def ask_closed(decision: Decision | Literal["expire"]) -> None:
-    """Count an ask that a person has answered, or that has expired."""
-    asks_closed.labels(decision).inc()
+def asks_were_closed(decision: Decision | Literal["expire"], count: int = 1) -> None:
+    """Count asks that a person has answered, or that have expired."""
+    asks_closed.labels(decision).inc(count)
 
 
 def count_tool_call(call: ToolResultData) -> None:

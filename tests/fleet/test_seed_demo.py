@@ -8,6 +8,7 @@ from django.db.models import Count
 from django.test import Client
 from django.utils import timezone
 
+from chat.asks import Ask
 from chat.conversations import Conversation, Message
 from chat.demo import rows, texts
 from chat.models import Run
@@ -30,6 +31,9 @@ WITHOUT_A_RUN = {
     "forbidden",
     "conversation_busy",
     "too_many_runs",
+    "already_answered",
+    "expired",
+    "invalid_arguments",
     "storage_unavailable",
 }
 
@@ -58,6 +62,11 @@ def test_demo_has_every_kind_of_run() -> None:
         runs.filter(status="failed", steps=[]),
         runs.filter(status="completed", sla_met=None),  # of an earlier version
         runs.exclude(rerun_of=None),
+        runs.filter(epoch=1, ending__timings__waited_ms__gt=0),
+        runs.filter(continues__status="paused"),
+        Ask.objects.open().filter(run__continued_by=None, expires_at__gt=timezone.now()),
+        Ask.objects.filter(state="expired", run__continued_by=None),
+        Ask.objects.filter(replied_at__isnull=False, run__continued_by__isnull=False),
         RoutingDecision.objects.filter(rating=1),
         RoutingDecision.objects.filter(asked=True),
     ):

@@ -79,7 +79,7 @@ async def test_export_without_read_content_holds_lengths() -> None:
 @pytest.mark.parametrize("may_read", [True, False])
 async def test_export_of_asks_has_arguments_before_and_after(may_read: bool) -> None:
     reply = {"decision": "edit", "arguments": {"order": "A-18"}}
-    await in_database(asked, state="edited", reply=reply)
+    await in_database(stored_ask, state="edited", reply=reply)
     client = await client_with("view_ask", "export_run", *(["read_content"] if may_read else []))
     [line] = (await exported(client, "/admin/chat/ask/export.jsonl")).splitlines()
     [row] = csv.DictReader(StringIO(await exported(client, "/admin/chat/ask/export.csv")))

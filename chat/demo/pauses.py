@@ -1,0 +1,89 @@
+"""Made-up asks of paused runs, and runs that another worker took over."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.conf import settings
+
+from chat.asks import STATES, Ask
+from chat.models import Run
+from chat.protocol.events import Resumed, stored
+from chat.protocol.payloads import ResumedData
+from chat.protocol.terms import AskData, Asked, Decision, Reply, paused
+from chat.runs.replay import first_seq
+from tooling.toolbox import TOOLS
+
+from . import texts
+
+REPLIES: dict[Decision, dict[str, Any]] = {
+    "approve": {},
+    "edit": {"arguments": {"query": "something else"}},
+    "refuse": {"text": "Use what you know."},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MadeAsk:
+    """What a paused run asks, and the columns of its row that differ from a new one's."""
+
+    run: Run
+    asked: Asked
+    columns: dict[str, Any]
+
+    def store(self) -> None:
+        Ask.objects.store(self.run.pk, self.run.conversation_id, [self.asked])
+        Ask.objects.filter(pk=self.asked.data.ask_id).update(**self.columns)
+
+
+def ask_of(run: Run, random: Random, *, is_answered: bool, now: datetime) -> MadeAsk:
+    """Return an ask of a paused run, and put it into the run's ending."""
+    assert run.ended_at is not None
+    assert run.ending is not None
+    expires_at = run.ended_at + settings.FLEET_PAUSE_TTL
+    tool = TOOLS["web_search"]
+    data = AskData(
+        ask_id=UUID(int=random.getrandbits(128), version=4),
+        kind="approval",
+        message="May the web be searched for this?",
+        tool=tool.name,
+        call_id="call-1",
+        arguments={"query": random.choice(texts.THINGS)},
+        schema=tool.parameters.schema,
+        approver=random.choices(("owner", "perm:chat.export_run"), (2, 1))[0],
+        expires_at=expires_at.isoformat(),
+    )
+    name = "research/researcher/1/tool-0"
+    asked = Asked(agent_id="researcher", author="Researcher", name=name, data=data)
+    ending = msgspec.to_builtins(paused([asked]))
+    run.ending |= {"asks": ending["asks"], "waiting": ending["waiting"]}
+    columns: dict[str, Any] = {"created_at": run.ended_at}
+    if is_answered:
+        decision = random.choice(list(REPLIES))
+        reply = Reply(ask_id=data.ask_id, decision=decision, **REPLIES[decision])
+        columns |= {
+            "state": STATES[Ask.Kind.APPROVAL][decision],
+            "reply": msgspec.to_builtins(reply),
+            "replied_by": run.owner,
+            "replied_at": run.ended_at + timedelta(seconds=20),
+        }
+    elif expires_at <= now:
+        columns["state"] = Ask.State.EXPIRED
+    return MadeAsk(run, asked, columns)
+
+
+def take_over(run: Run, random: Random) -> None:
+    """Make another worker go on with a run in the middle of its steps."""
+    assert run.ending is not None
+    at = random.randrange(1, len(run.steps))
+    silent_ms = round(random.uniform(200, 1200), 2)
+    data = ResumedData(epoch=1, from_seq=run.steps[at - 1]["seq"], silent_ms=silent_ms)
+    run.steps.insert(at, stored(Resumed(data=data, timestamp=run.steps[at]["timestamp"])))
+    for seq, step in enumerate(run.steps[at:], first_seq(1) + 1):
+        step["seq"] = run.last_seq = seq
+    run.ending["timings"]["waited_ms"] = silent_ms
+    run.worked_s = max(0, (run.total_ms or 0) - silent_ms) / 1000
+    run.epoch, run.deaths = 1, random.randint(0, 1)
