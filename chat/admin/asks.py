@@ -171,9 +171,9 @@ class AskAdmin(AskPageAdmin, ListAdmin):
         mark = format_html('<span class="status {0}">{0}</span>', ask.continued_status)
         return two_lines(run_id(ask.continued_by, is_linked=ask.is_linked), mark)
 
-    @admin.display(description="expires")
+    @admin.display(description="expires (UTC)")
     def expires(self, ask: Ask) -> str:
-        return relative_time(ask.expires_at)
+        return f"{ask.expires_at:%Y-%m-%d %H:%M}"
 
 
 def run_id(pk: UUID, *, is_linked: bool) -> str:

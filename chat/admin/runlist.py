@@ -201,7 +201,8 @@ class RunList(ListAdmin):
     @admin.display(description="status")
     def ended_as(self, run: Run) -> str:
         status = format_html('<span class="status {}">{}</span>', run.status, run.status)
-        taken_over = f"taken over × {run.epoch}" if run.epoch else ""
+        times = f" × {run.epoch}" if run.epoch > 1 else ""
+        taken_over = f"taken over{times}" if run.epoch else ""
         return two_lines(status, run.error_code.replace("_", " ") or taken_over)
 
     @admin.display(description="path, model")

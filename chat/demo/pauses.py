@@ -79,7 +79,7 @@ def take_over(run: Run, random: Random) -> None:
     """Make another worker go on with a run in the middle of its steps."""
     assert run.ending is not None
     at = random.randrange(1, len(run.steps))
-    silent_ms = round(random.uniform(200, 1200), 2)
+    silent_ms = round(min(random.uniform(200, 1200), (run.total_ms or 0) / 5), 2)
     data = ResumedData(epoch=1, from_seq=run.steps[at - 1]["seq"], silent_ms=silent_ms)
     run.steps.insert(at, stored(Resumed(data=data, timestamp=run.steps[at]["timestamp"])))
     for seq, step in enumerate(run.steps[at:], first_seq(1) + 1):

@@ -34,7 +34,7 @@ LIVE_RUNS = 9
 LIVE_LEASE = timedelta(hours=1)
 OLD_PART = 0.08  # of the runs, the oldest: an earlier version stored them
 TRACED_PART = 0.5  # of the runs, the newest
-TAKEN_OVER = 0.03
+TAKEN_OVER = 20  # One run of so many.
 RERUNS, FRESH, RATED, RATED_UP, NUMBERED = 0.04, 0.02, 0.12, 0.82, 0.1
 # Shares of the questions in each hour of a day (UTC), and on each day of a week.
 HOURS = (4, 2, 1, 1, 1, 2, 5, 12, 26, 38, 42, 38, 30, 36, 40, 38, 33, 26, 20, 18, 18, 16, 12, 7)
@@ -136,6 +136,9 @@ class Demo:
             variants.append(self.variants.live())
         elif is_waiting:
             variants[-1] = self.variants.made("full", "paused")
+        if count > 2 * TAKEN_OVER:
+            # One in the long conversation, which was answered.
+            variants[count // 2] = self.variants.made("full", "paused")
         gaps = [self.random.lognormvariate(4.2, 1) for _ in range(count - 1)]
         lengths = [variant.total_ms / 1000 for variant in variants[:-1]]
         passed = list(accumulate((a + b for a, b in zip(gaps, lengths, strict=True)), initial=0))
@@ -161,7 +164,7 @@ class Demo:
                 batch.asks.append(
                     ask_of(earlier, self.random, is_answered=number < count, now=self.now)
                 )
-            elif form == "new" and len(earlier.steps) > 2 and self.random.random() < TAKEN_OVER:
+            elif form == "new" and len(earlier.steps) > 2 and self.made % TAKEN_OVER == 0:
                 take_over(earlier, self.random)
             self.made += 1
 

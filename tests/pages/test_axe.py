@@ -28,13 +28,23 @@ RUNS = {
     "failed": "status = 'failed' and steps != '[]'",
     "cancelled": "status = 'cancelled' and path = 'full'",
     "lost": "error_code = 'worker_lost'",
+    "paused": "status = 'paused'",
+    "taken over": "epoch = 1",
+    "continuing": "continues_id is not null",
     "old": "status = 'completed' and sla_met is null and path = 'full'",
+}
+ASKS = {
+    "open": "state = 'open'",
+    "answered": "replied_at is not null",
+    "expired": "state = 'expired'",
 }
 PAGES = {
     "dashboard": "/admin/?range=month",
     "runs": "/admin/chat/run/",
     "runs found": "/admin/chat/run/?status=failed&from=2026-01-01",
     "no runs": "/admin/chat/run/?q=zebras",
+    "asks": "/admin/chat/ask/",
+    "asks found": "/admin/chat/ask/?state=open&approver=staff",
     "conversations": "/admin/chat/conversation/",
     "routing decisions": "/admin/routing/routingdecision/",
     "cached results": "/admin/tooling/cachedresult/",
@@ -55,6 +65,13 @@ class Site:
         with closing(sqlite3.connect(self.fleet.folder / "state/fleet.sqlite3")) as database:
             row = database.execute(f"select id from {table} where {condition} limit 1").fetchone()
         return str(row[0])
+
+    def let_staff_decide(self, ask_id: str) -> None:
+        with closing(sqlite3.connect(self.fleet.folder / "state/fleet.sqlite3")) as database:
+            database.execute(
+                "update chat_ask set approver = 'perm:chat.export_run' where id = ?", [ask_id]
+            )
+            database.commit()
 
     def sign_in(self, page: Page) -> None:
         page.locator("#id_username").fill("ada")
@@ -106,6 +123,9 @@ def test_admin(site: Site, open_page: Open, theme: str, width: int) -> None:
     addresses["conversation"] = f"/admin/chat/conversation/{conversation}/change/"
     decision = site.id("chat_run", RUNS["light"])
     addresses["routing decision"] = f"/admin/routing/routingdecision/{decision}/change/"
+    for state, condition in ASKS.items():
+        addresses[f"{state} ask"] = f"/admin/chat/ask/{site.id('chat_ask', condition)}/change/"
+    site.let_staff_decide(site.id("chat_ask", ASKS["open"]))
     found = {}
     for name, path in addresses.items():
         response = page.goto(site.address(path))
@@ -115,6 +135,12 @@ def test_admin(site: Site, open_page: Open, theme: str, width: int) -> None:
         page.evaluate("document.querySelectorAll('details').forEach((each) => each.open = true)")
         if faults_of_page := faults(page):
             found[name] = faults_of_page
+    page.goto(site.address(addresses["open ask"]))
+    page.get_by_label("Change the arguments").check()
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("heading", name="Confirm: Change the arguments")).to_be_visible()
+    if faults_of_page := faults(page):
+        found["confirm"] = faults_of_page
     assert found == {}
 
 
