@@ -18,6 +18,7 @@ from django.utils.text import Truncator
 
 from chat.conversations import TITLE_LENGTH, Conversation, Message
 from chat.models import Run
+from chat.runs.takeover import MAX_DEATHS
 from chat.search import index_questions
 from chat.telemetry.periods import Period, start_of
 from routing.models import RoutingDecision, text_hash
@@ -30,7 +31,7 @@ RUNS_PER_BATCH = 2000
 CONVERSATIONS_PER_DELETE = 200
 LONG_CONVERSATION = 1000  # questions, so 2,000 messages; fewer in a small demo
 LIVE_RUNS = 9
-# A fleet that serves this database soon ends the live runs as lost: no worker renews their leases.
+# No worker renews the leases of the live runs, so a fleet that serves this database soon ends them.
 LIVE_LEASE = timedelta(hours=1)
 OLD_PART = 0.08  # of the runs, the oldest: an earlier version stored them
 TRACED_PART = 0.5  # of the runs, the newest
@@ -215,6 +216,8 @@ class Demo:
         batch.runs.append(run)
         if form == "live":
             run.lease_expires_at = self.now + LIVE_LEASE
+            # Their workers died twice, so no fleet asks a model to go on with them.
+            run.deaths = MAX_DEATHS
         elif told.first_route and not variant.is_lost and run.status != Run.Status.PAUSED:
             batch.decisions.append(self.decision(run, variant))
         return run
