@@ -14,7 +14,7 @@ from chat.database import in_database
 from chat.models import Run
 from chat.search import index_questions
 
-from .conversations import decided_for, run_of
+from .conversations import decided_for, run_of, stored_ask
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
