@@ -9,6 +9,7 @@ import contextlib
 import json
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,7 +85,7 @@ class ScriptedModel:
         self.default = Script()
         self._scripts: dict[str, Script] = {}
         self._agents: dict[str, list[Script]] = {}
-        self._assignments: dict[tuple[str, str], Script] = {}
+        self._assignments: dict[tuple[str, str], Sequence[Script]] = {}
         self._server = LoopbackServer("/v1/chat/completions", self._complete, port=port)
 
     @property
@@ -109,19 +110,25 @@ class ScriptedModel:
         """Play these scripts in turn for the agent with these instructions; repeat the last one."""
         self._agents[instructions] = list(scripts)
 
-    def as_agent_on(self, instructions: str, question: str, script: Script) -> None:
-        """Play this script for the agent with these instructions when it works on this question."""
-        self._assignments[instructions, question] = script
+    def as_agent_on(self, instructions: str, question: str, *rounds: Script) -> None:
+        """Play these scripts for the agent with these instructions when it works on this question.
+
+        Each is for one round, the calls between an agent's tools; the last one is for later rounds.
+        """
+        self._assignments[instructions, question] = rounds
 
     def _script_for(self, body: dict[str, Any]) -> Script:
         messages = body["messages"]
-        asked = str(messages[-1]["content"])
-        question = asked.removeprefix("Question:\n").partition("\n")[0]
-        if script := self._scripts.get(asked) or self._assignments.get(
-            (str(messages[0]["content"]), question)
-        ):
+        if script := self._scripts.get(str(messages[-1]["content"])):
             return script
-        scripts = self._agents.get(str(messages[0]["content"]), [])
+        instructions = str(messages[0]["content"])
+        # A round ends with the results of its tools, behind the question.
+        asked = max(n for n, each in enumerate(messages) if each["role"] in ("system", "user"))
+        question = str(messages[asked]["content"]).removeprefix("Question:\n").partition("\n")[0]
+        if rounds := self._assignments.get((instructions, question)):
+            done = sum(message["role"] == "assistant" for message in messages[asked:])
+            return rounds[min(done, len(rounds) - 1)]
+        scripts = self._agents.get(instructions, [])
         return scripts.pop(0) if len(scripts) > 1 else scripts[0] if scripts else self.default
 
     def release(self) -> None:

@@ -11,36 +11,63 @@ this socket.
 - On html sockets one `response.delta` may stand for several neighbours. It carries the seq of the
   last one and opens no gap.
 - A follower that joins with `after` 0 first gets `connected` with seq 1. If the log is lost, it
-  gets a snapshot.
+  gets a snapshot, or on an html socket the `connected` of a later epoch.
 
-**Over all sockets of a follower.** The `workflow_id` is the same. There is exactly one terminal,
-and nothing after it. `response.completed` comes right before `done{completed}`, and `cancelled`
-right before `done{cancelled}`; only the snapshot of a rejoin may come between.
+**Epochs, per follower.** Each takeover begins an epoch, whose seqs begin with a multiple of
+10,000,000. That one is a `response.snapshot`. Behind it comes `resumed` with the number of the
+epoch; before `resumed`, if the log was lost, `connected` again.
+
+- A JSON reader gets no step twice, unless `resumed` came between and its `from_seq` is below the
+  step's first seq. It may also come again if a snapshot stood for `resumed`.
+- The text at a reader is a beginning of the model's at every event. Only a snapshot cuts it back:
+  the one that opens an epoch, the one of an answer that was begun again in it, the one that
+  discards a light answer, and the one of a lost run.
+
+**Over all sockets of a follower.** The `workflow_id` is the same. There is exactly one terminal
+over all epochs, and nothing after it. `response.completed` comes right before `done{completed}`,
+`cancelled` right before `done{cancelled}`, and `ask.opened` right before `done{paused}`; only the
+snapshot of a rejoin may come between.
 
 **Against the row.** There is one row per message_id. Its status and code are the terminal's; its
 ending is stored and `closed_at` is set. Its `last_seq` is the terminal's seq, unless the run was
-lost. Its text is the text of each follower and of `response.completed`.
+lost. Its text is the text of each follower and of `response.completed`. A run has the endings of
+its script, and of its cancels and replies. In addition, it may be `worker_lost` after two deaths,
+`paused` if a takeover interrupted an act, and have reached a timeout if workers stopped or the
+answer was begun again. No run ends with `shutting_down`. A run that is over has no results of steps
+and no open asks.
 
 **Against the model.** The model is called once, and again only after a failure before the first
-chunk. The text is the whole script if the run completed, else the beginning of what was sent. An
-undisturbed cancel closes the upstream within 250 ms, or within 1 s if processes wait for a CPU.
+chunk, and once more for each agent at work at a takeover (twice if a stopped worker continues). A
+call whose result was stored is never made again: it ended half a second before any fault of a
+worker or the database (2 s if processes wait for a CPU). The text is the whole script if the run
+completed, else the beginning of what was sent. An undisturbed cancel closes the upstream within
+250 ms, or within 1 s if processes wait for a CPU.
+
+**Against the acts.** An act is done at most once. An act that needs an approval is done at most
+once for each approval, with the approved arguments. It may be done once more if a person was told
+that it may have happened and approved it again. All executions of one act have the same key, and
+no other act has it.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from typing import Any
+from uuid import UUID
 
 from tests.scripted_model import Call
 from tests.timing import CANCEL_TIME
 
+from .acts import Execution
 from .journal import Journal
 from .plans import CLOCKS, RunPlan
-from .readers import ASIDES, CancelSent, Follower, Frame, Probed, Socket, is_refusal, is_terminal
+from .readers import ASIDES, CancelSent, Follower, Probed, is_refusal, is_terminal
 from .rows import Row
+from .streams import follower_breaks, kind_of, run_events, text_of
+from .upstream import act_breaks, call_breaks
 
 CANCEL_TIME_PRESSED = 1.0  # seconds, while processes wait for a CPU
 CANCEL_MARGIN = 0.5  # seconds; a fault so close to a cancel excuses it from its time
-EVENT_BEFORE_DONE = {"completed": "response.completed", "cancelled": "cancelled"}
+MAX_DEATHS = 2  # that a run survives
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +91,20 @@ class Evidence:
     late_probe: Probed | None = None
     cancels_from_elsewhere: list[CancelSent] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+    # Of all runs of this question: a run that goes on after a paused one has the same question.
     calls: list[Call] = field(default_factory=list)
+    executions: list[Execution] = field(default_factory=list)
+
+    @property
+    def workflow_id(self) -> UUID:
+        return UUID(run_events(self.followers[0])[0]["workflow_id"])
+
+    @property
+    def asks(self) -> list[dict[str, Any]]:
+        """Return what a paused run asks, as its first follower saw it."""
+        events = run_events(self.followers[0]) if self.followers else []
+        found = {e["data"]["ask_id"]: e["data"] for e in events if e["type"] == "ask.opened"}
+        return list(found.values())
 
     @property
     def cancels(self) -> list[CancelSent]:
@@ -74,12 +114,25 @@ class Evidence:
         ]
 
 
+def violations_of_question(runs: Sequence[Evidence], journal: Journal) -> list[Violation]:
+    """Return every rule that the runs of a question broke: one, and those that went on after it."""
+    found = [violation for run in runs for violation in violations_of(run, journal)]
+    plans, first = [run.plan for run in runs], runs[0]
+    rows = [row for run in runs for row in run.rows]
+    asks = [ask for run in runs for ask in run.asks]
+    broken = [("calls", detail) for detail in call_breaks(first.plan, rows, first.calls, journal)]
+    if first.plan.play.name != "poison":
+        broken += [("acts", detail) for detail in act_breaks(plans, asks, first.executions)]
+    return found + [Violation(first.plan.number, *pair) for pair in broken]
+
+
 def violations_of(run: Evidence, journal: Journal) -> list[Violation]:
-    """Return every rule that this run broke."""
+    """Return every rule that this run broke by itself."""
+    was_lost = any(row.was_lost for row in run.rows)
     found = [
         (f"{name}: {rule}", detail)
         for name, follower in named_followers(run)
-        for rule, detail in follower_breaks(follower, run.plan)
+        for rule, detail in follower_breaks(follower, run.plan, was_lost=was_lost)
     ]
     found += [("probe", detail) for probed in run.probes for detail in probe_breaks(probed)]
     found += (
@@ -108,117 +161,6 @@ def violations_of(run: Evidence, journal: Journal) -> list[Violation]:
 def named_followers(run: Evidence) -> Iterator[tuple[str, Follower]]:
     for number, follower in enumerate(run.followers, 1):
         yield f"{follower.plan.subprotocol.split('.')[1]} {number}", follower
-
-
-# --- A follower by itself -------------------------------------------------------------------------
-
-
-def follower_breaks(follower: Follower, plan: RunPlan) -> Iterator[tuple[str, str]]:
-    for number, socket in enumerate(follower.sockets):
-        # Report only the first break of a socket: the others are mostly its consequences.
-        for detail in islice(
-            seq_breaks(socket, is_html=follower.plan.subprotocol == "fleet.html.v1"), 1
-        ):
-            yield "seq", f"socket {number}: {detail}"
-        if socket.fate == "refused" and socket.frames[-1]["error"]["code"] not in (
-            "shutting_down",
-            "storage_unavailable",
-        ):
-            yield "refused", str(socket.frames[-1]["error"])
-    events = run_events(follower)
-    ids = {event["workflow_id"] for event in events}
-    if len(ids) > 1:
-        yield "identity", f"several workflow ids: {ids}"
-    terminals = [event for event in events if is_terminal(event)]
-    if len(terminals) != 1:
-        yield "terminal", f"{len(terminals)} terminals"
-    elif not is_terminal(follower.sockets[-1].frames[-1]):
-        yield "terminal", f"after it came {follower.sockets[-1].frames[-1]['type']}"
-    else:
-        yield from order_breaks(events)
-    for event in events:
-        if event["type"] == "connected" and (
-            event["seq"] != 1 or event["data"]["message_id"] != str(plan.message_id)
-        ):
-            yield "connected", str(event)
-
-
-def order_breaks(events: Sequence[Frame]) -> Iterator[tuple[str, str]]:
-    if events[-1]["type"] == "done":
-        wanted = EVENT_BEFORE_DONE[events[-1]["data"]["status"]]
-        before = next(
-            (
-                event["type"]
-                for event in reversed(events[:-1])
-                if event["type"] != "response.snapshot"
-            ),
-            "nothing",
-        )
-        if before != wanted:
-            yield "group", f"{before} comes before done, not {wanted}"
-
-
-def run_events(follower: Follower) -> list[Frame]:
-    """Return the events of the run in the order in which this follower got them."""
-    frames = [frame for socket in follower.sockets for frame in socket.frames]
-    return [frame for frame in frames if frame["type"] not in ASIDES and not is_refusal(frame)]
-
-
-def seq_breaks(socket: Socket, *, is_html: bool) -> Iterator[str]:
-    """Yield where this socket breaks the rules of seq; see the top of this module."""
-    cursor, gap = socket.after, ""
-    for number, frame in enumerate(socket.frames):
-        kind, seq = frame["type"], frame["seq"]
-        if is_html and not frame.get("html", False) and "html" not in frame:
-            yield f"{kind} {seq} has no html"
-        if kind in ASIDES or is_refusal(frame):
-            if seq != cursor:
-                yield f"{kind} carries {seq}, not {cursor}"
-            continue
-        if kind == "response.snapshot":
-            if seq < cursor:
-                yield f"a snapshot goes back from {cursor} to {seq}"
-            gap = ""
-        elif seq <= cursor:
-            yield f"{kind} {seq} comes after {cursor}"
-        elif gap and not is_step(frame):
-            yield f"{kind} {seq} comes into an open gap ({gap})"
-        elif seq > cursor + 1 and not (is_html and kind == "response.delta"):
-            gap = f"{cursor} to {seq}, {kind}"
-            if not (is_html and is_step(frame)):
-                yield f"{kind}: {cursor} to {seq}"
-        if number == 0 and not socket.after and seq != 1 and kind != "response.snapshot":
-            yield f"begins with {kind} {seq}"
-        cursor = seq
-
-
-def is_step(frame: Frame) -> bool:
-    """Return True if the event may come before the snapshot of a compact replay."""
-    return frame["type"] not in (
-        "response.delta",
-        "reasoning.delta",
-        "response.completed",
-        "cancelled",
-        "done",
-        "error",
-    )
-
-
-def text_of(events: Sequence[Frame]) -> str:
-    """Return the answer as a client builds it: a snapshot replaces, a delta appends."""
-    text: list[str] = []
-    for event in events:
-        if event["type"] == "response.snapshot":
-            text = [event["data"]["text"]]
-        elif event["type"] == "response.delta":
-            text.append(event["delta"])
-    return "".join(text)
-
-
-def kind_of(terminal: Frame) -> str:
-    return str(
-        terminal["error"]["code"] if terminal["type"] == "error" else terminal["data"]["status"]
-    )
 
 
 # --- A run against its row and the model ----------------------------------------------------------
@@ -254,8 +196,6 @@ def agreement_breaks(follower: Follower, row: Row) -> Iterator[str]:
 
 
 def model_breaks(row: Row, run: Evidence) -> Iterator[str]:
-    if len(run.calls) > run.plan.play.max_calls:
-        yield f"the model was called {len(run.calls)} times"
     whole = run.plan.play.text
     if row.status == "completed":
         if row.text != whole:
@@ -275,7 +215,12 @@ def sent_at_most(call: Call) -> str:
 
 def ending_breaks(row: Row, run: Evidence, journal: Journal) -> Iterator[str]:
     allowed = run.plan.endings
-    if journal.were_workers_frozen(run.asked_at, run.ended_at) or journal.was_held_up(
+    if row.deaths >= MAX_DEATHS:
+        allowed |= {"worker_lost"}
+    if row.epoch:
+        # An answer that is begun again takes as long again.
+        allowed |= {"max_runtime", "paused"} if run.plan.play.acts else {"max_runtime"}
+    if journal.happened(("freeze",), run.asked_at, run.ended_at) or journal.was_held_up(
         run.asked_at, run.ended_at
     ):
         allowed |= CLOCKS

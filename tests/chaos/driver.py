@@ -12,23 +12,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
+from typing import Any, Literal
 
 from agenticfleet.embedded import Watcher, start_valkey, wait_until_answering
-from chat.workflow.agents import EDITOR, PLANNER, REVIEWER
-from tests.scripted_model import Script, ScriptedModel
+from chat.workflow.agents import EDITOR, PLANNER, REVIEWER, SPECIALISTS
+from tests.benchmarks.postgresql import postgresql
+from tests.scripted_model import Call, Script, ScriptedModel
 from tests.serving import Fleet, running
 
-from .checks import Evidence, Violation, violations_of
-from .faults import DatabaseFaults, RedisFaults, Weather, WorkerFaults
+from .acts import ActServer
+from .checks import Evidence, Violation, violations_of_question
+from .faults import RedisFaults, Weather, WorkerFaults, database_faults
 from .journal import AFTERMATH, Journal, Window
-from .plans import Cancelling, Probe, ReaderPlan, RunPlan, plan_quiet_cancel, plan_run
+from .plans import (
+    Cancelling,
+    Probe,
+    ReaderPlan,
+    RunPlan,
+    plan_poison,
+    plan_quiet_cancel,
+    plan_reply,
+    plan_run,
+)
 from .readers import Follower, Wire, cancel_from_elsewhere, probe
 from .report import Report
-from .rows import count_open, read_rows
+from .rows import Database, count_leftovers, count_open, read_rows
 
-# Seconds in which all readers must finish after the storm: a run of 20 s, and the start of workers
-# on a busy machine.
-HEAL_TIMEOUT = 60.0
+# Seconds in which all readers must finish after the storm: a run of 30 s that a worker has to take
+# over, a reply to it, and the start of workers on a busy machine.
+HEAL_TIMEOUT = 90.0
 SLOT_TIMEOUT = 40.0  # seconds after which a slow run makes room for the next one
 STORM_TAIL = 3.0  # seconds of storm after the start of the last run
 QUIET_CANCELS = 12
@@ -40,7 +52,7 @@ SHORT_TIMES = {
     "FLEET_LEASE_TTL": "3",
     "FLEET_FIRST_CHUNK_TIMEOUT": "3",
     "FLEET_IDLE_TIMEOUT": "8",
-    "FLEET_MAX_RUNTIME": "20",
+    "FLEET_MAX_RUNTIME": "30",
     "FLEET_MAX_RUNS_PER_OWNER": "100000",
     "FLEET_HEARTBEAT": "1",
     "FLEET_SHUTDOWN_GRACE": "2",
@@ -62,6 +74,9 @@ class Storm:
     workers: int = 2
     concurrency: int = 20
     max_freeze: float = 12.0
+    database: Literal["sqlite", "postgresql"] = "sqlite"
+    # The number of a run whose tool kills each worker that calls it; no other faults are played.
+    poisoned: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +87,8 @@ class Stage:
     model: ScriptedModel
     redis: RedisFaults
     workers: WorkerFaults
-    database: Path
+    acts: ActServer
+    database: Database
 
 
 def run(storm: Storm, write: Callable[[str], None]) -> Report:
@@ -105,21 +121,29 @@ def start_stage(storm: Storm, folder: Path) -> Iterator[Stage]:
         wait_until_answering([valkey])
         faults = RedisFaults(valkey)
         stack.callback(faults.proxy.stop)
-        model = ScriptedModel()
+        model, acts = ScriptedModel(), ActServer()
         stack.callback(model.stop)
+        stack.callback(acts.stop)
         # Only final answers are checked, so the rest of the team always plays these scripts.
         model.default = Script(tokens=["note ", "after ", "note"], pace=0.05)
         model.as_agent(PLANNER.instructions, Script(tokens=[PLAN], pace=0.05))
         model.as_agent(REVIEWER.instructions, Script(tokens=['{"score": 8}'], first_after=0.05))
+        environment = {
+            "REDIS_URL": faults.url,
+            "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
+            "CHAOS_ACTS_URL": acts.url,
+            **SHORT_TIMES,
+        }
+        database: Database = folder / "state/fleet.sqlite3"
+        if storm.database == "postgresql":
+            database = environment["DATABASE_URL"] = stack.enter_context(postgresql(folder))
         fleet = stack.enter_context(
-            running(
-                folder, model, "--workers", str(storm.workers), REDIS_URL=faults.url, **SHORT_TIMES
-            )
+            running(folder, model, "--workers", str(storm.workers), **environment)
         )
         watcher.watch(fleet.process.pid, "worker")
         workers = WorkerFaults(fleet)
         stack.callback(workers.thaw)
-        yield Stage(fleet, model, faults, workers, folder / "state/fleet.sqlite3")
+        yield Stage(fleet, model, faults, workers, acts, database)
 
 
 async def until_terminated(play: Awaitable[Report]) -> Report:
@@ -158,7 +182,7 @@ class Play:
                 self._storm.runs,
                 self._evidence,
                 self._journal,
-                self.check(),
+                await asyncio.to_thread(self.check),
                 readers_took,
                 rows_took,
             )
@@ -172,8 +196,10 @@ class Play:
         domains = [
             self._stage.redis.domain(),
             self._stage.workers.domain(max_freeze=self._storm.max_freeze),
-            DatabaseFaults(self._stage.database).domain(),
+            database_faults(self._stage.database),
         ]
+        if self._storm.poisoned:
+            domains = []
         storms = [
             asyncio.create_task(weather.storm(domain, Random(f"{seed}/{domain.name}")))
             for domain in domains
@@ -193,7 +219,8 @@ class Play:
         rng = Random(f"{self._storm.seed}/arrivals")
         for number in range(1, self._storm.runs + 1):
             await self._slots.acquire()
-            self.start(plan_run(self._storm.seed, number))
+            is_poisoned = number == self._storm.poisoned
+            self.start(plan_poison(number) if is_poisoned else plan_run(self._storm.seed, number))
             await asyncio.sleep(rng.expovariate(5))
 
     def start(self, plan: RunPlan) -> None:
@@ -202,9 +229,32 @@ class Play:
             model.on(plan.question, **(play.doubtful or play.script))
         if play.by_team:
             model.as_agent_on(EDITOR.instructions, plan.question, Script(**play.script))
-        self._following.add(asyncio.create_task(self.live_through(plan)))
+        for agent in SPECIALISTS:
+            if agent.id in play.acts:
+                calling = Script(tokens=[], calls=[plan.call_of(agent.id)])
+                model.as_agent_on(agent.instructions, plan.question, calling, model.default)
+        self._following.add(asyncio.create_task(self.take_slot(plan)))
+
+    async def take_slot(self, plan: RunPlan) -> None:
+        """Live through a question; let the next one begin after a while even if it goes on."""
+        living = asyncio.create_task(self.live_through(plan))
+        try:
+            await asyncio.wait([living], timeout=SLOT_TIMEOUT)
+            self._slots.release()
+            await living
+        finally:
+            await cancel_all([living])
 
     async def live_through(self, plan: RunPlan) -> None:
+        """Play a question's run, and those that go on after it each time it waits for a person."""
+        run = await self.play_run(plan)
+        while run.asks:
+            plan = plan_reply(self._storm.seed, plan, run.workflow_id, run.asks)
+            assert plan.reply
+            await asyncio.sleep(plan.reply.after)
+            run = await self.play_run(plan)
+
+    async def play_run(self, plan: RunPlan) -> Evidence:
         """Play one run with its readers, cancels and probes."""
         followers = [self.new_follower(plan, reader) for reader in plan.readers]
         run = Evidence(plan, followers, asked_at=time.monotonic())
@@ -216,15 +266,13 @@ class Play:
         ]
         disturbing += [asyncio.create_task(self.send_probe(run, what)) for what in plan.probes]
         try:
-            _, late = await asyncio.wait(reading, timeout=SLOT_TIMEOUT)
-            self._slots.release()
-            await asyncio.gather(*late, *disturbing)
-            await asyncio.gather(*reading)
+            await asyncio.gather(*disturbing, *reading)
             run.ended_at = time.monotonic()
             if plan.play.is_heavy:
                 self._journal.windows.append(
                     Window("load", plan.play.name, run.asked_at, run.ended_at)
                 )
+            return run
         finally:
             await cancel_all([*reading, *disturbing])
 
@@ -297,16 +345,29 @@ class Play:
         await self.heal()
 
     def check(self) -> list[Violation]:
+        self._journal.windows += [
+            Window("worker", "killed", act.at, act.at)
+            for act in self._stage.acts.executions
+            if act.tool == "poison"
+        ]
         rows = read_rows(self._stage.database)
+        questions: dict[str, list[Evidence]] = {}
         for run in self._evidence:
             run.rows = rows.pop(run.plan.message_id, [])
-            run.calls = [
-                call for call in self._stage.model.calls if run.plan.question in call.question
-            ]
-        found = [
-            violation for run in self._evidence for violation in violations_of(run, self._journal)
-        ]
+            questions.setdefault(run.plan.question, []).append(run)
+        found: list[Violation] = []
+        for question, runs in questions.items():
+            calls = [call for call in self._stage.model.calls if is_about(call, question)]
+            acts = [act for act in self._stage.acts.executions if act.item.startswith(question)]
+            for run in runs:
+                run.calls, run.executions = calls, acts
+            found += violations_of_question(runs, self._journal)
         found += [Violation(0, "rows", f"{len(rows)} message ids were never sent")] if rows else []
+        found += [
+            Violation(0, "rows", f"{number} {what} are left over")
+            for what, number in count_leftovers(self._stage.database).items()
+            if number
+        ]
         return found + [
             Violation(0, "redis", f"{key} has no time to live")
             for key in self._stage.redis.eternal_keys()
@@ -323,7 +384,12 @@ class Play:
             )
 
 
-async def cancel_all(tasks: Iterable[asyncio.Task[None]]) -> None:
+def is_about(call: Call, question: str) -> bool:
+    """Return True if the model was called for this question; tools answer behind it."""
+    return any(question in str(message["content"]) for message in call.body["messages"])
+
+
+async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
     tasks = [task for task in tasks if not task.done()]
     for task in tasks:
         task.cancel()

@@ -21,6 +21,7 @@ from tests.proxy import Proxy
 from tests.serving import Fleet
 
 from .journal import Journal
+from .rows import Database, open_database
 
 STORM, CALM = 20.0, 10.0  # seconds of each, in turn
 ADMIN_TIMEOUT = 1.0
@@ -220,12 +221,12 @@ class WorkerFaults:
 
     def domain(self, *, max_freeze: float) -> Domain:
         faults = [
-            Fault("killed", 3, (0, 0), self.killed),
-            Fault("terminated", 3, (0, 0), self.terminated),
+            Fault("killed", 6, (0, 0), self.killed),
+            Fault("terminated", 6, (0, 0), self.terminated),
             Fault("freeze", 2, (min(4, max_freeze), max_freeze), self.frozen),
             Fault("hiccup", 1, (0.3, 2), self.frozen),
         ]
-        return Domain("worker", faults, (1, 6))
+        return Domain("worker", faults, (0.5, 4))
 
     @asynccontextmanager
     async def killed(self, rng: Random) -> AsyncIterator[None]:
@@ -270,7 +271,7 @@ class WorkerFaults:
 # --- The database ---------------------------------------------------------------------------------
 
 
-class DatabaseFaults:
+class SqliteFaults:
     """A second writer, which locks the SQLite file."""
 
     def __init__(self, file: Path) -> None:
@@ -294,3 +295,64 @@ class DatabaseFaults:
         with contextlib.suppress(sqlite3.OperationalError):
             connection.execute("BEGIN IMMEDIATE")
         return connection
+
+
+class PostgresqlFaults:
+    """A second client of the PostgreSQL server, which locks tables and ends connections."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def domain(self) -> Domain:
+        faults = [
+            Fault("locked", 2, (0.1, 3), self.locked),
+            Fault("disconnected", 2, (0, 0), self.disconnected),
+            Fault("refused", 1, (0.2, 2), self.refused),
+        ]
+        return Domain("database", faults, (0.5, 5))
+
+    @asynccontextmanager
+    async def locked(self, rng: Random) -> AsyncIterator[None]:
+        """Lock a table even for readers."""
+        lock = await asyncio.to_thread(open_database, self._url)
+        table = rng.choice(["chat_run", "chat_stepresult", "chat_message"])
+        try:
+            await asyncio.to_thread(lock.execute, "BEGIN")
+            await asyncio.to_thread(lock.execute, f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            yield
+        finally:
+            await asyncio.to_thread(lock.close)
+
+    @asynccontextmanager
+    async def disconnected(self, _: Random) -> AsyncIterator[None]:
+        """End all connections of the fleet, some of them in a transaction."""
+        await asyncio.to_thread(self.end_connections)
+        yield
+
+    @asynccontextmanager
+    async def refused(self, _: Random) -> AsyncIterator[None]:
+        """End connections as soon as they are made."""
+        ending = asyncio.create_task(self.keep_ending_connections())
+        try:
+            yield
+        finally:
+            ending.cancel()
+            await asyncio.gather(ending, return_exceptions=True)
+
+    async def keep_ending_connections(self) -> None:
+        while True:
+            await asyncio.to_thread(self.end_connections)
+            await asyncio.sleep(0.05)
+
+    def end_connections(self) -> None:
+        with contextlib.closing(open_database(self._url)) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            )
+
+
+def database_faults(database: Database) -> Domain:
+    if isinstance(database, Path):
+        return SqliteFaults(database).domain()
+    return PostgresqlFaults(database).domain()

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
@@ -11,6 +11,8 @@ from pathlib import Path
 
 # Seconds after a fault in which it may still have effects.
 AFTERMATH = {"redis": 2.0, "database": 1.0, "worker": 6.0, "load": 0.5}
+STOPS = ("freeze", "hiccup")  # kinds of faults after which a worker continues
+WORKER_FAULTS = ("killed", "terminated", *STOPS)
 TICK, LATE = 0.02, 0.08  # seconds
 LATENESS = ("load", "late")
 # Linux counts here the microseconds in which at least one process waited for a CPU.
@@ -57,16 +59,18 @@ class Journal:
         finally:
             window.until = time.monotonic()
 
-    def was_quiet(self, since: float, until: float) -> bool:
-        """Return True if no noted fault can have had an effect in this time."""
+    def was_quiet(
+        self, since: float, until: float, domains: Container[str] = AFTERMATH.keys()
+    ) -> bool:
+        """Return True if no noted fault of these domains can have had an effect in this time."""
         return not any(
-            w.since <= until and w.until + AFTERMATH[w.domain] >= since for w in self.windows
+            w.domain in domains and w.since <= until and w.until + AFTERMATH[w.domain] >= since
+            for w in self.windows
         )
 
-    def were_workers_frozen(self, since: float, until: float) -> bool:
-        return any(
-            w.kind == "freeze" and w.since <= until and w.until >= since for w in self.windows
-        )
+    def happened(self, kinds: Container[str], since: float, until: float) -> bool:
+        """Return True if a fault of these kinds overlaps this time, without its effects."""
+        return any(w.kind in kinds and w.since <= until and w.until >= since for w in self.windows)
 
     def was_held_up(self, since: float, until: float) -> bool:
         """Return True if this process was so late that a timeout of the fleet may have expired."""

@@ -1,6 +1,7 @@
 """The plan of each run of a storm, drawn from the seed: the model's script and the readers."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
@@ -25,11 +26,11 @@ GIANT = 2**20  # characters of one chunk
 BURST = 1000  # chunks in one write
 MAX_REJOINS = 50
 RETRIES = 2
-TEAM_CALLS = 7  # including a light answer before
+TEAM_CALLS = 6  # a plan, two notes, a draft, a review, the answer
+TEAM_AT_ONCE = 2  # specialists side by side
 
 ProbeKind = Literal["beyond the end", "negative cursor", "another text"]
-# Endings that any script may have because of other faults.
-ANY_TIME = frozenset({"worker_lost", "shutting_down"})
+type ToolName = Literal["book", "pay", "poison"]
 CLOCKS = frozenset({"first_chunk_timeout", "idle_timeout", "max_runtime"})
 
 
@@ -38,7 +39,7 @@ class Play:
     """The model's script for a question, and the endings of an undisturbed run.
 
     `script` is for the final answer. A `doubtful` light answer comes before it and escalates to the
-    team.
+    team. `acts` are the tools that the specialists call, by their ids.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Play:
     ends: frozenset[str]
     by_team: bool = False
     doubtful: dict[str, Any] | None = None
+    acts: Mapping[str, ToolName] = field(default_factory=dict)
 
     @property
     def mode(self) -> Literal["light", "full", "auto"]:
@@ -69,11 +71,19 @@ class Play:
 
     @property
     def max_calls(self) -> int:
-        """Return how often the model may be called: only failures before a chunk are retried."""
+        """Return how often the model may be called by a run that no worker takes over.
+
+        Only failures before a chunk are retried.
+        """
         if self.by_team:
-            return TEAM_CALLS
+            return TEAM_CALLS + len(self.acts) + (1 if self.doubtful else 0)
         fails = self.script.get("status", 200) != 200
         return int(self.script.get("fail_times", RETRIES)) + 1 if fails else 1
+
+    @property
+    def calls_at_once(self) -> int:
+        """Return how many model calls may be in flight when a worker dies, with their retries."""
+        return TEAM_AT_ONCE if self.by_team else self.max_calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +114,21 @@ class ReaderPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyPlan:
+    """What is replied to a paused run, as its frame has it, and after how many seconds."""
+
+    continues: UUID
+    replies: Sequence[dict[str, Any]]
+    after: float
+
+    @property
+    def withdraws(self) -> bool:
+        return any(reply["decision"] == "withdraw" for reply in self.replies)
+
+
+@dataclass(frozen=True, slots=True)
 class RunPlan:
-    """One run of the storm."""
+    """One run of the storm. With a `reply`, it goes on where a paused run stopped."""
 
     number: int
     message_id: UUID
@@ -113,6 +136,7 @@ class RunPlan:
     readers: Sequence[ReaderPlan]
     cancellings: Sequence[Cancelling] = ()
     probes: Sequence[Probe] = field(default_factory=list)
+    reply: ReplyPlan | None = None
 
     @property
     def question(self) -> str:
@@ -120,8 +144,19 @@ class RunPlan:
 
     @property
     def endings(self) -> frozenset[str]:
-        """Return the endings that the run may have if no worker freezes."""
-        return self.play.ends | ANY_TIME | ({"cancelled"} if self.cancellings else set())
+        """Return the endings that the run may have if no worker fails."""
+        if self.reply and self.reply.withdraws:
+            return frozenset({"cancelled"})
+        ends = frozenset({"completed"}) if self.reply else self.play.ends
+        return ends | ({"cancelled"} if self.cancellings else set())
+
+    def item(self, agent_id: str) -> str:
+        """Return what a tool of this agent acts on."""
+        return f"{self.question} by {agent_id}"
+
+    def call_of(self, agent_id: str) -> tuple[str, str]:
+        """Return the tool call that the model makes for this agent."""
+        return self.play.acts[agent_id], json.dumps({"item": self.item(agent_id)})
 
 
 def plan_run(seed: int, number: int) -> RunPlan:
@@ -139,6 +174,49 @@ def plan_run(seed: int, number: int) -> RunPlan:
         cancellings=draw_cancellings(rng),
         probes=draw_probes(rng),
     )
+
+
+def plan_reply(
+    seed: int, paused: RunPlan, run_id: UUID, asks: Sequence[Mapping[str, Any]]
+) -> RunPlan:
+    """Plan the run that goes on after a paused one, whose `ask.opened` had these data."""
+    rng = Random(f"{seed}/reply/{paused.message_id}")
+    replies = [draw_reply(rng, ask) for ask in asks]
+    return RunPlan(
+        number=paused.number,
+        message_id=UUID(int=rng.getrandbits(128), version=4),
+        play=paused.play,
+        readers=[
+            draw_reader(rng, "fleet.json.v1", joins_after=0),
+            draw_reader(rng, "fleet.html.v1", joins_after=rng.choice([0, rng.random()])),
+        ],
+        cancellings=draw_cancellings(rng) if rng.random() < 0.3 else (),
+        reply=ReplyPlan(run_id, replies, after=rng.choice([0, 0.5, 3]) * rng.random()),
+    )
+
+
+def draw_reply(rng: Random, ask: Mapping[str, Any]) -> dict[str, Any]:
+    decisions = {"approve": 5, "refuse": 2, "withdraw": 1}
+    if ask["kind"] == "approval":
+        decisions["edit"] = 2
+    [decision] = rng.choices(list(decisions), list(decisions.values()))
+    reply = {"ask_id": ask["ask_id"], "decision": decision}
+    if decision == "edit":
+        reply["arguments"] = {"item": f"{ask['arguments']['item']}, changed"}
+    return reply
+
+
+def plan_poison(number: int) -> RunPlan:
+    """Plan a run whose tool kills each worker that calls it."""
+    play = Play(
+        "poison",
+        {"tokens": ["never ", "said"]},
+        frozenset({"worker_lost"}),
+        by_team=True,
+        acts={"researcher": "poison"},
+    )
+    readers = [ReaderPlan("fleet.json.v1", 0, (), 0.2), ReaderPlan("fleet.html.v1", 0.1, (), 0.2)]
+    return RunPlan(number, UUID(int=Random(number).getrandbits(128), version=4), play, readers)
 
 
 def plan_quiet_cancel(seed: int, number: int) -> RunPlan:
@@ -237,13 +315,25 @@ def draw_play(rng: Random) -> Play:
         ),
         "team": (3, {"tokens": draw_words(rng, 20, 60), "pace": 0.02}, done),
         "doubtful": (2, {"tokens": draw_words(rng, 20, 60), "pace": 0.02}, done),
+        "acting": (2, {"tokens": draw_words(rng, 20, 60), "pace": 0.02}, done),
+        "asking": (3, {"tokens": draw_words(rng, 20, 60), "pace": 0.02}, frozenset({"paused"})),
     }
     [name] = rng.choices(list(makers), [weight for weight, _, _ in makers.values()])
     _, script, ends = makers[name]
     doubtful = (
         {"tokens": ["I ", "don't ", "know ", "that."], "pace": 0.05} if name == "doubtful" else None
     )
-    return Play(name, script, ends, by_team=name in ("team", "doubtful"), doubtful=doubtful)
+    by_team = name in ("team", "doubtful", "acting", "asking")
+    return Play(name, script, ends, by_team=by_team, doubtful=doubtful, acts=draw_acts(rng, name))
+
+
+def draw_acts(rng: Random, name: str) -> Mapping[str, ToolName]:
+    if name == "acting":
+        return {"researcher": "book"}
+    if name == "asking":
+        others: list[dict[str, ToolName]] = [{}, {"analyst": "pay"}, {"analyst": "book"}]
+        return {"researcher": "pay", **rng.choice(others)}
+    return {}
 
 
 def draw_words(rng: Random, least: int, most: int) -> list[str]:

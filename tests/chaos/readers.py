@@ -27,7 +27,8 @@ ASIDES = ("heartbeat", "notice")
 TRY_AGAIN = ("shutting_down", "storage_unavailable")
 PROBE_TIMEOUT = 1.5  # seconds
 ODDITIES: dict[ProbeKind, dict[str, Any]] = {
-    "beyond the end": {"after": 1_000_000},
+    # Beyond the seqs of any epoch that a run may reach.
+    "beyond the end": {"after": 2_100_000_000},
     "negative cursor": {"after": -1},
     "another text": {"after": 0, "message": "something else"},
 }
@@ -88,6 +89,18 @@ class Wire:
 
 
 def request_of(plan: RunPlan, *, after: int, **changes: Any) -> str:
+    """Return the first frame of each socket of this run: a question, or a reply."""
+    if reply := plan.reply:
+        return json.dumps(
+            {
+                "type": "reply",
+                "message_id": str(plan.message_id),
+                "continues": str(reply.continues),
+                "replies": reply.replies,
+                "after": after,
+                **changes,
+            }
+        )
     return json.dumps(
         {
             "message": plan.question,

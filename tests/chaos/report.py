@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .checks import Evidence, Violation, cancel_times, run_events
+from .checks import Evidence, Violation, cancel_times
 from .journal import Journal
 from .readers import Follower, Socket
+from .streams import run_events
 
 MAX_DETAILS = 40  # violations shown in full
 MAX_SOCKETS = 12  # of one follower
@@ -51,7 +52,10 @@ class Report:
         yield from section("errors in the fleet's log", self.log_errors())
         yield from section("violations", Counter(violation.rule for violation in self.violations))
         sockets = sum(1 for _ in self.sockets())
-        yield f"{len(self.runs)} runs, {sockets} sockets, {len(self.violations)} violations"
+        yield (
+            f"{len(self.runs)} runs, {sockets} sockets, {self.takeovers()} takeovers,"
+            f" {len(self.violations)} violations"
+        )
         times = [seconds for run in self.runs for seconds in cancel_times(run, self.journal)]
         slowest = 1000 * max(times, default=0)
         yield f"{len(times)} undisturbed cancels closed the upstream within {slowest:.0f} ms"
@@ -63,6 +67,15 @@ class Report:
 
     def endings(self) -> Counter[str]:
         return Counter(row.kind for run in self.runs for row in run.rows)
+
+    def poisoned_workers(self) -> int:
+        """Return how many workers a tool of a run killed."""
+        # Each run holds the acts of its question, so the runs of one question hold the same.
+        acts = {id(act) for run in self.runs for act in run.executions if act.tool == "poison"}
+        return len(acts)
+
+    def takeovers(self) -> int:
+        return sum(row.epoch for run in self.runs for row in run.rows)
 
     def sockets(self) -> Iterator[Socket]:
         for run in self.runs:
@@ -97,8 +110,14 @@ class Report:
         for row in run.rows:
             yield (
                 f"  row {row.workflow_id} {row.kind} last_seq={row.last_seq}"
-                f" text={len(row.text)} lost={row.was_lost} {row.worker}"
+                f" text={len(row.text)} lost={row.was_lost} epoch={row.epoch} deaths={row.deaths}"
+                f" {row.worker}"
             )
+        if run.plan.reply:
+            replies = [reply["decision"] for reply in run.plan.reply.replies]
+            yield f"  replies {replies} to {run.plan.reply.continues}"
+        for act in run.executions:
+            yield f"  {act.tool} of {act.item!r} at {act.at - born:.2f} s, key {act.key!r}"
         for call in run.calls:
             ended = f"{call.ended_at - born:.2f}" if call.ended_at else "never"
             hung_up = ", hung up" if call.hung_up else ""

@@ -17,11 +17,12 @@ import psutil
 import redis
 
 from chat.protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
-from tests.chaos.checks import Evidence, Violation, kind_of, run_events, violations_of
+from tests.chaos.checks import Evidence, Violation, violations_of_question
 from tests.chaos.journal import Journal
 from tests.chaos.plans import Play, ReaderPlan, RunPlan
 from tests.chaos.readers import Follower, Wire, is_terminal
 from tests.chaos.rows import count_open, read_rows
+from tests.chaos.streams import kind_of, run_events
 from tests.scripted_model import ScriptedModel
 from tests.serving import Fleet, running
 
@@ -214,7 +215,9 @@ class Crowd:
                 call for call in self._stage.model.calls if call.question == run.plan.question
             ]
         return [
-            violation for run in self.evidence for violation in violations_of(run, self.journal)
+            violation
+            for run in self.evidence
+            for violation in violations_of_question([run], self.journal)
         ]
 
 

@@ -31,6 +31,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "--concurrency", type=int, default=20, help="runs at once (%(default)s)"
         )
+        parser.add_argument(
+            "--database",
+            choices=("sqlite", "postgresql"),
+            default="sqlite",
+            help="the fleet's database (%(default)s)",
+        )
 
     def handle(
         self,
@@ -39,6 +45,7 @@ class Command(BaseCommand):
         seed: int | None,
         workers: int,
         concurrency: int,
+        database: str,
         **options: Any,
     ) -> None:
         try:
@@ -50,7 +57,9 @@ class Command(BaseCommand):
             ) from exc
         seed = secrets.randbelow(1_000_000) if seed is None else seed
         self.stderr.write(f"seed {seed}")
-        storm = driver.Storm(runs=runs, seed=seed, workers=workers, concurrency=concurrency)
+        storm = driver.Storm(
+            runs=runs, seed=seed, workers=workers, concurrency=concurrency, database=database
+        )
         try:
             report = driver.run(storm, self.stderr.write)
         except (KeyboardInterrupt, asyncio.CancelledError):
