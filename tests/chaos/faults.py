@@ -25,6 +25,7 @@ from .rows import Database, open_database
 
 STORM, CALM = 20.0, 10.0  # seconds of each, in turn
 ADMIN_TIMEOUT = 1.0
+CHECK_INTERVAL = 0.2  # seconds
 
 type Strike = Callable[[Random], AbstractAsyncContextManager[None]]
 
@@ -46,6 +47,7 @@ class Domain:
     name: str
     faults: Sequence[Fault]
     pauses: tuple[float, float]
+    can_strike: Callable[[], bool] = lambda: True
 
 
 class Weather:
@@ -70,6 +72,8 @@ class Weather:
             [fault] = rng.choices(domain.faults, weights)
             lasts = rng.uniform(*fault.lasts)
             await self._stormy.wait()
+            while not domain.can_strike():
+                await asyncio.sleep(CHECK_INTERVAL)
             with self._journal.noting(domain.name, fault.kind):
                 async with fault.strike(rng):
                     await asyncio.sleep(lasts)
@@ -218,6 +222,8 @@ class WorkerFaults:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
+        # Seconds of CPU that a start takes; on a busy machine they say more than a clock.
+        self._start_time = 0.9 * max(map(cpu_time, self.living()))
 
     def domain(self, *, max_freeze: float) -> Domain:
         faults = [
@@ -226,7 +232,7 @@ class WorkerFaults:
             Fault("freeze", 2, (min(4, max_freeze), max_freeze), self.frozen),
             Fault("hiccup", 1, (0.3, 2), self.frozen),
         ]
-        return Domain("worker", faults, (0.5, 4))
+        return Domain("worker", faults, (1, 5), can_strike=lambda: bool(self.started()))
 
     @asynccontextmanager
     async def killed(self, rng: Random) -> AsyncIterator[None]:
@@ -252,13 +258,19 @@ class WorkerFaults:
             return sorted(self._fleet.children("fleet-worker"), key=lambda process: process.pid)
         return []
 
+    def started(self) -> list[psutil.Process]:
+        """Return the workers that have done the work of a start: others have no runs to lose."""
+        with contextlib.suppress(psutil.Error):
+            return [worker for worker in self.living() if cpu_time(worker) >= self._start_time]
+        return []
+
     def thaw(self) -> None:
         """Let all frozen workers continue."""
         for worker in self.living():
             self._signal(worker, signal.SIGCONT)
 
     def pick(self, rng: Random) -> psutil.Process | None:
-        number, workers = rng.randrange(100), self.living()
+        number, workers = rng.randrange(100), self.started()
         return workers[number % len(workers)] if workers else None
 
     @staticmethod
@@ -266,6 +278,11 @@ class WorkerFaults:
         with contextlib.suppress(psutil.NoSuchProcess):
             if worker:
                 worker.send_signal(number)
+
+
+def cpu_time(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 # --- The database ---------------------------------------------------------------------------------
