@@ -8,7 +8,7 @@ from aiohttp import web
 
 from tests.loopback import LoopbackServer
 
-ACT_TIME = 0.4  # seconds; a worker may die within it
+ACT_TIMES = (0.1, 0.5, 2.0)  # seconds, in turn; a worker may die within them
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,5 +38,5 @@ class ActServer:
     async def _act(self, request: web.Request) -> web.Response:
         act = await request.json()
         self.executions.append(Execution(act["tool"], act["item"], act["key"]))
-        await asyncio.sleep(ACT_TIME)
+        await asyncio.sleep(ACT_TIMES[len(self.executions) % len(ACT_TIMES)])
         return web.json_response({})

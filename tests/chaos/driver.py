@@ -125,9 +125,10 @@ def start_stage(storm: Storm, folder: Path) -> Iterator[Stage]:
         stack.callback(model.stop)
         stack.callback(acts.stop)
         # Only final answers are checked, so the rest of the team always plays these scripts.
-        model.default = Script(tokens=["note ", "after ", "note"], pace=0.05)
-        model.as_agent(PLANNER.instructions, Script(tokens=[PLAN], pace=0.05))
-        model.as_agent(REVIEWER.instructions, Script(tokens=['{"score": 8}'], first_after=0.05))
+        # They are slow, so that a fault hits each phase.
+        model.default = Script(tokens=["note ", "after ", "note"], pace=0.3)
+        model.as_agent(PLANNER.instructions, Script(tokens=[PLAN], pace=0.2))
+        model.as_agent(REVIEWER.instructions, Script(tokens=['{"score": 8}'], first_after=0.2))
         environment = {
             "REDIS_URL": faults.url,
             "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
