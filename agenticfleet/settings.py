@@ -344,6 +344,8 @@ FLEET_KEEP_CONVERSATIONS = env.duration("FLEET_KEEP_CONVERSATIONS", "never")
 FLEET_AUTH = env.choice("FLEET_AUTH", "anonymous", ("anonymous", "required"))
 # `manage.py fleet` numbers its workers from 1. 0: this process is none of them.
 FLEET_WORKER_NUMBER = env.integer("FLEET_WORKER_NUMBER", 0)
+# Part of the names of a fleet's workers, so that the parent knows their runs.
+FLEET_ID = env.text("FLEET_ID", "alone")
 FLEET_LOG_CONTENT = env.flag("FLEET_LOG_CONTENT", False)
 FLEET_LOG_LEVEL = env.choice(
     "FLEET_LOG_LEVEL", "info", ("debug", "info", "warning", "error")
@@ -381,6 +383,6 @@ LOGGING = {
 FLEET_METRICS_TOKEN = env.key("FLEET_METRICS_TOKEN")
 
 # Shown by `manage.py fleet --print-settings`. It leaves out what `fleet` sets for its workers.
-INTERNAL = ("FLEET_MODEL_BUILTIN", "FLEET_WORKER_NUMBER")
+INTERNAL = ("FLEET_MODEL_BUILTIN", "FLEET_WORKER_NUMBER", "FLEET_ID")
 SETTINGS_READ = [setting for name, setting in env.read.items() if name not in INTERNAL]
 env.reject_unknown("FLEET_")

@@ -50,6 +50,16 @@ class RunQuerySet(StartQueries):
         """Return the live runs whose lease has expired, by the database's clock."""
         return self.live().filter(lease_expires_at__lt=Now())
 
+    def mark_died(self, worker_prefix: str) -> int:
+        """Let any worker take over the runs of a process that has ended. Return their number.
+
+        `worker_prefix` is how the names of its workers began.
+        """
+        runs = self.live().filter(worker__startswith=worker_prefix)
+        # On SQLite a bare Now() is stored with milliseconds. A value that is read has microseconds,
+        # and as texts the two differ: no comparison with a lease seen before would find the row.
+        return runs.update(worker=DIED, lease_expires_at=Now() + timedelta(0))
+
     def renew(
         self, worker: str, progress: "Sequence[Run]", lease: timedelta
     ) -> "dict[uuid.UUID, bool]":

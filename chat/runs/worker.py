@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context
 from datetime import timedelta
@@ -31,6 +30,7 @@ from .flushing import LogFlusher
 from .journal import JournalWriter
 from .leases import Leases
 from .local import Runs
+from .naming import new_worker_name
 from .pruning import Pruning
 from .store import LogStore
 from .takeover import Takeovers
@@ -64,7 +64,7 @@ class Worker:
     """The runs of one event loop and its background jobs. Get it from `Worker.current()`."""
 
     def __init__(self) -> None:
-        self.name = f"worker.{uuid.uuid4().hex[:12]}"  # in rows, and as a channel
+        self.name = new_worker_name()
         self.sockets: set[Socket] = set()  # that wait for an ending
         self.store = LogStore(settings.REDIS_URL, ttl=RUN_LOG_TTL)
         self.model_client = ModelClient(

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 MAX_SETTINGS = 44
-INTERNAL = {"FLEET_MODEL_BUILTIN", "FLEET_WORKER_NUMBER"}  # set by `fleet` for its workers
+INTERNAL = {"FLEET_MODEL_BUILTIN", "FLEET_WORKER_NUMBER", "FLEET_ID"}  # set for workers
 
 
 def read_names() -> set[str]:
