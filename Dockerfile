@@ -18,5 +18,5 @@ COPY . .
 USER fleet
 VOLUME /state
 EXPOSE 8000
-# SIGTERM lets running answers finish for FLEET_SHUTDOWN_GRACE seconds.
+# After SIGTERM, answers that stream have FLEET_SHUTDOWN_GRACE seconds to finish.
 CMD ["uv", "run", "--no-sync", "manage.py", "fleet", "--host", "0.0.0.0"]

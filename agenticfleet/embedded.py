@@ -142,10 +142,15 @@ class Child:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code, or minus the signal that ended it. None while it runs."""
+        assert self._process
+        return self._process.poll()
+
     def exit_reason(self) -> str:
         """Return the signal that ended it, or its exit code and the last line of its output."""
-        assert self._process
-        code = self._process.poll() or 0
+        code = self.exit_code or 0
         if code < 0:
             return signal.Signals(-code).name
         return ": ".join([f"exit code {code}", *self.written_lines()[-1:]])

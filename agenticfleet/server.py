@@ -85,6 +85,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._readers: dict[Any, Reader] = {}
+        self._ports: list[Any] = []
 
     def serve_while(self, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
         """Serve until `work` has ended, and raise what it raised.
@@ -106,9 +107,15 @@ class Server(daphne.server.Server):  # type: ignore[misc]
 
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)
+        self._ports.append(port)
         port.transport = Connection
         self.ws_factory.protocol = Client
         self.ws_factory.setProtocolOptions(closeHandshakeTimeout=CLOSE_TIMEOUT)
+
+    def stop_listening(self) -> None:
+        """Accept no more connections. Other processes that listen on the same socket get them."""
+        for port in self._ports:
+            port.stopListening()
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         reader = self._readers.get(protocol)

@@ -13,4 +13,9 @@ def new_worker_name() -> str:
 
 def worker_prefix(fleet_id: str, pid: int) -> str:
     """Return how the names of all workers in this process of a fleet begin."""
-    return f"worker.{fleet_id}.{pid}."
+    return f"{fleet_prefix(fleet_id)}{pid}."
+
+
+def fleet_prefix(fleet_id: str) -> str:
+    """Return how the names of all workers of a fleet begin."""
+    return f"worker.{fleet_id}."

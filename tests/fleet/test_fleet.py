@@ -21,7 +21,7 @@ from redis import Redis
 from websockets.sync.client import ClientConnection
 
 from agenticfleet import embedded, watcher
-from agenticfleet.management.commands.fleet import Lifeline
+from agenticfleet.lifelines import Lifeline
 from tests.scripted_model import ScriptedModel
 from tests.serving import GONE, MANAGE, START, STOP, Fleet, all_gone, end, launch, running, until
 from tooling import bounded

@@ -206,12 +206,14 @@ def test_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "metrics"
     folder.write_text("a file")
     with pytest.raises(EmbeddedError, match="metrics: cannot be used for metrics: File exists"):
-        MetricFiles(folder).begin(1)
+        MetricFiles(folder).begin()
 
 
 def test_gauges_of_an_ended_worker_are_dropped_on_a_full_disk(tmp_path: Path) -> None:
     files = MetricFiles(tmp_path / "metrics")
-    files.begin(2)
+    files.begin()
+    for number in (1, 2):
+        files.add(number)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:

@@ -17,7 +17,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from agenticfleet import embedded
 from agenticfleet.errors import EmbeddedError
-from agenticfleet.management.commands.fleet import migrate
+from agenticfleet.startup import migrate
 from agenticfleet.terminal import Left, Questioner
 from chat.asks import Ask
 from chat.database import in_database

@@ -19,6 +19,8 @@ from routing.policy import classifier
 # Bytes. A frame that is longer than a request gets a readable refusal up to this size; a longer
 # one closes the socket.
 MAX_FRAME_SIZE = 4 * 1024 * 1024
+# Seconds from a connection to its question.
+LAST_QUESTIONS_TIMEOUT = 0.5
 
 
 class Command(BaseCommand):
@@ -51,25 +53,33 @@ class Command(BaseCommand):
             websocket_max_frame_size=MAX_FRAME_SIZE,
             server_name="agenticfleet",
         )
-        if not server.serve_while(partial(work_until_stopped, ready_fd)):
+        if not server.serve_while(partial(work_until_stopped, server, ready_fd)):
             raise CommandError(f"Descriptor {fd} is not a listening socket.")
 
 
-async def work_until_stopped(ready_fd: int | None) -> None:
-    """Wait for a signal to stop, then until every run has its ending.
+async def work_until_stopped(server: Server, ready_fd: int | None) -> None:
+    """Wait for a signal to stop, then until this worker has no runs.
 
-    A second signal ends the runs at once.
+    After SIGTERM or SIGINT go on listening, so that clients get a readable refusal. A second one
+    ends the runs at once. After SIGHUP stop listening: another worker serves.
     """
-    worker = Worker.current()
-    stopping = asyncio.Event()
+    worker, loop = Worker.current(), asyncio.get_running_loop()
+    stopping, ending = asyncio.Event(), asyncio.Event()
 
-    def on_signal() -> None:
-        if stopping.is_set():
+    def stop() -> None:
+        if ending.is_set():
             worker.end_all_runs()
+        ending.set()
         stopping.set()
 
+    def leave() -> None:
+        server.stop_listening()
+        # Questions on the last connections must not be refused.
+        loop.call_later(LAST_QUESTIONS_TIMEOUT, stopping.set)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+        loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, leave)
     if ready_fd is not None:
         os.write(ready_fd, f"{os.getpid()}\n".encode())
     await stopping.wait()

@@ -1,0 +1,201 @@
+"""The parent process of a fleet: it starts the services and the workers, and keeps them alive."""
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from django.conf import settings
+from django.db import connection
+
+from tooling.bounded import redis_problem
+
+from .embedded import (
+    Child,
+    Watcher,
+    model_is_configured,
+    services_in_use,
+    start_model,
+    start_valkey,
+    wait_until_answering,
+)
+from .environment import without_secrets
+from .errors import EmbeddedError
+from .inbox import Inbox, StopRequested
+from .lifelines import Lifeline
+from .overview import ready_text
+from .running import RunningFleet, announced
+from .startup import ADMIN_NAME, first_admin, first_line, migrate
+from .workers import STOP_TIMEOUT, Workers
+
+CHECK_INTERVAL = 0.5  # seconds
+
+
+class Fleet:
+    """All processes of one fleet."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        watcher: Watcher,
+        inbox: Inbox,
+        say: Callable[[str], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._listener = listener
+        self._watcher = watcher
+        self._inbox = inbox
+        self._say = say
+        self._warn = warn
+        self._valkey: Child | None = None
+        self._model: Child | None = None
+        self._lifelines: list[Lifeline[Child]] = []  # of the services
+        self._workers = Workers(listener, watcher, warn)
+
+    def run(self, workers: int) -> bool:
+        """Serve until a signal asks to stop. Return False if a worker had to be killed.
+
+        Raise EmbeddedError if the fleet cannot start.
+        """
+        try:
+            self.start(workers)
+            with announced(self.card()):
+                self._say(ready_text(self.address, valkey=self._valkey, model=self._model))
+                self.keep_alive()
+            self._say(
+                f"Stopping: answers that stream have {settings.FLEET_SHUTDOWN_GRACE:g} s; the"
+                " others go on at the next start. A second signal ends all now."
+            )
+        except StopRequested:
+            pass
+        finally:
+            clean = self.stop()
+        return clean
+
+    @property
+    def services(self) -> list[Child]:
+        return [child for child in (self._valkey, self._model) if child]
+
+    def start(self, workers: int) -> None:
+        # Start the slow services first and wait for them last.
+        if not settings.REDIS_URL:
+            self._valkey = start_valkey(self._watcher)
+        if not model_is_configured():
+            self._model = start_model(self._watcher)
+        if settings.REDIS_URL and (problem := redis_problem(settings.REDIS_URL)):
+            raise EmbeddedError(
+                f"REDIS_URL: {without_secrets(settings.REDIS_URL)} does not answer: "
+                f"{first_line(problem)}"
+            )
+        migrate()
+        started = self._workers.start(workers, self.environment())
+        if password := first_admin():
+            self._say(
+                f"The first start: sign in to /admin/ as {ADMIN_NAME} with the password {password}"
+                " (shown only now)"
+            )
+        # This process hardly needs the database any more.
+        connection.close()
+        wait_until_answering([*self.services, *started], pause=self._inbox.pause)
+        self._lifelines = [Lifeline(service, time.monotonic()) for service in self.services]
+
+    def environment(self) -> dict[str, str]:
+        """Return what the workers need to know of the services that this fleet has started.
+
+        They read the addresses of other services from their own settings, also after a reload.
+        """
+        used = services_in_use(self._valkey, self._model).environment()
+        redis = {"REDIS_URL": used.pop("REDIS_URL")}
+        return (redis if self._valkey else {}) | (used if self._model else {})
+
+    # --- While it serves
+
+    def keep_alive(self) -> None:
+        """Keep all children alive until a signal asks to stop. Reload when one asks for that."""
+        with suppress(StopRequested):
+            while True:
+                self.pause(CHECK_INTERVAL)
+                if self._inbox.reload_requested:
+                    self._inbox.reload_requested = False
+                    self.reload()
+
+    def pause(self, seconds: float) -> None:
+        """Wait for a signal, for at most `seconds`, and check all children.
+
+        Raise StopRequested on a signal to stop.
+        """
+        self._inbox.pause(seconds)
+        for lifeline in self._lifelines:
+            lifeline.check(time.monotonic(), self._warn)
+        self._workers.check()
+
+    def reload(self) -> None:
+        """Replace all workers by new ones, which read the code and the settings as they are now."""
+        self._say("Reloading: the workers are replaced one by one.")
+        try:
+            self.migrate_again()
+            self._workers.replace_all(self.pause)
+        except EmbeddedError as exc:
+            self._warn(f"The reload has stopped: {exc} The other workers go on.")
+        else:
+            self._say("Reloaded.")
+
+    def migrate_again(self) -> None:
+        """Apply new migrations, in a process with the new code. Raise EmbeddedError if it fails."""
+        child = Child(
+            name="manage.py migrate",
+            command=[
+                *(sys.executable, settings.BASE_DIR / "manage.py", "migrate"),
+                *("--noinput", "--skip-checks", "--verbosity", "0"),
+            ],
+            watcher=self._watcher,
+            answers=lambda child: child.exit_code == 0,
+            start_timeout=float("inf"),
+        ).start()
+        try:
+            while child.is_running():
+                self.pause(CHECK_INTERVAL)
+            if child.exit_code:
+                raise EmbeddedError(f"{child.name} failed, {child.exit_reason()}")
+        finally:
+            child.stop()
+
+    # --- At its end
+
+    def stop(self) -> bool:
+        """Stop the workers, then the services they need to store their endings.
+
+        Return False if a worker had to be killed.
+        """
+        deadline = time.monotonic() + settings.FLEET_SHUTDOWN_GRACE + STOP_TIMEOUT
+        self._workers.send(signal.SIGTERM)
+        while self._workers.are_running() and time.monotonic() < deadline:
+            if self._inbox.wait_for_stop(CHECK_INTERVAL):
+                # Another signal than the first: the kernel merges two pending ones of a kind.
+                self._workers.send(signal.SIGINT)
+        if forced := self._workers.kill():
+            self._warn(f"{', '.join(forced)} did not end in time and had to be killed.")
+        for service in reversed(self.services):
+            service.stop()
+        return not forced
+
+    # --- What others see of it
+
+    @property
+    def address(self) -> str:
+        host, port = self._listener.getsockname()
+        return f"http://{host}:{port}/"
+
+    def card(self) -> RunningFleet:
+        used = services_in_use(self._valkey, self._model)
+        return RunningFleet(
+            pid=os.getpid(),
+            address=self.address,
+            redis_url=used.redis_url,
+            model_base_url=used.model_base_url,
+            model=used.model,
+            model_builtin=used.model_builtin,
+        )
