@@ -2,8 +2,8 @@
 
 A script of its own, run by its path: it must start at once and outlive any other process. Its input
 is a line per process: `+worker 123` or `+service 123` for a start, `-123` for an end. The end of
-the input is the end of the parent. Workers go first, because they need the services to store the
-endings of their runs.
+the input is the end of the parent. Workers go first, because they need the services to hand over
+their runs.
 """
 
 import os
@@ -14,7 +14,8 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 # Seconds.
-WORKERS_TIMEOUT = 4.0
+FINISH_TIMEOUT = 2.0  # for answers that stream
+WORKERS_TIMEOUT = 2.0  # to hand over the others
 SERVICES_TIMEOUT = 1.0
 POLL_INTERVAL = 0.02
 
@@ -24,10 +25,11 @@ def main() -> None:
         signal.signal(ignored, signal.SIG_IGN)
     watched = read_watched(sys.stdin)
     workers = [pid for pid, role in watched.items() if role == "worker"]
-    # The first signal asks a worker to let its runs finish, the second to end them at once. Two
-    # signals of one kind would arrive as one.
+    # The first signal lets answers that stream finish, the second hands them over, too: the next
+    # fleet goes on with them.
     send(workers, signal.SIGTERM)
-    send(workers, signal.SIGINT)
+    wait_for(workers, FINISH_TIMEOUT)
+    send(workers, signal.SIGTERM)
     wait_for(workers, WORKERS_TIMEOUT)
     send(watched.keys() - set(workers), signal.SIGTERM)
     wait_for(watched, SERVICES_TIMEOUT)

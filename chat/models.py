@@ -56,9 +56,7 @@ class RunQuerySet(StartQueries):
         `worker_prefix` is how the names of its workers began.
         """
         runs = self.live().filter(worker__startswith=worker_prefix)
-        # On SQLite a bare Now() is stored with milliseconds. A value that is read has microseconds,
-        # and as texts the two differ: no comparison with a lease seen before would find the row.
-        return runs.update(worker=DIED, lease_expires_at=Now() + timedelta(0))
+        return runs.update(worker=DIED, lease_expires_at=Now())
 
     def renew(
         self, worker: str, progress: "Sequence[Run]", lease: timedelta

@@ -60,16 +60,21 @@ class Command(BaseCommand):
 async def work_until_stopped(server: Server, ready_fd: int | None) -> None:
     """Wait for a signal to stop, then until this worker has no runs.
 
-    After SIGTERM or SIGINT go on listening, so that clients get a readable refusal. A second one
-    ends the runs at once. After SIGHUP stop listening: another worker serves.
+    After a first signal, runs are handed over, but answers that stream have the grace to finish. A
+    second SIGTERM hands these over, too; a second signal that is a SIGINT ends all runs at once.
+
+    After SIGTERM and SIGINT go on listening, so that clients get a readable refusal. After SIGHUP
+    stop listening: another worker serves.
     """
     worker, loop = Worker.current(), asyncio.get_running_loop()
-    stopping, ending = asyncio.Event(), asyncio.Event()
+    stopping, is_told = asyncio.Event(), asyncio.Event()
 
-    def stop() -> None:
-        if ending.is_set():
+    def stop(number: signal.Signals) -> None:
+        if is_told.is_set() and number is signal.SIGINT:
             worker.end_all_runs()
-        ending.set()
+        elif is_told.is_set():
+            worker.runs.hand_over(all_runs=True)
+        is_told.set()
         stopping.set()
 
     def leave() -> None:
@@ -78,7 +83,7 @@ async def work_until_stopped(server: Server, ready_fd: int | None) -> None:
         loop.call_later(LAST_QUESTIONS_TIMEOUT, stopping.set)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stop, number)
     loop.add_signal_handler(signal.SIGHUP, leave)
     if ready_fd is not None:
         os.write(ready_fd, f"{os.getpid()}\n".encode())
