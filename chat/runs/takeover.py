@@ -135,7 +135,7 @@ class Takeovers:
         if claimed is None:
             return
         logger.warning(
-            "run=%s epoch=%d goes on here: its worker %s is gone",
+            "run=%s goes on here in epoch %d; its worker was %s",
             lost.run_id,
             claimed.run.epoch,
             lost.worker,
