@@ -49,7 +49,7 @@ from chat.runs.store import EVENTS, LAST_ID, key_of
 from tests.rendering import events as samples
 from tests.rendering.page import text_of
 
-from .conversations import PAUSED, asked, conversation_of, decided_for, run_of
+from .conversations import PAUSED, conversation_of, decided_for, run_of, stored_ask
 
 pytestmark = pytest.mark.django_db
 
@@ -327,7 +327,7 @@ def test_paused_run_links_the_run_that_goes_on_and_shows_what_was_asked(
     admin: Client, run: Run
 ) -> None:
     paused = run_of(run.conversation, "Refund it", "", ending=PAUSED)
-    asked(paused, state="refused", replied_by="browser:b", reply={"text": f"No {ATTACK}"})
+    stored_ask(paused, state="refused", replied_by="browser:b", reply={"text": f"No {ATTACK}"})
     assert "The run waits for a person." in shown(admin, paused)
     later = run_of(run.conversation, paused.question, continues=paused)
     for each, link in ((paused, later), (later, paused)):
@@ -349,7 +349,9 @@ def test_paused_run_links_the_run_that_goes_on_and_shows_what_was_asked(
 
 def test_words_of_asks_need_the_permission_to_read_content(run: Run) -> None:
     paused = run_of(run.conversation, "Refund it", "", ending=PAUSED)
-    ask = asked(paused, state="edited", reply={"arguments": {"order": "A-18"}, "text": "secret"})
+    ask = stored_ask(
+        paused, state="edited", reply={"arguments": {"order": "A-18"}, "text": "secret"}
+    )
     text = shown(signed_in("view_run"), paused)
     assert "24 characters" in text
     for hidden in ("A-17", "A-18", "secret", str(ask.pk)[:8]):
