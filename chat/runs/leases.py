@@ -173,6 +173,8 @@ def lost_run(row: Run, traces: "Traces") -> TracedRun:
         ended_ns=int(row.ended_at.timestamp() * 1e9),
         conversation_id=row.conversation_id,
         mode=row.mode,
+        epoch=row.epoch,
+        continues=row.continues_id,
     )
 
 

@@ -84,6 +84,7 @@ class LiveRun:
         self.conversation_id = run.conversation_id
         self.worker = run.worker
         self.epoch = run.epoch
+        self.continues = run.continues_id
         self.deaths = run.deaths
         self.log = log
         self.trace = trace
@@ -248,6 +249,8 @@ class LiveRun:
             ended_ns=started_ns + int((ending.timings.total_ms or 0) * 1e6),
             conversation_id=self.conversation_id,
             mode=self.answer.question.mode,
+            epoch=self.epoch,
+            continues=self.continues,
             measured=self.recorder.events,
             steps=self.log.steps,
             question=self.answer.question.text,

@@ -32,6 +32,7 @@ from chat.protocol.events import (
 from chat.protocol.payloads import ResumedData, SnapshotData
 from chat.protocol.terms import Summary, Timings
 from chat.starts import RELEASED
+from chat.telemetry import metrics
 from chat.workflow.memory import Kept, Memory
 from chat.workflow.question import Question
 from tooling.bounded import BREAKER, RedisDown
@@ -140,6 +141,7 @@ class Takeovers:
             claimed.run.epoch,
             lost.worker,
         )
+        metrics.taken_over("died" if lost.has_died else "handed_over")
         going_on = self._runs.spawn(self.go_on(claimed))
         if is_last_chance:
             await asyncio.wait({going_on})

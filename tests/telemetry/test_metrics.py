@@ -14,13 +14,16 @@ from prometheus_client import values
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from pytest_django import Settings
 
+from chat.asks import Ask
 from chat.database import in_database
-from chat.models import Conversation, Run
-from chat.protocol.terms import AskData, Asked, AskKind, Ending, Timings
+from chat.models import DIED, Conversation, Run
+from chat.protocol.terms import AskData, Asked, AskKind, Ending, Reply, Timings
 from chat.runs.worker import Worker
+from chat.starts import RELEASED
 from chat.telemetry import metrics
 from chat.workflow.agents import PLANNER
 from tests.chatting import Chatting, chat_request
+from tests.pages.conversations import stored_ask
 from tests.runs.rows import orphan
 from tests.scripted_model import ScriptedModel
 from tests.workflow.playing import full, plan, wants
@@ -154,6 +157,26 @@ def test_paused_run_counts_its_asks_but_no_route_and_no_duration() -> None:
 def asked(kind: AskKind) -> Asked:
     data = AskData(ask_id=uuid4(), kind=kind, message="?")
     return Asked(agent_id="a", author="A", name=f"research/a/1/{kind}", data=data)
+
+
+async def test_takeovers_count_by_reason(
+    worker: Worker, model: ScriptedModel, before: Samples
+) -> None:
+    for owner in (RELEASED, DIED):
+        await orphan(worker=owner, deaths=0)
+    await worker.leases.look_for_lost_runs()
+    counted = await until_counted(before, runs=2)
+    assert counted.by("reason", "fleet_takeovers_total") == {"handed_over": 1, "died": 1}
+
+
+def test_asks_count_by_decision_when_they_are_closed() -> None:
+    before, ask = samples(), stored_ask()
+    stored_ask(expires_at=timezone.now() - FAR)
+    staff = User.objects.create_superuser("ada")
+    Run.objects.reply_as_staff(staff, ask.run_id, [Reply(ask_id=ask.pk, decision="approve")])
+    Ask.objects.expire()
+    closed = Counted(before, samples()).by("decision", "fleet_asks_closed_total")
+    assert closed == {"approve": 1, "expire": 1}
 
 
 async def test_tool_calls_count_by_tool_and_outcome(
