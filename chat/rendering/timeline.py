@@ -68,7 +68,7 @@ REJECTIONS = {
     "refused": "it was refused",
 }
 DEFAULT_VALUES = ("", "any", "general")  # values of arguments that restrict nothing
-HIDDEN_ARGUMENTS = ("max_results",)
+HIDDEN_ARGUMENTS = ("max_results", "options")
 
 
 Kind = Literal["route", "phase", "agent", "tool", "words", "speech", "notes"]
@@ -118,7 +118,8 @@ class Step:
         ]
 
     def complete(self, ms: float, *, cut: bool = False) -> None:
-        self.state = "done"
+        # A step that was cut for a pause has a note, and is done in the run that goes on.
+        self.state, self.note = "done", ""
         self.time = duration(ms)
         if cut:
             self.stop()
