@@ -1,4 +1,4 @@
-"""What a person is asked: cards with fields made from a tool's schema, and sentences afterwards."""
+"""The asks of a paused run as cards, with fields made from schemas; decisions as sentences."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -74,7 +74,7 @@ class AskView:
 
     @property
     def sentence(self) -> str:
-        """Who asks, and for what."""
+        """The request as one sentence, which names the agent."""
         if self.data.kind != "approval":
             return self.data.message
         purpose, argument = PURPOSES.get(self.data.tool, ("", ""))
@@ -121,7 +121,7 @@ class AskView:
 
     @property
     def outcome(self) -> str:
-        """What became of it, as a sentence; empty while it is open."""
+        """The decision as a sentence; empty while the ask is open."""
         match self.state:
             case "open":
                 return ""
@@ -241,7 +241,7 @@ def decision_words(
 
 
 def waiting_label(asks: Sequence[AskView]) -> str:
-    """Return for whom, or why no longer, a paused answer waits, as a part of its label."""
+    """Return the part of a paused answer's label that says if and for whom it waits."""
     still_open = [ask for ask in asks if ask.is_open]
     if not still_open:
         return "no longer waiting"
@@ -250,6 +250,6 @@ def waiting_label(asks: Sequence[AskView]) -> str:
 
 
 def closing_words(asks: Sequence[AskView]) -> str:
-    """Return why a paused answer that nobody went on with waits no longer."""
+    """Return why a paused answer waits no longer, although no run goes on with it."""
     # Several asks end together, so the first one tells. Without any, their rows were removed.
     return next((ask.outcome for ask in asks), "This waits no longer.")
