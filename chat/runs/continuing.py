@@ -1,7 +1,6 @@
 """What a run begins or goes on with, from rows: its question, and the paused runs before it."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -9,7 +8,7 @@ import msgspec
 from chat.asks import Ask
 from chat.journal import StepResult
 from chat.models import Run
-from chat.protocol.events import AnyEvent, AskClosed, Connected, ResponseSnapshot, StreamEvent
+from chat.protocol.events import AskClosed, Connected, ResponseSnapshot, StreamEvent, event_of
 from chat.protocol.payloads import AskClosedData, ConnectedData, SnapshotData
 from chat.protocol.terms import Effort, Mode
 from chat.workflow.memory import Kept, Memory
@@ -73,10 +72,8 @@ def steps_before(run: Run) -> Iterator[StreamEvent]:
     if (paused := run.continues) is None:
         return
     yield from steps_before(paused)
-    for step in paused.steps:
-        # Another version may have written it. Then the workflow tells that step once more.
-        with suppress(msgspec.ValidationError):
-            yield msgspec.convert(step, AnyEvent)
+    # A step that another version wrote may be unknown here. Then the workflow tells it once more.
+    yield from filter(None, map(event_of, paused.steps))
 
 
 def opening_of(run: Run) -> list[StreamEvent]:

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -187,6 +188,23 @@ async def test_approval_is_remembered_for_the_conversation(chat: Chatting, plan:
     ):
         await chat.answer(chat_request("plain", conversation_id=conversation))
         assert plan.questions[-1].approved == approved
+
+
+async def test_first_question_does_not_look_for_remembered_approvals(
+    chat: Chatting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[uuid.UUID] = []
+
+    def note(self: AskQuerySet, conversation_id: uuid.UUID) -> frozenset[str]:
+        looked.append(conversation_id)
+        return frozenset()
+
+    monkeypatch.setattr(AskQuerySet, "tools_approved_in", note)
+    first = await chat.answer("plain")
+    assert looked == []
+    conversation_id = first[0]["data"]["conversation_id"]
+    await chat.answer(chat_request("plain", conversation_id=conversation_id))
+    assert looked == [uuid.UUID(conversation_id)]
 
 
 async def test_conversation_with_an_open_ask_can_be_deleted(chat: Chatting) -> None:
