@@ -31,7 +31,7 @@ from tests.chaos.readers import Follower, Wire, is_terminal
 from tests.chaos.rows import count_open, read_rows
 from tests.runs.stage import Stage, stage, when
 from tests.scripted_model import Script, ScriptedModel
-from tests.serving import all_gone, end, launch, running
+from tests.serving import end, launch, running
 
 EPOCH = 10_000_000  # seqs of each epoch
 PACE = 0.25  # seconds between two tokens of an agent
@@ -56,7 +56,7 @@ PHASES: dict[str, Sequence[Agent]] = {
 CALLS = sum(map(len, PHASES.values()))  # model calls of an undisturbed run
 TEAM = Play("team", {"tokens": ANSWER}, frozenset({"completed"}), by_team=True)
 RUNS_AT_A_KILL, RUNS_AT_A_DEPLOY = 12, 50
-DEPLOY_ARRIVALS = 15.0  # seconds over which runs begin, so that all phases are met
+RUN_TIME = 15.0  # seconds of an undisturbed run, over which runs begin
 TIMEOUT = 120.0  # seconds
 
 
@@ -107,12 +107,16 @@ class Audience:
         await self.read(self.plan(runs), SUBPROTOCOL_JSON)
         await self.read(self.runs, SUBPROTOCOL_HTML)
 
-    async def begin_over(self, seconds: float, runs: int) -> None:
-        """Begin the runs one after the other, wherever the kernel puts them."""
-        for run in self.plan(runs):
-            await self.read([run], SUBPROTOCOL_JSON)
-            await self.read([run], SUBPROTOCOL_HTML)
-            await asyncio.sleep(seconds / runs)
+    async def keep_live(self, runs: int, *, during: asyncio.Task[None]) -> None:
+        """Keep so many runs live, in all phases, while `during` lasts. The kernel spreads them."""
+        while not during.done():
+            live = [reader for reader in self.followers if not reader.over.is_set()]
+            if len(live) < 2 * runs:
+                [run] = self.plan(1)
+                await self.read([run], SUBPROTOCOL_JSON)
+                await self.read([run], SUBPROTOCOL_HTML)
+            await asyncio.sleep(RUN_TIME / runs)
+        await during
 
     async def until_held(self, agents: Sequence[Agent]) -> None:
         """Wait until the model holds a call of each of these agents for each run."""
@@ -134,10 +138,10 @@ class Audience:
             await asyncio.gather(*self.reading)
         await when(lambda: not count_open(database), "a row is open")
 
-    def pauses(self, *, since: float) -> list[float]:
+    def pauses(self, *, since: float | None) -> list[float]:
         """Return the seconds that each reader waited for the first event of each new epoch.
 
-        They count from the last event before it, or from `since` if that is later.
+        They count from `since`, or else from the last event before it.
         """
         found = []
         for follower in self.followers:
@@ -145,7 +149,7 @@ class Audience:
             for epoch in sorted({event["seq"] // EPOCH for event in events} - {0}):
                 first = next(event["at"] for event in events if event["seq"] // EPOCH == epoch)
                 before = [event["at"] for event in events if event["seq"] < epoch * EPOCH]
-                found.append(first - max([since, *before]))
+                found.append(first - (max(before, default=first) if since is None else since))
         return found
 
     def refusals(self) -> int:
@@ -209,7 +213,7 @@ def result(
     audience: Audience,
     database: Path,
     *,
-    since: float,
+    since: float | None = None,
     max_pause: float,
     share: float = 1.0,
 ) -> Result:
@@ -271,33 +275,42 @@ def killed_in(phase: str) -> Callable[[Path], Awaitable[Result]]:
 
 async def reload(folder: Path) -> Result:
     """Replace both workers with SIGHUP while runs are in all phases."""
-    async with stage(folder, "--workers", "2", FLEET_SHUTDOWN_GRACE="30", **CALM) as on:
-        cast(on.model, team())
-        audience = Audience(on.model, Wire(lambda: on.fleet.address))
-        beginning = asyncio.create_task(audience.begin_over(DEPLOY_ARRIVALS, RUNS_AT_A_DEPLOY))
-        await asyncio.sleep(DEPLOY_ARRIVALS / 2)
+
+    async def replace_workers(on: Stage) -> None:
+        await asyncio.sleep(RUN_TIME)
         on.fleet.signal(signal.SIGHUP)
-        await beginning
-        await audience.until_ended(on.database)
         await when(lambda: "Reloaded." in on.fleet.said, "the reload does not end", within=TIMEOUT)
-        return result("SIGHUP", audience, on.database, since=0, max_pause=1.5, share=0.99)
+
+    return await during("SIGHUP", replace_workers, folder)
 
 
 async def each_worker(folder: Path) -> Result:
     """Send SIGTERM to each worker in turn while runs are in all phases."""
-    async with stage(folder, "--workers", "2", FLEET_SHUTDOWN_GRACE="30", **CALM) as on:
+
+    async def end_workers(on: Stage) -> None:
+        await asyncio.sleep(RUN_TIME)
+        for worker in on.workers():
+            before = len(on.fleet.complained.split("it is started again"))
+            worker.terminate()
+            await when(
+                lambda: len(on.fleet.complained.split("it is started again")) > before,  # noqa: B023
+                "it does not end",
+            )
+            await when(lambda: len(on.workers()) == 2, "no new one", within=TIMEOUT)
+
+    return await during("SIGTERM of each worker", end_workers, folder)
+
+
+async def during(name: str, change: Callable[[Stage], Awaitable[None]], folder: Path) -> Result:
+    """Change the workers of a fleet while it has many runs."""
+    # A busy machine must not end runs.
+    calm = {"FLEET_HEARTBEAT": "1", "FLEET_IDLE_TIMEOUT": "120", "FLEET_FIRST_CHUNK_TIMEOUT": "120"}
+    async with stage(folder, "--workers", "2", FLEET_SHUTDOWN_GRACE="30", **calm) as on:
         cast(on.model, team())
         audience = Audience(on.model, Wire(lambda: on.fleet.address))
-        await audience.begin_over(DEPLOY_ARRIVALS, RUNS_AT_A_DEPLOY)
-        for worker in on.workers():
-            before = set(on.workers())
-            worker.terminate()
-            await when(lambda: all_gone([worker]), "it does not end")  # noqa: B023
-            await when(lambda: set(on.workers()) - before, "no new one")  # noqa: B023
+        await audience.keep_live(RUNS_AT_A_DEPLOY, during=asyncio.create_task(change(on)))
         await audience.until_ended(on.database)
-        return result(
-            "SIGTERM of each worker", audience, on.database, since=0, max_pause=1.5, share=0.99
-        )
+        return result(name, audience, on.database, max_pause=1.5, share=0.99)
 
 
 async def restart(folder: Path) -> Result:
@@ -379,8 +392,6 @@ async def host_lost(folder: Path) -> Result:
             model.stop()
 
 
-# A busy machine must not end runs.
-CALM = {"FLEET_HEARTBEAT": "1", "FLEET_IDLE_TIMEOUT": "120", "FLEET_FIRST_CHUNK_TIMEOUT": "120"}
 SCENES: dict[str, Callable[[Path], Awaitable[Result]]] = {
     **{phase: killed_in(phase) for phase in PHASES},
     "reload": reload,
