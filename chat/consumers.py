@@ -252,6 +252,11 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 )
 
     @property
+    def run_id(self) -> UUID | None:
+        """The run that this socket follows."""
+        return self._run.pk if self._run else None
+
+    @property
     def last_activity_at(self) -> float:
         """time.monotonic() of the run's last event, or of the last bytes of its model."""
         return max(

@@ -60,6 +60,7 @@ class Runs:
         traces: "Traces | None" = None,
     ) -> None:
         self.live: dict[UUID, LiveRun] = {}
+        self.gone: set[UUID] = set()  # runs that go on elsewhere
         self.accepting = True
         self._end_at_once: Ending | None = None
         self._journals = journals
@@ -205,6 +206,7 @@ class Runs:
             await self._starts.settle(within=MAX_WAIT_FOR_STARTS)
             ending = await live.supervise(self._store)
             if ending is None:
+                self.gone.add(live.id)
                 return
             if self._traces:
                 self._traces.export(live.traced_run(ending))

@@ -69,15 +69,19 @@ class RunLog:
     def ending(self) -> Sequence[StreamEvent]:
         return self.transcript.ending
 
-    def append(self, event: StreamEvent) -> None:
-        """Give the event its place and wake the followers. Once the log is stopped, drop it."""
+    def append(self, event: StreamEvent) -> bool:
+        """Give the event its place and wake the followers.
+
+        Once the log is stopped, drop it and return False.
+        """
         if self._is_stopped:
             # `Work.close` stops a slow workflow before; here no writer can follow the ending.
-            return
+            return False
         entry = self._place(event)
         self.transcript.add(entry)
         self.pending.append(entry)
         self.mark_changed()
+        return True
 
     def close(self, ending: Sequence[StreamEvent]) -> None:
         """End the log with the run's ending. Call it once."""

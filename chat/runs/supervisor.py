@@ -117,8 +117,9 @@ class LiveRun:
 
     def tell(self, event: StreamEvent) -> None:
         """Put an event into the log, where followers see it at once."""
+        if not self.log.append(event):
+            return
         self.recorder.observe(event)
-        self.log.append(event)
         is_delta = "delta" in type(event).__struct_fields__
         logger.log(logging.DEBUG if is_delta else logging.INFO, event.log_line)
 

@@ -7,6 +7,7 @@ from contextvars import Context
 from datetime import timedelta
 from functools import partial
 from typing import Any, Literal, Protocol, cast
+from uuid import UUID
 from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo
 
@@ -52,6 +53,10 @@ class Socket(Protocol):
     """A reader of this event loop."""
 
     served: asyncio.Event  # set when it has its ending
+
+    @property
+    def run_id(self) -> UUID | None:
+        """The run that it follows."""
 
     def tell(self, code: str, message: str) -> None:
         """Show a notice to the reader."""
@@ -151,7 +156,8 @@ class Worker:
         await self.runs.idle(within=ENDINGS_TIMEOUT)
         # An ending that is stored may still be on its way to a reader that is slow, or that follows
         # a run of another worker. The process closes its sockets when this returns.
-        delivery = all_set((socket.served for socket in self.sockets), within=DELIVERY_TIMEOUT)
+        waiting = [socket for socket in self.sockets if socket.run_id not in self.runs.gone]
+        delivery = all_set((socket.served for socket in waiting), within=DELIVERY_TIMEOUT)
         await asyncio.gather(delivery, *([self.traces.aclose()] if self.traces else []))
 
     def end_all_runs(self) -> None:
