@@ -10,6 +10,7 @@ from .checks import Evidence, Violation, cancel_times
 from .journal import Journal
 from .readers import Follower, Socket
 from .streams import run_events
+from .upstream import stored_by
 
 MAX_DETAILS = 40  # violations shown in full
 MAX_SOCKETS = 12  # of one follower
@@ -40,6 +41,7 @@ class Report:
     def table(self) -> Iterator[str]:
         yield from section("faults", self.journal.counts)
         yield from section("endings", self.endings())
+        yield from section("replies", Counter(self.replies()))
         yield from section("scripts of the model", Counter(run.plan.play.name for run in self.runs))
         yield from section("sockets", Counter(socket.fate for socket in self.sockets()))
         yield from section(
@@ -56,6 +58,7 @@ class Report:
             f"{len(self.runs)} runs, {sockets} sockets, {self.takeovers()} takeovers,"
             f" {len(self.violations)} violations"
         )
+        yield f"{self.stored_results()} results of model calls must not have been asked for again"
         times = [seconds for run in self.runs for seconds in cancel_times(run, self.journal)]
         slowest = 1000 * max(times, default=0)
         yield f"{len(times)} undisturbed cancels closed the upstream within {slowest:.0f} ms"
@@ -67,6 +70,17 @@ class Report:
 
     def endings(self) -> Counter[str]:
         return Counter(row.kind for run in self.runs for row in run.rows)
+
+    def replies(self) -> Iterator[str]:
+        kinds = {ask["ask_id"]: ask["kind"] for run in self.runs for ask in run.asks}
+        for run in self.runs:
+            for reply in run.plan.reply.replies if run.plan.reply else ():
+                yield f"{kinds[reply['ask_id']]}: {reply['decision']}"
+
+    def stored_results(self) -> int:
+        """Return how many model calls must not have been made again."""
+        calls = {id(call): call for run in self.runs for call in run.calls}
+        return sum(stored_by(call, self.journal) is not None for call in calls.values())
 
     def poisoned_workers(self) -> int:
         """Return how many workers a tool of a run killed."""
