@@ -58,6 +58,8 @@ class Report:
             f"{len(self.runs)} runs, {sockets} sockets, {self.takeovers()} takeovers,"
             f" {len(self.violations)} violations"
         )
+        if workers := self.poisoned_workers():
+            yield f"{workers} workers were killed by a tool"
         yield f"{self.stored_results()} results of model calls must not have been asked for again"
         times = [seconds for run in self.runs for seconds in cancel_times(run, self.journal)]
         slowest = 1000 * max(times, default=0)

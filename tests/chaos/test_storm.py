@@ -18,7 +18,7 @@ def test_short_storm_breaks_no_rule() -> None:
 
 
 def test_poisoned_run_kills_few_workers_and_no_other_run() -> None:
-    report = run(Storm(runs=40, seed=7, poisoned=8), write=print)
+    report = run(Storm(runs=12, seed=7, poisoned=4), write=print)
     assert not report.violations, report.text()
     assert report.endings()["worker_lost"] == 1
     assert report.poisoned_workers() <= MAX_DEATHS + 1

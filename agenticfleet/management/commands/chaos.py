@@ -37,6 +37,12 @@ class Command(BaseCommand):
             default="sqlite",
             help="the fleet's database (%(default)s)",
         )
+        parser.add_argument(
+            "--poisoned",
+            type=int,
+            metavar="NUMBER",
+            help="let the run of this number kill its workers, and play no other faults",
+        )
 
     def handle(
         self,
@@ -46,6 +52,7 @@ class Command(BaseCommand):
         workers: int,
         concurrency: int,
         database: str,
+        poisoned: int | None,
         **options: Any,
     ) -> None:
         try:
@@ -58,7 +65,12 @@ class Command(BaseCommand):
         seed = secrets.randbelow(1_000_000) if seed is None else seed
         self.stderr.write(f"seed {seed}")
         storm = driver.Storm(
-            runs=runs, seed=seed, workers=workers, concurrency=concurrency, database=database
+            runs=runs,
+            seed=seed,
+            workers=workers,
+            concurrency=concurrency,
+            database=database,
+            poisoned=poisoned,
         )
         try:
             report = driver.run(storm, self.stderr.write)
