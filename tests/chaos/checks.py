@@ -39,7 +39,7 @@ and no open asks.
 **Against the model.** The model is called once, and again only after a failure before the first
 chunk, and once more for each agent at work at a takeover (twice if a stopped worker continues). A
 call whose result was stored is never made again: it ended half a second before any fault of a
-worker or the database (2 s if processes wait for a CPU). The text is the whole script if the run
+worker or the database (3 s if processes wait for a CPU). The text is the whole script if the run
 completed, else the beginning of what was sent. An undisturbed cancel closes the upstream within
 250 ms, or within 1 s if processes wait for a CPU.
 

@@ -14,7 +14,7 @@ from .rows import Row
 
 # Seconds after a model call within which its result is stored, and the same while processes wait
 # for a CPU. The journal itself is at most 50 ms late.
-KEPT_WITHIN, KEPT_WITHIN_PRESSED = 0.5, 2.0
+KEPT_WITHIN, KEPT_WITHIN_PRESSED = 0.5, 3.0
 AWAKE = 1.0  # seconds in which a stopped worker that continues learns that its run moved
 # Their last call is the answer, which the row stores, not the journal.
 ANSWERING = (ASSISTANT.instructions, EDITOR.instructions)
@@ -53,7 +53,7 @@ def stored_by(call: Call, journal: Journal) -> float | None:
         return None
     pressed = journal.was_pressed(ended, ended + KEPT_WITHIN)
     by = ended + (KEPT_WITHIN_PRESSED if pressed else KEPT_WITHIN)
-    is_quiet = journal.was_quiet(ended, by, ("database", "load"))
+    is_quiet = journal.was_quiet(ended, by, ("database",))
     return by if is_quiet and not journal.happened(WORKER_FAULTS, ended - AWAKE, by) else None
 
 
