@@ -205,8 +205,9 @@ def opening(claimed: Claimed, recalled: Recalled) -> list[StreamEvent]:
     if recalled.entries:
         return [snapshot, resumed]
     # The log is lost, and with it the first events of the run.
-    lost = [event for event in claimed.events if not isinstance(event, ResponseSnapshot)]
-    return [snapshot, *lost, resumed]
+    connected, *lost = [e for e in claimed.events if not isinstance(e, ResponseSnapshot)]
+    # Behind `resumed`, which says that readers may have these steps.
+    return [snapshot, connected, resumed, *lost]
 
 
 def unfinished_agents(told: Sequence[StreamEvent]) -> list[str]:

@@ -359,7 +359,7 @@ async def test_run_that_staff_released_goes_on_at_once(
     assert run
     events = await chat.answer({"message": "May I?", "message_id": pause.run_id})
     opening = [event for event in events if event["seq"] >= EPOCH_SIZE][:4]
-    assert kinds(opening) == ["response.snapshot", "connected", "ask.closed", "resumed"]
+    assert kinds(opening) == ["response.snapshot", "connected", "resumed", "ask.closed"]
     assert opening[1]["data"]["continues"] == pause.run_id
     assert text_of(events) == "So far. approve"
     row = await Run.objects.aget(pk=run.pk)
