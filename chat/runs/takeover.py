@@ -135,13 +135,9 @@ class Takeovers:
         claimed = await in_database(claim, lost, self._worker, self._ttl)
         if claimed is None:
             return
-        logger.warning(
-            "run=%s goes on here in epoch %d; its worker was %s",
-            lost.run_id,
-            claimed.run.epoch,
-            lost.worker,
-        )
-        metrics.taken_over("died" if lost.has_died else "handed_over")
+        why = "died" if lost.has_died else "handed_over"
+        logger.warning("run=%s goes on here, epoch=%d why=%s", lost.run_id, claimed.run.epoch, why)
+        metrics.taken_over(why)
         going_on = self._runs.spawn(self.go_on(claimed))
         if is_last_chance:
             await asyncio.wait({going_on})
