@@ -135,7 +135,7 @@ class Takeovers:
         claimed = await in_database(claim, lost, self._worker, self._ttl)
         if claimed is None:
             return
-        why = "died" if lost.has_died else "handed_over"
+        why: metrics.TakeoverReason = "died" if lost.has_died else "handed_over"
         logger.warning("run=%s goes on here, epoch=%d why=%s", lost.run_id, claimed.run.epoch, why)
         metrics.taken_over(why)
         going_on = self._runs.spawn(self.go_on(claimed))
