@@ -162,19 +162,12 @@ class Toolbox:
             self._planned.add(call.key)
         return call
 
-    def preview(
-        self,
-        name: str,
-        arguments: str | dict[str, Any],
-        *,
-        among: Collection[str] | None = None,
-        is_too_late: bool = False,
-    ) -> Call | None:
-        """Return the call that `check` would return, without counting it; None if it would not."""
-        try:
-            return self._plan(name, arguments, among, is_too_late)
-        except NotMade:
-            return None
+    def take_back(self, call: Call) -> None:
+        """Take back a checked call that is not made after all."""
+        if not call.repeated:
+            self.calls -= 1
+            self._made[call.name] -= 1
+            self._planned.discard(call.key)
 
     def approver_of(self, name: str) -> str:
         """Return who must approve a call of this tool: "" for no one, or as in `Tool.approver`."""

@@ -21,15 +21,16 @@ from tooling.toolbox import phrases_of
 
 from .agents import ASSISTANT
 from .light import Light
-from .memory import Journal, Memory
+from .memory import Journal, Memory, Withdrawn
 from .opinion import Opinions
 from .question import Question
 from .steps import Chosen
 from .team import PHASES, Team, phases
 from .turn import model_of
-from .work import Tell, Work
+from .work import LIGHT_PHASE, Tell, Work
 
 ROUTER_CONTEXT = 5  # earlier questions that the router reads
+ESCALATED = "escalated"  # the step that keeps why a light answer was not good enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,10 @@ class Answer:
             )
             route = self.route = chosen.route
             self.tell_route(route, duration_ms=chosen.duration_ms, calls=chosen.calls)
+        # Now, because the step that asked may not be arrived at again: the settings may be others.
+        if work.has_decision("withdraw"):
+            self.is_escalated = f"{LIGHT_PHASE}/{ESCALATED}" in work.memory.kept
+            raise Withdrawn
         work.enter(route)
         if route.path == "light":
             # The built-in model's team would be the same model.
@@ -112,7 +117,7 @@ class Answer:
             if shortfall is None:
                 return
             # Not free: to write the light answer again would cost a call, and readers might see it.
-            work.keep("escalated", shortfall)
+            work.keep(ESCALATED, shortfall)
             route = route.escalated(shortfall)
             self.is_escalated = True
             work.enter(route)

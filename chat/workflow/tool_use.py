@@ -36,19 +36,22 @@ class ToolUse:
 
         `name` is that of the step. Raise Paused if a person must reply first.
         """
-        # A call that can't be made is rejected below. No one needs to approve it.
-        can_be_made = self.preview(call, is_too_late=is_too_late) is not None
-        reply = self.approval_of(call, name) if can_be_made else None
-        if reply is not None and reply.decision == "refuse":
-            return self.rejected(
-                call,
-                f"The person refused this call of {call.name}. {reply.text or NO_WORDS}"
-                " Do not repeat it.",
-            )
-        if reply is not None and reply.arguments is not None:
-            arguments = msgspec.json.encode(reply.arguments).decode()
-            call = WantedCall(call.id, call.name, arguments)
         checked = self.check(call, is_too_late=is_too_late)
+        # A call that can't be made is rejected. No one needs to approve it. One that waits counts,
+        # or others would take its place under the caps, and it could not be made when it may.
+        if isinstance(checked, Call) and (reply := self.approval_of(call, checked, name)):
+            if reply.decision == "refuse":
+                self.work.toolbox.take_back(checked)
+                return self.rejected(
+                    call,
+                    f"The person refused this call of {call.name}. {reply.text or NO_WORDS}"
+                    " Do not repeat it.",
+                )
+            if reply.arguments is not None:
+                self.work.toolbox.take_back(checked)
+                arguments = msgspec.json.encode(reply.arguments).decode()
+                call = WantedCall(call.id, call.name, arguments)
+                checked = self.check(call, is_too_late=is_too_late)
         if isinstance(checked, Rejection):
             self.tell_rejection(call, checked)
             return Used(call=call, rejection=checked)
@@ -60,11 +63,6 @@ class ToolUse:
 
     def check(self, call: WantedCall, *, is_too_late: bool) -> Call | Rejection:
         return self.work.toolbox.check(
-            call.name, call.arguments, among=self.among, is_too_late=is_too_late
-        )
-
-    def preview(self, call: WantedCall, *, is_too_late: bool = False) -> Call | None:
-        return self.work.toolbox.preview(
             call.name, call.arguments, among=self.among, is_too_late=is_too_late
         )
 
@@ -90,20 +88,26 @@ class ToolUse:
 
     # --- Asking
 
-    def approval_of(self, call: WantedCall, name: str) -> Reply | None:
+    def approval_of(self, call: WantedCall, checked: Call, name: str) -> Reply | None:
         """Return the reply to a call that a person must approve; None if no one must."""
-        toolbox = self.work.toolbox
-        approver = toolbox.approver_of(call.name)
-        if not approver or (approver == "owner" and call.name in self.work.question.approved):
+        if call.name == PERSON:
+            return None
+        approver = self.work.toolbox.approver_of(call.name)
+        if approver == "owner" and call.name in self.work.question.approved:
+            approver = ""
+        # What was decided about this call counts, even if no one would be asked any more.
+        if not approver and not self.work.has_reply(name):
             return None
         return self.work.ask(
-            name, lambda step: self.asked(step, call, "approval", approver=approver)
+            name,
+            lambda step: self.asked(step, call, checked, "approval", approver=approver or "owner"),
         )
 
     def asked(
         self,
         step: str,
         call: WantedCall,
+        checked: Call,
         kind: AskKind,
         *,
         approver: str = "owner",
@@ -111,7 +115,7 @@ class ToolUse:
         options: list[str] | None = None,
     ) -> Asked:
         """Return the question about a call, for the step of this name."""
-        checked = self.preview(call) if kind != "question" else None
+        has_call = kind != "question"
         return Asked(
             agent_id=self.agent.id,
             author=self.agent.name,
@@ -123,8 +127,8 @@ class ToolUse:
                 message=message or f"{self.agent.name} wants to call {call.name}.",
                 tool=call.name,
                 call_id=call.id,
-                arguments=msgspec.to_builtins(checked.arguments) if checked else {},
-                schema=checked.tool.parameters.schema if checked else {},
+                arguments=msgspec.to_builtins(checked.arguments) if has_call else {},
+                schema=checked.tool.parameters.schema if has_call else {},
                 options=options or [],
                 approver=approver,
                 expires_at=(datetime.now(UTC) + settings.FLEET_PAUSE_TTL).isoformat(
@@ -141,6 +145,7 @@ class ToolUse:
             lambda step: self.asked(
                 step,
                 call,
+                checked,
                 "question",
                 message=checked.effective["question"],
                 options=list(checked.effective["options"]),
@@ -159,12 +164,15 @@ class ToolUse:
 
         If an earlier worker died in such a call, no one knows whether it happened: ask.
         """
+        approver = self.work.toolbox.approver_of(call.name) or "owner"
+        message = f"{checked.name} may have been called already. Call it again?"
         number = 1
         while self.work.has_kept(f"{name}/begun-{number}"):
-            message = f"{checked.name} may have been called already. Call it again?"
             reply = self.work.ask(
                 f"{name}/unsure-{number}",
-                lambda step: self.asked(step, call, "unsure", message=message),  # noqa: B023
+                lambda step: self.asked(
+                    step, call, checked, "unsure", approver=approver, message=message
+                ),
             )
             if reply.decision != "approve":
                 return (

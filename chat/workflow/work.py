@@ -24,7 +24,7 @@ from chat.protocol.events import (
     ToolComplete,
 )
 from chat.protocol.payloads import ModelCall, PhaseData, PhaseTiming
-from chat.protocol.terms import Asked, Path, Reply
+from chat.protocol.terms import Asked, Decision, Path, Reply
 from chat.trace_context import RunTrace
 from routing.caps import Caps
 from routing.policy import Route
@@ -34,7 +34,7 @@ from tooling.services import Services
 from tooling.toolbox import Toolbox, allowed_on
 
 from .calls import CallRecord, KeptCall, known_calls
-from .memory import Journal, Memory, NoJournal, Paused, Withdrawn
+from .memory import Journal, Memory, NoJournal, Paused
 from .question import Question
 from .retelling import Retelling
 from .steps import Round, Used, decoded, encoded, is_step
@@ -126,10 +126,11 @@ class Work:
             written=sum(made.words for made in rounds),
             worked=self.worked_s,
         )
+        # The answer to a question counts, even if none may be asked any more.
+        has_questions = settings.FLEET_QUESTIONS or self.has_decision("answer")
         self.toolbox = Toolbox(
             self._tools,
-            allowed=allowed_on(route.path)
-            - (frozenset() if settings.FLEET_QUESTIONS else {PERSON}),
+            allowed=allowed_on(route.path) - (frozenset() if has_questions else {PERSON}),
             max_calls=route.caps.tool_calls,
             fresh=self.question.fresh,
             max_chars=BYTES_PER_TOKEN * settings.FLEET_CONTEXT_TOKENS // RESULTS_IN_CONTEXT,
@@ -213,6 +214,19 @@ class Work:
         result = self.memory.kept.get(self.path_of(name))
         return bool(result and result.inherited)
 
+    def has_reply(self, name: str) -> bool:
+        """Return True if a person has decided about this step of the current phase."""
+        return self.has_kept(f"{name}/ask-1/reply")
+
+    def has_decision(self, decision: Decision) -> bool:
+        """Return True if a person has decided so about any step."""
+        replies = (
+            decoded(result.value, Reply)
+            for name, result in self.memory.kept.items()
+            if name.endswith("/reply")
+        )
+        return any(reply is not None and reply.decision == decision for reply in replies)
+
     def has_begun(self, phase: str) -> bool:
         """Return True if a step of this phase is kept."""
         return any(name.startswith(f"{phase}/") for name in self.memory.kept)
@@ -263,8 +277,6 @@ class Work:
             reply = self.kept(f"{step}/reply", Reply)
             if reply is None:
                 break
-            if reply.decision == "withdraw":
-                raise Withdrawn
             if self.kept(f"{step}/digest", str) == question.digest:
                 return reply
             number += 1

@@ -1,5 +1,6 @@
 """A workflow that waits for a person: approvals, questions, and acts that may have happened."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -233,6 +234,55 @@ async def test_a_failure_of_the_planner_ends_the_run_again() -> None:
     SCRIPTS["asking"] = ("full", {**SCRIPT, "planner": [ModelError("model_error", "Broken.")]})
     with pytest.raises(ModelError):
         await play("asking")
+
+
+async def test_a_refusal_counts_although_another_call_of_the_tool_is_remembered() -> None:
+    calls = [("calculator", {"expression": sum_}) for sum_ in ("1 + 1", "2 + 2", "3 + 3")]
+    SCRIPTS["asking"] = ("full", {**SCRIPT, ANALYST.id: [says(calls=calls), says("done")]})
+    played, asks = await paused()
+    memories = [
+        resumed(played, asks[:1], "approve", remember=True),
+        resumed(played, asks[1:2], "refuse"),
+        resumed(played, asks[2:], "edit", arguments={"expression": "4 + 4"}),
+    ]
+    kept = {name: result for memory in memories for name, result in memory.kept.items()}
+    memory = replace(memories[0], kept=kept)
+    again = await play("asking", memory, approved=frozenset({"calculator"}))
+    made = [event.data.arguments["expression"] for event in of_kind(again, ToolStart)]
+    assert made == ["1 + 1", "4 + 4"]
+
+
+async def test_a_refusal_counts_although_no_one_is_asked_any_more(settings: Settings) -> None:
+    played, asks = await paused()
+    settings.FLEET_APPROVE = frozenset()
+    again = await play("asking", resumed(played, asks, "refuse"))
+    assert not of_kind(again, ToolStart)
+
+
+async def test_a_call_that_waits_counts_for_the_caps(settings: Settings) -> None:
+    # Two searches, one call that waits, and one too many.
+    settings.FLEET_FULL_CAPS = replace(settings.FLEET_FULL_CAPS, tool_calls=3)
+    both = says(calls=[("calculator", {"expression": "1 + 1"}), ("clock", {})])
+    SCRIPTS["asking"] = ("full", {**SCRIPT, ANALYST.id: [both, says("done")]})
+    played, asks = await paused()
+    assert [event.data.reason for event in of_kind(played, ToolRejected)] == ["cap_reached"]
+    again = await play("asking", resumed(played, asks, "approve"))
+    assert [event.data.tool for event in of_kind(again, ToolStart)] == ["calculator"]
+
+
+async def test_a_decision_counts_although_there_are_no_questions_any_more(
+    settings: Settings,
+) -> None:
+    settings.FLEET_QUESTIONS = True
+    question = ("ask_person", {"question": "Which year?"})
+    SCRIPTS["asking"] = ("full", {**SCRIPT, ANALYST.id: [says(calls=[question]), says("ok")]})
+    played, asks = await paused()
+    settings.FLEET_QUESTIONS = False
+    with pytest.raises(Withdrawn):
+        await play("asking", resumed(played, asks, "withdraw"))
+    again = await play("asking", resumed(played, asks, "answer", text="2026"))
+    prompt = next(messages for agent, messages in again.models.prompts if agent == "analyst")
+    assert prompt[-1].content == "The person answered: 2026"
 
 
 def with_tool(replaced: Tool) -> dict[str, Any]:
