@@ -18,7 +18,8 @@ from tooling.untrusted import cut
 from .agents import EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
 from .prompt import prompt
 from .replies import parsed
-from .turn import Turn, side_by_side
+from .together import side_by_side
+from .turn import Turn
 from .work import Work
 
 # Before the answer; after a weak review there is a revision too.

@@ -20,7 +20,8 @@ from chat.workflow import team as team_module
 from chat.workflow.agents import ASSISTANT, EDITOR, RESEARCHER, Agent
 from chat.workflow.light import Light
 from chat.workflow.team import default_plan
-from chat.workflow.turn import YIELD_EVERY_N_PIECES, Turn, side_by_side
+from chat.workflow.together import side_by_side
+from chat.workflow.turn import YIELD_EVERY_N_PIECES, Turn
 from chat.workflow.work import Work
 from tests.chatting import Chatting, Event, chat_request, kinds, text_of
 from tests.scripted_model import Script, ScriptedModel
