@@ -113,7 +113,8 @@ class JournalWriter:
                 return
             try:
                 held = await in_database(store, self.worker, batch)
-            except DatabaseProblem:
+            except (DatabaseProblem, asyncio.CancelledError):
+                # Also if the run that has called `flush` is stopped: others wait, too.
                 self._changed |= journals
                 self._has_changed.set()
                 raise

@@ -95,6 +95,23 @@ class TestWriting:
             await writer.write()
         assert [row.value async for row in StepResult.objects.all()] == ["1"]
 
+    async def test_run_that_stops_while_it_flushes_keeps_no_result_of_others_back(
+        self, writer: JournalWriter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def hangs(*args: Any) -> None:
+            await asyncio.Event().wait()
+
+        stopped, other = await journal_of(writer), await journal_of(writer)
+        other.keep("analysis/planner/1", "{}")
+        stopped.keep("research/analyst/1/tool-0/begun-1", "true")
+        with monkeypatch.context() as patch:
+            patch.setattr("chat.runs.journal.in_database", hangs)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(stopped.flush(), 0.01)
+        stopped.close()
+        await writer.write()
+        assert await names() == ["analysis/planner/1"]
+
     async def test_closed_journal_keeps_nothing(self, writer: JournalWriter) -> None:
         journal = await journal_of(writer)
         journal.keep("analysis/planner/1", "{}")
