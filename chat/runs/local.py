@@ -225,7 +225,8 @@ class Runs:
 
     async def cancel(self, run_id: UUID) -> str | None:
         """Cancel a run. Return the worker to notify, if another one drives the run."""
-        if live := self.live.get(run_id):
+        live = self.live.get(run_id)
+        if live and not live.is_leaving:
             live.stop(CANCELLED)
             return None
         while True:

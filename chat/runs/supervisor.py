@@ -111,7 +111,7 @@ class LiveRun:
         self._worked_before = run.worked_s
         self._began = time.perf_counter() if before else arrived
         self._is_working = True
-        self._is_leaving = False
+        self.is_leaving = False  # the work has stopped, and another worker may go on
         self._stopping = asyncio.Event()
         self._reason: Ending | None = None
 
@@ -157,7 +157,7 @@ class LiveRun:
 
     def stop(self, reason: Ending) -> None:
         """Ask the run to end. The first reason counts, unless the work has ended already."""
-        if self._reason is None and not self._is_leaving:
+        if self._reason is None and not self.is_leaving:
             self._reason = reason
             self.recorder.note_stop()
             self._stopping.set()
@@ -168,7 +168,7 @@ class LiveRun:
         Nothing more is told. A step that is cut here isn't cut for readers.
         """
         if self._reason is None and self._is_working:
-            self._is_leaving = True
+            self.is_leaving = True
             self.log.stop()
             self._stopping.set()
 
@@ -286,7 +286,7 @@ class LiveRun:
         return self._reason
 
     def ending_of(self, child: "asyncio.Task[None]") -> Ending | None:
-        if self._is_leaving:
+        if self.is_leaving:
             return None
         if child.cancelled():
             logger.error("run=%s cancelled itself", self.id)

@@ -129,6 +129,23 @@ async def test_drain_hands_over_a_run_with_its_text(
         assert await asyncio.to_thread(call.ended.wait, STOP)
 
 
+async def test_cancel_of_a_run_that_is_being_handed_over_is_not_lost(
+    worker: Worker, chat: Chatting, model: ScriptedModel, hold: Hold
+) -> None:
+    model.on("hold", hold_after=0)
+    request = chat_request("hold")
+    socket = await chat.ask(request)
+    await socket.until("agent.start")
+    run = await Run.objects.aget(message_id=request["message_id"])
+    release = hold("release")
+    worker.runs.hand_over(all_runs=True)
+    assert await worker.runs.cancel(run.pk) == worker.name
+    release.go.set()
+    await socket.until("done")
+    await run.arefresh_from_db()
+    assert run.status == "cancelled"
+
+
 async def test_run_that_is_being_started_is_handed_over(
     chat: Chatting, worker: Worker, hold: Hold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
