@@ -334,7 +334,10 @@ class LiveRun:
             worked_s=self.worked_s,
             has_journal=self.journal.has_rows,
         )
-        failure = msgspec.structs.replace(ending, status="failed", error=INTERNAL)
+        # What can't be stored may be in what it asks.
+        failure = msgspec.structs.replace(
+            ending, status="failed", error=INTERNAL, asks=[], waiting=[]
+        )
         bare = replace(
             whole,
             ending=failure,

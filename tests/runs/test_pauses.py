@@ -6,7 +6,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, DataError
 from django.utils import timezone
 
 from chat.asks import Ask, AskQuerySet
@@ -48,6 +48,21 @@ async def test_paused_run_ends_with_its_asks_and_frees_the_conversation(chat: Ch
     other = await chat.answer(chat_request("plain", conversation_id=pause.conversation_id))
     assert other[-1]["data"]["status"] == "completed"
     assert await pause.states() == ["open"]
+
+
+async def test_run_fails_if_what_it_asks_cannot_be_stored(
+    chat: Chatting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reject(*args: object) -> None:
+        raise DataError("no such character")
+
+    monkeypatch.setattr(AskQuerySet, "store", reject)
+    end = (await chat.answer("May I?"))[-1]
+    assert end["error"]["code"] == "internal"
+    assert "waiting" not in end["data"]
+    run = await Run.objects.aget()
+    assert (run.status, run.ending and run.ending.get("asks")) == ("failed", None)
+    assert not await StepResult.objects.aexists()
 
 
 async def test_reply_starts_a_run_that_goes_on_with_the_text_so_far(chat: Chatting) -> None:
