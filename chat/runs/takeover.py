@@ -167,6 +167,9 @@ class Takeovers:
             except RedisDown as exc:
                 logger.warning("run=%s cannot read its log: %s", run.pk, exc)
                 await asyncio.sleep(BREAKER)
+            except msgspec.DecodeError as exc:
+                logger.warning("run=%s its log is of another version: %s", run.pk, exc)
+                break
         return Recalled(run, [])
 
 
