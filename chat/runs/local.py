@@ -136,6 +136,8 @@ class Runs:
 
     def _launch(self, beginning: Beginning, arrived: float, trace: RunTrace) -> None:
         run, question = beginning.run, beginning.question
+        # The run's tasks are started from here, so they inherit these.
+        bind_run(run)
         live = LiveRun(
             run,
             question,
@@ -189,8 +191,6 @@ class Runs:
         self._begin(run, live)
 
     def _begin(self, run: Run, live: LiveRun) -> None:
-        # The run's tasks are started from here, so they inherit these.
-        bind_run(run)
         self.live[run.pk] = live
         metrics.runs_live.set(len(self.live))
         if self._end_at_once:

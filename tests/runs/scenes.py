@@ -242,6 +242,9 @@ def can_mount(folder: Path) -> bool:
     return subprocess.run([*OWN_DISK, "true"], env=environment, capture_output=True).returncode == 0
 
 
+LONG = "it. " * 100_000
+
+
 @dataclass(frozen=True)
 class Filled:
     """What a fleet did while its disk was full and afterwards."""
@@ -258,7 +261,8 @@ class Filled:
 async def fill_the_disk(folder: Path) -> Filled:
     """Fill the file system of the state folder, 8 MB, while the model writes an answer."""
     async with stage(folder, through=OWN_DISK) as on:
-        on.model.on("kept", tokens=["All ", "of ", "it."], hold_after=2)
+        # So long that it doesn't fit into space that the database has for new pages already.
+        on.model.on("kept", tokens=["All ", "of ", LONG], hold_after=2)
         async with connect(on.url) as socket:
             await socket.send(json.dumps(chat_request("kept")))
             kept = await read_to("response.delta", socket)

@@ -11,6 +11,7 @@ from chat.protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
 from tests.chatting import kinds, text_of
 
 from .scenes import (
+    LONG,
     Filled,
     Jumped,
     Killed,
@@ -142,7 +143,7 @@ class TestFullDisk:
     def test_finished_answer_is_stored_once_there_is_space(self, filled: Filled) -> None:
         assert "database or disk is full" in filled.complaint
         assert kinds(filled.kept)[-2:] == ["response.completed", "done"]
-        assert filled.stored == [("completed", "All of it.")]
+        assert filled.stored == [("completed", f"All of {LONG}")]
 
     def test_questions_are_answered_once_there_is_space(self, filled: Filled) -> None:
         assert filled.later[-1]["data"]["status"] == "completed"
