@@ -14,6 +14,7 @@ from tooling.toolbox import TOOLS
 
 from .workflow.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
 
+TOOLS_TAG = "tools"  # of the checks without which no command answers questions
 FLEET = (ASSISTANT, PLANNER, *SPECIALISTS, WRITER, REVIEWER, EDITOR)
 
 

@@ -78,6 +78,17 @@ def start(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return manage("check", **{"FLEET_STATE_DIR": str(folder), **environment})
 
 
+@pytest.mark.parametrize("command", [["fleet"], ["fleet-worker", "--fd", "0"], ["ask", "Hello?"]])
+def test_no_command_answers_if_the_tool_to_approve_does_not_exist(
+    command: list[str], tmp_path: Path
+) -> None:
+    environment = {"FLEET_STATE_DIR": str(tmp_path), "FLEET_APPROVE": "web_serach"}
+    refused = manage(*command, **environment)
+    assert refused.returncode == 1
+    assert "FLEET_APPROVE names the tool 'web_serach', which does not exist." in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -20,6 +20,7 @@ from agenticfleet.errors import EmbeddedError
 from agenticfleet.startup import migrate
 from agenticfleet.terminal import Left, Questioner
 from chat.asks import Ask
+from chat.checks import TOOLS_TAG
 from chat.database import in_database
 from chat.models import Run
 from chat.owners import TERMINAL
@@ -54,7 +55,7 @@ EXIT_CODES = (
 
 class Command(BaseCommand):
     help = "Ask one question and stream the answer."
-    requires_system_checks = []
+    requires_system_checks = [TOOLS_TAG]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from agenticfleet.asgi import application
 from agenticfleet.server import Server
+from chat.checks import TOOLS_TAG
 from chat.runs.worker import Worker
 from routing.policy import classifier
 
@@ -25,7 +26,7 @@ LAST_QUESTIONS_TIMEOUT = 0.5
 
 class Command(BaseCommand):
     help = "A worker of the fleet; started by `fleet`, which passes it the listening socket."
-    requires_system_checks = []
+    requires_system_checks = [TOOLS_TAG]
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

@@ -12,6 +12,7 @@ from agenticfleet.inbox import Inbox, StopRequested
 from agenticfleet.overview import settings_text
 from agenticfleet.running import only_fleet
 from agenticfleet.startup import listen
+from chat.checks import TOOLS_TAG
 from routing.classifier import BrokenWeights
 from routing.policy import classifier
 
@@ -25,7 +26,7 @@ class Command(BaseCommand):
         " code and settings take effect while answers go on; host, port, number of workers, Valkey"
         " and the built-in model stay as they are."
     )
-    requires_system_checks = []
+    requires_system_checks = [TOOLS_TAG]
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
