@@ -181,7 +181,8 @@ class Turn:
             # Directly behind the end of the answer comes the end of the run.
             is_free=lambda made: self.is_answer and not made.calls,
         )
-        self._kept_calls.add(made.call.number)
+        if not self.work.is_inherited(f"{self.agent.id}/{self.rounds_used}"):
+            self._kept_calls.add(made.call.number)
         self.tokens_used += made.words
         self.said.is_cut, self.said.is_refused = made.is_cut, made.is_refused
         if made.wants_more:

@@ -16,9 +16,9 @@ from chat.protocol.events import (
     ToolStart,
 )
 from chat.protocol.terms import Asked, Decision, Reply
-from chat.workflow.agents import ANALYST, EDITOR
+from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR
 from chat.workflow.memory import Kept, Memory, Paused, Withdrawn
-from chat.workflow.steps import encoded
+from chat.workflow.steps import TurnEnd, decoded, encoded
 from tooling import toolbox
 from tooling.registry import CallKey, Tool, tool
 
@@ -283,6 +283,21 @@ async def test_a_decision_counts_although_there_are_no_questions_any_more(
     again = await play("asking", resumed(played, asks, "answer", text="2026"))
     prompt = next(messages for agent, messages in again.models.prompts if agent == "analyst")
     assert prompt[-1].content == "The person answered: 2026"
+
+
+async def test_a_failed_call_is_kept_although_an_inherited_one_has_its_number() -> None:
+    failing = ModelError("model_error", "The model fell over.")
+    SCRIPTS["asking"] = ("light", {ASSISTANT.id: [CALCULATE, failing]})
+    # The first call is made before the model is asked, the second one by its first round.
+    first, asks = await paused()
+    second, more = await paused(resumed(first, asks, "approve"))
+    again: list[Played] = []
+    with pytest.raises(ModelError):
+        await play("asking", resumed(second, more, "approve"), on_begin=again.append)
+    kept = again[0].ledger.stored | again[0].ledger.riding
+    end = decoded(kept["answer/assistant/end"].value, TurnEnd)
+    assert end
+    assert [call.error for call in end.calls] == ["model_error"]
 
 
 def with_tool(replaced: Tool) -> dict[str, Any]:
