@@ -97,10 +97,11 @@ class AskQuerySet(models.QuerySet["Ask"]):
         return list(waiting.values())
 
     def were_closed_by(self, replies: Sequence[Reply], *, of: uuid.UUID, by: str) -> bool:
-        """Return True if `by` has closed asks of the run `of` with exactly these replies."""
+        """Return True if `by` has closed asks of the run `of` with these replies."""
         closed = self.filter(run=of, replied_by=by, reply__isnull=False)
         stored = dict(closed.order_by().values_list("pk", "reply"))
-        return stored == {reply.ask_id: msgspec.to_builtins(reply) for reply in replies}
+        # Staff who own the run may have closed others in the admin.
+        return all(stored.get(reply.ask_id) == msgspec.to_builtins(reply) for reply in replies)
 
     def expire(self) -> int:
         """Close asks that have waited too long, at most one batch. Return how many were due.

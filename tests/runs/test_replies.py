@@ -382,6 +382,18 @@ async def test_staff_and_owner_each_decide_their_asks(
     assert await chat.answer({**frame, "after": 2}) == events[2:]
 
 
+async def test_owner_who_decided_as_staff_before_joins_by_the_same_reply(
+    chat: Chatting, plan: Plan, staff: User
+) -> None:
+    plan.asks = [{"approver": PERMISSION}, {}]
+    pause = await paused(chat)
+    await reply_as_staff(staff, pause, approvals(pause, 0))
+    await pause.asks().exclude(state="open").aupdate(replied_by="script:")
+    frame = reply_frame(pause.run_id, pause.replies("refuse")[1:])
+    events = await chat.answer(frame)
+    assert await chat.answer({**frame, "after": 2}) == events[2:]
+
+
 @pytest.mark.parametrize("decision", ["approve", "withdraw"])
 async def test_staff_decide_nothing_that_the_owner_is_asked(
     chat: Chatting, staff: User, decision: str
