@@ -108,8 +108,8 @@ class Variants:
         self.pools = [[self.any(generation) for _ in range(count)] for generation in generations]
         self.still_missing = list(self.one_of_each())
         self.random.shuffle(self.still_missing)
-        # A tenth of a small demo may be live.
-        self.interval = max(1, runs * 9 // 10 // (len(self.still_missing) + 1))
+        # A tenth of a small demo may be live, and others go on with paused ones.
+        self.interval = max(1, runs * 7 // 10 // (len(self.still_missing) + 1))
         self.given = 0
 
     def next(self, age: float) -> Variant:
