@@ -22,7 +22,7 @@ from chat.workflow.steps import TurnEnd, decoded, encoded
 from tooling import toolbox
 from tooling.registry import CallKey, Tool, tool
 
-from .test_going_on import SCRIPTS, TEAM, Played, play, says, text_of
+from .scripts import SCRIPTS, TEAM, Played, play, says, text_of
 
 CALCULATE = says(calls=[("calculator", {"expression": "6 * 7"})])
 SCRIPT = {**TEAM, ANALYST.id: [CALCULATE, says("it is done")]}
