@@ -95,8 +95,9 @@ class RunQuerySet(StartQueries):
         """
         with transaction.atomic():
             # Locked, so that no worker claims one of these runs before its results are stored.
-            rows = self.owned_by_worker(worker).filter(pk__in=epochs).select_for_update()
-            held = {pk for pk, epoch in rows.values_list("pk", "epoch") if epochs[pk] == epoch}
+            rows = self.owned_by_worker(worker).filter(pk__in=epochs).order_by()
+            locked = rows.select_for_update().values_list("pk", "epoch")
+            held = {pk for pk, epoch in locked if epochs[pk] == epoch}
             # A step that was done again has the same result, or one that is as good.
             StepResult.objects.bulk_create(
                 [result for result in results if result.run_id in held], ignore_conflicts=True
