@@ -78,6 +78,13 @@ class Storm:
     # The number of a run whose tool kills each worker that calls it; no other faults are played.
     poisoned: int | None = None
 
+    @property
+    def command(self) -> str:
+        options = [f"--runs {self.runs}", f"--seed {self.seed}", f"--database {self.database}"]
+        if self.poisoned:
+            options.append(f"--poisoned {self.poisoned}")
+        return f"manage.py chaos {' '.join(options)}"
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -180,7 +187,7 @@ class Play:
             await self.wait_for_rows()
             return Report(
                 self._storm.seed,
-                self._storm.runs,
+                self._storm.command,
                 self._evidence,
                 self._journal,
                 await asyncio.to_thread(self.check),

@@ -22,7 +22,7 @@ class Report:
     """Everything that was observed, and the rules that were broken."""
 
     seed: int
-    asked: int
+    command: str  # that plays this storm
     runs: list[Evidence]
     journal: Journal
     violations: list[Violation]
@@ -68,7 +68,7 @@ class Report:
             f"after the storm: readers finished in {self.readers_took:.1f} s,"
             f" rows were closed {self.rows_took:.1f} s later"
         )
-        yield f"the same storm again: manage.py chaos --runs {self.asked} --seed {self.seed}"
+        yield f"the same storm again: {self.command}"
 
     def endings(self) -> Counter[str]:
         return Counter(row.kind for run in self.runs for row in run.rows)
