@@ -221,13 +221,12 @@ class Stored:
     def connects(self, cursor: int) -> bool:
         """Return True if there is something behind `cursor`, without a gap.
 
-        A snapshot closes a gap.
+        Only the opening of an epoch closes a gap. Another snapshot may be all that is left of a
+        log, whose steps are lost.
         """
         for entry in self.entries:
             is_next = entry.seq == cursor + 1
-            if not is_next and not (
-                entry.seq > cursor and isinstance(entry.event, ResponseSnapshot)
-            ):
+            if not is_next and not (entry.seq > cursor and opens_epoch(entry.seq)):
                 return False
             cursor = entry.seq
         if self.ending:

@@ -39,7 +39,7 @@ from chat.protocol.terms import LOST as WORKER_LOST
 from chat.protocol.terms import Ending
 from chat.record import Outcome
 from chat.runs.log import RunLog
-from chat.runs.replay import Entry, Replay, Stored, Transcript, entry_of
+from chat.runs.replay import EPOCH_SIZE, Entry, Replay, Stored, Transcript, entry_of, snapshot_of
 from chat.runs.rows import row_ending_events
 from chat.runs.store import LogStore
 from chat.runs.worker import Worker
@@ -408,6 +408,12 @@ READS = [
     (JSON, 0, [(read(1, 7), f"{TO_4}, {FROM_5}"), (row(4, ending=WORKER_LOST), LOST_AFTER_7)]),
     (HTML, 0, [(read(1, 7, has_more=True), ""), (row(4, ending=WORKER_LOST), LOST_AFTER_7)]),
 ]
+
+
+@pytest.mark.parametrize(("seq", "connects"), [(8, True), (9, False), (EPOCH_SIZE, True)])
+def test_only_the_opening_of_an_epoch_closes_a_gap(seq: int, *, connects: bool) -> None:
+    stored = Stored([snapshot_of("ab", seq=seq, run_id=RUN_ID)], [])
+    assert stored.connects(7) is connects
 
 
 @pytest.mark.parametrize(("compact", "after", "reads"), READS)
