@@ -38,9 +38,9 @@ from .readers import Follower, Wire, cancel_from_elsewhere, probe
 from .report import Report
 from .rows import Database, count_leftovers, count_open, read_rows
 
-# Seconds in which all readers must finish after the storm: a run of 30 s that a worker has to take
-# over, a reply to it, and the start of workers on a busy machine.
-HEAL_TIMEOUT = 90.0
+# Seconds in which all readers must finish after the storm. Runs of which two workers died go on one
+# after the other, replies follow, and on a busy machine workers start slowly.
+HEAL_TIMEOUT = 180.0
 SLOT_TIMEOUT = 40.0  # seconds after which a slow run makes room for the next one
 STORM_TAIL = 3.0  # seconds of storm after the start of the last run
 QUIET_CANCELS = 12
