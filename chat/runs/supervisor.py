@@ -134,9 +134,14 @@ class LiveRun:
         return self.recorder.summary(self.calls)
 
     @property
+    def worked_here_s(self) -> float:
+        """Seconds that this worker has spent on the run."""
+        return time.perf_counter() - self._began
+
+    @property
     def worked_s(self) -> float:
         """Seconds that workers have spent on the run."""
-        return self._worked_before + time.perf_counter() - self._began
+        return self._worked_before + self.worked_here_s
 
     @property
     def progress(self) -> Run:

@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 LOG_TRIES = 2  # to read a log. Without it, all steps are told again.
 MAX_DEATHS = 2  # A run whose worker dies after so many claims after a death is not claimed again.
+PROBATION = 10.0  # seconds after which a run that had killed workers counts as harmless
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +126,16 @@ class Takeovers:
         """Claim a lost run and go on with it, unless another worker is quicker.
 
         A run of which two workers have died gets its last chance while this worker has no other of
-        that kind: if it kills this one, too, the others don't lose theirs.
+        that kind, or has had it for a while: if it kills this one, too, the others don't lose
+        theirs.
         """
         is_last_chance = lost.deaths + lost.has_died >= MAX_DEATHS
         if not self.is_on or not self._runs.accepting:
             return
-        if is_last_chance and any(run.deaths >= MAX_DEATHS for run in self._runs.live.values()):
+        if is_last_chance and any(
+            run.deaths >= MAX_DEATHS and run.worked_here_s < PROBATION
+            for run in self._runs.live.values()
+        ):
             return
         claimed = await in_database(claim, lost, self._worker, self._ttl)
         if claimed is None:

@@ -356,6 +356,18 @@ class TestClaim:
                 await asyncio.sleep(0.02)
         assert await Run.objects.filter(status="completed").acount() == 4
 
+    async def test_run_that_has_lived_for_a_while_lets_the_next_one_go_on(
+        self, chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        here = Worker.current()
+        await freeze(here)
+        monkeypatch.setattr("chat.runs.takeover.PROBATION", 0.0)
+        model.on("orphan?", hold_after=0)
+        for _ in range(2):
+            await orphan(worker="died", deaths=1)
+        await here.leases.look_for_lost_runs()
+        assert await Run.objects.filter(worker=here.name).acount() == 2
+
     async def test_run_of_which_three_workers_died_is_lost(self, worker: Worker) -> None:
         run, request = await orphan(worker="died", deaths=2)
         await until_closed(request)
