@@ -292,6 +292,7 @@ class LiveRun:
 
     def ending_of(self, child: "asyncio.Task[None]") -> Ending | None:
         if self.is_leaving:
+            log_late_failure(child)
             return None
         if child.cancelled():
             logger.error("run=%s cancelled itself", self.id)
