@@ -308,8 +308,11 @@ class Toolbox:
         except ToolFailure as exc:
             failure = exc
         except TimeoutError:
+            # One that acts may have done it. A temporary failure would invite another try.
             failure = ToolFailure(
-                f"{tool.name} took longer than {tool.timeout:g} s.", temporary=True
+                f"{tool.name} took longer than {tool.timeout:g} s.",
+                advice="It may have been done. Do not repeat this call." if tool.acts else "",
+                temporary=not tool.acts,
             )
         except Exception:
             # A bug in a tool. The log says which; the answer can do without this tool.

@@ -1,6 +1,7 @@
 """Tools as models call them: schemas, wrong calls, repeated calls, caps, time limits."""
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -378,6 +379,15 @@ async def test_tool_is_cancelled_after_its_timeout() -> None:
     assert result.failure == "temporary"
     assert "longer than 0.05 s" in result.message
     assert result.duration_ms < 10_000  # of the 60 s that it would take
+
+
+async def test_tool_that_acts_is_not_called_again_after_its_timeout() -> None:
+    tools = {"slow": replace(slow, acts=True)}
+    toolbox = Toolbox(Services(), allowed=frozenset(tools), max_calls=5, tools=tools)
+    result = await called(toolbox, "slow")
+    assert result.failure == "permanent"
+    assert "It may have been done. Do not repeat this call." in result.text
+    assert (await called(toolbox, "slow")).repeated
 
 
 async def test_long_output_is_cut_and_fenced() -> None:
