@@ -7,7 +7,7 @@ from django.conf import settings
 
 from chat.clock import Clock
 from chat.protocol.events import ResponseDelta, RoutingDecided, StreamEvent, ToolComplete
-from chat.protocol.payloads import ModelCall
+from chat.protocol.payloads import ModelCall, ToolResultData
 from chat.protocol.terms import Ending, Summary, Timings, Usage
 from chat.spans import MEASURED, Span, all_spans, unexplained
 
@@ -27,6 +27,7 @@ class Recorder:
         self._resumed_ms = 0.0
         self._waited_ms = 0.0
         self._usage_before = Usage()
+        self._cost_before = 0.0
 
     def resume(self, told: Iterable[StreamEvent], before: Summary, *, worked_s: float) -> None:
         """Take in what earlier workers told, and the figures that the row had by then."""
@@ -34,6 +35,7 @@ class Recorder:
         self._first_event_ms = before.timings.first_event_ms
         self._first_token_ms = before.timings.first_token_ms
         self._usage_before = before.usage
+        self._cost_before = before.cost or 0
         self._resumed_ms = self.clock.ms
         self._waited_ms = round(max(0, self._resumed_ms - worked_s * 1000), 2)
 
@@ -67,13 +69,26 @@ class Recorder:
             path=routes[-1].path if routes else None,
             escalated=any(route.escalated for route in routes),
             models=list(dict.fromkeys(call.model for call in calls)),
-            cost=settings.FLEET_PRICES.cost_of(calls, tools) if settings.FLEET_PRICES else None,
+            cost=self.cost_of(calls, tools),
         )
+
+    def cost_of(self, calls: Sequence[ModelCall], tools: Sequence[ToolResultData]) -> float | None:
+        """Return the cost so far; None if a price is unknown."""
+        if not (prices := settings.FLEET_PRICES):
+            return None
+        cost = prices.cost_of(calls, tools)
+        if cost is None or not self._cost_before:
+            return cost
+        known = prices.cost_of(self.earlier(calls), self.earlier(tools)) or 0
+        return round(cost + max(0, self._cost_before - known), 6)
+
+    def earlier[T: (ModelCall, ToolResultData)](self, steps: Iterable[T]) -> list[T]:
+        """Return those that began before this worker had the run."""
+        return [step for step in steps if step.started_ms < self._resumed_ms]
 
     def lost_usage(self, calls: Iterable[ModelCall]) -> Usage:
         """Return what earlier workers spent on calls that died with them, as last estimated."""
-        earlier = [call for call in calls if call.started_ms < self._resumed_ms]
-        lost = unexplained(self._usage_before, earlier)
+        lost = unexplained(self._usage_before, self.earlier(calls))
         return msgspec.structs.replace(lost, estimated=lost != Usage())
 
     def timings(self, spans: Sequence[Span]) -> Timings:

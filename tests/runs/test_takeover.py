@@ -18,6 +18,7 @@ from django.utils import timezone
 from chat.database import in_database
 from chat.journal import StepResult
 from chat.models import Run, RunQuerySet
+from chat.prices import ModelPrice, Prices
 from chat.protocol.events import AgentComplete, OrchestratorMessage, ResponseDelta, Resumed
 from chat.protocol.payloads import ResumedData
 from chat.protocol.terms import Ending
@@ -434,8 +435,9 @@ class TestGoingOn:
         assert not await StepResult.objects.filter(run=run).aexists()
 
     async def test_figures_include_what_the_dead_worker_spent(
-        self, chat: Chatting, other: Worker, model: ScriptedModel
+        self, chat: Chatting, other: Worker, model: ScriptedModel, settings
     ) -> None:
+        settings.FLEET_PRICES = Prices({"scripted": ModelPrice(input=2, output=8)})
         _, run = await held_run(chat, model)
         before = (await Run.objects.aget(pk=run.pk)).recorded_summary
         await freeze(Worker.current())
@@ -448,6 +450,8 @@ class TestGoingOn:
         ending = row.recorded_ending
         assert ending
         assert (ending.usage.model_calls, ending.usage.estimated) == (2, True)
+        tokens = ending.usage.input_tokens * 2 + ending.usage.output_tokens * 8
+        assert ending.cost == pytest.approx(tokens / 1e6)
         assert ending.timings.first_event_ms == before.timings.first_event_ms
         assert ending.timings.first_token_ms == before.timings.first_token_ms
         assert 300 <= ending.timings.waited_ms < (ending.timings.total_ms or 0)
