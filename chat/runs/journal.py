@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from uuid import UUID
 
 from django.db import Error as DatabaseProblem
+from django.db import OperationalError
 
 from chat.database import in_database, reason_of
 from chat.journal import StepResult
@@ -41,21 +42,28 @@ class RunJournal:
         self._writer = writer
         self._on_moved = on_moved
         self._has_moved = False
+        self._has_dropped = False
         self._is_closed = False
 
     def keep(self, name: str, value: str, *, rides: bool = False) -> None:
-        if self._is_closed or len(self.waiting) >= MAX_WAITING:
+        if self._is_closed:
+            return
+        if len(self.waiting) >= MAX_WAITING:
+            self._has_dropped = True
             return
         self._riding.append(StepResult(run_id=self.run_id, name=name, value=value))
         if not rides:
             self._send()
 
     async def flush(self) -> None:
+        has_dropped, self._has_dropped = self._has_dropped, False
         self._send()
         if self.waiting:
             await self._writer.write()
         if self._has_moved:
             raise Moved
+        if has_dropped:
+            raise OperationalError("too many results waited for the database")
 
     def close(self) -> None:
         """Keep nothing more: the run has ended, or has another worker."""

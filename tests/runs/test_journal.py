@@ -200,7 +200,10 @@ class TestDatabaseFaults:
         with locked_database():
             for number in range(5):
                 journal.keep(f"research/researcher/{number}", "{}")
-        await writer.write()
+        # What was dropped must not be taken for stored: an act is made after that.
+        with pytest.raises(OperationalError):
+            await journal.flush()
+        await journal.flush()
         assert len(await names()) == 3
 
     async def test_run_completes_while_the_journal_cannot_be_written(
