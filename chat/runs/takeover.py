@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
+from django.db import transaction
 from django.utils import timezone
 
 from chat.database import in_database
@@ -178,11 +179,14 @@ class Takeovers:
         return Recalled(run, [])
 
 
+@transaction.atomic  # If the database fails, nothing is claimed.
 def claim(lost: LostRun, worker: str, ttl: timedelta) -> Claimed | None:
     """Claim the run for `worker`. Return None if it isn't as it was found any more."""
     if not Run.objects.filter(**lost.row).claim(worker, ttl, has_died=lost.has_died):
         return None
-    run = Run.objects.select_related("question", "answer", "conversation").get(pk=lost.run_id)
+    found = Run.objects.select_related("question", "answer", "conversation")
+    if (run := found.filter(pk=lost.run_id).first()) is None:
+        return None  # deleted meanwhile
     # A lease that ran out was renewed this long before.
     renewed_at = lost.lease_expires_at - (timedelta() if lost.is_ownerless else ttl)
     return Claimed(

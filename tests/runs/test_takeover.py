@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -131,6 +132,8 @@ class TestReaders:
         await late.until("resumed")
         model.release()
         await late.to_the_end()
+        # Until the zombie notices, its readers get its own steps first.
+        await Worker.current().runs.idle(within=10)
         stored = await Following(Worker.current(), run.pk, compact=True).to_the_end()
         kinds = [kind for kind in late.kinds if not kind.startswith("response.")]
         assert kinds == [kind for kind in stored.kinds if not kind.startswith("response.")]
@@ -401,6 +404,21 @@ class TestClaim:
         assert (await Run.objects.aget(pk=run.pk)).status == "cancelled"
         assert not model.calls
 
+    async def test_run_that_is_deleted_during_the_claim_is_not_claimed(
+        self, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run, _ = await orphan(worker=RELEASED)
+        claim_row = RunQuerySet.claim
+
+        def claim_and_delete(found: RunQuerySet, *args: Any, **options: Any) -> bool:
+            is_claimed = claim_row(found, *args, **options)
+            Run.objects.get(pk=run.pk).conversation.delete()
+            return is_claimed
+
+        monkeypatch.setattr(RunQuerySet, "claim", claim_and_delete)
+        await worker.leases.look_for_lost_runs()
+        assert run.pk not in worker.runs.live
+
     async def test_worker_that_is_being_drained_claims_nothing(self, worker: Worker) -> None:
         run, _ = await orphan(worker=RELEASED, deaths=0)
         worker.runs.accepting = False
@@ -503,14 +521,17 @@ class TestFaults:
         stored = await other.store.read_all(run.pk)
         assert stored[0].seq == EPOCH_SIZE
 
+    @pytest.mark.parametrize(
+        "step", ["chat.models.RunQuerySet.claim", "chat.runs.takeover.kept_for"]
+    )
     async def test_claim_is_tried_again_after_a_database_error(
-        self, chat: Chatting, worker: Worker, monkeypatch: pytest.MonkeyPatch
+        self, chat: Chatting, worker: Worker, monkeypatch: pytest.MonkeyPatch, step: str
     ) -> None:
         def fail(*_: object, **__: object) -> bool:
             monkeypatch.undo()
             raise OperationalError("the database is away")
 
-        monkeypatch.setattr(RunQuerySet, "claim", fail)
+        monkeypatch.setattr(step, fail)
         run, _ = await orphan(worker=RELEASED, deaths=0)
         await until_closed_elsewhere(run)
         row = await Run.objects.aget(pk=run.pk)
