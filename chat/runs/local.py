@@ -192,6 +192,7 @@ class Runs:
 
     def _begin(self, run: Run, live: LiveRun) -> None:
         self.live[run.pk] = live
+        self.gone.discard(run.pk)
         metrics.runs_live.set(len(self.live))
         if self._end_at_once:
             live.stop(self._end_at_once)

@@ -40,7 +40,7 @@ from tooling.bounded import BREAKER, RedisDown
 
 from .continuing import kept_for, opening_of, question_of, steps_before
 from .local import Runs
-from .replay import Entry, Transcript
+from .replay import Entry, Transcript, opens_epoch
 from .store import LogStore
 
 logger = logging.getLogger(__name__)
@@ -110,6 +110,8 @@ class Recalled:
             entry.event
             for entry in entries
             if not isinstance(entry.event, ResponseDelta | ReasoningDelta)
+            # The workflow doesn't tell the opening of an epoch.
+            and not (isinstance(entry.event, ResponseSnapshot) and opens_epoch(entry.seq))
         ]
 
 

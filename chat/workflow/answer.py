@@ -83,6 +83,11 @@ class Answer:
             return ""
         return model_of("full" if self.is_escalated else self.route.path)
 
+    @property
+    def had_escalated(self) -> bool:
+        """True if an earlier worker took a light answer back."""
+        return f"{LIGHT_PHASE}/{ESCALATED}" in self.work.memory.kept
+
     async def write(self) -> None:
         """Answer the question.
 
@@ -106,12 +111,14 @@ class Answer:
             self.tell_route(route, duration_ms=chosen.duration_ms, calls=chosen.calls)
         # Now, because the step that asked may not be arrived at again: the settings may be others.
         if work.has_decision("withdraw"):
-            self.is_escalated = f"{LIGHT_PHASE}/{ESCALATED}" in work.memory.kept
+            self.is_escalated = self.had_escalated
             raise Withdrawn
         work.enter(route)
         if route.path == "light":
             # The built-in model's team would be the same model.
-            may_escalate = self.question.mode == "auto" and not settings.FLEET_MODEL_BUILTIN
+            may_escalate = self.had_escalated or (
+                self.question.mode == "auto" and not settings.FLEET_MODEL_BUILTIN
+            )
             light = Light(work, route, may_escalate=may_escalate)
             shortfall = await light.answer()
             if shortfall is None:
