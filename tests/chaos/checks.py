@@ -37,11 +37,11 @@ answer was begun again. No run ends with `shutting_down`. A run that is over has
 and no open asks.
 
 **Against the model.** The model is called once, and again only after a failure before the first
-chunk, and once more for each agent at work at a takeover (twice if a stopped worker continues). A
-call whose result was stored is never made again: it ended half a second before any fault of a
-worker or the database (3 s if processes wait for a CPU). The text is the whole script if the run
-completed, else the beginning of what was sent. An undisturbed cancel closes the upstream within
-250 ms, or within 1 s if processes wait for a CPU.
+chunk, for each agent at work at a takeover (twice if a stopped worker continues), and for each
+result that a fault kept from being stored. A call whose result was stored is never made again: it
+ended half a second before any fault of a worker or the database (3 s if processes wait for a CPU).
+The text is the whole script if the run completed, else the beginning of what was sent. An
+undisturbed cancel closes the upstream within 250 ms, or within 1 s if processes wait for a CPU.
 
 **Against the acts.** An act is done at most once. An act that needs an approval is done at most
 once for each approval, with the approved arguments. It may be done once more if a person was told

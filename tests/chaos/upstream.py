@@ -30,17 +30,23 @@ def call_breaks(
     factor = 2 if journal.happened(STOPS, since, until) else 1
     takeovers = sum(row.epoch for row in rows)
     most = plan.play.max_calls + takeovers * plan.play.calls_at_once * factor
-    if len(calls) > most:
-        yield f"the model was called {len(calls)} times, not {most} with {takeovers} takeovers"
+    unkept = 0  # calls made again because a fault kept their result from being stored
+    made: set[str] = set()  # prompts of complete calls
     ends: dict[str, float] = {}  # when a result was stored, by the prompt
     for call in sorted(calls, key=lambda call: call.started):
-        if (stored := ends.get(prompt_of(call))) and call.started > stored:
+        prompt = prompt_of(call)
+        if (stored := ends.get(prompt)) and call.started > stored:
             yield (
                 f"the call of {call.started - journal.born:.2f} s repeats one whose result was"
                 f" stored by {stored - journal.born:.2f} s"
             )
+        unkept += prompt in made
+        if is_complete(call) and call.instructions not in ANSWERING:
+            made.add(prompt)
         if (stored := stored_by(call, journal)) is not None:
-            ends.setdefault(prompt_of(call), stored)
+            ends.setdefault(prompt, stored)
+    if len(calls) - unkept > most:
+        yield f"the model was called {len(calls)} times, not {most} with {takeovers} takeovers"
 
 
 def stored_by(call: Call, journal: Journal) -> float | None:
