@@ -175,6 +175,10 @@ class Toolbox:
             return ""
         return self._tools[name].approver or ("owner" if name in self._approve else "")
 
+    def acts(self, name: str) -> bool:
+        """Return True if calls of this tool change something outside."""
+        return name in self._tools and self._tools[name].acts
+
     def digest(self, name: str, arguments: str) -> str:
         """Return what identifies a call together with its tool's definition."""
         offer = self._tools[name].offer if name in self._tools else {}

@@ -79,6 +79,7 @@ class Demo:
         self.period = timedelta(days=days)
         self.random = Random(seed)  # noqa: S311 - made-up data
         self.variants = Variants(self.random, runs)
+        self.has_answered_pause = False
         self.made = 0
         self.live = min(LIVE_RUNS, runs // 10)
 
@@ -137,8 +138,8 @@ class Demo:
             variants.append(self.variants.live())
         elif is_waiting:
             variants[-1] = self.variants.made("full", "paused")
-        if count > 2 * TAKEN_OVER:
-            # One in the long conversation, which was answered.
+        if count > 2 and not self.has_answered_pause:
+            self.has_answered_pause = True
             variants[count // 2] = self.variants.made("full", "paused")
         gaps = [self.random.lognormvariate(4.2, 1) for _ in range(count - 1)]
         lengths = [variant.total_ms / 1000 for variant in variants[:-1]]

@@ -1,5 +1,6 @@
 """One agent's tool calls: checked, approved where a person must, made, told and kept."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -186,6 +187,13 @@ class ToolUse:
         except DatabaseProblem:
             return f"{checked.name} was not called: the database does not answer. Try again later."
         return None
+
+    async def settle(self, used: Used) -> None:
+        """Wait until the result of a call that acts is stored, before anything follows from it."""
+        if used.outcome and self.work.toolbox.acts(used.call.name):
+            # Without a database the run goes on. If its worker dies now, the person is asked.
+            with suppress(DatabaseProblem):
+                await self.work.journal.flush()
 
     # --- Telling
 

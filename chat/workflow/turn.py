@@ -314,13 +314,15 @@ class Turn:
         """Make a tool call that the model asked for, or reject it. Return its outcome."""
         name = f"{self.agent.id}/{self.rounds_used}/tool-{number}"
         tools = ToolUse(self.agent, self.work, self.tools)
-        return await self.work.once(
+        used = await self.work.once(
             name,
             Used,
             self.unless_ended(lambda: tools.use(call, name, is_too_late=self.is_last_round)),
             retell=tools.retell,
             is_free=lambda used: used.is_free,
         )
+        await tools.settle(used)
+        return used
 
     async def use_first(self, call: WantedCall) -> None:
         """Make a tool call before the model is asked, and put its result before the question."""

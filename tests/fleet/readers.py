@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from websockets.client import ClientProtocol
+from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 from websockets.sync.client import connect
@@ -119,13 +120,17 @@ class LiveReader:
 
     def wait(self) -> list[Event]:
         """Wait for the terminal event; return all events."""
+        assert is_terminal(self.until_closed()[-1])
+        return self.events
+
+    def until_closed(self) -> list[Event]:
+        """Wait for the terminal event or the end of the connection; return all events."""
         self._thread.join(STOP)
         assert not self._thread.is_alive()
-        assert is_terminal(self.events[-1])
         return self.events
 
     def _read(self) -> None:
-        with connect(self._address, max_size=None) as client:
+        with suppress(ConnectionClosed), connect(self._address, max_size=None) as client:
             client.send(json.dumps(self._request))
             while not self.events or not is_terminal(self.events[-1]):
                 event = json.loads(client.recv(timeout=STOP))

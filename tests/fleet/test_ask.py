@@ -35,6 +35,9 @@ def ask(
         "FLEET_MODEL": "scripted",
         "FLEET_LIGHT_THRESHOLD": "0",
     }
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell that runs the tests in the background ignores Ctrl-C, and so would this child.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         [sys.executable, MANAGE, "ask", question, *options],
         env={**clean, **own, **environment},

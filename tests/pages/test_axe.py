@@ -94,7 +94,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) 
     manage(folder, "migrate", "--verbosity", "0")
     manage(folder, "seed_demo", "--runs", "150")
     manage(folder, "createsuperuser", "--noinput", "--username", "ada", "--email", "a@b.example")
-    with running(folder, model_server, FLEET_APPROVE="calculator") as fleet:
+    with running(
+        folder, model_server, FLEET_APPROVE="calculator", FLEET_LIGHT_MAX_TOOL_CALLS="3"
+    ) as fleet:
         yield Site(fleet)
 
 

@@ -28,7 +28,9 @@ pytestmark = MARKS
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("fleet")
-    with running(folder, model_server, FLEET_APPROVE="calculator") as fleet:
+    with running(
+        folder, model_server, FLEET_APPROVE="calculator", FLEET_LIGHT_MAX_TOOL_CALLS="3"
+    ) as fleet:
         yield fleet
 
 
