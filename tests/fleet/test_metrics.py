@@ -92,7 +92,11 @@ class TestTwoWorkers:
         assert samples.value("fleet_workers") == 2
         assert samples.value("fleet_runs_live") == samples.value("fleet_sockets_open") == 0
         assert samples.by("service", "fleet_service_up") == {"database": 1, "redis": 1, "model": 1}
-        assert samples.value("fleet_event_loop_lag_seconds_count") > 0
+        until(
+            lambda: scrape(fleet.address).value("fleet_event_loop_lag_seconds_count") > 0,
+            STOP,
+            "the lag is not measured",
+        )
         assert samples.value("fleet_process_resident_memory_bytes") > 2 * 2**20
         assert list(samples.problems()) == []
         # Both workers had runs, or this test would show nothing.
