@@ -104,7 +104,7 @@ class Answer:
                 "route",
                 Chosen,
                 self.choose_route,
-                retell=self.retell_route,
+                retell=lambda chosen: work.repeat_calls(chosen.calls),
                 is_free=lambda chosen: not chosen.calls,
             )
             route = self.route = chosen.route
@@ -144,9 +144,6 @@ class Answer:
             opinion = await self.opinions.on(question, self.work)
             route = route.with_opinion(opinion.path, opinion.reason)
         return Chosen(route, watch.ms, self.work.phase_calls)
-
-    def retell_route(self, chosen: Chosen) -> None:
-        self.work.repeat_calls(chosen.calls)
 
     def tell_route(
         self, route: Route, *, duration_ms: float = 0, calls: Sequence[ModelCall] = ()

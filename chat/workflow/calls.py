@@ -20,7 +20,7 @@ from chat.protocol.payloads import ModelCall
 from chat.protocol.terms import Usage
 
 from .memory import Memory
-from .steps import Chosen, Round, TurnEnd, decoded
+from .steps import Chosen, Round, TurnEnd, decoded, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +137,11 @@ def known_calls(memory: Memory) -> "list[CallRecord | KeptCall]":
 
 def kept_calls(name: str, value: str) -> list[ModelCall]:
     """Return the model calls that a kept result has."""
-    last = name.rpartition("/")[2]
-    if last.isdecimal():
-        made = decoded(value, Round)
-        return [made.call] if made else []
-    if last == "end":
-        end = decoded(value, TurnEnd)
-        return end.calls if end else []
-    if last == "route":
-        chosen = decoded(value, Chosen)
-        return chosen.calls if chosen else []
-    return []
+    kind = kind_of(name)
+    match decoded(value, kind) if kind else None:
+        case Round(call=call):
+            return [call]
+        case Chosen(calls=calls) | TurnEnd(calls=calls):
+            return calls
+        case _:
+            return []

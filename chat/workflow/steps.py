@@ -91,10 +91,18 @@ class TurnEnd(Struct, frozen=True, omit_defaults=True):
         return ModelError(self.code, self.message, retryable=self.retryable)
 
 
-def is_step(name: str, kind: type) -> bool:
-    """Return True if a step of this name keeps a result of this kind."""
-    last = name.rpartition("/")[2]
-    return last.isdecimal() if kind is Round else kind is Used and last.startswith("tool-")
+def kind_of(name: str) -> type[Chosen | Round | Used | TurnEnd] | None:
+    """Return the kind of result that a step of this name keeps; None for marks and replies."""
+    match name.rpartition("/")[2]:
+        case "route":
+            return Chosen
+        case "end":
+            return TurnEnd
+        case last if last.isdecimal():
+            return Round
+        case last if last.startswith("tool-"):
+            return Used
+    return None
 
 
 def encoded(value: object) -> str:

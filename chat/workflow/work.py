@@ -37,7 +37,7 @@ from .calls import CallRecord, KeptCall, known_calls
 from .memory import Journal, Memory, NoJournal, Paused
 from .question import Question
 from .retelling import Retelling
-from .steps import Round, Used, decoded, encoded, is_step
+from .steps import Round, Used, decoded, encoded, kind_of
 
 RESULTS_IN_CONTEXT = 3  # full-length tool results that fit into a model's context
 LIGHT_PHASE = "answer"
@@ -243,7 +243,7 @@ class Work:
         found = [
             decoded(result.value, kind)
             for name, result in self.memory.kept.items()
-            if name.startswith(f"{LIGHT_PHASE}/") == (path == "light") and is_step(name, kind)
+            if name.startswith(f"{LIGHT_PHASE}/") == (path == "light") and kind_of(name) is kind
         ]
         return [value for value in found if value is not None]
 
