@@ -10,12 +10,6 @@ class Clock:
     def __init__(self, started: float) -> None:
         self._started = started
 
-    @classmethod
-    def since(cls, started: datetime) -> "Clock":
-        """Return the clock of a run that was started then, perhaps by another process."""
-        age = max(0, (datetime.now(UTC) - started).total_seconds())
-        return cls(time.perf_counter() - age)
-
     @property
     def ms(self) -> float:
         return round((time.perf_counter() - self._started) * 1000, 2)
