@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from .asks import Ask
 from .models import Run
-from .protocol.events import AnyEvent, Connected, Resumed, event_of
+from .protocol.events import AnyEvent, Connected, Resumed
 from .protocol.terms import AskData, AskKind
 from .rendering.asks import AskState, AskView
 from .rendering.earlier import Earlier, still_told
@@ -77,18 +77,14 @@ def earlier_of(paused: Sequence[Run], asks: Mapping[UUID, list[AskView]]) -> Ear
 
 def earlier_than(run: Run) -> Earlier | None:
     """Return what the answer of `run` has from the paused runs before. Reads the database."""
-    if run.continues_id is None:
-        return None
-    runs = Run.objects.filter(question=run.question_id).order_by("answer_id")
-    chain = next(chain for chain in chains_of(runs) if run in chain)
-    paused = chain[: chain.index(run)]
+    paused = run.paused_before
     return earlier_of(paused, asks_of(paused))
 
 
 def steps_of(run: Run) -> list[AnyEvent]:
     """Return the steps of a run that has ended, without those that were told again."""
     kept: list[AnyEvent] = []
-    for event in events_of(run):
+    for event in run.recorded_steps:
         match event:
             case Resumed():
                 kept = still_told(kept, event.data)
@@ -97,7 +93,3 @@ def steps_of(run: Run) -> list[AnyEvent]:
             case _:
                 kept.append(event)
     return kept
-
-
-def events_of(run: Run) -> list[AnyEvent]:
-    return [event for step in run.steps if (event := event_of(step))]

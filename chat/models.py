@@ -18,9 +18,8 @@ from routing.models import RoutingDecision
 from .asks import Ask
 from .conversations import Conversation, Message
 from .journal import StepResult
-from .protocol.errors import (
-    OTHER_VERSION,
-)
+from .protocol.errors import OTHER_VERSION
+from .protocol.events import AnyEvent, event_of
 from .protocol.terms import LOST, Ending, Summary
 from .record import Outcome
 from .starts import RELEASED, StartQueries
@@ -383,6 +382,21 @@ class Run(models.Model):
             "summary_so_far": self.summary_so_far,
             "worked_s": self.worked_s,
         }
+
+    @property
+    def paused_before(self) -> "list[Run]":
+        """The paused runs that this one goes on with, oldest first. Reads the database."""
+        found: list[Run] = []
+        run = self
+        while run.continues:
+            run = run.continues
+            found.insert(0, run)
+        return found
+
+    @property
+    def recorded_steps(self) -> list[AnyEvent]:
+        """The events of the timeline, without kinds that another version wrote."""
+        return [event for step in self.steps if (event := event_of(step))]
 
     @property
     def lost_ending(self) -> Ending:

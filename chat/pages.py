@@ -21,7 +21,7 @@ from django.utils.dateparse import parse_datetime
 from routing.models import RoutingDecision
 
 from .asks import Ask
-from .chains import asks_of, chains_of, earlier_of, earlier_than, events_of
+from .chains import asks_of, chains_of, earlier_of
 from .conversations import Conversation, Message
 from .models import Run
 from .owners import Owner
@@ -161,9 +161,8 @@ def answer_of(run: Run) -> AnswerView:
     """Return the answer that this run is a part of."""
     before = run.conversation.messages.filter(role=Message.Role.USER, pk__lt=run.question_id)
     views = answers_of({run.question_id: before.count() + 1})[run.question_id]
-    earlier = earlier_than(run)
-    first_id = earlier.first_id if earlier else str(run.pk)
-    return next(view for view in views if view.run == f"run-{first_id}")
+    first = [*run.paused_before, run][0]
+    return next(view for view in views if view.run == f"run-{first.pk}")
 
 
 def ratings_of(runs: Iterable[Run]) -> dict[UUID, int]:
@@ -192,7 +191,7 @@ def view_of(
     text = run.answer.text if ending else run.text_so_far
     view = AnswerView.of_record(
         str(run.pk),
-        events_of(run),
+        run.recorded_steps,
         text,
         ending,
         earlier=earlier,

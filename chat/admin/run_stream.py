@@ -9,7 +9,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from chat.models import Run
-from chat.protocol.events import StreamEvent, event_of, stored
+from chat.protocol.events import StreamEvent, stored
 from chat.runs.replay import Entry
 from chat.runs.rows import row_ending_events
 from chat.runs.store import EVENTS, READ_BATCH, events_of, key_of
@@ -52,7 +52,7 @@ def steps_of(run: Run) -> list[StreamEvent] | None:
     Return None if that can't be read now.
     """
     if run.steps:
-        return [event for step in run.steps if (event := event_of(step))]
+        return list(run.recorded_steps)
     try:
         return [entry.event for entry in entries_of_log(run.pk)]
     except LogUnavailable:

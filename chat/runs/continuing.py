@@ -1,14 +1,14 @@
 """What a run begins or goes on with, from rows: its question, and the paused runs before it."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 
 from chat.asks import Ask
 from chat.journal import StepResult
 from chat.models import Run
-from chat.protocol.events import AskClosed, Connected, ResponseSnapshot, StreamEvent, event_of
+from chat.protocol.events import AskClosed, Connected, ResponseSnapshot, StreamEvent
 from chat.protocol.payloads import AskClosedData, ConnectedData, SnapshotData
 from chat.protocol.terms import Effort, Mode
 from chat.workflow.memory import Kept, Memory
@@ -17,22 +17,30 @@ from chat.workflow.question import Question
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """A new run with what it begins with. `events` are its first ones."""
+    """What a run begins with, or goes on with. `events` are its first ones."""
 
     run: Run
     question: Question
     events: Sequence[StreamEvent]
-    memory: Memory = field(default_factory=Memory)
+    memory: Memory
 
 
 def beginning_of(run: Run, *, is_first: bool) -> Beginning:
     """Return what a run that was just stored begins with. `is_first`: in a conversation."""
-    question, events = question_of(run, is_first=is_first), opening_of(run)
-    if run.continues is None:
-        return Beginning(run, question, events)
-    told = list(steps_before(run))
-    memory = Memory(kept_for(run), told, text=run.text_so_far, inherited=len(told))
-    return Beginning(run, question, events, memory)
+    memory = memory_of(run) if run.continues else Memory()
+    return Beginning(run, question_of(run, is_first=is_first), opening_of(run), memory)
+
+
+def taken_over(run: Run) -> Beginning:
+    """Return what a worker that takes a run over knows from the database."""
+    return Beginning(run, question_of(run), opening_of(run), memory_of(run))
+
+
+def memory_of(run: Run) -> Memory:
+    """Return what is kept of a run, and what the paused runs that it goes on with have told."""
+    # A step that another version wrote may be unknown here. Then the workflow tells it once more.
+    told = [step for paused in run.paused_before for step in paused.recorded_steps]
+    return Memory(kept_for(run), told, text=run.text_so_far, inherited=len(told))
 
 
 def question_of(run: Run, *, is_first: bool = False) -> Question:
@@ -46,16 +54,9 @@ def question_of(run: Run, *, is_first: bool = False) -> Question:
         msgspec.convert(run.reasoning_effort or None, Effort | None),
         () if is_first else run.conversation.exchanges_before(run.question),
         fresh=run.fresh,
-        run_id=str(first_of(run).pk),
+        run_id=str([*run.paused_before, run][0].pk),
         approved=frozenset() if is_first else Ask.objects.tools_approved_in(run.conversation_id),
     )
-
-
-def first_of(run: Run) -> Run:
-    """Return the run that began the answer: this one, unless it goes on with another."""
-    while run.continues:
-        run = run.continues
-    return run
 
 
 def kept_for(run: Run) -> dict[str, Kept]:
@@ -65,15 +66,6 @@ def kept_for(run: Run) -> dict[str, Kept]:
         name: Kept(value, inherited)
         for name, value, inherited in rows.values_list("name", "value", "inherited")
     }
-
-
-def steps_before(run: Run) -> Iterator[StreamEvent]:
-    """Yield the steps of the paused runs that a run goes on with, oldest first."""
-    if (paused := run.continues) is None:
-        return
-    yield from steps_before(paused)
-    # A step that another version wrote may be unknown here. Then the workflow tells it once more.
-    yield from filter(None, map(event_of, paused.steps))
 
 
 def opening_of(run: Run) -> list[StreamEvent]:

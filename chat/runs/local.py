@@ -24,8 +24,6 @@ from chat.protocol.terms import CANCELLED, Ending, Summary
 from chat.telemetry import metrics
 from chat.trace_context import RunTrace, TraceParent
 from chat.workflow.answer import Resources
-from chat.workflow.memory import Memory
-from chat.workflow.question import Question
 from tooling.bounded import RedisDown
 
 from .continuing import Beginning, beginning_of
@@ -104,10 +102,7 @@ class Runs:
             raise ProtocolError(STORAGE_UNAVAILABLE) from exc
         if isinstance(found, Run):
             return found
-        trace = RunTrace(found.run.pk, found.run.trace_id, parent)
-        if self._traces:
-            trace = self._traces.trace_of(trace)
-        self._launch(found, arrived, trace)
+        self._launch(found, arrived, parent)
         return found.run
 
     def _start_in_database(
@@ -134,31 +129,21 @@ class Runs:
         is_first = isinstance(request, ChatRequest) and request.is_first
         return beginning_of(started.run, is_first=is_first)
 
-    def _launch(self, beginning: Beginning, arrived: float, trace: RunTrace) -> None:
-        run, question = beginning.run, beginning.question
+    def _launch(self, beginning: Beginning, arrived: float, parent: TraceParent | None) -> None:
+        run = beginning.run
         # The run's tasks are started from here, so they inherit these.
         bind_run(run)
-        live = LiveRun(
-            run,
-            question,
-            self._resources,
-            log=RunLog(run.pk, on_change=self._on_change),
-            journals=self._journals,
-            arrived=arrived,
-            limits=settings.FLEET_DEADLINES,
-            trace=trace,
-            memory=beginning.memory,
-        )
-        metrics.run_started(question.mode)
+        log = RunLog(run.pk, on_change=self._on_change)
+        trace = RunTrace(run.pk, run.trace_id, parent)
+        live = self._live(beginning, log, arrived, trace)
+        metrics.run_started(beginning.question.mode)
         for event in beginning.events:
             live.tell(event)
-        self._begin(run, live)
+        self._begin(live)
 
     def resume(
         self,
-        run: Run,
-        question: Question,
-        memory: Memory,
+        beginning: Beginning,
         *,
         earlier: Transcript | None,
         opening: Sequence[StreamEvent],
@@ -170,29 +155,41 @@ class Runs:
         `earlier` has the events of earlier epochs, `opening` the first ones of the new epoch, and
         `before` the figures by then. `arrived` is the time.perf_counter() of the run's start.
         """
+        run = beginning.run
+        log = RunLog(run.pk, on_change=self._on_change, epoch=run.epoch, earlier=earlier)
         trace = RunTrace(run.pk, run.trace_id or run.pk.hex)
-        live = LiveRun(
-            run,
-            question,
-            self._resources,
-            log=RunLog(run.pk, on_change=self._on_change, epoch=run.epoch, earlier=earlier),
-            journals=self._journals,
-            arrived=arrived,
-            limits=settings.FLEET_DEADLINES,
-            trace=self._traces.trace_of(trace) if self._traces else trace,
-            memory=memory,
-            before=before,
-        )
+        live = self._live(beginning, log, arrived, trace, before)
         for event in opening:
             live.log.append(event)
             logger.info(event.log_line)
         if run.cancel_requested_at:
             live.stop(CANCELLED)
-        self._begin(run, live)
+        self._begin(live)
 
-    def _begin(self, run: Run, live: LiveRun) -> None:
-        self.live[run.pk] = live
-        self.gone.discard(run.pk)
+    def _live(
+        self,
+        beginning: Beginning,
+        log: RunLog,
+        arrived: float,
+        trace: RunTrace,
+        before: Summary | None = None,
+    ) -> LiveRun:
+        return LiveRun(
+            beginning.run,
+            beginning.question,
+            self._resources,
+            log=log,
+            journals=self._journals,
+            arrived=arrived,
+            limits=settings.FLEET_DEADLINES,
+            trace=self._traces.trace_of(trace) if self._traces else trace,
+            memory=beginning.memory,
+            before=before,
+        )
+
+    def _begin(self, live: LiveRun) -> None:
+        self.live[live.id] = live
+        self.gone.discard(live.id)
         metrics.runs_live.set(len(self.live))
         if self._end_at_once:
             live.stop(self._end_at_once)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -34,11 +34,9 @@ from chat.protocol.payloads import ResumedData, SnapshotData
 from chat.protocol.terms import Summary, Timings
 from chat.starts import RELEASED
 from chat.telemetry import metrics
-from chat.workflow.memory import Kept, Memory
-from chat.workflow.question import Question
 from tooling.bounded import BREAKER, RedisDown
 
-from .continuing import kept_for, opening_of, question_of, steps_before
+from .continuing import Beginning, taken_over
 from .local import Runs
 from .replay import Entry, Transcript, opens_epoch
 from .store import LogStore
@@ -83,17 +81,12 @@ class LostRun:
 class Claimed:
     """A run that this worker has claimed, with all that the database knows of it."""
 
-    run: Run
-    question: Question
-    kept: Mapping[str, Kept]
-    chain: Sequence[StreamEvent]  # the steps of the paused runs that it goes on with
-    events: Sequence[StreamEvent]  # with which it began
+    beginning: Beginning
     silent_ms: float
 
     @property
-    def before(self) -> Summary:
-        """The figures of the run as last stored."""
-        return self.run.recorded_summary
+    def run(self) -> Run:
+        return self.beginning.run
 
 
 class Recalled:
@@ -155,14 +148,13 @@ class Takeovers:
         run = claimed.run
         bind_run(run)
         recalled = await self.recall(run)
-        told = [*claimed.chain, *recalled.told]
+        known = claimed.beginning.memory
+        memory = replace(known, told=[*known.told, *recalled.told], text=recalled.text)
         self._runs.resume(
-            run,
-            claimed.question,
-            Memory(claimed.kept, told, recalled.text, inherited=len(claimed.chain)),
+            replace(claimed.beginning, memory=memory),
             earlier=recalled.transcript,
             opening=opening(claimed, recalled),
-            before=with_first_times(claimed.before, run.created_at, recalled.entries),
+            before=with_first_times(run.recorded_summary, run.created_at, recalled.entries),
             arrived=time.perf_counter() - (timezone.now() - run.created_at).total_seconds(),
         )
 
@@ -191,14 +183,8 @@ def claim(lost: LostRun, worker: str, ttl: timedelta) -> Claimed | None:
         return None  # deleted meanwhile
     # A lease that ran out was renewed this long before.
     renewed_at = lost.lease_expires_at - (timedelta() if lost.is_ownerless else ttl)
-    return Claimed(
-        run,
-        question_of(run),
-        kept=kept_for(run),
-        chain=list(steps_before(run)),
-        events=opening_of(run),
-        silent_ms=max(0, (timezone.now() - renewed_at).total_seconds() * 1000),
-    )
+    silent_ms = max(0, (timezone.now() - renewed_at).total_seconds() * 1000)
+    return Claimed(taken_over(run), silent_ms)
 
 
 def opening(claimed: Claimed, recalled: Recalled) -> list[StreamEvent]:
@@ -215,7 +201,7 @@ def opening(claimed: Claimed, recalled: Recalled) -> list[StreamEvent]:
     if recalled.entries:
         return [snapshot, resumed]
     # The log is lost, and with it the first events of the run.
-    connected, *lost = [e for e in claimed.events if not isinstance(e, ResponseSnapshot)]
+    connected, *lost = [e for e in claimed.beginning.events if not isinstance(e, ResponseSnapshot)]
     # Behind `resumed`, which says that readers may have these steps.
     return [snapshot, connected, resumed, *lost]
 

@@ -522,7 +522,7 @@ class TestFaults:
         assert stored[0].seq == EPOCH_SIZE
 
     @pytest.mark.parametrize(
-        "step", ["chat.models.RunQuerySet.claim", "chat.runs.takeover.kept_for"]
+        "step", ["chat.models.RunQuerySet.claim", "chat.runs.continuing.kept_for"]
     )
     async def test_claim_is_tried_again_after_a_database_error(
         self, chat: Chatting, worker: Worker, monkeypatch: pytest.MonkeyPatch, step: str

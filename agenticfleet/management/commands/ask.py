@@ -281,9 +281,7 @@ def chain_of(run_id: UUID) -> list[Run]:
     run = of_terminal.filter(pk=run_id).first()
     if run is None:
         raise CommandError("The terminal has no answer with this id.")
-    chain = [run]
-    while earlier := of_terminal.filter(pk=chain[0].continues_id).first():
-        chain.insert(0, earlier)
+    chain = [*run.paused_before, run]
     while later := of_terminal.filter(continues=chain[-1]).first():
         chain.append(later)
     return chain
