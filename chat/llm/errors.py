@@ -38,12 +38,19 @@ TOO_LONG = ("context_length", "exceed_context", "context size", "maximum context
 
 
 class ModelError(Exception):
-    """A model call failed. The message tells the reader what to do."""
+    """A model call failed.
 
-    def __init__(self, code: Code, message: str, *, retryable: bool = True) -> None:
+    The message is for every reader. `advice` is for those who run the fleet: it may name hosts and
+    settings.
+    """
+
+    def __init__(
+        self, code: Code, message: str, *, retryable: bool = True, advice: str = ""
+    ) -> None:
         super().__init__(message)
         self.code: Code = code
         self.retryable = retryable
+        self.advice = advice
 
 
 class EmptyAnswer(ModelError):

@@ -36,7 +36,9 @@ class ChatMessage:
 
     def encoded(self) -> dict[str, Any]:
         """Return the message in the form that the API expects."""
-        message: dict[str, Any] = {"role": self.role, "content": self.content}
+        # Some servers refuse an empty text beside calls.
+        content = self.content if self.content or not self.tool_calls else None
+        message: dict[str, Any] = {"role": self.role, "content": content}
         if self.tool_calls:
             message["tool_calls"] = [
                 {
@@ -77,12 +79,24 @@ class Finished:
     reason: str = ""  # The server's reason to finish.
 
 
+@dataclass(frozen=True, slots=True)
+class Retraction:
+    """All text so far was thinking: the server marked its end, but not its beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What readers should know of the call, such as that the server still loads the model."""
+
+    text: str
+
+
 class Pulse:
     """A sign that the server is working: it sent bytes without content."""
 
 
 PULSE = Pulse()
-Piece = Text | Reasoning | WantedCall | Pulse | Finished
+Piece = Text | Reasoning | Retraction | Remark | WantedCall | Pulse | Finished
 
 
 def estimated_tokens(text: str) -> int:

@@ -32,6 +32,8 @@ class ModelCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
     first_chunk_ms: float | None = None
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0  # input tokens that the server had read before
+    reasoning_tokens: int = 0  # output tokens of hidden thinking
     estimated: bool = False  # the server reported no usage
     cut: bool = False
     finish_reason: str = ""
@@ -42,6 +44,8 @@ class ModelCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return Usage(
             input_tokens=self.input_tokens,
             output_tokens=self.output_tokens,
+            cached_tokens=self.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens,
             model_calls=1,
             estimated=self.estimated,
         )

@@ -47,6 +47,8 @@ class Usage(Struct, frozen=True, kw_only=True):
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0  # input tokens that the server had read before
+    reasoning_tokens: int = 0  # output tokens of hidden thinking
     model_calls: int = 0
     tool_calls: int = 0
     cache_hits: int = 0  # tool calls whose result was cached
@@ -57,6 +59,8 @@ class Usage(Struct, frozen=True, kw_only=True):
         return Usage(
             input_tokens=self.input_tokens + other.input_tokens,
             output_tokens=self.output_tokens + other.output_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
             model_calls=self.model_calls + other.model_calls,
             tool_calls=self.tool_calls + other.tool_calls,
             cache_hits=self.cache_hits + other.cache_hits,

@@ -127,6 +127,8 @@ def of_call(call: ModelCall, *, address: str, port: int) -> Attributes:
             FINISH_REASONS: [call.finish_reason] if call.finish_reason else None,
             INPUT_TOKENS: call.input_tokens,
             OUTPUT_TOKENS: call.output_tokens,
+            "gen_ai.usage.cache_read.input_tokens": call.cached_tokens,
+            "gen_ai.usage.reasoning.output_tokens": call.reasoning_tokens,
             "app.usage.estimated": call.estimated,
             "app.call.number": call.number,
             ERROR_TYPE: call.error or cut(call.cut),

@@ -113,6 +113,8 @@ class CallRecord:
             first_chunk_ms=self._first_chunk_ms,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
+            cached_tokens=usage.cached_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
             estimated=usage.estimated,
             cut=self._is_cut,
             finish_reason=self._finish_reason,

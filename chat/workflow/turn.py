@@ -18,6 +18,8 @@ from chat.llm.messages import (
     Piece,
     Pulse,
     Reasoning,
+    Remark,
+    Retraction,
     Text,
     WantedCall,
 )
@@ -28,10 +30,12 @@ from chat.protocol.events import (
     ReasoningCompleted,
     ReasoningDelta,
     ResponseDelta,
+    ResponseSnapshot,
 )
 from chat.protocol.payloads import (
     AgentTask,
     AgentTiming,
+    SnapshotData,
 )
 from chat.protocol.terms import Path, Usage
 from tooling.calls import Rejection
@@ -209,6 +213,7 @@ class Turn:
         words: list[str] = []
         end: Finished | None = None
         has_thought = False
+        before = len(self.said.words)
         messages = within(self.messages, settings.FLEET_CONTEXT_TOKENS)
         pieces = 0
         model = model_of(self.agent.tier)
@@ -227,6 +232,12 @@ class Turn:
                         case Reasoning():
                             has_thought = True
                             self.tell_thought(piece.text)
+                        case Retraction():
+                            self.take_back("".join(words), before)
+                            has_thought = True
+                            words.clear()
+                        case Remark():
+                            self.work.say(piece.text)
                         case WantedCall():
                             calls.append(piece)
                         case Finished():
@@ -297,6 +308,13 @@ class Turn:
             self.work.is_answering = True
             self.work.tell(ResponseDelta(delta=words))
         elif self.schema is None:
+            self.tell_thought(words)
+
+    def take_back(self, words: str, before: int) -> None:
+        """Tell the words of this round as a thought instead; `before` pieces are of earlier ones."""
+        del self.said.words[before:]
+        if self.is_answer and words:
+            self.work.tell(ResponseSnapshot(data=SnapshotData(self.said.text)))
             self.tell_thought(words)
 
     def tell_thought(self, words: str) -> None:
