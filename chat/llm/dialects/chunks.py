@@ -90,7 +90,6 @@ class ChunkReader:
         # These tell a message that repeats all the text so far from one with the next piece.
         self._first_text = ""
         self._text_chars = 0
-        self._reasoning_chars = 0
 
     @property
     def is_done(self) -> bool:
@@ -173,7 +172,6 @@ class ChunkReader:
         else:
             chunk = Chunk(text, reasoning, calls)
         self._seen.has_deltas = self.has_begun = True
-        self._reasoning_chars += len(reasoning)
         self._chunks.append(self.mended(chunk) if self._halves else chunk)
         return True
 
@@ -201,8 +199,6 @@ class ChunkReader:
             chunk = self.mended(chunk)
         if chunk.is_total:
             chunk = self.compared(chunk)
-        elif chunk.reasoning:
-            self._reasoning_chars += len(chunk.reasoning)
         if chunk.usage is not None:
             usage = merged(self._usage, chunk.usage)
             if usage is not chunk.usage:
@@ -220,9 +216,7 @@ class ChunkReader:
         )
         self._first_text = self._first_text or text
         self._text_chars = len(text) if is_total else self._text_chars + len(text)
-        reasoning = chunk.reasoning[self._reasoning_chars if is_total else 0 :]
-        self._reasoning_chars += len(reasoning)
-        return replace(chunk, reasoning=reasoning, is_total=is_total)
+        return chunk if is_total else replace(chunk, is_total=False)
 
     def mended(self, chunk: Chunk) -> Chunk:
         """Return the chunk with all characters whole. Keep halves at its end for the next one."""

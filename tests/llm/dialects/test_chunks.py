@@ -685,10 +685,10 @@ def test_messages_in_a_stream_are_pieces_or_totals() -> None:
     ]
 
 
-def test_message_that_repeats_the_reasoning_has_only_what_is_new_of_it() -> None:
+def test_message_after_deltas_repeats_the_reasoning_too() -> None:
     message = {"content": "a", "reasoning_content": "hmmm"}
     sent = delta(reasoning_content="hm") + event(choice(message=message))
-    assert chunks_of(sent) == [Chunk(reasoning="hm"), Chunk("a", "mm", is_total=True)]
+    assert chunks_of(sent) == [Chunk(reasoning="hm"), Chunk("a", "hmmm", is_total=True)]
 
 
 def test_reader_tells_whether_the_answer_began_and_ended() -> None:

@@ -125,7 +125,7 @@ def test_responses_stream() -> None:
 def test_responses_ending_repeats_the_answer(ending: dict[str, Any], reason: str) -> None:
     last = {"type": "response.completed", "response": RESPONSE | ending}
     call = CallDelta(2, "t", "clock", "{}")
-    answer = Chunk("a", "", [call], reason, TokenCount(11, 7), is_total=True)
+    answer = Chunk("a", "hm", [call], reason, TokenCount(11, 7), is_total=True)
     assert chunks_of(*map(event, [*RESPONSES, last])) == [*PIECES, answer]
 
 
