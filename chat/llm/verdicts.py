@@ -1,0 +1,410 @@
+"""Decide what a model server's complaint means, and what readers, operators and the client get."""
+
+import logging
+import math
+import random
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+
+from chat.protocol.errors import Code
+from tooling.untrusted import cut, one_line
+
+from . import wordings
+from .complaints import Complaint, complaint_of
+from .errors import ModelError
+from .redaction import without_keys, without_places
+
+logger = logging.getLogger(__name__)
+
+BACKOFF = 0.25  # Seconds before the first retry. Each further retry waits twice as long.
+MAX_RETRY_AFTER = 5.0  # Seconds. If a server asks for a longer wait, the call fails.
+MAX_JITTER = 0.1  # Seconds that a retry may be later than asked.
+LOADING_INTERVAL = (1.0, 2.0)  # Seconds, at least and at most, between two requests meanwhile.
+MAX_NAMED_WAIT = 9999  # Seconds. A page can't count down longer waits.
+MAX_WORDS_CHARS = 300  # of the server's words, for a reader
+MAX_ADVICE_CHARS = 600
+MAX_LOG_CHARS = 2000
+MAX_LOGGED_WORDS = 800
+
+
+class Kind(StrEnum):
+    """The kinds of complaints. The table HANDLING has a row for each."""
+
+    WRONG_KEY = "wrong key"
+    FORBIDDEN = "forbidden"
+    NO_CREDIT = "no credit"
+    RATE_LIMITED = "rate limit"
+    TOO_LONG = "too long"
+    UNKNOWN_MODEL = "unknown model"
+    WRONG_PATH = "wrong path"
+    REFUSED_PART = "refused part"
+    FILTERED = "filtered"
+    OVERLOADED = "overloaded"
+    LOADING = "loading"
+    MAINTENANCE = "maintenance"
+    NOT_A_MODEL = "not a model"
+    TEMPORARY = "temporary"
+    BAD_REQUEST = "bad request"
+    REPORTED = "reported"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """What follows from a kind of complaint.
+
+    `sentence` is for every reader. `advice` is for operators: {server} and {model} are filled in.
+    """
+
+    code: Code
+    sentence: str
+    advice: str
+    is_retried: bool = False  # by the client, while nothing of the answer was shown
+    retryable: bool = False  # by the reader: the same question may succeed later
+
+
+HANDLING: dict[Kind, Handling] = {
+    Kind.WRONG_KEY: Handling(
+        "model_error",
+        "The model server refused the key.",
+        "Set OPENAI_API_KEY to a key of {server}.",
+    ),
+    Kind.FORBIDDEN: Handling(
+        "model_error",
+        "The model server does not allow this request.",
+        'Check that the key in OPENAI_API_KEY may use "{model}" at {server}, and from this place.',
+    ),
+    Kind.NO_CREDIT: Handling(
+        "model_error",
+        "The account at the model server has no credit left.",
+        "Add credit to the account of OPENAI_API_KEY at {server}.",
+    ),
+    Kind.RATE_LIMITED: Handling(
+        "rate_limited",
+        "The model is busy. Try again in a moment.",
+        'The limits for "{model}" are set at {server}.',
+        is_retried=True,
+        retryable=True,
+    ),
+    Kind.TOO_LONG: Handling(
+        "context_too_long",
+        "This conversation is too long for the model. Start a new one, or ask something shorter.",
+        'Set FLEET_CONTEXT_TOKENS to fewer tokens than "{model}" reads at {server}.',
+    ),
+    Kind.UNKNOWN_MODEL: Handling(
+        "model_error",
+        "The model server does not know the model.",
+        'It is "{model}" at {server}. Set FLEET_MODEL to a model that it has.',
+    ),
+    Kind.WRONG_PATH: Handling(
+        "model_error",
+        "The model server has nothing at the address that was asked.",
+        "Check the path in OPENAI_BASE_URL: that of most servers, here {server}, ends with /v1.",
+    ),
+    Kind.REFUSED_PART: Handling(
+        "model_error",
+        "The model server does not support a part of the request.",
+        '"{model}" at {server} cannot be asked without this part. Set FLEET_MODEL to another one.',
+    ),
+    Kind.FILTERED: Handling(
+        "model_error",
+        "The model server's content filter rejected the request.",
+        'The filter belongs to {server} or to "{model}" there.',
+    ),
+    Kind.OVERLOADED: Handling(
+        "model_unavailable",
+        "The model server is overloaded. Try again in a moment.",
+        "This came from {server}.",
+        is_retried=True,
+        retryable=True,
+    ),
+    Kind.LOADING: Handling(
+        "model_unavailable",
+        "The model is still loading. Try again in a moment.",
+        'Set FLEET_FIRST_CHUNK_TIMEOUT higher if {server} takes long to load "{model}".',
+        is_retried=True,
+        retryable=True,
+    ),
+    Kind.MAINTENANCE: Handling(
+        "model_unavailable",
+        "The model server is under maintenance. Try again later.",
+        "This came from {server}.",
+        retryable=True,
+    ),
+    Kind.NOT_A_MODEL: Handling(
+        "model_error",
+        "What the server sent is not an answer of a model.",
+        "Check OPENAI_BASE_URL: is {server} a model server? The path of most ends with /v1. A page"
+        " that asks to sign in comes from a proxy or portal in between.",
+    ),
+    Kind.TEMPORARY: Handling(
+        "model_unavailable",
+        "The model server has a problem. Try again in a moment.",
+        "The log of {server} may say more.",
+        is_retried=True,
+        retryable=True,
+    ),
+    Kind.BAD_REQUEST: Handling(
+        "model_error",
+        "The model server did not take the request.",
+        'This came from {server}, which was asked for "{model}" (FLEET_MODEL).',
+    ),
+    Kind.REPORTED: Handling(
+        "model_error",
+        "The model server reported an error.",
+        'This came from {server}, which was asked for "{model}" (FLEET_MODEL).',
+        retryable=True,
+    ),
+    Kind.UNREACHABLE: Handling(
+        "model_unavailable",
+        "The model server cannot be reached.",
+        "It is {server}. Set OPENAI_BASE_URL to a model server that runs.",
+        is_retried=True,
+        retryable=True,
+    ),
+}
+
+
+class ServerError(ModelError):
+    """The server sent a complaint instead of an answer, or of the rest of one."""
+
+    def __init__(self, kind: Kind, complaint: Complaint, message: str, advice: str) -> None:
+        handling = HANDLING[kind]
+        super().__init__(handling.code, message, retryable=handling.retryable, advice=advice)
+        self.kind = kind
+        self.complaint = complaint
+
+
+# --- From a complaint to its kind
+
+ACCESS = frozenset({401, 402, 403, 407, 451})
+CLIENT_FAULTS = frozenset({400, 404, 405, 406, 415, 422})
+TEMPORARY_FAULTS = frozenset({408, 409, 425})
+TOO_LARGE = frozenset({413, 414, 431})
+OVERLOADED = frozenset({498, 503, 529})
+NOT_IMPLEMENTED = frozenset({501, 505})
+
+
+def kind_of(complaint: Complaint) -> Kind:
+    """Return the kind of a complaint, from its status, code, type and words."""
+    named = (complaint.code, complaint.type, complaint.marks, complaint.words)
+    said = " ".join(named).lower()
+    if complaint.is_markup:
+        return kind_of_page(complaint.status, said)
+    return (
+        kind_of_limit(complaint, said)
+        or kind_of_state(complaint.status, said)
+        or kind_of_access(complaint.status, said)
+        or kind_of_request(complaint, said)
+        or kind_of_status(complaint.status, said)
+    )
+
+
+def kind_of_page(status: int | None, said: str) -> Kind:
+    """Return the kind of a web page. Its words are those of a gateway, not of a model."""
+    if status is None or status == HTTPStatus.NETWORK_AUTHENTICATION_REQUIRED:
+        return Kind.NOT_A_MODEL
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and wordings.MAINTENANCE.search(said):
+        return Kind.MAINTENANCE
+    return kind_of_status(status, said)
+
+
+def kind_of_limit(complaint: Complaint, said: str) -> Kind | None:
+    """Return the kind if a limit was reached: of the context, the account or the answer."""
+    if "context_length_exceeded" in said:
+        return Kind.TOO_LONG
+    says_rate = wordings.RATE_LIMITED.search(said) is not None
+    if says_rate and (found := wordings.TOO_LARGE_FOR_RATE.search(said)):
+        # A request above the limit itself does not fit after any wait.
+        return Kind.TOO_LONG if int(found[2]) > int(found[1]) else Kind.RATE_LIMITED
+    is_per_time = complaint.wait is not None or wordings.PER_TIME.search(said) is not None
+    if complaint.status == HTTPStatus.PAYMENT_REQUIRED or "insufficient_quota" in said:
+        return Kind.NO_CREDIT
+    if wordings.NO_CREDIT.search(said) and not is_per_time:
+        return Kind.NO_CREDIT
+    if wordings.ANSWER_LIMIT.search(said) and not wordings.INPUT_LIMIT.search(said):
+        return Kind.REFUSED_PART
+    if says_rate or complaint.status in ACCESS or wordings.TOO_SLOW.search(said):
+        return None
+    return Kind.TOO_LONG if wordings.TOO_LONG.search(said) else None
+
+
+def kind_of_state(status: int | None, said: str) -> Kind | None:
+    """Return the kind if the server can't answer now, but may later."""
+    if status in ACCESS or (status in CLIENT_FAULTS and status != HTTPStatus.BAD_REQUEST):
+        return None
+    if wordings.MAINTENANCE.search(said):
+        return Kind.MAINTENANCE
+    if wordings.LOADING.search(said) and not wordings.FAILED_TO_LOAD.search(said):
+        return Kind.LOADING
+    # Gateways send a 503 also for a model that no channel has.
+    if wordings.OVERLOADED.search(said) and "model_not_found" not in said:
+        return Kind.OVERLOADED
+    if wordings.RATE_LIMITED.search(said):
+        return Kind.RATE_LIMITED
+    return None
+
+
+def kind_of_access(status: int | None, said: str) -> Kind | None:
+    """Return the kind if the key, its owner or a filter is the reason."""
+    if wordings.FILTERED.search(said) and status != HTTPStatus.UNAUTHORIZED:
+        return Kind.REFUSED_PART if wordings.REFUSED_CODES.search(said) else Kind.FILTERED
+    if status == HTTPStatus.UNAUTHORIZED:
+        return Kind.WRONG_KEY
+    if wordings.WRONG_KEY.search(said):
+        return Kind.WRONG_KEY
+    if wordings.UNKNOWN_MODEL.search(said) or wordings.REFUSED_CODES.search(said):
+        return None
+    if wordings.FORBIDDEN.search(said) and status != HTTPStatus.TOO_MANY_REQUESTS:
+        return Kind.FORBIDDEN
+    return None
+
+
+def kind_of_request(complaint: Complaint, said: str) -> Kind | None:
+    """Return the kind if the model, the path or a part of the request is the reason."""
+    status = complaint.status
+    if status == HTTPStatus.TOO_MANY_REQUESTS or status in TEMPORARY_FAULTS | TOO_LARGE:
+        return None
+    if wordings.REFUSED_CODES.search(said):
+        return Kind.REFUSED_PART
+    if wordings.UNKNOWN_MODEL.search(said) or complaint.param == "model":
+        return Kind.UNKNOWN_MODEL
+    if wordings.WRONG_PATH.search(said):
+        return Kind.WRONG_PATH
+    if status in OVERLOADED or status in ACCESS:
+        return None
+    parts = {complaint.param, *complaint.paths} - {"", "model"}
+    if wordings.REFUSED_PART.search(said) or any("messages" not in part for part in parts):
+        return Kind.REFUSED_PART
+    if status == HTTPStatus.NOT_FOUND and wordings.MODEL.search(said):
+        return Kind.UNKNOWN_MODEL
+    return None
+
+
+def kind_of_status(status: int | None, said: str) -> Kind:
+    """Return the kind of a complaint whose words say nothing that is known."""
+    match status:
+        case None:
+            return Kind.TEMPORARY if wordings.TEMPORARY.search(said) else Kind.REPORTED
+        case 401:
+            return Kind.WRONG_KEY
+        case 404 | 405:
+            return Kind.WRONG_PATH
+        case 429:
+            return Kind.RATE_LIMITED
+    if status in ACCESS:
+        return Kind.FORBIDDEN
+    if status in TOO_LARGE:
+        return Kind.TOO_LONG
+    if status in OVERLOADED:
+        return Kind.OVERLOADED
+    is_ours = status < HTTPStatus.INTERNAL_SERVER_ERROR or status in NOT_IMPLEMENTED
+    return Kind.BAD_REQUEST if is_ours and status not in TEMPORARY_FAULTS else Kind.TEMPORARY
+
+
+# --- From a complaint to an error
+
+
+def error_of(
+    complaint: Complaint, *, server: str, model: str, secrets: Collection[str] = ()
+) -> ServerError:
+    """Return the error that a complaint of `server` means. `secrets` are never shown or logged."""
+    return described(kind_of(complaint), complaint, server=server, model=model, secrets=secrets)
+
+
+def not_an_answer(
+    beginning: str, server: str, *, model: str = "", secrets: Collection[str] = ()
+) -> ServerError:
+    """Return the error for a body that begins like no answer of a model."""
+    complaint = complaint_of(beginning)
+    return described(Kind.NOT_A_MODEL, complaint, server=server, model=model, secrets=secrets)
+
+
+def unreachable(server: str, *, proxy: str, reason: str, model: str = "") -> ServerError:
+    """Return the error for a server, or a proxy in front of it, that can't be reached."""
+    kind = Kind.UNREACHABLE
+    through = f", asked through the proxy {proxy}" if proxy else ""
+    advice = f"{advice_of(kind, server + through, model)} The connection failed: {reason}"
+    return ServerError(
+        kind, Complaint(), HANDLING[kind].sentence, cut(one_line(advice), MAX_ADVICE_CHARS)
+    )
+
+
+def described(
+    kind: Kind, complaint: Complaint, *, server: str, model: str, secrets: Collection[str]
+) -> ServerError:
+    """Return the error of this kind, with the server's words as far as readers may see them."""
+    message = sentence_of(kind, complaint.wait)
+    words = without_places(without_keys(complaint.words, secrets), (server, *server.split(":")[:1]))
+    if words := cut(words, MAX_WORDS_CHARS):
+        message += f' The server says: "{words}"'
+    elif complaint.status:
+        message += f" It answered with status {complaint.status}."
+    return ServerError(kind, complaint, message, advice_of(kind, server, model))
+
+
+def sentence_of(kind: Kind, wait: float | None) -> str:
+    """Return our own sentence. It names the wait that the server asks for."""
+    sentence = HANDLING[kind].sentence
+    if wait and HANDLING[kind].retryable:
+        # Rounded up, so that a reader who waits that long does not come too early.
+        when = f"in {math.ceil(wait)} s" if wait <= MAX_NAMED_WAIT else "later"
+        return sentence.replace("in a moment", when)
+    return sentence
+
+
+def advice_of(kind: Kind, server: str, model: str) -> str:
+    advice = HANDLING[kind].advice.format(server=server, model=cut(one_line(model), 100))
+    return cut(advice, MAX_ADVICE_CHARS)
+
+
+def log_fault(error: ModelError, server: str, model: str, *, secrets: Collection[str] = ()) -> None:
+    """Log a failed call once, with all that is known. Readers get less."""
+    parts = [f"model={model} server={server} {type(error).__name__} ({error.code}): {error}"]
+    if isinstance(error, ServerError):
+        said = error.complaint
+        parts[0] = f"model={model} server={server} {error.kind} ({error.code})"
+        parts += [
+            f"status={said.status}" if said.status else "",
+            f"words={cut(said.words, MAX_LOGGED_WORDS)}" if said.words else "",
+            f"body={said.body}" if said.body and said.body != said.words else "",
+        ]
+    # The advice is worth more than the end of a long body, so it comes before.
+    parts.insert(1, f"advice={error.advice}" if error.advice else "")
+    line = " ".join(part for part in parts if part)
+    logger.warning("%s", cut(without_keys(one_line(line), secrets), MAX_LOG_CHARS))
+
+
+# --- Whether and when a call is made again
+
+
+def is_retried(kind: Kind) -> bool:
+    """Return True if the client asks again by itself."""
+    return HANDLING[kind].is_retried
+
+
+def wait_before_retry(complaint: Complaint, attempt: int) -> float | None:
+    """Return the seconds before the next attempt, or None if a retry wouldn't help.
+
+    `attempt` is 0 after the first failure. A model that is being loaded is asked about every 1 to
+    2 s; the caller limits how long.
+    """
+    kind = kind_of(complaint)
+    if not is_retried(kind):
+        return None
+    if kind is Kind.LOADING:
+        return random.uniform(*LOADING_INTERVAL)  # noqa: S311 - jitter, not a secret
+    if complaint.wait:
+        if complaint.wait > MAX_RETRY_AFTER:
+            return None
+        # Never earlier than asked, and not at the same moment as all others that were refused.
+        return complaint.wait + random.uniform(0, MAX_JITTER)  # noqa: S311 - jitter, not a secret
+    return backoff(attempt)
+
+
+def backoff(attempt: int) -> float:
+    """Return the seconds before a retry for which the server asks no wait."""
+    wait: float = BACKOFF * 2**attempt * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
+    return wait
