@@ -63,7 +63,7 @@ LOOSE_WORDS = re.compile(
 STRUCTURE = re.compile(r"\s*(?:\{|\[\s*[\[{\"'])")
 LOOSE_PATH = re.compile(r"""["']loc["']\s*:\s*[\[(]([^\])]{1,200})""")
 # A validator's fault as pydantic prints it: the place on a line, the fault on the next.
-PRINTED_PATH = re.compile(r"^([a-z_]\w*)(?:[.\w]*)\n +\S.*\[type=", re.MULTILINE)
+PRINTED_PATH = re.compile(r"^([a-z_]\w{0,60})[.\w]{0,200}\n +\S.{0,300}\[type=", re.MULTILINE)
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli\w*|[smhd])?\w*\s*", re.I)

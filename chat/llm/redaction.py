@@ -10,7 +10,7 @@ MIN_SECRET_CHARS = 4  # A shorter one would be found in words that have nothing 
 KEYS = re.compile(
     r"(?P<label>\bbearer\s+)\S+"
     r"|(?P<name>\b(?:api[ _-]?key|access[ _-]?token|secret|password|authorization)\b"
-    r"[^:=\n]{0,20}[:=]\s*[\"']?)[^\s\"',]+"
+    r"(?: (?:provided|given|is|was))?\s?[:=]\s?[\"']?)[^\s\"',]+"
     r"|\b(?:sk|pk|rk|gsk|xai|hf|nvapi|pplx|csk|fw|r8|ghp|or)[-_](?=[\w*.-]*[\d*])[\w*.-]{6,}"
     r"|\b(?:AIza|AKIA|eyJ)[\w.-]{10,}|\*{3,}[\w*-]*"
     r"|\b(?=[A-Za-z+/=*]{0,200}\d)(?=[\d+/=*]{0,200}[A-Za-z])[A-Za-z0-9+=*]{24,}"
@@ -45,7 +45,8 @@ def without_keys(text: str, secrets: Iterable[str] = ()) -> str:
 
 def without_places(text: str, places: Iterable[str] = ()) -> str:
     """Return the text with "…" for `places` and for all URLs, hosts, IP and mail addresses."""
+    text = PLACES.sub(HIDDEN, text)
     for place in places:
         if len(place) >= MIN_SECRET_CHARS:
             text = text.replace(place, HIDDEN)
-    return PLACES.sub(HIDDEN, text)
+    return text

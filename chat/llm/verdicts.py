@@ -190,7 +190,7 @@ NOT_IMPLEMENTED = frozenset({501, 505})
 def kind_of(complaint: Complaint) -> Kind:
     """Return the kind of a complaint, from its status, code, type and words."""
     named = (complaint.code, complaint.type, complaint.marks, complaint.words)
-    said = " ".join(named).lower()
+    said = "\n".join(named).lower()
     if complaint.is_markup:
         return kind_of_page(complaint.status, said)
     return (

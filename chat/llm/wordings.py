@@ -1,6 +1,7 @@
-"""How servers word their complaints: patterns for codes, types and words, all in lower case.
+"""How servers word their complaints: patterns for code, type and words, in lower case, by lines.
 
 Each server words the same complaint differently, so a pattern looks for what wordings share.
+Repeats are bounded: the text is from outside, and may be long.
 """
 
 import re
@@ -59,6 +60,7 @@ TOO_LONG = pattern(
     r"shorten (?:the |your )|range of input length|input length should|prompt[\w ]{0,20} too long",
     r"\binputs`? (?:tokens )?(?:\+|must have (?:less|at most))|max_tokens[\w ,]{0,30}got -\d",
     r"string_above_max_length|request_too_large|exceeded model token limit",
+    r"(?:longer|larger) than (?:this|the) model",
 )
 TOO_SLOW = pattern(r"(?:took|taking|takes) too long")
 # A limit on the answer. What was asked may be short.
@@ -116,7 +118,7 @@ LOADING = pattern(
     r"(?:model|server|deployment)[\w ]{0,20} not (?:yet )?ready|notready",
 )
 FAILED_TO_LOAD = pattern(
-    r"(?:fail|error|unable|cannot|could not|couldn't)\w*\W+(?:\w+\W+){0,3}load"
+    r"(?:fail|error|unable|cannot|could not|couldn't)\w*[ :'\"]+(?:\w+[ :'\"]+){0,3}load"
 )
 MAINTENANCE = pattern(r"maintenance|scheduled downtime|temporarily (?:offline|shut ?down)")
 # Of an error without a status.
