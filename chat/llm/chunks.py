@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from chat.protocol.terms import Usage
 
-from .errors import ALL_THINKING, CutOff, EmptyAnswer, ModelError
+from .errors import ALL_THINKING, MORE_THINKING, CutOff, EmptyAnswer, ModelError
 from .messages import ChatMessage, Finished, Reasoning, Text, WantedCall, estimated_usage
 
 MAX_EVENT_BYTES = 4 * 1024 * 1024  # Bytes of one server-sent event.
@@ -142,7 +142,7 @@ class PartialAnswer:
             raise CutOff
         if not self._chars and not self._calls:
             if self._finish_reason == "length":
-                raise EmptyAnswer(ALL_THINKING, usage=self._usage)
+                raise EmptyAnswer(ALL_THINKING, self._usage, advice=MORE_THINKING)
             raise EmptyAnswer(usage=self._usage)
         usage = self._usage or estimated_usage(messages, self._chars)
         finished = Finished(

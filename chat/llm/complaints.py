@@ -66,7 +66,7 @@ LOOSE_PATH = re.compile(r"""["']loc["']\s*:\s*[\[(]([^\])]{1,200})""")
 PRINTED_PATH = re.compile(r"^([a-z_]\w{0,60})[.\w]{0,200}\n +\S.{0,300}\[type=", re.MULTILINE)
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli\w*|[smhd])?\w*\s*", re.I)
+AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|[smhd])?[a-z]*\s*", re.I)
 ASKED_WAIT = re.compile(
     r"(?:again|retry|wait|reset|resets|available)\b[^\d.;]{0,40}?\b(?:in|after|for|wait|least)?\W{0,3}"
     r"((?:\d+(?:\.\d+)?\s*(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?)"

@@ -6,6 +6,7 @@ ModelError
   FirstChunkTimeout
   ChunkTimeout
   ErrorChunk
+  ServerError (in verdicts.py): the server's own complaint, or it can't be reached
 """
 
 import random
@@ -24,9 +25,9 @@ from chat.protocol.terms import Usage
 BACKOFF = 0.25  # Seconds before the first retry. Each further retry waits twice as long.
 MAX_RETRY_AFTER = 5.0  # Seconds. If a server asks for a longer wait, the call fails.
 ALL_THINKING = (
-    "The model spent all its tokens on thinking and said nothing."
-    " Ask for less reasoning effort, or set FLEET_THINKING_TOKENS higher."
+    "The model spent all its tokens on thinking and said nothing. Ask for less reasoning effort."
 )
+MORE_THINKING = "Or set FLEET_THINKING_TOKENS higher."
 # The parts of a request that it makes sense without, each with the names that a refusal may use.
 # The least loss comes first, because one refusal may name several parts.
 EXTRAS = {
@@ -57,9 +58,13 @@ class EmptyAnswer(ModelError):
     """The model finished without text and without tool calls. `usage` is the server's count."""
 
     def __init__(
-        self, message: str = "The model gave an empty answer.", usage: Usage | None = None
+        self,
+        message: str = "The model gave an empty answer.",
+        usage: Usage | None = None,
+        *,
+        advice: str = "",
     ) -> None:
-        super().__init__("model_error", message)
+        super().__init__("model_error", message, advice=advice)
         self.usage = usage
 
 

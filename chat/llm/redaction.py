@@ -10,7 +10,7 @@ MIN_SECRET_CHARS = 4  # A shorter one would be found in words that have nothing 
 KEYS = re.compile(
     r"(?P<label>\bbearer\s+)\S+"
     r"|(?P<name>\b(?:api[ _-]?key|access[ _-]?token|secret|password|authorization)\b"
-    r"(?: (?:provided|given|is|was))?\s?[:=]\s?[\"']?)[^\s\"',]+"
+    r"(?: (?:provided|given|is|was))?\s?[:=]\s?[\"']?)(?:bearer\s+)?[^\s\"',]+"
     r"|\b(?:sk|pk|rk|gsk|xai|hf|nvapi|pplx|csk|fw|r8|ghp|or)[-_](?=[\w*.-]*[\d*])[\w*.-]{6,}"
     r"|\b(?:AIza|AKIA|eyJ)[\w.-]{10,}|\*{3,}[\w*-]*"
     r"|\b(?=[A-Za-z+/=*]{0,200}\d)(?=[\d+/=*]{0,200}[A-Za-z])[A-Za-z0-9+=*]{24,}"
