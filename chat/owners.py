@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Literal
 
 from django.conf import settings
-from django.contrib.auth import get_user
+from django.contrib.auth import get_user, get_user_model
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 
@@ -29,6 +29,17 @@ class Owner:
 
 SCRIPT = Owner("script")
 TERMINAL = Owner("terminal")
+
+
+def is_operator(owner: str) -> bool:
+    """Return True if a row's owner may see hosts and names of settings: the terminal, or staff.
+
+    Read the database, so don't call this in the event loop.
+    """
+    kind, _, user_id = owner.partition(":")
+    if kind != "user":
+        return owner == str(TERMINAL)
+    return get_user_model().objects.filter(pk=user_id, is_staff=True, is_active=True).exists()
 
 
 def owner_of_request(request: HttpRequest) -> Owner | None:

@@ -16,10 +16,10 @@ from django.views.decorators.http import require_GET
 
 from chat.asks import Ask
 from chat.models import Run
-from chat.protocol.errors import ErrorInfo
+from chat.protocol.errors import Code, ErrorInfo
 from chat.protocol.events import StreamEvent
 from chat.protocol.terms import Level, StepKind
-from chat.rendering.ending import HELP, percent_of
+from chat.rendering.ending import percent_of
 from chat.rendering.gantt import Gantt, gantt_of
 from chat.rendering.timeline import phase_title, tool_title
 from chat.rendering.wording import capitalized, counted, duration, title_of
@@ -56,6 +56,14 @@ OLD = (
 )
 PAUSED = "The run waits for a person. A reply starts the run that goes on with it."
 CONTINUED = "The run waited for a person. Another run goes on with it."
+# The row keeps what the run's reader got. Readers without access to the admin get no settings.
+SETTINGS_OF: dict[Code, str] = {
+    "model_unavailable": "OPENAI_BASE_URL says where the model server is. The log has the reason.",
+    "model_error": (
+        "OPENAI_BASE_URL says where the model is, OPENAI_API_KEY is its key, FLEET_MODEL its name."
+        " The log has the reason."
+    ),
+}
 NOT_ROUTED = "The run ended before a path was chosen."
 
 Outcome = Literal["completed", "cancelled", "failed", "paused", "lost", "running"]
@@ -167,7 +175,7 @@ class RunPage:
 
     @property
     def help(self) -> str:
-        return HELP.get(self.error.code, "") if self.error else ""
+        return SETTINGS_OF.get(self.error.code, "") if self.error else ""
 
     @property
     def path(self) -> str:

@@ -25,18 +25,16 @@ OUTCOMES: dict[Status, str] = {  # the label of a paused one depends on what it 
     "failed": "failed",
 }
 MAX_TITLE_CHARS = 150  # characters of a source's title
-HELP: dict[Code, str] = {
-    "model_unavailable": (
-        "Set OPENAI_BASE_URL to a model server that runs, or unset it to use the built-in model. "
-        "Then start again."
-    ),
-    "model_error": (
-        "OPENAI_BASE_URL says where the model is, OPENAI_API_KEY is its key, FLEET_MODEL its name."
-    ),
-    "context_too_long": "Begin a new chat, or ask with less text.",
-}
 NEEDS_ACTION: frozenset[Code] = frozenset(
-    {*HELP, "forbidden", "bad_request", "storage_unavailable", "too_many_runs"}
+    {
+        "model_unavailable",
+        "model_error",
+        "context_too_long",
+        "forbidden",
+        "bad_request",
+        "storage_unavailable",
+        "too_many_runs",
+    }
 )
 # After these errors the same question would fail again.
 NOTHING_TO_REPEAT: frozenset[Code] = frozenset({"forbidden", "bad_request", "context_too_long"})
@@ -79,7 +77,6 @@ class Trouble:
     message: str
     wait: int | None = None  # seconds that the page counts down after the message
     after_wait: str = ""  # the rest of the message, after the countdown
-    help: str = ""
     code: str = ""
     workflow_id: str = ""
     is_urgent: bool = False
@@ -242,7 +239,6 @@ def trouble_of(ending: Ending, answer: AnswerSoFar, *, ended_at: datetime | None
         message=message,
         wait=wait,
         after_wait=after_wait,
-        help=HELP.get(error.code, "") if needs_action else "",
         code=error.code,
         workflow_id=answer.workflow_id,
         is_urgent=needs_action,

@@ -17,6 +17,7 @@ from chat.database import in_database, reason_of
 from chat.limits import Deadlines
 from chat.llm.errors import ModelError
 from chat.models import UNSTORABLE, Run
+from chat.owners import is_operator
 from chat.protocol.errors import (
     ENDING_NOT_STORED,
     IDLE_TIMEOUT,
@@ -51,6 +52,7 @@ logger = logging.getLogger(__name__)
 # All in seconds.
 CANCEL_GRACE = 0.1  # for a cancelled workflow to close its upstream before the ending is written
 ROW_RETRY_INTERVAL = 0.5  # between tries to write an ending or a cancel
+OWNER_TIMEOUT = 1.0  # for the database to say whether a run's owner may read advice
 ENDING_TIMEOUT = 5.0  # for the database to take an ending; then followers stop waiting
 
 NOTHING = Memory()
@@ -81,6 +83,7 @@ class LiveRun:
     ) -> None:
         """Go on with a run of which `before` are the figures, if it has any."""
         self.id: UUID = run.pk
+        self.owner = run.owner
         self.conversation_id = run.conversation_id
         self.worker = run.worker
         self.epoch = run.epoch
@@ -278,7 +281,7 @@ class LiveRun:
         finally:
             watch.cancel()
             stopping.cancel()
-        return self.ending_of(child)
+        return await self.ending_of(child)
 
     async def stop_child(self, child: "asyncio.Task[None]") -> Ending | None:
         """Cancel the work and return the reason, even if the work fails while it stops."""
@@ -290,26 +293,44 @@ class LiveRun:
         child.add_done_callback(log_late_failure)
         return self._reason
 
-    def ending_of(self, child: "asyncio.Task[None]") -> Ending | None:
+    async def ending_of(self, child: "asyncio.Task[None]") -> Ending | None:
+        failure = None if child.cancelled() else child.exception()
+        error = await self.error_for_owner(failure) if isinstance(failure, ModelError) else None
+        # Only now: another worker may have got the run while the database was asked.
         if self.is_leaving:
             log_late_failure(child)
             return None
         if child.cancelled():
             logger.error("run=%s cancelled itself", self.id)
             return failed(INTERNAL)
-        match child.exception():
+        if error:
+            return failed(error)
+        match failure:
             case None:
                 return Ending(status="completed")
             case Paused():
                 return paused(self.answer.work.asks)
             case Withdrawn():
                 return CANCELLED
-            case ModelError() as exc:
-                return failed(ErrorInfo(exc.code, str(exc), exc.retryable))
             case exc:
                 # The last stop before the reader: the log has the reason, the reader a message.
                 logger.error("run=%s failed", self.id, exc_info=exc)
                 return failed(INTERNAL)
+
+    async def error_for_owner(self, failure: ModelError) -> ErrorInfo:
+        """Return what the run's readers get of a failure: its advice only if they run the fleet."""
+        message = str(failure)
+        if failure.advice and await self.is_operators():
+            message = f"{message} {failure.advice}"
+        return ErrorInfo(failure.code, message, failure.retryable)
+
+    async def is_operators(self) -> bool:
+        """Return True if an operator asked. Don't wait long for the database to tell."""
+        try:
+            async with asyncio.timeout(OWNER_TIMEOUT):
+                return await in_database(is_operator, self.owner)
+        except (TimeoutError, DatabaseProblem):
+            return False
 
     async def watch_limits(self) -> None:
         """Stop the run at its deadline, or after a silence, even if no event ever arrives."""

@@ -66,6 +66,7 @@ class TurnEnd(Struct, frozen=True, omit_defaults=True):
     calls: list[ModelCall] = []  # those that no round has
     code: Code | None = None  # of the failure; None if the turn was cut
     message: str = ""
+    advice: str = ""  # for operators
     retryable: bool = True
     is_empty: bool = False
 
@@ -78,6 +79,7 @@ class TurnEnd(Struct, frozen=True, omit_defaults=True):
             calls,
             code=failure.code,
             message=str(failure),
+            advice=failure.advice,
             retryable=failure.retryable,
             is_empty=isinstance(failure, EmptyAnswer),
         )
@@ -87,8 +89,8 @@ class TurnEnd(Struct, frozen=True, omit_defaults=True):
         if self.code is None:
             return None
         if self.is_empty:
-            return EmptyAnswer(self.message)
-        return ModelError(self.code, self.message, retryable=self.retryable)
+            return EmptyAnswer(self.message, advice=self.advice)
+        return ModelError(self.code, self.message, retryable=self.retryable, advice=self.advice)
 
 
 def kind_of(name: str) -> type[Chosen | Round | Used | TurnEnd] | None:

@@ -5,8 +5,14 @@ import time
 from dataclasses import replace
 
 import pytest
+from django.conf import settings as django_settings
+from django.contrib.auth.models import User
+from django.test import Client
 
+from chat.database import in_database
+from chat.llm.errors import ALL_THINKING, MORE_THINKING
 from chat.models import Run
+from chat.owners import SCRIPT, TERMINAL, Owner, is_operator
 from tests.chatting import Chatting, chat_request, is_terminal, kinds, text_of
 from tests.scripted_model import ScriptedModel
 from tests.timing import quickest
@@ -69,6 +75,42 @@ async def test_unreachable_model_is_named_in_the_error(chat: Chatting, settings,
     error = await error_of(chat, "anyone?")
     assert error["code"] == "model_unavailable"
     assert "127.0.0.1:9" in error["message"]
+
+
+def session_of(*, is_staff: bool) -> dict[str, str]:
+    """Return the headers of a person's browser."""
+    client = Client()
+    client.force_login(User.objects.create_user("ann", is_staff=is_staff))
+    name = django_settings.SESSION_COOKIE_NAME
+    return {"cookie": f"{name}={client.cookies[name].value}", "origin": "http://testserver"}
+
+
+@pytest.mark.parametrize("reader", ["script", "user", "staff"])
+async def test_advice_with_names_of_settings_is_for_staff_alone(
+    chat: Chatting, model: ScriptedModel, reader: str
+) -> None:
+    model.on("mute", tokens=[], finish_reason="length", thinking_tokens=1000)
+    headers = None
+    if reader != "script":
+        headers = await in_database(session_of, is_staff=reader == "staff")
+    events = await chat.answer(chat_request("mute", mode="light"), headers=headers)
+    message = events[-1]["error"]["message"]
+    assert message == (f"{ALL_THINKING} {MORE_THINKING}" if reader == "staff" else ALL_THINKING)
+
+
+def test_terminal_and_active_staff_are_operators() -> None:
+    staff = User.objects.create_user("ann", is_staff=True)
+    former = User.objects.create_user("bob", is_staff=True, is_active=False)
+    user = User.objects.create_user("cay")
+    owners = {
+        TERMINAL: True,
+        SCRIPT: False,
+        Owner("browser", str(staff.pk)): False,
+        Owner("user", str(staff.pk)): True,
+        Owner("user", str(former.pk)): False,
+        Owner("user", str(user.pk)): False,
+    }
+    assert {owner: is_operator(str(owner)) for owner in owners} == owners
 
 
 async def test_temporary_error_before_the_first_chunk_is_retried(

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from pytest_django import Settings
 
+from chat.llm.errors import ALL_THINKING
 from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR, PLANNER, WRITER
 from tests.chatting import Chatting, chat_request, text_of
 from tests.scripted_model import Script, ScriptedModel
@@ -89,7 +90,7 @@ async def test_answer_of_nothing_but_thinking_is_an_error_with_advice(
     assert "Writer could not finish: The model spent all its tokens on thinking" in messages_of(
         events
     )
-    assert "FLEET_THINKING_TOKENS" in events[-1]["error"]["message"]
+    assert events[-1]["error"]["message"] == ALL_THINKING
     editor = [e for e in events if e["type"] == "agent.complete"][-1]
     assert editor["data"]["usage"]["output_tokens"] >= 1000, "as the server counted"
 
