@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 HIDDEN = "…"
 MAX_SCANNED_CHARS = 3000
-MIN_SECRET_CHARS = 4  # A shorter one would be found in words that have nothing to do with it.
+MIN_SECRET_CHARS = 4  # Shorter ones occur by chance in other words.
 
 KEYS = re.compile(
     r"(?P<label>\bbearer\s+)\S+"

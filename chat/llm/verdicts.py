@@ -252,7 +252,8 @@ def kind_of_access(status: int | None, said: str) -> Kind | None:
     if wordings.FILTERED.search(said) and status != HTTPStatus.UNAUTHORIZED:
         return Kind.REFUSED_PART if wordings.REFUSED_CODES.search(said) else Kind.FILTERED
     if status == HTTPStatus.UNAUTHORIZED:
-        return Kind.WRONG_KEY
+        is_of_model = wordings.MODEL_FORBIDDEN.search(said) is not None
+        return Kind.FORBIDDEN if is_of_model else Kind.WRONG_KEY
     if wordings.WRONG_KEY.search(said):
         return Kind.WRONG_KEY
     if wordings.UNKNOWN_MODEL.search(said) or wordings.REFUSED_CODES.search(said):
@@ -278,7 +279,8 @@ def kind_of_request(complaint: Complaint, said: str) -> Kind | None:
     parts = {complaint.param, *complaint.paths} - {"", "model"}
     if wordings.REFUSED_PART.search(said) or any("messages" not in part for part in parts):
         return Kind.REFUSED_PART
-    if status == HTTPStatus.NOT_FOUND and wordings.MODEL.search(said):
+    is_not_found = status == HTTPStatus.NOT_FOUND or "not_found" in said
+    if is_not_found and wordings.MODEL.search(said):
         return Kind.UNKNOWN_MODEL
     return None
 
@@ -349,7 +351,7 @@ def sentence_of(kind: Kind, wait: float | None) -> str:
     """Return our own sentence. It names the wait that the server asks for."""
     sentence = HANDLING[kind].sentence
     if wait and HANDLING[kind].retryable:
-        # Rounded up, so that a reader who waits that long does not come too early.
+        # Rounded up: a retry after exactly that long must not be too early.
         when = f"in {math.ceil(wait)} s" if wait <= MAX_NAMED_WAIT else "later"
         return sentence.replace("in a moment", when)
     return sentence

@@ -20,8 +20,11 @@ WRONG_KEY = pattern(
     r"(?:no|provide an?|need an?|without an?|pass a valid|provide your) (?:valid )?api[ _-]?key",
     r"invalid[_ ]?(?:authentication|token|auth)\b|api_?key_invalid|invalid_?api_?key",
     r"unauthenticated|unauthori[sz]ed\b|authentication[ _]?(?:error|failed|fails|required)",
+    r"(?:invalid|missing) (?:authentication|security) token",
     r"no (?:auth )?credentials|authorization header|token (?:is |has )?(?:been )?expired",
 )
+# Also with a status that otherwise means a wrong key.
+MODEL_FORBIDDEN = pattern(r"model_access_denied|access (?:to )?(?:the |this )?model")
 FORBIDDEN = pattern(
     r"permission|forbidden|access ?denied|not authori[sz]ed|not entitled|not allowed to|no access",
     r"(?:not|n't) have access|unsupported_country|not available in your",
@@ -33,7 +36,8 @@ NO_CREDIT = pattern(
     r"exceeded[ _](?:your[ _])?(?:current|monthly|total)[ _](?:quota|spend|usage)",
     r"budget[ _](?:has been |was |is )?(?:exceeded|reached)|exceeded (?:\w+ ){0,3}budget",
     r"spend\w*(?: limit)? (?:has been |was |is )?(?:exceeded|reached)",
-    r"quota (?:is |has been )?(?:exhausted|used up)|out of (?:credit|fund|quota)",
+    r"(?:quota|tier)\b[\w ]{0,24} (?:exhausted|used up)|out of (?:credit|fund|quota)",
+    r"(?:reached|over|exceeded) (?:your |the )?(?:\w+ ){0,3}usage limit",
 )
 RATE_LIMITED = pattern(
     r"rate[ _-]?limit|too[ _-]?many[ _-]?(?:\w+[ _])?requests|toomanyrequests|throttl|slow down",

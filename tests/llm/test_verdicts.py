@@ -43,6 +43,7 @@ COMPLAINTS: dict[Kind, list[tuple[int, Any]]] = {
         (401, error("Hoot?", code="invalid_api_key")),
         (400, [{"error": {"message": "Pass a valid API key.", "status": "INVALID_ARGUMENT"}}]),
         (403, error("This API key is not valid here")),
+        (403, {"message": "Missing Authentication Token"}),
         (500, error("proxy.AuthenticationError: the given key failed")),
     ],
     Kind.FORBIDDEN: [
@@ -50,6 +51,7 @@ COMPLAINTS: dict[Kind, list[tuple[int, Any]]] = {
         (451, ""),
         (407, "proxy wants a password"),
         (403, page("Just a moment")),
+        (401, error("The team may not", type="team_model_access_denied")),
         (403, error("Your country is not supported", code="unsupported_country_region_territory")),
         (400, error("Your location is not supported for this API")),
         (403, error("Your team may not; no access to the owl model")),
@@ -61,6 +63,8 @@ COMPLAINTS: dict[Kind, list[tuple[int, Any]]] = {
         (400, error("Your credit balance is too low")),
         (400, error("Budget has been exceeded: 1.2 of 1.0", code="400")),
         (403, error("No credits were bought yet")),
+        (403, error("The free tier of the owl has been exhausted")),
+        (429, error("You have reached your usage limit for the owl")),
         (200, {"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}),
     ],
     Kind.RATE_LIMITED: [
@@ -100,6 +104,7 @@ COMPLAINTS: dict[Kind, list[tuple[int, Any]]] = {
         (404, error("No endpoints found for owl/owl.")),
         (400, error("The model `owl` has been decommissioned.")),
         (503, error("No available channel for owl", code="model_not_found")),
+        (200, error("model: owl", type="not_found_error")),
         (400, {"error": '"owl" does not support chat'}),
         (400, error("Hoot", param="model")),
     ],
