@@ -286,7 +286,7 @@ async def test_a_decision_counts_although_there_are_no_questions_any_more(
 
 
 async def test_a_failed_call_is_kept_although_an_inherited_one_has_its_number() -> None:
-    failing = ModelError("model_error", "The model fell over.")
+    failing = ModelError("model_error", "The model fell over.", advice="Lift it up.")
     SCRIPTS["asking"] = ("light", {ASSISTANT.id: [CALCULATE, failing]})
     # The first call is made before the model is asked, the second one by its first round.
     first, asks = await paused()
@@ -298,6 +298,8 @@ async def test_a_failed_call_is_kept_although_an_inherited_one_has_its_number() 
     end = decoded(kept["answer/assistant/end"].value, TurnEnd)
     assert end
     assert [call.error for call in end.calls] == ["model_error"]
+    assert end.failure
+    assert end.failure.advice == "Lift it up."
 
 
 def with_tool(replaced: Tool) -> dict[str, Any]:
