@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from http import HTTPStatus
 
 from .changes import (
     EMPTY,
@@ -22,26 +21,12 @@ from .changes import (
     has_calls,
 )
 from .complaints import Complaint
+from .verdicts import Kind, kind_of
 
 MIN_ROOM = 256  # Tokens. With less room for the answer, the request is too long.
 MIN_LIMIT = 64  # Tokens. Smaller numbers in a refusal aren't the server's limit.
-# What is refused with one of these isn't a part of the request.
-NEVER = (
-    *(HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.FORBIDDEN),
-    *(HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
-    *(HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY),
-    *(HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT, 529),
-)
-OTHER_TROUBLE = re.compile(
-    r"context[_ -]?(?:length|size|window)|context limit|maximum context|token count"
-    r"|(?:prompt|input|request|messages?|conversation)\b[^.]{0,40}\btoo (?:long|large)"
-    r"|exceed\w*\b[^.]{0,40}\b(?:limit|maximum|tokens)|reduce the length"
-    r"|model_not_found|\b(?:unknown|invalid|incorrect|unrecognized|no such) model\b|try pulling"
-    r"|\bmodel\b[^.]{0,80}\b(?:not found|not exist|doesn't exist|no longer)"
-    r"|content[_ ](?:filter|policy)|\bsafety\b|moderation|violat|flagged"
-    r"|api[_ -]?key|unauthori[sz]ed|authenticat|quota|rate[_ -]?limit|billing|\bcredits?\b|balance",
-    re.I,
-)
+# The kinds of complaints that may be about a part of the request.
+REFUSING = (Kind.REFUSED_PART, Kind.BAD_REQUEST, Kind.REPORTED, Kind.TEMPORARY)
 # In a sentence that names a part in plain English, such as "tool use".
 UNSUPPORTED = re.compile(
     r"unsupported|incompatible|unavailable|disabled|disallow|forbid|not implemented|notimplemented"
@@ -195,13 +180,16 @@ def changes_for(request: Request, complaint: Complaint, taken: Forms) -> Iterabl
 
     `taken` are the forms that were tried, or that are remembered.
     """
-    if complaint.status in NEVER:
-        return
-    if limit := lower_limit(request, complaint.words):
+    kind = kind_of(complaint)
+    limit = lower_limit(request, complaint.words)
+    # A request is too long for a context also because of the answer that it asks for.
+    if limit and kind in (*REFUSING, Kind.TOO_LONG):
         yield limit
-    said = Said.in_complaint(complaint)
-    if OTHER_TROUBLE.search(said.text):
+    # Without room for an answer, no other form of the limit helps.
+    is_too_long = CONTEXT.search(complaint.words) and INPUT.search(complaint.words)
+    if kind not in REFUSING or is_too_long:
         return
+    said = Said.in_complaint(complaint)
     present = sorted(parts_of(request), key=loss)
     # A part that a validator names is more certain than one in its words.
     for part in [part for part in present if part in said.fields] or present:
