@@ -1,0 +1,336 @@
+"""The text of an answer, apart from the thinking and the tool calls that are written in it.
+
+Whatever the cut of the text, the joined pieces are the same. Text goes out at once, except what may
+still become a tag or a call.
+"""
+
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cache
+
+from chat.llm.messages import Reasoning, Retraction, Text
+
+from .harmony import HARMONY_OPENERS, Harmony
+from .markup import Markup
+from .normal import CallDelta
+from .written import FENCE, OPENERS, Candidate
+
+type SpeechPiece = Text | Reasoning | Retraction
+
+THINKING_NAMES = ("think", "thinking", "thought", "thoughts", "reasoning", "reflection")
+THINKING_OPENING = re.compile(
+    r"<\|?((?:[\w-]{1,32}:)?(?:think|thinking|thoughts?|reasoning|reflection))(?:\s[^<>]{0,200})?\|?>"
+    r"|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|START_THINKING\|>|<\|channel>thought",
+    re.IGNORECASE,
+)
+# Tags whose closing tag isn't the name with a slash.
+CLOSINGS = {
+    "[think]": "[/THINK]",
+    "◁think▷": "◁/think▷",
+    "<|think|>": "<|/think|>",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|start_thinking|>": "<|END_THINKING|>",
+    "<|channel>thought": "<channel|>",
+}
+CLOSERS = (
+    *(f"</{space}{name}>" for space in ("", "seed:", "mm:") for name in THINKING_NAMES),
+    *CLOSINGS.values(),
+)
+CLOSER = re.compile("|".join(map(re.escape, CLOSERS)), re.IGNORECASE)
+# A tag that isn't complete yet, with its name and the space behind that.
+TAG_SO_FAR = re.compile(r"<\|?(?:[\w-]{1,32}:)?([\w-]{0,32})(\s[^<>]{0,200})?\|?\Z")
+STOPS_THOUGHT = re.compile(r"[<\[◁]|\s\Z")
+MAX_TAG_CHARS = max(map(len, (*CLOSERS, *OPENERS)))
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """What a text is searched for."""
+
+    whole: re.Pattern[str]
+    first: re.Pattern[str]  # the characters that begin one
+    beginnings: frozenset[str]  # lower case
+
+    def find(self, text: str, *, is_end: bool) -> tuple[re.Match[str] | None, int]:
+        """Return the first tag, if there is one, and where the text before it ends.
+
+        That is also where the end of the text begins that may still become a tag.
+        """
+        for first in self.first.finditer(text):
+            start = first.start()
+            if tag := self.whole.match(text, start):
+                return tag, start
+            is_short = not is_end and len(text) - start < MAX_TAG_CHARS
+            if is_short and text[start:].lower() in self.beginnings:
+                return None, start
+        return None, len(text)
+
+
+@cache
+def tags_of(*tags: str) -> Tags:
+    longest_first = sorted(tags, key=len, reverse=True)
+    firsts = re.escape("".join({tag[0] for tag in tags}))
+    return Tags(
+        re.compile("|".join(map(re.escape, longest_first)) or r"(?!)", re.IGNORECASE),
+        re.compile(f"[{firsts}]" if firsts else r"(?!)"),
+        frozenset(tag[:end].lower() for tag in tags for end in range(1, len(tag))),
+    )
+
+
+HEAD_TAGS = tags_of(*CLOSINGS, *CLOSERS, *HARMONY_OPENERS)
+
+
+class Speech:
+    """Tells the text of one answer from thinking and calls. `tools` are the names of those offered.
+
+    Thinking in tags may begin the text. If its opening tag is missing, all text before the closing
+    tag is taken back, unless the answer speaks of such tags. Calls are collected in `calls`.
+    """
+
+    def __init__(self, tools: Collection[str] = ()) -> None:
+        self.calls: list[CallDelta] = []
+        self._tools = tools
+        self._held = ""  # what may still become a tag or a call
+        self._read: Callable[[bool], bool] = self.read_head
+        self._out: list[SpeechPiece] = []
+        self._drops_space = False
+        self._told = Markup()
+        self._may_retract = True
+        self._tags = self.tags()
+        # Pieces that go out as they are, if they have nothing that must be looked at.
+        self._flows = False
+        self._stops_flow = self._tags.first.search
+        self._piece: type[Text] | type[Reasoning] = Text
+        self._keep: Callable[[str], None] = self._told.add
+        # Thinking.
+        self._thought: list[str] = []
+        self._closing = HEAD_TAGS
+        self._has_thought = False
+        self._is_new_thought = False
+        self._is_hushed = False
+        # Calls.
+        self._candidate = Candidate("", ())
+        self._opener = ""
+        self._harmony = Harmony(tools)
+
+    def hush(self) -> None:
+        """Don't tell the thinking in tags: the server sends it in a field of its own, too."""
+        self._is_hushed = True
+
+    def add(self, text: str) -> list[SpeechPiece]:
+        """Add a piece of the text and return what can be told."""
+        if self._flows and not self._stops_flow(text):
+            self._keep(text)
+            return [self._piece(text)]
+        return self.advance(text, is_end=False)
+
+    def finish(self) -> list[SpeechPiece]:
+        """Return the rest: the text has ended."""
+        pieces = self.advance("", is_end=True)
+        if not self.calls and self._read == self.read_thought:
+            self.calls = self.calls_in_thought()
+        return pieces
+
+    def advance(self, text: str, *, is_end: bool) -> list[SpeechPiece]:
+        self._held += text
+        self._out = []
+        while self._read(is_end):
+            pass
+        self._flows = not self._held and self.begin_flow()
+        return self._out
+
+    def begin_flow(self) -> bool:
+        """Return True if pieces can go out as they are, and note how."""
+        if self._read == self.read_plain:
+            self._stops_flow = self._tags.first.search
+            self._piece, self._keep = Text, self._told.add
+            return True
+        if self._read == self.read_thought and not (self._is_new_thought or self._is_hushed):
+            self._stops_flow = STOPS_THOUGHT.search
+            self._piece, self._keep = Reasoning, self._thought.append
+            return True
+        return False
+
+    def tags(self) -> Tags:
+        """Return what can begin something else than plain text from here on."""
+        return tags_of(*(CLOSERS if self._may_retract else ()), *(OPENERS if self._tools else ()))
+
+    # --- The head: before the first word, and behind thinking and calls
+
+    def read_head(self, is_end: bool) -> bool:
+        text = self._held.lstrip()
+        if not text:
+            if is_end and not self._drops_space:
+                self.tell(self._held)
+            return False
+        if opening := THINKING_OPENING.match(text):
+            self.begin_thought(opening)
+        elif text.lower().startswith(HARMONY_OPENERS):
+            self._read = self.read_harmony
+        elif closer := CLOSER.match(text):
+            self._held = text[closer.end() :]
+            self._drops_space = True
+            self.stop_retracting()
+        elif not is_end and self.may_begin_something(text):
+            return False
+        else:
+            if self._drops_space:
+                self._held = text
+            self._read = self.read_plain
+            is_first = not self.calls and not self._told.has_text
+            if self._tools and is_first and text[0] in "{[" and not self._tags.whole.match(text):
+                self.begin_call(self._held[: len(self._held) - len(text)])
+        return True
+
+    def may_begin_something(self, text: str) -> bool:
+        """Return True if the text may become a tag that begins thinking or a call, or ends one."""
+        lower = text.lower()
+        if lower in HEAD_TAGS.beginnings or lower in self._tags.beginnings:
+            return True
+        tag = TAG_SO_FAR.match(text)
+        return tag is not None and (tag[2] is None or tag[1].lower() in THINKING_NAMES)
+
+    def read_harmony(self, is_end: bool) -> bool:
+        """Read the channels that some models divide all they write into."""
+        text, self._held = self._held, ""
+        for piece in self._harmony.read(text, is_end=is_end):
+            if isinstance(piece, CallDelta):
+                self.calls.append(piece)
+            elif isinstance(piece, Reasoning):
+                self.tell_thought(piece.text)
+            else:
+                self.tell(piece.text)
+        return False
+
+    # --- Thinking
+
+    def begin_thought(self, opening: re.Match[str]) -> None:
+        tag = opening[0].lower()
+        self._closing = tags_of(CLOSINGS.get(tag) or f"</{opening[1]}>")
+        self._held = self._held.lstrip()[opening.end() :]
+        self._is_new_thought = True
+        self._read = self.read_thought
+        self.stop_retracting()
+
+    def read_thought(self, is_end: bool) -> bool:
+        text = self._held
+        closing, end = self._closing.find(text, is_end=is_end)
+        words = text[:end].rstrip()
+        self.tell_thought(words)
+        if closing:
+            self._held = text[closing.end() :]
+            self._thought.clear()
+            self._drops_space = True
+            self._read = self.read_head
+            return True
+        self._held = "" if is_end else text[len(words) :]
+        return False
+
+    def tell_thought(self, words: str) -> None:
+        if self._is_new_thought:
+            words = words.lstrip()
+        if not words:
+            return
+        self._thought.append(words)
+        if self._is_hushed:
+            return
+        if self._is_new_thought and self._has_thought:
+            words = f"\n\n{words}"
+        self._is_new_thought = False
+        self._has_thought = True
+        self._out.append(Reasoning(words))
+
+    def calls_in_thought(self) -> list[CallDelta]:
+        """Return the calls in thinking that never ended: models forget the closing tag."""
+        text = "".join(self._thought)
+        for opener in OPENERS:
+            at = text.lower().find(opener.lower())
+            if at < 0 or opener == FENCE:
+                continue
+            candidate = Candidate(opener, self._tools)
+            if candidate.read(text[at:], is_end=True):
+                return candidate.calls
+        return []
+
+    # --- Plain text, and what may be a tag in it
+
+    def read_plain(self, is_end: bool) -> bool:
+        text = self._held
+        tag, end = self._tags.find(text, is_end=is_end)
+        if not tag and text.startswith("`", end) and not self.is_line_start(text, end):
+            end = len(text)
+        self.tell_held(end)
+        if not tag:
+            return False
+        self._told.look()
+        if self._may_retract and CLOSER.fullmatch(tag[0]):
+            return self.read_unopened(tag[0], is_end)
+        if not self._told.is_code and (tag[0] != FENCE or self._told.is_line_blank):
+            self.begin_call(tag[0])
+        else:
+            self.tell_held(len(tag[0]))
+        return True
+
+    def is_line_start(self, text: str, at: int) -> bool:
+        return text[at - 1] == "\n" if at else self._told.ends_line
+
+    def read_unopened(self, tag: str, is_end: bool) -> bool:
+        """Decide if a closing tag ends thinking, or if the answer speaks of it.
+
+        It ends thinking if it begins or ends its line, outside of code, as the first of its kind.
+        """
+        behind = self._held[len(tag) :].lstrip(" \t\r")
+        is_spoken_of = self._told.is_code or bool(THINKING_OPENING.search(self._told.text))
+        if not is_spoken_of and not self._told.is_line_blank:
+            if not behind and not is_end:
+                return False
+            is_spoken_of = not behind.startswith("\n")
+        self.stop_retracting()
+        if is_spoken_of:
+            self.tell_held(len(tag))
+            return True
+        self._out.append(Retraction())
+        self._told = Markup()
+        self._held = self._held[len(tag) :]
+        self._drops_space = True
+        self._has_thought = True
+        self._read = self.read_head
+        return True
+
+    def stop_retracting(self) -> None:
+        if self._may_retract:
+            self._may_retract = False
+            self._told.forget()
+            self._tags = self.tags()
+
+    def tell_held(self, length: int) -> None:
+        """Tell the beginning of what was held back."""
+        self.tell(self._held[:length])
+        self._held = self._held[length:]
+
+    def tell(self, text: str) -> None:
+        if text:
+            self._told.add(text)
+            self._out.append(Text(text))
+
+    # --- Calls
+
+    def begin_call(self, opener: str) -> None:
+        known = next((known for known in OPENERS if known.lower() == opener.lower()), opener)
+        self._opener, self._candidate = opener, Candidate(known, self._tools)
+        self._read = self.read_call
+
+    def read_call(self, is_end: bool) -> bool:
+        end = self._candidate.read(self._held, is_end=is_end)
+        if end is None:
+            return False
+        if end:
+            self.calls += self._candidate.calls
+            self._held = self._held[end:]
+            self._drops_space = True
+            self._read = self.read_head
+        else:
+            self.tell_held(len(self._opener) or 1)
+            self._read = self.read_plain
+        return True
