@@ -21,7 +21,8 @@ from chat.limits import Deadlines
 from chat.protocol.terms import Effort
 from tooling.untrusted import without_nul
 
-from .chunks import NOTHING, Chunk, EventLines, PartialAnswer, decode_chunk
+from .chunks import NOTHING, Chunk, EventLines, decode_chunk, normal
+from .dialects.answer import PartialAnswer
 from .errors import (
     ChunkTimeout,
     ErrorChunk,
@@ -84,6 +85,7 @@ class ModelClient:
         effort: Effort | None = None,
         is_aside: bool = False,
         tools: Sequence[dict[str, Any]] = (),
+        may_call: bool = True,
         schema: dict[str, Any] | None = None,
         traceparent: str = "",
     ) -> AsyncGenerator[Piece]:
@@ -91,8 +93,10 @@ class ModelClient:
 
         A Pulse stands for bytes without content. `max_tokens` limits the text, not the thinking.
         Set `is_aside` for calls that don't write the answer, so that a model thinks little about
-        them. `schema` is the JSON Schema of the answer, for servers that can enforce one.
-        `traceparent` is sent as a header, so that the server's spans join the run's trace.
+        them. Unset `may_call` for a model that must not call `tools`, which are declared because
+        the messages hold calls of them. `schema` is the JSON Schema of the answer, for servers
+        that can enforce one. `traceparent` is sent as a header, so that the server's spans join
+        the run's trace.
         """
         request = self.build_request(
             messages,
@@ -101,23 +105,25 @@ class ModelClient:
             effort=effort,
             is_aside=is_aside,
             tools=tools,
+            may_call=may_call,
             schema=schema,
         )
         if traceparent:
             request["extra_headers"] = {"traceparent": traceparent}
-        answer = PartialAnswer()
+        names = {tool["function"]["name"] for tool in tools if "function" in tool}
+        answer = PartialAnswer(messages, tools=names)
         with model_errors(self._server, model):
             async with aclosing(self.chunks(request)) as chunks:
                 async for chunk in chunks:
                     if chunk.error is not None:
                         raise ErrorChunk(self._server)
-                    for piece in answer.add(chunk) or (PULSE,):
+                    for piece in answer.add(normal(chunk)) or (PULSE,):
                         yield piece
                     if answer.exceeds(max_tokens):
                         # The server ignores the limit and might never end.
                         answer.cut()
                         break
-        for last in answer.finish(messages):
+        for last in answer.finish(is_done=False):
             yield last
 
     async def fault(self) -> str:
@@ -147,6 +153,7 @@ class ModelClient:
         effort: Effort | None,
         is_aside: bool,
         tools: Sequence[dict[str, Any]],
+        may_call: bool,
         schema: dict[str, Any] | None,
     ) -> dict[str, Any]:
         """Return the request as the API expects it."""
@@ -164,6 +171,8 @@ class ModelClient:
             request["reasoning_effort"] = EFFORTS[effort]
         if tools:
             request["tools"] = list(tools)
+            if not may_call:
+                request["tool_choice"] = "none"
         if schema is not None:
             request["response_format"] = {
                 "type": "json_schema",

@@ -62,9 +62,10 @@ class EmptyAnswer(ModelError):
         message: str = "The model gave an empty answer.",
         usage: Usage | None = None,
         *,
+        retryable: bool = True,
         advice: str = "",
     ) -> None:
-        super().__init__("model_error", message, advice=advice)
+        super().__init__("model_error", message, retryable=retryable, advice=advice)
         self.usage = usage
 
 

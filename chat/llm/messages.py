@@ -75,6 +75,7 @@ class Finished:
     words: int  # Output tokens without hidden thinking.
     is_cut: bool = False  # The answer reached its token limit.
     is_refused: bool = False  # The model or a content filter refused to answer.
+    is_filtered: bool = False  # A content filter ended the answer.
     wants_more: bool = False  # The model asked for more than MAX_CALLS tools.
     reason: str = ""  # The server's reason to finish.
 

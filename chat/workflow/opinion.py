@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from chat.llm.client import ModelClient
 from chat.llm.errors import ModelError
-from chat.llm.messages import ChatMessage, Text
+from chat.llm.messages import ChatMessage, Retraction, Text
 from routing.features import head_and_tail
 from routing.policy import Path
 from tooling.untrusted import one_line
@@ -103,4 +103,6 @@ class Opinions:
                     call.hear(piece)
                     if isinstance(piece, Text):
                         words.append(piece.text)
+                    elif isinstance(piece, Retraction):
+                        words.clear()
         return "".join(words)

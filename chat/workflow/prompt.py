@@ -97,17 +97,17 @@ def prompt(agent: Agent, question: Question) -> list[ChatMessage]:
 def as_told(call: WantedCall) -> WantedCall:
     """Return the call in the form in which its model reads it again.
 
-    Servers reject names with odd characters and arguments that aren't JSON. Arguments that were
-    rejected for their length would push everything else out of the context.
+    Servers reject names with odd characters and arguments that aren't a JSON object. Arguments that
+    were rejected for their length would push everything else out of the context.
     """
     name = NOT_IN_A_NAME.sub("_", call.name)[:MAX_FUNCTION_NAME] or "_"
-    is_fit = len(call.arguments.encode()) <= MAX_ARGUMENT_BYTES and is_json(call.arguments)
+    is_fit = len(call.arguments.encode()) <= MAX_ARGUMENT_BYTES and is_object(call.arguments)
     return replace(call, name=name, arguments=call.arguments if is_fit else NO_ARGUMENTS)
 
 
-def is_json(text: str) -> bool:
+def is_object(text: str) -> bool:
+    """Return True if the text is a JSON object."""
     try:
-        msgspec.json.decode(text)
+        return isinstance(msgspec.json.decode(text), dict)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False
-    return True

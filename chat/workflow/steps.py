@@ -30,6 +30,7 @@ class Round(Struct, frozen=True, omit_defaults=True):
     words: int = 0
     is_cut: bool = False
     is_refused: bool = False
+    is_filtered: bool = False
     wants_more: bool = False
     has_thought: bool = False
 
@@ -89,7 +90,7 @@ class TurnEnd(Struct, frozen=True, omit_defaults=True):
         if self.code is None:
             return None
         if self.is_empty:
-            return EmptyAnswer(self.message, advice=self.advice)
+            return EmptyAnswer(self.message, retryable=self.retryable, advice=self.advice)
         return ModelError(self.code, self.message, retryable=self.retryable, advice=self.advice)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 
 from chat.clock import Stopwatch
-from chat.llm.chunks import MAX_CALLS
+from chat.llm.dialects.calls import MAX_CALLS
 from chat.llm.errors import EmptyAnswer, ModelError
 from chat.llm.messages import (
     ChatMessage,
@@ -56,8 +56,10 @@ class Said:
     """The result of a turn, or the part so far."""
 
     is_cut: bool = False  # it had more to say than it may write
+    is_cut_early: bool = False  # by a limit of the model server, which is lower than ours
     cap: str = ""  # the cap of the path that stopped it between two rounds
     is_refused: bool = False
+    is_filtered: bool = False  # a content filter of the model server ended it
     ran_short: bool = False  # of tool calls
     lacks: str = ""  # why it could not look up what it was asked
     words: list[str] = field(default_factory=list)
@@ -113,10 +115,22 @@ class Turn:
                 raise
             if self.is_answer and not self.said.text.strip() and not self.gives_up:
                 raise self.empty_answer()
-            if self.is_answer and self.said.is_cut:
-                self.work.say(f"The answer reached the limit of {self.max_tokens:,} tokens.")
+            if self.is_answer:
+                self.tell_what_lacks()
             self.is_done = True
         return self.said
+
+    def tell_what_lacks(self) -> None:
+        """Tell the reader of a completed answer why it isn't whole."""
+        if self.said.is_filtered:
+            self.work.say("A content filter of the model server ended the answer here.")
+        if self.said.is_cut_early:
+            self.work.say(
+                "The model server cut the answer at its own length limit,"
+                f" after {self.tokens_used:,} tokens."
+            )
+        elif self.said.is_cut:
+            self.work.say(f"The answer reached the limit of {self.max_tokens:,} tokens.")
 
     def empty_answer(self) -> EmptyAnswer:
         if self.said.cap:
@@ -189,6 +203,12 @@ class Turn:
             self._kept_calls.add(made.call.number)
         self.tokens_used += made.words
         self.said.is_cut, self.said.is_refused = made.is_cut, made.is_refused
+        self.said.is_filtered = made.is_filtered
+        # Thinking may have used up the limit, and an estimate may be half of the real number.
+        spent = self.tokens_used * (2 if made.call.estimated else 1)
+        self.said.is_cut_early = (
+            made.is_cut and not made.call.reasoning_tokens and spent < self.max_tokens
+        )
         if made.wants_more:
             self.work.say(
                 f"{self.agent.name} wanted more than {MAX_CALLS} tools at once;"
@@ -256,6 +276,7 @@ class Turn:
             words=end.words,
             is_cut=end.is_cut,
             is_refused=end.is_refused,
+            is_filtered=end.is_filtered,
             wants_more=end.wants_more,
             has_thought=has_thought,
         )
@@ -284,9 +305,11 @@ class Turn:
         self, model: str, messages: Sequence[ChatMessage], traceparent: str
     ) -> AsyncGenerator[Piece]:
         """Return the pieces of one model call."""
-        # In the last round no tools are offered, so that the model must answer. The built-in model
-        # cannot call any.
-        is_offered = not self.is_last_round and not settings.FLEET_MODEL_BUILTIN
+        # In the last round the model must answer, so no tools are offered. But servers refuse a
+        # conversation with calls of tools that aren't declared. The built-in model can't call any.
+        holds_calls = any(message.tool_calls for message in messages)
+        is_offered = not self.is_last_round or holds_calls
+        is_offered = is_offered and not settings.FLEET_MODEL_BUILTIN
         return self.work.models.stream(
             messages,
             model=model,
@@ -294,6 +317,7 @@ class Turn:
             effort=self.work.question.effort,
             is_aside=not self.is_answer,
             tools=self.work.toolbox.offered(self.tools) if is_offered else (),
+            may_call=not self.is_last_round,
             schema=self.schema,
             traceparent=traceparent,
         )
@@ -311,7 +335,7 @@ class Turn:
             self.tell_thought(words)
 
     def take_back(self, words: str, before: int) -> None:
-        """Tell the words of this round as a thought instead; `before` pieces are of earlier ones."""
+        """Tell the words of this round as a thought; `before` pieces are of earlier ones."""
         del self.said.words[before:]
         if self.is_answer and words:
             self.work.tell(ResponseSnapshot(data=SnapshotData(self.said.text)))

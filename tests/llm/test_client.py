@@ -47,6 +47,10 @@ async def read(client: ModelClient, into: list[Piece]) -> None:
         ),
         ({"tools": [{"type": "function"}]}, {"max_tokens": 4100, "tools": [{"type": "function"}]}),
         (
+            {"tools": [{"type": "function"}], "may_call": False},
+            {"max_tokens": 4100, "tools": [{"type": "function"}], "tool_choice": "none"},
+        ),
+        (
             {"schema": {"type": "object"}},
             {
                 "max_tokens": 4100,

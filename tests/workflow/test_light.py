@@ -125,11 +125,27 @@ async def test_answer_cut_by_its_length_carries_a_message(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
     settings.FLEET_LIGHT_CAPS = replace(settings.FLEET_LIGHT_CAPS, tokens=17)
-    team.as_agent(ASSISTANT.instructions, Script(tokens=["So ", "much"], finish_reason="length"))
+    team.as_agent(ASSISTANT.instructions, Script(tokens=["So "] * 17, finish_reason="length"))
+    events = await chat.answer(chat_request(mode="light"))
+    assert text_of(events) == "So " * 17
+    assert "The answer reached the limit of 17 tokens." in messages_of(events)
+    assert team.calls[0].body["max_tokens"] == 17
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("MAX_TOKENS", "The model server cut the answer at its own length limit, after 2 tokens."),
+        ("content_filter", "A content filter of the model server ended the answer here."),
+    ],
+)
+async def test_answer_that_its_server_ended_early_carries_a_message(
+    chat: Chatting, team: ScriptedModel, reason: str, message: str
+) -> None:
+    team.as_agent(ASSISTANT.instructions, Script(tokens=["So ", "much"], finish_reason=reason))
     events = await chat.answer(chat_request(mode="light"))
     assert text_of(events) == "So much"
-    assert "17 tokens" in messages_of(events)
-    assert team.calls[0].body["max_tokens"] == 17
+    assert message in messages_of(events)
 
 
 async def test_server_that_ignores_the_token_limit_is_cut_off(

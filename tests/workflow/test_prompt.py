@@ -5,7 +5,7 @@ import json
 import pytest
 from pytest_django import Settings
 
-from chat.llm.chunks import MAX_CALLS
+from chat.llm.dialects.calls import MAX_CALLS
 from chat.llm.messages import ChatMessage, WantedCall
 from chat.models import Run
 from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR, PLANNER, RESEARCHER, REVIEWER, WRITER

@@ -6,7 +6,7 @@ import re
 import pytest
 from pytest_django import Settings
 
-from chat.llm.chunks import MAX_CALLS
+from chat.llm.dialects.calls import MAX_CALLS
 from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR, PLANNER
 from tests.chatting import Chatting, chat_request, shape, text_of
 from tests.scripted_model import Script, ScriptedModel
