@@ -10,7 +10,7 @@ from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR, PLANNER, WRITER
 from tests.chatting import Chatting, chat_request, text_of
 from tests.scripted_model import Script, ScriptedModel
 
-from .playing import MEMBERS, calls_of, counts_before, full, messages_of, plan
+from .playing import MEMBERS, calls_of, counts_before, full, messages_of, of_kind, plan
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -105,3 +105,22 @@ async def test_thinking_counts_in_usage_but_not_in_the_answer_length(
     events = await chat.answer(chat_request(mode="light"))
     assert [call.body["max_tokens"] for call in team.calls] == [20, 15]
     assert events[-2]["data"]["usage"]["output_tokens"] == 506
+
+
+@pytest.mark.parametrize(
+    ("tokens", "snapshots"),
+    [
+        (["<thi", "nk>\nFirst ", "the wick\n</think>", "\n\nLantern"], []),
+        (["First ", "the wick", "\n</think>\n\n", "Lantern"], [""]),
+    ],
+    ids=["tags", "no opening tag"],
+)
+async def test_thinking_in_tags_is_told_as_reasoning(
+    chat: Chatting, team: ScriptedModel, tokens: list[str], snapshots: list[str]
+) -> None:
+    team.as_agent(ASSISTANT.instructions, Script(tokens=tokens))
+    events = await chat.answer(chat_request(mode="light"))
+    assert text_of(events) == "Lantern"
+    told = "".join(event["delta"] for event in of_kind(events, "reasoning.delta"))
+    assert told.strip() == "First the wick"
+    assert [event["data"]["text"] for event in of_kind(events, "response.snapshot")] == snapshots

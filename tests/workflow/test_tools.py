@@ -114,7 +114,7 @@ async def test_wrong_tool_call_is_dropped_flagged_and_explained_to_the_model(
     assert answered["role"] == "tool"
     told = asked["tool_calls"][0]["function"]
     assert re.fullmatch("[a-zA-Z0-9_-]{1,64}", told["name"]), "servers refuse to read it otherwise"
-    json.loads(told["arguments"])
+    assert isinstance(json.loads(told["arguments"]), dict)
 
 
 async def test_obvious_tool_is_called_first_and_the_model_phrases_its_result(

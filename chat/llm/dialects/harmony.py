@@ -29,6 +29,7 @@ class Harmony:
         self._tools = tools
         self._held = ""
         self._header = ""
+        self._before: list[str] | None = []  # the text before the first message
         self._is_message = False
         self._recipient = ""
         self._arguments: list[str] = []
@@ -36,6 +37,8 @@ class Harmony:
 
     def read(self, text: str, *, is_end: bool) -> list[Text | Reasoning | CallDelta]:
         self._out = []
+        if self._before is not None:
+            self._before.append(text)
         text, at = self._held + text, 0
         for mark in MARK.finditer(text):
             self.add(text[at : mark.start()])
@@ -51,6 +54,9 @@ class Harmony:
         self._held = text[end:]
         if is_end:
             self.end_message()
+            if self._before is not None:
+                # The answer only spoke of channels.
+                self._out = [Text("".join(self._before))]
         return self._out
 
     def begin_of_mark(self, text: str) -> int:
@@ -63,6 +69,7 @@ class Harmony:
         if recipient and is_offered(recipient[1], self._tools):
             self._recipient = recipient[1]
         self._is_message = True
+        self._before = None
 
     def end_message(self) -> None:
         if self._recipient:

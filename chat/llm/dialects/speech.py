@@ -37,11 +37,21 @@ CLOSERS = (
     *(f"</{space}{name}>" for space in ("", "seed:", "mm:") for name in THINKING_NAMES),
     *CLOSINGS.values(),
 )
+# What some models write between their thinking and the answer.
+ANSWER_OPENERS = ("<|START_RESPONSE|>", "<|begin_of_solution|>")
+# What ends a text, if a server doesn't remove it.
+END_TOKENS = frozenset(
+    (
+        *("</s>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>"),
+        *("<|end|>", "<|return|>", "<end_of_turn>", "<｜end▁of▁sentence｜>"),
+        *("<|end_response|>", "<|end_of_solution|>"),
+    )
+)
 CLOSER = re.compile("|".join(map(re.escape, CLOSERS)), re.IGNORECASE)
 # A tag that isn't complete yet, with its name and the space behind that.
 TAG_SO_FAR = re.compile(r"<\|?(?:[\w-]{1,32}:)?([\w-]{0,32})(\s[^<>]{0,200})?\|?\Z")
 STOPS_THOUGHT = re.compile(r"[<\[◁]|\s\Z")
-MAX_TAG_CHARS = max(map(len, (*CLOSERS, *OPENERS)))
+MAX_TAG_CHARS = max(map(len, (*CLOSERS, *ANSWER_OPENERS, *END_TOKENS, *OPENERS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +88,8 @@ def tags_of(*tags: str) -> Tags:
     )
 
 
-HEAD_TAGS = tags_of(*CLOSINGS, *CLOSERS, *HARMONY_OPENERS)
+HEAD_TAGS = tags_of(*CLOSINGS, *CLOSERS, *ANSWER_OPENERS, *HARMONY_OPENERS)
+DROPPED_AT_HEAD = tags_of(*CLOSERS, *ANSWER_OPENERS)
 
 
 class Speech:
@@ -154,7 +165,11 @@ class Speech:
 
     def tags(self) -> Tags:
         """Return what can begin something else than plain text from here on."""
-        return tags_of(*(CLOSERS if self._may_retract else ()), *(OPENERS if self._tools else ()))
+        return tags_of(
+            *END_TOKENS,
+            *(CLOSERS if self._may_retract else ()),
+            *(OPENERS if self._tools else ()),
+        )
 
     # --- The head: before the first word, and behind thinking and calls
 
@@ -168,7 +183,7 @@ class Speech:
             self.begin_thought(opening)
         elif text.lower().startswith(HARMONY_OPENERS):
             self._read = self.read_harmony
-        elif closer := CLOSER.match(text):
+        elif closer := DROPPED_AT_HEAD.whole.match(text):
             self._held = text[closer.end() :]
             self._drops_space = True
             self.stop_retracting()
@@ -264,13 +279,25 @@ class Speech:
         if not tag:
             return False
         self._told.look()
+        if tag[0].lower() in END_TOKENS and not self._told.is_code:
+            return self.read_end(tag[0], is_end)
         if self._may_retract and CLOSER.fullmatch(tag[0]):
             return self.read_unopened(tag[0], is_end)
-        if not self._told.is_code and (tag[0] != FENCE or self._told.is_line_blank):
+        is_call = tag[0].lower() not in END_TOKENS and not self._told.is_code
+        if is_call and (tag[0] != FENCE or self._told.is_line_blank):
             self.begin_call(tag[0])
         else:
             self.tell_held(len(tag[0]))
         return True
+
+    def read_end(self, token: str, is_end: bool) -> bool:
+        """Drop a token that ends the text. In the middle of it, it is text."""
+        if self._held[len(token) :].strip():
+            self.tell_held(len(token))
+            return True
+        if is_end:
+            self._held = ""
+        return False
 
     def is_line_start(self, text: str, at: int) -> bool:
         return text[at - 1] == "\n" if at else self._told.ends_line
@@ -278,10 +305,14 @@ class Speech:
     def read_unopened(self, tag: str, is_end: bool) -> bool:
         """Decide if a closing tag ends thinking, or if the answer speaks of it.
 
-        It ends thinking if it begins or ends its line, outside of code, as the first of its kind.
+        It ends thinking if it is the first outside of code, and begins or ends its line.
         """
         behind = self._held[len(tag) :].lstrip(" \t\r")
-        is_spoken_of = self._told.is_code or bool(THINKING_OPENING.search(self._told.text))
+        if self._told.is_code:
+            # Thinking may speak of it, too, so the next one may still end it.
+            self.tell_held(len(tag))
+            return True
+        is_spoken_of = bool(THINKING_OPENING.search(self._told.text))
         if not is_spoken_of and not self._told.is_line_blank:
             if not behind and not is_end:
                 return False

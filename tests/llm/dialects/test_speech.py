@@ -84,6 +84,12 @@ THINKING = {
         "<|start|>assistant<|channel|>final<|message|>Lantern light",
         [WICK, LANTERN],
     ),
+    "a token at the end": ("Lantern light<|im_end|>\n", [LANTERN]),
+    "an answer in tags": (
+        "<|START_THINKING|>First the wick…<|END_THINKING|>"
+        "<|START_RESPONSE|>Lantern light<|END_RESPONSE|>",
+        [WICK, LANTERN],
+    ),
     "an end at the head": ("</think>\n\nLantern light", [LANTERN]),
     "no beginning": (
         "First the wick…\n</think>\n\nLantern light",
@@ -101,6 +107,10 @@ THINKING = {
         "First `x`\n```\ny\n```\n</think>\n\nLantern light",
         [Text("First `x`\n```\ny\n```\n"), Retraction(), LANTERN],
     ),
+    "no beginning, and the tag in a code span": (
+        "First `</think>`\nFirst the wick…\n</think>\n\nLantern light",
+        [Text("First `</think>`\nFirst the wick…\n"), Retraction(), LANTERN],
+    ),
     "no beginning and no answer": (
         "First the wick…\n</think>",
         [Text("First the wick…\n"), Retraction()],
@@ -115,6 +125,8 @@ SPOKEN_OF = {
     "the second of its kind": "A </think> here\nand there\n</think>\nagain.",
     "other markup": "<div class='think'>a</div> <p>\n</p> a < b [1] [/x] ◁ `",
     "a beginning": "<thin",
+    "a channel at the head": "<|channel|> begins a channel.",
+    "the end of a text": "Then <|im_end|> ends it, or `</s>`",
     "an opening in the text": "Then <think>so</think> it is.",
     "a tag at the end": "The end is </think>",
 }
