@@ -85,7 +85,7 @@ async def test_model_reads_the_result_of_its_tool_call(chat: Chatting, team: Scr
     [
         ("teleport", "{}", "unknown_tool"),
         ("", "{}", "unknown_tool"),
-        ("functions.calculator", "{}", "unknown_tool"),
+        ("mine.calculator", "{}", "unknown_tool"),
         ("tele port\u200b" * 20, "[" * 5000, "unknown_tool"),
         ("calculator", "{not json", "malformed"),
         ("calculator", "[1]", "malformed"),

@@ -236,7 +236,7 @@ def failure(reason: str) -> ModelError:
     named = "".join(char for char in reason if char.isalnum() or char in "_- .")[:MAX_REASON_CHARS]
     return ModelError(
         "model_error",
-        f'The model server could not finish the answer ("{named}"). What came so far is kept.',
+        f'The model server could not finish the answer ("{named}"). The text so far is kept.',
     )
 
 

@@ -18,7 +18,8 @@ MAX_ID_CHARS = 64  # Characters of a call's id.
 MAX_NAME_CHARS = 200  # Characters of a tool's name, which the model may have invented.
 NO_ARGUMENTS = "{}"
 JSON_MARK = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)
-NOT_IN_A_NAME = re.compile(r"[^\w-]+")
+# What models write around a tool's name, such as `functions.clock:0`.
+NAME = re.compile(r"\s*(?:(?:functions?|tools?|default_api)[.:/])?([\w-]+)(?:[\s:<].*)?", re.DOTALL)
 
 
 class JsonEnd:
@@ -220,15 +221,14 @@ class PartialCalls:
             is_unique = call.id and call.id not in used
             id_ = call.id if is_unique else next(id_ for id_ in own_ids if id_ not in used)
             used.add(id_)
-            wanted.append(WantedCall(id_, self.known_name(call.name), whole(call.parts)))
+            wanted.append(WantedCall(id_, known_name(call.name, self._tools), whole(call.parts)))
         return wanted
 
-    def known_name(self, name: str) -> str:
-        """Return the offered tool that a name such as `functions.clock:0` means, or the name."""
-        if name in self._tools:
-            return name
-        parts = NOT_IN_A_NAME.split(name)
-        return next((part for part in parts if part in self._tools), name)
+
+def known_name(name: str, tools: Collection[str]) -> str:
+    """Return the offered tool that a name such as `functions.clock:0` means, or the name."""
+    found = NAME.fullmatch(name)
+    return found[1] if found and name not in tools and found[1] in tools else name
 
 
 def whole(parts: Sequence[str]) -> str:

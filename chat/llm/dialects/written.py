@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from .calls import NO_ARGUMENTS, NOT_IN_A_NAME, JsonEnd
+from .calls import NO_ARGUMENTS, JsonEnd, known_name
 from .normal import CallDelta
 
 MAX_WRITTEN_CHARS = 32 * 1024  # Characters held back for calls. More than that is an answer.
@@ -42,6 +42,7 @@ KEY = re.compile(r'"([^"\\]*)"\s*:\s*')
 STRING = re.compile(r'"([^"\\]*)("?)')
 SKIPPED_VALUE = re.compile(r'("[^"\\]*"|\d+)\s*,\s*')
 SKIPPED_VALUE_SO_FAR = re.compile(r'("[^"\\]*"?|\d+)?\s*')
+NOT_IN_A_NAME = re.compile(r"[^\w-]+")
 WORD = re.compile(r"[\w.:-]*")
 
 TAGS = ("<function=", "<function name=", "<invoke name=")
@@ -207,7 +208,7 @@ def likely(is_so: bool) -> Likelihood:
 
 def is_offered(name: str, tools: Collection[str]) -> bool:
     """Return True if this name, which may be one such as `functions.clock:0`, means a tool."""
-    return name in tools or any(part in tools for part in NOT_IN_A_NAME.split(name))
+    return known_name(name, tools) in tools
 
 
 def may_be_offered(beginning: str, tools: Collection[str]) -> bool:
