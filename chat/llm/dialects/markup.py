@@ -17,6 +17,7 @@ class Markup:
         self._fence = ""
         self._ticks = 0  # of the code span that is open
         self._head = ""  # the beginning of the current line
+        self._run = ""  # ticks at the end of what was read, which more may follow
 
     def add(self, text: str) -> None:
         self._unread.append(text)
@@ -31,16 +32,16 @@ class Markup:
 
     @property
     def is_code(self) -> bool:
-        return bool(self._fence or self._ticks)
+        return bool(self._fence or self.ticks_behind(len(self._run)))
 
     @property
     def is_line_blank(self) -> bool:
-        return not self._head.strip()
+        return not self._head.strip() and not self._run
 
     @property
     def ends_line(self) -> bool:
         """Return True if the next character begins a line."""
-        return self._unread[-1].endswith("\n") if self._unread else not self._head
+        return self._unread[-1].endswith("\n") if self._unread else not self._head + self._run
 
     def forget(self) -> None:
         """Keep no more of the text than where it ends."""
@@ -53,7 +54,10 @@ class Markup:
         self._is_empty = self._is_empty and not text
         if self._read is not None and text:
             self._read.append(text)
-        for number, line in enumerate(text.split("\n")):
+        text = self._run + text
+        read = text.rstrip("`")
+        self._run = text[len(read) :]
+        for number, line in enumerate(read.split("\n")):
             if number:
                 self.end_line()
             self.read_in_line(line)
@@ -64,10 +68,13 @@ class Markup:
         if self._fence:
             return
         for run in TICKS.findall(part):
-            if not self._ticks:
-                self._ticks = len(run)
-            elif self._ticks == len(run):
-                self._ticks = 0
+            self._ticks = self.ticks_behind(len(run))
+
+    def ticks_behind(self, run: int) -> int:
+        """Return the ticks of the code span that is open behind a run of ticks."""
+        if not self._ticks:
+            return run
+        return 0 if self._ticks == run else self._ticks
 
     def end_line(self) -> None:
         mark = FENCE_LINE.match(self._head)
