@@ -4,6 +4,7 @@ A wrong value raises `ImproperlyConfigured` with one line that names the setting
 that could be a secret.
 """
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
+from urllib.request import getproxies_environment
 
+import msgspec
 from django.core.exceptions import ImproperlyConfigured
 from dotenv.parser import parse_stream
 
@@ -21,6 +24,8 @@ FALSE = {"0", "false", "no", "off"}
 DURATION = re.compile(r"(\d{1,9})\s*([hd])", re.ASCII)
 HOURS = {"h": 1, "d": 24}
 MAX_HOURS = 24 * 36_500  # a hundred years: databases can subtract that from any date
+HEADER = re.compile(r"[!#$%&'*+.^_`|~\w-]+", re.ASCII)
+PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h", "socks")
 HOST = re.compile(r"\*|\.?\w[\w.-]*|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
 
 
@@ -147,6 +152,18 @@ class Environment:
         """Return the parts of a setting that is separated by commas."""
         return [part.strip() for part in self.text(name, default).split(",") if part.strip()]
 
+    def names(self, name: str, *, longest: int) -> dict[str, str]:
+        """Return the ids in a setting such as `id, id=Name`, with their names, in this order."""
+        found: dict[str, str] = {}
+        for part in self.texts(name):
+            key, _, called = (each.strip() for each in part.partition("="))
+            if not key or len(key) > longest or not key.isprintable():
+                self.reject(name, f"must be ids, each perhaps with =Name, not {part[:60]!r}.")
+            if key in found:
+                self.reject(name, f"has {key!r} twice.")
+            found[key] = called
+        return found
+
     def key(self, name: str) -> str:
         """Return a key that can be sent in a header."""
         value = self.text(name, shown=hidden)
@@ -162,6 +179,44 @@ class Environment:
         if value and not has_place(value):
             self.reject(name, "must be a URL with a host, and a number as the port if it has one.")
         return value
+
+    def headers(self, name: str) -> dict[str, str]:
+        """Return HTTP headers from a JSON object of texts, none of which an error shows."""
+        text = self.text(name, shown=hidden)
+        try:
+            headers = msgspec.json.decode(text or "{}", type=dict[str, str])
+        except (msgspec.DecodeError, RecursionError):
+            headers = {"": ""}
+        for header, value in headers.items():
+            if not (HEADER.fullmatch(header) and value.isascii() and value.isprintable()):
+                self.reject(name, 'must be a JSON object such as {"X-Team": "fleet"}.')
+        return headers
+
+    def file(self, name: str) -> str:
+        """Return the path of a file that can be read; an empty string if it is unset."""
+        path = self.text(name)
+        if path and not os.access(path, os.R_OK):
+            self.reject(name, f"names {path}, which cannot be read.")
+        return path
+
+    def proxies(self) -> dict[str, str]:
+        """Return the proxies of the environment, by the scheme of what is asked through them.
+
+        These are not settings of this project, so files don't count.
+        """
+        proxies = getproxies_environment()
+        for scheme in ("http", "https", "all"):
+            proxy = proxies.get(scheme, "")
+            if "://" in proxy and proxy.lower().partition("://")[0] not in PROXY_SCHEMES:
+                raise ImproperlyConfigured(
+                    f"{scheme.upper()}_PROXY must start with {' or '.join(PROXY_SCHEMES)}."
+                )
+            if proxy and not has_place(proxy if "://" in proxy else f"//{proxy}"):
+                raise ImproperlyConfigured(
+                    f"{scheme.upper()}_PROXY must be a URL with a host, and a number as the port"
+                    " if it has one."
+                )
+        return proxies
 
     def hosts(self, name: str, default: str) -> list[str]:
         hosts = self.texts(name, default)
@@ -196,6 +251,8 @@ def has_place(url: str) -> bool:
     """Return True if the URL has a host and no impossible port, or the path of a Unix socket."""
     try:
         parts = urlsplit(url)
+        # Names with other letters are encoded for DNS, which limits them.
+        (parts.hostname or "").encode("idna")
         return bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
     except ValueError:
         return False

@@ -26,6 +26,7 @@ from .environment import without_secrets
 from .errors import EmbeddedError
 from .inbox import Inbox, StopRequested
 from .lifelines import Lifeline
+from .modelserver import Inquiry
 from .overview import ready_text
 from .running import RunningFleet, announced
 from .startup import ADMIN_NAME, first_admin, first_line, migrate
@@ -52,6 +53,7 @@ class Fleet:
         self._warn = warn
         self._valkey: Child | None = None
         self._model: Child | None = None
+        self._inquiry: Inquiry | None = None  # about a model server that isn't of this fleet
         self._lifelines: list[Lifeline[Child]] = []  # of the services
         self._workers = Workers(listener, watcher, warn)
 
@@ -63,7 +65,7 @@ class Fleet:
         try:
             self.start(workers)
             with announced(self.card()):
-                self._say(ready_text(self.address, valkey=self._valkey, model=self._model))
+                self._say(self.ready_text())
                 self.keep_alive()
             self._say(
                 f"Stopping: answers that stream have {settings.FLEET_SHUTDOWN_GRACE:g} s; the"
@@ -83,7 +85,9 @@ class Fleet:
         # Start the slow services first and wait for them last.
         if not settings.REDIS_URL:
             self._valkey = start_valkey(self._watcher)
-        if not model_is_configured():
+        if model_is_configured():
+            self._inquiry = Inquiry()
+        else:
             self._model = start_model(self._watcher)
         if settings.REDIS_URL and (problem := redis_problem(settings.REDIS_URL)):
             raise EmbeddedError(
@@ -188,6 +192,11 @@ class Fleet:
     def address(self) -> str:
         host, port = self._listener.getsockname()
         return f"http://{host}:{port}/"
+
+    def ready_text(self) -> str:
+        listing = self._inquiry.result() if self._inquiry else None
+        proxy = self._inquiry.proxy if self._inquiry else ""
+        return ready_text(self.address, valkey=self._valkey, listing=listing, proxy=proxy)
 
     def card(self) -> RunningFleet:
         used = services_in_use(self._valkey, self._model)

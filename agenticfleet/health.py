@@ -59,7 +59,7 @@ class ServiceChecks:
         self.checks: dict[Service, Callable[[], Awaitable[str]]] = {
             "database": database_fault,
             "redis": redis_fault,
-            "model": worker.model_client.fault,
+            "model": worker.model_client.catalog.fault,
         }
         self.checked: dict[Service, Checked] = {}
         self.checked_at = 0.0

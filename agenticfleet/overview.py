@@ -3,14 +3,24 @@
 from django.conf import settings
 from django.db import connection
 
+from chat.llm.base_urls import normal
+from chat.llm.listing import Listing
+
 from .embedded import Child
 from .environment import without_secrets
 
 MODEL_HINT = "set OPENAI_API_KEY, or OPENAI_BASE_URL and FLEET_MODEL, for a better one"
+MAX_NAMES = 5  # of listed models in a line
 
 
-def ready_text(address: str, *, valkey: Child | None, model: Child | None) -> str:
-    """Return the lines for a fleet that serves. The children are those that it has started."""
+def ready_text(
+    address: str, *, valkey: Child | None, listing: Listing | None, proxy: str = ""
+) -> str:
+    """Return the lines for a fleet that serves, with the Valkey that it has started.
+
+    `listing` is what the configured model server told, perhaps through a proxy; None if the model
+    is built in.
+    """
     redis = (
         f"an embedded Valkey, {without_secrets(valkey.url)}"
         if valkey
@@ -19,7 +29,7 @@ def ready_text(address: str, *, valkey: Child | None, model: Child | None) -> st
     return "\n".join(
         [
             f"AgenticFleet is ready on {address}",
-            f"  model       {model_text(model)}",
+            *model_lines(listing, proxy=proxy),
             f"  web search  {search_text()}",
             f"  database    {database_text()}",
             f"  Redis       {redis}",
@@ -27,10 +37,47 @@ def ready_text(address: str, *, valkey: Child | None, model: Child | None) -> st
     )
 
 
-def model_text(model: Child | None) -> str:
-    if model:
-        return f"{settings.BUILTIN_MODEL}, built in: small and weak; {MODEL_HINT}"
-    return f"{settings.FLEET_MODEL} at {without_secrets(settings.OPENAI_BASE_URL) or 'OpenAI'}"
+def model_lines(listing: Listing | None, *, proxy: str = "") -> list[str]:
+    """Return a line for the model, and one for that of the light path if it is another one."""
+    if listing is None:
+        hint = f"built in: small and weak; {MODEL_HINT}"
+        return [f"  model       {settings.BUILTIN_MODEL}, {hint}"]
+    place = without_secrets(listing.base_url) if settings.OPENAI_BASE_URL else "OpenAI"
+    if proxy:
+        place += f" through the proxy {without_secrets(proxy)}"
+    lines = [
+        f"  model       {settings.FLEET_MODEL} at {place}{told_of(settings.FLEET_MODEL, listing)}"
+    ]
+    if settings.FLEET_LIGHT_MODEL != settings.FLEET_MODEL:
+        light = settings.FLEET_LIGHT_MODEL
+        lines.append(f"  light path  {light}{told_of(light, listing)}")
+    return lines
+
+
+def told_of(name: str, listing: Listing) -> str:
+    """Return what the model server tells of a model, to be put behind its name and place."""
+    if listing.problem:
+        return f", which {listing.problem}"
+    model, reads = listing.find(name), listing.read_by(name)
+    facts: list[str] = []
+    # Compare what is shown: the connection's base URL has lost its user and password.
+    written = without_secrets(normal(settings.OPENAI_BASE_URL))
+    if without_secrets(listing.base_url) != written:
+        facts.append("found under /v1")
+    if reads:
+        possible = model.possible_tokens if model and model.cuts_silently else None
+        could = f" of the {possible:,} that it could" if possible and possible > reads else ""
+        facts.append(f"reads {reads:,} tokens{could}")
+    if listing.models:
+        count = len(listing.models)
+        facts.append(f"{count} model{'' if count == 1 else 's'} listed")
+    told = f" ({'; '.join(facts)})" if facts else ""
+    if listing.models and not model and not listing.takes_any_name:
+        names = [each.id for each in listing.models]
+        more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+        has = f"{', '.join(names[:MAX_NAMES])}{more}"
+        return f"{told}, but the server lists no such model: it has {has}"
+    return told
 
 
 def search_text() -> str:

@@ -5,7 +5,6 @@ and checked here. A wrong or unknown one stops the start with `ImproperlyConfigu
 """
 
 import os
-import re
 import secrets
 import tomllib
 from datetime import timedelta
@@ -20,6 +19,7 @@ from django.utils.csp import CSP
 from agenticfleet.environment import Environment, hidden, without_secrets
 from chat.limits import Deadlines, PathLevels, ServiceLevels
 from chat.prices import Prices
+from chat.protocol.requests import MAX_MODEL
 from routing.caps import Caps
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -202,10 +202,18 @@ CHANNEL_LAYERS = {
     }
 }
 
+# --- The network beyond this machine --------------------------------------------------------------
+
+PROXIES = env.proxies()
+# OpenSSL and the libraries of search and traces read it from the environment.
+if _CERTIFICATES := env.file("SSL_CERT_FILE"):
+    os.environ["SSL_CERT_FILE"] = _CERTIFICATES
+
 # --- Models ---------------------------------------------------------------------------------------
 
 OPENAI_API_KEY = env.key("OPENAI_API_KEY")
 OPENAI_BASE_URL = env.url("OPENAI_BASE_URL", ("http", "https"))
+OPENAI_DEFAULT_HEADERS = env.headers("OPENAI_DEFAULT_HEADERS")
 FLEET_MODEL = env.text(
     "FLEET_MODEL", "gpt-5-mini" if OPENAI_API_KEY and not OPENAI_BASE_URL else ""
 )
@@ -217,6 +225,8 @@ if FLEET_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL):
         "needs OPENAI_API_KEY or OPENAI_BASE_URL; the built-in model answers without all three.",
     )
 FLEET_LIGHT_MODEL = env.text("FLEET_LIGHT_MODEL", FLEET_MODEL)
+# The models that people may choose from, with their names.
+FLEET_MODELS = env.names("FLEET_MODELS", longest=MAX_MODEL)
 # Serves if no model is configured. It reads 400 tokens/s on two cores, and its window of 2048
 # tokens includes the answer.
 BUILTIN_MODEL = "SmolLM2-135M-Instruct"
@@ -225,16 +235,20 @@ FLEET_MODEL_BUILTIN = env.flag("FLEET_MODEL_BUILTIN", False)
 # What an agent of the team may write per model call: notes and drafts, not the answer. The next
 # step must be able to read it, so a window has at least this size.
 FLEET_STEP_TOKENS = 150 if FLEET_MODEL_BUILTIN else 1000
-FLEET_CONTEXT_TOKENS = env.integer(
-    "FLEET_CONTEXT_TOKENS", 1200 if FLEET_MODEL_BUILTIN else 6000, least=FLEET_STEP_TOKENS
+# If unset, each model reads what its server tells, within limits (chat/llm/windows.py).
+FLEET_CONTEXT_TOKENS = (
+    env.integer("FLEET_CONTEXT_TOKENS", 1200, least=FLEET_STEP_TOKENS)
+    if FLEET_MODEL_BUILTIN or env.text("FLEET_CONTEXT_TOKENS")
+    else None
 )
 FLEET_MAX_OUTPUT_TOKENS = env.integer(
     "FLEET_MAX_OUTPUT_TOKENS", 600 if FLEET_MODEL_BUILTIN else 4096, least=16
 )
-# Hidden thinking counts as written tokens, so models known to think get these in addition.
-_THINKING_MODEL = re.compile(r"(^|/)(gpt-[5-9]|gpt-oss|o[1-9]\b)")
-_THINKS = any(_THINKING_MODEL.search(model) for model in (FLEET_MODEL, FLEET_LIGHT_MODEL))
-FLEET_THINKING_TOKENS = env.integer("FLEET_THINKING_TOKENS", 4000 if _THINKS else 0)
+# Hidden thinking counts as written tokens, so models get these in addition. If unset, those that
+# are known to think.
+FLEET_THINKING_TOKENS = (
+    env.integer("FLEET_THINKING_TOKENS", 0) if env.text("FLEET_THINKING_TOKENS") else None
+)
 
 # --- Tools ----------------------------------------------------------------------------------------
 

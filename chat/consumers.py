@@ -206,7 +206,12 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def follow(self, worker: Worker, run: Run, after: int) -> None:
         if self._subprotocol == SUBPROTOCOL_HTML:
             earlier = await in_database(earlier_than, run) if run.continues_id else None
-            self._view = AnswerView(str(run.pk), earlier=earlier, started_at=run.created_at)
+            self._view = AnswerView(
+                str(run.pk),
+                earlier=earlier,
+                started_at=run.created_at,
+                model_asked=run.model_asked,
+            )
             # Compact, so that the view knows the steps that the page has: it draws later steps as
             # parts of them.
             async with aclosing(

@@ -22,6 +22,7 @@ from .protocol.errors import OTHER_VERSION
 from .protocol.events import AnyEvent, event_of
 from .protocol.terms import LOST, Ending, Summary
 from .record import Outcome
+from .refusals import RefusedPart  # noqa: F401  # Django finds models by this module
 from .starts import RELEASED, StartQueries
 from .telemetry.periods import Period  # noqa: F401  # Django finds models by this module
 
@@ -269,6 +270,14 @@ class Run(models.Model):
     fresh = models.BooleanField(default=False)
     reasoning_effort = models.CharField(max_length=8, blank=True)
     model = models.CharField(max_length=200, blank=True)
+    model_asked = models.CharField(
+        max_length=200,
+        blank=True,
+        default="",
+        # During an update, workers of the version before don't know this column.
+        db_default="",
+        help_text="the model that the person chose; empty if each path has its own",
+    )
 
     status = models.CharField(max_length=9, choices=Status, default=Status.RUNNING)
     worker = models.CharField(max_length=120)
@@ -351,6 +360,7 @@ class Run(models.Model):
                     "sla_met",
                     "total_ms",
                     "model",
+                    "model_asked",
                     "owner",
                 ),
                 name="runs_listed",

@@ -198,6 +198,7 @@ def view_of(
         asks=asks,
         started_at=run.created_at,
         ended_at=run.ended_at,
+        model_asked=run.model_asked,
     )
     view.message_id = str(run.message_id)
     view.conversation_id = str(run.conversation_id)

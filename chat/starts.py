@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from .asks import Ask
 from .conversations import Conversation, Message
 from .journal import StepResult
+from .llm.offers import offers
 from .owners import Owner
 from .protocol.errors import (
     ALREADY_ANSWERED,
@@ -26,6 +27,7 @@ from .protocol.errors import (
     REUSED_MESSAGE_ID,
     UNKNOWN_MESSAGE_ID,
     ProtocolError,
+    not_offered,
     too_many_runs,
 )
 from .protocol.requests import ChatRequest, ReplyRequest
@@ -126,6 +128,7 @@ class StartQueries(models.QuerySet["Run"]):
     ) -> "Run":
         """Store a new run with its messages. The caller opens the transaction."""
         self._check_limit(owner, max_live)
+        model = model_for(request)
         earlier = self.run_to_repeat(owner, request)
         conversation = (
             earlier.conversation if earlier else Conversation.objects.for_request(owner, request)
@@ -144,6 +147,7 @@ class StartQueries(models.QuerySet["Run"]):
             mode=request.mode,
             fresh=request.fresh,
             reasoning_effort=request.reasoning_effort or "",
+            model_asked=model,
             **fields,
         )
 
@@ -253,6 +257,7 @@ class StartQueries(models.QuerySet["Run"]):
             mode=paused.mode,
             fresh=paused.fresh,
             reasoning_effort=paused.reasoning_effort,
+            model_asked=paused.model_asked,
             text_so_far=paused.answer.text,
             **fields,
         )
@@ -273,6 +278,23 @@ class StartQueries(models.QuerySet["Run"]):
         )
         conversation.save(update_fields=["updated_at"])
         return run
+
+
+def model_for(request: ChatRequest) -> str:
+    """Return the model that a new run is asked to use; empty if its path decides.
+
+    Raise ProtocolError if the model isn't offered.
+    """
+    if request.model is None:
+        return ""
+    offered = [offer.id for offer in offers()]
+    if request.model in offered:
+        return request.model
+    if request.rerun_of:
+        # The list may have changed since the page was loaded. A question that could be asked once
+        # can be asked again.
+        return ""
+    raise ProtocolError(not_offered(request.model, offered))
 
 
 def user_of(owner: Owner) -> User | None:

@@ -25,6 +25,7 @@ from django_htmx.middleware import HtmxDetails
 from routing.models import RoutingDecision
 
 from .conversations import TITLE_LENGTH, Conversation
+from .llm.offers import BUILTIN_NAME, Offer, offers
 from .models import Run
 from .owners import Owner, owner_of_request
 from .pages import Filters, QuestionWithAnswers, Thread, answer_of, sidebar_of, thread_of, totals_of
@@ -203,6 +204,7 @@ def page_context(
         "sidebar": sidebar,
         "model": model_in_use(),
         "modes": MODES,
+        "models": models_to_choose_from(),
         "search_is_off": settings.FLEET_SEARCH == "off",
         "examples": EXAMPLES,
         "blank_question": QuestionWithAnswers(),
@@ -213,9 +215,16 @@ def page_context(
 
 def model_in_use() -> ModelInUse:
     if settings.FLEET_MODEL_BUILTIN:
-        return ModelInUse("SmolLM2 (built-in)", is_builtin=True)
+        return ModelInUse(BUILTIN_NAME, is_builtin=True)
     light, full = settings.FLEET_LIGHT_MODEL or settings.FLEET_MODEL, settings.FLEET_MODEL
     return ModelInUse(light, is_builtin=False, team_label=full if full != light else "")
+
+
+def models_to_choose_from() -> list[Offer]:
+    """Return the models of the menu; none if all questions would get the same one anyway."""
+    found = offers()
+    different = {settings.FLEET_LIGHT_MODEL, settings.FLEET_MODEL, *(offer.id for offer in found)}
+    return found if len(different) > 1 else []
 
 
 def htmx(request: HttpRequest) -> HtmxDetails:

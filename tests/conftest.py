@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+import redis
 from django.conf import settings as django_settings
 from django.test import override_settings
 
 from agenticfleet import embedded
 from agenticfleet.asgi import application
 from chat import database
+from chat.refusals import KEY as REFUSALS_KEY
 from chat.runs.worker import Worker
 from tests.chatting import Chatting
 from tests.scripted_model import ScriptedModel
@@ -96,6 +98,9 @@ def web(search_server: ScriptedSearch) -> Iterator[ScriptedSearch]:
 @pytest_asyncio.fixture
 async def worker(transactional_db: None) -> AsyncIterator[Worker]:
     """Yield the Worker of the test's event loop; end all its runs afterwards."""
+    # What models refuse in one test, they may take in the next.
+    with redis.Redis.from_url(django_settings.REDIS_URL) as store:
+        store.delete(REFUSALS_KEY)
     yield Worker.current()
     async with asyncio.timeout(30):
         # A test may have replaced the worker, so that it reads other settings.

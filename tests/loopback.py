@@ -12,7 +12,8 @@ MAX_REQUEST_BYTES = 64 * 2**20  # bytes
 class LoopbackServer:
     """A server of one path, in a thread with its own event loop, until `stop`.
 
-    Handlers may wait for `released`; `release` sets it for all of them.
+    `others` handles the requests for all other paths. Handlers may wait for `released`; `release`
+    sets it for all of them.
     """
 
     def __init__(
@@ -20,10 +21,11 @@ class LoopbackServer:
         path: str,
         handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
         *,
+        others: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None,
         port: int = 0,
     ) -> None:
         self.released: asyncio.Event
-        self._path, self._handler, self._port = path, handler, port
+        self._path, self._handler, self._others, self._port = path, handler, others, port
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"server of {path}", daemon=True)
@@ -62,6 +64,8 @@ class LoopbackServer:
         self.released = asyncio.Event()
         app = web.Application(client_max_size=MAX_REQUEST_BYTES)
         app.router.add_post(self._path, self._handler)
+        if self._others:
+            app.router.add_route("*", "/{path:.*}", self._others)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self._port, reuse_address=True)

@@ -86,7 +86,14 @@ class ScriptedModel:
         self._scripts: dict[str, Script] = {}
         self._agents: dict[str, list[Script]] = {}
         self._assignments: dict[tuple[str, str], Sequence[Script]] = {}
-        self._server = LoopbackServer("/v1/chat/completions", self._complete, port=port)
+        # What it replies at other paths, such as /v1/models: JSON, bytes, a status, or a status
+        # with JSON. The key of a POST has the name of its model behind the path. At the others
+        # it replies with status 404.
+        self.replies: dict[str, Any] = {}
+        self.asked: list[str] = []  # the keys of the requests for other paths
+        self._server = LoopbackServer(
+            "/v1/chat/completions", self._complete, others=self._tell, port=port
+        )
 
     @property
     def url(self) -> str:
@@ -99,6 +106,8 @@ class ScriptedModel:
         self._agents.clear()
         self._assignments.clear()
         self.calls.clear()
+        self.replies.clear()
+        self.asked.clear()
         self.default = Script()
 
     def on(self, question: str, **script: Any) -> Script:
@@ -167,6 +176,23 @@ class ScriptedModel:
         finally:
             call.ended_at = time.monotonic()
             call.ended.set()
+
+    async def _tell(self, request: web.Request) -> web.Response:
+        key = request.path
+        if request.method == "POST":
+            key += f"/{(await request.json())['model']}"
+        self.asked.append(key)
+        if key not in self.replies:
+            return web.Response(status=404)
+        reply = self.replies[key]
+        match reply:
+            case bytes():
+                return web.Response(body=reply)
+            case int():
+                return web.Response(status=reply)
+            case (int(status), content):
+                return web.json_response(content, status=status)
+        return web.json_response(reply)
 
     def _tries(self, call: Call) -> int:
         return sum(other.question == call.question for other in self.calls)

@@ -74,22 +74,35 @@ class DurationFilter(ChoiceFilter):
 class ModelFilter(ChoiceFilter):
     title = "model"
     parameter_name = "model"
+    column = "model"
 
     @classmethod
     def accepts(cls, name: str, value: str) -> bool:
         return len(value) <= 200
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        newest = Run.objects.order_by("-created_at", "-pk").values_list("model", flat=True)
-        models = {settings.FLEET_MODEL, settings.FLEET_LIGHT_MODEL, self.value() or ""}
+        newest = Run.objects.order_by("-created_at", "-pk").values_list(self.column, flat=True)
+        models = {*self.always, self.value() or ""}
         return [
             (model, model)
             for model in sorted(models.union(newest[:MODELS_OF]))
             if model.isprintable() and model
         ]
 
+    @property
+    def always(self) -> tuple[str, ...]:
+        """Models that are offered even if no run has used them."""
+        return settings.FLEET_MODEL, settings.FLEET_LIGHT_MODEL
+
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(model=self.value()) if self.value() else queryset
+        return queryset.filter(**{self.column: self.value()}) if self.value() else queryset
+
+
+class AskedModelFilter(ModelFilter):
+    title = "model that was chosen"
+    parameter_name = "model_asked"
+    column = "model_asked"
+    always = ()
 
 
 class RunList(ListAdmin):
@@ -118,6 +131,7 @@ class RunList(ListAdmin):
         LevelFilter,
         DurationFilter,
         ModelFilter,
+        AskedModelFilter,
         OwnerFilter,
     )
     search_fields = ("pk",)
@@ -140,6 +154,7 @@ class RunList(ListAdmin):
         "path": "path",
         "escalated": "escalated",
         "model": "model",
+        "model_asked": "model_asked",
         "first_event_ms": "first_event_ms",
         "first_token_ms": "first_token_ms",
         "total_ms": "total_ms",

@@ -4,77 +4,61 @@ Nothing else in the project talks to a model.
 """
 
 import asyncio
-import logging
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
 from http import HTTPStatus
-from math import inf
-from typing import Any, Self, cast
-from urllib.parse import urlsplit
+from typing import Any
 
-import httpx2
-import openai
-from openai import AsyncAPIResponse, AsyncOpenAI, DefaultAioHttpClient
+import aiohttp
+from aiohttp import ClientResponse
 
 from chat.limits import Deadlines
 from chat.protocol.terms import Effort
-from tooling.untrusted import without_nul
 
-from .chunks import NOTHING, Chunk, EventLines, decode_chunk, normal
+from .attempts import Attempts
+from .catalog import Catalog
+from .connection import COMPLETIONS, Connection, start_of
 from .dialects.answer import PartialAnswer
-from .errors import (
-    ChunkTimeout,
-    ErrorChunk,
-    FirstChunkTimeout,
-    model_errors,
-    refused_extra,
-    seconds_before_retry,
-)
-from .messages import PULSE, ChatMessage, Piece
+from .dialects.chunks import ChunkReader
+from .dialects.framing import NotAnAnswer, TooLarge
+from .dialects.normal import Chunk
+from .errors import ChunkTimeout, CutOff, FirstChunkTimeout, Garbled, ModelError, NoAnswer
+from .faults.complaints import Complaint, complaint_of
+from .faults.verdicts import Kind, ServerError, error_of, log_fault, not_an_answer
+from .messages import PULSE, ChatMessage, Piece, Remark
+from .refusals.memory import Refusals
+from .timer import ReadTimer
+from .windows import Budget, Window
 
-logger = logging.getLogger(__name__)
-
-MAX_RETRIES = 2  # Before the first chunk. Later failures aren't retried: text was shown already.
-REFUSAL_TTL = 3600.0  # Seconds a refusal of an extra is remembered: servers and models change.
-UNAUTHORIZED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)  # the key is refused
-NO_KEY = "none"  # The SDK insists on a key, also for servers without one.
-
+READ_BYTES = 32 * 1024  # A read of empty lines alone then takes 10 ms.
+ERROR_TIMEOUT = 5.0  # Seconds for the body of an error. Its status is known already.
+REST_TIMEOUT = 2.0  # Seconds that an answer which has ended waits for its usage.
 EFFORTS: dict[Effort, str] = {"minimal": "low", "medium": "medium", "maximal": "high"}
 
 
 class ModelClient:
-    """The connection to one model server. Create one per event loop, and close it at the end.
+    """The client of one model server. Create one per event loop, and close it at the end.
 
-    `thinking_tokens` is what each call may spend on hidden thinking in addition to its text;
-    0 means that the models don't think.
+    `models` are the names that requests will use.
     """
 
     def __init__(
-        self, *, base_url: str, api_key: str, deadlines: Deadlines, thinking_tokens: int = 0
+        self,
+        connection: Connection,
+        *,
+        deadlines: Deadlines,
+        budget: Budget,
+        models: Sequence[str] = (),
     ) -> None:
+        self.connection = connection
+        self.catalog = Catalog(connection, budget=budget, models=models)
+        self.refusals = Refusals(connection.server)
         self._deadlines = deadlines
-        self._thinking_tokens = thinking_tokens
-        # Switch off the SDK's timeouts and retries: its retries don't know our deadlines.
-        self._client = AsyncOpenAI(
-            base_url=base_url or None,
-            api_key=api_key or NO_KEY,
-            max_retries=0,
-            timeout=None,
-            http_client=DefaultAioHttpClient(
-                timeout=None,
-                limits=httpx2.Limits(max_connections=1000, max_keepalive_connections=100),
-            ),
-        )
-        # The SDK imports its parts when they are first used, which takes 0.3 s. Do it before
-        # anyone waits for an answer.
-        self._create = self._client.chat.completions.with_streaming_response.create
-        self._server = urlsplit(str(self._client.base_url)).netloc
         # OpenAI's reasoning models reject the old name, and other servers don't know the new one.
         self._limit_name = (
-            "max_completion_tokens" if self._server == "api.openai.com" else "max_tokens"
+            "max_completion_tokens" if connection.server == "api.openai.com" else "max_tokens"
         )
-        self._refused_at: dict[tuple[str, str], float] = {}  # By model and extra.
 
     async def stream(
         self,
@@ -93,10 +77,12 @@ class ModelClient:
 
         A Pulse stands for bytes without content. `max_tokens` limits the text, not the thinking.
         Set `is_aside` for calls that don't write the answer, so that a model thinks little about
-        them. Unset `may_call` for a model that must not call `tools`, which are declared because
-        the messages hold calls of them. `schema` is the JSON Schema of the answer, for servers
-        that can enforce one. `traceparent` is sent as a header, so that the server's spans join
-        the run's trace.
+        them. Unless it `may_call`, tools are declared for the calls in `messages` alone. `schema`
+        is the JSON Schema of the answer, for servers that can enforce one. `traceparent` is sent as
+        a header, so that the server's spans join the run's trace.
+
+        Until the first piece, the request is sent again after a failure that may pass, and without
+        what the server refuses.
         """
         request = self.build_request(
             messages,
@@ -108,41 +94,57 @@ class ModelClient:
             may_call=may_call,
             schema=schema,
         )
-        if traceparent:
-            request["extra_headers"] = {"traceparent": traceparent}
-        names = {tool["function"]["name"] for tool in tools if "function" in tool}
-        answer = PartialAnswer(messages, tools=names)
-        with model_errors(self._server, model):
-            async with aclosing(self.chunks(request)) as chunks:
-                async for chunk in chunks:
-                    if chunk.error is not None:
-                        raise ErrorChunk(self._server)
-                    for piece in answer.add(normal(chunk)) or (PULSE,):
+        headers = {"traceparent": traceparent} if traceparent else {}
+        names = [tool["function"]["name"] for tool in tools if "function" in tool]
+        attempts = Attempts(
+            self.refusals,
+            request,
+            due=asyncio.get_running_loop().time() + self._deadlines.first_chunk,
+        )
+        while True:
+            answer = PartialAnswer(messages, tools=names)
+            try:
+                batches = self.batches(answer, attempts, headers, max_tokens=max_tokens)
+                async with aclosing(batches):
+                    async for pieces in batches:
+                        if pieces:
+                            attempts.begin()
+                        for piece in pieces or (PULSE,):
+                            yield piece
+                for piece in answer.finish(is_done=attempts.is_done):
+                    attempts.begin()
+                    yield piece
+                return
+            except ModelError as exc:
+                wait = attempts.wait_after(exc)
+                is_over = wait is None and not attempts.has_begun
+                if is_over and await self.has_moved(exc, due=attempts.due):
+                    wait = 0
+                if wait is None:
+                    log_fault(exc, **self.about(model))
+                    for piece in answer.rest():
                         yield piece
-                    if answer.exceeds(max_tokens):
-                        # The server ignores the limit and might never end.
-                        answer.cut()
-                        break
-        for last in answer.finish(is_done=False):
-            yield last
+                    raise
+                if remark := attempts.remark:
+                    yield Remark(remark)
+                await asyncio.sleep(wait)
 
-    async def fault(self) -> str:
-        """Return why the server can't be used, or an empty string. Don't ask a model.
+    def window(self, model: str) -> Window:
+        """Return what one call to the model may hold."""
+        return self.catalog.window(model)
 
-        Any answer will do, because not every server lists its models, but not a refusal of the key.
-        """
-        try:
-            await self._client.get("/models", cast_to=httpx2.Response)
-        except openai.APIStatusError as exc:
-            code = exc.status_code
-            refused = code >= HTTPStatus.INTERNAL_SERVER_ERROR or code in UNAUTHORIZED
-            return f"the model server answers with status {code}" if refused else ""
-        except openai.APIError:
-            return "the model server can't be reached"
-        return ""
+    async def has_moved(self, failure: ModelError, *, due: float) -> bool:
+        """Return True if the server turns out, until `due`, to answer below another base URL."""
+        if not (isinstance(failure, ServerError) and failure.kind is Kind.WRONG_PATH):
+            return False
+        asked = self.connection.base_url
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(due):
+                await self.catalog.refresh()
+        return self.connection.base_url != asked
 
     async def aclose(self) -> None:
-        await self._client.close()
+        await self.connection.aclose()
 
     def build_request(
         self,
@@ -157,7 +159,9 @@ class ModelClient:
         schema: dict[str, Any] | None,
     ) -> dict[str, Any]:
         """Return the request as the API expects it."""
-        thinks = self._thinking_tokens > 0 and self.accepts(model, "reasoning_effort")
+        refused = {change.part for change in self.refusals.remembered(model)}
+        thinking_tokens = self.window(model).thinking_tokens
+        thinks = thinking_tokens > 0 and "reasoning_effort" not in refused
         if thinks and is_aside and effort is None:
             effort = "minimal"
         request: dict[str, Any] = {
@@ -165,7 +169,7 @@ class ModelClient:
             "messages": [message.encoded() for message in messages],
             "stream": True,
             "stream_options": {"include_usage": True},
-            self._limit_name: max_tokens + (self._thinking_tokens if thinks else 0),
+            self._limit_name: max_tokens + (thinking_tokens if thinks else 0),
         }
         if effort is not None:
             request["reasoning_effort"] = EFFORTS[effort]
@@ -180,121 +184,131 @@ class ModelClient:
             }
         return request
 
-    async def chunks(self, request: dict[str, Any]) -> AsyncGenerator[Chunk]:
-        """Yield the chunks of one answer, and NOTHING for a read that completes no chunk."""
-        first_due = asyncio.get_running_loop().time() + self._deadlines.first_chunk
-        due: float | None = first_due  # None after the first chunk.
-        lines = EventLines()
-        async with (
-            self.response(request, first_due) as response,
-            aclosing(cast("AsyncGenerator[bytes]", response.iter_bytes())) as body,
-        ):
+    async def batches(
+        self,
+        answer: PartialAnswer,
+        attempts: Attempts,
+        headers: Mapping[str, str],
+        *,
+        max_tokens: int,
+    ) -> AsyncGenerator[list[Piece]]:
+        """Yield the pieces of each read of one response; none for a read that completes none."""
+        model = attempts.request["model"]
+        reader = ChunkReader()
+        due: float | None = attempts.due  # None after the first chunk.
+        async with self.response(attempts.request, headers, attempts.due) as response:
             with ReadTimer(self._deadlines.chunk) as timer:
-                while (data := await read(body, timer, due)) is not None:
-                    events = lines.feed(data)
-                    if not events:
-                        yield NOTHING
-                    for event in events:
-                        if event == b"[DONE]":
-                            return
+                data = b"-"
+                while data and not reader.is_done and not answer.is_cut:
+                    if answer.has_ended:
+                        # Only the usage may follow. A complete answer doesn't wait for it long.
+                        data = await read_rest(response)
+                    else:
+                        data = await read(response, timer, due)
+                    pieces: list[Piece] = []
+                    try:
+                        for chunk in self.chunks(reader, data, model):
+                            pieces += answer.add(chunk)
+                            if answer.exceeds(max_tokens):
+                                # The server ignores the limit and might never end.
+                                answer.cut()
+                                break
+                    except ModelError:
+                        # What came before it in the same read counts.
+                        if pieces:
+                            yield pieces
+                        raise
+                    if reader.has_begun:
                         due = None
-                        yield decode_chunk(without_nul(event))
+                    yield pieces
+        if not reader.has_begun:
+            raise NoAnswer
+        attempts.is_done = reader.is_done
+
+    def chunks(self, reader: ChunkReader, data: bytes, model: str) -> Iterator[Chunk]:
+        """Yield the chunks that `data` completes; without data, the body has ended.
+
+        Raise ModelError behind them if the server reports an error or sends no answer.
+        """
+        try:
+            for chunk in reader.feed(data) if data else reader.close():
+                if chunk.error is not None:
+                    raise self.error(complaint_of(chunk.error), model)
+                yield chunk
+            if reader.has_failed:
+                reader.close()
+        except NotAnAnswer as exc:
+            if reader.has_begun:
+                raise Garbled("The model server sent something unreadable in mid-answer.") from exc
+            raise not_an_answer(exc.beginning, **self.about(model)) from exc
+        except TooLarge as exc:
+            raise Garbled("The model server sent an event that is too large.") from exc
 
     @asynccontextmanager
     async def response(
-        self, request: dict[str, Any], due: float
-    ) -> AsyncIterator[AsyncAPIResponse[Any]]:
-        """Open the response to `request`. Close it on exit, so that the server stops writing."""
+        self, request: Mapping[str, Any], headers: Mapping[str, str], due: float
+    ) -> AsyncIterator[ClientResponse]:
+        """Open the response to a request. Close it on exit, so that the server stops writing.
+
+        Raise ModelError if there is none, or if it breaks off.
+        """
+        model = request["model"]
         try:
             async with asyncio.timeout_at(due):
-                response = await self.open_response(request)
+                response = await self.connection.open(COMPLETIONS, request, headers=headers)
+                if response.status >= HTTPStatus.BAD_REQUEST:
+                    raise self.error(await complaint_in(response), model)
         except TimeoutError as exc:
             raise FirstChunkTimeout from exc
         try:
             yield response
+        except (aiohttp.ClientError, OSError) as exc:
+            raise CutOff from exc
         finally:
-            await response.close()
+            response.close()
 
-    async def open_response(self, request: dict[str, Any]) -> AsyncAPIResponse[Any]:
-        """Send `request`, and again after a temporary failure or without a refused extra."""
-        model = request["model"]
-        request = {name: value for name, value in request.items() if self.accepts(model, name)}
-        for attempt in range(MAX_RETRIES + 1):
-            try:
-                opening = self._create(**request)
-                # Don't use `async with`: the response outlives this function. `response` closes it.
-                return cast("AsyncAPIResponse[Any]", await opening.__aenter__())
-            except openai.APIError as exc:
-                if extra := refused_extra(exc, request):
-                    logger.warning(
-                        "model=%s takes no %s: it is asked without for an hour", model, extra
-                    )
-                    self._refused_at[model, extra] = time.monotonic()
-                    del request[extra]
-                    return await self.open_response(request)
-                wait = seconds_before_retry(exc, attempt)
-                if wait is None or attempt == MAX_RETRIES:
-                    raise
-                await asyncio.sleep(wait)
-        raise AssertionError("the last attempt returns or raises")
+    def error(self, complaint: Complaint, model: str) -> ServerError:
+        return error_of(complaint, **self.about(model))
 
-    def accepts(self, model: str, extra: str) -> bool:
-        """Return False if this part of a request was refused within the last REFUSAL_TTL."""
-        refused_at = self._refused_at.get((model, extra))
-        return refused_at is None or time.monotonic() > refused_at + REFUSAL_TTL
+    def about(self, model: str) -> dict[str, Any]:
+        """Return what errors may name, and what they must not."""
+        connection = self.connection
+        return {"server": connection.server, "model": model, "secrets": connection.secrets}
 
 
-async def read(body: AsyncGenerator[bytes], timer: "ReadTimer", due: float | None) -> bytes | None:
-    """Return the next bytes, or None at the end. Before the first chunk, `due` is its deadline."""
+async def complaint_in(response: ClientResponse) -> Complaint:
+    """Return what a response with an error status says. Close it."""
+    try:
+        body = await start_of(response, within=ERROR_TIMEOUT)
+    except aiohttp.ClientError:
+        body = b""  # The status says enough.
+    finally:
+        response.close()
+    return complaint_of(body, status=response.status, headers=response.headers)
+
+
+async def read_rest(response: ClientResponse) -> bytes:
+    """Return the next bytes behind the end of an answer, b"" if none come soon."""
+    try:
+        async with asyncio.timeout(REST_TIMEOUT):
+            return await response.content.read(READ_BYTES)
+    except TimeoutError:
+        return b""
+
+
+async def read(response: ClientResponse, timer: ReadTimer, due: float | None) -> bytes:
+    """Return the next bytes, b"" at the end. Before the first chunk, `due` is its deadline."""
     try:
         if due is None:
-            return await timer.read(body)
-        async with asyncio.timeout_at(due):
-            return await anext(body, None)
+            data = await timer.read(partial(response.content.read, READ_BYTES))
+        else:
+            # A timeout that has expired ends even a read that needn't wait.
+            async with asyncio.timeout_at(due):
+                await asyncio.sleep(0)
+                data = await response.content.read(READ_BYTES)
     except TimeoutError as exc:
         raise (ChunkTimeout if due is None else FirstChunkTimeout) from exc
-
-
-class ReadTimer:
-    """Limit each read of a response to `timeout` seconds.
-
-    All reads share one timer, which is set again only when it runs out: a timer for each read
-    would cost more than the read itself.
-    """
-
-    def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
-        self._loop = asyncio.get_running_loop()
-        self._task: asyncio.Task[Any] | None = None
-        self._began_at = inf  # Start of the current read. Between reads no time passes.
-        self._has_expired = False
-
-    def __enter__(self) -> Self:
-        self._timer = self._loop.call_later(self._timeout, self.check)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-
-    async def read(self, body: AsyncGenerator[bytes]) -> bytes | None:
-        """Return the next bytes, or None at the end. Raise TimeoutError if they take too long."""
-        self._task, self._began_at = asyncio.current_task(), self._loop.time()
-        try:
-            return await anext(body, None)
-        except asyncio.CancelledError as exc:
-            # `uncancel()` returns how many other cancels are pending. Ours alone becomes
-            # TimeoutError; if the run is cancelled at the same moment, its cancel must win.
-            if self._has_expired and self._task and not self._task.uncancel():
-                raise TimeoutError from exc
-            raise
-        finally:
-            self._began_at = inf
-
-    def check(self) -> None:
-        """Cancel a read that takes too long; otherwise set the timer for the rest of its time."""
-        elapsed = max(0, self._loop.time() - self._began_at)
-        if elapsed < self._timeout:
-            self._timer = self._loop.call_later(self._timeout - elapsed, self.check)
-        elif self._task:
-            self._has_expired = True
-            self._task.cancel()
+    if len(data) == READ_BYTES:
+        # There is more, so the read did not wait. Give way, or a flood would stop all other runs.
+        await asyncio.sleep(0)
+    return data

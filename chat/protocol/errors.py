@@ -1,6 +1,6 @@
 """Every refusal and failure that a client can be told of, with its close code."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -109,6 +109,7 @@ CLOSE_OF: dict[Code, int] = {
     "conversation_busy": 4429,
     "too_many_runs": 4429,
 }
+MAX_NAMED_MODELS = 20  # that a refusal lists
 TRY_AGAIN_LATER = 1013
 UNAUTHENTICATED = 4401
 INTERNAL_ERROR = 1011
@@ -122,6 +123,17 @@ HANDSHAKE_TIMEOUT = ErrorInfo("handshake_timeout", "No request came in time.", r
 
 def too_many_runs(max_live: int) -> ErrorInfo:
     return ErrorInfo("too_many_runs", f"{max_live} answers are already running.", retryable=True)
+
+
+def not_offered(model: str, offered: Sequence[str]) -> ErrorInfo:
+    """Refuse a model, and name those that can be chosen."""
+    named = ", ".join(offered[:MAX_NAMED_MODELS])
+    rest = len(offered) - MAX_NAMED_MODELS
+    others = f"{named} and {rest:,} more" if rest > 0 else named
+    return ErrorInfo(
+        "bad_request",
+        f'The model "{model}" isn\'t offered; null chooses by itself. Offered: {others}.',
+    )
 
 
 def unfit_reply(reason: str) -> ErrorInfo:

@@ -10,13 +10,15 @@ from .errors import ErrorInfo, ProtocolError
 from .terms import Effort, Mode, Reply
 
 MAX_MESSAGE = 32_000  # characters
+MAX_MODEL = 200  # characters
 MAX_SEQ = 2**31 - 1  # that a run's row can hold
 
 
 class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The first frame: ask, answer again (`rerun_of`), or rejoin (a known `message_id`).
 
-    `after` is the last seq that a client which rejoins has seen.
+    `after` is the last seq that a client which rejoins has seen. Without a `model`, the path's one
+    answers.
     """
 
     message: str
@@ -26,6 +28,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     fresh: bool = False
     reasoning_effort: Effort | None = None
     rerun_of: UUID | None = None
+    model: str | None = None
     after: int = 0
 
     @property
@@ -42,6 +45,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             )
         if "\0" in self.message:
             raise ValueError("the message holds a NUL character")
+        if self.model is not None:
+            check_model(self.model)
         check_after(self.after)
 
 
@@ -70,6 +75,15 @@ class ReplyRequest(
             if holds_nul([reply.text, reply.arguments]):
                 raise ValueError("a reply holds a NUL character")
         check_after(self.after)
+
+
+def check_model(model: str) -> None:
+    if not model.strip():
+        raise ValueError("model is empty; null chooses by itself")
+    if len(model) > MAX_MODEL:
+        raise ValueError(f"model has more than {MAX_MODEL} characters")
+    if "\0" in model:
+        raise ValueError("model holds a NUL character")
 
 
 def check_after(after: int) -> None:

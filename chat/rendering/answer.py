@@ -73,8 +73,10 @@ class AnswerView:
         *,
         earlier: Earlier | None = None,
         started_at: datetime | None = None,
+        model_asked: str = "",
     ) -> None:
         self.workflow_id = workflow_id  # empty for a refusal: it has no run
+        self.model_asked = model_asked  # that the person chose
         self.earlier = earlier
         self.started_at = started_at
         self.run = f"run-{earlier.first_id if earlier else workflow_id}"
@@ -107,9 +109,10 @@ class AnswerView:
         asks: Sequence[AskView] = (),
         started_at: datetime | None = None,
         ended_at: datetime | None = None,
+        model_asked: str = "",
     ) -> "AnswerView":
         """Return the view of an answer from its row; without an ending it is still open."""
-        view = cls(workflow_id, earlier=earlier, started_at=started_at)
+        view = cls(workflow_id, earlier=earlier, started_at=started_at, model_asked=model_asked)
         view.asks = list(asks)
         for event in steps:
             view.apply(event)
@@ -311,6 +314,7 @@ class AnswerView:
             route=self.steps.route,
             oldest_cached_at=self.steps.oldest_cached_at,
             is_stale=self.steps.is_stale,
+            model_asked=self.model_asked,
             asks=self.asks,
             is_withdrawn=self.steps.is_withdrawn,
         )

@@ -24,6 +24,7 @@ OUTCOMES: dict[Status, str] = {  # the label of a paused one depends on what it 
     "cancelled": "stopped",
     "failed": "failed",
 }
+MAX_MODEL_CHARS = 40  # of a model's name below an answer
 MAX_TITLE_CHARS = 150  # characters of a source's title
 NEEDS_ACTION: frozenset[Code] = frozenset(
     {
@@ -101,6 +102,7 @@ class AnswerSoFar:
     route: RouteData | None  # the last one; None if the run ended before it was routed
     oldest_cached_at: datetime | None  # when its oldest result from the cache was fetched
     is_stale: bool  # a result from the cache was older than it should be
+    model_asked: str = ""  # that the person chose
     asks: Sequence[AskView] = ()  # what a paused run asks
     is_withdrawn: bool = False  # the person took back what was asked
 
@@ -135,7 +137,7 @@ def end_of(ending: Ending, answer: AnswerSoFar, *, ended_at: datetime | None = N
         label=f"{path}, {outcome}" if path else outcome,
         path=path,
         badges=badges_of(ending, answer),
-        why=why_of(answer.route, ending) if answer.workflow_id else None,
+        why=why_of(answer, ending) if answer.workflow_id else None,
         trouble=trouble_of(ending, answer, ended_at=ended_at),
         mode=answer.route.mode if answer.route else "auto",
         buttons=buttons_of(ending, answer),
@@ -144,6 +146,9 @@ def end_of(ending: Ending, answer: AnswerSoFar, *, ended_at: datetime | None = N
 
 def badges_of(ending: Ending, answer: AnswerSoFar) -> tuple[str, ...]:
     badges = []
+    if answer.model_asked:
+        name = settings.FLEET_MODELS.get(answer.model_asked) or answer.model_asked
+        badges.append(shortened(name, MAX_MODEL_CHARS))
     if ending.timings.total_ms is not None:
         badges.append(duration(ending.timings.total_ms))
     if ending.usage.tool_calls:
@@ -173,19 +178,21 @@ def buttons_of(ending: Ending, answer: AnswerSoFar) -> frozenset[Button]:
     return frozenset(button for button, is_offered in offered.items() if is_offered)
 
 
-def why_of(route: RouteData | None, ending: Ending) -> Why | None:
+def why_of(answer: AnswerSoFar, ending: Ending) -> Why | None:
     """Return why an answer took its path; None if nothing but the path is known."""
+    route = answer.route
     # A run that ended before it was routed has no reason to give, but perhaps a cost.
-    cost = cost_of(ending)
+    chosen = (f"Model: {answer.model_asked}, chosen by you.",) if answer.model_asked else ()
+    rest = chosen + cost_of(ending)
     if route is None:
-        return Why(rest=cost) if cost else None
+        return Why(rest=rest) if rest else None
     if route.escalated:
         reason = f": {shortened(route.reasons[0])}" if route.reasons else ""
         # Without timings: the first word was in the light answer, which was taken back.
-        cost = cost_of(msgspec.structs.replace(ending, timings=Timings()))
-        return Why((f"Light, then the full team{reason}.",), rest=cost)
+        rest = chosen + cost_of(msgspec.structs.replace(ending, timings=Timings()))
+        return Why((f"Light, then the full team{reason}.",), rest=rest)
     skipped = ", ".join(phase_title(phase).lower() for phase in route.skipped)
-    rest = ((f"Skipped: {skipped}.",) if skipped else ()) + cost
+    rest = ((f"Skipped: {skipped}.",) if skipped else ()) + rest
     confidence = f"{percent_of(route.confidence)} sure that one agent suffices."
     if route.mode != "auto":
         return Why((f"{PATHS[route.path]}: asked for by you.", confidence), rest=rest)

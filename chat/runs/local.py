@@ -93,6 +93,9 @@ class Runs:
         arrived: float,
         parent: TraceParent | None,
     ) -> Run:
+        if isinstance(request, ChatRequest) and request.model:
+            # A worker that has just started doesn't know yet which models there are.
+            await self._resources.models.catalog.first_look()
         try:
             found = await self._starts.do(
                 partial(self._start_in_database, owner, request, arrived, parent)

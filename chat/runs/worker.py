@@ -14,10 +14,13 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 
 from chat.llm.client import ModelClient
+from chat.llm.connection import configured_connection
+from chat.llm.thinking import thinking_tokens
+from chat.llm.windows import Budget
 from chat.models import Run
 from chat.protocol.errors import SHUTTING_DOWN
 from chat.protocol.terms import failed
-from chat.telemetry.metrics import watch_process
+from chat.telemetry.metrics import configured_models, watch_process
 from chat.telemetry.rollup import keep_counting
 from chat.telemetry.traces import open_traces
 from chat.workflow.answer import Resources
@@ -33,6 +36,7 @@ from .leases import Leases
 from .local import Runs
 from .naming import new_worker_name
 from .pruning import Pruning
+from .refusals import RefusalSharing
 from .store import LogStore
 from .takeover import Takeovers
 
@@ -73,10 +77,10 @@ class Worker:
         self.sockets: set[Socket] = set()  # that wait for an ending
         self.store = LogStore(settings.REDIS_URL, ttl=RUN_LOG_TTL)
         self.model_client = ModelClient(
-            base_url=settings.OPENAI_BASE_URL,
-            api_key=settings.OPENAI_API_KEY,
+            configured_connection(),
             deadlines=settings.FLEET_DEADLINES,
-            thinking_tokens=settings.FLEET_THINKING_TOKENS,
+            budget=budget(),
+            models=configured_models(),
         )
         self.tools = tool_services()
         self.traces = open_traces(self.name)
@@ -101,6 +105,7 @@ class Worker:
             traces=self.traces,
         )
         self.pruning = Pruning(self.name, BoundedRedis(settings.REDIS_URL))
+        self.sharing = RefusalSharing(self.model_client.refusals, self.pruning.redis)
         self.tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -119,7 +124,9 @@ class Worker:
             "log flushing": self.flusher.keep_flushing,
             "journal": self.journals.keep_writing,
             "leases": self.leases.keep,
+            "catalog": self.model_client.catalog.keep_fresh,
             "pruning": self.pruning.keep,
+            "refusals": self.sharing.keep,
             "commands": partial(receive_commands, self.name, self.runs.live),
             "measuring": watch_process,
             "figures": keep_counting,
@@ -186,6 +193,16 @@ class Worker:
         """Show a notice to every reader that waits for an ending."""
         for socket in self.sockets:
             socket.tell(code, message)
+
+
+def budget() -> Budget:
+    """Return what the settings allow for each call to a model."""
+    return Budget(
+        context_tokens=settings.FLEET_CONTEXT_TOKENS,
+        output_tokens=settings.FLEET_MAX_OUTPUT_TOKENS,
+        thinking_tokens=thinking_tokens,
+        step_tokens=settings.FLEET_STEP_TOKENS,
+    )
 
 
 def tool_services() -> Services:

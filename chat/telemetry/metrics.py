@@ -256,7 +256,9 @@ def count_tokens(model: str, outcome: str, calls: int, read: int, written: int) 
 
 
 def configured_models() -> tuple[str, ...]:
-    return settings.FLEET_MODEL, settings.FLEET_LIGHT_MODEL, settings.FLEET_ROUTER_MODEL
+    """Return the models that have labels of their own. A server may list thousands."""
+    configured = settings.FLEET_MODEL, settings.FLEET_LIGHT_MODEL, settings.FLEET_ROUTER_MODEL
+    return *configured, *settings.FLEET_MODELS
 
 
 def refused(code: Code) -> None:

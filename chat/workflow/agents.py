@@ -18,7 +18,8 @@ class Agent:
     name: str
     role: str  # what the planner reads about it
     instructions: str
-    tier: Path = "full"  # the path whose model it has
+    tier: Path = "full"  # the path whose model it has, unless the person chose one
+    model: str = ""  # its own one, whatever the person chose
     tools: frozenset[str] = frozenset()
     # Says whether a plan that the planner didn't make gives this specialist the question.
     is_in_default_plan: Callable[[str], bool] = lambda question: False

@@ -11,6 +11,7 @@ from django.utils.text import capfirst
 
 from chat.clock import Clock, Stopwatch
 from chat.llm.client import ModelClient
+from chat.llm.windows import Window
 from chat.protocol.events import ResponseSnapshot, RoutingDecided
 from chat.protocol.payloads import ModelCall, RouteData, SnapshotData
 from chat.protocol.terms import Usage
@@ -19,7 +20,7 @@ from routing.policy import Route, choose
 from tooling.services import Services
 from tooling.toolbox import phrases_of
 
-from .agents import ASSISTANT
+from .agents import ASSISTANT, EDITOR
 from .light import Light
 from .memory import Journal, Memory, Withdrawn
 from .opinion import Opinions
@@ -78,10 +79,15 @@ class Answer:
 
     @property
     def model(self) -> str:
-        """The model of the last path taken; an empty string before routing."""
+        """The model that writes the answer on the last path taken; empty before routing."""
         if self.route is None:
             return ""
-        return model_of("full" if self.is_escalated else self.route.path)
+        is_full = self.is_escalated or self.route.path == "full"
+        return model_of(EDITOR if is_full else ASSISTANT, self.question)
+
+    @property
+    def window(self) -> Window:
+        return self.work.models.window(self.model)
 
     @property
     def had_escalated(self) -> bool:
@@ -113,7 +119,7 @@ class Answer:
         if work.has_decision("withdraw"):
             self.is_escalated = self.had_escalated
             raise Withdrawn
-        work.enter(route)
+        work.enter(route, self.window)
         if route.path == "light":
             # The built-in model's team would be the same model.
             may_escalate = self.had_escalated or (
@@ -127,7 +133,7 @@ class Answer:
             work.keep(ESCALATED, shortfall)
             route = route.escalated(shortfall)
             self.is_escalated = True
-            work.enter(route)
+            work.enter(route, self.window)
             work.explain(f"{capfirst(shortfall)}, so the full team takes over.")
             self.tell_route(route)
             if light.turn.said.text:

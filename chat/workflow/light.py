@@ -11,7 +11,7 @@ from tooling.toolbox import arguments_for
 
 from .agents import ASSISTANT
 from .prompt import prompt
-from .turn import Said, Turn
+from .turn import Said, Turn, window_of
 from .work import Work
 
 MAX_UNSURE_CHARS = 400  # a longer answer says more than that it does not know
@@ -56,7 +56,7 @@ class Light:
         self.turn = Turn(
             ASSISTANT,
             work,
-            prompt(ASSISTANT, work.question),
+            prompt(ASSISTANT, work.question, window_of(ASSISTANT, work).context_tokens),
             max_tokens=work.meter.caps.tokens,
             tools=ASSISTANT.tools & work.toolbox.names,
             rounds=work.meter.supersteps,

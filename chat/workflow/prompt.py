@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
-from django.conf import settings
 
 from chat.llm.messages import (
     BYTES_PER_TOKEN,
@@ -74,13 +73,9 @@ def left_out(message: ChatMessage) -> ChatMessage:
     )
 
 
-def prompt(agent: Agent, question: Question) -> list[ChatMessage]:
+def prompt(agent: Agent, question: Question, context_tokens: int) -> list[ChatMessage]:
     """Return what an agent reads: instructions, the newest exchanges that fit, the question."""
-    budget = (
-        settings.FLEET_CONTEXT_TOKENS
-        - estimated_tokens(agent.instructions)
-        - estimated_tokens(question.text)
-    )
+    budget = context_tokens - estimated_tokens(agent.instructions) - estimated_tokens(question.text)
     kept: list[ChatMessage] = []
     for earlier in reversed(question.earlier):
         asked, answered = (

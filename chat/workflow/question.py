@@ -17,4 +17,5 @@ class Question:
     earlier: Sequence[Exchange] = ()
     fresh: bool = False
     run_id: str = ""  # of the first run that works on the answer
+    model: str = ""  # that the person chose; empty if each path has its own
     approved: frozenset[str] = frozenset()  # tools that the person approved for the conversation

@@ -55,6 +55,10 @@ class Retelling:
             self._tell(event)
         elif earlier := self._told.get(identity(event)):
             if isinstance(event, ResponseSnapshot):
+                if self._has_caught_up:
+                    # Since then, readers got words that this takes back.
+                    self._tell(event)
+                    self._shown = event.data.text
                 self.restart(event.data.text)
             return earlier.pop(0)
         else:

@@ -19,7 +19,7 @@ from .agents import EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
 from .prompt import prompt
 from .replies import parsed
 from .together import side_by_side
-from .turn import Turn
+from .turn import Turn, window_of
 from .work import Work
 
 # Before the answer; after a weak review there is a revision too.
@@ -116,7 +116,7 @@ class Team:
         with self.work.phase("final"):
             open_points = "\n".join(review.missing) if review else ""
             sections = [("Draft", draft), ("Open points of the review", open_points)]
-            await self.turn(EDITOR, *sections, *sections_of(notes), is_answer=True).take()
+            await self.turn(EDITOR, *sections, *self.sections(EDITOR, notes), is_answer=True).take()
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Begin a phase of the preparation. Raise Spent if only the answer may follow."""
@@ -217,7 +217,7 @@ class Team:
             if review
             else []
         )
-        writer = self.turn(WRITER, *sections, *sections_of(notes))
+        writer = self.turn(WRITER, *sections, *self.sections(WRITER, notes))
         await self.take([writer], forgiving=ModelError)
         # Half a draft is better than none, but not than a whole one.
         return writer.said.text if writer.is_done or not draft else ""
@@ -245,12 +245,24 @@ class Team:
         return self.turn(
             agent,
             ("Your subtask", subtask.task),
-            *sections_of(earlier),
+            *self.sections(agent, earlier),
             task=subtask.task,
             tools=frozenset(subtask.tools) or self.tools_of(agent),
             # One superstep is left for the answer.
             rounds=max(1, min(RESEARCH_ROUNDS, self.work.meter.supersteps - 1)),
         )
+
+    def sections(self, agent: Agent, notes: Sequence[Note]) -> list[Section]:
+        """Return the notes as sections of a prompt, each cut to its share of what `agent` reads."""
+        share = BYTES_PER_TOKEN * self.context_of(agent) // (2 * max(1, len(notes)))
+        return [
+            (f"Notes of the {note.author.lower()} on: {note.task}", cut(note.text, share))
+            for note in notes
+        ]
+
+    def context_of(self, agent: Agent) -> int:
+        """Return how many tokens of messages the agent reads in one call."""
+        return window_of(agent, self.work).context_tokens
 
     def tools_of(self, agent: Agent) -> frozenset[str]:
         return agent.tools & self.work.toolbox.names
@@ -266,7 +278,7 @@ class Team:
         task: str = "",
     ) -> Turn:
         """Return a turn for `agent` that reads the question and then `sections`."""
-        *before, asked = prompt(agent, self.work.question)
+        *before, asked = prompt(agent, self.work.question, self.context_of(agent))
         parts = [
             f"Question:\n{asked.content}",
             *(f"{title}:\n{text}" for title, text in sections if text),
@@ -320,12 +332,3 @@ def assigned(subtasks: Iterable[Subtask]) -> list[tuple[Agent, Subtask]]:
             agent = replace(agent, id=f"{agent.id}-{number}", name=f"{agent.name} {number}")
         pairs.append((agent, subtask))
     return pairs
-
-
-def sections_of(notes: Sequence[Note]) -> list[Section]:
-    """Return the notes as sections of a prompt, each cut to its share of what a model reads."""
-    share = BYTES_PER_TOKEN * settings.FLEET_CONTEXT_TOKENS // (2 * max(1, len(notes)))
-    return [
-        (f"Notes of the {note.author.lower()} on: {note.task}", cut(note.text, share))
-        for note in notes
-    ]

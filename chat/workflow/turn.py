@@ -23,6 +23,7 @@ from chat.llm.messages import (
     Text,
     WantedCall,
 )
+from chat.llm.windows import Window
 from chat.protocol.events import (
     AgentComplete,
     AgentOutput,
@@ -37,12 +38,13 @@ from chat.protocol.payloads import (
     AgentTiming,
     SnapshotData,
 )
-from chat.protocol.terms import Path, Usage
+from chat.protocol.terms import Usage
 from tooling.calls import Rejection
 
 from .agents import Agent
 from .calls import CallRecord, KeptCall
 from .prompt import as_told, within
+from .question import Question
 from .steps import Round, TurnEnd, Used
 from .together import every
 from .tool_use import ToolUse
@@ -96,6 +98,9 @@ class Turn:
     is_thinking: bool = False
     is_done: bool = False  # it ended by itself
     _kept_calls: set[int] = field(default_factory=set)  # the numbers of those that rounds have
+
+    def __post_init__(self) -> None:
+        self.max_tokens = min(self.max_tokens, window_of(self.agent, self.work).output_tokens)
 
     async def take(self, first: WantedCall | None = None, *, lacking: str = "") -> Said:
         """Let the agent work and return what it said. Raise ModelError if its model fails.
@@ -234,9 +239,9 @@ class Turn:
         end: Finished | None = None
         has_thought = False
         before = len(self.said.words)
-        messages = within(self.messages, settings.FLEET_CONTEXT_TOKENS)
+        messages = self.messages_within(window_of(self.agent, self.work))
         pieces = 0
-        model = model_of(self.agent.tier)
+        model = model_of(self.agent, self.work.question)
         with self.work.calling(model, messages, is_of_agent=True) as call:
             self.calls.append(call)
             async with aclosing(self.stream(model, messages, call.traceparent)) as stream:
@@ -280,6 +285,15 @@ class Turn:
             wants_more=end.wants_more,
             has_thought=has_thought,
         )
+
+    def messages_within(self, window: Window) -> list[ChatMessage]:
+        """Return the messages that fit, and tell once if the model won't read all of them."""
+        messages = within(self.messages, window.context_tokens)
+        if window.read_tokens and sum(each.tokens for each in messages) > window.read_tokens:
+            self.work.say_once(
+                f"The model reads only the last {window.read_tokens:,} tokens of what it is given."
+            )
+        return messages
 
     @property
     def gap(self) -> str:
@@ -421,6 +435,12 @@ class Turn:
         return f"{self.agent.id}/end"
 
 
-def model_of(path: Path) -> str:
-    """Return the name of the model that answers on this path."""
-    return settings.FLEET_LIGHT_MODEL if path == "light" else settings.FLEET_MODEL
+def window_of(agent: Agent, work: Work) -> Window:
+    """Return what a call to the agent's model may hold."""
+    return work.models.window(model_of(agent, work.question))
+
+
+def model_of(agent: Agent, question: Question) -> str:
+    """Return the model of an agent: its own, or the one that was chosen, or its path's."""
+    of_path = settings.FLEET_LIGHT_MODEL if agent.tier == "light" else settings.FLEET_MODEL
+    return agent.model or question.model or of_path

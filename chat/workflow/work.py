@@ -14,6 +14,7 @@ from django.conf import settings
 from chat.clock import Clock, Stopwatch
 from chat.llm.client import ModelClient
 from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage
+from chat.llm.windows import Window
 from chat.protocol.events import (
     OrchestratorMessage,
     OrchestratorThought,
@@ -115,11 +116,15 @@ class Work:
         self._phase = ""
         self._phase_calls: list[CallRecord | KeptCall] = []  # that belong to no agent
         self._played: set[str] = set()  # the names of the steps so far
+        self._said: set[str] = set()  # by `say_once`
         self._tools = tools
         self._open: list[Callable[[bool], None]] = []
 
-    def enter(self, route: Route) -> None:
-        """Start the route's path, with its caps and a toolbox of its own."""
+    def enter(self, route: Route, window: Window) -> None:
+        """Start the route's path, with its caps and a toolbox of its own.
+
+        `window` is that of the model that answers on it.
+        """
         rounds = self.kept_on(route.path, Round)
         self.meter = Meter(
             route.caps,
@@ -133,7 +138,7 @@ class Work:
             allowed=allowed_on(route.path) - (frozenset() if has_questions else {PERSON}),
             max_calls=route.caps.tool_calls,
             fresh=self.question.fresh,
-            max_chars=BYTES_PER_TOKEN * settings.FLEET_CONTEXT_TOKENS // RESULTS_IN_CONTEXT,
+            max_chars=BYTES_PER_TOKEN * window.context_tokens // RESULTS_IN_CONTEXT,
             approve=settings.FLEET_APPROVE,
         )
         for source in self.sources_on(route.path):
@@ -146,6 +151,12 @@ class Work:
     def say(self, message: str) -> None:
         """Tell followers of a decision about the run."""
         self.tell(OrchestratorMessage(message=message))
+
+    def say_once(self, message: str) -> None:
+        """Tell followers of something that holds for the whole run, the first time only."""
+        if message not in self._said:
+            self._said.add(message)
+            self.say(message)
 
     def explain(self, reason: str) -> None:
         """Tell followers the reason of a decision."""

@@ -1,8 +1,8 @@
 // Asking: the text that is being written, the answer that is being followed, and the questions that
 // wait behind it.
 
+import { chosenMode, chosenModel } from "./choices.js";
 import { Connection, uuid } from "./connection.js";
-import { chosenMode } from "./mode.js";
 import {
   announce, byId, conversation, enter, followEnd, linkState, newAnswer, newTurn, part, place,
   refreshList, retitle, room, show, showRefusal, textOf, thread, turnOf,
@@ -14,6 +14,7 @@ import {
  * @typedef {object} Question
  * @property {string} text
  * @property {string} [mode] the path; without it, the one chosen when the question is asked
+ * @property {string | null} [model] null: the path's; without it, the one chosen when it is asked
  * @property {boolean} fresh look again instead of using stored results of tools
  * @property {HTMLElement} [replaces] the answer that is not enough
  */
@@ -224,7 +225,7 @@ export class Answer {
  * @param {string} text
  */
 export function ask(text) {
-  askInTurn({ text, mode: chosenMode(), fresh: false });
+  askInTurn({ text, mode: chosenMode(), model: chosenModel(), fresh: false });
 }
 
 /**
@@ -234,7 +235,7 @@ export function ask(text) {
  */
 export function askAgain(article, { mode = chosenMode(), fresh = false } = {}) {
   const replaces = /** @type {HTMLElement} */ (article);
-  askInTurn({ text: textOf(turnOf(article)), mode, fresh, replaces });
+  askInTurn({ text: textOf(turnOf(article)), mode, model: chosenModel(), fresh, replaces });
 }
 
 /** @param {Question} question */
@@ -266,6 +267,7 @@ function requestOf(question, { messageId, rerunOf = null }) {
     message_id: messageId,
     conversation_id: conversation,
     mode: question.mode ?? chosenMode(),
+    model: question.model === undefined ? chosenModel() : question.model,
     fresh: question.fresh,
     rerun_of: rerunOf,
   };
@@ -285,8 +287,8 @@ export function follow(answer) {
  */
 function join(article) {
   const turn = turnOf(article);
-  // The server finds the run by its message_id. A run that exists keeps its mode.
-  const question = { text: textOf(turn), mode: "auto", fresh: false };
+  // The server finds the run by its message_id. A run that exists keeps its mode and its model.
+  const question = { text: textOf(turn), mode: "auto", model: null, fresh: false };
   const request = requestOf(question, { messageId: article.dataset.messageId ?? "" });
   live = new Answer(question, { turn, article, request, isBegun: true });
   live.connection.open();

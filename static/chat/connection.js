@@ -51,6 +51,7 @@ import ReconnectingWebSocket from "../vendor/reconnecting-websocket/reconnecting
  * @property {string} message_id
  * @property {string | null} conversation_id
  * @property {string} mode
+ * @property {string | null} model
  * @property {boolean} fresh
  * @property {string | null} rerun_of
  */

@@ -1,11 +1,11 @@
 // Starts the page's script, and connects what the reader presses with what it does.
 
 import { giveUpChanges, pressInCard } from "./asks.js";
+import { pressInMenu } from "./choices.js";
 import { copy } from "./clipboard.js";
 import {
   ask, askAgain, begin, input, isComposing, live, takeBackWaiting, write,
 } from "./composer.js";
-import { chooseMode } from "./mode.js";
 import { byId, followEnd, part, setDrawer, tick } from "./thread.js";
 
 // --- Buttons
@@ -58,14 +58,11 @@ document.addEventListener("click", (event) => {
 
 /** @param {HTMLElement} button */
 function press(button) {
-  const { action, ask: inCard, decide, copy: what, modeChoice, example, open } = button.dataset;
+  const { action, ask: inCard, decide, copy: what, example, open } = button.dataset;
   if (inCard || decide) pressInCard(button);
   if (action) ACTIONS[action]?.(button);
   if (what) copy(button, what);
-  if (modeChoice) {
-    chooseMode(modeChoice);
-    input.focus();
-  }
+  if (pressInMenu(button)) input.focus();
   if (example) {
     write(example);
     input.focus();

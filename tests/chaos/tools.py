@@ -3,7 +3,7 @@
 import os
 import signal
 
-import httpx2
+import httpx
 from django.apps import AppConfig
 from django.conf import settings
 
@@ -36,9 +36,9 @@ async def poison(item: str, key: CallKey) -> str:
 async def act(name: str, item: str, key: CallKey) -> str:
     body = {"tool": name, "item": item, "key": key}
     try:
-        async with httpx2.AsyncClient(timeout=TIMEOUT, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as client:
             await client.post(settings.CHAOS_ACTS_URL, json=body)
-    except httpx2.HTTPError as exc:
+    except httpx.HTTPError as exc:
         raise ToolFailure(f"The act server does not answer: {exc!r}") from exc
     return f"{name} is done: {item}"
 

@@ -171,6 +171,23 @@ def test_ctrl_c_cancels_the_run_and_exits_without_a_traceback(
     database.close()
 
 
+def test_model_can_be_chosen_of_those_that_the_server_lists(
+    tmp_path: Path, model: ScriptedModel, valkey_url: str
+) -> None:
+    model.replies["/v1/models"] = {"data": [{"id": "listed"}, {"id": "scripted"}]}
+    environment = {"REDIS_URL": valkey_url}
+    asking = ask("Hello?", tmp_path, model, "--model", "listed", **environment)
+    answer, notes = asking.communicate(timeout=START)
+    assert asking.returncode == 0, notes
+    assert answer.strip() == b"The answer is **42**."
+    assert {call.body["model"] for call in model.calls} == {"listed"}
+    asking = ask("Hello?", tmp_path, model, "--model", "other", **environment)
+    answer, notes = asking.communicate(timeout=START)
+    assert (asking.returncode, answer) == (1, b"")
+    assert b'The model "other" isn\'t offered' in notes
+    assert b"Offered: scripted, listed." in notes
+
+
 @pytest.mark.parametrize(
     ("question", "url", "message"),
     [

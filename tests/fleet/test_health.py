@@ -243,7 +243,7 @@ class TestProbes:
         assert reply.content["services"]["model"] == {
             "state": "down",
             "ms": reply.content["services"]["model"]["ms"],
-            "reason": "the model server can't be reached",
+            "reason": "the model server cannot be reached: connection refused",
         }
         assert [
             record

@@ -19,7 +19,7 @@ from tests.serving import OWN_SETTINGS
 ROOT = Path(__file__).parent.parent.parent
 
 
-MAX_SETTINGS = 44
+MAX_SETTINGS = 45
 INTERNAL = {"FLEET_MODEL_BUILTIN", "FLEET_WORKER_NUMBER", "FLEET_ID"}  # set for workers
 
 
@@ -105,6 +105,16 @@ def test_no_command_answers_if_the_tool_to_approve_does_not_exist(
         ("REDIS_URL", "redis://:secret@/0"),
         ("OPENAI_BASE_URL", "127.0.0.1:8000"),
         ("OPENAI_BASE_URL", "http://h:abc/v1"),
+        ("OPENAI_DEFAULT_HEADERS", "X-Team: secret"),
+        ("OPENAI_DEFAULT_HEADERS", '{"X-Team": 7}'),
+        ("OPENAI_DEFAULT_HEADERS", '{"X Team": "secret"}'),
+        ("OPENAI_DEFAULT_HEADERS", '{"X-Team": "secret\\nX-Other: 1"}'),
+        ("SSL_CERT_FILE", "/nowhere/ca.pem"),
+        ("OPENAI_BASE_URL", "http://a..b/v1"),
+        ("HTTPS_PROXY", "ftp://secret@proxy"),
+        ("HTTP_PROXY", "http://secret@proxy:abc"),
+        ("ALL_PROXY", "proxy:abc"),
+        ("HTTP_PROXY", "http://"),
         ("FLEET_CONTEXT_TOKENS", "900"),
         ("DJANGO_CSRF_TRUSTED_ORIGINS", "chat.example"),
         ("TAVILY_BASE_URL", "ftp://search"),
@@ -148,15 +158,23 @@ def test_a_database_without_its_driver_is_refused(tmp_path: Path) -> None:
     assert start(tmp_path, DATABASE_URL="postgresql://h/x").stderr == words
 
 
+def test_room_for_thinking_depends_on_the_model_unless_it_is_set(tmp_path: Path) -> None:
+    assert built(tmp_path, "FLEET_THINKING_TOKENS") == ["None"]
+    assert built(tmp_path, "FLEET_THINKING_TOKENS", FLEET_THINKING_TOKENS="0") == ["0"]
+
+
 @pytest.mark.parametrize(
-    ("model", "room"),
-    [("gpt-5-mini", 4000), ("openai/o4-mini", 4000), ("gpt-4.1", 0), ("llama3.2", 0)],
+    ("written", "models"),
+    [
+        ("b, a=The best one,org/c:7b = C ", {"b": "", "a": "The best one", "org/c:7b": "C"}),
+        (" , ", {}),
+        ("a=b=c", {"a": "b=c"}),
+    ],
 )
-def test_models_that_are_known_to_think_get_room_for_it(
-    tmp_path: Path, model: str, room: int
+def test_models_to_choose_from_keep_their_order_and_names(
+    tmp_path: Path, written: str, models: dict[str, str]
 ) -> None:
-    environment = {"OPENAI_API_KEY": "k", "FLEET_MODEL": model}
-    assert built(tmp_path, "FLEET_THINKING_TOKENS", **environment) == [f"{room}"]
+    assert built(tmp_path, "FLEET_MODELS", FLEET_MODELS=written) == [f"{models}"]
 
 
 def built(folder: Path, *names: str, cwd: Path = ROOT, **environment: str) -> list[str]:

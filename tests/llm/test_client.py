@@ -1,21 +1,27 @@
 """The client of a model server: what it sends, and how a stream ends."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-import httpx2
-import msgspec
+import aiohttp
 import pytest
 import pytest_asyncio
 
 from chat.limits import Deadlines
+from chat.llm import client as module
 from chat.llm.client import ModelClient
+from chat.llm.connection import Connection
+from chat.llm.dialects.framing import NotAnAnswer
 from chat.llm.errors import ChunkTimeout, CutOff, FirstChunkTimeout, ModelError
 from chat.llm.messages import ChatMessage, Piece, Text
+from chat.llm.windows import Budget
 from tests.scripted_model import ScriptedModel
+
+from .test_connection import Seen, http, serving
 
 QUESTION = "What?"
 MESSAGES = [ChatMessage("user", QUESTION)]
@@ -24,7 +30,11 @@ LONG = Deadlines(first_chunk=30, chunk=30, idle=60, runtime=180)
 
 @pytest_asyncio.fixture
 async def client(model: ScriptedModel) -> AsyncIterator[ModelClient]:
-    client = ModelClient(base_url=model.url, api_key="", deadlines=LONG, thinking_tokens=4000)
+    client = ModelClient(
+        Connection(model.url),
+        deadlines=LONG,
+        budget=Budget(thinking_tokens=lambda model: 4000),
+    )
     yield client
     await client.aclose()
 
@@ -92,11 +102,32 @@ async def test_model_that_refused_effort_gets_no_room_for_thinking(
     assert third["max_tokens"] == 100
 
 
+async def test_problem_that_passes_by_itself_is_no_refusal() -> None:
+    problem = b'{"error": {"message": "The tool server is unavailable."}}'
+    answer = b'{"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}'
+    responses = [
+        b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
+        % (status, len(body), body)
+        for status, body in ((b"500 Error", problem), (b"200 OK", answer))
+    ]
+    async with serving(http(Seen(), *responses)) as port:
+        client = ModelClient(
+            Connection(f"http://127.0.0.1:{port}/v1"), deadlines=LONG, budget=Budget()
+        )
+        tools = [{"type": "function", "function": {"name": "clock"}}]
+        async with aclosing(
+            client.stream(MESSAGES, model="m", max_tokens=100, tools=tools)
+        ) as pieces:
+            assert Text("a") in [piece async for piece in pieces]
+        assert not client.refusals.remembered("m")
+        await client.aclose()
+
+
 @pytest.mark.parametrize(
     ("script", "cause"),
     [
-        ({"garbage_after": 2}, msgspec.DecodeError),
-        ({"cut_after": 2}, httpx2.HTTPError),
+        ({"garbage_after": 2}, NotAnAnswer),
+        ({"cut_after": 2}, aiohttp.ClientError),
     ],
 )
 async def test_broken_stream_raises_with_its_cause_after_the_text(
@@ -129,11 +160,77 @@ async def test_silent_server_is_left_at_its_deadline(
     model: ScriptedModel, deadlines: Deadlines, script: dict[str, Any], error: type[ModelError]
 ) -> None:
     model.on(QUESTION, **script)
-    client = ModelClient(base_url=model.url, api_key="", deadlines=deadlines)
+    client = ModelClient(Connection(model.url), deadlines=deadlines, budget=Budget())
     with pytest.raises(error):
         await read(client, [])
     assert await asyncio.to_thread(model.calls[0].ended.wait, 5)
     await client.aclose()
+
+
+async def test_search_for_another_base_url_ends_at_the_deadline() -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"GET"):
+            await reader.read()  # until the client gives up
+        writer.write(b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+
+    async with serving(handle) as port:
+        client = ModelClient(
+            Connection(f"http://127.0.0.1:{port}"),
+            deadlines=replace(LONG, first_chunk=0.5),
+            budget=Budget(),
+        )
+        async with asyncio.timeout(3):
+            with pytest.raises(ModelError, match="nothing at the address"):
+                await read(client, [])
+        await client.aclose()
+
+
+async def test_error_whose_body_never_ends_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ERROR_TIMEOUT", 0.2)
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.1 401 Unauthorized\r\n\r\n{"error": "Who are you?"}')
+        await reader.read()  # until the client gives up
+
+    async with serving(handle) as port:
+        client = ModelClient(
+            Connection(f"http://127.0.0.1:{port}/v1"), deadlines=LONG, budget=Budget()
+        )
+        async with asyncio.timeout(5):
+            with pytest.raises(ModelError, match=r'refused the key.*"Who are you\?"'):
+                await read(client, [])
+        await client.aclose()
+
+
+async def test_flood_does_not_block_the_event_loop() -> None:
+    events = b'data: {"response": "a"}\n' * 60_000 + b": hoot\n" * 100_000
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + events)
+        await writer.drain()
+
+    gaps = []
+
+    async def tick() -> None:
+        while True:
+            begin = time.process_time()
+            await asyncio.sleep(0)
+            gaps.append(time.process_time() - begin)
+
+    async with serving(handle) as port:
+        client = ModelClient(
+            Connection(f"http://127.0.0.1:{port}/v1"), deadlines=LONG, budget=Budget()
+        )
+        ticking = asyncio.create_task(tick())
+        async with aclosing(client.stream(MESSAGES, model="m", max_tokens=10**6)) as pieces:
+            with pytest.raises(CutOff):
+                assert [piece async for piece in pieces]
+        ticking.cancel()
+        await client.aclose()
+    assert sorted(gaps)[-3] < 0.02
 
 
 async def test_closing_the_stream_ends_the_call(client: ModelClient, model: ScriptedModel) -> None:

@@ -2,12 +2,12 @@
 
 import asyncio
 import selectors
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
 
 import pytest
 
-from chat.llm.client import ReadTimer
+from chat.llm.timer import ReadTimer
 
 TIMEOUT = 0.1
 
@@ -42,17 +42,24 @@ def on_its_own_clock(test: Callable[[], Coroutine[object, object, None]]) -> Cal
     return run
 
 
-async def chunks(*pauses: float) -> AsyncGenerator[bytes]:
-    for pause in pauses:
-        await asyncio.sleep(pause)
-        yield b"chunk"
+def chunks(*pauses: float) -> Callable[[], Awaitable[bytes]]:
+    """Return a read that takes these seconds in turn, and ends behind the last one."""
+    left = list(pauses)
+
+    async def read() -> bytes:
+        if not left:
+            return b""
+        await asyncio.sleep(left.pop(0))
+        return b"chunk"
+
+    return read
 
 
 @on_its_own_clock
 async def test_short_reads_may_take_longer_together() -> None:
     with ReadTimer(TIMEOUT) as timer:
         body = chunks(*[TIMEOUT / 4] * 12)
-        assert [await timer.read(body) for _ in range(13)] == [b"chunk"] * 12 + [None]
+        assert [await timer.read(body) for _ in range(13)] == [b"chunk"] * 12 + [b""]
 
 
 @on_its_own_clock

@@ -210,6 +210,7 @@ def test_run_list_shows_its_columns(reader: Client) -> None:
         "sla=missed",
         "duration=30",
         "model=gpt-5",
+        "model_asked=gpt-5",
         "owner=user",
         "period=hour",
         "status=failed&path=full&sla=missed&period=day&model=gpt-5",
@@ -229,6 +230,7 @@ def test_runs_are_filtered(reader: Client, query: str) -> None:
         sla_met=False,
         total_ms=7000,
         model="gpt-5",
+        model_asked="gpt-5",
     )
     old = timezone.now() - timedelta(days=40)
     asked(path="light", sla_met=True, total_ms=100, model="qwen", created_at=old)
@@ -276,8 +278,11 @@ def test_runs_are_found_by_the_beginning_of_their_ids(reader: Client) -> None:
 
 
 def test_model_filter_offers_the_models_of_new_runs(reader: Client) -> None:
-    asked(model="gpt-5")
-    assert "?model=gpt-5" in reader.get(RUNS).text
+    asked(model="gpt-5", model_asked="chosen")
+    page = reader.get(RUNS).text
+    assert "?model=gpt-5" in page
+    assert "?model_asked=chosen" in page
+    assert "?model_asked=gpt-5" not in page
 
 
 @pytest.mark.parametrize(
@@ -309,7 +314,7 @@ def test_wrong_parameters_get_a_message_and_a_page(reader: Client, address: str)
     for name, value in itertools.product(sorted(names), WRONG):
         response = reader.get(f"{address}?{urlencode({name: value})}", follow=True)
         assert response.status_code == 200, (name, value)
-        is_model = name == "model" and "\0" not in value and len(value) < 200
+        is_model = name in ("model", "model_asked") and "\0" not in value and len(value) < 200
         is_accepted = not value or is_model or (name, value) == ("o", "-1")
         if not is_accepted:
             assert list(response.context["messages"]), (name, value)

@@ -48,6 +48,7 @@ PAGES = {
     "conversations": "/admin/chat/conversation/",
     "routing decisions": "/admin/routing/routingdecision/",
     "cached results": "/admin/tooling/cachedresult/",
+    "refused parts": "/admin/chat/refusedpart/",
 }
 VIEWS = [("light", 1440), ("dark", 390)]
 

@@ -1,6 +1,7 @@
 """The page of a new chat, and what all pages have in common."""
 
 import json
+import re
 
 import pytest
 from django.contrib.staticfiles import finders
@@ -62,6 +63,31 @@ def test_missing_search_is_explained_once_on_a_new_chat(client: Client, settings
     assert "Web search is off" not in page(client, address(chat))
     settings.FLEET_SEARCH = "on"
     assert "Web search is off" not in page(client, "/")
+
+
+def test_model_can_be_chosen_if_there_is_more_than_one(client: Client, settings: Settings) -> None:
+    settings.FLEET_MODEL = settings.FLEET_LIGHT_MODEL = "one"
+    assert 'id="model"' not in page(client, "/")
+    settings.FLEET_MODELS = {"one": ""}
+    assert 'id="model"' not in page(client, "/")
+    settings.FLEET_MODELS = {"two": "<b>Two</b>", "one": ""}
+    menu = page(client, "/").split('id="model"')[1].split("</details>")[0]
+    found = re.findall('data-model-choice="(.*?)" data-name="(.*?)"\\s+aria-pressed="(.*?)"', menu)
+    assert found == [
+        ("", "Auto", "true"),
+        ("two", "&lt;b&gt;Two&lt;/b&gt;", "false"),
+        ("one", "one", "false"),
+    ]
+    assert "<b>" not in menu
+    settings.FLEET_MODEL_BUILTIN = True
+    assert 'id="model"' not in page(client, "/")
+
+
+def test_long_list_of_models_can_be_searched(client: Client, settings: Settings) -> None:
+    settings.FLEET_MODELS = {f"m{n}": "" for n in range(8)}
+    assert "Search models" not in page(client, "/")
+    settings.FLEET_MODELS = {f"m{n}": "" for n in range(9)}
+    assert "Search models" in page(client, "/")
 
 
 def test_mode_can_be_chosen_and_is_auto_by_default(client: Client) -> None:

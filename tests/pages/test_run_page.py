@@ -278,6 +278,16 @@ def test_steps_of_a_live_run_come_from_its_log(admin: Client, client: Client, lo
     assert "Web search Researcher unfinished" in text
 
 
+def test_model_that_the_person_chose_is_named(admin: Client, client: Client) -> None:
+    chat = conversation_of(client)
+    same = shown(admin, run_of(chat, model="big", model_asked="big"))
+    assert "answered by big (the person chose it)" in same
+    # The agent that writes the answer may have a model of its own.
+    other = shown(admin, run_of(chat, model="own", model_asked="big"))
+    assert "answered by own (the person chose big)" in other
+    assert "the person chose" not in shown(admin, run_of(chat, model="big"))
+
+
 def test_lost_run_says_so(admin: Client, client: Client) -> None:
     ending = msgspec.structs.replace(LOST, timings=Timings(total_ms=900))
     run = run_of(conversation_of(client), answer="Half", ending=ending, error_code="worker_lost")

@@ -23,7 +23,7 @@ from chat.protocol.events import (
 from chat.protocol.terms import Ending, Slowest, Summary, Verdict
 from chat.rendering.answer import AnswerView
 
-from .events import RUN, SAMPLES, TIMINGS, USAGE, WHO, completed, decided, searched
+from .events import RUN, SAMPLES, TIMINGS, USAGE, WHO, completed, decided, numbered, searched
 from .page import Page, history_page, shown, text_of
 
 DONE = Done(data=Summary(status="cancelled", timings=TIMINGS, usage=USAGE))
@@ -62,6 +62,21 @@ def test_cost_in_money_is_shown_if_prices_are_configured(settings: Settings) -> 
     assert "212 tokens €0.0042" in end
     assert "212 written. Cost: €0.0042." in end
     assert "€" not in ended(usage=USAGE, cost=None)
+
+
+@pytest.mark.parametrize("mode", ["auto", "full"])
+def test_model_that_was_chosen_is_named(settings: Settings, mode: str) -> None:
+    settings.FLEET_MODELS = {"org/big": "The big one"}
+    page, view = Page(), AnswerView(RUN, model_asked="org/big")
+    route = decided(path="full", mode=mode)
+    end = completed(path="full")
+    for event in numbered([SAMPLES[Connected], route, ResponseDelta(delta="Hello"), *end]):
+        page.show(view.render(event))
+    foot = text_of(page.part("end"))
+    assert "Full team The big one 1.2 s" in foot
+    assert "Model: org/big, chosen by you. First word after" in foot
+    again = AnswerView.of_record(RUN, [], "Hello", Ending(status="failed"), model_asked="other")
+    assert "Model: other, chosen by you." in text_of(history_page(again).part("end"))
 
 
 def test_missed_service_level_is_not_shown_to_readers() -> None:

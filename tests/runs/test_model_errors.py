@@ -36,7 +36,12 @@ async def error_of(chat: Chatting, question: str) -> dict:
     ("script", "code", "part"),
     [
         ({"status": 401}, "model_error", "refused the key"),
-        ({"status": 404}, "model_error", 'does not know "scripted"'),
+        ({"status": 404}, "model_error", "nothing at the address"),
+        (
+            {"status": 404, "error": {"message": "model 'scripted' not found"}},
+            "model_error",
+            "does not know the model",
+        ),
         (
             {"status": 429, "headers": {"Retry-After": "20"}},
             "rate_limited",
@@ -47,8 +52,8 @@ async def error_of(chat: Chatting, question: str) -> dict:
             "rate_limited",
             "Try again in a moment",
         ),
-        ({"status": 500}, "model_unavailable", "status 500"),
-        ({"status": 400}, "model_error", "status 400"),
+        ({"status": 500}, "model_unavailable", 'The server says: "scripted"'),
+        ({"status": 400}, "model_error", 'The server says: "scripted"'),
         (
             {"status": 400, "error": {"code": "context_length_exceeded", "message": "x"}},
             "context_too_long",
@@ -56,7 +61,7 @@ async def error_of(chat: Chatting, question: str) -> dict:
         ),
         ({"cut_after": 1}, "model_error", "cut off"),
         ({"tokens": ["a", "b"], "finish": False}, "model_error", "cut off"),
-        ({"garbage_after": 1}, "model_error", "not an answer"),
+        ({"garbage_after": 1}, "model_error", "unreadable in mid-answer"),
         ({"tokens": []}, "model_error", "empty answer"),
     ],
 )
@@ -69,12 +74,22 @@ async def test_model_error_ends_the_run_with_its_code_and_message(
     assert part in error["message"]
 
 
-async def test_unreachable_model_is_named_in_the_error(chat: Chatting, settings, worker) -> None:
+async def test_address_of_an_unreachable_model_is_in_the_log_alone(
+    chat: Chatting, settings, worker, caplog: pytest.LogCaptureFixture
+) -> None:
     settings.OPENAI_BASE_URL = "http://127.0.0.1:9/v1"
     await worker.stop()
     error = await error_of(chat, "anyone?")
-    assert error["code"] == "model_unavailable"
-    assert "127.0.0.1:9" in error["message"]
+    assert error == {
+        "code": "model_unavailable",
+        "message": "The model server cannot be reached.",
+        "retryable": True,
+    }
+    [line] = [
+        record.message for record in caplog.records if record.name == "chat.llm.faults.verdicts"
+    ]
+    assert "127.0.0.1:9" in line
+    assert "connection refused" in line
 
 
 def session_of(*, is_staff: bool) -> dict[str, str]:

@@ -199,6 +199,18 @@ async def test_model_that_is_not_configured_counts_as_other(
     assert set((await until_counted(before)).by("model", "fleet_model_calls_total")) == {"other"}
 
 
+async def test_models_that_people_may_choose_count_by_name_only_if_a_setting_names_them(
+    chat: Chatting, model: ScriptedModel, before: Samples, worker: Worker, settings: Settings
+) -> None:
+    model.replies["/v1/models"] = {"data": [{"id": "listed"}]}
+    await worker.model_client.catalog.refresh()
+    await chat.answer(chat_request(model="listed"))
+    settings.FLEET_MODELS = {"named": "A name"}
+    await chat.answer(chat_request(model="named"))
+    counted = await until_counted(before)
+    assert set(counted.by("model", "fleet_model_calls_total")) == {"named", "other"}
+
+
 async def test_refusals_count_by_code(chat: Chatting, before: Samples) -> None:
     socket = await chat.socket()
     await socket.send("nonsense")

@@ -155,6 +155,8 @@ class TestTrace:
             "gen_ai.response.finish_reasons": ["stop"],
             "gen_ai.usage.input_tokens": 7,
             "gen_ai.usage.output_tokens": 5,
+            "gen_ai.usage.cache_read.input_tokens": 0,
+            "gen_ai.usage.reasoning.output_tokens": 0,
             "server.address": "127.0.0.1",
             "server.port": int(model.url.rpartition(":")[2].removesuffix("/v1")),
             "app.usage.estimated": False,

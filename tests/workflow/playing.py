@@ -7,6 +7,7 @@ from typing import Any
 
 from chat.clock import Clock
 from chat.llm.messages import ChatMessage, Piece
+from chat.llm.windows import Window
 from chat.protocol.events import StreamEvent
 from chat.workflow.agents import ANALYST, EDITOR, PLANNER, RESEARCHER, REVIEWER, WRITER
 from chat.workflow.question import Question
@@ -61,12 +62,18 @@ def calls_of(model: ScriptedModel, agent: Any) -> list[Any]:
     return [call for call in model.calls if call.instructions == agent.instructions]
 
 
+WINDOW = Window(6000, 4096, 0)
+
+
 class Values:
     """A model client whose stream never waits."""
 
     def __init__(self, *pieces: Piece) -> None:
         self.pieces = pieces
         self.calls = 0
+
+    def window(self, model: str) -> Window:
+        return WINDOW
 
     async def stream(self, _: list[ChatMessage], **__: Any) -> AsyncGenerator[Piece]:
         self.calls += 1
@@ -83,5 +90,5 @@ def work_of(client: Any, told: list[StreamEvent]) -> Work:
         clock=Clock(time.perf_counter()),
     )
     caps = Caps(supersteps=9, tool_calls=1, fan_out=3, tokens=10_000, seconds=60)
-    work.enter(Route("full", 0.5, (), caps))
+    work.enter(Route("full", 0.5, (), caps), WINDOW)
     return work

@@ -13,6 +13,7 @@ from django.db import OperationalError
 from chat.clock import Clock
 from chat.llm.errors import ModelError
 from chat.llm.messages import PULSE, ChatMessage, Finished, Piece, Reasoning, Text, WantedCall
+from chat.llm.windows import Window
 from chat.protocol.events import (
     ResponseDelta,
     ResponseSnapshot,
@@ -145,6 +146,9 @@ class Models:
     lines: dict[str, list[Line]]
     suffix: str = ""  # of each text, to say the same in other words
     prompts: list[tuple[str, list[ChatMessage]]] = field(default_factory=list)
+
+    def window(self, model: str) -> Window:
+        return Window(6000, 4096, 0)
 
     async def stream(self, messages: Sequence[ChatMessage], **_: object) -> AsyncGenerator[Piece]:
         agent = next(a for a in AGENTS if a.instructions == messages[0].content)

@@ -8,6 +8,7 @@ from pytest_django import Settings
 from chat.llm.dialects.calls import MAX_CALLS
 from chat.llm.messages import ChatMessage, WantedCall
 from chat.models import Run
+from chat.runs.worker import Worker
 from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR, PLANNER, RESEARCHER, REVIEWER, WRITER
 from chat.workflow.prompt import LEFT_OUT, within
 from tests.chatting import Chatting, chat_request, text_of
@@ -147,6 +148,7 @@ async def test_arguments_rejected_for_their_length_are_not_sent_again(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
     settings.FLEET_CONTEXT_TOKENS = 100_000  # they would fit
+    await Worker.current().stop()  # the next one reads the setting
     team.as_agent(
         ASSISTANT.instructions,
         wants(("calculator", {"expression": "1" * 200_000})),

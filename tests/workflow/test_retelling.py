@@ -90,6 +90,18 @@ def test_a_light_answer_that_was_not_yet_taken_back_is() -> None:
     assert words(heard) == ["[]", "The", " answer"]
 
 
+def test_thinking_that_was_told_again_as_the_answer_is_taken_back_again() -> None:
+    heard: list[StreamEvent] = []
+    taken_back = ResponseSnapshot(data=SnapshotData(""))
+    # The worker before ended between the thinking and the answer.
+    retelling = Retelling([taken_back], "", heard.append)
+    say(retelling, "The", " wick")
+    retelling.tell(taken_back)
+    say(retelling, "The", " answer")
+    retelling.settle()
+    assert words(heard) == ["The", " wick", "[]", "The", " answer"]
+
+
 def test_each_event_that_readers_have_is_left_out_once() -> None:
     heard: list[StreamEvent] = []
     start = AgentStart(**WHO, timestamp="2026-11-28T05:00:00Z")

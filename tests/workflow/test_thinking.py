@@ -1,11 +1,14 @@
 """Models with hidden thinking."""
 
+import time
 from dataclasses import replace
 
 import pytest
 from pytest_django import Settings
 
 from chat.llm.errors import ALL_THINKING
+from chat.llm.refusals.memory import REFUSAL_TTL
+from chat.runs.worker import Worker
 from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR, PLANNER, WRITER
 from tests.chatting import Chatting, chat_request, text_of
 from tests.scripted_model import Script, ScriptedModel
@@ -61,8 +64,9 @@ async def test_refused_effort_is_left_out_for_an_hour(
     assert calls_of(thinker, WRITER)[0].body["max_tokens"] == 1000, (
         "who does not think needs no room for it"
     )
-    assert "takes no reasoning_effort" in caplog.text
-    monkeypatch.setattr("chat.llm.client.REFUSAL_TTL", 0)
+    assert "refused a part of a request: asked with “without reasoning_effort”" in caplog.text
+    refusals = Worker.current().model_client.refusals
+    monkeypatch.setattr(refusals, "_clock", lambda: time.monotonic() + REFUSAL_TTL)
     await chat.answer(full())
     assert "reasoning_effort" in calls_of(thinker, PLANNER)[2].body
 

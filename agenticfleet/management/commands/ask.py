@@ -72,6 +72,9 @@ class Command(BaseCommand):
             help=f"at most {MAX_MESSAGE:,} characters; - reads it from standard input",
         )
         parser.add_argument("--mode", choices=get_args(Mode), default="auto")
+        parser.add_argument(
+            "--model", help="one that is offered; without it, each path has its own"
+        )
         parser.add_argument("--effort", choices=get_args(Effort), default=None)
         parser.add_argument(
             "--fresh", action="store_true", help="search again, even if the result is cached"
@@ -125,6 +128,9 @@ class Command(BaseCommand):
         # This process ends with its answer, so runs of a fleet must not be moved here.
         worker.takeovers.is_on = False
         try:
+            if any(isinstance(each, ChatRequest) and each.model for each in wanted):
+                # The worker asks for the list in the background, perhaps too late for this.
+                await worker.model_client.catalog.refresh()
             for each in wanted:
                 run_id, ending = await self.answer(each)
             while isinstance(ending, Done) and ending.data.status == "paused":
@@ -268,6 +274,7 @@ def request_of(options: dict[str, Any]) -> ChatRequest:
             message=text,
             message_id=uuid.uuid4(),
             mode=options["mode"],
+            model=options["model"],
             fresh=options["fresh"],
             reasoning_effort=options["effort"],
         )

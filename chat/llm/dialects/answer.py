@@ -23,7 +23,7 @@ MAX_CHARS_PER_TOKEN = 16  # Average over a whole answer. Real answers stay far b
 MAX_COUNTED_TOKENS = 10_000_000  # Tokens of one call: a column stores the sum of many calls.
 MAX_REASON_CHARS = 60  # of a server's reason to finish, in a message
 
-ONLY_THINKING = "The model thought about it, but gave no answer."
+ONLY_THINKING = "The model was only thinking, and gave no answer."
 NO_CALLS = "The model announced a tool call, but made none, and gave no answer."
 FILTERED = "A content filter of the model server withheld the answer."
 REFUSED = "The model refused to answer."
@@ -60,6 +60,8 @@ class PartialAnswer:
     """
 
     def __init__(self, messages: Sequence[ChatMessage], *, tools: Collection[str] = ()) -> None:
+        self.is_cut = False  # by `cut`
+        self._has_ended = False
         self._messages = messages
         self._tools = tools
         self._speech = Speech(tools)
@@ -74,6 +76,7 @@ class PartialAnswer:
         self._is_blank = True
         self._has_thought = False
         self._is_refused = False
+        self._is_told = False  # by `rest`
 
     def add(self, chunk: Chunk) -> list[Text | Reasoning | Retraction]:
         """Add a chunk and return the text in it. Tool calls are returned by `finish`."""
@@ -91,6 +94,8 @@ class PartialAnswer:
             pieces += told
         if chunk.finish_reason:
             self._finish_reason = chunk.finish_reason
+        if chunk.text or chunk.finish_reason:
+            self._has_ended = not chunk.text
         if chunk.calls:
             if chunk.is_total and len(chunk.calls) >= len(self._calls):
                 self._calls = PartialCalls(self._tools)
@@ -135,6 +140,14 @@ class PartialAnswer:
         )
         self._is_count_last = True
 
+    @property
+    def has_ended(self) -> bool:
+        """True if the server has said how the answer ended, apart from any text of it.
+
+        A reason beside text proves nothing: some servers send one with each word.
+        """
+        return self._has_ended
+
     def exceeds(self, tokens: int) -> bool:
         """Return True if the text certainly has more than `tokens` tokens.
 
@@ -142,14 +155,20 @@ class PartialAnswer:
         length must exceed the limit, too. Thinking isn't counted, because not every server applies
         its limit to it.
         """
-        return self._pieces > tokens and self._chars > tokens * MAX_CHARS_PER_TOKEN
+        # Space that is held back is text, too: a model may write nothing else for ever.
+        held = len(self._speech.spaces)
+        return self._pieces + held > tokens and self._chars + held > tokens * MAX_CHARS_PER_TOKEN
 
     def cut(self) -> None:
         """End the answer here, as if the server had reached the token limit."""
+        self.is_cut = True
         self._finish_reason = "length"
 
     def rest(self) -> list[Text | Reasoning | Retraction]:
-        """Return the text that was held back. No more of it may be added."""
+        """Return the text that was held back, once. No more of it may be added."""
+        if self._is_told:
+            return []
+        self._is_told = True
         told = self._speech.finish()
         self.note(told)
         return told

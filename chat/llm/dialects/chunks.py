@@ -1,6 +1,8 @@
 """Read the chunks of an answer from the bytes of its response body."""
 
 import json
+import re
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -15,8 +17,11 @@ from .lenient import Seen, chunks_of
 from .normal import CallDelta, Chunk, TokenCount
 from .usage import MAX_DIGITS, merged, storable
 
-# Documents in one array or on one line. Reading more would block the event loop for too long.
-MAX_DOCUMENTS = 10_000
+# Reading more than this at once would block the event loop for too long.
+MAX_DOCUMENTS = 2000  # in one array or on one line
+MAX_ITEMS = 10_000  # objects, arrays and texts of one event
+ITEM_MARKS = (b"{", b"[", b'"')
+TEXTS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z)', re.DOTALL)
 ANSWER_FIELDS = frozenset(
     ["choices", "candidates", "delta", "message", "output", "response", "usage", "done", "content"]
 )
@@ -96,6 +101,11 @@ class ChunkReader:
         """Return True if the server sent [DONE]."""
         return self._events.is_done
 
+    @property
+    def has_failed(self) -> bool:
+        """True if the next call raises."""
+        return self._failure is not None
+
     def feed(self, data: bytes) -> list[Chunk]:
         """Return the chunks that `data` completes."""
         if self._failure:
@@ -128,6 +138,8 @@ class ChunkReader:
 
     def _take(self, data: bytes) -> bool:
         """Read the data of an event. Return False if it isn't complete JSON."""
+        if len(data) > MAX_ITEMS and has_too_much(data):
+            raise NotAnAnswer(self._events.described(data))
         if b"\\" in data:
             data = without_nul(data)
         try:
@@ -177,8 +189,6 @@ class ChunkReader:
 
     def take_leniently(self, data: bytes) -> bool:
         values, is_odd = decoded(data)
-        if len(values) > MAX_DOCUMENTS:
-            raise TooLarge
         for value in values:
             if not isinstance(value, dict | list):
                 return False
@@ -261,11 +271,22 @@ def decoded(data: bytes) -> tuple[list[Any], bool]:
         while position < len(text):
             value, position = decoder.raw_decode(text, position)
             values.append(value)
+            if len(values) > MAX_DOCUMENTS:
+                raise TooLarge
             while text[position : position + 1].isspace():
                 position += 1
     except ValueError:
         return [], True
     return values, True
+
+
+def has_too_much(data: bytes) -> bool:
+    """Return True if JSON has more than MAX_ITEMS. Texts may have any number of these marks."""
+    if sum(map(data.count, ITEM_MARKS)) <= MAX_ITEMS:
+        return False
+    if any(True for _ in islice(TEXTS.finditer(data), MAX_ITEMS, None)):
+        return True
+    return sum(map(TEXTS.sub(b'"', data).count, ITEM_MARKS)) > MAX_ITEMS
 
 
 def bounded_int(digits: str) -> int | float:

@@ -45,7 +45,7 @@ def error_of_choice(choices: object) -> object:
 def is_error(error: object) -> bool:
     """Return True if the value of an `error` field is an error: many servers always send one."""
     if isinstance(error, dict):
-        return any(error.values())
+        return any(str(value).lower() not in FINE for value in error.values() if value)
     return bool(error)
 
 

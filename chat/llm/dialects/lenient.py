@@ -55,7 +55,7 @@ class Seen:
         return index is None or index == self.index
 
 
-class Speech:
+class Content:
     """The text, reasoning and tool calls that are found in a piece of an answer."""
 
     def __init__(self) -> None:
@@ -137,7 +137,8 @@ class Speech:
 def chunks_of(value: object, seen: Seen) -> list[Chunk]:
     """Return the chunks in decoded JSON, without those that have nothing in them."""
     if isinstance(value, list):
-        return [chunk for item in value for chunk in chunks_of(item, seen)]
+        documents = (item for item in value if isinstance(item, dict))
+        return [chunk for document in documents for chunk in chunks_of(document, seen)]
     if not isinstance(value, dict):
         return []
     error = error_in(value)
@@ -195,9 +196,9 @@ def unwrapped(document: Mapping[str, Any]) -> Mapping[str, Any]:
     return document
 
 
-def speech_of(choice: Mapping[str, Any], seen: Seen) -> tuple[Speech, bool]:
+def speech_of(choice: Mapping[str, Any], seen: Seen) -> tuple[Content, bool]:
     """Return what a choice has, and whether that repeats all that came before."""
-    speech = Speech()
+    speech = Content()
     delta = choice.get("delta")
     speech.add(delta)
     if speech:
@@ -205,9 +206,11 @@ def speech_of(choice: Mapping[str, Any], seen: Seen) -> tuple[Speech, bool]:
         return speech, False
     message = choice.get("message")
     if isinstance(message, dict):
-        # Beside a delta, a message has all the text so far. Trust it only if there were no deltas.
         if isinstance(delta, dict) and seen.has_deltas:
-            return speech, False
+            # Beside a delta, a message has all the text so far. Its calls may be nowhere else.
+            speech.add_object(message)
+            speech.texts, speech.thoughts = [], []
+            return speech, bool(speech)
         speech.add_object(message)
         if speech:
             # Only Ollama sends the pieces as messages, which have `done` beside them.

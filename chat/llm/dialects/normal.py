@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 
-class CallDelta(Struct, frozen=True):
+class CallDelta(Struct, frozen=True, gc=False):
     """A tool call, or a part of one. An empty string is a field that the server did not send."""
 
     index: int | None = None
@@ -14,7 +14,7 @@ class CallDelta(Struct, frozen=True):
     arguments: str = ""
 
 
-class TokenCount(Struct, frozen=True):
+class TokenCount(Struct, frozen=True, gc=False):
     """What the server counted so far in this answer."""
 
     input: int
@@ -23,7 +23,7 @@ class TokenCount(Struct, frozen=True):
     reasoning: int = 0  # of the output
 
 
-class Chunk(Struct, frozen=True):
+class Chunk(Struct, frozen=True, gc=False):
     """One event of an answer.
 
     `error` is what the server reports instead of an answer, as it was decoded. `is_total` marks a

@@ -59,7 +59,7 @@ class Tags:
     """What a text is searched for."""
 
     whole: re.Pattern[str]
-    first: re.Pattern[str]  # the characters that begin one
+    first: re.Pattern[str]  # the character that begins one, before another that may follow it
     beginnings: frozenset[str]  # lower case
 
     def find(self, text: str, *, is_end: bool) -> tuple[re.Match[str] | None, int]:
@@ -80,10 +80,15 @@ class Tags:
 @cache
 def tags_of(*tags: str) -> Tags:
     longest_first = sorted(tags, key=len, reverse=True)
-    firsts = re.escape("".join({tag[0] for tag in tags}))
+    # With the second character, because a text may have very many of the first.
+    seconds = {tag[0]: {each[1] for each in tags if each[0] == tag[0]} for tag in tags}
+    begin = [
+        rf"{re.escape(first)}(?=[{re.escape(''.join(second))}]|\Z)"
+        for first, second in seconds.items()
+    ]
     return Tags(
         re.compile("|".join(map(re.escape, longest_first)) or r"(?!)", re.IGNORECASE),
-        re.compile(f"[{firsts}]" if firsts else r"(?!)"),
+        re.compile("|".join(begin) or r"(?!)", re.IGNORECASE),
         frozenset(tag[:end].lower() for tag in tags for end in range(1, len(tag))),
     )
 
@@ -103,6 +108,7 @@ class Speech:
         self.calls: list[CallDelta] = []
         self._tools = tools
         self._held = ""  # what may still become a tag or a call
+        self.spaces: list[str] = []  # held back behind that
         self._read: Callable[[bool], bool] = self.read_head
         self._out: list[SpeechPiece] = []
         self._drops_space = False
@@ -134,6 +140,11 @@ class Speech:
         if self._flows and not self._stops_flow(text):
             self._keep(text)
             return [self._piece(text)]
+        if self._held[-1:].isspace() and text.isspace():
+            # More space decides nothing. To look at all that is held for each piece of it would
+            # take quadratic time.
+            self.spaces.append(text)
+            return []
         return self.advance(text, is_end=False)
 
     def finish(self) -> list[SpeechPiece]:
@@ -144,7 +155,8 @@ class Speech:
         return pieces
 
     def advance(self, text: str, *, is_end: bool) -> list[SpeechPiece]:
-        self._held += text
+        self._held = "".join((self._held, *self.spaces, text))
+        self.spaces.clear()
         self._out = []
         while self._read(is_end):
             pass
@@ -176,8 +188,7 @@ class Speech:
     def read_head(self, is_end: bool) -> bool:
         text = self._held.lstrip()
         if not text:
-            if is_end and not self._drops_space:
-                self.tell(self._held)
+            # Blank text, as some models write before a call, is no part of an answer.
             return False
         if opening := THINKING_OPENING.match(text):
             self.begin_thought(opening)

@@ -270,6 +270,23 @@ def test_answer_exceeds_a_limit_only_by_number_and_length(
     assert answer.exceeds(10) is is_beyond
 
 
+def test_endless_space_exceeds_a_limit() -> None:
+    answer = PartialAnswer(MESSAGES)
+    for _ in range(200):
+        assert not answer.add(says("\n"))
+    assert answer.exceeds(10)
+
+
+@pytest.mark.parametrize("text", ["<|channel|>a", "  a<", "a<"])
+def test_rest_of_an_answer_that_breaks_off_is_told_once(text: str) -> None:
+    answer = PartialAnswer(MESSAGES)
+    pieces: list[Piece] = [*answer.add(says(text))]
+    with pytest.raises(CutOff):
+        pieces.extend(answer.finish(is_done=False))
+    assert "".join(piece.text for piece in pieces if isinstance(piece, Text)) == text
+    assert not answer.rest()
+
+
 def test_answer_that_was_cut_says_so() -> None:
     answer = PartialAnswer(MESSAGES)
     answer.add(says("a"))

@@ -637,7 +637,9 @@ def test_error_in_any_form_is_a_chunk(sent: bytes, error: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [None, "", {}, [], False, 0, {"message": None, "code": 0}], ids=str
+    "error",
+    [None, "", {}, [], False, 0, {"message": None, "code": 0}, {"message": "Success", "code": 0}],
+    ids=str,
 )
 def test_empty_error_is_no_error(error: object) -> None:
     document = choice(delta={"content": "a"}) | {"error": error}
@@ -689,6 +691,15 @@ def test_message_after_deltas_repeats_the_reasoning_too() -> None:
     message = {"content": "a", "reasoning_content": "hmmm"}
     sent = delta(reasoning_content="hm") + event(choice(message=message))
     assert chunks_of(sent) == [Chunk(reasoning="hm"), Chunk("a", "hmmm", is_total=True)]
+
+
+def test_calls_that_only_a_message_beside_a_delta_has_are_read() -> None:
+    message = {"content": "a", "tool_calls": [{"id": "x", "function": {"name": "clock"}}]}
+    sent = delta(content="a") + event(choice(delta={}, message=message))
+    assert chunks_of(sent) == [
+        Chunk("a"),
+        Chunk(calls=[CallDelta(None, "x", "clock")], is_total=True),
+    ]
 
 
 def test_reader_tells_whether_the_answer_began_and_ended() -> None:

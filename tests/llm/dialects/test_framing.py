@@ -109,16 +109,39 @@ def test_line_beyond_the_limit_raises_in_one_piece_and_after_others() -> None:
 
 @pytest.mark.parametrize("sent", [b"{}" * 1_000_000, b"[" + b"{}," * 1_000_000 + b"{}]"], ids=len)
 def test_too_many_documents_raise(sent: bytes) -> None:
-    with pytest.raises(TooLarge):
+    with pytest.raises(NotAnAnswer):
         chunks_of(sent)
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"[[" + b"{}," * 1_000_000 + b"{}]]",
+        b'{"choices": [{"delta": {"content": [' + b'"a", ' * 700_000 + b'"a"]}}]}',
+        b'{"choices": [{"delta": {"tool_calls": [' + b'{"id": "a"},' * 300_000 + b"{}]}}]}",
+        b'{"choices": [{"delta": {"content": "' + b'\\"' * 1_000_000,
+        b"{}" * 1_000_000,
+    ],
+    ids=["documents in an array in an array", "texts", "calls", "text without end", "documents"],
+)
+def test_event_of_too_many_items_is_not_read(sent: bytes) -> None:
+    begin = time.process_time()
+    with pytest.raises(NotAnAnswer):
+        chunks_of(b"data: " + sent + b"\n\n")
+    assert time.process_time() - begin < 0.2
+
+
+def test_marks_of_json_in_a_text_are_no_items() -> None:
+    text = '{"a": [1, "b"]}, ' * 20_000
+    assert chunks_of(event(choice(delta={"content": text}))) == [Chunk(text)]
+
+
 def test_many_parts_take_linear_time() -> None:
-    parts = [{"text": "x" * 100}, "y"] * 15_000
+    parts = [{"text": "x" * 100}, "y"] * 2000
     begin = time.process_time()
     (chunk,) = chunks_of(event(choice(delta={"content": parts})))
-    assert len(chunk.text) == 101 * 15_000
-    assert time.process_time() - begin < 1
+    assert len(chunk.text) == 101 * 2000
+    assert time.process_time() - begin < 0.2
 
 
 def test_long_stream_may_come_in_one_piece() -> None:

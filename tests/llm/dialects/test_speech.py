@@ -1,6 +1,7 @@
 """Text, thinking and calls in what a model writes, as a table, however it is cut."""
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -312,6 +313,17 @@ def test_no_more_is_held_back_than_may_become_a_tag(text: str, most: int) -> Non
 def test_flood_of_tags_is_read_in_linear_time() -> None:
     text = '<tool_call>{"name": "' * 3000 + "```json\n{" * 3000 + "</think>" * 3000
     assert joined([text[at : at + 7] for at in range(0, len(text), 7)], TOOLS) == [Text(text)]
+
+
+@pytest.mark.parametrize(
+    "head", ["", "a</think>", "<think>a", "a<|im_end|>", '<tool_call>{"name": "clock"}']
+)
+def test_endless_space_is_read_in_linear_time(head: str) -> None:
+    space = "\n" * 60_000
+    begin = time.process_time()
+    pieces = joined([head, *space, "b"], TOOLS)
+    assert time.process_time() - begin < 1
+    assert pieces == joined([f"{head}{space}b"], TOOLS)
 
 
 def test_held_text_is_limited() -> None:

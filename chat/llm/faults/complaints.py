@@ -15,12 +15,17 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from html import unescape
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 from tooling.untrusted import one_line
 
 MAX_CHARS = 100_000  # of a body that are looked at
-MAX_WORDS_CHARS = 10_000
+MAX_TEXT_CHARS = 10_000  # of one text in it
+# Of all words. Many patterns look through them, so they must not block the event loop.
+MAX_WORDS_CHARS = 2000
+END_CHARS = 400  # of longer words, from their end
+MAX_MARKS_CHARS = 500
 MAX_LOGGED_CHARS = 1000
 MAX_DEPTH = 12  # of objects in objects, and of JSON in texts
 MAX_ITEMS = 8  # of an array
@@ -108,12 +113,13 @@ def complaint_of(
     words = ": ".join(without_repeats(found.words_in(value)))
     if not words and not is_markup:
         words = next(iter(sentences_in(value)), "") or found.marks
+    words = shortened(words)
     return Complaint(
         status=found.status if is_less_exact(status, found.status) else status,
         code=found.code,
         type=found.type,
         param=found.param,
-        words=words[:MAX_WORDS_CHARS],
+        words=words,
         marks=found.marks,
         paths=tuple(dict.fromkeys(found.paths)),
         wait=first_wait(headers or {}, status=status, told=found.wait, words=words),
@@ -169,11 +175,14 @@ class Findings:
 
     def words_in_text(self, text: str, depth: int) -> list[str]:
         if PAGE.match(text):
-            return [words_of(unescape(found[2])) for found in HEADING.finditer(text)][:2]
+            headings = islice(HEADING.finditer(text[:MAX_TEXT_CHARS]), 2)
+            return [words_of(unescape(found[2])) for found in headings]
         if text.startswith('"') and (inner := decoded(text)) != text:
             return self.words_in(inner, depth + 1)
         self.paths += PRINTED_PATH.findall(text)
         for start, document in documents_in(text):
+            if start and is_enumeration(document):
+                continue
             words = self.words_in(document, depth + 1)
             if any(words):
                 return [words_of(text[:start]), *words]
@@ -218,7 +227,13 @@ class Findings:
             self.wait = wait / 1000
 
     def note_mark(self, mark: object) -> None:
-        if isinstance(mark, str) and is_mark(mark) and mark not in self.marks.split():
+        is_full = len(self.marks) > MAX_MARKS_CHARS
+        if (
+            isinstance(mark, str)
+            and is_mark(mark)
+            and not is_full
+            and mark not in self.marks.split()
+        ):
             self.marks = f"{self.marks} {mark}".strip()
 
     def note_path(self, place: object) -> str:
@@ -256,6 +271,11 @@ def documents_in(text: str) -> Iterator[tuple[int, object]]:
         yield found.start(), value
 
 
+def is_enumeration(value: object) -> bool:
+    """Return True for a list such as the values that a part may have, which words may hold."""
+    return isinstance(value, list) and not any(isinstance(item, dict | list) for item in value)
+
+
 def sentences_in(value: object, depth: int = 0) -> Iterator[str]:
     """Yield the texts with a blank in a value, under whatever names."""
     if isinstance(value, str):
@@ -268,11 +288,18 @@ def sentences_in(value: object, depth: int = 0) -> Iterator[str]:
 
 def words_of(text: str) -> str:
     """Return a text on one line without tags; empty if it is binary."""
-    text = text[:MAX_WORDS_CHARS]
+    text = text[:MAX_TEXT_CHARS]
     unreadable = sum(char == "\ufffd" or (char < " " and not char.isspace()) for char in text)
     if unreadable > len(text) / 10:
         return ""
     return one_line(TAG.sub(" ", text)).strip(" -:")
+
+
+def shortened(words: str) -> str:
+    """Return the beginning and the end of words that are too long."""
+    if len(words) <= MAX_WORDS_CHARS:
+        return words
+    return f"{words[: MAX_WORDS_CHARS - END_CHARS - 3]} … {words[-END_CHARS:]}"
 
 
 def unescaped(text: str) -> str:

@@ -3,17 +3,18 @@
 import logging
 import math
 import random
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
 
+from chat.llm.errors import ModelError
 from chat.protocol.errors import Code
 from tooling.untrusted import cut, one_line
 
 from . import wordings
 from .complaints import Complaint, complaint_of
-from .errors import ModelError
 from .redaction import without_keys, without_places
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ MAX_WORDS_CHARS = 300  # of the server's words, for a reader
 MAX_ADVICE_CHARS = 600
 MAX_LOG_CHARS = 2000
 MAX_LOGGED_WORDS = 800
+MAX_LOGGED_CAUSE = 300
 
 
 class Kind(StrEnum):
@@ -179,9 +181,11 @@ class ServerError(ModelError):
 
 # --- From a complaint to its kind
 
+# Names of exceptions before the words, as gateways put them there.
+CLASSES = re.compile(r"^(?:[\w.]*(?:Error|Exception)(?: -|:) )+(?=\S)")
 ACCESS = frozenset({401, 402, 403, 407, 451})
 CLIENT_FAULTS = frozenset({400, 404, 405, 406, 415, 422})
-TEMPORARY_FAULTS = frozenset({408, 409, 425})
+TEMPORARY_FAULTS = frozenset({408, 409, 424, 425})
 TOO_LARGE = frozenset({413, 414, 431})
 OVERLOADED = frozenset({498, 503, 529})
 NOT_IMPLEMENTED = frozenset({501, 505})
@@ -226,7 +230,8 @@ def kind_of_limit(complaint: Complaint, said: str) -> Kind | None:
         return Kind.NO_CREDIT
     if wordings.ANSWER_LIMIT.search(said) and not wordings.INPUT_LIMIT.search(said):
         return Kind.REFUSED_PART
-    if says_rate or complaint.status in ACCESS or wordings.TOO_SLOW.search(said):
+    is_of_rate = says_rate or complaint.status == HTTPStatus.TOO_MANY_REQUESTS
+    if is_of_rate or complaint.status in ACCESS or wordings.TOO_SLOW.search(said):
         return None
     return Kind.TOO_LONG if wordings.TOO_LONG.search(said) else None
 
@@ -330,7 +335,10 @@ def unreachable(server: str, *, proxy: str, reason: str, model: str = "") -> Ser
     through = f", asked through the proxy {proxy}" if proxy else ""
     advice = f"{advice_of(kind, server + through, model)} The connection failed: {reason}"
     return ServerError(
-        kind, Complaint(), HANDLING[kind].sentence, cut(one_line(advice), MAX_ADVICE_CHARS)
+        kind,
+        Complaint(body=reason),
+        HANDLING[kind].sentence,
+        cut(one_line(advice), MAX_ADVICE_CHARS),
     )
 
 
@@ -339,7 +347,8 @@ def described(
 ) -> ServerError:
     """Return the error of this kind, with the server's words as far as readers may see them."""
     message = sentence_of(kind, complaint.wait)
-    words = without_places(without_keys(complaint.words, secrets), (server, *server.split(":")[:1]))
+    words = CLASSES.sub("", complaint.words)
+    words = without_places(without_keys(words, secrets), (server, *server.split(":")[:1]))
     if words := cut(words, MAX_WORDS_CHARS):
         message += f' The server says: "{words}"'
     elif complaint.status:
@@ -371,8 +380,10 @@ def log_fault(error: ModelError, server: str, model: str, *, secrets: Collection
         parts += [
             f"status={said.status}" if said.status else "",
             f"words={cut(said.words, MAX_LOGGED_WORDS)}" if said.words else "",
-            f"body={said.body}" if said.body and said.body != said.words else "",
+            f"body={said.body}" if said.body not in said.words + error.advice else "",
         ]
+    if error.__cause__:
+        parts.append(f"cause={cut(repr(error.__cause__), MAX_LOGGED_CAUSE)}")
     # The advice is worth more than the end of a long body, so it comes before.
     parts.insert(1, f"advice={error.advice}" if error.advice else "")
     line = " ".join(part for part in parts if part)

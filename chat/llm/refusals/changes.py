@@ -21,6 +21,8 @@ JSON_WANTED = (
     "Reply with one JSON object and nothing else, without a code fence."
     " It must match this JSON Schema:"
 )
+# What servers call an effort to think, the lowest first.
+EFFORTS = ("none", "minimal", "low", "default", "medium", "high", "xhigh", "max")
 EMPTY = "(empty)"
 OPENING = "(The conversation begins with your message.)"
 
@@ -71,6 +73,18 @@ def rename_limit(request: Request, name: str) -> Request:
 def lower_limit(request: Request, limit: str) -> Request:
     lowered = {name: min(request[name], int(limit)) for name in LIMITS if name in request}
     return {**request, **lowered}
+
+
+def offer_efforts(request: Request, form: str) -> Request:
+    """Ask for the effort of those in `form` that is nearest to the one in the request."""
+    effort = request.get("reasoning_effort")
+    if effort is None or effort in form.split(", "):
+        return request
+    if not form or effort not in EFFORTS:
+        return without(request, "reasoning_effort")
+    place = EFFORTS.index(effort)
+    nearest = min(form.split(", "), key=lambda each: abs(EFFORTS.index(each) - place))
+    return {**request, "reasoning_effort": nearest}
 
 
 def stop_streaming(request: Request, form: str) -> Request:
@@ -201,6 +215,7 @@ APPLIED: dict[str, Callable[[Request, str], Request]] = {
     "roles": alternate,
     "null content": fill_null,
     "empty content": fill_empty,
+    "reasoning_effort": offer_efforts,
     "max_tokens": rename_limit,
     "answer tokens": lower_limit,
     "room": lower_limit,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from chat.llm.complaints import complaint_of
 from chat.llm.errors import CutOff
-from chat.llm.verdicts import (
+from chat.llm.faults.complaints import complaint_of
+from chat.llm.faults.verdicts import (
     BACKOFF,
     HANDLING,
     MAX_JITTER,
@@ -24,7 +24,7 @@ from chat.llm.verdicts import (
     wait_before_retry,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MAX_READER_CHARS = 1200
 
 
@@ -45,6 +45,7 @@ COMPLAINTS: dict[Kind, list[tuple[int, Any]]] = {
         (403, error("This API key is not valid here")),
         (403, {"message": "Missing Authentication Token"}),
         (500, error("proxy.AuthenticationError: the given key failed")),
+        (400, error("No connected db.", type="no_db_connection", code="400")),
     ],
     Kind.FORBIDDEN: [
         (403, ""),
@@ -70,6 +71,7 @@ COMPLAINTS: dict[Kind, list[tuple[int, Any]]] = {
     Kind.RATE_LIMITED: [
         (429, ""),
         (429, page("Hold on")),
+        (429, {"message": "Too many tokens, please wait before trying again."}),
         (200, error("Hold on", code=429)),
         (429, error("You exceeded your current quota, see billing. Please retry in 17.3s.")),
         (429, error("Limit of free calls per day; add 10 credits for more")),
@@ -310,3 +312,11 @@ def test_agents_has_the_table_of_kinds() -> None:
         )
         for kind, handling in HANDLING.items()
     ]
+
+
+def test_readers_get_no_names_of_exceptions_before_the_words() -> None:
+    words = "litellm.BadRequestError: OpenAIException - This deployment sleeps."
+    complaint = complaint_of({"error": {"message": words}}, status=400)
+    error = error_of(complaint, server="host", model="m")
+    assert str(error).endswith('The server says: "This deployment sleeps."')
+    assert error.complaint.words == words

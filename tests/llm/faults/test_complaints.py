@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from chat.llm.complaints import MAX_WORDS_CHARS, complaint_of
+from chat.llm.faults.complaints import MAX_WORDS_CHARS, complaint_of
+from chat.llm.faults.verdicts import error_of
 
 WORDS = "The owl is out hunting."
 
@@ -67,6 +68,7 @@ def test_words_are_found(body: Any) -> None:
     ("body", "words"),
     [
         ({"title": "No owl", "detail": WORDS, "status": 400}, f"No owl: {WORDS}"),
+        ({"error": 'Choose one of ["owl", "lark"] here'}, 'Choose one of ["owl", "lark"] here'),
         (
             {"error": {"message": f"proxy.Error: 400 - {inside(WORDS)}"}},
             f"proxy.Error: 400: {WORDS}",
@@ -213,6 +215,20 @@ def test_hostile_body_is_read_in_time_and_with_bounds(body: bytes) -> None:
     assert len(found.words) <= MAX_WORDS_CHARS
     (found.words + found.body).encode()  # no halves of characters
     assert "\n" not in found.words + found.body
+
+
+@pytest.mark.parametrize("part", ["model ", "a model `x ", "max_tokens ", "try again 1 ", "<h1>"])
+def test_long_words_do_not_block_the_event_loop(part: str) -> None:
+    begin = time.process_time()
+    found = complaint_of((part * 25_000).encode(), status=400)
+    error_of(found, server="h", model="m")
+    assert time.process_time() - begin < 0.05
+
+
+def test_beginning_and_end_of_long_words_are_kept() -> None:
+    found = complaint_of(f"Quota rule seven. {'x ' * 2000}Ask the owl.")
+    assert found.words.startswith("Quota rule seven.")
+    assert found.words.endswith("Ask the owl.")
 
 
 def test_decoded_body_of_any_depth_is_read() -> None:

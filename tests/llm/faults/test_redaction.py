@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from chat.llm.redaction import HIDDEN, without_keys, without_places
+from chat.llm.faults.redaction import HIDDEN, without_keys, without_places
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,10 @@ def test_marked_keys_and_those_passed_in_are_hidden(words: str, left: str) -> No
         "api.models.example.com",
         "gw.corp:443",
         "vllm-0:8000",
+        "vllm-0.ml.svc:8000",
+        "vllm:80",
+        "models.firma.ch",
+        "llm.acme.se:8080",
         "me.you@models.example",
     ],
 )
@@ -60,8 +64,17 @@ def test_places_are_hidden(place: str) -> None:
     assert without_places(f"asked {place} in vain") == f"asked {HIDDEN} in vain"
 
 
-def test_given_places_are_hidden() -> None:
-    assert without_places("owlbox fell", ["owlbox"]) == f"{HIDDEN} fell"
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ("owlbox fell", f"{HIDDEN} fell"),
+        ("gw.owl.ch:8000 fell", f"{HIDDEN} fell"),
+        ("It was gw.owl.ch:8000.", f"It was {HIDDEN}."),
+        ("owlboxes and an owlbox-like thing", "owlboxes and an owlbox-like thing"),
+    ],
+)
+def test_given_places_are_hidden(words: str, left: str) -> None:
+    assert without_places(words, ["gw.owl.ch:8000", "owlbox"]) == left
 
 
 @pytest.mark.parametrize(
@@ -72,6 +85,7 @@ def test_given_places_are_hidden() -> None:
         "litellm.BadRequestError: messages.0.content is 8192 tokens, not max_completion_tokens: 9",
         'model "llama3:8b" not found, try pulling it first',
         "Please try again in 2.6s. Limit 10,000.",
+        "It is not supported.Use model.py or message.id, at line:80 of llama3:70b",
     ],
 )
 def test_other_words_stay(words: str) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from chat.llm.changes import Change, changed
-from chat.llm.complaints import complaint_of
-from chat.llm.refusals import MAX_CHANGES, REFUSAL_TTL, Refusals
+from chat.llm.faults.complaints import complaint_of
+from chat.llm.refusals.changes import Change, changed
+from chat.llm.refusals.memory import MAX_CHANGES, REFUSAL_TTL, Refusals
 
 SCHEMA = {"type": "object", "properties": {"steps": {"type": "array"}}}
 CALL = {
@@ -125,6 +125,13 @@ REFUSALS = {
         " length is 4096 tokens and your request has 1000 input tokens (4000 > 4096 - 1000).",
         "room → 3096",
     ),
+    # Without the rest of a prompt that may be longer.
+    "vllm room at least": (
+        "This model's maximum context length is 4096 tokens. However, you requested 4000 output"
+        " tokens and your prompt contains at least 97 input tokens, for a total of at least 4097"
+        " tokens. Please reduce the length of the input prompt. (parameter=input_tokens, value=97)",
+        "room → 2000",
+    ),
     "openai room": (
         "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens"
         " (1000 in the messages, 4000 in the completion). Please reduce the length.",
@@ -141,6 +148,7 @@ REFUSALS = {
         " `max_new_tokens`",
         "room → 3096",
     ),
+    "tgi too large": ("`max_new_tokens` must be <= 1024. Given: 4000", "answer tokens → 1024"),
     # --- Fields
     "pydantic stream_options": (
         pydantic("stream_options", "include_usage", msg="Extra inputs are not permitted"),
@@ -206,16 +214,16 @@ REFUSALS = {
     "ollama thinking": ('"some" does not support thinking', "without reasoning_effort"),
     "groq effort": (
         "`reasoning_effort` must be one of `none` or `default`",
-        "reasoning_effort → default",
+        "reasoning_effort → none, default",
     ),
     "openai effort value": (
         "Unsupported value: 'reasoning_effort' does not support 'low' with this model. Supported"
         " values are: 'medium', 'high', and 'xhigh'.",
-        "reasoning_effort → medium",
+        "reasoning_effort → medium, high, xhigh",
     ),
     "pydantic effort": (
         pydantic("reasoning_effort", msg="Input should be 'none' or 'high'", type_="literal_error"),
-        "reasoning_effort → none",
+        "reasoning_effort → none, high",
     ),
     # --- The form of the answer
     "json_schema": (
@@ -238,6 +246,11 @@ REFUSALS = {
         "Function calling with a response mime type: 'application/json' is unsupported",
         "response_format → json_object",
     ),
+    "guidance keys": (
+        'Grammar error: Unimplemented keys: ["minItems"]',
+        "response_format → json_object",
+    ),
+    "keys alone": ('Unimplemented keys: ["minItems"]', "response_format → json_object"),
     "openai schema": (
         openai(
             "Invalid schema for response_format 'answer': In context=(), 'additionalProperties' is"
@@ -246,6 +259,7 @@ REFUSALS = {
         ),
         "response_format → json_object",
     ),
+    "llama.cpp grammar": ("Failed to parse grammar", "response_format → json_object"),
     # --- Tools
     "ollama tools": (
         "registry.ollama.ai/library/some:latest does not support tools",
@@ -288,6 +302,7 @@ REFUSALS = {
         "This model doesn't support tool use in streaming mode.",
         "stream → whole answer beside tools",
     ),
+    "fastapi streaming": ({"detail": "Streaming is disabled"}, "stream → whole answer"),
     "streaming": ("Streaming is not supported for this model", "stream → whole answer"),
     "openai verified": (
         openai(
@@ -314,6 +329,7 @@ REFUSALS = {
         "Developer instruction is not enabled for models/gemma-3-27b-it",
         "system → developer",
     ),
+    "user's or assistant's": ("roles must be user or assistant", "system → user"),
     "two roles": ("Only user and assistant roles are supported!", "system → user"),
     "pydantic role": (
         pydantic("messages", 0, "role", msg="Input should be 'user' or 'assistant'", type_="enum"),
@@ -345,6 +361,22 @@ def test_refusal_changes_the_part_that_it_names(name: str) -> None:
     made = change_after(sent, body)
     assert made is not None
     assert made.name == change
+
+
+def test_effort_is_the_nearest_of_those_offered_until_none_is_left() -> None:
+    words = complaint_of(openai("`reasoning_effort` must be one of `none` or `default`"))
+    refusals, made = Refusals(), []
+    efforts = []
+    while change := refusals.change_for(refusals.fit(request("effort"), made), words, made):
+        made.append(change)
+        efforts.append(refusals.fit(request("effort"), made).get("reasoning_effort"))
+    assert efforts == ["default", "none", None]
+
+
+@pytest.mark.parametrize(("wanted", "sent"), [("low", "medium"), ("high", "high"), ("max", "high")])
+def test_effort_that_was_offered_is_still_asked_for(wanted: str, sent: str) -> None:
+    change = Change("reasoning_effort", "medium, high")
+    assert change.apply(request(reasoning_effort=wanted))["reasoning_effort"] == sent
 
 
 # The same words, of requests with fewer parts or other messages.

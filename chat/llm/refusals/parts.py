@@ -10,7 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
+from chat.llm.faults.complaints import Complaint
+from chat.llm.faults.verdicts import Kind, kind_of
+
 from .changes import (
+    EFFORTS,
     EMPTY,
     INSTRUCTING,
     LIMITS,
@@ -20,21 +24,24 @@ from .changes import (
     Request,
     has_calls,
 )
-from .complaints import Complaint
-from .verdicts import Kind, kind_of
 
 MIN_ROOM = 256  # Tokens. With less room for the answer, the request is too long.
 MIN_LIMIT = 64  # Tokens. Smaller numbers in a refusal aren't the server's limit.
 # The kinds of complaints that may be about a part of the request.
-REFUSING = (Kind.REFUSED_PART, Kind.BAD_REQUEST, Kind.REPORTED, Kind.TEMPORARY)
+REFUSING = (
+    *(Kind.REFUSED_PART, Kind.BAD_REQUEST, Kind.REPORTED, Kind.TEMPORARY),
+    Kind.WRONG_PATH,  # for a status of 404 or 405
+)
 # In a sentence that names a part in plain English, such as "tool use".
 UNSUPPORTED = re.compile(
     r"unsupported|incompatible|unavailable|disabled|disallow|forbid|not implemented|notimplemented"
+    r"|unimplemented"
     r"|\bno(?:t|r)?\b(?: \S+){0,5} support|n't (?:\S+ )?support|\bonly (?:\S+ ){0,6}support"
     r"|(?:\bnot|n't)(?: \w+){0,2} (?:supported|allowed|permitted|available|enabled|accepted"
     r"|compatible|valid|recogni[sz]ed|used|provided|verified)"
     r"|\b(?:cannot|can't|can not|unable to) (?:both )?(?:be )?(?:use|combine|set|stream|handle"
-    r"|accept|enable|specif)|\brequires?\b|\bmust\b|不支持",
+    r"|accept|enable|specif)|\brequires?\b|\bmust\b|failed to \w+ grammar"
+    r"|conversion failed|不支持",
     re.I,
 )
 # In a text that names a field of the request.
@@ -54,7 +61,7 @@ OPTIONS = re.compile(r"include_usage|stream options", re.I)
 THINKING = re.compile(r"\b(?:thinking|think|reasoning)\b", re.I)
 FORMAT = re.compile(
     r"\bjson[_ -]?(?:mode|schema|object|output)|structured[_ -]?outputs?|response[_ ]?(?:mime|type)"
-    r"|guided|grammar|constrained",
+    r"|guided|grammar|constrained|unimplemented keys",
     re.I,
 )
 TOOLS = re.compile(
@@ -66,7 +73,7 @@ STREAMING = re.compile(r"\bstream(?:ing|ed)?\b", re.I)
 ROLES = re.compile(
     r"\balternat|first message (?:must|should)|last message must|roles? in a row"
     r"|\b(?:start|begin) with (?:an? )?\W?user|unexpected role \W?\w+\W? after|turn comes"
-    r"|multi-?turn|same role",
+    r"|multi-?turn|same role|\bsuccessive\b|\binterleav",
     re.I,
 )
 ROLE = r"(?:system|developer)"
@@ -74,6 +81,7 @@ SYSTEM = re.compile(
     rf"\b{ROLE}\W{{1,3}}(?:role|message|prompt|instruction)|\brole\W{{0,4}}{ROLE}\b"
     rf"|[\"'`]{ROLE}[\"'`]|\bonly (?:the )?\W?user\W? (?:and|or) \W?assistant"
     r"|\broles?\b.{0,60}(?:input should be|must be one of|expected one of|invalid|unknown)"
+    r"|\broles?\W{1,3}(?:must|should|can only) be \W?user"
     r"|(?:invalid|unknown|unsupported|unexpected) (?:message )?role",
     re.I,
 )
@@ -90,7 +98,6 @@ EMPTY_CONTENT = re.compile(
     r"|(?:content|text)\b.{0,60}\b(?:blank|empty|at least (?:1|one) char)",
     re.I,
 )
-EFFORTS = ("none", "minimal", "low", "default", "medium", "high", "xhigh", "max")
 EFFORT = re.compile(rf"\b(?:{'|'.join(EFFORTS)})\b", re.I)
 CHOICES = re.compile(
     r"\b(?:values?|options?|one of|should be|must be|expected|choose|only|supports?)\b", re.I
@@ -103,7 +110,7 @@ LIMIT = re.compile(
 )
 TOO_LARGE = re.compile(
     r"too (?:large|big|high|many)|at most|\b(?:less|lower|greater|smaller|more)\b|exceed|range"
-    r"|[<>≤]|up to|limit of|maximum",
+    r"|[<>≤]|up to|limit of|maximum|\bonly\b",
     re.I,
 )
 EXCLUSIVE = re.compile(r"\b(?:lower|less|smaller) than \W?\d|exclusive", re.I)
@@ -114,6 +121,7 @@ INPUT = re.compile(
     r"|- (\d+)\)",
     re.I,
 )
+AT_LEAST = re.compile(r"\bat least $", re.I)
 
 
 # The phrases that name a part.
@@ -244,8 +252,11 @@ def forms_of(part: str, request: Request, said: Said, taken: Forms) -> Iterable[
                 yield Change("max_tokens", LIMITS[1 - LIMITS.index(part)])
             yield Change("max_tokens")
         case "reasoning_effort":
-            if effort := nearest_effort(request[part], said.text):
-                yield Change(part, effort)
+            # What an earlier refusal left out is refused, too.
+            left = taken[part].split(", ") if part in taken else EFFORTS
+            offered = [each for each in offered_efforts(request[part], said.text) if each in left]
+            if offered:
+                yield Change(part, ", ".join(offered))
             yield Change(part)
         case "null content":
             yield Change(part, "empty text")
@@ -271,15 +282,11 @@ def forms_of(part: str, request: Request, said: Said, taken: Forms) -> Iterable[
             yield Change(part)
 
 
-def nearest_effort(effort: str, text: str) -> str | None:
-    """Return the effort nearest to the refused one among those that a refusal offers."""
+def offered_efforts(effort: str, text: str) -> list[str]:
+    """Return the efforts that a refusal of this one offers, the lowest first."""
     offer = CHOICES.search(text)
-    offered = {found[0].lower() for found in EFFORT.finditer(text[offer.end() :] if offer else "")}
-    offered.discard(effort)
-    if not offered or effort not in EFFORTS:
-        return None
-    place = EFFORTS.index(effort)
-    return min(offered, key=lambda each: abs(EFFORTS.index(each) - place))
+    named = {found[0].lower() for found in EFFORT.finditer(text[offer.end() :] if offer else "")}
+    return [each for each in EFFORTS if each in named and each != effort]
 
 
 def lower_limit(request: Request, words: str) -> Change | None:
@@ -291,8 +298,11 @@ def lower_limit(request: Request, words: str) -> Change | None:
     context, input_ = CONTEXT.search(words), INPUT.search(words)
     if context and input_:
         room = number_in(context) - number_in(input_)
+        if AT_LEAST.search(words[: input_.start()]):
+            # The server has read only as much as it takes to refuse this limit.
+            room = min(room, limit // 2)
         return Change("room", str(room)) if MIN_ROOM <= room < limit else None
-    if context or not TOO_LARGE.search(words):
+    if (context and context[1]) or not TOO_LARGE.search(words):
         return None
     numbers = [int(found) for found in NUMBER.findall(words)]
     lower = max((number for number in numbers if MIN_LIMIT <= number < limit), default=None)

@@ -22,6 +22,8 @@ WRONG_KEY = pattern(
     r"unauthenticated|unauthori[sz]ed\b|authentication[ _]?(?:error|failed|fails|required)",
     r"(?:invalid|missing) (?:authentication|security) token",
     r"no (?:auth )?credentials|authorization header|token (?:is |has )?(?:been )?expired",
+    # LiteLLM without a database knows its master key only, and looks for all others there.
+    r"no_db_connection|no connected db",
 )
 # Also with a status that otherwise means a wrong key.
 MODEL_FORBIDDEN = pattern(r"model_access_denied|access (?:to )?(?:the |this )?model")
@@ -101,7 +103,8 @@ REFUSED_CODES = pattern(
 REFUSED_PART = pattern(
     r"(?:unsupported|unrecogni[sz]ed|unknown|unexpected|extra|additional)"
     r" (?:request |keyword )?(?:param|arg|field|value|keyword|input|name|propert|option)",
-    r"\b(?:not|\w+n't|no longer) (?:\w+ )?(?:support|permit|allow|implement)|unsupported",
+    r"\b(?:not|\w+n't|no longer) (?:\w+ )?(?:support|permit|allow|implement)",
+    r"unsupported|unimplemented",
     r"cannot be used with|only supports?\b|requires? --|not compatible|incompatible with",
 )
 FILTERED = pattern(

@@ -25,11 +25,13 @@ PLACES = re.compile(
     r"\]?(?::\d{1,5})?(?!\w)"
     r"|\blocalhost\b(?::\d{1,5})?"
     r"|(?<![\w.-])(?:[a-z0-9-]{1,63}\.)+(?:com|net|org|io|ai|dev|app|cn|eu|us|de|uk|fr|jp|ru|in|co|tech"
-    r"|cloud|local|internal|intranet|lan|corp|home|test|example|localhost)\b(?!\.?\w)(?::\d{1,5})?"
+    r"|cloud|local|internal|intranet|lan|corp|home|test|example|localhost|svc|info|biz|edu|gov|xyz"
+    # Countries. Sentences without a blank between them go on with a capital letter.
+    r"|(?!(?:py|js|ts|go|rs|cc|md|sh|gz|pt|id)\b)(?-i:[a-z]{2}))\b(?!\.?\w)(?::\d{1,5})?"
     # A host without dots has a port, or a word before it that says so.
     r"|\b(?!(?:limit|requested|used|max|min|tokens?|code|status|line|length|size|count|total)\b)"
-    r"[a-z][a-z0-9-]{1,62}:\d{4,5}\b(?![.\d])"
-    r"|(?<=host=)[\"']?[\w.-]+[\"']?|(?<=\blookup )[\w.-]+",
+    r"[a-z][a-z0-9-]{1,62}(?:\.[a-z0-9-]{1,63}){0,8}:(?:\d{4,5}|80|443)\b(?![.\d])"
+    r"|(?<=host=)[\"']?[\w.-]+[\"']?|(?<=\blookup )[\w.-]+|(?<=\bENOTFOUND )[\w.-]+",
     re.IGNORECASE,
 )
 
@@ -45,8 +47,8 @@ def without_keys(text: str, secrets: Iterable[str] = ()) -> str:
 
 def without_places(text: str, places: Iterable[str] = ()) -> str:
     """Return the text with "…" for `places` and for all URLs, hosts, IP and mail addresses."""
-    text = PLACES.sub(HIDDEN, text)
+    # Parts of these may look like places, too, so they come first. A host may be a plain word.
     for place in places:
         if len(place) >= MIN_SECRET_CHARS:
-            text = text.replace(place, HIDDEN)
-    return text
+            text = re.sub(rf"(?<![\w.-]){re.escape(place)}(?![\w-])(?!\.\w)", HIDDEN, text)
+    return PLACES.sub(HIDDEN, text)

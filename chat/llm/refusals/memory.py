@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from chat.llm.faults.complaints import Complaint
+
 from .changes import Change, Request, changed
-from .complaints import Complaint
-from .refused_parts import changes_for
+from .parts import changes_for
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Refusals:
             if change.part != "room" and change not in self.remembered(model):
                 now = time.time()
                 refusal = Refusal(self.server, model, change, now, now + REFUSAL_TTL)
-                self._learn(refusal)
+                self.learn(refusal)
                 self._unshared.add((model, change.part))
                 logger.warning(
                     "server=%s model=%s refused a part of a request: asked with “%s” until %s UTC",
@@ -98,8 +99,9 @@ class Refusals:
             if refusal.server == self.server:
                 place = (refusal.model, refusal.change.part)
                 if place not in self._known:
-                    self._learn(refusal)
+                    self.learn(refusal)
 
-    def _learn(self, refusal: Refusal) -> None:
+    def learn(self, refusal: Refusal) -> None:
+        # Another worker's clock may be ahead, so never remember for longer than the TTL.
         left = min(REFUSAL_TTL, refusal.until - time.time())
         self._known[refusal.model, refusal.change.part] = (refusal, self._clock() + left)

@@ -1,0 +1,327 @@
+"""HTTP to one model server: addresses, headers, proxies, certificates, and how that fails."""
+
+import asyncio
+import os
+import re
+import ssl
+from base64 import b64encode
+from collections.abc import Mapping
+from contextlib import suppress
+from copy import copy
+from dataclasses import dataclass
+from http import HTTPStatus
+from ipaddress import ip_address, ip_network
+from typing import Any, Self
+from urllib.parse import unquote
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined] # unknown to typeshed
+
+import aiohttp
+import msgspec
+from aiohttp import ClientResponse, ClientSession, ClientTimeout, TCPConnector
+from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, ProxyTimeoutError
+from django.conf import settings
+from yarl import URL
+
+from .base_urls import joined, normal
+from .faults.verdicts import ServerError, not_an_answer, unreachable
+
+MAX_BODY_BYTES = 8 * 1024 * 1024  # of a whole reply, such as a list of thousands of models
+MAX_CONNECTIONS = 1000
+MAX_REDIRECTS = 5
+SECRET_NAME = re.compile(r"key|token|secret|pass|auth|sig", re.I)  # of a parameter in a URL
+COMPLETIONS = "chat/completions"
+# A redirect with one of these keeps the method and the body of a request.
+SAME_METHOD = (HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT)
+OTHER_METHOD = (HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND, HTTPStatus.SEE_OTHER)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole response. The body is cut at MAX_BODY_BYTES."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Connection:
+    """The connections of one event loop to one model server.
+
+    `base_url` may change: it may lack a /v1 that the server needs.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: str = "",
+        headers: Mapping[str, str] | None = None,
+        proxies: Mapping[str, str] | None = None,
+    ) -> None:
+        url = URL(base_url, encoded=True)
+        self.base_url = normal(base_url)
+        self.proxy = proxy_for(URL(self.base_url, encoded=True), proxies or {})
+        self._headers = {
+            # Compression would make proxies on the way wait for more bytes.
+            "Accept-Encoding": "identity",
+            "Content-Type": "application/json",
+            **authorization(url, api_key),
+            **(headers or {}),
+        }
+        # What nobody may read in an error.
+        self.secrets = [*filter(None, (api_key, *secrets_in(url))), *header_secrets(headers or {})]
+        # Sessions belong to an event loop, so it is made by the first request.
+        self._session: ClientSession | None = None
+
+    @property
+    def server(self) -> str:
+        """The host and port, as people know it."""
+        return URL(self.base_url, encoded=True).authority
+
+    def at(self, base_url: str) -> Self:
+        """Return a connection to another base URL of the same server, over the same sockets."""
+        other = copy(self)
+        other.base_url, other._session = base_url, self.session
+        return other
+
+    async def open(
+        self, path: str, body: Mapping[str, Any], *, headers: Mapping[str, str]
+    ) -> ClientResponse:
+        """Post a request and return its response, which the caller closes.
+
+        Raise ServerError if there is no response.
+        """
+        with self.faults():
+            return await self._request("POST", path, msgspec.json.encode(body), headers)
+
+    async def get(self, path: str, *, timeout: float) -> Reply:  # noqa: ASYNC109
+        """Return what the server has at this path. Raise ServerError if it can't be reached."""
+        return await self._fetch("GET", path, None, timeout)
+
+    async def post(self, path: str, body: Mapping[str, Any], *, timeout: float) -> Reply:  # noqa: ASYNC109
+        """Return the reply to a request. Raise ServerError if the server can't be reached."""
+        return await self._fetch("POST", path, msgspec.json.encode(body), timeout)
+
+    async def _fetch(self, method: str, path: str, body: bytes | None, seconds: float) -> Reply:
+        try:
+            async with asyncio.timeout(seconds):
+                with self.faults():
+                    response = await self._request(method, path, body, {})
+                    try:
+                        content = await start_of(response)
+                    finally:
+                        response.close()
+        except TimeoutError as exc:
+            raise self.unreachable("no reply in time") from exc
+        return Reply(response.status, response.headers, content)
+
+    async def _request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> ClientResponse:
+        """Send a request, and again where the server redirects it to."""
+        url = URL(joined(self.base_url, path), encoded=True)
+        headers = {**self._headers, **headers}
+        for _ in range(MAX_REDIRECTS):
+            response = await self.session.request(
+                method,
+                url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                # The connector knows a SOCKS proxy.
+                proxy=None if self.proxy.startswith("socks") else self.proxy or None,
+            )
+            if self.proxy and response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+                response.close()
+                raise self.unreachable(f"the proxy answers {response.status}")
+            location = response.headers.get("Location")
+            if location is None or response.status not in SAME_METHOD + OTHER_METHOD:
+                return response
+            response.close()
+            try:
+                target = url.join(URL(location))
+            except ValueError as exc:
+                raise self.unreachable("it redirects to what is no URL") from exc
+            if not may_get_key(target, url):
+                headers = {"Content-Type": "application/json"}
+            # A server that moves everything, as to https, means the request. One that sends
+            # elsewhere shows a page, perhaps to sign in.
+            if response.status in OTHER_METHOD and target.raw_path.rstrip("/") != url.raw_path:
+                method, body = "GET", None
+            url = target
+        raise self.unreachable("it redirects too often")
+
+    @property
+    def session(self) -> ClientSession:
+        if self._session is None:
+            # The context reads SSL_CERT_FILE.
+            options: dict[str, Any] = {
+                "limit": MAX_CONNECTIONS,
+                "ssl": ssl.create_default_context(),
+            }
+            # Through SOCKS the proxy finds the server by its name, as with an HTTP proxy.
+            connector = (
+                ProxyConnector.from_url(socks_url(self.proxy), rdns=True, **options)
+                if self.proxy.startswith("socks")
+                else TCPConnector(**options)
+            )
+            self._session = ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=ClientTimeout(total=None, sock_connect=None),
+            )
+        return self._session
+
+    def faults(self) -> "Faults":
+        return Faults(self)
+
+    def unreachable(self, reason: str) -> ServerError:
+        proxy = self.proxy and str(URL(self.proxy).with_user(None))
+        return unreachable(self.server, proxy=proxy, reason=reason)
+
+    async def aclose(self) -> None:
+        if self._session:
+            await self._session.close()
+
+
+def configured_connection() -> Connection:
+    """Return a connection to the model server of the settings."""
+    return Connection(
+        settings.OPENAI_BASE_URL,
+        api_key=settings.OPENAI_API_KEY,
+        headers=settings.OPENAI_DEFAULT_HEADERS,
+        proxies=settings.PROXIES,
+    )
+
+
+class Faults:
+    """Translate what aiohttp raises before there is a response."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        match exc:
+            case aiohttp.ClientHttpProxyError():
+                raise self._connection.unreachable(f"the proxy answers {exc.status}") from exc
+            case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
+                raise self._connection.unreachable(reason_of(exc)) from exc
+            case ProxyError() | ProxyConnectionError() | ProxyTimeoutError():
+                raise self._connection.unreachable("the proxy does not let it through") from exc
+            case aiohttp.ClientResponseError() | ValueError():
+                # No HTTP, or an impossible address to redirect to.
+                raise not_an_answer("", self._connection.server) from exc
+            case aiohttp.ClientError() | OSError():
+                raise self._connection.unreachable(reason_of(exc)) from exc
+
+
+async def start_of(response: ClientResponse, *, within: float | None = None) -> bytes:
+    """Return the first MAX_BODY_BYTES of a body, or what comes `within` so many seconds."""
+    parts: list[bytes] = []
+    size = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            while size < MAX_BODY_BYTES and (part := await response.content.readany()):
+                parts.append(part)
+                size += len(part)
+    return b"".join(parts)[:MAX_BODY_BYTES]
+
+
+def reason_of(exc: BaseException) -> str:
+    """Return why a connection failed, without addresses."""
+    match exc:
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
+            why = getattr(exc.__cause__ or exc.__context__, "verify_message", "") or "no TLS"
+            return f"it cannot be trusted ({why}); SSL_CERT_FILE names the file of an authority"
+        case aiohttp.ClientConnectorDNSError():
+            return "its name is unknown"
+        case aiohttp.InvalidURL():
+            return "its address is no URL of HTTP"
+        case aiohttp.ServerDisconnectedError() | ConnectionResetError():
+            return "it closed the connection"
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number).lower()
+    return type(exc).__name__
+
+
+def secrets_in(url: URL) -> list[str]:
+    """Return what a URL has of credentials, also in its query."""
+    asked = [value for name, value in url.query.items() if SECRET_NAME.search(name)]
+    return [unquote(url.raw_password or url.raw_user or ""), *asked]
+
+
+def header_secrets(headers: Mapping[str, str]) -> list[str]:
+    """Return the values of headers, also without the scheme before them, such as "Bearer"."""
+    return [
+        part for value in headers.values() for part in (value, value.rpartition(" ")[2]) if part
+    ]
+
+
+def authorization(url: URL, api_key: str) -> dict[str, str]:
+    """Return the header for the user of a URL, or else for the key."""
+    if url.user is not None:
+        user = f"{unquote(url.raw_user or '')}:{unquote(url.raw_password or '')}"
+        return {"Authorization": f"Basic {b64encode(user.encode()).decode()}"}
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+
+def proxy_for(url: URL, proxies: Mapping[str, str]) -> str:
+    """Return the proxy on the way to `url`, an empty string for none.
+
+    `proxies` are those of the environment, as urllib.request.getproxies_environment returns them.
+    This machine is never asked through one: a proxy elsewhere would reach another machine.
+    """
+    host = url.host or ""
+    if (
+        is_loopback(host)
+        or proxy_bypass_environment(f"{host}:{url.port}", dict(proxies))
+        or is_in_networks(host, proxies.get("no", ""))
+    ):
+        return ""
+    proxy = proxies.get(url.scheme) or proxies.get("all") or ""
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+def is_in_networks(host: str, names: str) -> bool:
+    """Return True if NO_PROXY has the address of this host, or a network that has it."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    for name in names.split(","):
+        try:
+            if address in ip_network(name.strip(" []"), strict=False):
+                return True
+        except ValueError:
+            continue
+    return False
+
+
+def may_get_key(target: URL, url: URL) -> bool:
+    """Return True if a redirect stays at its server, perhaps with TLS. Others must not get keys."""
+    if target.host != url.host:
+        return False
+    is_upgrade = (url.scheme, target.scheme) == ("http", "https")
+    if target.port != url.port:
+        return is_upgrade and (url.port, target.port) == (80, 443)
+    return is_upgrade or target.scheme == url.scheme
+
+
+def socks_url(proxy: str) -> str:
+    """Return a proxy's URL as aiohttp-socks knows it: curl's names say who resolves names, too."""
+    scheme, _, rest = proxy.partition("://")
+    return f"{'socks4' if scheme in ('socks4', 'socks4a') else 'socks5'}://{rest}"
+
+
+def is_loopback(host: str) -> bool:
+    """Return True if a host is this machine itself."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host.rstrip(".").endswith(".localhost") or host.rstrip(".") == "localhost"
+    mapped = getattr(address, "ipv4_mapped", None)
+    # A server that listens on 0.0.0.0 is often written so in a client, too.
+    is_here = address.is_loopback or address.is_unspecified
+    return is_here or bool(mapped and mapped.is_loopback)
