@@ -1,0 +1,1 @@
+"""What real model servers send, played to a real fleet over sockets."""
