@@ -44,6 +44,9 @@ class ProtocolError(Exception):
         self.error = error
 
 
+# What stands in a message before the words of a model server.
+SERVER_SAYS = " The server says: "
+
 FORBIDDEN = ErrorInfo("forbidden", "This conversation does not exist, or it is not yours.")
 
 

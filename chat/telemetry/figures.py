@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct, field
 
 from chat.prices import Prices
+from chat.protocol.errors import SERVER_SAYS
 from chat.protocol.events import TYPE_OF, StreamEvent
 from chat.protocol.payloads import AgentTiming, ModelCall, PhaseTiming, ToolResultData
 from chat.protocol.terms import Ending, Usage
@@ -381,8 +382,8 @@ def ending_of(run: EndedRun) -> Ending | None:
 
 
 def kind_of(message: str) -> str:
-    """Return an error's message without its numbers, ids and addresses."""
-    text = " ".join(message.split())
+    """Return an error's message without a server's words, numbers, ids and addresses."""
+    text = " ".join(message.partition(SERVER_SAYS)[0].split())
     for pattern, name in VARIABLE:
         text = pattern.sub(name, text)
     return text[:MAX_MESSAGE_LENGTH]

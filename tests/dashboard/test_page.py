@@ -91,7 +91,7 @@ async def test_figures_of_real_runs_are_those_of_their_rows(
     assert tile(shown, "Missed a service level")[1] == f"{len(missed)} of {len(judged)} judged"
     phases = {name for run in rows for name in (run.ending or {})["timings"].get("phases", {})}
     assert set(rows_of(shown, "Phases")) == phases
-    assert "model unavailable: The model server at # has a problem (status 500)." in rows_of(
+    assert "model unavailable: The model server has a problem. Try again in a moment." in rows_of(
         shown, "Errors"
     )
 

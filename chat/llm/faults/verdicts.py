@@ -10,7 +10,7 @@ from enum import StrEnum
 from http import HTTPStatus
 
 from chat.llm.errors import ModelError
-from chat.protocol.errors import Code
+from chat.protocol.errors import SERVER_SAYS, Code
 from tooling.untrusted import cut, one_line
 
 from . import wordings
@@ -350,7 +350,7 @@ def described(
     words = CLASSES.sub("", complaint.words)
     words = without_places(without_keys(words, secrets), (server, *server.split(":")[:1]))
     if words := cut(words, MAX_WORDS_CHARS):
-        message += f' The server says: "{words}"'
+        message += f'{SERVER_SAYS}"{words}"'
     elif complaint.status:
         message += f" It answered with status {complaint.status}."
     return ServerError(kind, complaint, message, advice_of(kind, server, model))
