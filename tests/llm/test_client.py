@@ -240,3 +240,16 @@ async def test_closing_the_stream_ends_the_call(client: ModelClient, model: Scri
     await pieces.aclose()
     assert await asyncio.to_thread(model.calls[0].ended.wait, 5)
     assert model.calls[0].hung_up
+
+
+async def test_first_question_finds_a_server_below_v1(model: ScriptedModel) -> None:
+    model.replies["/v1/models"] = {"data": [{"id": "scripted"}]}
+    base_url = model.url.removesuffix("/v1")
+    client = ModelClient(Connection(base_url), deadlines=LONG, budget=Budget())
+    pieces: list[Piece] = []
+    await read(client, pieces)
+    assert "".join(piece.text for piece in pieces if isinstance(piece, Text)) == (
+        "The answer is **42**."
+    )
+    assert client.connection.base_url == model.url
+    await client.aclose()
