@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 
 from chat.llm.messages import Reasoning, Retraction, Text
 
@@ -93,6 +94,18 @@ def tags_of(*tags: str) -> Tags:
     )
 
 
+def joined(pieces: list[SpeechPiece]) -> list[SpeechPiece]:
+    """Return the pieces with neighbours of one kind as one: readers get an event for each."""
+    found: list[SpeechPiece] = []
+    for kind, group in groupby(pieces, key=type):
+        if kind is Retraction:
+            found += group
+        else:
+            words = "".join(piece.text for piece in group if not isinstance(piece, Retraction))
+            found.append(Text(words) if kind is Text else Reasoning(words))
+    return found
+
+
 HEAD_TAGS = tags_of(*CLOSINGS, *CLOSERS, *ANSWER_OPENERS, *HARMONY_OPENERS)
 DROPPED_AT_HEAD = tags_of(*CLOSERS, *ANSWER_OPENERS)
 
@@ -161,7 +174,7 @@ class Speech:
         while self._read(is_end):
             pass
         self._flows = not self._held and self.begin_flow()
-        return self._out
+        return joined(self._out) if len(self._out) > 1 else self._out
 
     def begin_flow(self) -> bool:
         """Return True if pieces can go out as they are, and note how."""

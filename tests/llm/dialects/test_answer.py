@@ -292,3 +292,13 @@ def test_answer_that_was_cut_says_so() -> None:
     answer.add(says("a"))
     answer.cut()
     assert [*answer.finish(is_done=False)] == [finished(1, reason="length", is_cut=True)]
+
+
+def test_long_chunk_with_many_marks_is_one_piece_and_no_excess() -> None:
+    text = "`a`\n" * 20_000
+    answer = PartialAnswer(MESSAGES, tools=["clock"])
+    assert answer.add(says("So: ")) == [Text("So: ")]
+    told = [*answer.add(says(text)), *answer.rest()]
+    assert "".join(piece.text for piece in told if isinstance(piece, Text)) == text
+    assert len(told) <= 2
+    assert not answer.exceeds(100)
