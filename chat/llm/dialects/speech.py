@@ -52,6 +52,7 @@ CLOSER = re.compile("|".join(map(re.escape, CLOSERS)), re.IGNORECASE)
 # A tag that isn't complete yet, with its name and the space behind that.
 TAG_SO_FAR = re.compile(r"<\|?(?:[\w-]{1,32}:)?([\w-]{0,32})(\s[^<>]{0,200})?\|?\Z")
 STOPS_THOUGHT = re.compile(r"[<\[◁]|\s\Z")
+MAX_SLICE_CHARS = 2048  # of a text that are looked at together
 MAX_TAG_CHARS = max(map(len, (*CLOSERS, *ANSWER_OPENERS, *END_TOKENS, *OPENERS)))
 
 
@@ -168,11 +169,14 @@ class Speech:
         return pieces
 
     def advance(self, text: str, *, is_end: bool) -> list[SpeechPiece]:
-        self._held = "".join((self._held, *self.spaces, text))
+        self._held = "".join((self._held, *self.spaces))
         self.spaces.clear()
         self._out = []
-        while self._read(is_end):
-            pass
+        # In slices, because each tag that is found copies what is held.
+        for start in range(0, max(1, len(text)), MAX_SLICE_CHARS):
+            self._held += text[start : start + MAX_SLICE_CHARS]
+            while self._read(is_end):
+                pass
         self._flows = not self._held and self.begin_flow()
         return joined(self._out) if len(self._out) > 1 else self._out
 

@@ -1,5 +1,6 @@
 """How chunks become an answer, and how it ends, as a table."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -295,10 +296,12 @@ def test_answer_that_was_cut_says_so() -> None:
 
 
 def test_long_chunk_with_many_marks_is_one_piece_and_no_excess() -> None:
-    text = "`a`\n" * 20_000
+    text = "\n```\na\n```\n" * 40_000
+    began = time.process_time()
     answer = PartialAnswer(MESSAGES, tools=["clock"])
     assert answer.add(says("So: ")) == [Text("So: ")]
     told = [*answer.add(says(text)), *answer.rest()]
     assert "".join(piece.text for piece in told if isinstance(piece, Text)) == text
     assert len(told) <= 2
     assert not answer.exceeds(100)
+    assert time.process_time() - began < 3, "it takes linear time"
