@@ -296,7 +296,7 @@ def test_answer_that_was_cut_says_so() -> None:
 
 
 def test_long_chunk_with_many_marks_is_one_piece_and_no_excess() -> None:
-    text = "\n```\na\n```\n" * 40_000
+    text = "\n```\na\n```\n" * 120_000
     began = time.process_time()
     answer = PartialAnswer(MESSAGES, tools=["clock"])
     assert answer.add(says("So: ")) == [Text("So: ")]
@@ -304,4 +304,4 @@ def test_long_chunk_with_many_marks_is_one_piece_and_no_excess() -> None:
     assert "".join(piece.text for piece in told if isinstance(piece, Text)) == text
     assert len(told) <= 2
     assert not answer.exceeds(100)
-    assert time.process_time() - began < 3, "it takes linear time"
+    assert time.process_time() - began < 4, "it takes linear time"
