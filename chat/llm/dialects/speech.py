@@ -52,7 +52,7 @@ CLOSER = re.compile("|".join(map(re.escape, CLOSERS)), re.IGNORECASE)
 # A tag that isn't complete yet, with its name and the space behind that.
 TAG_SO_FAR = re.compile(r"<\|?(?:[\w-]{1,32}:)?([\w-]{0,32})(\s[^<>]{0,200})?\|?\Z")
 STOPS_THOUGHT = re.compile(r"[<\[◁]|\s\Z")
-MAX_SLICE_CHARS = 2048  # of a text that are looked at together
+MAX_SLICE_CHARS = 128  # of a text that are looked at together
 MAX_TAG_CHARS = max(map(len, (*CLOSERS, *ANSWER_OPENERS, *END_TOKENS, *OPENERS)))
 
 
