@@ -17,7 +17,7 @@ class Markup:
         self._fence = ""
         self._ticks = 0  # of the code span that is open
         self._head = ""  # the beginning of the current line
-        self._run = ""  # ticks at the end of what was read, which more may follow
+        self._run = 0  # ticks at the end of what was read, which more may follow
 
     def add(self, text: str) -> None:
         self._unread.append(text)
@@ -32,7 +32,7 @@ class Markup:
 
     @property
     def is_code(self) -> bool:
-        return bool(self._fence or self.ticks_behind(len(self._run)))
+        return bool(self._fence or self.ticks_behind(self._run))
 
     @property
     def is_line_blank(self) -> bool:
@@ -41,7 +41,7 @@ class Markup:
     @property
     def ends_line(self) -> bool:
         """Return True if the next character begins a line."""
-        return self._unread[-1].endswith("\n") if self._unread else not self._head + self._run
+        return self._unread[-1].endswith("\n") if self._unread else not (self._head or self._run)
 
     def forget(self) -> None:
         """Keep no more of the text than where it ends."""
@@ -54,13 +54,14 @@ class Markup:
         self._is_empty = self._is_empty and not text
         if self._read is not None and text:
             self._read.append(text)
-        text = self._run + text
         read = text.rstrip("`")
-        self._run = text[len(read) :]
-        for number, line in enumerate(read.split("\n")):
-            if number:
-                self.end_line()
-            self.read_in_line(line)
+        if read:
+            for number, line in enumerate(f"{'`' * self._run}{read}".split("\n")):
+                if number:
+                    self.end_line()
+                self.read_in_line(line)
+            self._run = 0
+        self._run += len(text) - len(read)
 
     def read_in_line(self, part: str) -> None:
         if len(self._head) < MAX_HEAD_CHARS:

@@ -52,6 +52,7 @@ CLOSER = re.compile("|".join(map(re.escape, CLOSERS)), re.IGNORECASE)
 # A tag that isn't complete yet, with its name and the space behind that.
 TAG_SO_FAR = re.compile(r"<\|?(?:[\w-]{1,32}:)?([\w-]{0,32})(\s[^<>]{0,200})?\|?\Z")
 STOPS_THOUGHT = re.compile(r"[<\[◁]|\s\Z")
+MAX_FAILED_CALLS = 100  # What looked like a call, and was none.
 MAX_SLICE_CHARS = 128  # of a text that are looked at together
 MAX_TAG_CHARS = max(map(len, (*CLOSERS, *ANSWER_OPENERS, *END_TOKENS, *OPENERS)))
 
@@ -143,6 +144,7 @@ class Speech:
         # Calls.
         self._candidate = Candidate("", ())
         self._opener = ""
+        self._failed_calls = 0
         self._harmony = Harmony(tools)
 
     def hush(self) -> None:
@@ -392,4 +394,9 @@ class Speech:
         else:
             self.tell_held(len(self._opener) or 1)
             self._read = self.read_plain
+            self._failed_calls += 1
+            if self._failed_calls == MAX_FAILED_CALLS:
+                # Each costs 0.1 ms, and a text with so many isn't calling tools.
+                self._tools = ()
+                self._tags = self.tags()
         return True

@@ -295,8 +295,12 @@ def test_answer_that_was_cut_says_so() -> None:
     assert [*answer.finish(is_done=False)] == [finished(1, reason="length", is_cut=True)]
 
 
-def test_long_chunk_with_many_marks_is_one_piece_and_no_excess() -> None:
-    text = "\n```\na\n```\n" * 120_000
+@pytest.mark.parametrize(
+    "text",
+    ["\n```\na\n```\n" * 120_000, "`" * 300_000, "<tool_call>" * 50_000, "<|python_tag|>" * 50_000],
+    ids=["fences", "ticks", "tags", "other tags"],
+)
+def test_long_chunk_with_many_marks_is_one_piece_in_linear_time(text: str) -> None:
     began = time.process_time()
     answer = PartialAnswer(MESSAGES, tools=["clock"])
     assert answer.add(says("So: ")) == [Text("So: ")]
@@ -304,4 +308,4 @@ def test_long_chunk_with_many_marks_is_one_piece_and_no_excess() -> None:
     assert "".join(piece.text for piece in told if isinstance(piece, Text)) == text
     assert len(told) <= 2
     assert not answer.exceeds(100)
-    assert time.process_time() - began < 4, "it takes linear time"
+    assert time.process_time() - began < 4
