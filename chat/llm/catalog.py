@@ -18,6 +18,7 @@ from .windows import Budget, Window
 
 logger = logging.getLogger(__name__)
 
+LOADING = "is still loading a model"  # a problem of a listing
 # Seconds
 LIST_TIMEOUT = 5.0
 REFRESH_INTERVAL = 300.0
@@ -85,7 +86,8 @@ class Catalog:
     def log(self) -> None:
         """Log what operators should know of the listing, once."""
         listing, allowed = self.listing, self._budget.context_tokens
-        if listing.problem:
+        # A model that is being loaded is none: the built-in one is at each start of a fleet.
+        if listing.problem and listing.problem != LOADING:
             self.log_once(f"the model server {listing.problem}")
         if listing.base_url != self._configured and not listing.problem:
             self.log_once("the model server answers below /v1, which OPENAI_BASE_URL leaves out")
@@ -140,5 +142,5 @@ def problem_of(reply: Reply) -> str:
     if kind is Kind.WRONG_KEY or status in UNAUTHORIZED:
         return f"refuses the key (status {status})"
     if kind is Kind.LOADING:
-        return "is still loading a model"
+        return LOADING
     return f"answers with status {status}" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else ""
