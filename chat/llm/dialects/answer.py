@@ -18,9 +18,9 @@ from chat.protocol.terms import Usage
 from .calls import MAX_NAME_CHARS, PartialCalls
 from .normal import Chunk, TokenCount
 from .speech import Speech
+from .usage import merged, storable
 
 MAX_CHARS_PER_TOKEN = 16  # Average over a whole answer. Real answers stay far below it.
-MAX_COUNTED_TOKENS = 10_000_000  # Tokens of one call: a column stores the sum of many calls.
 MAX_REASON_CHARS = 60  # of a server's reason to finish, in a message
 
 ONLY_THINKING = "The model was only thinking, and gave no answer."
@@ -61,7 +61,9 @@ class PartialAnswer:
 
     def __init__(self, messages: Sequence[ChatMessage], *, tools: Collection[str] = ()) -> None:
         self.is_cut = False  # by `cut`
-        self._has_ended = False
+        # The server has said how the answer ended, apart from any text of it. A reason beside text
+        # proves nothing: some servers send one with each word.
+        self.has_ended = False
         self._messages = messages
         self._tools = tools
         self._speech = Speech(tools)
@@ -95,7 +97,7 @@ class PartialAnswer:
         if chunk.finish_reason:
             self._finish_reason = chunk.finish_reason
         if chunk.text or chunk.finish_reason:
-            self._has_ended = not chunk.text
+            self.has_ended = not chunk.text
         if chunk.calls:
             if chunk.is_total and len(chunk.calls) >= len(self._calls):
                 self._calls = PartialCalls(self._tools)
@@ -128,25 +130,9 @@ class PartialAnswer:
 
     def count(self, count: TokenCount) -> None:
         """Take over the server's own count of tokens. The last one holds for the whole answer."""
-        if not count.input and not count.output:
-            return
-        earlier = self._count or count
-        # Some servers count the input at the beginning and the output at the end.
-        self._count = TokenCount(
-            count.input or earlier.input,
-            count.output or earlier.output,
-            count.cached or earlier.cached,
-            count.reasoning or earlier.reasoning,
-        )
-        self._is_count_last = True
-
-    @property
-    def has_ended(self) -> bool:
-        """True if the server has said how the answer ended, apart from any text of it.
-
-        A reason beside text proves nothing: some servers send one with each word.
-        """
-        return self._has_ended
+        if count.input or count.output:
+            self._count = merged(self._count, count)
+            self._is_count_last = True
 
     def exceeds(self, tokens: int) -> bool:
         """Return True if the text certainly has more than `tokens` tokens.
@@ -257,8 +243,3 @@ def failure(reason: str) -> ModelError:
         "model_error",
         f'The model server could not finish the answer ("{named}"). The text so far is kept.',
     )
-
-
-def storable(tokens: int) -> int:
-    """Return a server's count of tokens, limited to what a column can hold."""
-    return min(max(0, tokens), MAX_COUNTED_TOKENS)

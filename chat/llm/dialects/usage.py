@@ -138,7 +138,7 @@ def merged(old: TokenCount | None, new: TokenCount) -> TokenCount:
 
     Anthropic counts the input at the beginning of an answer and the output at its end.
     """
-    if old is None or (new.input and new.output):
+    if old is None:
         return new
     return TokenCount(
         new.input or old.input,

@@ -8,13 +8,13 @@ import pytest
 
 from chat.llm.dialects.answer import (
     FILTERED,
-    MAX_COUNTED_TOKENS,
     NO_CALLS,
     ONLY_THINKING,
     REFUSED,
     PartialAnswer,
 )
 from chat.llm.dialects.normal import CallDelta, Chunk, TokenCount
+from chat.llm.dialects.usage import MAX_COUNTED_TOKENS
 from chat.llm.errors import ALL_THINKING, CutOff, EmptyAnswer, ModelError
 from chat.llm.messages import (
     ChatMessage,
