@@ -19,13 +19,13 @@ class Attempts:
     def __init__(self, refusals: Refusals, request: dict[str, Any], *, due: float) -> None:
         self.request = refusals.fit(request)
         self.due = due
+        self.has_begun = False  # a piece of the answer was yielded
         self.is_done = False  # the server said that its stream is complete
         self.remark = ""  # what readers should know of the next wait
         self._asked = request
         self._changes: list[Change] = []
         self._refusals = refusals
         self._number = 0
-        self.has_begun = False
         self._is_loading = False
 
     def begin(self) -> None:
@@ -46,10 +46,10 @@ class Attempts:
                 exc.complaint
             ):
                 return 0
-            case ServerError(kind=Kind.UNREACHABLE) | CutOff():
-                wait = backoff(self._number)
             case ServerError():
-                wait = wait_before_retry(exc.complaint, self._number)
+                wait = wait_before_retry(exc, self._number)
+            case CutOff():
+                wait = backoff(self._number)
             case _:
                 wait = None
         if isinstance(exc, ServerError) and exc.kind is Kind.LOADING:

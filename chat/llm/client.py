@@ -194,17 +194,20 @@ class ModelClient:
     ) -> AsyncGenerator[list[Piece]]:
         """Yield the pieces of each read of one response; none for a read that completes none."""
         model = attempts.request["model"]
+        loop = asyncio.get_running_loop()
         reader = ChunkReader()
-        due: float | None = attempts.due  # None after the first chunk.
+        due: float | None = attempts.due  # None in mid-answer, where only silence counts.
+        rest_due: float | None = None
         async with self.response(attempts.request, headers, attempts.due) as response:
             with ReadTimer(self._deadlines.chunk) as timer:
                 data = b"-"
                 while data and not reader.is_done and not answer.is_cut:
-                    if answer.has_ended:
-                        # Only the usage may follow. A complete answer doesn't wait for it long.
-                        data = await read_rest(response)
-                    else:
+                    try:
                         data = await read(response, timer, due)
+                    except TimeoutError as exc:
+                        if not answer.has_ended:
+                            raise (ChunkTimeout if due is None else FirstChunkTimeout) from exc
+                        data = b""
                     pieces: list[Piece] = []
                     try:
                         for chunk in self.chunks(reader, data, model):
@@ -218,8 +221,11 @@ class ModelClient:
                         if pieces:
                             yield pieces
                         raise
-                    if reader.has_begun:
-                        due = None
+                    if answer.has_ended:
+                        # Only the usage may follow. A complete answer doesn't wait for it long.
+                        due = rest_due = rest_due or loop.time() + REST_TIMEOUT
+                    elif reader.has_begun:
+                        due = rest_due = None
                     yield pieces
         if not reader.has_begun:
             raise NoAnswer
@@ -287,27 +293,15 @@ async def complaint_in(response: ClientResponse) -> Complaint:
     return complaint_of(body, status=response.status, headers=response.headers)
 
 
-async def read_rest(response: ClientResponse) -> bytes:
-    """Return the next bytes behind the end of an answer, b"" if none come soon."""
-    try:
-        async with asyncio.timeout(REST_TIMEOUT):
-            return await response.content.read(READ_BYTES)
-    except TimeoutError:
-        return b""
-
-
 async def read(response: ClientResponse, timer: ReadTimer, due: float | None) -> bytes:
-    """Return the next bytes, b"" at the end. Before the first chunk, `due` is its deadline."""
-    try:
-        if due is None:
-            data = await timer.read(partial(response.content.read, READ_BYTES))
-        else:
-            # A timeout that has expired ends even a read that needn't wait.
-            async with asyncio.timeout_at(due):
-                await asyncio.sleep(0)
-                data = await response.content.read(READ_BYTES)
-    except TimeoutError as exc:
-        raise (ChunkTimeout if due is None else FirstChunkTimeout) from exc
+    """Return the next bytes, b"" at the end. Raise TimeoutError at `due`, or else by the timer."""
+    if due is None:
+        data = await timer.read(partial(response.content.read, READ_BYTES))
+    else:
+        # A timeout that has expired ends even a read that needn't wait.
+        async with asyncio.timeout_at(due):
+            await asyncio.sleep(0)
+            data = await response.content.read(READ_BYTES)
     if len(data) == READ_BYTES:
         # There is more, so the read did not wait. Give way, or a flood would stop all other runs.
         await asyncio.sleep(0)

@@ -5,8 +5,8 @@ import os
 import re
 import ssl
 from base64 import b64encode
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -68,7 +68,7 @@ class Connection:
             **authorization(url, api_key),
             **(headers or {}),
         }
-        # What nobody may read in an error.
+        # What errors must not show.
         self.secrets = [*filter(None, (api_key, *secrets_in(url))), *header_secrets(headers or {})]
         # Sessions belong to an event loop, so it is made by the first request.
         self._session: ClientSession | None = None
@@ -172,8 +172,20 @@ class Connection:
             )
         return self._session
 
-    def faults(self) -> "Faults":
-        return Faults(self)
+    @contextmanager
+    def faults(self) -> Iterator[None]:
+        """Translate what aiohttp raises before there is a response."""
+        try:
+            yield
+        except aiohttp.ClientHttpProxyError as exc:
+            raise self.unreachable(f"the proxy answers {exc.status}") from exc
+        except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as exc:
+            raise self.unreachable("the proxy does not let it through") from exc
+        except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as exc:
+            # No HTTP, or an impossible address to redirect to.
+            raise not_an_answer("", self.server) from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            raise self.unreachable(reason_of(exc)) from exc
 
     def unreachable(self, reason: str) -> ServerError:
         proxy = self.proxy and str(URL(self.proxy).with_user(None))
@@ -192,29 +204,6 @@ def configured_connection() -> Connection:
         headers=settings.OPENAI_DEFAULT_HEADERS,
         proxies=settings.PROXIES,
     )
-
-
-class Faults:
-    """Translate what aiohttp raises before there is a response."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
-        match exc:
-            case aiohttp.ClientHttpProxyError():
-                raise self._connection.unreachable(f"the proxy answers {exc.status}") from exc
-            case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-                raise self._connection.unreachable(reason_of(exc)) from exc
-            case ProxyError() | ProxyConnectionError() | ProxyTimeoutError():
-                raise self._connection.unreachable("the proxy does not let it through") from exc
-            case aiohttp.ClientResponseError() | ValueError():
-                # No HTTP, or an impossible address to redirect to.
-                raise not_an_answer("", self._connection.server) from exc
-            case aiohttp.ClientError() | OSError():
-                raise self._connection.unreachable(reason_of(exc)) from exc
 
 
 async def start_of(response: ClientResponse, *, within: float | None = None) -> bytes:
@@ -237,8 +226,6 @@ def reason_of(exc: BaseException) -> str:
             return f"it cannot be trusted ({why}); SSL_CERT_FILE names the file of an authority"
         case aiohttp.ClientConnectorDNSError():
             return "its name is unknown"
-        case aiohttp.InvalidURL():
-            return "its address is no URL of HTTP"
         case aiohttp.ServerDisconnectedError() | ConnectionResetError():
             return "it closed the connection"
         case OSError(errno=int(number)) if number > 0:

@@ -398,22 +398,22 @@ def is_retried(kind: Kind) -> bool:
     return HANDLING[kind].is_retried
 
 
-def wait_before_retry(complaint: Complaint, attempt: int) -> float | None:
+def wait_before_retry(error: ServerError, attempt: int) -> float | None:
     """Return the seconds before the next attempt, or None if a retry wouldn't help.
 
     `attempt` is 0 after the first failure. A model that is being loaded is asked about every 1 to
     2 s; the caller limits how long.
     """
-    kind = kind_of(complaint)
-    if not is_retried(kind):
+    wait = error.complaint.wait
+    if not is_retried(error.kind):
         return None
-    if kind is Kind.LOADING:
+    if error.kind is Kind.LOADING:
         return random.uniform(*LOADING_INTERVAL)  # noqa: S311 - jitter, not a secret
-    if complaint.wait:
-        if complaint.wait > MAX_RETRY_AFTER:
+    if wait:
+        if wait > MAX_RETRY_AFTER:
             return None
         # Never earlier than asked, and not at the same moment as all others that were refused.
-        return complaint.wait + random.uniform(0, MAX_JITTER)  # noqa: S311 - jitter, not a secret
+        return wait + random.uniform(0, MAX_JITTER)  # noqa: S311 - jitter, not a secret
     return backoff(attempt)
 
 

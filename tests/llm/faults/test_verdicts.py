@@ -249,7 +249,8 @@ def test_body_that_is_no_answer_points_at_the_setting(beginning: str) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in COMPLAINTS if not is_retried(kind)])
 def test_other_kinds_are_not_retried(kind: Kind) -> None:
     for status, body in COMPLAINTS[kind]:
-        assert wait_before_retry(complaint_of(body, status=status), 0) is None
+        error = error_of(complaint_of(body, status=status), server="s", model="m")
+        assert wait_before_retry(error, 0) is None
 
 
 @pytest.mark.parametrize(
@@ -268,14 +269,14 @@ def test_retry_waits_as_asked_or_ever_longer(
     status: int, body: Any, wait: str, attempt: int, low: float, high: float
 ) -> None:
     complaint = complaint_of(body, status=status, headers={"retry-after": wait})
-    seconds = wait_before_retry(complaint, attempt)
+    seconds = wait_before_retry(error_of(complaint, server="s", model="m"), attempt)
     assert seconds is not None
     assert low <= seconds <= high
 
 
 def test_long_wait_is_not_waited() -> None:
     complaint = complaint_of("", status=429, headers={"retry-after": "20"})
-    assert wait_before_retry(complaint, 0) is None
+    assert wait_before_retry(error_of(complaint, server="s", model="m"), 0) is None
 
 
 # --- The log and the documents
