@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 from zlib import Z_FULL_FLUSH, compressobj
 
-from ..case import Case, Outcome, Play, case, fails
+from ..case import Case, Outcome, Play, answers, case, fails
 from ..wire import (
     ANSWER,
     DONE,
@@ -150,6 +150,11 @@ DEEP_ONES: tuple[Case, ...] = (
 TOO_MUCH: tuple[Case, ...] = (
     ends("flood-of-words", stream(Repeat(WORD))),
     breaks("flood-of-comments", stream(Repeat(b": still working\n\n" * 100))),
+    answers(
+        "flood-behind-finish",
+        stream(say(), finish()[:-1], Repeat(b": still working\n\n" * 100)),
+        may_be_late=True,
+    ),
     breaks("flood-of-blank-lines", stream(Repeat(b"\n" * 4096))),
     breaks("flood-of-empty-chunks", stream(Repeat(event(chunk({})) * 20))),
     ends("flood-of-thoughts", stream(Repeat(event(chunk({"reasoning_content": "hm " * 50}))))),
