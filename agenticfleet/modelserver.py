@@ -8,6 +8,7 @@ from django.conf import settings
 
 from chat.llm.base_urls import normal
 from chat.llm.listing import Listing
+from chat.llm.offers import models_in_use
 
 ASK_TIMEOUT = 2.0  # seconds
 
@@ -44,9 +45,3 @@ class Inquiry:
                 await connection.aclose()
 
         self._listing = asyncio.run(told())
-
-
-def models_in_use() -> list[str]:
-    """Return the models that the settings name, each once."""
-    names = (settings.FLEET_MODEL, settings.FLEET_LIGHT_MODEL, settings.FLEET_ROUTER_MODEL)
-    return list(dict.fromkeys(filter(None, names)))

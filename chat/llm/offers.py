@@ -34,6 +34,12 @@ class Offer:
     name: str
 
 
+def models_in_use() -> list[str]:
+    """Return the models that the settings name for paths and the router, each once."""
+    names = (settings.FLEET_MODEL, settings.FLEET_LIGHT_MODEL, settings.FLEET_ROUTER_MODEL)
+    return list(dict.fromkeys(filter(None, names)))
+
+
 def offers() -> list[Offer]:
     """Return the models that people may choose from, in the order in which they are shown.
 

@@ -26,6 +26,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from chat.llm.offers import models_in_use
 from chat.protocol.errors import Code
 from chat.protocol.payloads import ModelCall, ToolResultData
 from chat.protocol.terms import AskKind, Decision, Ending, Level, Mode, Path
@@ -257,8 +258,7 @@ def count_tokens(model: str, outcome: str, calls: int, read: int, written: int) 
 
 def configured_models() -> tuple[str, ...]:
     """Return the models that have labels of their own. A server may list thousands."""
-    configured = settings.FLEET_MODEL, settings.FLEET_LIGHT_MODEL, settings.FLEET_ROUTER_MODEL
-    return *configured, *settings.FLEET_MODELS
+    return *models_in_use(), *settings.FLEET_MODELS
 
 
 def refused(code: Code) -> None:
