@@ -1,7 +1,5 @@
 """The page of what models refuse. Its rows are in Redis."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +12,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET, require_POST
-from redis import Redis
 from redis.exceptions import RedisError
 
 from chat.llm.refusals.memory import Refusal
@@ -46,7 +43,7 @@ class RefusedPartAdmin(admin.ModelAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
-            with redis() as client:
+            with blocking_client(settings.REDIS_URL) as client:
                 refusals = stored_refusals(client)
         except (RedisError, OSError):
             return self.rendered(request, {"is_down": True}, status=503)
@@ -62,7 +59,7 @@ class RefusedPartAdmin(admin.ModelAdmin):
         if not self.has_delete_permission(request):
             raise PermissionDenied
         try:
-            with redis() as client:
+            with blocking_client(settings.REDIS_URL) as client:
                 refusal = forget(client, digest)
         except (RedisError, OSError):
             return self.rendered(request, {"is_down": True}, status=503)
@@ -101,15 +98,6 @@ class RefusedPartAdmin(admin.ModelAdmin):
             action_flag=DELETION,
             change_message="Forgotten.",
         )
-
-
-@contextmanager
-def redis() -> Iterator[Redis]:
-    client = blocking_client(settings.REDIS_URL)
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 def row_of(refusal: Refusal) -> dict[str, Any]:
