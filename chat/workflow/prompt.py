@@ -4,8 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-import msgspec
-
+from chat.llm.dialects.calls import NO_ARGUMENTS, object_in
 from chat.llm.messages import (
     BYTES_PER_TOKEN,
     ChatMessage,
@@ -17,7 +16,6 @@ from tooling.calls import MAX_ARGUMENT_BYTES
 from .agents import Agent
 from .question import Question
 
-NO_ARGUMENTS = "{}"
 NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")  # of a function, as OpenAI takes it
 MAX_FUNCTION_NAME = 64
 LEFT_OUT = "[An earlier result was left out here, to stay within the limit.]"
@@ -96,13 +94,6 @@ def as_told(call: WantedCall) -> WantedCall:
     were rejected for their length would push everything else out of the context.
     """
     name = NOT_IN_A_NAME.sub("_", call.name)[:MAX_FUNCTION_NAME] or "_"
-    is_fit = len(call.arguments.encode()) <= MAX_ARGUMENT_BYTES and is_object(call.arguments)
-    return replace(call, name=name, arguments=call.arguments if is_fit else NO_ARGUMENTS)
-
-
-def is_object(text: str) -> bool:
-    """Return True if the text is a JSON object."""
-    try:
-        return isinstance(msgspec.json.decode(text), dict)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return False
+    is_fit = len(call.arguments.encode()) <= MAX_ARGUMENT_BYTES
+    arguments = object_in(call.arguments) if is_fit else None
+    return replace(call, name=name, arguments=arguments or NO_ARGUMENTS)
