@@ -60,9 +60,7 @@ def told_of(name: str, listing: Listing) -> str:
         return f", which {listing.problem}"
     model, reads = listing.find(name), listing.read_by(name)
     facts: list[str] = []
-    # Compare what is shown: the connection's base URL has lost its user and password.
-    written = without_secrets(normal(settings.OPENAI_BASE_URL))
-    if without_secrets(listing.base_url) != written:
+    if listing.base_url != normal(settings.OPENAI_BASE_URL):
         facts.append("found under /v1")
     if reads:
         possible = model.possible_tokens if model and model.cuts_silently else None

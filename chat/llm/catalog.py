@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from msgspec.structs import replace
 
-from .base_urls import OPENAI, candidates, normal
+from .base_urls import OPENAI, candidates
 from .connection import Connection, Reply
 from .faults.complaints import complaint_of
 from .faults.verdicts import Kind, ServerError, kind_of
@@ -113,7 +113,7 @@ async def look(server: Connection, wanted: Sequence[str]) -> Listing:
     Its base URL is the one as written, or that with /v1, if only that one has a list.
     """
     problem = ""
-    for base_url in candidates(normal(server.base_url)):
+    for base_url in candidates(server.base_url):
         try:
             reply = await server.at(base_url).get("models", timeout=LIST_TIMEOUT)
         except ServerError as exc:

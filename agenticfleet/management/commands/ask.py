@@ -128,9 +128,6 @@ class Command(BaseCommand):
         # This process ends with its answer, so runs of a fleet must not be moved here.
         worker.takeovers.is_on = False
         try:
-            if any(isinstance(each, ChatRequest) and each.model for each in wanted):
-                # The worker asks for the list in the background, perhaps too late for this.
-                await worker.model_client.catalog.refresh()
             for each in wanted:
                 run_id, ending = await self.answer(each)
             while isinstance(ending, Done) and ending.data.status == "paused":
