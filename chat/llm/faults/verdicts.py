@@ -390,7 +390,7 @@ def log_fault(error: ModelError, server: str, model: str, *, secrets: Collection
     logger.warning("%s", cut(without_keys(one_line(line), secrets), MAX_LOG_CHARS))
 
 
-# --- Whether and when a call is made again
+# --- When a call is made again
 
 
 def is_retried(kind: Kind) -> bool:
