@@ -1,6 +1,6 @@
 """Elements of growing text as out-of-band HTML."""
 
-from .markdown.parts import Element
+from .markdown.elements import Element
 from .partials import pattern
 
 

@@ -32,7 +32,7 @@ from .earlier import Earlier, still_told
 from .elements import out_of_band
 from .ending import PATHS, SourceLink
 from .markdown.blocks import Blocks, render_all
-from .markdown.parts import Element
+from .markdown.elements import Element
 from .timeline import Step, Timeline
 from .wording import shortened, time_of
 

@@ -9,7 +9,7 @@ from chat.protocol.payloads import ToolResultData
 from chat.protocol.terms import Usage
 from tooling.untrusted import visible
 
-from .markdown.inline import without_controls
+from .markdown.characters import without_controls
 
 MAX_DETAIL_CHARS = 300  # characters of a tool call that the timeline shows
 MAX_NAME_CHARS = 60  # characters of a tool's name, which a model may have invented

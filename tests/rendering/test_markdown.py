@@ -7,8 +7,10 @@ import time
 import pytest
 
 from chat.rendering.markdown.blocks import Blocks, render_all
-from chat.rendering.markdown.inline import PLAIN, cleaner, parser
+from chat.rendering.markdown.cleaning import cleaner
+from chat.rendering.markdown.parser import parser
 from chat.rendering.markdown.parts import MAX_PART_LINES
+from chat.rendering.markdown.words import PLAIN
 
 from .test_citations import cite
 

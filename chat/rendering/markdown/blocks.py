@@ -5,7 +5,7 @@ the same HTML. Long lists, tables and code close part by part (item, row, a few 
 is being written, only its last piece is rendered again, so the work for a delta doesn't grow with
 the answer.
 
-Everything is cleaned by the allow-list in inline.py: the ids, classes and buttons in the HTML are
+Everything is cleaned by the allow-list in cleaning.py: the ids, classes and buttons in the HTML are
 made here, never by a model.
 """
 
@@ -16,7 +16,9 @@ from typing import Literal
 
 from chat.rendering.partials import pattern
 
-from .inline import MARK, MARKED_CITATION, language_of, uncited, without_controls
+from .characters import CITATION, without_controls
+from .cleaning import language_of
+from .elements import Element
 from .lines import (
     CLOSING,
     DELIMITER,
@@ -34,7 +36,9 @@ from .lines import (
     is_table,
     list_kind,
 )
-from .parts import Element, Part, Render, code, flow, item, row_renderer, table_head
+from .parts import Part
+from .renderers import Render, code, flow, item, row_renderer, table_head
+from .syntax.citations import MARKED_CITATION, uncited
 
 MAX_CODE_LINES = 12  # lines of code in a part; they are sent again together
 BLOCK_ATTRIBUTES = ' class="block" dir="auto"'
@@ -155,7 +159,7 @@ class Blocks:
 
     def cited(self, element: Element) -> Element:
         # Links are made here and not stored in the parts: a source may become known only later.
-        if MARK not in element.inner:
+        if CITATION not in element.inner:
             return element
         return replace(element, inner=MARKED_CITATION.sub(self.links, element.inner))
 

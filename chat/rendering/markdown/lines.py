@@ -1,12 +1,12 @@
 """What a line of Markdown is: its indentation, its marker, and what it begins, continues or ends.
 
 These patterns follow CommonMark closely, but not exactly. If parser and patterns disagree, the
-renderers in parts.py show the words without their structure.
+renderers in renderers.py show the words without their structure.
 """
 
 import re
 
-from .inline import parser
+from .parser import parser
 
 # The lines that begin a block. All take up to three spaces; four would make indented code.
 FENCE = re.compile(r"( {0,3})(`{3,}(?=[^`]*$)|~{3,})(.*)$")

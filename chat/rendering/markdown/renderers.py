@@ -1,0 +1,68 @@
+"""Renderers: the source lines of a part of a block as clean HTML."""
+
+from collections.abc import Callable
+from html import escape
+
+from .characters import CURSOR
+from .cleaning import cleaned
+from .lines import CELLS, MARKER
+from .parser import parser
+
+type Render = Callable[[list[str]], str]
+
+
+def flow(lines: list[str]) -> str:
+    """Render lines as blocks: a paragraph, a heading, a quote."""
+    # The beginning of every paragraph, and the only text that needs neither parser nor cleaner.
+    if lines == [CURSOR]:
+        return f"<p>{CURSOR}</p>"
+    return cleaned(parser.render("\n".join(lines))).strip()
+
+
+def item(lines: list[str]) -> str:
+    """Render the lines of one list item, without its <li>."""
+    tokens = parser.parse("\n".join(lines))
+    items = sum(token.type == "list_item_open" and token.level == 1 for token in tokens)
+    if (
+        items != 1
+        or not tokens[0].type.endswith("_list_open")
+        or any(token.level == 0 for token in tokens[1:-1])
+    ):
+        # The parser sees another structure than the patterns in lines.py. Show the words anyway.
+        return flow([MARKER.sub("", line, count=1).strip() for line in lines])
+    html = cleaned(parser.renderer.render(tokens, parser.options, {}))
+    return html[html.index("<li>") + 4 : html.rindex("</li>")].strip()
+
+
+def code(lines: list[str]) -> str:
+    """Render lines of code, without the <pre> around them."""
+    # Keep quotes, as the cleaner does: cut or whole, a text must give the same HTML.
+    return "".join(f"{escape(line, quote=False)}\n" for line in lines)
+
+
+def table(lines: list[str]) -> str:
+    tokens = parser.parse("\n".join(lines))
+    for token in tokens:
+        # The parser aligns cells with a style, which the content security policy forbids.
+        if style := token.attrs.pop("style", None):
+            token.attrs["align"] = str(style).removeprefix("text-align:")
+    return cleaned(parser.renderer.render(tokens, parser.options, {}))
+
+
+def table_head(header: str, delimiter: str) -> str:
+    html = table([header, delimiter])
+    return html[html.index("<thead>") : html.index("</thead>") + 8]
+
+
+def row_renderer(delimiter: str) -> Render:
+    """Return a renderer for single rows of the table with this delimiter."""
+    # The parser knows rows only in a table, so give each row a header of its own and cut it off.
+    header = "|x" * len(CELLS.findall(delimiter)) + "|"
+
+    def row(lines: list[str]) -> str:
+        html = table([header, delimiter, *lines])
+        if "<tbody>" not in html:  # Without a pipe in front, this line would begin another block.
+            html = table([header, delimiter, "|" + lines[0]])
+        return html[html.index("<tr>", html.index("<tbody>")) + 4 : html.rindex("</tr>")].strip()
+
+    return row

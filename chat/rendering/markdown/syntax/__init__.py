@@ -1,0 +1,1 @@
+"""What answers have beyond CommonMark: each module has one plugin of the parser."""

@@ -1,0 +1,68 @@
+"""The line that is being written, in pieces of which only the last one changes."""
+
+from dataclasses import dataclass, field
+from html import escape
+
+from .elements import Element
+from .lines import UNDECIDED
+from .words import inline_html, is_balanced, settled
+
+PIECE_CHARS = 160  # characters of a line that are rendered again with each delta
+MAX_BRACKETS = 16  # in a piece that is parsed
+MAX_ASTERISKS = 32  # in a piece that is parsed
+
+
+@dataclass(slots=True)
+class Tail:
+    """The words of the line that is being written, in pieces of which only the last one changes.
+
+    A line may be as long as an answer. With pieces, a delta costs at most two of them.
+    """
+
+    id: str
+    lead: str  # what stands before the words
+    is_verbatim: bool  # words are shown as they are: code
+    start: int = 0  # where the last piece begins in the words
+    pieces: list[str] = field(default_factory=lambda: [""])
+
+    def write(self, words: str) -> list[Element]:
+        """Render the line's words so far; return the pieces that changed."""
+        first = len(self.pieces) - 1
+        while (end := self.piece_end(words)) > self.start:
+            self.pieces[-1] = self.html_of(words[self.start : end])
+            self.pieces.append("")
+            self.start = end
+        rest = words[self.start :]
+        if self.is_verbatim:
+            self.pieces[-1] = self.html_of(rest)
+        elif not self.start and UNDECIDED.match(rest):
+            # A nested line begins, and may still become an item or a heading.
+            self.pieces[-1] = ""
+        else:
+            self.pieces[-1] = self.html_of(settled(rest))
+        return [self.piece(index) for index in range(first, len(self.pieces))]
+
+    def element(self, slot: str) -> Element:
+        inner = "".join(self.piece(index).html for index in range(len(self.pieces)))
+        return Element("span", self.id, slot, ' class="tail"', inner)
+
+    def piece(self, index: int) -> Element:
+        return Element("span", f"{self.id}-{index}", self.id, "", self.pieces[index])
+
+    def piece_end(self, words: str) -> int:
+        """Return where the last piece may end for good; its start if it must stay open."""
+        length = len(words) - self.start
+        if length <= PIECE_CHARS:
+            return self.start
+        end = words.rfind(" ", self.start, self.start + PIECE_CHARS) + 1 or self.start + PIECE_CHARS
+        # Wait for the end of an open link or emphasis, but not longer than a second piece: the
+        # line is rendered as a whole when it is complete, so what was cut is repaired then.
+        is_whole = length > 2 * PIECE_CHARS or is_balanced(words[self.start : end])
+        return end if is_whole else self.start
+
+    def html_of(self, words: str) -> str:
+        # Many open brackets or asterisks are no prose, and looking for their ends is quadratic.
+        is_prose = words.count("[") <= MAX_BRACKETS and words.count("*") <= MAX_ASTERISKS
+        if self.is_verbatim or not is_prose:
+            return escape(words, quote=False)
+        return inline_html(words)
