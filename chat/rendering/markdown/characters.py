@@ -11,6 +11,10 @@ import re
 CURSOR = "\ufdd0"
 # chat/rendering/partials.py uses U+FDD1 and U+FDD2.
 CITATION, CITATION_END = "\ufdd3", "\ufdd4"
+MATHS, DISPLAYED_MATHS, MATHS_END = "\ufdd5", "\ufdd6", "\ufdd7"  # around TeX
+PIPE = "\ufdd8"  # that belongs to a formula, in a row of a table
+REFERENCE, REFERENCE_END = "\ufdd9", "\ufdda"  # a link whose address is defined elsewhere
+NOTE, NOTE_END = "\ufddb", "\ufddc"  # the label of a footnote
 
 UNWANTED = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # controls
