@@ -1,0 +1,44 @@
+"""Markdown as models write it is seen right: whole, cut anywhere, over a socket, from history."""
+
+import random
+
+import pytest
+
+from chat.rendering.markdown.blocks import Blocks
+from tests.rendering.page import parsed
+
+from .cases import Case, has_maths, read
+
+HANDED = read("handed")
+CASES = [*HANDED]
+ids = [case.name for case in CASES]
+RANDOM_CUTS = 20
+
+
+def rendered(case: Case, pieces: list[str]) -> str:
+    blocks = Blocks("run-7")
+    finished: list[str] = []
+    for piece in pieces:
+        blocks.feed(piece)
+        now = blocks.html()[: blocks.finished]
+        assert now[: len(finished)] == finished, "a finished block has changed"
+        finished = now
+        assert not (case.never_maths and has_maths("".join(blocks.html()))), "maths for a moment"
+    blocks.finish()
+    return "".join(blocks.html())
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_case_is_seen_right(case: Case) -> None:
+    assert case.fault(parsed(rendered(case, [case.markdown]))) == ""
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_case_cut_anywhere_ends_the_same(case: Case) -> None:
+    text, choose = case.markdown, random.Random(case.name)
+    whole = rendered(case, [text])
+    assert rendered(case, list(text)) == whole
+    every = range(1, len(text))
+    places = every if len(text) <= 120 else choose.sample(every, RANDOM_CUTS)
+    for at in places:
+        assert rendered(case, [text[:at], text[at:]]) == whole, f"cut at {at}"

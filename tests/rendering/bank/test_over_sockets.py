@@ -1,0 +1,80 @@
+"""The cases as a browser gets them: over a socket, and again from history."""
+
+import asyncio
+import random
+import uuid
+from itertools import chain
+
+import pytest
+
+from chat.database import in_database
+from chat.models import Run
+from chat.pages import answer_of
+from tests.chatting import Chatting, chat_request
+from tests.rendering.page import Node, Page, history_page, parsed
+from tests.scripted_model import ScriptedModel
+
+from .cases import Case, has_maths
+from .test_bank import CASES
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+AT_ONCE = 10
+RUN_FIELDS = ("question", "answer", "conversation")
+
+
+def tokens_of(case: Case) -> list[str]:
+    choose, text, tokens = random.Random(case.name), case.markdown, []
+    while text:
+        size = choose.choice([1, 2, 3, 5, 9])
+        tokens.append(text[:size])
+        text = text[size:]
+    return tokens
+
+
+def body_of(page: Page, run_id: str) -> Node:
+    found = page.root.find(f"run-{run_id}-body")
+    assert found is not None
+    body = found[0].children[found[1]]
+    assert isinstance(body, Node)
+    return body
+
+
+async def faults_of(case: Case, chat: Chatting, model: ScriptedModel) -> list[str]:
+    """Play a case; return what is wrong with it on the page and in history."""
+    tokens = tokens_of(case)
+    model.on(case.name, tokens=tokens, hang_after=len(tokens) if case.stopped else None)
+    request = chat_request(case.name, message_id=str(uuid.uuid4()), mode="light")
+    page, faults = Page(), []
+    page.root = parsed(f'<article id="answer-{request["message_id"]}"></article>')
+    socket = await chat.ask(request, subprotocol="fleet.html.v1")
+    shown = 0
+    while not socket.events or socket.events[-1]["type"] not in ("done", "error"):
+        event = await socket.event()
+        page.show(event.get("html") or "")
+        shown += event["type"] == "response.delta"
+        run_id = event["workflow_id"]
+        if case.never_maths and shown and has_maths(str(body_of(page, run_id))):
+            faults.append(f"{case.name}: maths for a moment")
+        if case.stopped and shown == len(tokens):
+            shown = 0
+            await socket.send({"type": "cancel"})
+    run = await Run.objects.select_related(*RUN_FIELDS).aget(pk=run_id)
+    view = await in_database(answer_of, run)
+    live, history = body_of(page, run_id), body_of(history_page(view), run_id)
+    if str(live) != str(history):
+        faults.append(f"{case.name}: {live} on the page, {history} in history")
+    return [*filter(None, [case.fault(live)]), *faults]
+
+
+async def test_cases_are_seen_right_over_a_socket_and_in_history(
+    chat: Chatting, model: ScriptedModel
+) -> None:
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def play(case: Case) -> list[str]:
+        async with gate:
+            return await faults_of(case, chat, model)
+
+    found = await asyncio.gather(*map(play, CASES))
+    assert list(chain(*found)) == []
