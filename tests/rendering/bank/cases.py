@@ -111,6 +111,12 @@ def footnote(case: Case, root: Node, found: str) -> str:
     return "" if "{sup" in first or "→" in first else "no mark"
 
 
+def notes(case: Case, root: Node, found: str) -> str:
+    if "[^" in found:
+        return "raw notes"
+    return "" if all(note in found for note in ("First.", "Second.")) else "no notes"
+
+
 def headings(case: Case, root: Node, found: str) -> str:
     levels = [int(each.tag[1]) for each in elements(root) if each.tag in HEADINGS]
     return "" if min(levels) >= 3 and levels == sorted(levels) else f"levels {levels}"
@@ -118,5 +124,5 @@ def headings(case: Case, root: Node, found: str) -> str:
 
 CHECKS: dict[str, Callable[[Case, Node, str], str]] = {
     each.__name__: each
-    for each in (harmless, coloured, no_link, idn, image, linked_image, footnote, headings)
+    for each in (harmless, coloured, no_link, idn, image, linked_image, footnote, notes, headings)
 }

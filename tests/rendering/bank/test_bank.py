@@ -9,8 +9,7 @@ from tests.rendering.page import parsed
 
 from .cases import Case, has_maths, read
 
-HANDED = read("handed")
-CASES = [*HANDED]
+CASES = [*read("handed"), *read("further")]
 ids = [case.name for case in CASES]
 RANDOM_CUTS = 20
 
