@@ -1,0 +1,57 @@
+"""Commands that math-core doesn't know, in the words of those that it knows."""
+
+MACROS = {
+    **dict.fromkeys(("dotsb", "dotsm", "dotsi"), r"\cdots"),
+    **dict.fromkeys(("dotsc", "dotso", "hdots", "mathellipsis"), r"\ldots"),
+    # Settings, marks and sizes that show nothing.
+    **dict.fromkeys(("nonumber", "notag", "strut", "displaylimits", "allowbreak", "nonscript"), ""),
+    **dict.fromkeys(("tiny", "scriptsize", "footnotesize", "small", "normalsize"), ""),
+    **dict.fromkeys(("large", "Large", "LARGE", "huge", "Huge"), ""),
+    **dict.fromkeys(("smash", "mathllap", "mathrlap", "mathclap", "llap", "rlap", "clap"), "#1"),
+    **dict.fromkeys(("ensuremath", "mathnormal"), "#1"),
+    "hfill": r"\quad",
+    "enskip": r"\enspace",
+    "cancelto": r"\cancel{#2}^{#1}",
+    "prescript": r"{}^{#1}_{#2}{#3}",
+    "uline": r"\underline{#1}",
+    "sout": r"\cancel{#1}",
+    "mathbbm": r"\mathbb{#1}",
+    "mathds": r"\mathbb{#1}",
+    "mathbit": r"\boldsymbol{#1}",
+    "pmb": r"\boldsymbol{#1}",
+    "widetilde": r"\overset{\sim}{#1}",
+    "wideparen": r"\overparen{#1}",
+    "varlimsup": r"\overline{\lim}",
+    "varliminf": r"\underline{\lim}",
+    "smallint": r"\int",
+    "intop": r"\int",
+    "idotsint": r"\int\cdots\int",
+    "centerdot": r"\cdot",
+    "smallsetminus": r"\setminus",
+    "lambdabar": "ƛ",
+    "standardstate": r"\ominus",
+    "qed": r"\blacksquare",
+    "Q": r"\mathbb{Q}",
+    "C": r"\mathbb{C}",
+    "E": r"\mathbb{E}",
+    # The package physics, and operators that papers define for themselves.
+    "abs": r"\left|#1\right|",
+    "norm": r"\left\|#1\right\|",
+    "dd": r"\,\mathrm{d}",
+    "dv": r"\frac{\mathrm{d}#1}{\mathrm{d}#2}",
+    "pdv": r"\frac{\partial#1}{\partial#2}",
+    "ev": r"\left\langle#1\right\rangle",
+    "grad": r"\nabla",
+    "curl": r"\nabla\times",
+    "divergence": r"\nabla\cdot",
+    "num": "#1",
+    "SI": r"#1\,\mathrm{#2}",
+    **dict.fromkeys(("si", "unit"), r"\mathrm{#1}"),
+    **{
+        name: rf"\operatorname{{{name}}}"
+        for name in (
+            *("lcm", "Tr", "tr", "diag", "rank", "sgn", "sign", "Var", "Cov", "supp"),
+            *("Span", "softmax", "ReLU", "adj", "ord", "Ker", "Hom"),
+        )
+    },
+}
