@@ -85,6 +85,15 @@ LINES = [
         "[see [1]](http://x.example)",
     ],
     *["a[1]", "\ufdd3[1]\ufdd4"],
+    *["see https://example.com/a_b.", "www.example.com", "help@example.com", "**https://x.example**"],
+    *["[docs][d] and [d]", "[d]: https://d.example", "[1]: https://one.example", "[words][1]"],
+    *["![i][d]", "[![b](http://x.example/b)][d]", "[c]: https://c.example (unused)", "[half]["],
+    *["claim[^1] and[^w]", "[^1]: The note.", "[^w]: Word", "    of a note", "[^9]"],
+    *["- [x] done", "1. [ ] first", "  - [ ] nested task", "x<sup>2</sup>", "<kbd>**a", "b<br>c"],
+    *["| a<br>b | [d] |", "`<sub>` </sub>", "__bold words", "_it", "<!-- hidden -->", "<!-- opens"],
+    *["closes -->", "x <!-- in --> y", "<details>", "<summary>More</summary>", "</details>"],
+    *["<details open><summary>In</summary>text</details>", "ends</details>", "  <details>"],
+    *["**「强调」**的", "**注意：**请", "<summary>", "</summary>"],
     *["👩‍👩‍👧 family", "مرحبا بالعالم", "\x07bell", "a\rb", "x" * 300, "many words " * 40],
 ]
 
@@ -147,8 +156,8 @@ def test_plain_text_is_what_the_parser_makes_of_it(character: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("# Title", "<h1>Title</h1>"),
-        ("Title\n=====\n", "<h1>Title</h1>"),
+        ("# Title", "<h3>Title</h3>"),
+        ("Title\n=====\n", "<h3>Title</h3>"),
         ("a *b* **c** ~~d~~ `e`", "<p>a <em>b</em> <strong>c</strong> <s>d</s> <code>e</code></p>"),
         ("> said", "<blockquote> <p>said</p> </blockquote>"),
         ("---", "<hr>"),
@@ -157,8 +166,8 @@ def test_plain_text_is_what_the_parser_makes_of_it(character: str) -> None:
         ("null", "<p>null</p>"),
         ("{", "<p>{</p>"),
         ("👩‍👩‍👧", "<p>👩‍👩‍👧</p>"),
-        ("line one\r\nline two", "<p>line one line two</p>"),
-        ("[r]: http://x.example\n\n[r]", "<p>[r]: http://x.example</p> <p>[r]</p>"),
+        ("line one\r\nline two", "<p>line one<br> line two</p>"),
+        ("[r]: http://x.example\n\n[r]", """<p>[r]: http://x.example</p> <p>[r]</p>"""),
     ],
 )
 def test_block_is_rendered_as_in_commonmark(text: str, expected: str) -> None:

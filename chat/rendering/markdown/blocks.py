@@ -10,15 +10,18 @@ made here, never by a model.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 from chat.rendering.partials import pattern
 
-from .characters import CITATION, without_controls
+from .block import BLOCK_ATTRIBUTES, Block, Kind
+from .characters import without_controls
 from .cleaning import language_of
 from .elements import Element
+from .extensions import Extensions
+from .labels import Labels, has_marks, uncited, used_in
 from .lines import (
     CLOSING,
     DELIMITER,
@@ -38,13 +41,8 @@ from .lines import (
 )
 from .parts import Part
 from .renderers import Render, code, flow, item, row_renderer, table_head
-from .syntax.citations import MARKED_CITATION, uncited
 
 MAX_CODE_LINES = 12  # lines of code in a part; they are sent again together
-BLOCK_ATTRIBUTES = ' class="block" dir="auto"'
-
-# "line" is a block that ends with its line: a heading or a rule.
-type Kind = Literal["paragraph", "line", "quote", "fence", "indented", "list", "table"]
 
 
 def render_all(text: str, prefix: str) -> list[str]:
@@ -55,39 +53,7 @@ def render_all(text: str, prefix: str) -> list[str]:
     return blocks.html()
 
 
-@dataclass(slots=True)
-class Block:
-    """A top-level block. Its `wrapper` holds its parts; without a wrapper it is its only part."""
-
-    id: str
-    slot: str
-    kind: Kind
-    wrapper: str = ""
-    values: dict[str, str] = field(default_factory=dict)
-    parts: list[Part] = field(default_factory=list)
-    is_sent: bool = False
-    marker: str = ""  # of a list: "-", "*", "+", "." or ")"
-    offset: int = 0  # the column where the words of the current item, or of the code, begin
-    fence: str = ""  # what opened the code
-    blanks: int = 0  # blank lines that belong to the block only if more of it follows
-    row: Render = flow
-
-    @property
-    def element(self) -> Element:
-        if not self.wrapper:
-            return self.parts[0].element
-        parts = "".join(part.element.html for part in self.parts)
-        inner = self.wrapper % {"slot": f"{self.id}-in", "parts": parts, **self.values}
-        return Element("div", self.id, self.slot, BLOCK_ATTRIBUTES, inner)
-
-    def new_part(self, tag: str, render: Render, *, attributes: str = "", dedent: int = 0) -> Part:
-        id_ = f"{self.id}-p{len(self.parts)}"
-        part = Part(tag, id_, f"{self.id}-in", render, attributes, dedent)
-        self.parts.append(part)
-        return part
-
-
-class Blocks:
+class Blocks(Extensions):
     """Takes text as it arrives and returns the elements that changed.
 
     All ids begin with `prefix`; the body's id is `<prefix>-body`. `cite` returns the link for a
@@ -96,10 +62,10 @@ class Blocks:
     """
 
     def __init__(self, prefix: str, cite: Callable[[int], str] = uncited) -> None:
+        super().__init__(Labels(prefix, cite))
         self._prefix = prefix
-        self._cite = cite
+        self._used: set[str] = set()  # labels in the blocks that were handed out
         self._blocks: list[Block] = []
-        self._open: Block | None = None
         self._handed_out = 0  # blocks that are finished and were handed out
         self._rest = ""  # half of a line end or of a surrogate pair
         self._line = ""  # the line that is being written
@@ -107,8 +73,16 @@ class Blocks:
 
     @property
     def finished(self) -> int:
-        """The number of blocks that will never change again."""
-        return len(self._blocks) - (self._open is not None)
+        """The number of blocks in `html` that stay as they are, at least until the end."""
+        growing = self._around[0] if self._around else self._open
+        return sum(
+            block.is_sent and block is not growing and block.slot == self.body
+            for block in self._blocks
+        )
+
+    @property
+    def body(self) -> str:
+        return f"{self._prefix}-body"
 
     def feed(self, text: str) -> list[Element]:
         """Take the next piece of the text; return the elements that it changed."""
@@ -122,7 +96,7 @@ class Blocks:
         if not lines and self._placed:
             changed = self._placed.grow(expand_tabs(self._line))
             if not self._placed.is_stale:
-                return [self.cited(element) for element in changed]
+                return [self._labels.filled(element) for element in changed]
         for line in lines:
             self.complete_line(expand_tabs(line))
         if self._line and not self._placed:
@@ -130,49 +104,83 @@ class Blocks:
         return self.changed()
 
     def finish(self) -> list[Element]:
-        """End the text; return the elements that this changed."""
+        """End the text; return the elements that this changed.
+
+        Only now may finished blocks change: what their labels stand for is known.
+        """
         if self._line or self._rest:
             self.complete_line(expand_tabs(self._line))
         self._rest = self._line = ""
-        self._open = None
-        return self.changed()
+        if self._comment:
+            self.release_comment()
+        if self._open and self._open.kind == "details":
+            self.enter_details(self._open)
+        self._open = self._placed = None
+        self._around.clear()
+        return [*self.changed(), *self.settled()]
 
     def html(self) -> list[str]:
-        """Return all blocks in their present state."""
-        return [self.cited(block.element).html for block in self._blocks if block.is_sent]
+        """Return all blocks in their present state, those in details with the details."""
+        shown: dict[str, list[str]] = defaultdict(list)  # by slot, the last one first
+        for block in reversed(self._blocks):
+            if block.is_sent and not self.is_hidden(block):
+                children = "".join(reversed(shown[f"{block.id}-in"]))
+                element = self._labels.filled(block.with_children(children))
+                shown[block.slot].append(element.html)
+        return shown[self.body][::-1]
 
-    # Elements and their citations
+    # Elements, with what their labels stand for
 
     def changed(self) -> list[Element]:
         elements: list[Element] = []
+        finished = len(self._blocks) - (self._open is not None)
         for block in self._blocks[self._handed_out :]:
-            if self.may_become_table(block):
+            if self.is_undecided(block):
                 break
             # Refresh all of them first: a block that is new to the page is sent as a whole.
             changed = [
                 part for part in block.parts if part.refresh(is_growing=part is self._placed)
             ]
-            elements += [part.element for part in changed] if block.is_sent else [block.element]
-            block.is_sent = True
-        self._handed_out = self.finished
-        return [self.cited(element) for element in elements]
+            if not self.is_hidden(block):
+                elements += [part.element for part in changed] if block.is_sent else [block.element]
+                block.is_sent = True
+            if block is not self._open and block.kind != "details":
+                # Definitions below need to know. What is still open may yet be something else.
+                self._used.update(used_in(block.element.inner))
+        self._handed_out = finished
+        return [self._labels.filled(element) for element in elements]
 
-    def cited(self, element: Element) -> Element:
-        # Links are made here and not stored in the parts: a source may become known only later.
-        if CITATION not in element.inner:
-            return element
-        return replace(element, inner=MARKED_CITATION.sub(self.links, element.inner))
+    def settled(self) -> list[Element]:
+        """Fill in all labels for good; return the blocks that this changed."""
+        sent = [block for block in self._blocks if block.is_sent and is_open_to_change(block)]
+        before = [self._labels.filled(block.element) for block in sent]
+        self._labels.settle()
+        elements = []
+        for block, filled in zip(sent, before, strict=True):
+            after = self._labels.filled(block.element)
+            if self.is_hidden(block):
+                after = replace(after, inner="")  # which is not displayed
+            if after != filled:
+                elements.append(after)
+        return elements
 
-    def links(self, marked: re.Match[str]) -> str:
-        links = [self._cite(int(number)) for number in re.findall(r"\d+", marked[1])]
-        return "".join(links) if all(links) else marked[1]
+    def is_hidden(self, block: Block) -> bool:
+        """Return True for a definition that a link needs.
+
+        One that was shown because no link above it does stays until the end.
+        """
+        is_final = self._labels.is_settled or not block.is_sent
+        return block.kind == "definition" and is_final and block.label in self._used
+
+    def is_undecided(self, block: Block) -> bool:
+        return block is self._open and (block.kind == "details" or self.may_become_table(block))
 
     def may_become_table(self, block: Block) -> bool:
         """Return True if the block ends with what looks like the header of a table.
 
         It is shown when the next line has decided, or it would be a paragraph for a moment.
         """
-        is_candidate = block is self._open and block.kind == "paragraph" and self._placed is None
+        is_candidate = block.kind == "paragraph" and self._placed is None
         return is_candidate and block.parts[0].lines[-1].lstrip().startswith("|")
 
     # Lines: begun when it is clear what they are, then completed
@@ -183,25 +191,33 @@ class Blocks:
             is_decided = not is_blank(line) and not CLOSING.match(line)
         else:
             is_header = line.lstrip().startswith("|") and not (block and block.kind == "table")
-            is_decided = not is_header and not UNDECIDED.match(line)
+            is_decided = not is_header and not UNDECIDED.match(line) and not self.is_held(line)
         if is_decided:
             self.place(line)
 
     def complete_line(self, line: str) -> None:
+        closing = self.closing_of(line)
+        if closing:
+            line = closing["words"].rstrip()
         if self._placed:
             self._placed.grow(line)
             # Render the line as a whole now: its pieces may have cut emphasis or a link.
             self._placed.is_stale = True
-        else:
+        elif line or not closing:
             self.place(line)
         self._placed = None
-        if self._open and self._open.kind == "line":
+        if self._open and self._open.kind in ("line", "definition"):
             self._open = None
+        if closing:
+            self.leave_details()
 
     def place(self, line: str) -> None:
         """Put the line into the open block, or end that block and begin another."""
+        if self.is_comment(line):
+            self.take_comment(line)
+            return
         if self._open:
-            if self.continues(self._open, line):
+            if not self.begins_extension(line) and self.continues(self._open, line):
                 return
             self._open = None
         if not is_blank(line):
@@ -232,7 +248,11 @@ class Blocks:
                     or (interrupts_paragraph(line) and not QUOTE.match(line))
                 )
                 return not ends and self.add(block.parts[0], line)
-            case "paragraph" | "line":
+            case "note":
+                return self.continue_note(block, line)
+            case "details":
+                return self.continue_details(block, line)
+            case "paragraph" | "line" | "definition":
                 return self.continue_paragraph(block, line)
 
     def continue_fence(self, block: Block, line: str) -> bool:
@@ -310,7 +330,9 @@ class Blocks:
     # New blocks
 
     def begin_block(self, line: str) -> None:
-        if fence := FENCE.match(line):
+        if self.begins_extension(line):
+            self.begin_extension(line)
+        elif fence := FENCE.match(line):
             block = self.new_block("fence", "code", language=language_of(fence[3]))
             block.fence, block.offset = fence[2], len(fence[1])
         elif indent_of(line) >= 4:
@@ -326,10 +348,11 @@ class Blocks:
         else:
             self.begin_flow("paragraph", line)
 
-    def begin_flow(self, kind: Kind, line: str) -> None:
+    def begin_flow(self, kind: Kind, line: str, render: Render = flow) -> Block:
         block = self.new_block(kind)
-        block.parts.append(Part("div", block.id, block.slot, flow, BLOCK_ATTRIBUTES))
+        block.parts.append(Part("div", block.id, block.slot, render, BLOCK_ATTRIBUTES))
         self.add(block.parts[0], line)
+        return block
 
     def begin_list(self, marker: re.Match[str], line: str) -> None:
         number = marker[2][:-1]
@@ -354,6 +377,12 @@ class Blocks:
             pattern(f"chat/markdown.html#{partial}", "slot", "parts", *values) if partial else ""
         )
         id_ = f"{self._prefix}-b{len(self._blocks)}"
-        self._open = Block(id_, f"{self._prefix}-body", kind, wrapper, values)
+        slot = f"{self._around[-1].id}-in" if self._around else self.body
+        self._open = Block(id_, slot, kind, wrapper, values)
         self._blocks.append(self._open)
         return self._open
+
+
+def is_open_to_change(block: Block) -> bool:
+    """Return True if the end of the text may change the block."""
+    return block.kind == "definition" or has_marks(block.element.inner)

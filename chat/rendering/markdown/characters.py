@@ -15,6 +15,10 @@ MATHS, DISPLAYED_MATHS, MATHS_END = "\ufdd5", "\ufdd6", "\ufdd7"  # around TeX
 PIPE = "\ufdd8"  # that belongs to a formula, in a row of a table
 REFERENCE, REFERENCE_END = "\ufdd9", "\ufdda"  # a link whose address is defined elsewhere
 NOTE, NOTE_END = "\ufddb", "\ufddc"  # the label of a footnote
+PICTURE, PICTURE_END = "\ufddd", "\ufdde"  # the words of an image
+OPEN_TASK, DONE_TASK = "\ufddf", "\ufde0"
+
+MARKS = re.compile("[\ufdd0-\ufdef]")
 
 UNWANTED = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # controls
@@ -24,6 +28,10 @@ UNWANTED = re.compile(
     "\ud800-\udfff]"
 )
 SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+
+
+def without_marks(text: str) -> str:
+    return MARKS.sub("", text)
 
 
 def without_controls(text: str) -> str:

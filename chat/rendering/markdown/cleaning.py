@@ -6,7 +6,17 @@ import nh3
 
 from chat.rendering.partials import pattern
 
+from .characters import DONE_TASK, OPEN_TASK, PICTURE, PICTURE_END
+
 NESTED_CODE = re.compile(r'<pre><code(?: class="language-([^"]*)")?>')
+
+SIGNS = {
+    PICTURE: "chat/markdown.html#picture",
+    PICTURE_END: "chat/markdown.html#picture_end",
+    OPEN_TASK: "chat/markdown.html#open_task",
+    DONE_TASK: "chat/markdown.html#done_task",
+}
+SIGN = re.compile(f"[{''.join(SIGNS)}]")
 
 # An allow-list, because a model's answer may repeat hostile text from the web. Ids, styles and
 # hx-* attributes are missing on purpose: with them, text could act on the page around it.
@@ -14,12 +24,14 @@ cleaner = nh3.Cleaner(
     tags={
         *("p", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "br", "blockquote", "pre"),
         *("strong", "em", "s", "code", "a", "ul", "ol", "li"),
+        *("sub", "sup", "kbd", "mark", "details", "summary"),
         *("table", "thead", "tbody", "tr", "th", "td"),
     },
     attributes={
         "*": set(),
         "a": {"href"},
         "code": {"class"},
+        "details": {"open"},
         "ol": {"start"},
         "th": {"align"},
         "td": {"align"},
@@ -34,13 +46,18 @@ cleaner = nh3.Cleaner(
 
 def cleaned(html: str) -> str:
     """Return rendered Markdown through the allow-list, its code blocks with a head to copy them."""
-    html = cleaner.clean(html)
+    html = with_signs(cleaner.clean(html))
     if "<pre>" not in html:
         return html
     # The heads are added after the cleaner, which would remove their classes and buttons.
     opening = pattern("chat/markdown.html#nested_code", "language")
     html = NESTED_CODE.sub(lambda match: opening % {"language": language_of(match[1] or "")}, html)
     return html.replace("</code></pre>", pattern("chat/markdown.html#nested_code_end"))
+
+
+def with_signs(html: str) -> str:
+    """Return the HTML with signs for its images and tasks in place of the marks."""
+    return SIGN.sub(lambda found: pattern(SIGNS[found[0]]), html)
 
 
 def language_of(info: str) -> str:

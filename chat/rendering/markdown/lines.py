@@ -24,12 +24,16 @@ CELLS = re.compile(r":?-+:?")  # one match for each column of a delimiter
 # The beginning of a line that could still become something else. `-` may begin an item, a rule or
 # the underline of a heading: to show it at once would mean to take it back later.
 UNDECIDED = re.compile(
-    r"[ \t]*(?:#{1,6}|[-*_=+|: \t]+|\d{1,9}[.)]?[ \t]*|`{1,2}|`{3,}[^`]*|~{1,2}|~{3,}.*)?$"
+    r"[ \t]*(?:#{1,6}|[-*_=+|: \t]+|\d{1,9}[.)]?[ \t]*|`{1,2}|`{3,}[^`]*|~{1,2}|~{3,}.*"
+    r"|(?:(?:[-+*]|\d{1,9}[.)])[ \t]+)?\[(?:[ xX]\]?)?[ \t]*)?$"
 )
 
 # What stands before the words of a line: of prose, also in nested lists and quotes; of code, whose
 # text begins at the first character that is no indentation; and of the newest cell in a table.
-LEAD = re.compile(r"[ \t]*(?:(?:>|[-+*](?=[ \t])|\d{1,9}[.)](?=[ \t])|#{1,6}(?=[ \t]))[ \t]*)*")
+LEAD = re.compile(
+    r"[ \t]*(?:(?:>|#{1,6}(?=[ \t])"
+    r"|(?:[-+*]|\d{1,9}[.)])(?=[ \t])(?:[ \t]+\[[ xX]\](?=[ \t]))?)[ \t]*)*"
+)
 INDENT = re.compile(r"[ \t>]*")
 PIPES = re.compile(r"(?:(?:[^|\\]|\\.)*\|)+[ \t]*")
 

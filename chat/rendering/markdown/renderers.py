@@ -34,6 +34,11 @@ def item(lines: list[str]) -> str:
     return html[html.index("<li>") + 4 : html.rindex("</li>")].strip()
 
 
+def definition(lines: list[str]) -> str:
+    """Render the definition of a reference as text: its label is not the reference itself."""
+    return flow(["\\" + lines[0].lstrip()])
+
+
 def code(lines: list[str]) -> str:
     """Render lines of code, without the <pre> around them."""
     # Keep quotes, as the cleaner does: cut or whole, a text must give the same HTML.

@@ -4,6 +4,7 @@ import re
 
 from .cleaning import cleaned
 from .parser import parser
+from .unfinished import with_ends, without_halves
 
 # Text that Markdown and HTML leave unchanged.
 PLAIN = re.compile(r"(?:[^\W_]|[ ,.;:()?!'-])*")
@@ -12,7 +13,7 @@ PLAIN = re.compile(r"(?:[^\W_]|[ ,.;:()?!'-])*")
 def inline_html(text: str) -> str:
     """Return the words of a line as clean HTML."""
     # Most pieces are plain, and parser and cleaner take three times as long as this check.
-    if PLAIN.fullmatch(text):
+    if PLAIN.fullmatch(text) and "www." not in text.lower():
         return text
     return cleaned(parser.renderInline(text))
 
@@ -29,10 +30,15 @@ OPEN_EMPHASIS = re.compile(r"(?<![\w*])\*(?=[^\s*])[^*]*$")
 
 
 def settled(text: str) -> str:
-    """Close unfinished emphasis, code and links.
+    """Close unfinished emphasis, code, links and tags.
 
     So raw Markdown and half addresses never appear while a line grows.
     """
+    return with_ends(closed(without_halves(text)))
+
+
+def closed(text: str) -> str:
+    """Close unfinished emphasis, code and links."""
     if "](" in text:
         text = OPEN_LINK.sub(r"\1", text)
     if text.count("`") % 2:

@@ -1,7 +1,7 @@
 """Citations: [1] or [1, 2] in prose.
 
 They are only marked here, because the cleaner would take the attributes of a link away, and because
-a source may arrive after the words that cite it. Blocks makes the links.
+a source may arrive after the words that cite it. labels.py makes the links.
 """
 
 import re
@@ -30,11 +30,10 @@ def mark_citation(state: StateInline, silent: bool) -> bool:
     found = NUMBERS.match(state.src, state.pos)
     if found is None or INDEX.search(state.src, max(0, state.pos - INDEX_CHARS), state.pos):
         return False
-    state.pending += f"{CITATION}{found[0]}{CITATION_END}"
+    state.pending += marked_citation(found[0])
     state.pos = found.end()
     return True
 
 
-def uncited(_number: int) -> str:
-    """Return no link, for a text without sources."""
-    return ""
+def marked_citation(words: str) -> str:
+    return f"{CITATION}{words}{CITATION_END}"

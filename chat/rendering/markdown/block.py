@@ -1,0 +1,63 @@
+"""A top-level block of Markdown."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .elements import Element
+from .parts import Part
+from .renderers import Render, flow
+
+BLOCK_ATTRIBUTES = ' class="block" dir="auto"'
+
+# "line" is a block that ends with its line: a heading or a rule. "details" is open until its
+# summary is known; the blocks that follow go into it. "definition" is the line [label]: address.
+type Kind = Literal[
+    "paragraph",
+    "line",
+    "quote",
+    "fence",
+    "indented",
+    "list",
+    "table",
+    "details",
+    "definition",
+    "note",
+]
+
+
+@dataclass(slots=True)
+class Block:
+    """A top-level block. Its `wrapper` holds its parts; without a wrapper it is its only part."""
+
+    id: str
+    slot: str
+    kind: Kind
+    wrapper: str = ""
+    values: dict[str, str] = field(default_factory=dict)
+    parts: list[Part] = field(default_factory=list)
+    is_sent: bool = False
+    label: str = ""  # that a definition defines
+    held: list[str] = field(default_factory=list)  # lines that may become a summary
+    marker: str = ""  # of a list: "-", "*", "+", "." or ")"
+    offset: int = 0  # the column where the words of the current item, or of the code, begin
+    fence: str = ""  # what opened the code
+    blanks: int = 0  # blank lines that belong to the block only if more of it follows
+    row: Render = flow
+
+    @property
+    def element(self) -> Element:
+        return self.with_children("")
+
+    def with_children(self, html: str) -> Element:
+        """Return the block as an element, with the HTML of the blocks in it."""
+        if not self.wrapper:
+            return self.parts[0].element
+        parts = "".join(part.element.html for part in self.parts) + html
+        inner = self.wrapper % {"slot": f"{self.id}-in", "parts": parts, **self.values}
+        return Element("div", self.id, self.slot, BLOCK_ATTRIBUTES, inner)
+
+    def new_part(self, tag: str, render: Render, *, attributes: str = "", dedent: int = 0) -> Part:
+        id_ = f"{self.id}-p{len(self.parts)}"
+        part = Part(tag, id_, f"{self.id}-in", render, attributes, dedent)
+        self.parts.append(part)
+        return part
