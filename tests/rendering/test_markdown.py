@@ -85,7 +85,12 @@ LINES = [
         "[see [1]](http://x.example)",
     ],
     *["a[1]", "\ufdd3[1]\ufdd4"],
-    *["see https://example.com/a_b.", "www.example.com", "help@example.com", "**https://x.example**"],
+    *[
+        "see https://example.com/a_b.",
+        "www.example.com",
+        "help@example.com",
+        "**https://x.example**",
+    ],
     *["[docs][d] and [d]", "[d]: https://d.example", "[1]: https://one.example", "[words][1]"],
     *["![i][d]", "[![b](http://x.example/b)][d]", "[c]: https://c.example (unused)", "[half]["],
     *["claim[^1] and[^w]", "[^1]: The note.", "[^w]: Word", "    of a note", "[^9]"],
@@ -104,8 +109,9 @@ def random_text(choose: random.Random) -> str:
 
 
 def unlinked(html: str) -> str:
-    """Replace the links of citations by their numbers."""
-    return re.sub(r'<a href="#s\d">(.*?)</a>', r"\1", html).replace("[1, 2]", "[1][2]")
+    """Replace the links of citations by their numbers, whether to a source or a definition."""
+    html = re.sub(r'<a href="(?:#s\d|https://one.example")[^>]*>(\[.*?\])</a>', r"\1", html)
+    return html.replace("[1, 2]", "[1][2]")
 
 
 def pieces(text: str, choose: random.Random) -> list[str]:
@@ -167,7 +173,7 @@ def test_plain_text_is_what_the_parser_makes_of_it(character: str) -> None:
         ("{", "<p>{</p>"),
         ("👩‍👩‍👧", "<p>👩‍👩‍👧</p>"),
         ("line one\r\nline two", "<p>line one<br> line two</p>"),
-        ("[r]: http://x.example\n\n[r]", """<p>[r]: http://x.example</p> <p>[r]</p>"""),
+        ("[r] [s]\n\n[r]: ftp://x.example", "<p>[r] [s]</p> <p>[r]: ftp://x.example</p>"),
     ],
 )
 def test_block_is_rendered_as_in_commonmark(text: str, expected: str) -> None:

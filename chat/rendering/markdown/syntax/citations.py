@@ -28,11 +28,16 @@ def mark_citation(state: StateInline, silent: bool) -> bool:
     if state.src[state.pos] != "[" or silent or state.linkLevel:
         return False
     found = NUMBERS.match(state.src, state.pos)
-    if found is None or INDEX.search(state.src, max(0, state.pos - INDEX_CHARS), state.pos):
+    if found is None or follows_word(state.src, state.pos):
         return False
     state.pending += marked_citation(found[0])
     state.pos = found.end()
     return True
+
+
+def follows_word(text: str, bracket: int) -> bool:
+    """Return True if the bracket is an index: a[1]."""
+    return INDEX.search(text, max(0, bracket - INDEX_CHARS), bracket) is not None
 
 
 def marked_citation(words: str) -> str:

@@ -14,7 +14,7 @@ from markdown_it.token import Token
 
 from chat.rendering.markdown.characters import REFERENCE, REFERENCE_END
 
-from .citations import NUMBERS
+from .citations import NUMBERS, follows_word
 from .images import picture, words_of
 
 # Text without brackets of its own, but for code and images.
@@ -57,7 +57,7 @@ def mark_reference(state: StateInline, silent: bool) -> bool:
     if state.src[state.pos] not in "[!" or silent:
         return False
     found = BRACKETS.match(state.src, state.pos, state.posMax)
-    if found is None or (state.linkLevel and not found[1]) or is_cited(found):
+    if found is None or (state.linkLevel and not found[1]) or is_number(state, found):
         return False
     bang, words, behind = found.groups()
     label = normalized(behind[1:-1] if behind and behind != "[]" else words)
@@ -79,11 +79,13 @@ def mark_reference(state: StateInline, silent: bool) -> bool:
     return True
 
 
-def is_cited(found: re.Match[str]) -> bool:
-    """Return True for [1] and [1][2]: numbers are citations, if they aren't the words of a link."""
+def is_number(state: StateInline, found: re.Match[str]) -> bool:
+    """Return True for [1] and [1][2], which are citations, and for an index such as a[i][1]."""
     bang, words, behind = found.groups()
-    is_number = not bang and NUMBERS.fullmatch(f"[{words}]")
-    return bool(is_number and (behind is None or NUMBERS.fullmatch(behind)))
+    if bang or (behind and not NUMBERS.fullmatch(behind)):
+        return False
+    is_index = behind is not None and follows_word(state.src, state.pos)
+    return is_index or NUMBERS.fullmatch(f"[{words}]") is not None
 
 
 def image_words(state: StateInline, words: str) -> str:
