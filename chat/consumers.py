@@ -48,7 +48,6 @@ from .protocol.events import (
     Heartbeat,
     Notice,
     ReasoningDelta,
-    ResponseCompleted,
     ResponseDelta,
     ResponseSnapshot,
     StreamEvent,
@@ -69,7 +68,6 @@ LINGER = 10.0  # seconds between an ending and a close by the server. Clients cl
 FRAME_TIME = 0.016  # seconds between two frames of a screen
 RENDER_SHARE = 10  # a rendering is followed by a pause of this many times its cost
 MAX_PAUSE = 0.1  # seconds between two renderings
-LONG_TEXT = 4000  # characters; rendering them takes 5 to 20 ms
 MAX_NOTICES = 16  # that wait for a reader
 
 
@@ -382,12 +380,9 @@ def pause_after(cost: float) -> float:
 
 
 async def rendered(view: AnswerView, event: StreamEvent) -> str:
-    """Return the event's html. Long texts are rendered in a thread, to keep the loop free."""
-    match event:
-        case ResponseDelta(delta=text) | ResponseCompleted(message=text) if len(text) > LONG_TEXT:
-            return await asyncio.to_thread(view.render, event)
-        case ResponseSnapshot() if len(event.data.text) > LONG_TEXT:
-            return await asyncio.to_thread(view.render, event)
+    """Return the event's html. What takes long is rendered in a thread, to keep the loop free."""
+    if view.may_take_long(event):
+        return await asyncio.to_thread(view.render, event)
     return view.render(event)
 
 

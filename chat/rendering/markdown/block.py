@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from .elements import Element
+from .listing import Listing
 from .parts import Part
 from .renderers import Render, flow
 
@@ -43,6 +44,7 @@ class Block:
     fence: str = ""  # what opened the code
     blanks: int = 0  # blank lines that belong to the block only if more of it follows
     row: Render = flow
+    listing: Listing | None = None  # of code that gets colours
 
     @property
     def element(self) -> Element:
@@ -55,6 +57,19 @@ class Block:
         parts = "".join(part.element.html for part in self.parts) + html
         inner = self.wrapper % {"slot": f"{self.id}-in", "parts": parts, **self.values}
         return Element("div", self.id, self.slot, BLOCK_ATTRIBUTES, inner)
+
+    def refresh(self, growing: Part | None, *, is_complete: bool) -> list[Part]:
+        """Render the parts that have changed; return them."""
+        changed = {
+            number
+            for number, part in enumerate(self.parts)
+            if part.refresh(is_growing=part is growing)
+        }
+        if self.listing and is_complete:
+            changed |= self.listing.colour_all()
+        elif self.listing and changed:
+            changed |= self.listing.colour_full(changed, growing)
+        return [self.parts[number] for number in sorted(changed)]
 
     def new_part(self, tag: str, render: Render, *, attributes: str = "", dedent: int = 0) -> Part:
         id_ = f"{self.id}-p{len(self.parts)}"

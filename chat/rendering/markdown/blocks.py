@@ -18,10 +18,10 @@ from chat.rendering.partials import pattern
 
 from .block import BLOCK_ATTRIBUTES, Block, Kind
 from .characters import without_controls
-from .cleaning import language_of
 from .elements import Element
 from .extensions import Extensions
 from .labels import Labels, has_marks, uncited, used_in
+from .languages import language_of, lexer_name
 from .lines import (
     CLOSING,
     DELIMITER,
@@ -36,13 +36,13 @@ from .lines import (
     indent_of,
     interrupts_paragraph,
     is_blank,
+    is_in_fence,
     is_table,
     list_kind,
 )
+from .listing import MAX_CODE_LINES, Listing
 from .parts import Part
 from .renderers import Render, code, flow, item, row_renderer, table_head
-
-MAX_CODE_LINES = 12  # lines of code in a part; they are sent again together
 
 
 def render_all(text: str, prefix: str) -> list[str]:
@@ -94,13 +94,13 @@ class Blocks(Extensions):
         *lines, self._line = (self._line + text).split("\n")
         # Most deltas only add words to a line: then no other block or part needs a look.
         if not lines and self._placed:
-            changed = self._placed.grow(expand_tabs(self._line))
+            changed = self._placed.grow(self.spaced(self._line))
             if not self._placed.is_stale:
                 return [self._labels.filled(element) for element in changed]
         for line in lines:
-            self.complete_line(expand_tabs(line))
+            self.complete_line(self.spaced(line))
         if self._line and not self._placed:
-            self.begin_line(expand_tabs(self._line))
+            self.begin_line(self.spaced(self._line))
         return self.changed()
 
     def finish(self) -> list[Element]:
@@ -109,7 +109,7 @@ class Blocks(Extensions):
         Only now may finished blocks change: what their labels stand for is known.
         """
         if self._line or self._rest:
-            self.complete_line(expand_tabs(self._line))
+            self.complete_line(self.spaced(self._line))
         self._rest = self._line = ""
         if self._comment:
             self.release_comment()
@@ -118,6 +118,17 @@ class Blocks(Extensions):
         self._open = self._placed = None
         self._around.clear()
         return [*self.changed(), *self.settled()]
+
+    def may_take_long(self, text: str, *, is_end: bool) -> bool:
+        """Return True if the text may begin or end code, whose colours can take 100 ms."""
+        if "```" in text or "~~~" in text:
+            return True
+        block = self._open
+        if block is None or not (is_end or "\n" in text):
+            return False
+        if block.kind in ("list", "quote"):
+            return any("```" in line or "~~~" in line for line in block.parts[-1].lines)
+        return block.listing is not None and block.listing.may_take_long
 
     def html(self) -> list[str]:
         """Return all blocks in their present state, those in details with the details."""
@@ -138,9 +149,7 @@ class Blocks(Extensions):
             if self.is_undecided(block):
                 break
             # Refresh all of them first: a block that is new to the page is sent as a whole.
-            changed = [
-                part for part in block.parts if part.refresh(is_growing=part is self._placed)
-            ]
+            changed = block.refresh(self._placed, is_complete=block is not self._open)
             if not self.is_hidden(block):
                 elements += [part.element for part in changed] if block.is_sent else [block.element]
                 block.is_sent = True
@@ -184,6 +193,20 @@ class Blocks(Extensions):
         return is_candidate and block.parts[0].lines[-1].lstrip().startswith("|")
 
     # Lines: begun when it is clear what they are, then completed
+
+    def spaced(self, line: str) -> str:
+        """Replace the tabs before the words by spaces, except those that are text of code."""
+        block = self._open
+        if "\t" not in line or block is None:
+            return expand_tabs(line)
+        if block.fence:
+            return line
+        if block.kind in ("list", "quote"):
+            part = block.parts[-1]
+            above = part.lines[:-1] if part is self._placed else part.lines
+            if is_in_fence(above):
+                return expand_tabs(line, columns=block.offset)
+        return expand_tabs(line)
 
     def begin_line(self, line: str) -> None:
         block = self._open
@@ -333,8 +356,11 @@ class Blocks(Extensions):
         if self.begins_extension(line):
             self.begin_extension(line)
         elif fence := FENCE.match(line):
-            block = self.new_block("fence", "code", language=language_of(fence[3]))
+            language = language_of(fence[3])
+            block = self.new_block("fence", "code", language=language)
             block.fence, block.offset = fence[2], len(fence[1])
+            if lexer_name(language):
+                block.listing = Listing(language, block.parts)
         elif indent_of(line) >= 4:
             block = self.new_block("indented", "code", language="text")
             block.offset = 4

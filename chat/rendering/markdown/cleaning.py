@@ -7,6 +7,8 @@ import nh3
 from chat.rendering.partials import pattern
 
 from .characters import DONE_TASK, OPEN_TASK, PICTURE, PICTURE_END
+from .colours import CODE_CLASSES
+from .languages import language_of
 
 NESTED_CODE = re.compile(r'<pre><code(?: class="language-([^"]*)")?>')
 
@@ -23,7 +25,7 @@ SIGN = re.compile(f"[{''.join(SIGNS)}]")
 cleaner = nh3.Cleaner(
     tags={
         *("p", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "br", "blockquote", "pre"),
-        *("strong", "em", "s", "code", "a", "ul", "ol", "li"),
+        *("strong", "em", "s", "code", "span", "a", "ul", "ol", "li"),
         *("sub", "sup", "kbd", "mark", "details", "summary"),
         *("table", "thead", "tbody", "tr", "th", "td"),
     },
@@ -36,6 +38,7 @@ cleaner = nh3.Cleaner(
         "th": {"align"},
         "td": {"align"},
     },
+    allowed_classes={"span": CODE_CLASSES},
     set_tag_attribute_values={"a": {"target": "_blank"}},
     url_schemes={"http", "https", "mailto"},
     # Relative addresses would lead to this site's own pages, such as the one that signs out.
@@ -58,9 +61,3 @@ def cleaned(html: str) -> str:
 def with_signs(html: str) -> str:
     """Return the HTML with signs for its images and tasks in place of the marks."""
     return SIGN.sub(lambda found: pattern(SIGNS[found[0]]), html)
-
-
-def language_of(info: str) -> str:
-    """Return the language that a fence names, safe as a class name; "text" if it names none."""
-    language, *_ = info.split() or [""]
-    return re.sub(r"[^\w+#.-]", "", language, flags=re.ASCII)[:30] or "text"

@@ -38,14 +38,22 @@ INDENT = re.compile(r"[ \t>]*")
 PIPES = re.compile(r"(?:(?:[^|\\]|\\.)*\|)+[ \t]*")
 
 
-def expand_tabs(line: str) -> str:
-    """Replace the tabs before the words of the line by spaces."""
+def expand_tabs(line: str, *, columns: int | None = None) -> str:
+    """Replace the tabs before the words of the line by spaces.
+
+    With `columns`, only those that begin in the first of that many columns.
+    """
     if "\t" not in line:
         return line
     # Tabs inside the words stay: in code they are text.
     lead = LEAD.match(line)
     words = lead.end() if lead else 0
-    return line[:words].expandtabs(4) + line[words:]
+    if columns is None:
+        return line[:words].expandtabs(4) + line[words:]
+    end = 0
+    while end < words and len(line[:end].expandtabs(4)) < columns:
+        end += 1
+    return line[:end].expandtabs(4) + line[end:]
 
 
 def is_blank(line: str) -> bool:

@@ -7,6 +7,7 @@ from .syntax.citations import citations
 from .syntax.cjk import cjk_emphasis
 from .syntax.comments import comments
 from .syntax.details import details
+from .syntax.fences import fences
 from .syntax.headings import headings
 from .syntax.images import images
 from .syntax.notes import notes
@@ -29,6 +30,7 @@ parser = (
     .use(addresses)
     .use(images)
     .use(headings)
+    .use(fences)
     .use(tasks)
     .use(details)
 )

@@ -1,10 +1,10 @@
 """Renderers: the source lines of a part of a block as clean HTML."""
 
 from collections.abc import Callable
-from html import escape
 
 from .characters import CURSOR
 from .cleaning import cleaned
+from .colours import plain
 from .lines import CELLS, MARKER
 from .parser import parser
 
@@ -41,8 +41,7 @@ def definition(lines: list[str]) -> str:
 
 def code(lines: list[str]) -> str:
     """Render lines of code, without the <pre> around them."""
-    # Keep quotes, as the cleaner does: cut or whole, a text must give the same HTML.
-    return "".join(f"{escape(line, quote=False)}\n" for line in lines)
+    return "".join(f"{line}\n" for line in plain("\n".join(lines)))
 
 
 def table(lines: list[str]) -> str:

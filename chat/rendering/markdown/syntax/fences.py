@@ -1,0 +1,20 @@
+"""Fenced code in items and quotes, in colours once its end is there."""
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from chat.rendering.markdown.colours import coloured, plain
+from chat.rendering.markdown.languages import language_of
+
+
+def fences(md: MarkdownIt) -> None:
+    md.add_render_rule("fence", render_fence)
+
+
+def render_fence(_renderer: object, tokens: list[Token], index: int, *_rest: object) -> str:
+    token, language = tokens[index], language_of(tokens[index].info)
+    first, end = token.map or (0, 0)
+    # A fence that isn't closed is still growing: its item is rendered again with each line.
+    is_closed = end - first == token.content.count("\n") + 2
+    lines = coloured(token.content, language) if is_closed else plain(token.content)
+    return f'<pre><code class="language-{language}">{"\n".join(lines)}</code></pre>\n'
