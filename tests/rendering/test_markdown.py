@@ -84,6 +84,7 @@ LINES = [
         "`[1]` | [2]",
         "[see [1]](http://x.example)",
     ],
+    *['x = """', '"""', "    \tdeep", "  \tcc", ">\ttabbed", "> ```js", "> ```", "\t```", "``` js"],
     *["a[1]", "\ufdd3[1]\ufdd4"],
     *[
         "see https://example.com/a_b.",

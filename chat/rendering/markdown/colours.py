@@ -41,6 +41,7 @@ CLASSES = {
     Token.Comment.PreprocFile: "s",
     Token.Literal: "n",
     Token.Literal.String: "s",
+    Token.Literal.String.Doc: "c",
     Token.Literal.String.Escape: "n",
     Token.Literal.String.Interpol: "n",
     Token.Literal.String.Symbol: "n",

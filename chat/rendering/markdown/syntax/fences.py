@@ -12,9 +12,10 @@ def fences(md: MarkdownIt) -> None:
 
 
 def render_fence(_renderer: object, tokens: list[Token], index: int, *_rest: object) -> str:
-    token, language = tokens[index], language_of(tokens[index].info)
+    token = tokens[index]
+    language, code = language_of(token.info), token.content
     first, end = token.map or (0, 0)
-    # A fence that isn't closed is still growing: its item is rendered again with each line.
-    is_closed = end - first == token.content.count("\n") + 2
-    lines = coloured(token.content, language) if is_closed else plain(token.content)
+    # Until its last line is there, the code is rendered again with each line.
+    is_closed = code.endswith("\n") and end - first == code.count("\n") + 2
+    lines = coloured(code, language) if is_closed else plain(code)
     return f'<pre><code class="language-{language}">{"\n".join(lines)}</code></pre>\n'
