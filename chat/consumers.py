@@ -18,6 +18,7 @@ from django.http.request import split_domain_port, validate_host
 from django.utils.http import is_same_domain
 
 from chat.rendering.answer import AnswerView
+from chat.rendering.turns import turn
 from chat.runs.local import JOIN_TIMEOUT
 from chat.runs.replay import Entry, entry_of
 from chat.runs.worker import Worker
@@ -382,8 +383,13 @@ def pause_after(cost: float) -> float:
 async def rendered(view: AnswerView, event: StreamEvent) -> str:
     """Return the event's html. What takes long is rendered in a thread, to keep the loop free."""
     if view.may_take_long(event):
-        return await asyncio.to_thread(view.render, event)
+        return await asyncio.to_thread(rendered_in_turn, view, event)
     return view.render(event)
+
+
+def rendered_in_turn(view: AnswerView, event: StreamEvent) -> str:
+    with turn:
+        return view.render(event)
 
 
 def merge_deltas(entries: list[Entry]) -> Iterator[Entry]:

@@ -28,6 +28,7 @@ from .owners import Owner
 from .rendering.answer import AnswerView
 from .rendering.asks import AskView
 from .rendering.earlier import Earlier
+from .rendering.turns import turn
 from .rendering.wording import duration, money
 
 MAX_QUESTIONS = 30  # of a conversation on a page; a button loads earlier ones
@@ -189,17 +190,18 @@ def view_of(
     # The answer gets its text with the ending. Until then the run has a copy that may be behind;
     # the page's script joins the run and gets the rest.
     text = run.answer.text if ending else run.text_so_far
-    view = AnswerView.of_record(
-        str(run.pk),
-        run.recorded_steps,
-        text,
-        ending,
-        earlier=earlier,
-        asks=asks,
-        started_at=run.created_at,
-        ended_at=run.ended_at,
-        model_asked=run.model_asked,
-    )
+    with turn:
+        view = AnswerView.of_record(
+            str(run.pk),
+            run.recorded_steps,
+            text,
+            ending,
+            earlier=earlier,
+            asks=asks,
+            started_at=run.created_at,
+            ended_at=run.ended_at,
+            model_asked=run.model_asked,
+        )
     view.message_id = str(run.message_id)
     view.conversation_id = str(run.conversation_id)
     view.number, view.rating = number, rating

@@ -30,6 +30,7 @@ from .models import Run
 from .owners import Owner, owner_of_request
 from .pages import Filters, QuestionWithAnswers, Thread, answer_of, sidebar_of, thread_of, totals_of
 from .rendering.answer import AnswerView
+from .rendering.turns import turn
 from .telemetry.rollup import count_all
 
 # The router must send each example the way that its label promises; a test checks that.
@@ -99,8 +100,11 @@ def conversation(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     is_cursor = before.isdecimal() and len(before) < 19
     thread = thread_of(chat, before=int(before) if is_cursor else None)
     if htmx(request):
-        return render(request, "chat/room.html#turns", {"conversation": chat, "thread": thread})
-    return render(request, "chat/room.html", page_context(request, owner, chat, thread))
+        template, context = "chat/room.html#turns", {"conversation": chat, "thread": thread}
+    else:
+        template, context = "chat/room.html", page_context(request, owner, chat, thread)
+    with turn:
+        return render(request, template, context)
 
 
 @require_GET
