@@ -6,6 +6,7 @@ import { copy } from "./clipboard.js";
 import {
   ask, askAgain, begin, input, isComposing, live, takeBackWaiting, write,
 } from "./composer.js";
+import "./selection.js";
 import { byId, followEnd, part, setDrawer, tick } from "./thread.js";
 
 // --- Buttons

@@ -27,8 +27,6 @@ converter = LatexToMathML(
 )
 ANNOTATION = '<annotation encoding="application/x-tex">'
 TAGGED = re.compile(rf"<mtext>{TAG}(\d+)</mtext>")
-# Environments that stand without delimiters in a text.
-BARE = re.compile(r"\s*\\begin\{(?:align|alignat|equation|gather|multline|flalign|eqnarray)\*?\}")
 
 
 def maths(source: str, *, is_display: bool) -> str:
@@ -74,8 +72,8 @@ def mathml(tex: str, *, is_display: bool) -> str:
 
 
 def as_code(source: str, *, is_display: bool) -> str:
-    """Return the source with its delimiters as code; on a line of its own if it is displayed."""
+    """Return the source with delimiters as code; on a line of its own if it is displayed."""
+    words = escape(source, quote=False)
     if is_display:
-        words = source if BARE.match(source) else rf"\[{source}\]"
-        return f'<code class="tex displayed">{escape(words, quote=False)}</code>'
-    return rf'<code class="tex">\({escape(source, quote=False)}\)</code>'
+        return rf'<code class="tex displayed">\[{words}\]</code>'
+    return rf'<code class="tex">\({words}\)</code>'

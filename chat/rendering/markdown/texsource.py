@@ -218,25 +218,29 @@ class Rewriting:
         return text_as_tex("text", self.argument(), self.inner) + "\\\\ "
 
     def colour(self, _star: str) -> str:
+        switch = self.colour_switch()
+        # LaTeX colours the rest of the group, but models mean the braces that follow, as MathJax.
+        is_before_group = self.source[self.at :].lstrip().startswith("{")
+        return f"{{{switch}{self.inner(self.argument())}}}" if is_before_group else switch
+
+    def coloured(self, _star: str) -> str:
+        return f"{{{self.colour_switch()}{self.inner(self.argument())}}}"
+
+    def colour_switch(self) -> str:
         self.option()
         name = colour_of(self.argument())
         return rf"\color[HTML]{{{COLOURS[name]}}}" if name else ""
 
-    def coloured(self, _star: str) -> str:
-        colour = self.colour("")
-        return f"{{{colour}{self.inner(self.argument())}}}"
-
-    def boxed_text(self, _star: str) -> str:
-        return rf"\boxed{{{text_as_tex('text', self.argument(), self.inner)}}}"
-
     def colour_box(self, _star: str) -> str:
-        self.colour("")
+        self.dropped("")
         return text_as_tex("text", self.argument(), self.inner)
 
     def framed_box(self, _star: str) -> str:
-        self.colour("")
-        self.colour("")
+        self.dropped_pair("")
         return self.boxed_text("")
+
+    def boxed_text(self, _star: str) -> str:
+        return rf"\boxed{{{text_as_tex('text', self.argument(), self.inner)}}}"
 
     def sides(self, _star: str) -> str:
         left, right = self.argument(), self.argument()
