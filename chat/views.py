@@ -29,6 +29,7 @@ from .llm.offers import BUILTIN_NAME, Offer, offers
 from .models import Run
 from .owners import Owner, owner_of_request
 from .pages import Filters, QuestionWithAnswers, Thread, answer_of, sidebar_of, thread_of, totals_of
+from .protocol.requests import MAX_MESSAGE
 from .rendering.answer import AnswerView
 from .rendering.turns import turn
 from .telemetry.rollup import count_all
@@ -211,6 +212,7 @@ def page_context(
         "models": models_to_choose_from(),
         "search_is_off": settings.FLEET_SEARCH == "off",
         "examples": EXAMPLES,
+        "max_message": MAX_MESSAGE,
         "blank_question": QuestionWithAnswers(),
         # Rounded, because templates localize floats and the script could not read the result.
         "heartbeat_ms": round(settings.FLEET_HEARTBEAT * 1000),

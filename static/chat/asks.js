@@ -1,9 +1,10 @@
 // What a paused answer asks: reading the cards, and sending what the reader decides. The cards keep
 // what was typed until they are replaced.
 
-import { Answer, askNext, follow, input, joinUnfinished, live } from "./composer.js";
+import { Answer, askNext, follow, joinUnfinished, live } from "./answer.js";
+import { input } from "./composer.js";
 import { uuid } from "./connection.js";
-import { announce, linkState, part, refreshList, reload, retitle, textOf, turnOf } from "./thread.js";
+import { announce, linkState, part, refreshList, reload, retitle, turnOf } from "./thread.js";
 
 /** @import { AskReply, Failure } from "./connection.js" */
 /** @typedef {HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement} Field */
@@ -18,16 +19,10 @@ class ReplyingAnswer extends Answer {
    */
   constructor(asks, replies) {
     const article = /** @type {HTMLElement} */ (asks.closest("[data-answer]"));
-    const turn = turnOf(article);
-    super({ text: textOf(turn), fresh: false }, {
-      turn,
+    const continues = article.dataset.workflowId ?? "";
+    super({ type: "reply", message_id: uuid(), continues, replies }, {
+      turn: turnOf(article),
       article,
-      request: {
-        type: "reply",
-        message_id: uuid(),
-        continues: article.dataset.workflowId ?? "",
-        replies,
-      },
     });
     this.asks = asks;
   }

@@ -1,5 +1,6 @@
 // What is chosen for the next question: who answers, and with which model. Kept in this browser.
 
+import { isComposing, isText } from "./keys.js";
 import { byId, part } from "./thread.js";
 
 /** A menu of which one option is chosen. A long one can be searched. */
@@ -58,11 +59,11 @@ class Choice {
       event.preventDefault();
       this.move(event.key === "ArrowDown" ? 1 : -1);
     } else if (event.target === this.search) {
-      if (event.key !== "Enter" || event.isComposing) return;
+      if (event.key !== "Enter" || isComposing(event)) return;
       // It would send the question.
       event.preventDefault();
       if (this.search?.value.trim()) this.shown[0]?.click();
-    } else if (this.search && this.menu.open && isText(event)) {
+    } else if (this.search && this.menu.open && isText(event) && event.key !== " ") {
       // What is typed goes into the field, also a "/", which elsewhere leads to the composer.
       this.search.focus();
       event.stopPropagation();
@@ -103,11 +104,6 @@ class Choice {
     }
     part(this.menu, "[data-none]").hidden = this.shown.length > 0;
   }
-}
-
-/** @param {KeyboardEvent} event */
-function isText({ key, ctrlKey, metaKey, altKey }) {
-  return key.length === 1 && key !== " " && !ctrlKey && !metaKey && !altKey;
 }
 
 const mode = new Choice("mode");

@@ -1,12 +1,14 @@
 // Starts the page's script, and connects what the reader presses with what it does.
 
+import { ask, askAgain, begin, live } from "./answer.js";
 import { giveUpChanges, pressInCard } from "./asks.js";
 import { pressInMenu } from "./choices.js";
 import { copy } from "./clipboard.js";
-import {
-  ask, askAgain, begin, input, isComposing, live, takeBackWaiting, write,
-} from "./composer.js";
+import { input, take, write } from "./composer.js";
+import { pressFold } from "./folds.js";
+import { isComposing, isShortcut, isSlash } from "./keys.js";
 import "./selection.js";
+import { takeBackWaiting } from "./queue.js";
 import { byId, followEnd, part, setDrawer, tick } from "./thread.js";
 
 // --- Buttons
@@ -31,6 +33,7 @@ const ACTIONS = {
   retry: () => live?.connection.retryNow(),
   "take-back": (button) => takeBackWaiting(/** @type {Element} */ (button.closest("li"))),
   "give-up": () => live?.takeBack(),
+  fold: pressFold,
   jump: () => followEnd(true),
   drawer: () => setDrawer(!document.body.classList.contains("drawer-open")),
   running: () => setDrawer(true),
@@ -65,12 +68,18 @@ function press(button) {
   if (what) copy(button, what);
   if (pressInMenu(button)) input.focus();
   if (example) {
-    write(example);
     input.focus();
+    write(example);
   }
   if (open) /** @type {HTMLDialogElement} */ (byId(open)).showModal();
   if ("close" in button.dataset) button.closest("dialog")?.close();
 }
+
+byId("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = take();
+  if (text !== null) ask(text);
+});
 
 // Back from a source leads to where it was cited. Browsers restore the scroll position of the page
 // only, and here an element scrolls.
@@ -83,13 +92,13 @@ addEventListener("hashchange", () => {
 document.addEventListener("keydown", (event) => {
   if (isComposing(event)) return;
   const target = /** @type {Element} */ (event.target);
-  const hasModifier = (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey;
-  if (hasModifier && event.key.toLowerCase() === "k") {
+  if (isShortcut(event, "k")) {
     event.preventDefault();
     setDrawer(true);
     byId("search").focus();
-  } else if (event.key === "/" && !target.closest("input, textarea, select, [contenteditable]")) {
+  } else if (isSlash(event) && !target.closest("input, textarea, select, [contenteditable]")) {
     event.preventDefault();
+    setDrawer(false);
     input.focus();
   } else if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
     closeOrStop(target);

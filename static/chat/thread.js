@@ -247,6 +247,12 @@ export function followEnd(always = false) {
   updateJump();
 }
 
+/** Follow the end no longer if it is out of sight: the reader has opened something to read it. */
+export function stayHere() {
+  if (distanceFromEnd() >= AT_END) isFollowing = false;
+  updateJump();
+}
+
 function updateJump() {
   const isShort = scroller.scrollHeight <= scroller.clientHeight + AT_END;
   byId("jump").hidden = isFollowing || isShort || document.getElementById("empty") !== null;
@@ -288,8 +294,8 @@ thread.addEventListener("toggle", ({ target }) => {
     target.lastElementChild?.scrollIntoView({ block: "nearest" });
   }
   // A reader who opens a step of a running answer wants to read it, and not to be taken to the end.
-  if (target.closest("[aria-busy=true]") && distanceFromEnd() >= AT_END) isFollowing = false;
-  updateJump();
+  if (target.closest("[aria-busy=true]")) stayHere();
+  else updateJump();
 }, true);
 
 // --- Clocks

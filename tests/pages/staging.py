@@ -64,9 +64,9 @@ class Stage:
         socket.on_message(lambda text: self.requests.put_nowait(json.loads(text)))
         socket.on_close(lambda code, reason: self.closed.put_nowait(socket))
 
-    async def ask(self) -> dict[str, Any]:
+    async def ask(self, question: str = "Which one?") -> dict[str, Any]:
         """Ask a question; return the request that the page sends."""
-        await self.page.locator("#composer-text").fill("Which one?")
+        await self.page.locator("#composer-text").fill(question)
         await self.page.locator("#composer-text").press("Enter")
         await self.wait(0)
         return await self.next_request()
@@ -79,9 +79,9 @@ class Stage:
         """Return what the page sends next, on any of its sockets."""
         return await asyncio.wait_for(self.requests.get(), GONE)
 
-    async def begin(self) -> dict[str, Any]:
+    async def begin(self, question: str = "Which one?") -> dict[str, Any]:
         """Ask a question and begin to answer it; return the request."""
-        request = await self.ask()
+        request = await self.ask(question)
         place = f"outerHTML:#answer-{request['message_id']}"
         html = (
             f'<article id="run-{RUN}" data-answer aria-busy="true" hx-swap-oob="{place}">'

@@ -1,0 +1,383 @@
+// Asking questions, and following their answers.
+
+import { chosenMode, chosenModel } from "./choices.js";
+import { giveBack, input, recallDraft, setAnswering, showDraft, write } from "./composer.js";
+import { Connection, uuid } from "./connection.js";
+import { moveFromNewChat } from "./kept.js";
+import {
+  dropWaiting, enqueue, onTakenBack, recallQuestions, setAsking, takeNext, tellTakenBack,
+} from "./queue.js";
+import {
+  announce, byId, conversation, enter, followEnd, linkState, newAnswer, newTurn, refreshList,
+  retitle, room, show, showRefusal, textOf, thread, turnOf,
+} from "./thread.js";
+
+/** @import { Connected, Done, Failure, Loss, Observer, Request, Shown } from "./connection.js" */
+/** @import { Sent } from "./kept.js" */
+
+/** @type {Answer | null} The answer that is being followed; at most one. */
+export let live = null;
+
+// --- One answer
+
+/** @type {Record<Loss, string>} */
+const LOST = {
+  network: "Connection lost. Reconnecting…",
+  restarting: "The server is restarting. Trying again…",
+  storage: "", // the server sends a message
+  unreachable: "The server cannot be reached. Your question and what came so far are kept.",
+};
+const ENDED = {
+  completed: "Answer complete",
+  cancelled: "Stopped",
+  paused: "The answer waits for you",
+};
+const WAITS_FOR_OTHERS = "The answer waits for somebody else";
+const RECONNECTED = "Reconnected";
+const RECONNECTED_TIME = 2_500; // ms
+
+/**
+ * An answer that is being followed: shows what its connection reports.
+ * @implements {Observer}
+ */
+export class Answer {
+  askAgainAfterwards = false;
+
+  /**
+   * @param {Request} request
+   * @param {object} where
+   * @param {HTMLElement} where.turn
+   * @param {HTMLElement} where.article
+   * @param {boolean} [where.isBegun]
+   */
+  constructor(request, { turn, article, isBegun = false }) {
+    this.turn = turn;
+    this.article = article;
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    this.connection = new Connection({
+      url: `${scheme}//${location.host}/ws/chat/`,
+      request,
+      observer: this,
+      heartbeat: Number(room.dataset.heartbeatMs),
+      isBegun,
+    });
+  }
+
+  // --- What the connection reports
+
+  /** @param {Connected | Done | Failure | Shown} event */
+  received(event) {
+    if (event.type === "connected") this.connected(event);
+    else show(event, this.article);
+    // Events bring the server's own status line, until the last one brings the summary.
+    const isTerminal = event.type === "done" || event.type === "error";
+    if (this.connection.isStopping && !isTerminal) this.say("Stopping…");
+  }
+
+  /** @param {Connected} event */
+  connected(event) {
+    setAsking(null);
+    if (event.data.continues) {
+      this.goOn(event);
+      return;
+    }
+    const id = `run-${event.workflow_id}`;
+    const shown = document.getElementById(id);
+    if (!shown) {
+      show(event, this.article);
+      const label = document.getElementById(id)?.querySelector("[data-number]");
+      const number = this.turn.dataset.turn;
+      if (label && number) label.textContent = `Answer ${number}`;
+    } else if (shown !== this.article) {
+      this.removePlace();
+      this.turn = turnOf(shown);
+    }
+    this.article = byId(id);
+    if (conversation === event.data.conversation_id) return;
+    enter(event.data.conversation_id);
+    moveFromNewChat();
+  }
+
+  /**
+   * A run that goes on with a paused one is shown in its article.
+   * @param {Connected} event
+   */
+  goOn(event) {
+    const { dataset } = this.article;
+    dataset.workflowId = event.workflow_id;
+    dataset.messageId = this.connection.request.message_id;
+    dataset.live = "";
+    this.article.setAttribute("aria-busy", "true");
+    show(event, this.article);
+    retitle();
+    refreshList();
+  }
+
+  /** @param {Done | Failure} event */
+  ended(event) {
+    this.leave();
+    const alert = this.article.querySelector(".end [role=alert]");
+    if (event.type === "error") announce(alert ? "" : event.error.message);
+    else if (this.article.querySelector("[data-ask=look]")) announce(WAITS_FOR_OTHERS);
+    else announce(ENDED[event.data.status]);
+    retitle();
+    refreshList();
+    if (this.askAgainAfterwards) askAgain(this.article);
+    else askNext();
+  }
+
+  /** @param {Failure} event */
+  refused(event) {
+    this.leave();
+    showRefusal(this.article, event.html);
+    announce("");
+    // The server has not stored it.
+    if (this.isOnly) giveBack(textOf(this.turn));
+    askNext();
+  }
+
+  waiting() {
+    this.say("Waiting");
+    linkState("Another answer is being written in this chat. This question is asked next.", [
+      "give-up",
+    ]);
+    updateComposer();
+  }
+
+  accepted() {
+    linkState(null);
+  }
+
+  /**
+   * @param {Loss} why
+   * @param {string} message
+   */
+  lost(why, message) {
+    linkState(LOST[why] || message, ["retry"], { urgent: why === "unreachable" });
+  }
+
+  reconnected() {
+    linkState(RECONNECTED);
+    setTimeout(() => linkState(null, [], { onlyIf: RECONNECTED }), RECONNECTED_TIME);
+  }
+
+  /** @param {number | null} ms */
+  quiet(ms) {
+    if (ms === null) linkState(null);
+    else if (!this.connection.isStopping) {
+      const seconds = Math.floor(ms / 1000);
+      linkState(`The model has been quiet for ${seconds} s.`, ["stop", "stop-and-ask"]);
+    }
+  }
+
+  // --- What the reader does
+
+  stop() {
+    if (this.connection.state === "waiting") {
+      this.takeBack();
+      return;
+    }
+    this.say("Stopping…");
+    setAsking(null); // a reload must not ask it again
+    if (this.connection.state !== "lost") linkState(null);
+    this.connection.stop();
+    updateComposer();
+  }
+
+  stopAndAskAgain() {
+    this.askAgainAfterwards = true;
+    this.stop();
+  }
+
+  /** Give up a question that the server has not accepted, in all tabs. */
+  takeBack() {
+    const text = this.isOnly ? textOf(this.turn) : "";
+    tellTakenBack(this.connection.request.message_id);
+    this.withdraw();
+    if (text) giveBack(text);
+  }
+
+  /** Remove the question, and ask the next one. */
+  withdraw() {
+    this.leave();
+    this.removePlace();
+    askNext();
+  }
+
+  removePlace() {
+    (this.isOnly ? this.turn : this.article).remove();
+  }
+
+  /** True if the question has no other answer. */
+  get isOnly() {
+    return this.turn.querySelectorAll("[data-answer]").length === 1;
+  }
+
+  /** Follow it no longer. */
+  leave() {
+    this.connection.close();
+    this.article.setAttribute("aria-busy", "false");
+    this.article.removeAttribute("data-live");
+    linkState(null);
+    live = null;
+    setAsking(null);
+    updateComposer();
+  }
+
+  /** @param {string} words */
+  say(words) {
+    const place = this.article.querySelector("[data-words]");
+    if (place) place.textContent = words;
+  }
+}
+
+// --- Asking
+
+/**
+ * Ask a question in a new turn; behind the answer that is being followed, if there is one.
+ * @param {string} text
+ */
+export function ask(text) {
+  const question = { message: text, mode: chosenMode(), fresh: false, rerun_of: null };
+  send({ ...question, model: chosenModel(), message_id: uuid() }, null);
+}
+
+/**
+ * Ask the question of this answer again. The old answer is kept.
+ * @param {Element} article
+ * @param {{ mode?: string, fresh?: boolean }} how
+ */
+export function askAgain(article, { mode = chosenMode(), fresh = false } = {}) {
+  const { workflowId, rerunOf } = /** @type {HTMLElement} */ (article).dataset;
+  const turn = turnOf(article);
+  const message = textOf(turn);
+  // A question that was refused is in the composer, too.
+  if (!workflowId && input.value === message) write("");
+  const question = { message, mode, fresh, rerun_of: workflowId || rerunOf || null };
+  send({ ...question, model: chosenModel(), message_id: uuid() }, turn);
+}
+
+/**
+ * @param {Sent} question
+ * @param {HTMLElement | null} turn where it was asked before
+ */
+function send(question, turn) {
+  if (live) enqueue(question, turn);
+  else start(question, turn ?? turnToRepeat(question));
+}
+
+/**
+ * @param {Sent} question
+ * @param {HTMLElement | null} repeated
+ */
+function start(question, repeated) {
+  setAsking(question);
+  const turn = repeated ?? newTurn(question.message);
+  const hadFocus = turn.contains(document.activeElement);
+  const article = newAnswer(turn, {
+    messageId: question.message_id,
+    rerunOf: question.rerun_of,
+  });
+  // The button that was pressed is folded away with the old answer.
+  if (hadFocus) input.focus({ preventScroll: true });
+  follow(new Answer({ ...question, conversation_id: conversation }, { turn, article }));
+  followEnd(true);
+}
+
+/**
+ * Return the turn of the answer that this question asks for again, if the page shows it.
+ * @param {Sent} question
+ */
+function turnToRepeat({ rerun_of: run }) {
+  const article = run && thread.querySelector(`[data-workflow-id="${CSS.escape(run)}"]`);
+  return article ? turnOf(article) : null;
+}
+
+export function askNext() {
+  const next = takeNext();
+  if (!next) return;
+  if (isShown(next.question)) askNext();
+  else send(next.question, next.turn);
+}
+
+/**
+ * Return true if the page shows that the server has accepted this question.
+ * @param {Sent} question
+ */
+function isShown({ message_id: id }) {
+  return thread.querySelector(`[data-message-id="${CSS.escape(id)}"]`) !== null;
+}
+
+onTakenBack((messageId) => {
+  const { request, isBegun } = live?.connection ?? {};
+  if (!isBegun && request?.message_id === messageId) live?.withdraw();
+  else dropWaiting(messageId);
+});
+
+// --- Following
+
+/** @param {Answer} answer */
+export function follow(answer) {
+  live = answer;
+  live.connection.open();
+  announce("Answering");
+  updateComposer();
+}
+
+/**
+ * Join an answer that is still being written.
+ * @param {HTMLElement} article
+ */
+function join(article) {
+  const turn = turnOf(article);
+  // The server finds the run by its message_id. A run that exists keeps its mode and its model.
+  const request = {
+    message: textOf(turn),
+    message_id: article.dataset.messageId ?? "",
+    conversation_id: conversation,
+    mode: "auto",
+    model: null,
+    fresh: false,
+    rerun_of: null,
+  };
+  live = new Answer(request, { turn, article, isBegun: true });
+  live.connection.open();
+  updateComposer();
+}
+
+export function joinUnfinished() {
+  const unfinished = thread.querySelectorAll("[data-answer][data-live]");
+  for (const article of unfinished) join(/** @type {HTMLElement} */ (article));
+}
+
+function updateComposer() {
+  setAnswering(live && { isStopping: live.connection.isStopping });
+}
+
+// --- The beginning
+
+/** Ask what was sent before a reload, and not accepted: it waits no longer than it did. */
+function askKept() {
+  const asked = live?.connection.request.message_id;
+  const questions = recallQuestions().filter(
+    (question) => question.message_id !== asked && !isShown(question),
+  );
+  for (const question of questions) enqueue(question, null);
+  if (!live) askNext();
+}
+
+/** Join the answer that is still being written, and take up what was typed before a reload. */
+export function begin() {
+  joinUnfinished();
+  retitle();
+  recallDraft();
+  askKept();
+  if (conversation) followEnd(true);
+}
+
+addEventListener("pageshow", ({ persisted }) => {
+  if (!persisted) return;
+  // This tab may have shown the chat on another page meanwhile.
+  showDraft();
+  askKept();
+});
