@@ -164,13 +164,14 @@ def test_answer_asked_for_again_during_another_one_survives_a_reload(
 ) -> None:
     model.release()
     expect_ready_for_the_next(page)
+    model.reset()  # hold again
     model.on("held", hold_after=0)
     ask(page, "held")
     # A complete answer offers this if it used results of searches that had been stored.
     page.locator("[data-action=again]").first.evaluate(
         "button => Object.assign(button.dataset, { action: 'fresh', mode: 'light' })"
     )
-    page.locator("[data-action=fresh]").click(force=True)
+    page.locator("[data-action=fresh]").dispatch_event("click")
     expect(page.locator("#queue .queued-text")).to_have_text(["first"])
     model.on("first", tokens=["Anew."])
     page.reload()
