@@ -18,6 +18,7 @@ import httpx
 import tavily.errors
 from tavily import AsyncTavilyClient
 
+from .clusters import beginning
 from .results import Output, Passage, ToolFailure
 from .untrusted import cut, visible, web_host, without_markup
 
@@ -243,7 +244,9 @@ def passage_of(result: Any) -> Passage | None:
     match result:
         case {"url": str(url), "content": str(content)} if web_host(url):
             title = result.get("title")
-            title = without_markup(title[:MAX_TITLE_CHARS]) if isinstance(title, str) else ""
+            title = (
+                without_markup(beginning(title, MAX_TITLE_CHARS)) if isinstance(title, str) else ""
+            )
             text = visible(cut(content, MAX_CONTENT_CHARS)).strip()
             return Passage(title or web_host(url), url, text, day(result.get("published_date")))
     return None

@@ -1,42 +1,70 @@
 """Prepare text from the web for models and pages: remove invisible characters, mark its ends."""
 
 import re
-import unicodedata
 from html import unescape
-from urllib.parse import urlsplit
 
+import ada_url
 import nh3
+import regex
 
-# Blank to the eye, yet letters or marks to Unicode.
-_BLANKS = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0\U0001d159"
-_VARIATION_SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
-# Control, format (zero width, direction, tags), surrogate, private, unassigned.
-_HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn"}
-_SUSPECT = re.compile(rf"[^\S\n ]|[{_BLANKS}{_VARIATION_SELECTORS}]|[^\x20-\x7e\n]")
+from .clusters import beginning
+
+# Letters and signs of scripts whose words need joiners: Arabic, the scripts of India and South-East
+# Asia, Mongolian, Adlam.
+_JOINING = (
+    "\u0600-\u109f\u1780-\u18af\u1900-\u1cff\ua800-\uabff\ufb50-\ufdff\ufe70-\ufefc"
+    "\U00010a00-\U00011fff\U0001e900-\U0001e95f"
+)
+# What changes the character before it, and is read as a part of it. Only one of them is kept:
+# in a row, or behind other characters, they could carry words that people don't see.
+_NEEDED = (
+    rf"(?<=[{_JOINING}])[\u200c\u200d]"  # joins, or keeps apart
+    r"|(?<=\p{Extended_Pictographic}[\ufe0f\p{Emoji_Modifier}]?)\u200d"
+    r"(?=\p{Extended_Pictographic})"  # one emoji of several
+    r"|(?<=\p{Extended_Pictographic})[\ufe0e\ufe0f]"  # as a picture, or as a sign
+    r"|(?<=[0-9#*])\ufe0f(?=\u20e3)"  # a key
+    r"|(?<=[\u1820-\u18aa])[\u180b-\u180f]"  # a form of a Mongolian letter
+    r"|(?<=\p{Han})[\U000e0100-\U000e010f]"  # a form of a character, as names have it
+)
+# Control, format (zero width, direction, tags), surrogate, private, unassigned; and what is blank
+# to the eye, yet a letter or a mark to Unicode.
+_HIDDEN = (
+    r"[\p{C}\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\U0001d159"
+    r"\ufe00-\ufe0f\U000e0100-\U000e01ef--\s]"
+)
+_BLANK = r"[\s\u2800--[\n ]]"
+# The lookahead spares most characters the rest.
+_SUSPECT = regex.compile(
+    rf"(?=[{_HIDDEN}{_BLANK}])(?:(?P<needed>{_NEEDED})|(?P<line>\r\n?|[\u2028\u2029\u0085])"
+    rf"|(?P<blank>{_BLANK})|{_HIDDEN}+)",
+    regex.V1,
+)
+_PLAIN = re.compile(r"[\x20-\x7e\n]*")
 _CUT = " […]"
 _ESCAPED_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+_WEB = re.compile(r"https?://[^/?#]", re.IGNORECASE)
 MAX_URL_CHARS = 2000
 
 
 def visible(text: str) -> str:
-    """Return the text without invisible characters. Keep line breaks and spaces.
+    """Return the text without characters that people don't see. Keep line breaks and spaces.
 
-    Joined emoji fall apart, because they are joined by an invisible character.
+    Joiners and selectors stay where a word or an emoji needs one.
     """
-    return _SUSPECT.sub(visible_character, text.replace("\r\n", "\n").replace("\r", "\n"))
+    if _PLAIN.fullmatch(text):
+        return text
+    return _SUSPECT.sub(visible_character, text)
 
 
-def visible_character(match: re.Match[str]) -> str:
-    character = match[0]
-    if character.isspace():
-        return "\n" if character in "\u2028\u2029\u0085" else " "
-    if (
-        character in _BLANKS
-        or "\ufe00" <= character <= "\ufe0f"
-        or "\U000e0100" <= character <= "\U000e01ef"
-    ):
-        return ""
-    return "" if unicodedata.category(character) in _HIDDEN_CATEGORIES else character
+def visible_character(found: regex.Match[str]) -> str:
+    match found.lastgroup:
+        case "needed":
+            return found[0]
+        case "line":
+            return "\n"
+        case "blank":
+            return " "
+    return ""
 
 
 def without_nul(json: bytes) -> bytes:
@@ -59,23 +87,29 @@ def cut(text: str, max_chars: int) -> str:
     if len(text) <= max_chars:
         return text
     if max_chars <= len(_CUT):
-        return text[:max_chars]
-    head = text[: max_chars - len(_CUT)]
+        return beginning(text, max_chars)
+    head = beginning(text, max_chars - len(_CUT))
     at_space = head.rfind(" ")
     return (head[:at_space] if at_space > len(head) // 2 else head).rstrip() + _CUT
 
 
 def web_host(url: str) -> str:
-    """Return the host of a web address that is safe as a link, or an empty string."""
-    # Browsers and urlsplit read backslashes and blanks differently, so reject addresses with them.
+    """Return the host to which a browser goes for this address, with a port unless it is the usual.
+
+    Return an empty string if the address isn't safe as a link. A host in other letters than ASCII
+    is written as the browser looks it up (`xn--…`), so that one that looks like another one doesn't
+    pass for it.
+    """
+    # Readers see backslashes and blanks otherwise than browsers do, so reject addresses with them.
     if len(url) > MAX_URL_CHARS or " " in url or "\\" in url or url != one_line(url):
         return ""
+    if not _WEB.match(url):
+        return ""
     try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").encode("idna").decode()
+        parts = ada_url.URL(url)
     except ValueError:
         return ""
-    return host if parts.scheme in {"http", "https"} and parts.username is None else ""
+    return "" if parts.username or parts.password else parts.host
 
 
 def fenced(text: str, *, about: str, mark: str) -> str:
