@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 from django.core import checks
+from django.db.backends.signals import connection_created
 
 from .checks import (
     TOOLS_TAG,
@@ -7,6 +8,7 @@ from .checks import (
     approvals_name_tools,
     questions_can_be_indexed,
 )
+from .folding import add_folding
 
 
 class ChatConfig(AppConfig):
@@ -16,3 +18,4 @@ class ChatConfig(AppConfig):
         checks.register(agents_name_callable_tools, TOOLS_TAG)
         checks.register(approvals_name_tools, TOOLS_TAG)
         checks.register(questions_can_be_indexed)
+        connection_created.connect(add_folding)

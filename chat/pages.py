@@ -23,6 +23,7 @@ from routing.models import RoutingDecision
 from .asks import Ask
 from .chains import asks_of, chains_of, earlier_of
 from .conversations import Conversation, Message
+from .folding import Folded, folded
 from .models import Run
 from .owners import Owner
 from .rendering.answer import AnswerView
@@ -279,12 +280,13 @@ def chats_of(owner: Owner, filters: Filters) -> QuerySet[Conversation]:
     found = Conversation.objects.for_owner(owner).annotate(
         is_running=Exists(live), is_waiting=Exists(asks)
     )
-    if filters.search:
+    if words := folded(filters.search):
         # A subquery, because a join would return a chat once for each question that matches.
-        asked = Message.objects.filter(
-            conversation=OuterRef("pk"), role=Message.Role.USER, text__icontains=filters.search
+        asked = Message.objects.alias(words=Folded("text")).filter(
+            conversation=OuterRef("pk"), role=Message.Role.USER, words__contains=words
         )
-        found = found.filter(Q(title__icontains=filters.search) | Exists(asked))
+        titled = Q(words__contains=words)
+        found = found.alias(words=Folded("title")).filter(titled | Exists(asked))
     if filters.running:
         found = found.filter(is_running=True)
     if filters.before:

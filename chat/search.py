@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from django.db import connection
 
 from .conversations import Message
+from .folding import Folded, folded
 
 MAX_FOUND = 1_000  # The newest questions with the words. Common words are in most of a million.
 MAX_WORDS = 20
@@ -61,9 +62,9 @@ def question_ids(text: str) -> list[int]:
     if is_indexed():
         return selected(SQLITE, fts_query(words), MAX_FOUND)
     # Without an index, read all questions. A system check tells the operator.
-    found = Message.objects.filter(role=Message.Role.USER)
+    found = Message.objects.alias(words=Folded("text")).filter(role=Message.Role.USER)
     for word in words:
-        found = found.filter(text__icontains=word)
+        found = found.filter(words__contains=folded(word))
     return list(found.order_by("-pk").values_list("pk", flat=True)[:MAX_FOUND])
 
 

@@ -1,6 +1,7 @@
 """The list of chats: groups, search, filters and older chats."""
 
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 from django.test import Client
@@ -114,3 +115,44 @@ def test_long_list_takes_one_query(
         run_of(conversation_of(client, f"chat {number}"), ending=None)
     with django_assert_num_queries(2):  # session, list
         page(client, "/chats/", **HTMX)
+
+
+@pytest.mark.parametrize(
+    ("written", "searched"),
+    [
+        ("Cafe\u0301 in Paris", "café"),
+        ("Café in Paris", "CAFE\u0301"),
+        ("Café in Paris", "cafe"),
+        ("ÉTAT de siège", "état de siege"),
+        ("Über Straßen", "STRASSE"),
+        ("GROSSE STRASSE", "große"),
+        ("STRAẞE", "straße"),
+        ("İstanbul", "istanbul"),
+        ("istanbul", "İSTANBUL"),
+        ("ISPARTA", "ısparta"),
+        ("Ο ΔΡΟΜΟΣ", "δρόμος"),
+        ("ο δρόμος μου", "ΔΡΟΜΟΣ"),
+        ("ПРИВЕТ, мир", "привет"),
+        ("ｆｕｌｌ width", "full"),
+        ("ﬁnal oﬃce", "FINAL OFFICE"),
+        ("한국어", "\u1112\u1161\u11ab\u1100\u116e\u11a8\u110b\u1165"),
+        ("می\u200cخواهم", "میخواهم"),
+        ("über\u00admorgen", "übermorgen"),
+        ("100 % of a_b", "% of a_"),
+        (r"a\b", r"A\B"),
+    ],
+)
+def test_search_finds_letters_in_any_form(client: Client, written: str, searched: str) -> None:
+    conversation_of(client, written)
+    run_of(conversation_of(client, "By its question"), written)
+    conversation_of(client, "Another one, 100 x of axb")
+    html = page(client, f"/chats/?{urlencode({'q': searched})}", **HTMX)
+    assert html.count("<li>") == 2
+    assert "Another" not in html
+
+
+@pytest.mark.parametrize("searched", ["か", "ab", "\u0301"])
+def test_search_finds_no_other_letters(client: Client, searched: str) -> None:
+    conversation_of(client, "がば a\u0301 b")
+    html = page(client, f"/chats/?{urlencode({'q': searched})}", **HTMX)
+    assert ("<li>" in html) == (searched == "\u0301")  # an accent alone is no word
