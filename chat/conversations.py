@@ -3,7 +3,8 @@
 import uuid
 
 from django.db import models
-from django.utils.text import Truncator
+
+from tooling.clusters import shortened
 
 from .owners import Owner
 from .protocol.errors import FORBIDDEN, ProtocolError
@@ -25,7 +26,7 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         doesn't show which ids exist.
         """
         if request.conversation_id is None:
-            title = Truncator(" ".join(request.message.split())).chars(TITLE_LENGTH)
+            title = shortened(request.message, TITLE_LENGTH)
             return self.create(owner=str(owner), title=title)
         if conversation := self.for_owner(owner).filter(pk=request.conversation_id).first():
             return conversation

@@ -23,6 +23,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from django_htmx.middleware import HtmxDetails
 
 from routing.models import RoutingDecision
+from tooling.clusters import shortened
 
 from .conversations import TITLE_LENGTH, Conversation
 from .llm.offers import BUILTIN_NAME, Offer, offers
@@ -141,7 +142,7 @@ def totals(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
 @for_owner
 def rename(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     chat = get_object_or_404(Conversation.objects.for_owner(owner), pk=pk)
-    title = " ".join(request.POST.get("title", "").replace("\0", "").split())[:TITLE_LENGTH]
+    title = shortened(request.POST.get("title", "").replace("\0", ""), TITLE_LENGTH)
     if title:
         # Not save(), which would set updated_at and move the conversation up in the list.
         Conversation.objects.filter(pk=chat.pk).update(title=title)

@@ -6,7 +6,8 @@ from django.db.models import IntegerField, QuerySet, TextField, Value
 from django.db.models.functions import Left, Length
 from django.http import HttpRequest
 from django.utils.html import format_html
-from django.utils.text import Truncator
+
+from tooling.clusters import shortened
 
 MAX_FIRST_CHARS = 100
 NO_WORDS = Value("", TextField())
@@ -43,7 +44,7 @@ def first_words(start: str, characters: int | None) -> str:
     """Return the first words of an annotated row, or the length of its text."""
     if characters is not None:
         return length(characters)
-    shown = Truncator(" ".join(start.split())).chars(MAX_FIRST_CHARS)
+    shown = shortened(start, MAX_FIRST_CHARS)
     # An element of its own keeps right-to-left text from turning the rest of the row.
     return format_html("<bdi>{}</bdi>", visible(shown)) if shown else "–"
 

@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 
 from chat.conversations import Conversation, Message
 from chat.models import Run
+from tooling.clusters import beginning
 
 from .content import first_words, length, visible, with_first_words, words
 from .filters import OwnerFilter, PeriodFilter, is_owner
@@ -137,4 +138,4 @@ def text_of(message: Any) -> str:
     if message.words_length is not None:
         return length(message.words_length)
     start = visible(message.words_start)
-    return start if len(start) <= MAX_MESSAGE_CHARS else f"{start[:MAX_MESSAGE_CHARS]}…"
+    return start if len(start) <= MAX_MESSAGE_CHARS else f"{beginning(start, MAX_MESSAGE_CHARS)}…"

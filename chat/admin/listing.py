@@ -26,9 +26,9 @@ from django.http import (
 )
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.text import Truncator
 
 from chat.search import MAX_FOUND, question_ids
+from tooling.clusters import shortened
 
 from .content import may_read_content
 from .exports import FORMATS, Export
@@ -258,7 +258,7 @@ class ListAdmin(ReadOnly):
         for spec in self.filters:
             if name in spec.names():
                 return "" if spec.accepts(name, value) else f"“{spec.title}” has no such value."
-        return f"This list has no filter “{Truncator(name).chars(40)}”."
+        return f"This list has no filter “{shortened(name, 40)}”."
 
 
 def id_range(text: str) -> tuple[UUID, UUID] | None:

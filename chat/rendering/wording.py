@@ -7,6 +7,7 @@ from math import floor, log10
 
 from chat.protocol.payloads import ToolResultData
 from chat.protocol.terms import Usage
+from tooling import clusters
 from tooling.untrusted import visible
 
 from .markdown.characters import without_controls
@@ -97,9 +98,8 @@ def capitalized(text: str) -> str:
 
 
 def shortened(text: str, max_chars: int = MAX_DETAIL_CHARS) -> str:
-    """Return the visible text in one line, cut after `max_chars` characters."""
-    text = " ".join(without_controls(text).split())
-    return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
+    """Return the visible text on one line, cut after at most `max_chars` characters."""
+    return clusters.shortened(without_controls(text), max_chars)
 
 
 def title_of(name: str) -> str:
