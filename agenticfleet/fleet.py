@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import ip_address
 
 from django.conf import settings
 from django.db import connection
@@ -107,13 +108,15 @@ class Fleet:
         self._lifelines = [Lifeline(service, time.monotonic()) for service in self.services]
 
     def environment(self) -> dict[str, str]:
-        """Return what the workers need to know of the services that this fleet has started.
+        """Return what the workers need to know of this fleet and the services it has started.
 
         They read the addresses of other services from their own settings, also after a reload.
         """
+        host, _ = self._listener.getsockname()
+        reach = {"FLEET_IS_LOCAL": "on" if ip_address(host).is_loopback else "off"}
         used = services_in_use(self._valkey, self._model).environment()
         redis = {"REDIS_URL": used.pop("REDIS_URL")}
-        return (redis if self._valkey else {}) | (used if self._model else {})
+        return reach | (redis if self._valkey else {}) | (used if self._model else {})
 
     # --- While it serves
 

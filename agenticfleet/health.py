@@ -9,7 +9,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
@@ -25,6 +24,7 @@ from django.views.decorators.http import require_GET
 
 from chat.database import in_database, reason_of
 from chat.models import Run
+from chat.owners import is_local
 from chat.runs.worker import Worker
 from chat.telemetry import metrics
 from tooling.bounded import redis_problem
@@ -175,16 +175,6 @@ async def metrics_page(request: HttpRequest) -> HttpResponse:
         metrics.exposition, request.headers.get("Accept", ""), services=up
     )
     return HttpResponse(text, content_type=content_type)
-
-
-def is_local(request: HttpRequest) -> bool:
-    """Return True if a program of this machine asks, and not a proxy on behalf of another one."""
-    if any(name in request.headers for name in ("X-Forwarded-For", "X-Real-Ip", "Forwarded")):
-        return False
-    try:
-        return ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
-    except ValueError:
-        return False
 
 
 def has_token(request: HttpRequest) -> bool:

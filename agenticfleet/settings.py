@@ -232,6 +232,8 @@ FLEET_MODELS = env.names("FLEET_MODELS", longest=MAX_MODEL)
 BUILTIN_MODEL = "SmolLM2-135M-Instruct"
 # `manage.py fleet` sets this for its workers. It isn't for people, so no document lists it.
 FLEET_MODEL_BUILTIN = env.flag("FLEET_MODEL_BUILTIN", False)
+# Whether only this machine can reach the fleet. `manage.py fleet` sets this, too.
+FLEET_IS_LOCAL = env.flag("FLEET_IS_LOCAL", False)
 # What an agent of the team may write per model call: notes and drafts, not the answer. The next
 # step must be able to read it, so a window has at least this size.
 FLEET_STEP_TOKENS = 150 if FLEET_MODEL_BUILTIN else 1000
@@ -397,6 +399,6 @@ LOGGING = {
 FLEET_METRICS_TOKEN = env.key("FLEET_METRICS_TOKEN")
 
 # Shown by `manage.py fleet --print-settings`. It leaves out what `fleet` sets for its workers.
-INTERNAL = ("FLEET_MODEL_BUILTIN", "FLEET_WORKER_NUMBER", "FLEET_ID")
+INTERNAL = ("FLEET_MODEL_BUILTIN", "FLEET_IS_LOCAL", "FLEET_WORKER_NUMBER", "FLEET_ID")
 SETTINGS_READ = [setting for name, setting in env.read.items() if name not in INTERNAL]
 env.reject_unknown("FLEET_")

@@ -6,14 +6,17 @@ A browser is known by a random id in its session, a script by having no session.
 import uuid
 from dataclasses import dataclass
 from importlib import import_module
+from ipaddress import ip_address
 from typing import Literal
 
 from django.conf import settings
 from django.contrib.auth import get_user, get_user_model
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
+from django.http.request import split_domain_port
 
 BROWSER_KEY = "browser_id"
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,33 @@ def is_operator(owner: str) -> bool:
     if kind != "user":
         return owner == str(TERMINAL)
     return get_user_model().objects.filter(pk=user_id, is_staff=True, is_active=True).exists()
+
+
+def may_see_settings(request: HttpRequest) -> bool:
+    """Return True if a page may tell this person the names of settings, and how to set them.
+
+    These are staff, and everybody at a fleet that only this machine can reach and that asks nobody
+    to sign in: who uses it has started it.
+    """
+    if request.user.is_staff:
+        return True
+    host, _ = split_domain_port(request.get_host())
+    return (
+        settings.FLEET_IS_LOCAL
+        and settings.FLEET_AUTH == "anonymous"
+        and is_local(request)
+        and host in LOCAL_HOSTS  # A proxy that tells nothing of its clients may pass their host.
+    )
+
+
+def is_local(request: HttpRequest) -> bool:
+    """Return True if a program of this machine asks, and not a proxy on behalf of another one."""
+    if any(name in request.headers for name in ("X-Forwarded-For", "X-Real-Ip", "Forwarded")):
+        return False
+    try:
+        return ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
+    except ValueError:
+        return False
 
 
 def owner_of_request(request: HttpRequest) -> Owner | None:

@@ -28,7 +28,7 @@ from tooling.clusters import shortened
 from .conversations import TITLE_LENGTH, Conversation
 from .llm.offers import BUILTIN_NAME, Offer, offers
 from .models import Run
-from .owners import Owner, owner_of_request
+from .owners import Owner, may_see_settings, owner_of_request
 from .pages import Filters, QuestionWithAnswers, Thread, answer_of, sidebar_of, thread_of, totals_of
 from .protocol.requests import MAX_MESSAGE
 from .rendering.answer import AnswerView
@@ -212,6 +212,7 @@ def page_context(
         "modes": MODES,
         "models": models_to_choose_from(),
         "search_is_off": settings.FLEET_SEARCH == "off",
+        "may_see_settings": may_see_settings(request),
         "examples": EXAMPLES,
         "max_message": MAX_MESSAGE,
         "blank_question": QuestionWithAnswers(),
@@ -223,7 +224,8 @@ def page_context(
 def model_in_use() -> ModelInUse:
     if settings.FLEET_MODEL_BUILTIN:
         return ModelInUse(BUILTIN_NAME, is_builtin=True)
-    light, full = settings.FLEET_LIGHT_MODEL or settings.FLEET_MODEL, settings.FLEET_MODEL
+    named = [settings.FLEET_LIGHT_MODEL or settings.FLEET_MODEL, settings.FLEET_MODEL]
+    light, full = (settings.FLEET_MODELS.get(model) or model for model in named)
     return ModelInUse(light, is_builtin=False, team_label=full if full != light else "")
 
 

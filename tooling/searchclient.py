@@ -105,9 +105,7 @@ class SearchClient:
             return output(answer, request)
         except tavily.errors.InvalidAPIKeyError as exc:
             logger.error("web search is closed: the provider refused the key (TAVILY_API_KEY)")
-            raise closed(
-                "The search service refused the key (TAVILY_API_KEY).", CLOSED_BY_KEY
-            ) from exc
+            raise closed("The search service refused the key.", CLOSED_BY_KEY) from exc
         except tavily.errors.ForbiddenError as exc:
             logger.error(
                 "web search is closed for hours: the limit of the plan is reached,"

@@ -14,7 +14,7 @@ from .untrusted import cut, one_line
 
 MAX_QUERY_CHARS = 380  # the provider takes 400
 MAX_FOLLOWED_CHARS = 200  # of the question before a follow-up
-SEARCH_OFF = "Web search is off: set TAVILY_API_KEY, or FLEET_SEARCH=keyless."
+SEARCH_OFF = "Web search is off."  # for every reader; operators get the settings elsewhere
 
 type Topic = Literal["general", "news", "finance"]
 type TimeRange = Literal["any", "day", "week", "month", "year"]

@@ -20,7 +20,12 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 MAX_SETTINGS = 45
-INTERNAL = {"FLEET_MODEL_BUILTIN", "FLEET_WORKER_NUMBER", "FLEET_ID"}  # set for workers
+INTERNAL = {
+    "FLEET_MODEL_BUILTIN",
+    "FLEET_IS_LOCAL",
+    "FLEET_WORKER_NUMBER",
+    "FLEET_ID",
+}  # set for workers
 
 
 def read_names() -> set[str]:

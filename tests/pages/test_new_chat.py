@@ -36,8 +36,8 @@ def test_new_chat_offers_four_questions_and_names_the_model(
 def test_builtin_model_is_called_small_and_a_better_one_is_explained(
     client: Client, settings: Settings
 ) -> None:
-    settings.FLEET_MODEL_BUILTIN = True
-    html = page(client, "/")
+    settings.FLEET_MODEL_BUILTIN = settings.FLEET_IS_LOCAL = True
+    html = page(client, "/", Host="localhost")
     assert "SmolLM2 (built-in)" in html
     assert "often wrong" in html
     assert all(name in html for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "FLEET_MODEL"))
@@ -50,13 +50,15 @@ def test_models_of_both_paths_are_named_if_they_differ(client: Client, settings:
     foot = html.split('class="sidebar-foot"')[1].split('class="account"')[0]
     assert "small-model" in foot
     assert "large-model" in foot
+    settings.FLEET_MODELS = {"large-model": "Large and named"}
+    assert "Full team</span> Large and named" in page(client, "/")
     settings.FLEET_LIGHT_MODEL = "large-model"
     assert "Full team</span> large-model" not in page(client, "/")
 
 
 def test_missing_search_is_explained_once_on_a_new_chat(client: Client, settings: Settings) -> None:
-    settings.FLEET_SEARCH = "off"
-    html = page(client, "/")
+    settings.FLEET_SEARCH, settings.FLEET_IS_LOCAL = "off", True
+    html = page(client, "/", Host="localhost")
     assert html.count("Web search is off") == 1
     assert "FLEET_SEARCH=keyless" in html
     chat = conversation_of(client)

@@ -141,7 +141,7 @@ SAMPLES: dict[type[StreamEvent], AnyEvent] = {
         message="Hello **again**", data=AnswerData(TIMINGS, USAGE, "full")
     ),
     Heartbeat: Heartbeat(data=HeartbeatData(5000)),
-    Notice: Notice(message="Web search is off: set TAVILY_API_KEY.", data=NoticeData("search_off")),
+    Notice: Notice(message="Web search is off.", data=NoticeData("search_off")),
     Cancelled: Cancelled(),
     Done: Done(data=Summary(status="completed", timings=TIMINGS, usage=USAGE, path="light")),
     Error: Error(

@@ -81,7 +81,7 @@ SHOWS = {
     ResponseDelta: "Hello",
     ResponseSnapshot: "<strong>again</strong>",
     ResponseCompleted: "<strong>again</strong>",
-    Notice: "set TAVILY_API_KEY",
+    Notice: "Web search is off",
     Done: "212 tokens",
     Error: "did not answer in time",
     Connected: f'hx-swap-oob="outerHTML:#answer-{MESSAGE}"',
