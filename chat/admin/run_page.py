@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib import messages
@@ -15,6 +16,8 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET
 
 from chat.asks import Ask
+from chat.llm.base_urls import normal
+from chat.llm.faults.verdicts import HANDLING, advice_on
 from chat.models import Run
 from chat.protocol.errors import Code, ErrorInfo
 from chat.protocol.events import StreamEvent
@@ -56,14 +59,7 @@ OLD = (
 )
 PAUSED = "The run waits for a person. A reply starts the run that goes on with it."
 CONTINUED = "The run waited for a person. Another run goes on with it."
-# The row keeps what the run's reader got. Readers without access to the admin get no settings.
-SETTINGS_OF: dict[Code, str] = {
-    "model_unavailable": "OPENAI_BASE_URL says where the model server is. The log has the reason.",
-    "model_error": (
-        "OPENAI_BASE_URL says where the model is, OPENAI_API_KEY is its key, FLEET_MODEL its name."
-        " The log has the reason."
-    ),
-}
+SERVER_ERRORS: frozenset[Code] = frozenset(handling.code for handling in HANDLING.values())
 NOT_ROUTED = "The run ended before a path was chosen."
 
 Outcome = Literal["completed", "cancelled", "failed", "paused", "lost", "running"]
@@ -175,7 +171,13 @@ class RunPage:
 
     @property
     def help(self) -> str:
-        return SETTINGS_OF.get(self.error.code, "") if self.error else ""
+        """What an operator can do about the error, for the server and the model of today."""
+        if self.error is None or self.error.code not in SERVER_ERRORS:
+            return ""
+        server = urlsplit(normal(settings.OPENAI_BASE_URL)).netloc
+        model = self.run.model or settings.FLEET_MODEL
+        advice = advice_on(self.error.message, server=server, model=model)
+        return f"{advice} The log has the reason.".strip()
 
     @property
     def path(self) -> str:

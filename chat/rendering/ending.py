@@ -82,6 +82,7 @@ class Trouble:
     workflow_id: str = ""
     is_urgent: bool = False
     show_running: bool = False
+    is_too_long: bool = False  # for the model: a new chat has room again
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +251,7 @@ def trouble_of(ending: Ending, answer: AnswerSoFar, *, ended_at: datetime | None
         workflow_id=answer.workflow_id,
         is_urgent=needs_action,
         show_running=error.code == "too_many_runs",
+        is_too_long=error.code == "context_too_long",
     )
 
 

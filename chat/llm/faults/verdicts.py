@@ -371,6 +371,19 @@ def advice_of(kind: Kind, server: str, model: str) -> str:
     return cut(advice, MAX_ADVICE_CHARS)
 
 
+def advice_on(message: str, *, server: str, model: str) -> str:
+    """Return the advice that belongs to an error's message; empty if no server complained.
+
+    A row keeps the message only, and readers who don't run the fleet got no advice in theirs.
+    """
+    for kind, handling in HANDLING.items():
+        # What follows the first sentence may be a wait.
+        if message.startswith(handling.sentence.split(". ")[0].removesuffix(".") + "."):
+            advice = advice_of(kind, server, model)
+            return "" if advice in message else advice
+    return ""
+
+
 def log_fault(error: ModelError, server: str, model: str, *, secrets: Collection[str] = ()) -> None:
     """Log a failed call once, with all that is known. Readers get less."""
     parts = [f"model={model} server={server} {type(error).__name__} ({error.code}): {error}"]
