@@ -34,10 +34,18 @@ const ACTIONS = {
   "take-back": (button) => takeBackWaiting(/** @type {Element} */ (button.closest("li"))),
   "give-up": () => live?.takeBack(),
   fold: pressFold,
-  jump: () => followEnd(true),
+  jump: () => {
+    followEnd(true);
+    // The button is gone, and the focus would go with it.
+    if (hasKeyboard.matches) input.focus();
+    else byId("scroll").focus();
+  },
   drawer: () => setDrawer(!document.body.classList.contains("drawer-open")),
   running: () => setDrawer(true),
 };
+
+// On a touch screen, a field that gets the focus covers half of the page with a keyboard.
+const hasKeyboard = matchMedia("(pointer: fine)");
 
 /** @type {HTMLAnchorElement | null} The citation that the reader followed last. */
 let citation = null;
@@ -161,3 +169,6 @@ setInterval(() => {
 }, 1_000);
 
 begin();
+if (hasKeyboard.matches && document.activeElement === document.body && !location.hash) {
+  input.focus({ preventScroll: true });
+}

@@ -4,6 +4,7 @@
 // here.
 
 const AT_END = 48; // px from the end that still count as being there
+const BELOW_FOLD = 16; // px between the end of a fold that is opened and the composer
 
 /**
  * @typedef {object} Htmx
@@ -286,13 +287,23 @@ thread.addEventListener("htmx:beforeSwap", (event) => {
   thread.addEventListener("htmx:afterSwap", shown, { once: true });
 });
 
+/**
+ * Bring into view what a fold holds, as far as its summary stays in view.
+ * @param {HTMLDetailsElement} fold
+ */
+function reveal(fold) {
+  const view = scroller.getBoundingClientRect();
+  // The fold itself may have no box.
+  const end = part(fold, ":scope > :last-child").getBoundingClientRect().bottom;
+  const above = part(fold, "summary").getBoundingClientRect().top - view.top;
+  scroller.scrollTop += Math.max(0, Math.min(end + BELOW_FOLD - view.bottom, above));
+}
+
 // The listener captures, because `toggle` does not bubble.
 thread.addEventListener("toggle", ({ target }) => {
   if (!(target instanceof HTMLDetailsElement) || !target.open) return;
-  // What opens at the foot of an answer is brought into view.
-  if (target.matches(".facts, .sources")) {
-    target.lastElementChild?.scrollIntoView({ block: "nearest" });
-  }
+  // A live answer follows its own end.
+  if (!target.closest("[aria-busy=true]")) reveal(target);
   // A reader who opens a step of a running answer wants to read it, and not to be taken to the end.
   if (target.closest("[aria-busy=true]")) stayHere();
   else updateJump();

@@ -156,6 +156,42 @@ def test_chat(site: Site, open_page: Open, theme: str, width: int) -> None:
     assert faults(page) == []
 
 
+@pytest.mark.parametrize(("theme", "width", "height"), [("light", 1440, 900), ("dark", 360, 225)])
+def test_states_of_a_chat(
+    site: Site, open_page: Open, model: ScriptedModel, theme: str, width: int, height: int
+) -> None:
+    model.on("hold", tokens=["So far. ", "The rest."], hold_after=1)
+    model.on("fail", status=500)
+    page = open_page(site.address("/"), width=width, height=height, color_scheme=theme)
+    found = {}
+
+    def look(state: str) -> None:
+        if faults_of_page := faults(page):
+            found[state] = faults_of_page
+
+    ask(page, "hold")
+    expect(page.locator(".prose").first).to_have_text("So far.")
+    look("streaming")
+    model.release()
+    expect_ready_for_the_next(page)
+    ask(page, "fail")
+    expect_ready_for_the_next(page)
+    page.locator(".aside > summary").last.click()
+    look("details of a failed answer")
+    page.locator("#mode summary").click()
+    look("menu of modes")
+    page.keyboard.press("Escape")
+    page.locator(".room-title summary").click()
+    look("menu of the chat")
+    page.get_by_role("button", name="Rename").first.click()
+    look("dialog")
+    page.keyboard.press("Escape")
+    if width < 800:
+        page.locator("#drawer-button").click()
+        look("drawer")
+    assert found == {}
+
+
 @pytest.mark.parametrize(("theme", "width"), VIEWS)
 def test_chat_that_waits(
     site: Site, open_page: Open, model: ScriptedModel, theme: str, width: int

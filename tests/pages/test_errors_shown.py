@@ -13,7 +13,7 @@ from chat.protocol.terms import Ending
 from .conversations import address, conversation_of, page, run_of
 
 SERVER = "gpu-7.lab.example:8000"
-# What a reader can do, by what went wrong. A chat that is too long has no room for the same question.
+# What a reader can do. A chat that is too long has no room for the same question.
 ACTIONS = {Kind.TOO_LONG: ["New chat"]}
 
 
