@@ -4,6 +4,7 @@ They are read from the environment, then from `.env` in the working folder and i
 and checked here. A wrong or unknown one stops the start with `ImproperlyConfigured`.
 """
 
+import hmac
 import os
 import secrets
 import tomllib
@@ -117,7 +118,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "chat.sessions.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -141,6 +142,16 @@ TEMPLATES = [
         },
     },
 ]
+# Cookies know no ports, so each installation on a host needs names of its own. They stay the same
+# as long as the key that signs what is in them.
+FLEET_INSTALLATION = hmac.new(SECRET_KEY.encode(), b"installation", "sha256").hexdigest()[:8]
+SESSION_COOKIE_NAME = f"fleet_session_{FLEET_INSTALLATION}"
+CSRF_COOKIE_NAME = f"fleet_csrf_{FLEET_INSTALLATION}"
+LANGUAGE_COOKIE_NAME = f"fleet_language_{FLEET_INSTALLATION}"
+FLEET_BROWSER_COOKIE = f"fleet_browser_{FLEET_INSTALLATION}"
+FLEET_ZONE_COOKIE = f"fleet_zone_{FLEET_INSTALLATION}"  # set by static/chat/theme.js
+# The name of Django's cookie for messages can't be set.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"

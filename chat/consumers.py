@@ -24,11 +24,12 @@ from chat.runs.replay import Entry, entry_of
 from chat.runs.worker import Worker
 from chat.telemetry import metrics
 
+from .browsers import owner_of_cookies
 from .chains import earlier_than
 from .database import in_database
 from .logs import bind_run
 from .models import Run
-from .owners import Owner, owner_of_cookie
+from .owners import Owner
 from .protocol.errors import (
     CLOSE_OF,
     FOREIGN_ORIGIN,
@@ -347,14 +348,12 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         )
 
     def owner(self) -> Owner:
-        """Return the owner that the cookie names. Raise ProtocolError if there is no session.
+        """Return the owner that the cookies name. Raise ProtocolError if they name none.
 
         Reads the database.
         """
         cookies = parse_cookie(self.header(b"cookie").decode("latin-1"))
-        owner = owner_of_cookie(
-            cookies.get(settings.SESSION_COOKIE_NAME), is_browser=bool(self.header(b"origin"))
-        )
+        owner = owner_of_cookies(cookies, is_browser=bool(self.header(b"origin")))
         if owner is None:
             raise ProtocolError(NOT_SIGNED_IN if settings.FLEET_AUTH == "required" else NO_SESSION)
         return owner

@@ -1,21 +1,17 @@
 """The owners of conversations: signed-in users, browsers, scripts and the terminal.
 
-A browser is known by a random id in its session, a script by having no session.
+A browser is known by a random id in a cookie (chat/browsers.py), a script by having no cookie.
 """
 
-import uuid
 from dataclasses import dataclass
-from importlib import import_module
 from ipaddress import ip_address
 from typing import Literal
 
 from django.conf import settings
-from django.contrib.auth import get_user, get_user_model
-from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.auth import get_user_model
 from django.http import HttpRequest
 from django.http.request import split_domain_port
 
-BROWSER_KEY = "browser_id"
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -71,42 +67,3 @@ def is_local(request: HttpRequest) -> bool:
     except ValueError:
         return False
 
-
-def owner_of_request(request: HttpRequest) -> Owner | None:
-    """Return the owner of a page view, or None if the reader must sign in first.
-
-    Give a new browser its id.
-    """
-    if settings.FLEET_AUTH == "anonymous" and not request.user.is_authenticated:
-        request.session.setdefault(BROWSER_KEY, uuid.uuid4().hex)
-    return owner_of_session(request)
-
-
-def owner_of_cookie(session_key: str | None, *, is_browser: bool) -> Owner | None:
-    """Return the owner of a socket by its session cookie, or None if it needs one and has none.
-
-    Read the database, so don't call this in the event loop.
-    """
-    if session_key:
-        request = HttpRequest()
-        request.session = session_store(session_key)
-        request.user = get_user(request)
-        if owner := owner_of_session(request):
-            return owner
-    return None if is_browser or settings.FLEET_AUTH == "required" else SCRIPT
-
-
-def owner_of_session(request: HttpRequest) -> Owner | None:
-    """Return the user or browser of a session, or None if it belongs to neither."""
-    if request.user.is_authenticated:
-        return Owner("user", str(request.user.pk))
-    browser_id = request.session.get(BROWSER_KEY)
-    # An id from before signing in became required counts no longer.
-    if browser_id and settings.FLEET_AUTH == "anonymous":
-        return Owner("browser", browser_id)
-    return None
-
-
-def session_store(session_key: str) -> SessionBase:
-    store: SessionBase = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-    return store

@@ -12,6 +12,7 @@ urlpatterns = [
     path("c/<uuid:pk>/rename/", views.rename, name="rename"),
     path("c/<uuid:pk>/delete/", views.delete, name="delete"),
     path("chats/", views.conversations, name="conversations"),
+    path("current/", views.current, name="current"),
     path("answers/<uuid:pk>/", views.answer, name="answer"),
     path("answers/<uuid:pk>/text/", views.answer_text, name="answer_text"),
     path("answers/<uuid:pk>/rating/", views.rate, name="rate"),

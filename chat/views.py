@@ -15,9 +15,16 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+    JsonResponse,
+)
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import Resolver404, resolve
+from django.utils.crypto import constant_time_compare
 from django.views.decorators.http import require_GET, require_POST
 from django_htmx.http import HttpResponseClientRedirect
 from django_htmx.middleware import HtmxDetails
@@ -25,10 +32,11 @@ from django_htmx.middleware import HtmxDetails
 from routing.models import RoutingDecision
 from tooling.clusters import shortened
 
+from .browsers import owner_of_request, reader_tag, remember
 from .conversations import TITLE_LENGTH, Conversation
 from .llm.offers import BUILTIN_NAME, Offer, offers
 from .models import Run
-from .owners import Owner, may_see_settings, owner_of_request
+from .owners import Owner, may_see_settings
 from .pages import Filters, QuestionWithAnswers, Thread, answer_of, sidebar_of, thread_of, totals_of
 from .protocol.requests import MAX_MESSAGE
 from .rendering.answer import AnswerView
@@ -76,7 +84,9 @@ def for_owner[**P](
     def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         owner = owner_of_request(request)
         if owner is not None:
-            return view(request, owner, *args, **kwargs)
+            response = view(request, owner, *args, **kwargs)
+            remember(request, response, owner)
+            return response
         # After signing in, a browser opens this address as a page. A fragment or the address of a
         # POST would be none.
         is_page = request.method == "GET" and not htmx(request)
@@ -164,6 +174,24 @@ def delete(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
 
 @require_GET
 @for_owner
+def current(request: HttpRequest, owner: Owner) -> HttpResponse:
+    """Tell a page that its browser has kept for Back whether it may still be shown.
+
+    `newest` is the last run of its conversation, which the page may not have.
+    """
+    is_current = constant_time_compare(request.GET.get("reader", ""), reader_tag(owner))
+    newest = None
+    if is_current and (pk := uuid_of(request.GET.get("conversation", ""))):
+        chat = Conversation.objects.for_owner(owner).filter(pk=pk).first()
+        is_current = chat is not None
+        newest = (
+            chat.runs.order_by("-answer_id").values_list("pk", flat=True).first() if chat else None
+        )
+    return JsonResponse({"is_current": is_current, "newest": newest})
+
+
+@require_GET
+@for_owner
 def answer(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     """Show an answer as it is now: the page asks if it was decided elsewhere."""
     run = get_object_or_404(Run.objects.filter(owner=str(owner)), pk=pk)
@@ -218,6 +246,7 @@ def page_context(
         "blank_question": QuestionWithAnswers(),
         # Rounded, because templates localize floats and the script could not read the result.
         "heartbeat_ms": round(settings.FLEET_HEARTBEAT * 1000),
+        "reader": reader_tag(owner),
     }
 
 
@@ -262,6 +291,6 @@ def zone_of(request: HttpRequest) -> tzinfo:
     """Return the reader's time zone, from the cookie that static/chat/theme.js sets."""
     # A cookie may hold anything, also a path: ZoneInfo then raises OSError or ValueError.
     try:
-        return ZoneInfo(unquote(request.COOKIES.get("tz", "UTC")))
+        return ZoneInfo(unquote(request.COOKIES.get(settings.FLEET_ZONE_COOKIE, "UTC")))
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return ZoneInfo("UTC")

@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from channels.testing import WebsocketCommunicator
+from django.test import Client
 
 Event = dict[str, Any]
 PATH = "/ws/chat/"
@@ -14,6 +15,11 @@ TIMEOUT = 60  # seconds; only an overloaded machine needs so many
 
 def chat_request(message: str = "What is the answer?", **fields: Any) -> dict[str, Any]:
     return {"message": message, "message_id": str(uuid.uuid4()), **fields}
+
+
+def cookie_header(client: Client) -> str:
+    """Return the cookies of a browser, as its sockets send them."""
+    return "; ".join(f"{name}={cookie.value}" for name, cookie in client.cookies.items())
 
 
 def kinds(events: list[Event]) -> list[str]:

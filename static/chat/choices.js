@@ -1,6 +1,7 @@
 // What is chosen for the next question: who answers, and with which model. Kept in this browser.
 
 import { isComposing, isText } from "./keys.js";
+import { inBrowser } from "./storage.js";
 import { byId, part } from "./thread.js";
 
 /** A menu of which one option is chosen. A long one can be searched. */
@@ -8,7 +9,7 @@ class Choice {
   /** @param {"mode" | "model"} name */
   constructor(name) {
     this.menu = /** @type {HTMLDetailsElement} */ (byId(name));
-    this.key = `fleet:${name}`;
+    this.name = name;
     this.attribute = `data-${name}-choice`;
     this.options = [...this.menu.querySelectorAll("button")];
     /** @type {HTMLInputElement | null} */
@@ -16,7 +17,7 @@ class Choice {
     this.menu.addEventListener("keydown", (event) => this.pressed(event));
     this.menu.addEventListener("toggle", () => this.toggled());
     this.search?.addEventListener("input", () => this.filter());
-    this.choose(this.remembered());
+    this.choose(inBrowser.get(name));
   }
 
   get chosen() {
@@ -36,19 +37,7 @@ class Choice {
     if (!found || value === null) return;
     for (const option of this.options) option.setAttribute("aria-pressed", String(option === found));
     part(this.menu, "[data-choice-name]").textContent = found.dataset.name ?? "";
-    try {
-      localStorage.setItem(this.key, value);
-    } catch {
-      // Storage is switched off. The choice still holds for this page.
-    }
-  }
-
-  remembered() {
-    try {
-      return localStorage.getItem(this.key);
-    } catch {
-      return null;
-    }
+    inBrowser.set(this.name, value);
   }
 
   // --- Keys

@@ -1,7 +1,9 @@
 // What survives a reload: the text that is being written, and the questions that were sent and that
-// the server has not accepted yet. Each tab keeps its own; a browser copies it to a duplicate.
+// the server has not accepted yet. Each tab keeps its own; a browser copies it to a duplicate. What
+// a signed-in reader has written is shown to nobody else.
 
-import { conversation } from "./thread.js";
+import { inTab } from "./storage.js";
+import { conversation, room } from "./thread.js";
 
 /** @import { Question } from "./connection.js" */
 
@@ -14,37 +16,32 @@ import { conversation } from "./thread.js";
 /** @type {Kept} */
 let kept = { draft: "", questions: [] };
 
-const NEW_CHAT = "fleet:";
-const place = () => `${NEW_CHAT}${conversation ?? ""}`;
+const { account = "" } = room.dataset; // of a signed-in reader
+
+/** @param {string | null} chat null: the one that begins with the next question */
+const placeOf = (chat, reader = account) => `draft:${reader}:${chat ?? ""}`;
 
 /** @param {Partial<Kept>} change */
 export function keep(change) {
   kept = { ...kept, ...change };
-  try {
-    if (kept.draft || kept.questions.length) sessionStorage.setItem(place(), JSON.stringify(kept));
-    else sessionStorage.removeItem(place());
-  } catch {
-    // Storage is switched off or full.
-  }
+  const isEmpty = !kept.draft && !kept.questions.length;
+  inTab.set(placeOf(conversation), isEmpty ? null : JSON.stringify(kept));
 }
 
-/** Return what was kept of this conversation. */
+/** Return what was kept of this conversation. Signing in takes over what was written before. */
 export function recall() {
-  try {
-    const { draft = "", questions = [] } = JSON.parse(sessionStorage.getItem(place()) ?? "{}");
-    kept = { draft, questions };
-  } catch {
-    // Storage is switched off: this page alone knows.
+  let found = inTab.get(placeOf(conversation));
+  if (!found && account) {
+    found = inTab.get(placeOf(conversation, ""));
+    inTab.set(placeOf(conversation, ""), null);
   }
+  const { draft = "", questions = [] } = JSON.parse(found ?? "{}");
+  keep({ draft, questions });
   return kept;
 }
 
 /** Keep it for the conversation that has just begun, and no longer for the next new one. */
 export function moveFromNewChat() {
-  try {
-    sessionStorage.removeItem(NEW_CHAT);
-  } catch {
-    // Storage is switched off.
-  }
+  inTab.set(placeOf(null), null);
   keep({});
 }

@@ -4,6 +4,7 @@
 
 import { giveBack, input } from "./composer.js";
 import { keep, recall } from "./kept.js";
+import { inBrowser, keyOf } from "./storage.js";
 import { byId, part, place } from "./thread.js";
 
 /** @import { Sent } from "./kept.js" */
@@ -21,7 +22,7 @@ let waiting = [];
 let asking = null;
 
 // The last question that was taken back: it tells the other tabs of this browser.
-const TAKEN_BACK = "fleet:taken-back";
+const TAKEN_BACK = "taken-back";
 
 function remember() {
   const questions = waiting.map(({ question }) => question);
@@ -92,11 +93,8 @@ export function dropWaiting(messageId) {
 
 /** @param {string} messageId */
 export function tellTakenBack(messageId) {
-  try {
-    localStorage.setItem(TAKEN_BACK, messageId);
-  } catch {
-    // Storage is switched off, and a duplicate of this tab has no copy of the question.
-  }
+  // With storage switched off, a duplicate of this tab has no copy of the question.
+  inBrowser.set(TAKEN_BACK, messageId);
 }
 
 /**
@@ -105,6 +103,6 @@ export function tellTakenBack(messageId) {
  */
 export function onTakenBack(takenBack) {
   addEventListener("storage", ({ key, newValue }) => {
-    if (key === TAKEN_BACK && newValue) takenBack(newValue);
+    if (key === keyOf(TAKEN_BACK) && newValue) takenBack(newValue);
   });
 }

@@ -2,6 +2,7 @@
 
 import { ask, askAgain, begin, live } from "./answer.js";
 import { giveUpChanges, pressInCard } from "./asks.js";
+import { confirmOrReload, hide } from "./back.js";
 import { pressInMenu } from "./choices.js";
 import { copy } from "./clipboard.js";
 import { input, take, write } from "./composer.js";
@@ -159,9 +160,14 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) live?.connection.check();
 });
 // A browser keeps a page for Back only if it has no open socket.
-addEventListener("pagehide", () => live?.connection.disconnect());
+addEventListener("pagehide", (event) => {
+  live?.connection.disconnect();
+  if (event.persisted) hide();
+});
 addEventListener("pageshow", (event) => {
-  if (event.persisted) live?.connection.open();
+  if (!event.persisted) return;
+  live?.connection.open();
+  confirmOrReload(live !== null);
 });
 setInterval(() => {
   tick();

@@ -4,9 +4,13 @@
 
 {
   const root = document.documentElement;
+  // Other installations may be served from the same address in turn, or from other ports, which
+  // cookies don't tell apart.
+  const { installation } = root.dataset;
+  const key = `fleet:${installation}:theme`;
   const stored = () => {
     try {
-      return localStorage.getItem("theme");
+      return localStorage.getItem(key);
     } catch {
       return null; // storage is switched off
     }
@@ -18,7 +22,10 @@
   show(stored());
 
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  if (zone) document.cookie = `tz=${encodeURIComponent(zone)}; path=/; max-age=31536000; SameSite=Lax`;
+  if (zone) {
+    const kept = "path=/; max-age=31536000; SameSite=Lax";
+    document.cookie = `fleet_zone_${installation}=${encodeURIComponent(zone)}; ${kept}`;
+  }
 
   document.addEventListener("click", (event) => {
     const target = /** @type {Element} */ (event.target);
@@ -29,7 +36,7 @@
     const theme = isDark ? "light" : "dark";
     show(theme);
     try {
-      localStorage.setItem("theme", theme);
+      localStorage.setItem(key, theme);
     } catch {
       // It still holds for this page.
     }

@@ -29,6 +29,7 @@ from django.db import connection
 from django.db.models import Count
 from django.test import Client
 
+from tests.chatting import cookie_header
 from tests.scripted_model import ScriptedModel
 from tests.serving import Fleet, running
 
@@ -199,7 +200,7 @@ def signed_in_cookie() -> str:
     user = apps.get_model("auth.User").objects.create_superuser("benchmark")
     client = Client()
     client.force_login(user)
-    return f"sessionid={client.cookies['sessionid'].value}"
+    return cookie_header(client)
 
 
 def fault_of(status: int, body: bytes) -> str:

@@ -1,8 +1,10 @@
 """The dashboard in a real browser: it fits its window, and the browser reports nothing."""
 
 from collections.abc import Iterator
+from http.cookies import Morsel
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 from playwright.sync_api import Browser, expect
@@ -23,10 +25,10 @@ def _database_beside_playwright() -> Iterator[None]:
 
 
 @pytest.fixture
-def session(transactional_db: None) -> str:
+def session(transactional_db: None) -> Morsel[str]:
     client = Client()
     client.force_login(User.objects.create_superuser("ada", password="x"))
-    return client.cookies["sessionid"].value
+    return client.cookies[settings.SESSION_COOKIE_NAME]
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +46,16 @@ def open_page(chromium: Browser) -> Iterator[Open]:
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_page_fits_its_window(
-    open_page: Open, live_server: LiveServer, session: str, width: int, theme: str
+    open_page: Open, live_server: LiveServer, session: Morsel[str], width: int, theme: str
 ) -> None:
     stored(**failing("model_error", "averylongwordwithoutanyspace" * 7), model="m" * 150)
     for path in ("light", "full"):
         stored(path=path, worker="w" * 100)
     stored(status="running", ended_at=None, worker="w" * 100)
     page = open_page(f"{live_server.url}/login/", width=width, color_scheme=theme)
-    page.context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
+    page.context.add_cookies(
+        [{"name": session.key, "value": session.value, "url": live_server.url}]
+    )
     page.goto(f"{live_server.url}/admin/?range=hour")
     expect(page.get_by_role("img", name="First token, light")).to_be_visible()
     for details in page.locator(".dash details").all():

@@ -5,14 +5,16 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+from django.conf import settings
+from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from chat.asks import Ask
+from chat.browsers import browser_id_of
 from chat.conversations import Conversation, Message
 from chat.models import Run
-from chat.owners import BROWSER_KEY
 from chat.protocol.terms import AskData, Asked, Ending, Timings, Usage
 from chat.search import index_questions
 from routing.models import RoutingDecision
@@ -47,9 +49,11 @@ SEARCH_SCHEMA = {
 
 def owner_of(client: Client) -> str:
     """Return the owner that this browser is, which its first page view decides."""
-    if BROWSER_KEY not in client.session:
+    if settings.FLEET_BROWSER_COOKIE not in client.cookies:
         client.get("/")
-    return f"browser:{client.session[BROWSER_KEY]}"
+    request = HttpRequest()
+    request.COOKIES = {name: cookie.value for name, cookie in client.cookies.items()}
+    return f"browser:{browser_id_of(request)}"
 
 
 def conversation_of(

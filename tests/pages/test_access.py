@@ -1,16 +1,16 @@
 """What a browser, a signed-in user, a script, a stranger and another site may see and do."""
 
 import pytest
-from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.test import Client
 
 from chat.conversations import Conversation
 from chat.database import in_database
 from chat.models import Run
-from chat.owners import BROWSER_KEY
-from tests.chatting import Chatting, Socket, chat_request
+from tests.chatting import Chatting, Socket, chat_request, cookie_header
 from tests.scripted_model import ScriptedModel
+
+from .conversations import owner_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -18,15 +18,14 @@ ORIGIN = "http://testserver"
 
 
 def browser() -> Client:
-    """Return a browser that has loaded the page and so has a session."""
+    """Return a browser that has loaded the page and so has an id."""
     client = Client()
     client.get("/")
     return client
 
 
 def headers_of(client: Client, origin: str = ORIGIN) -> dict[str, str]:
-    name = django_settings.SESSION_COOKIE_NAME
-    return {"cookie": f"{name}={client.cookies[name].value}", "origin": origin}
+    return {"cookie": cookie_header(client), "origin": origin}
 
 
 async def refusal(socket: Socket) -> tuple[str, int]:
@@ -35,13 +34,12 @@ async def refusal(socket: Socket) -> tuple[str, int]:
     return event["error"]["code"], await socket.close_code()
 
 
-async def test_browser_owns_its_run_by_an_id_that_is_not_its_session(chat: Chatting) -> None:
+async def test_browser_owns_its_run_by_the_id_in_its_cookie(chat: Chatting) -> None:
     client = await in_database(browser)
     events = await chat.answer(headers=headers_of(client))
     run = await Run.objects.aget(pk=events[0]["workflow_id"])
-    session = await in_database(lambda: client.session)
-    assert run.owner == f"browser:{await in_database(session.get, BROWSER_KEY)}"
-    assert session.session_key not in run.owner
+    assert run.owner == owner_of(client)
+    assert run.owner.startswith("browser:")
 
 
 async def test_conversation_is_closed_to_other_browsers_and_to_scripts(chat: Chatting) -> None:

@@ -7,7 +7,6 @@ from html import unescape
 
 import msgspec
 import pytest
-from django.conf import settings as django_settings
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -26,6 +25,7 @@ from .conversations import (
     address,
     conversation_of,
     decided_for,
+    owner_of,
     page,
     run_of,
 )
@@ -153,13 +153,13 @@ def test_number_of_queries_does_not_depend_on_the_number_of_questions(
     chat = conversation_of(client)
     run_of(chat)
     # Session, conversation, questions, runs with answers, ratings, list.
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(5):
         page(client, address(chat))
     for number in range(25):
         run = run_of(chat, f"question {number}")
         decided_for(run_of(chat, run.question, rerun_of=run), rating=1)
         conversation_of(client, f"chat {number}")
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(5):
         page(client, address(chat))
 
 
@@ -203,9 +203,8 @@ def test_changing_a_conversation_needs_a_post_with_a_token(client: Client) -> No
     chat = conversation_of(client)
     assert client.get(address(chat, "delete")).status_code == 405
     strict = Client(enforce_csrf_checks=True)
-    strict.cookies[django_settings.SESSION_COOKIE_NAME] = client.cookies[
-        django_settings.SESSION_COOKIE_NAME
-    ].value
+    owner_of(client)
+    strict.cookies = client.cookies
     html = page(strict, address(chat))
     assert strict.post(address(chat, "delete")).status_code == 403
     token = html.split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]
@@ -224,7 +223,7 @@ def test_menu_shows_what_all_answers_cost_together(
     run_of(chat, **figures, tool_calls=1)
     run_of(chat, **figures)
     run_of(conversation_of(client), **figures)
-    with django_assert_num_queries(3):  # session, conversation, totals
+    with django_assert_num_queries(2):  # conversation, totals
         html = page(client, address(chat, "totals"))
     assert totals_in(html) == {
         "Answers": "2",

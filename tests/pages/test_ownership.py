@@ -82,7 +82,6 @@ def test_text_of_an_answer_is_only_for_its_owner(client: Client, stranger: Clien
 
 
 def test_user_who_signs_in_sees_the_chats_of_the_account(client: Client) -> None:
-    conversation_of(client, "of the browser")
     person = User.objects.create_user("ann", password="a good password")
     Conversation.objects.create(owner=f"user:{person.pk}", title="of the account")
     response = client.post(
@@ -90,7 +89,6 @@ def test_user_who_signs_in_sees_the_chats_of_the_account(client: Client) -> None
     )
     html = response.content.decode()
     assert "of the account" in html
-    assert "of the browser" not in html
     assert "Sign out" in html
     html = client.post("/logout/", follow=True).content.decode()
     assert "of the account" not in html

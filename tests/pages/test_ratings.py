@@ -5,7 +5,6 @@ import uuid
 from typing import Any
 
 import pytest
-from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
@@ -95,9 +94,8 @@ def test_rating_needs_a_post_with_the_token_of_the_page(client: Client) -> None:
     decided_for(run)
     assert client.get(reverse("rate", args=[run.pk])).status_code == 405
     strict = Client(enforce_csrf_checks=True)
-    strict.cookies[django_settings.SESSION_COOKIE_NAME] = client.cookies[
-        django_settings.SESSION_COOKIE_NAME
-    ].value
+    owner_of(client)
+    strict.cookies = client.cookies
     html = page(strict, address(run.conversation))
     assert rated(strict, run).status_code == 403
     token = json.loads(html.split("hx-headers='")[1].split("'")[0])["X-CSRFToken"]

@@ -5,7 +5,6 @@ import time
 from dataclasses import replace
 
 import pytest
-from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.test import Client
 
@@ -13,7 +12,7 @@ from chat.database import in_database
 from chat.llm.errors import ALL_THINKING, MORE_THINKING
 from chat.models import Run
 from chat.owners import SCRIPT, TERMINAL, Owner, is_operator
-from tests.chatting import Chatting, chat_request, is_terminal, kinds, text_of
+from tests.chatting import Chatting, chat_request, cookie_header, is_terminal, kinds, text_of
 from tests.scripted_model import ScriptedModel
 from tests.timing import quickest
 
@@ -96,8 +95,7 @@ def session_of(*, is_staff: bool) -> dict[str, str]:
     """Return the headers of a person's browser."""
     client = Client()
     client.force_login(User.objects.create_user("ann", is_staff=is_staff))
-    name = django_settings.SESSION_COOKIE_NAME
-    return {"cookie": f"{name}={client.cookies[name].value}", "origin": "http://testserver"}
+    return {"cookie": cookie_header(client), "origin": "http://testserver"}
 
 
 @pytest.mark.parametrize("reader", ["script", "user", "staff"])

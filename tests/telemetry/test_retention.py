@@ -28,6 +28,7 @@ from chat.telemetry.periods import Period
 from chat.telemetry.retention import PRUNES, prune_conversations, prune_runs, runs_due
 from routing.models import RoutingDecision
 from tests.chatting import Chatting
+from tests.pages.conversations import owner_of
 from tooling.bounded import BoundedRedis
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -206,9 +207,7 @@ class TestRuns:
             assert "runs_to_prune" in runs_due()[:100].explain()
 
     def test_pruned_answer_can_still_be_rated(self, client: Client, settings: Any) -> None:
-        client.get("/")
-        owner = f"browser:{client.session['browser_id']}"
-        run = ended_run(91 * DAY, owner=owner)
+        run = ended_run(91 * DAY, owner=owner_of(client))
         prune_all()
         assert client.post(f"/answers/{run.pk}/rating/", {"rating": "down"}).status_code == 200
         assert RoutingDecision.objects.get(pk=run.pk).rating == -1
