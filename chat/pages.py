@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
+from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import Now
 from django.http import QueryDict
 from django.utils import timezone
@@ -34,6 +34,7 @@ from .rendering.wording import duration, money
 
 MAX_QUESTIONS = 30  # of a conversation on a page; a button loads earlier ones
 MAX_CHATS = 40  # in the list; a button loads older ones
+MAX_SHOWN = 400  # chats that a list keeps when it is shown anew
 MAX_SEARCH_CHARS = 100
 
 
@@ -44,6 +45,7 @@ class QuestionWithAnswers:
     number: int | None = None
     text: str = ""
     answers: Sequence[AnswerView] = ()
+    pk: int | None = None  # None until the server has stored it
 
     @property
     def text_json(self) -> str:
@@ -58,17 +60,25 @@ class QuestionWithAnswers:
     def earlier(self) -> Sequence[AnswerView]:
         return self.answers[:-1]
 
+    @property
+    def is_earlier_live(self) -> bool:
+        """Return True if an earlier answer goes on, because somebody replied to what it asked."""
+        return any(answer.end is None for answer in self.earlier)
+
 
 @dataclass(frozen=True, slots=True)
 class Thread:
     questions: Sequence[QuestionWithAnswers] = ()
     before: int | None = None  # cursor for earlier questions, if there are any
+    newest: int = 0  # cursor for what comes later: the message of the newest answer
+    has_more: bool = False  # there is more behind `newest`
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     label: str
     chats: Sequence[Conversation]
+    is_pinned: bool = False  # above the others, whatever its day
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,13 +110,26 @@ class Filters:
     running: bool = False
     before: datetime | None = None
     under: str = ""
+    shown: int = 0  # chats that the list has already
 
     @classmethod
     def of_query(cls, query: QueryDict) -> "Filters":
         before = moment_of(query.get("before", ""))
         # PostgreSQL rejects text with a NUL.
         search = query.get("q", "").strip()[:MAX_SEARCH_CHARS].replace("\0", "")
-        return cls(search, "running" in query, before, query.get("under", "") if before else "")
+        under = query.get("under", "") if before else ""
+        return cls(search, "running" in query, before, under, number_of(query.get("shown", "")))
+
+    @property
+    def is_whole(self) -> bool:
+        """Return True if no chat is left out."""
+        return not self.search and not self.running
+
+
+def number_of(text: str) -> int:
+    """Return the number in a cursor; 0 if there is none that the database can compare."""
+    # A number of 19 digits may not fit into the database's integers.
+    return int(text) if text.isdecimal() and len(text) < 19 else 0
 
 
 def moment_of(text: str) -> datetime | None:
@@ -120,6 +143,8 @@ def moment_of(text: str) -> datetime | None:
 
 def thread_of(chat: Conversation, *, before: int | None = None) -> Thread:
     """Return the newest questions, or those before one, with all their answers."""
+    # First, so that an answer that begins meanwhile counts as not shown.
+    newest_answer = chat.runs.aggregate(newest=Max("answer"))["newest"] or 0
     questions = chat.messages.filter(role=Message.Role.USER)
     page = questions.filter(pk__lt=before) if before else questions
     # Ask for one more than the page shows, to know if there are earlier ones.
@@ -129,14 +154,37 @@ def thread_of(chat: Conversation, *, before: int | None = None) -> Thread:
         return Thread()
     has_more = len(newest) > MAX_QUESTIONS
     first = questions.filter(pk__lt=shown[0].pk).count() + 1 if has_more else 1
-    answers = answers_of({question.pk: number for number, question in enumerate(shown, first)})
     return Thread(
-        [
-            QuestionWithAnswers(number, question.text, answers.get(question.pk, []))
-            for number, question in enumerate(shown, first)
-        ],
+        with_answers(dict(enumerate(shown, first))),
         before=shown[0].pk if has_more else None,
+        newest=newest_answer,
     )
+
+
+def turns_since(chat: Conversation, newest: int) -> Thread:
+    """Return the questions with answers that are newer than the message `newest`.
+
+    These are new questions, and earlier ones that were asked again or whose answers go on.
+    """
+    runs = chat.runs.filter(answer__gt=newest).order_by("answer")
+    found = list(runs.values_list("answer_id", "question_id")[: MAX_QUESTIONS + 1])
+    page = found[:MAX_QUESTIONS]
+    if not page:
+        return Thread(newest=newest)
+    asked = {question for _, question in page}
+    questions = chat.messages.filter(role=Message.Role.USER)
+    numbers = {pk: n for n, pk in enumerate(questions.values_list("pk", flat=True), 1)}
+    shown = {numbers[question.pk]: question for question in questions.filter(pk__in=asked)}
+    return Thread(with_answers(shown), newest=page[-1][0], has_more=len(found) > len(page))
+
+
+def with_answers(questions: Mapping[int, Message]) -> list[QuestionWithAnswers]:
+    """Return these questions, by their numbers in the conversation, with all their answers."""
+    answers = answers_of({question.pk: number for number, question in questions.items()})
+    return [
+        QuestionWithAnswers(number, question.text, answers.get(question.pk, []), question.pk)
+        for number, question in questions.items()
+    ]
 
 
 def answers_of(numbers: Mapping[int, int]) -> dict[int, list[AnswerView]]:
@@ -244,8 +292,17 @@ def totals_of(chat: Conversation) -> list[tuple[str, str]]:
 
 def sidebar_of(owner: Owner, filters: Filters, *, current: UUID | None, zone: tzinfo) -> Sidebar:
     """Return a page of the owner's chats, in groups by their day in the reader's time zone."""
-    page = list(chats_of(owner, filters)[: MAX_CHATS + 1])
-    chats = page[:MAX_CHATS]
+    size = max(MAX_CHATS, min(filters.shown, MAX_SHOWN))
+    found = chats_of(owner, filters)
+    if current and filters.is_whole and filters.before:
+        found = found.exclude(pk=current)  # the first page has it
+    page = list(found[: size + 1])
+    chats = page[:size]
+    pinned = None
+    if current and filters.is_whole and not filters.before:
+        # The chat of the page has a row even if it is older than all others that are shown.
+        is_shown = any(chat.pk == current for chat in chats)
+        pinned = None if is_shown else found.filter(pk=current).first()
     # Days of the calendar, not periods of 24 hours: a chat from 23:00 is of yesterday at 1:00.
     today = timezone.now().astimezone(zone).date()
 
@@ -255,13 +312,16 @@ def sidebar_of(owner: Owner, filters: Filters, *, current: UUID | None, zone: tz
             return "Today"
         return "Yesterday" if age < timedelta(days=2) else "Earlier"
 
+    groups = [Group(name, list(group)) for name, group in groupby(chats, key=label)]
+    if pinned:
+        groups.insert(0, Group("This chat", [pinned], is_pinned=True))
     return Sidebar(
-        groups=[Group(name, list(group)) for name, group in groupby(chats, key=label)],
+        groups=groups,
         current=current,
         search=filters.search,
         running=filters.running,
         under=filters.under,
-        before=chats[-1].updated_at.isoformat() if len(page) > MAX_CHATS else "",
+        before=chats[-1].updated_at.isoformat() if len(page) > size else "",
     )
 
 

@@ -8,6 +8,7 @@ from .consumers import ChatConsumer
 urlpatterns = [
     path("", views.new_chat, name="new_chat"),
     path("c/<uuid:pk>/", views.conversation, name="conversation"),
+    path("c/<uuid:pk>/turns/", views.turns, name="turns"),
     path("c/<uuid:pk>/totals/", views.totals, name="totals"),
     path("c/<uuid:pk>/rename/", views.rename, name="rename"),
     path("c/<uuid:pk>/delete/", views.delete, name="delete"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from functools import wraps
 from typing import Concatenate
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -37,7 +37,17 @@ from .conversations import TITLE_LENGTH, Conversation
 from .llm.offers import BUILTIN_NAME, Offer, offers
 from .models import Run
 from .owners import Owner, may_see_settings
-from .pages import Filters, QuestionWithAnswers, Thread, answer_of, sidebar_of, thread_of, totals_of
+from .pages import (
+    Filters,
+    QuestionWithAnswers,
+    Thread,
+    answer_of,
+    number_of,
+    sidebar_of,
+    thread_of,
+    totals_of,
+    turns_since,
+)
 from .protocol.requests import MAX_MESSAGE
 from .rendering.answer import AnswerView
 from .rendering.turns import turn
@@ -61,6 +71,7 @@ MODES = [
     {"value": "light", "name": "Light", "meaning": "One agent: quick and cheap"},
     {"value": "full", "name": "Full team", "meaning": "Plan, research, draft and review: slower"},
 ]
+STILL_ANSWERING = "This chat is still answering. Stop the answer, then delete it."
 RATINGS: dict[str, int | None] = {
     "up": RoutingDecision.Rating.UP,
     "down": RoutingDecision.Rating.DOWN,
@@ -107,16 +118,22 @@ def new_chat(request: HttpRequest, owner: Owner) -> HttpResponse:
 def conversation(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     """Show a conversation; for htmx, only the earlier questions that it asks for."""
     chat = get_object_or_404(Conversation.objects.for_owner(owner), pk=pk)
-    before = request.GET.get("before", "")
-    # A number of 19 digits may not fit into the database's integers.
-    is_cursor = before.isdecimal() and len(before) < 19
-    thread = thread_of(chat, before=int(before) if is_cursor else None)
+    thread = thread_of(chat, before=number_of(request.GET.get("before", "")) or None)
     if htmx(request):
         template, context = "chat/room.html#turns", {"conversation": chat, "thread": thread}
     else:
         template, context = "chat/room.html", page_context(request, owner, chat, thread)
     with turn:
         return render(request, template, context)
+
+
+@require_GET
+@for_owner
+def turns(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
+    """Show the questions with answers that the page doesn't have: others were asked elsewhere."""
+    chat = get_object_or_404(Conversation.objects.for_owner(owner), pk=pk)
+    thread = turns_since(chat, number_of(request.GET.get("after", "")))
+    return render(request, "chat/room.html#news", {"conversation": chat, "thread": thread})
 
 
 @require_GET
@@ -156,6 +173,9 @@ def rename(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     if title:
         # Not save(), which would set updated_at and move the conversation up in the list.
         Conversation.objects.filter(pk=chat.pk).update(title=title)
+        chat.title = title
+    if htmx(request):
+        return render(request, "chat/room.html#top", {"conversation": chat})
     return redirect("conversation", pk=chat.pk)
 
 
@@ -164,30 +184,25 @@ def rename(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
 def delete(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     chat = get_object_or_404(Conversation.objects.for_owner(owner), pk=pk)
     if Run.objects.live().filter(conversation=chat).exists():
-        messages.error(request, "This chat is still answering. Stop the answer, then delete it.")
+        if htmx(request):
+            return HttpResponse(STILL_ANSWERING)  # in the dialog, which stays open
+        messages.error(request, STILL_ANSWERING)
         return redirect("conversation", pk=chat.pk)
     # Without the rows, only the figures of their periods tell what the last answers took.
     count_all(chat.runs.all())
     chat.delete()
-    return redirect("new_chat")
+    start = redirect("new_chat")
+    return HttpResponseClientRedirect(start.url) if htmx(request) else start
 
 
 @require_GET
 @for_owner
 def current(request: HttpRequest, owner: Owner) -> HttpResponse:
-    """Tell a page that its browser has kept for Back whether it may still be shown.
-
-    `newest` is the last run of its conversation, which the page may not have.
-    """
+    """Tell a page that its browser has kept for Back whether it may still be shown."""
     is_current = constant_time_compare(request.GET.get("reader", ""), reader_tag(owner))
-    newest = None
     if is_current and (pk := uuid_of(request.GET.get("conversation", ""))):
-        chat = Conversation.objects.for_owner(owner).filter(pk=pk).first()
-        is_current = chat is not None
-        newest = (
-            chat.runs.order_by("-answer_id").values_list("pk", flat=True).first() if chat else None
-        )
-    return JsonResponse({"is_current": is_current, "newest": newest})
+        is_current = Conversation.objects.for_owner(owner).filter(pk=pk).exists()
+    return JsonResponse({"is_current": is_current})
 
 
 @require_GET
@@ -273,7 +288,8 @@ def htmx(request: HttpRequest) -> HtmxDetails:
 def current_of(request: HttpRequest) -> UUID | None:
     """Return the conversation of the page that sent this request."""
     try:
-        match = resolve(htmx(request).current_url_abs_path or "")
+        # A link to a source leaves its fragment in the address.
+        match = resolve(urlsplit(htmx(request).current_url_abs_path or "").path)
     except Resolver404:
         return None
     pk = match.kwargs.get("pk")

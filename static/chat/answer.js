@@ -1,15 +1,16 @@
 // Asking questions, and following their answers.
 
+import { chatChanged, conversation, enter, refreshList, retitle } from "./chats.js";
 import { chosenMode, chosenModel } from "./choices.js";
 import { giveBack, input, recallDraft, setAnswering, showDraft, write } from "./composer.js";
 import { Connection, uuid } from "./connection.js";
+import { followEnd } from "./following.js";
 import { moveFromNewChat } from "./kept.js";
 import {
   dropWaiting, enqueue, onTakenBack, recallQuestions, setAsking, takeNext, tellTakenBack,
 } from "./queue.js";
 import {
-  announce, byId, conversation, enter, followEnd, linkState, newAnswer, newTurn, refreshList,
-  retitle, room, show, showRefusal, textOf, thread, turnOf,
+  announce, byId, linkState, newAnswer, newTurn, room, show, showRefusal, textOf, thread, turnOf,
 } from "./thread.js";
 
 /** @import { Connected, Done, Failure, Loss, Observer, Request, Shown } from "./connection.js" */
@@ -53,6 +54,7 @@ export class Answer {
   constructor(request, { turn, article, isBegun = false }) {
     this.turn = turn;
     this.article = article;
+    this.isJoined = isBegun;
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     this.connection = new Connection({
       url: `${scheme}//${location.host}/ws/chat/`,
@@ -93,9 +95,11 @@ export class Answer {
       this.turn = turnOf(shown);
     }
     this.article = byId(id);
-    if (conversation === event.data.conversation_id) return;
-    enter(event.data.conversation_id);
-    moveFromNewChat();
+    if (conversation !== event.data.conversation_id) {
+      enter(event.data.conversation_id);
+      moveFromNewChat();
+    }
+    this.changed();
   }
 
   /**
@@ -110,7 +114,7 @@ export class Answer {
     this.article.setAttribute("aria-busy", "true");
     show(event, this.article);
     retitle();
-    refreshList();
+    this.changed();
   }
 
   /** @param {Done | Failure} event */
@@ -121,7 +125,7 @@ export class Answer {
     else if (this.article.querySelector("[data-ask=look]")) announce(WAITS_FOR_OTHERS);
     else announce(ENDED[event.data.status]);
     retitle();
-    refreshList();
+    this.changed();
     if (this.askAgainAfterwards) askAgain(this.article);
     else askNext();
   }
@@ -213,6 +217,12 @@ export class Answer {
     return this.turn.querySelectorAll("[data-answer]").length === 1;
   }
 
+  /** The run has begun or ended. Of an answer that it joined the page tells no other tab. */
+  changed() {
+    if (this.isJoined) refreshList();
+    else chatChanged();
+  }
+
   /** Follow it no longer. */
   leave() {
     this.connection.close();
@@ -262,17 +272,21 @@ export function askAgain(article, { mode = chosenMode(), fresh = false } = {}) {
  * @param {HTMLElement | null} turn where it was asked before
  */
 function send(question, turn) {
-  if (live) enqueue(question, turn);
-  else start(question, turn ?? turnToRepeat(question));
+  if (live) {
+    enqueue(question, turn);
+    return;
+  }
+  start(question, turn);
+  followEnd(true);
 }
 
 /**
  * @param {Sent} question
- * @param {HTMLElement | null} repeated
+ * @param {HTMLElement | null} repeated where it was asked before
  */
 function start(question, repeated) {
   setAsking(question);
-  const turn = repeated ?? newTurn(question.message);
+  const turn = repeated ?? turnToRepeat(question) ?? newTurn(question.message);
   const hadFocus = turn.contains(document.activeElement);
   const article = newAnswer(turn, {
     messageId: question.message_id,
@@ -281,7 +295,6 @@ function start(question, repeated) {
   // The button that was pressed is folded away with the old answer.
   if (hadFocus) input.focus({ preventScroll: true });
   follow(new Answer({ ...question, conversation_id: conversation }, { turn, article }));
-  followEnd(true);
 }
 
 /**
@@ -297,7 +310,8 @@ export function askNext() {
   const next = takeNext();
   if (!next) return;
   if (isShown(next.question)) askNext();
-  else send(next.question, next.turn);
+  // Don't scroll: the reader may be reading something else now.
+  else start(next.question, next.turn);
 }
 
 /**
@@ -375,9 +389,8 @@ export function begin() {
   if (conversation) followEnd(true);
 }
 
-addEventListener("pageshow", ({ persisted }) => {
-  if (!persisted) return;
-  // This tab may have shown the chat on another page meanwhile.
+/** Take up what was typed while the browser kept this page: the tab may have shown the chat anew. */
+export function comeBack() {
   showDraft();
   askKept();
-});
+}

@@ -2,9 +2,10 @@
 // what was typed until they are replaced.
 
 import { Answer, askNext, follow, joinUnfinished, live } from "./answer.js";
+import { refreshList, retitle } from "./chats.js";
 import { input } from "./composer.js";
 import { uuid } from "./connection.js";
-import { announce, linkState, part, refreshList, reload, retitle, turnOf } from "./thread.js";
+import { announce, linkState, part, reload, turnOf } from "./thread.js";
 
 /** @import { AskReply, Failure } from "./connection.js" */
 /** @typedef {HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement} Field */

@@ -1,7 +1,8 @@
 // Long questions are folded. The style sheet cuts them, so that no page shows them whole first; here
 // is the button that opens them.
 
-import { followEnd, part, stayHere, thread, turnOf } from "./thread.js";
+import { followEnd, stayHere } from "./following.js";
+import { part, thread, turnOf } from "./thread.js";
 
 const MANY = 12; // lines, which the button counts; as many as the style sheet shows
 

@@ -2,8 +2,9 @@
 // the server has not accepted yet. Each tab keeps its own; a browser copies it to a duplicate. What
 // a signed-in reader has written is shown to nobody else.
 
+import { conversation } from "./chats.js";
 import { inTab } from "./storage.js";
-import { conversation, room } from "./thread.js";
+import { room } from "./thread.js";
 
 /** @import { Question } from "./connection.js" */
 

@@ -1,16 +1,19 @@
 // Starts the page's script, and connects what the reader presses with what it does.
 
-import { ask, askAgain, begin, live } from "./answer.js";
+import { ask, askAgain, begin, comeBack, live } from "./answer.js";
 import { giveUpChanges, pressInCard } from "./asks.js";
 import { confirmOrReload, hide } from "./back.js";
+import { setDrawer } from "./chats.js";
 import { pressInMenu } from "./choices.js";
 import { copy } from "./clipboard.js";
 import { input, take, write } from "./composer.js";
 import { pressFold } from "./folds.js";
+import { followEnd } from "./following.js";
 import { isComposing, isShortcut, isSlash } from "./keys.js";
-import "./selection.js";
+import { checkNews } from "./news.js";
 import { takeBackWaiting } from "./queue.js";
-import { byId, followEnd, part, setDrawer, tick } from "./thread.js";
+import "./selection.js";
+import { byId, part, tick } from "./thread.js";
 
 // --- Buttons
 
@@ -164,14 +167,15 @@ addEventListener("pagehide", (event) => {
   live?.connection.disconnect();
   if (event.persisted) hide();
 });
-addEventListener("pageshow", (event) => {
+addEventListener("pageshow", async (event) => {
   if (!event.persisted) return;
   live?.connection.open();
-  confirmOrReload(live !== null);
+  if (await confirmOrReload()) comeBack();
 });
 setInterval(() => {
   tick();
   live?.connection.check();
+  checkNews();
 }, 1_000);
 
 begin();

@@ -1,17 +1,15 @@
-// What is shown: questions and answers, the scroll position, announcements, the list of chats.
+// What is shown: questions and answers, clocks, announcements.
 //
 // The server sends finished markup, and htmx puts each element where its id says. No markup is made
 // here.
-
-const AT_END = 48; // px from the end that still count as being there
-const BELOW_FOLD = 16; // px between the end of a fold that is opened and the composer
 
 /**
  * @typedef {object} Htmx
  * @property {(target: Element, html: string, how: object) => void} swap
  * @property {(verb: string, path: string, how: object) => Promise<void>} ajax
+ * @property {(element: Element) => void} process
  */
-const { htmx } = /** @type {{ htmx: Htmx }} */ (/** @type {unknown} */ (window));
+export const { htmx } = /** @type {{ htmx: Htmx }} */ (/** @type {unknown} */ (window));
 
 /**
  * Return the element with this id. The template always has it, so there is no null to check.
@@ -32,10 +30,6 @@ export function part(element, selector) {
 
 export const room = byId("room");
 export const thread = byId("thread");
-const scroller = byId("scroll");
-
-/** @type {string | null} */
-export let conversation = room.dataset.conversation || null;
 
 // --- Questions and answers
 
@@ -77,7 +71,7 @@ export function newAnswer(turn, { messageId, rerunOf }) {
  * @param {HTMLElement} article
  * @param {HTMLElement} turn
  */
-function foldAway(article, turn) {
+export function foldAway(article, turn) {
   if (!article.dataset.workflowId) {
     article.remove();
     return;
@@ -138,7 +132,6 @@ export function show({ type, html }, article) {
   // These bring all steps anew.
   if (type === "connected" || type === "resumed") keepFolds(article, put);
   else put();
-  if (isFollowing) followEnd();
 }
 
 /**
@@ -189,14 +182,6 @@ export async function reload(article, url) {
   return byId(id);
 }
 
-const WAITING = "(waiting) ";
-
-/** Say in the tab's title if this chat waits for its reader. */
-export function retitle() {
-  const title = document.title.replace(WAITING, "");
-  document.title = thread.querySelector(".ask[data-mine]") ? WAITING + title : title;
-}
-
 /**
  * Say in the place of the answer why there is none.
  * @param {HTMLElement} article
@@ -205,7 +190,6 @@ export function retitle() {
 export function showRefusal(article, html) {
   swap(article.querySelector("[data-refusal]") ?? part(article, ".end"), html ?? "", "innerHTML");
   article.querySelector(".steps")?.remove();
-  followEnd();
 }
 
 /**
@@ -235,79 +219,6 @@ function makePlaces(fragment, article) {
     }
   }
 }
-
-// --- The end of the thread, which the page follows until the reader scrolls up
-
-let isFollowing = true;
-let lastTop = 0;
-
-/** Scroll to the end if the reader is there, or `always`. */
-export function followEnd(always = false) {
-  if (always) isFollowing = true;
-  if (isFollowing && !document.getElementById("empty")) scroller.scrollTop = scroller.scrollHeight;
-  updateJump();
-}
-
-/** Follow the end no longer if it is out of sight: the reader has opened something to read it. */
-export function stayHere() {
-  if (distanceFromEnd() >= AT_END) isFollowing = false;
-  updateJump();
-}
-
-function updateJump() {
-  const isShort = scroller.scrollHeight <= scroller.clientHeight + AT_END;
-  byId("jump").hidden = isFollowing || isShort || document.getElementById("empty") !== null;
-}
-
-function distanceFromEnd() {
-  return scroller.scrollHeight - scroller.clientHeight - scroller.scrollTop;
-}
-
-function scrolled() {
-  // Growing content also moves the end away, so only a move upwards is the reader's.
-  if (distanceFromEnd() < AT_END) isFollowing = true;
-  else if (scroller.scrollTop < lastTop) isFollowing = false;
-  lastTop = scroller.scrollTop;
-  updateJump();
-}
-
-scroller.addEventListener("scroll", scrolled, { passive: true });
-new ResizeObserver(() => followEnd()).observe(scroller);
-
-// Earlier questions are inserted above the text that is being read. Keep that text where it is.
-thread.addEventListener("htmx:beforeSwap", (event) => {
-  const { target, detail } = /** @type {CustomEvent<{ shouldSwap: boolean }>} */ (event);
-  if (!detail.shouldSwap || !(/** @type {Element} */ (target).matches(".older"))) return;
-  const below = distanceFromEnd();
-  const shown = () => {
-    scroller.scrollTop = scroller.scrollHeight - scroller.clientHeight - below;
-    const button = /** @type {HTMLElement | null} */ (thread.querySelector(".older button"));
-    (button ?? scroller).focus({ preventScroll: true });
-  };
-  thread.addEventListener("htmx:afterSwap", shown, { once: true });
-});
-
-/**
- * Bring into view what a fold holds, as far as its summary stays in view.
- * @param {HTMLDetailsElement} fold
- */
-function reveal(fold) {
-  const view = scroller.getBoundingClientRect();
-  // The fold itself may have no box.
-  const end = part(fold, ":scope > :last-child").getBoundingClientRect().bottom;
-  const above = part(fold, "summary").getBoundingClientRect().top - view.top;
-  scroller.scrollTop += Math.max(0, Math.min(end + BELOW_FOLD - view.bottom, above));
-}
-
-// The listener captures, because `toggle` does not bubble.
-thread.addEventListener("toggle", ({ target }) => {
-  if (!(target instanceof HTMLDetailsElement) || !target.open) return;
-  // A live answer follows its own end.
-  if (!target.closest("[aria-busy=true]")) reveal(target);
-  // A reader who opens a step of a running answer wants to read it, and not to be taken to the end.
-  if (target.closest("[aria-busy=true]")) stayHere();
-  else updateJump();
-}, true);
 
 // --- Clocks
 
@@ -372,47 +283,3 @@ export function linkState(words, actions = [], { urgent = false, onlyIf = null }
   // The button that was pressed is gone, and the focus would go with it.
   if (hadFocus && focused?.hidden) byId("composer-text").focus({ preventScroll: true });
 }
-
-// --- The list of chats
-
-/**
- * Take over the conversation that the server made for the first question.
- * @param {string} id
- */
-export function enter(id) {
-  conversation = id;
-  room.dataset.conversation = id;
-  history.replaceState(history.state, "", `/c/${id}/`);
-  refreshList(`?opened=${id}`);
-}
-
-export function refreshList(query = "") {
-  const search = /** @type {HTMLInputElement} */ (byId("search")).value.trim();
-  if (search && !query) return;
-  const titled = () => {
-    const title = room.querySelector("#room-title h1");
-    if (conversation && title) document.title = `${title.textContent} · AgenticFleet`;
-    retitle();
-  };
-  // If the server is unavailable, the list stays as it is until the next answer.
-  const away = () => undefined;
-  const how = { target: "#conversations", swap: "innerHTML" };
-  htmx.ajax("GET", room.dataset.listUrl + query, how).then(titled, away);
-}
-
-const narrow = matchMedia("(width < 800px)");
-
-/** @param {boolean} open */
-export function setDrawer(open) {
-  const isOpen = open && narrow.matches;
-  document.body.classList.toggle("drawer-open", isOpen);
-  part(document.body, ".shade").hidden = !isOpen;
-  room.inert = isOpen;
-  const button = byId("drawer-button");
-  const sidebar = byId("sidebar");
-  button.setAttribute("aria-expanded", String(isOpen));
-  if (isOpen) sidebar.focus();
-  else if (narrow.matches && sidebar.contains(document.activeElement)) button.focus();
-}
-
-narrow.addEventListener("change", () => setDrawer(false));

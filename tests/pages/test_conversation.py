@@ -153,13 +153,13 @@ def test_number_of_queries_does_not_depend_on_the_number_of_questions(
     chat = conversation_of(client)
     run_of(chat)
     # Session, conversation, questions, runs with answers, ratings, list.
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(7):
         page(client, address(chat))
     for number in range(25):
         run = run_of(chat, f"question {number}")
         decided_for(run_of(chat, run.question, rerun_of=run), rating=1)
         conversation_of(client, f"chat {number}")
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(7):
         page(client, address(chat))
 
 

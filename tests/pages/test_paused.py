@@ -175,5 +175,5 @@ def test_many_paused_answers_take_one_query_more(
         continuing_run_of(run)
         paused_run_of(chat, asked())
     # Session, conversation, questions, runs, ratings, asks, list.
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(8):
         page(client, address(chat))

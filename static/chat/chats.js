@@ -1,0 +1,140 @@
+// The list of chats, the chat that this page shows, and what other tabs are told of both.
+
+import { keyOf } from "./storage.js";
+import { byId, htmx, part, room, thread } from "./thread.js";
+
+const WAITING = "(waiting) ";
+const CHECK_RUNNING = 10_000; // ms between looks at a list that says that an answer is running
+
+const list = byId("conversations");
+const title = () => byId("room-title");
+
+/** @type {string | null} The chat that this page shows; null: none yet. */
+export let conversation = room.dataset.conversation || null;
+
+/** @type {BroadcastChannel | undefined} To the other tabs of this browser: which chat has changed. */
+let otherTabs;
+
+// --- The chat of this page
+
+/**
+ * Take over the conversation that the server made for the first question.
+ * @param {string} id
+ */
+export function enter(id) {
+  conversation = id;
+  room.dataset.conversation = id;
+  history.replaceState(history.state, "", `/c/${id}/`);
+}
+
+/** Become a new chat, because this one is gone. What was typed stays. */
+export function leave() {
+  conversation = null;
+  room.dataset.conversation = "";
+  room.dataset.newest = "0";
+  history.replaceState(history.state, "", "/");
+  document.title = "AgenticFleet";
+  title().replaceChildren();
+  const { content } = /** @type {HTMLTemplateElement} */ (byId("gone-template"));
+  thread.replaceChildren(content.cloneNode(true));
+  refreshList();
+}
+
+/** Say in the tab's title which chat this is, and if it waits for its reader. */
+export function retitle() {
+  const heading = title().querySelector("h1");
+  const name = conversation && heading ? `${heading.textContent} · AgenticFleet` : "AgenticFleet";
+  document.title = thread.querySelector(".ask[data-mine]") ? WAITING + name : name;
+}
+
+// --- The list
+
+let refreshedAt = 0;
+
+/** Show the list as it is now, restricted and continued as the reader left it. */
+export function refreshList() {
+  refreshedAt = performance.now();
+  const { length } = list.querySelectorAll(".chats:not([data-pinned]) > li");
+  const query = new URLSearchParams({ shown: String(length) });
+  if (list.querySelector("[data-only-running]")) query.set("running", "1");
+  // The title and its menu come along if the page doesn't have those of its chat.
+  if (conversation && title().dataset.of !== conversation) query.set("opened", conversation);
+  // The search field as the source: its text is added, and a search that is typed meanwhile
+  // replaces this request (hx-sync).
+  const how = { source: "#search", target: "#conversations", swap: "innerHTML" };
+  // If the server is unavailable, the list stays as it is until the next answer.
+  const away = () => undefined;
+  htmx.ajax("GET", `${room.dataset.listUrl}?${query}`, how).then(retitle, away);
+}
+
+/** Show that a chat has changed, here and in the other tabs. */
+export function chatChanged(id = conversation) {
+  refreshList();
+  otherTabs?.postMessage(id);
+}
+
+/**
+ * Talk with the other tabs.
+ * @param {(chat: string | null) => void} told
+ */
+export function joinOtherTabs(told) {
+  otherTabs = new BroadcastChannel(keyOf("chats"));
+  otherTabs.onmessage = ({ data }) => told(data);
+}
+
+export function leaveOtherTabs() {
+  otherTabs?.close();
+  otherTabs = undefined;
+}
+
+/**
+ * Look again after running answers that nobody follows here. To be called every second.
+ * @param {boolean} isFollowed an answer of this chat is being followed
+ */
+export function checkRunning(isFollowed) {
+  if (document.hidden || performance.now() - refreshedAt < CHECK_RUNNING) return;
+  const followed = isFollowed ? ":not([aria-current])" : "";
+  if (list.querySelector(`a${followed} .live-dot`)) refreshList();
+}
+
+list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
+
+// --- Renaming and deleting
+
+// These forms are sent by htmx. Without an answer of the server they must say so.
+for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+  room.addEventListener(failure, ({ target }) => {
+    const dialog = /** @type {Element} */ (target).closest("dialog");
+    const place = dialog?.querySelector("[data-dialog-fault]");
+    if (place) place.textContent = "The server did not do it. Try again.";
+  });
+}
+
+room.addEventListener("htmx:afterRequest", (event) => {
+  const { detail } = /** @type {CustomEvent<{ elt: Element, successful: boolean }>} */ (event);
+  if (!detail.successful || !detail.elt.closest("dialog")) return;
+  chatChanged();
+  // The title was replaced, and its dialog with it.
+  if (!title().contains(document.activeElement)) {
+    part(title(), "summary").focus({ preventScroll: true });
+  }
+});
+
+// --- The drawer
+
+const narrow = matchMedia("(width < 800px)");
+
+/** @param {boolean} open */
+export function setDrawer(open) {
+  const isOpen = open && narrow.matches;
+  document.body.classList.toggle("drawer-open", isOpen);
+  part(document.body, ".shade").hidden = !isOpen;
+  room.inert = isOpen;
+  const button = byId("drawer-button");
+  const sidebar = byId("sidebar");
+  button.setAttribute("aria-expanded", String(isOpen));
+  if (isOpen) sidebar.focus();
+  else if (narrow.matches && sidebar.contains(document.activeElement)) button.focus();
+}
+
+narrow.addEventListener("change", () => setDrawer(false));
