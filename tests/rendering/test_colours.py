@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.staticfiles import finders
+from pygments.lexer import DelegatingLexer
 
 from chat.rendering.markdown.blocks import Blocks, render_all
 from chat.rendering.markdown.colours import (
@@ -17,6 +18,7 @@ from chat.rendering.markdown.colours import (
     coloured,
     is_loaded,
     load,
+    new_lexer,
 )
 from chat.rendering.markdown.languages import LEXERS, lexer_name
 from chat.rendering.markdown.listing import MAX_CODE_LINES
@@ -71,7 +73,7 @@ def test_words_of_code_have_the_class_of_what_they_are(
 @pytest.mark.parametrize(
     ("names", "lexer"),
     [
-        ("py py3 python3 Python ipython .py", "python"),
+        ("py py3 python3 Python ipython pycon .py", "python"),
         ("js mjs node JavaScript", "javascript"),
         ("ts mts", "typescript"),
         ("tsx", "tsx"),
@@ -312,6 +314,11 @@ def test_each_lexer_keeps_the_text_and_uses_our_classes(name: str) -> None:
     assert unescape(re.sub("<[^>]*>", "", "\n".join(lines))) == code
     assert {name for name, _ in SPAN.findall("\n".join(lines))} <= CODE_CLASSES
     assert is_loaded(name)
+
+
+def test_no_lexer_reads_all_before_its_first_token() -> None:
+    # Such a lexer can't be stopped when it takes too long.
+    assert not [name for name in LEXERS.split() if isinstance(new_lexer(name), DelegatingLexer)]
 
 
 def channel(value: int) -> float:

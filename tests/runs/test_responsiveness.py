@@ -41,6 +41,7 @@ PARAGRAPH = (
     "Some **bold** words, a [link](https://example.com) and `code` in a paragraph of usual "
     "length.\n\n"
 )
+CODE = "int area(const std::vector<int>& sides) { return sides[0] * 2; }  // of a square\n"
 HEAVY = {
     "one chunk of 1 MB of prose": {"tokens": [PARAGRAPH * (2**20 // len(PARAGRAPH))]},
     "one line of 1 MB": {"tokens": ["word " * (2**20 // 5)]},
@@ -49,6 +50,8 @@ HEAVY = {
     },
     "1,000 chunks at once": {"tokens": [PARAGRAPH] * 1000, "at_once": True},
     "brackets without end": {"tokens": ["[" * 200_000]},
+    "64 KB of code": {"tokens": ["```cpp\n", *[CODE] * (2**16 // len(CODE)), "```\n"]},
+    "code that is slow to colour": {"tokens": ["```c#\n", "a\n" * 15_000, "```\n"]},
 }
 
 

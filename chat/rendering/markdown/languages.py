@@ -9,18 +9,19 @@ NAME = re.compile(r"[\w+#.-]+", re.ASCII)  # also in "rust,ignore", "{python}" a
 MAX_NAME_CHARS = 30
 
 # The lexers that may be used, by their first alias in Pygments. Not all that there are: each takes
-# memory for good once it was used, and some take seconds for a text that is made for it. Those of
-# scala and fish take for ever: an open string with twenty pairs of backslashes is enough.
+# memory for good once it was used. Those of scala and fish take for ever for an open string with
+# some pairs of backslashes; those that delegate, such as pycon, read all before their first token,
+# so that they can't be stopped.
 LEXERS = """
     ada apacheconf awk bash batch c clojure cmake common-lisp console cpp csharp css cuda cypher
-    cython d dart delphi diff django docker doscon elixir elm emacs-lisp erb erlang fortran fsharp
-    gdscript gherkin gleam glsl go graphql groovy haskell hlsl html html+handlebars html+php http
-    iex ini java javascript json json5 jsonnet jsx julia kotlin lean4 less llvm lua make markdown
-    matlab mojo mysql nasm nginx nimrod nixos objective-c ocaml octave odin perl php plpgsql
-    postgresql powershell prolog promql properties protobuf psql puppet purescript pycon python
-    pytb racket rbcon reasonml rego restructuredtext ruby rust sass scheme scss solidity sparql
-    splus sql swift systemd systemverilog tcl terraform tex toml tsql tsx typescript typst vala
-    vb.net verilog vhdl vim vue wast wgsl xml yaml zig
+    cython d dart delphi diff django docker doscon elixir elm emacs-lisp erb erlang fortran
+    fsharp gdscript gherkin gleam glsl go graphql groovy haskell hlsl html http iex ini java
+    javascript json json5 jsonnet jsx julia kotlin lean4 less llvm lua make markdown matlab mojo
+    mysql nasm nginx nimrod nixos objective-c ocaml octave odin perl php plpgsql postgresql
+    powershell prolog promql properties protobuf psql puppet purescript python pytb racket rbcon
+    reasonml rego restructuredtext ruby rust sass scheme scss solidity sparql splus sql swift
+    systemd systemverilog tcl terraform tex toml tsql tsx typescript typst vala vb.net verilog
+    vhdl vim vue wast wgsl xml yaml zig
 """
 
 # Names that those lexers don't have, or that mean another language to a model.
@@ -41,6 +42,8 @@ OTHER_NAMES = {
     "fish": "bash",
     "gql": "graphql",
     "h": "c",
+    "handlebars": "html",
+    "hbs": "html",
     "ino": "cpp",
     "ipython": "python",
     "jsonc": "json5",
@@ -58,7 +61,8 @@ OTHER_NAMES = {
     "plsql": "plpgsql",
     "proto3": "protobuf",
     "ps": "powershell",
-    "python-repl": "pycon",
+    "pycon": "python",
+    "python-repl": "python",
     "sbt": "groovy",
     "scala": "groovy",
     "snowflake": "sql",
