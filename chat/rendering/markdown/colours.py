@@ -24,8 +24,8 @@ MAX_COLOURED_CHARS = 40_000  # of a block; what follows them stays plain
 TIME_ALLOWED, TIME_PER_CHAR = 0.005, 12e-6
 TOKENS_PER_LOOK = 16  # tokens between two looks at the clock
 # Within one token no clock can be looked at, and the time of some grows with the square of the
-# letters, blanks or signs in a row. Text with more in a row than this stays plain.
-MAX_RUN = 400
+# letters, blanks or signs in a row, or of the line. Text with more than this stays plain.
+MAX_RUN, MAX_LINE = 400, 2000
 RUNS = re.compile(r"\w+|\s+|[^\w\s]+")
 
 NAME = "name"  # of something that may be a function: it is called if a bracket follows
@@ -136,7 +136,9 @@ def colour_lines(code: str, language: str) -> tuple[str, ...] | None:
 
 
 def has_long_run(code: str) -> bool:
-    return any(found.end() - found.start() > MAX_RUN for found in RUNS.finditer(code))
+    return any(len(line) > MAX_LINE for line in code.split("\n")) or any(
+        found.end() - found.start() > MAX_RUN for found in RUNS.finditer(code)
+    )
 
 
 def in_time(tokens: Iterable[tuple[int, _TokenType, str]], chars: int) -> Iterator[tuple[str, str]]:
