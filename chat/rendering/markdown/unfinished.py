@@ -18,7 +18,8 @@ OPEN_NOTE = re.compile(r"\[\^[^\[\]`]*$")
 OPEN_REFERENCE = re.compile(r"!?\[([^\[\]`]+)\]\[[^\[\]`]*$")
 # The words of what may become a link; numbers in brackets are citations.
 OPEN_BRACKET = re.compile(r"!?\[(?![\d, ]*\]$|\^)([^\[\]`]*)\]?$")
-OPEN_UNDERSCORES = re.compile(r"(?<!\w)(__?)(?=[^\s_])(?:(?!\1(?!\w)).)*$")
+MAX_UNDERSCORES = 16  # among which the open ones are looked for
+OPEN_UNDERSCORES = re.compile(r"(?<!\w)(__?)(?=[^\s_])(?:[^_]|(?<=\w)_+(?=\w))*_?$")
 
 
 def without_halves(text: str) -> str:
@@ -49,10 +50,11 @@ def with_ends(text: str) -> str:
         return text
     if text.count("~~") % 2:
         text = text[:-2] if text.endswith("~~") else text.removesuffix("~") + "~~"
-    if "_" in text and (opened := OPEN_UNDERSCORES.search(text)):
-        text = text.rstrip().removesuffix("_") + opened[1]
-    elif text.endswith((" _", " __")):
-        text = text.rstrip("_")
+    if 0 < text.count("_") <= MAX_UNDERSCORES:
+        if opened := OPEN_UNDERSCORES.search(text):
+            text = text.rstrip().removesuffix("_") + opened[1]
+        elif text.endswith((" _", " __")):
+            text = text.rstrip("_")
     return text + missing_tags(text) if "<" in text else text
 
 

@@ -20,6 +20,11 @@ BEGINNING = re.compile(r"https?://|www\.", re.IGNORECASE)
 NOT_BEFORE = re.compile(r"[A-Za-z0-9_@./-]")  # what an address can't begin behind
 # Addresses end at marks of emphasis and code, and at the punctuation of full-width scripts.
 CANDIDATE = re.compile(r"(?:(?!\*\*|~~)[^\s<>`|\u3000-\u303f\uff00-\uffef\ufdd0-\ufdef])+")
+# Not git@example.com:path, and no versions such as package@1.2.
+MAIL = re.compile(
+    r"(?<![A-Za-z0-9_.+%-])[A-Za-z0-9_][A-Za-z0-9_.+%-]{0,63}"
+    r"@(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.)+[A-Za-z]{2,24}(?![A-Za-z0-9_@-]|[.:/][A-Za-z0-9_])"
+)
 MAX_ADDRESS_CHARS = 2000
 # Marks of emphasis around an address, which would count as parts of it.
 TRAILING = "*_~"
@@ -98,14 +103,12 @@ def outside_links(tokens: list[Token]) -> list[list[Token]]:
 def with_mail(words: str) -> list[Token]:
     """Return the words as tokens, with links for the mail addresses in them."""
     tokens, end = [], 0
-    for found in linkify.match(words) or []:
-        if found.schema != "mailto:":
-            continue
+    for found in MAIL.finditer(words):
         tokens += [
-            Token("text", "", 0, content=words[end : found.index]),
-            Token("link_open", "a", 1, attrs={"href": found.url}),
-            Token("text", "", 0, content=found.raw),
+            Token("text", "", 0, content=words[end : found.start()]),
+            Token("link_open", "a", 1, attrs={"href": f"mailto:{found[0]}"}),
+            Token("text", "", 0, content=found[0]),
             Token("link_close", "a", -1),
         ]
-        end = found.last_index
+        end = found.end()
     return [*tokens, Token("text", "", 0, content=words[end:])]

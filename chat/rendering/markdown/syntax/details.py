@@ -38,7 +38,7 @@ def details(md: MarkdownIt) -> None:
 def read_tags(state: StateBlock, first: int, _last: int, silent: bool) -> bool:
     """Read a line of these tags in a list item or a quote. The cleaner closes what is open."""
     line = text_of(state, first)
-    if state.is_code_block(first) or not line.startswith("<"):
+    if not state.level or state.is_code_block(first) or not line.startswith("<"):
         return False
     opening = OPENING.match(line)
     rest = opening["rest"] if opening else line

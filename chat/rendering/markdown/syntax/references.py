@@ -22,7 +22,7 @@ TEXT = (
     r"(?:[^\[\]\\`!]|\\.|`[^`\n]*`|`|!(?!\[)"
     r"|!\[[^\[\]\n]*\](?:\([^()\s]*\)|\[[^\[\]\n]*\])?){1,500}+"
 )
-BRACKETS = re.compile(rf"(!?)\[({TEXT})\](\[[^\[\]\n]*\])?(?!\()", re.DOTALL)
+BRACKETS = re.compile(rf"(!?)\[({TEXT})\](\[[^\[\]]*\])?(?!\()", re.DOTALL)
 # What is in front of the words: "[" or "![", and the label.
 OPENING = re.compile(f"{REFERENCE}(!?\\[)([^{REFERENCE_END}]+){REFERENCE_END}")
 # The words between two marks; the second has what is behind them. Innermost first, because an image
