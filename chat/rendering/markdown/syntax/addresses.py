@@ -35,7 +35,8 @@ linkify = LinkifyIt(options={"fuzzy_link": False})
 def addresses(md: MarkdownIt) -> None:
     md.inline.ruler.at("text", read_text)
     md.inline.ruler.after("text", "address", read_address)
-    md.core.ruler.push("mail", link_mail)
+    # Before "text_join", when an escaped \@ is still apart from the words around it.
+    md.core.ruler.before("text_join", "mail", link_mail)
 
 
 def read_text(state: StateInline, silent: bool) -> bool:
