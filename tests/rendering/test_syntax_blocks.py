@@ -20,7 +20,7 @@ from .reading import bare, read, read_growing
             "<details open><summary>More</summary><div><div><p>One line</p></div></div></details>",
         ),
         (
-            "<details>\n<summary>\n<b>More</b> `a[0]`\n</summary>\nx\n</details>",
+            "<details>\n<summary>\n<b>More</b> <code>a[0]</code>\n</summary>\nx\n</details>",
             "<details><summary>More <code>a[0]</code></summary>"
             "<div><div><p>x</p></div></div></details>",
         ),

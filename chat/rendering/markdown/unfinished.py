@@ -36,7 +36,8 @@ def without_halves(text: str) -> str:
         text = OPEN_NOTE.sub("", text)
         text = OPEN_REFERENCE.sub(r"\1", text)
         text = OPEN_BRACKET.sub(r"\1", text)
-    if address := OPEN_ADDRESS.search(text):
+    may_be_address = ":/" in text or "www." in text.lower()
+    if may_be_address and (address := OPEN_ADDRESS.search(text)):
         # Escaped, it is no address.
         text = text[: address.start()] + re.sub(r"^<?(\w+)", r"\1\\", address[0])
     if "@" in text:

@@ -25,10 +25,12 @@ class State(StateInline):
 
     def scanDelims(self, start: int, canSplitWord: bool) -> Scanned:
         scanned = super().scanDelims(start, canSplitWord)
+        if not canSplitWord or self.src.isascii():
+            return scanned
         end = start + scanned.length
         before = self.src[start - 1] if start else " "
         after = self.src[end] if end < self.posMax else " "
-        if not canSplitWord or not (CJK.match(before) or CJK.match(after)):
+        if not (CJK.match(before) or CJK.match(after)):
             return scanned
         return Scanned(
             can_open=scanned.can_open or not after.isspace(),

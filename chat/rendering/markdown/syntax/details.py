@@ -20,6 +20,7 @@ BEGINS_SUMMARY = re.compile(r"\s*<summary>", IGNORED)
 CLOSING = re.compile(r"(?P<words>(?:[^`]|`[^`]*`)*?)</details>\s*$", IGNORED)
 # Tags in a summary that would be shown as text. What they say is said by its looks.
 LOOKS = re.compile(r"</?(?:b|strong|i|em|u|span|h[1-6])>", re.IGNORECASE)
+CODE = re.compile(r"</?code>", re.IGNORECASE)
 BRACKET = re.compile(r"(`[^`]*`)|\[")
 # The beginning of a line that may still become one of these lines.
 MAYBE_TAG = re.compile(
@@ -72,5 +73,5 @@ def raw(_renderer: object, tokens: Sequence[Token], index: int, *_rest: object) 
 
 def summary_of(found: re.Match[str]) -> str:
     """Return the Markdown of a summary, in which brackets are text: it can't hold links."""
-    words = LOOKS.sub("", found["words"]).strip()
+    words = CODE.sub("`", LOOKS.sub("", found["words"])).strip()
     return BRACKET.sub(lambda part: part[1] or "\\[", words)

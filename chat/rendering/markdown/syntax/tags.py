@@ -39,6 +39,8 @@ def read_tag(state: StateInline, silent: bool) -> bool:
 
 def pair_tags(state: StateInline) -> None:
     """Make tags of those that have a partner in the same link, or outside of all links."""
+    if "<" not in state.src:
+        return
     unpaired: list[list[Token]] = [[]]
     for token in state.tokens:
         if token.nesting > 0:
