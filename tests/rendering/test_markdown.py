@@ -317,3 +317,30 @@ def test_long_answer_takes_linear_time() -> None:
         blocks.feed(text[at : at + 5])
     # 80 µs a delta when this was written; quadratic work would take minutes.
     assert time.thread_time() - started < 15
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "<",
+        "<!--",
+        "<!--\n",
+        "<sub>",
+        "www.",
+        "[^1]",
+        "[a][b]",
+        "![a][",
+        "<details>\n",
+        "a@",
+        "__a ",
+    ],
+)
+def test_many_beginnings_of_one_kind_take_linear_time(unit: str) -> None:
+    text = unit * (20_000 // len(unit))
+    started = time.thread_time()
+    render_all(text, "r")
+    blocks = Blocks("r")
+    for at in range(0, len(text), 20):
+        blocks.feed(text[at : at + 20])
+    # At most 0.5 s when this was written; quadratic work takes 10 s and more.
+    assert time.thread_time() - started < 5
