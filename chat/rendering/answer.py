@@ -62,6 +62,11 @@ class Activity:
     why: str = ""
 
 
+def is_cut(ending: Ending) -> bool:
+    """Return True if the answer's text stopped where it was to go on."""
+    return ending.status in ("cancelled", "failed")
+
+
 class AnswerView:
     """One run as the page shows it. Give it the run's events in order.
 
@@ -119,7 +124,7 @@ class AnswerView:
             view.apply(event)
         view.restart(text)
         if ending:
-            view.finish()
+            view.finish(cut=is_cut(ending))
             view.end_with(ending, ended_at=ended_at)
         return view
 
@@ -289,12 +294,14 @@ class AnswerView:
             case ResponseCompleted():
                 return self.complete(event)
             case Cancelled():
-                return self.finish()
+                return self.finish(cut=True)
             case Done():
-                return self.finish() | self.end_with(self.ending_of(event))
+                ending = self.ending_of(event)
+                return self.finish(cut=is_cut(ending)) | self.end_with(ending)
             case Error():
                 ended_at = time_of(event.timestamp)
-                return self.finish() | self.end_with(self.ending_of(event), ended_at=ended_at)
+                ending = self.ending_of(event)
+                return self.finish(cut=True) | self.end_with(ending, ended_at=ended_at)
             case Notice():
                 return {"id": f"{self.run}-notice-{slug(event.data.code)}", "text": event.message}
             case Heartbeat() | ResponseDelta():
@@ -310,9 +317,9 @@ class AnswerView:
         self._blocks.finish()
         return {"replaced": True}
 
-    def finish(self) -> dict[str, object]:
+    def finish(self, *, cut: bool = False) -> dict[str, object]:
         """End the text; return the blocks that this changed."""
-        return {"changed": out_of_band(self._blocks.finish())}
+        return {"changed": out_of_band(self._blocks.finish(cut=cut))}
 
     def ending_of(self, event: Done | Error) -> Ending:
         """Return the ending as the row stores it, from the terminal event."""

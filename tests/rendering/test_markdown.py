@@ -100,6 +100,27 @@ LINES = [
     *["closes -->", "x <!-- in --> y", "<details>", "<summary>More</summary>", "</details>"],
     *["<details open><summary>In</summary>text</details>", "ends</details>", "  <details>"],
     *["**「强调」**的", "**注意：**请", "<summary>", "</summary>"],
+    *[
+        "$$",
+        "\\[",
+        "  \\]",
+        "x_1 = *a*",
+        "= y",
+        "+ b\\) is",
+        "so \\(a_1",
+        "$$ words",
+        "\\[ a \\] b",
+    ],
+    *[
+        "\\begin{align}",
+        "\\end{align} tail",
+        "- \\[",
+        "> $$",
+        "| $x|y$ | \\(a|b\\) |",
+        "$$x$$",
+        "\\",
+    ],
+    *["$5 and $10-$", "$n$th **\\(x^*\\)", "$x_1$, *$y$* `$z$`", "w " * 90 + "\\(x^2"],
     *["👩‍👩‍👧 family", "مرحبا بالعالم", "\x07bell", "a\rb", "x" * 300, "many words " * 40],
 ]
 

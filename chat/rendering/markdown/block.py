@@ -23,7 +23,9 @@ type Kind = Literal[
     "details",
     "definition",
     "note",
+    "maths",
 ]
+VERBATIM: set[Kind] = {"fence", "indented", "maths"}  # their text is shown as it is
 
 
 @dataclass(slots=True)

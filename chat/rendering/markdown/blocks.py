@@ -16,10 +16,11 @@ from dataclasses import replace
 
 from chat.rendering.partials import pattern
 
-from .block import BLOCK_ATTRIBUTES, Block, Kind
+from .block import BLOCK_ATTRIBUTES, VERBATIM, Block, Kind
 from .characters import without_controls
 from .elements import Element
 from .extensions import Extensions
+from .formula_lines import is_half_opener, is_in_formula, opens_formula
 from .labels import Labels, has_marks, uncited, used_in
 from .languages import language_of, lexer_name
 from .lines import (
@@ -38,11 +39,13 @@ from .lines import (
     is_blank,
     is_in_fence,
     is_table,
+    is_undecided,
     list_kind,
 )
 from .listing import MAX_CODE_LINES, Listing
 from .parts import Part
-from .renderers import Render, code, flow, item, row_renderer, table_head
+from .renderers import Render, code, flow, item, paragraph, row_renderer, table_head
+from .syntax.maths import displayed
 
 
 def render_all(text: str, prefix: str) -> list[str]:
@@ -65,11 +68,9 @@ class Blocks(Extensions):
         super().__init__(Labels(prefix, cite))
         self._prefix = prefix
         self._used: set[str] = set()  # labels in the blocks that were handed out
-        self._blocks: list[Block] = []
         self._handed_out = 0  # blocks that are finished and were handed out
         self._rest = ""  # half of a line end or of a surrogate pair
         self._line = ""  # the line that is being written
-        self._placed: Part | None = None  # the part that holds it, once it is clear which
 
     @property
     def finished(self) -> int:
@@ -103,13 +104,18 @@ class Blocks(Extensions):
             self.begin_line(self.spaced(self._line))
         return self.changed()
 
-    def finish(self) -> list[Element]:
+    def finish(self, *, cut: bool = False) -> list[Element]:
         """End the text; return the elements that this changed.
 
-        Only now may finished blocks change: what their labels stand for is known.
+        Only now may finished blocks change: what their labels stand for is known. `cut`: the text
+        was to go on, so close what is left open, as while it was growing.
         """
-        if self._line or self._rest:
-            self.complete_line(self.spaced(self._line))
+        line, last = self.spaced(self._line), self._open
+        if (line or self._rest) and not (cut and self.is_half(line)):
+            self.complete_line(line)
+            last = self._blocks[-1] if line and self._blocks else last
+        if cut and last and last.parts and last.kind not in VERBATIM:
+            last.parts[-1].settle()
         self._rest = self._line = ""
         if self._comment:
             self.release_comment()
@@ -129,6 +135,14 @@ class Blocks(Extensions):
         if block.kind in ("list", "quote"):
             return any("```" in line or "~~~" in line for line in block.parts[-1].lines)
         return block.listing is not None and block.listing.may_take_long
+
+    def is_half(self, line: str) -> bool:
+        """Return True if the line has only a mark so far, such as of an item or of code."""
+        kind = self._open.kind if self._open else "paragraph"
+        if kind in VERBATIM:
+            return kind == "fence" and CLOSING.match(line) is not None
+        is_mark = UNDECIDED.match(line) is not None and not line.lstrip()[:1].isdigit()
+        return is_mark or is_half_opener(line)
 
     def html(self) -> list[str]:
         """Return all blocks in their present state, those in details with the details."""
@@ -210,11 +224,14 @@ class Blocks(Extensions):
 
     def begin_line(self, line: str) -> None:
         block = self._open
-        if block and block.fence:
+        if block and block.kind == "maths":
+            is_decided = False
+        elif block and block.fence:
             is_decided = not is_blank(line) and not CLOSING.match(line)
         else:
             is_header = line.lstrip().startswith("|") and not (block and block.kind == "table")
-            is_decided = not is_header and not UNDECIDED.match(line) and not self.is_held(line)
+            is_open_kind = is_undecided(line) or self.is_held(line)
+            is_decided = not is_header and not is_open_kind
         if is_decided:
             self.place(line)
 
@@ -275,6 +292,8 @@ class Blocks(Extensions):
                 return self.continue_note(block, line)
             case "details":
                 return self.continue_details(block, line)
+            case "maths":
+                return self.continue_formula(block, line)
             case "paragraph" | "line" | "definition":
                 return self.continue_paragraph(block, line)
 
@@ -341,6 +360,8 @@ class Blocks(Extensions):
         part = block.parts[0]
         if is_blank(line) or part.is_full:
             return False
+        if is_in_formula(part.lines) and not FENCE.match(line) and not HEADING.match(line):
+            return self.add(part, line)
         if DELIMITER.match(line) and is_table(part.lines[-1], line):
             self.begin_table(part, line)
             return True
@@ -355,6 +376,8 @@ class Blocks(Extensions):
     def begin_block(self, line: str) -> None:
         if self.begins_extension(line):
             self.begin_extension(line)
+        elif opens_formula(line) and not self._is_maths_off:
+            self.begin_flow("maths", line, displayed)
         elif fence := FENCE.match(line):
             language = language_of(fence[3])
             block = self.new_block("fence", "code", language=language)
@@ -372,7 +395,7 @@ class Blocks(Extensions):
         elif marker := MARKER.match(line):
             self.begin_list(marker, line)
         else:
-            self.begin_flow("paragraph", line)
+            self.begin_flow("paragraph", line, paragraph)
 
     def begin_flow(self, kind: Kind, line: str, render: Render = flow) -> Block:
         block = self.new_block(kind)

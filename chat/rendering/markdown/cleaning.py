@@ -9,6 +9,7 @@ from chat.rendering.partials import pattern
 from .characters import DONE_TASK, OPEN_TASK, PICTURE, PICTURE_END
 from .colours import CODE_CLASSES
 from .languages import language_of
+from .syntax.maths import with_maths
 
 NESTED_CODE = re.compile(r'<pre><code(?: class="language-([^"]*)")?>')
 
@@ -48,8 +49,11 @@ cleaner = nh3.Cleaner(
 
 
 def cleaned(html: str) -> str:
-    """Return rendered Markdown through the allow-list, its code blocks with a head to copy them."""
-    html = with_signs(cleaner.clean(html))
+    """Return rendered Markdown through the allow-list, its code blocks with a head to copy them.
+
+    Maths is put in afterwards: the cleaner would take it away.
+    """
+    html = with_maths(with_signs(cleaner.clean(html)))
     if "<pre>" not in html:
         return html
     # The heads are added after the cleaner, which would remove their classes and buttons.

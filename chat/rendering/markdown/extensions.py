@@ -1,13 +1,14 @@
-"""Lines that CommonMark has no blocks for: details, definitions, notes, and hidden comments."""
+"""Lines that CommonMark has no blocks for: details, definitions, notes, comments, formulas."""
 
 import re
 from abc import ABC, abstractmethod
 
-from .block import Block, Kind
+from .block import VERBATIM, Block, Kind
+from .formula_lines import ends_formula, formula_of, is_open
 from .labels import Labels
 from .lines import indent_of, interrupts_paragraph, is_blank
 from .parts import Part
-from .renderers import Render, definition, flow
+from .renderers import Render, definition, flow, paragraph
 from .syntax.comments import COMMENT, END, MAX_COMMENT_LINES
 from .syntax.details import (
     BEGINS_SUMMARY,
@@ -32,9 +33,12 @@ class Extensions(ABC):
 
     def __init__(self, labels: Labels) -> None:
         self._labels = labels
+        self._blocks: list[Block] = []
         self._open: Block | None = None
         self._around: list[Block] = []  # the details that take the next block
         self._comment: list[str] = []  # lines that are hidden if the comment ends
+        self._is_maths_off = False  # while the lines of no formula are taken again
+        self._placed: Part | None = None  # the part that holds the line that is being written
 
     def is_held(self, line: str) -> bool:
         """Return True if the line may still become one of these blocks, or end details."""
@@ -52,7 +56,7 @@ class Extensions(ABC):
         is_indented = block.kind in ("indented", "list", "note") and (
             indent_of(line) >= block.offset
         )
-        return bool(block.fence) or is_indented
+        return bool(block.fence) or block.kind == "maths" or is_indented
 
     def begins_extension(self, line: str) -> bool:
         """Return True if the line ends the open block because it begins one of these."""
@@ -145,7 +149,7 @@ class Extensions(ABC):
         """Return the end of details at the end of the line, if there is one and it is no code."""
         block = self._open
         is_within = self._around or (block and block.kind == "details")
-        if not is_within or (block and (block.fence or block.kind == "indented")):
+        if not is_within or (block and (block.fence or block.kind in VERBATIM)):
             return None
         return CLOSING.match(line) if "</" in line else None
 
@@ -179,6 +183,35 @@ class Extensions(ABC):
                 self._open = None
                 if not is_blank(line):
                     self.begin_block(line)
+
+    # Formulas over lines
+
+    def continue_formula(self, block: Block, line: str) -> bool:
+        part = block.parts[0]
+        part.add(line)
+        if formula := formula_of(part.lines):
+            self._open = None
+            behind = "\n".join(part.lines)[formula.end :]
+            part.lines[-1] = line.removesuffix(behind)
+            if not is_blank(behind):
+                self.place(behind.lstrip(" "))
+        elif ends_formula(part.lines) or not is_open(part.lines):
+            self.give_up_formula(part.lines)
+        return True
+
+    def give_up_formula(self, lines: list[str]) -> None:
+        """Take the lines as prose: what seemed to open a formula is never closed."""
+        self._blocks.pop()
+        self._open = None
+        first, *rest, last = lines
+        self.begin_flow("paragraph", first, paragraph)
+        self._placed = None  # The line is complete.
+        # The other lines open no formula, or many that are never closed would be quadratic.
+        self._is_maths_off = True
+        for line in rest:
+            self.complete_line(line)
+        self._is_maths_off = False
+        self.complete_line(last)
 
     # What Blocks does with lines
 

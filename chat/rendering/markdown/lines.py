@@ -6,6 +6,7 @@ renderers in renderers.py show the words without their structure.
 
 import re
 
+from .formula_lines import may_open_formula, opens_formula
 from .parser import parser
 
 # The lines that begin a block. All take up to three spaces; four would make indented code.
@@ -56,6 +57,11 @@ def expand_tabs(line: str, *, columns: int | None = None) -> str:
     return line[:end].expandtabs(4) + line[end:]
 
 
+def is_undecided(line: str) -> bool:
+    """Return True if this beginning of a line could still become something else."""
+    return UNDECIDED.match(line) is not None or may_open_formula(line)
+
+
 def is_blank(line: str) -> bool:
     """Return True if the line has only spaces. Other white space, such as U+00A0, is text."""
     return not line.strip(" ")
@@ -68,6 +74,8 @@ def indent_of(line: str) -> int:
 def interrupts_paragraph(line: str) -> bool:
     """Return True if the line begins a block of its own even directly below a paragraph."""
     if FENCE.match(line) or HEADING.match(line) or RULE.match(line) or QUOTE.match(line):
+        return True
+    if opens_formula(line):
         return True
     # As CommonMark has it, an empty item or a number other than 1 continues the paragraph, so that
     # a line which happens to begin with a year is no list.

@@ -10,6 +10,7 @@ from .syntax.details import details
 from .syntax.fences import fences
 from .syntax.headings import headings
 from .syntax.images import images
+from .syntax.maths import maths
 from .syntax.notes import notes
 from .syntax.references import references
 from .syntax.tags import tags
@@ -23,6 +24,7 @@ parser = (
     .disable(["reference", "html_block", "html_inline"])
     .use(cjk_emphasis)
     .use(citations)
+    .use(maths)
     .use(references)
     .use(notes)
     .use(tags)

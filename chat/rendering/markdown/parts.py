@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 
 from .characters import CURSOR
 from .elements import Element
-from .lines import INDENT, LEAD, PIPES, indent_of, is_in_fence
+from .formula_lines import is_in_formula, mask_pipes
+from .lines import INDENT, LEAD, PIPES, UNDERLINE, indent_of, is_blank, is_in_fence
 from .renderers import Render, code
 from .tail import Tail
+from .words import settled
 
 MAX_PART_LINES = 40  # lines of a quote or list item before it is continued in the next part
 MAX_FENCED_LINES = 10 * MAX_PART_LINES  # the same inside fenced code, which can't be cut anywhere
@@ -95,8 +97,9 @@ class Part:
         as a whole with each delta.
         """
         *above, line = self.lines
-        # Inside a fence the first try would fail: save its render.
-        prose = None if is_in_fence(above) else self.tail_of(line, is_verbatim=False)
+        # Inside a fence the first try would fail: save its render. In a formula, nothing is prose.
+        is_prose = not is_in_fence(above) and not is_in_formula(above)
+        prose = self.tail_of(line, is_verbatim=False) if is_prose else None
         opened = prose or self.tail_of(line, is_verbatim=True)
         if opened is None:
             return False
@@ -120,5 +123,23 @@ class Part:
 
     def lead_of(self, line: str, is_verbatim: bool) -> str:
         """Return what stands before the words of a line."""
-        found = (PIPES if self.tag == "tr" else INDENT if is_verbatim else LEAD).match(line)
-        return found[0] if found else ""
+        if self.tag == "tr":
+            found = PIPES.match(mask_pipes(line, is_growing=True))
+        else:
+            found = (INDENT if is_verbatim else LEAD).match(line)
+        return line[: found.end()] if found else ""
+
+    def settle(self) -> None:
+        """Close what is left open at the end of a text that was cut."""
+        if is_in_fence(self.lines) or UNDERLINE.match(self.lines[-1]):
+            return
+        # Emphasis goes on from line to line, but not beyond a paragraph or an item.
+        begin = len(self.lines) - 1
+        while begin and not is_blank(self.lines[begin - 1]) and not self.marker_of(begin):
+            begin -= 1
+        self.lines[begin:] = settled("\n".join(self.lines[begin:])).split("\n")
+        self.is_stale = True
+
+    def marker_of(self, index: int) -> str:
+        """Return the markers of headings and items that the line begins with."""
+        return self.lead_of(self.lines[index], is_verbatim=False).strip(" \t>|")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from .characters import CURSOR
 from .cleaning import cleaned
 from .colours import plain
+from .formula_lines import formulas_in_one_line
 from .lines import CELLS, MARKER
 from .parser import parser
 
@@ -17,6 +18,10 @@ def flow(lines: list[str]) -> str:
     if lines == [CURSOR]:
         return f"<p>{CURSOR}</p>"
     return cleaned(parser.render("\n".join(lines))).strip()
+
+
+def paragraph(lines: list[str]) -> str:
+    return flow(formulas_in_one_line(lines))
 
 
 def item(lines: list[str]) -> str:

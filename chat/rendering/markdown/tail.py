@@ -4,10 +4,12 @@ from dataclasses import dataclass, field
 from html import escape
 
 from .elements import Element
+from .formulas import cut_outside_formulas, decided, without_formulas
 from .lines import UNDECIDED
 from .words import inline_html, is_balanced, settled
 
 PIECE_CHARS = 160  # characters of a line that are rendered again with each delta
+MAX_OPEN_CHARS = 1000  # of a piece that waits for the end of a formula
 MAX_BRACKETS = 16  # in a piece that is parsed
 MAX_ASTERISKS = 32  # in a piece that is parsed
 
@@ -39,7 +41,7 @@ class Tail:
             # A nested line begins, and may still become an item or a heading.
             self.pieces[-1] = ""
         else:
-            self.pieces[-1] = self.html_of(settled(rest))
+            self.pieces[-1] = self.html_of(settled(decided(rest)))
         return [self.piece(index) for index in range(first, len(self.pieces))]
 
     def element(self, slot: str) -> Element:
@@ -55,6 +57,8 @@ class Tail:
         if length <= PIECE_CHARS:
             return self.start
         end = words.rfind(" ", self.start, self.start + PIECE_CHARS) + 1 or self.start + PIECE_CHARS
+        if not self.is_verbatim and length <= MAX_OPEN_CHARS:
+            end = self.start + cut_outside_formulas(words[self.start :], end - self.start)
         # Wait for the end of an open link or emphasis, but not longer than a second piece: the
         # line is rendered as a whole when it is complete, so what was cut is repaired then.
         is_whole = length > 2 * PIECE_CHARS or is_balanced(words[self.start : end])
@@ -62,7 +66,8 @@ class Tail:
 
     def html_of(self, words: str) -> str:
         # Many open brackets or asterisks are no prose, and looking for their ends is quadratic.
-        is_prose = words.count("[") <= MAX_BRACKETS and words.count("*") <= MAX_ASTERISKS
+        marks, _ = without_formulas(words)
+        is_prose = marks.count("[") <= MAX_BRACKETS and marks.count("*") <= MAX_ASTERISKS
         if self.is_verbatim or not is_prose:
             return escape(words, quote=False)
         return inline_html(words)

@@ -18,8 +18,6 @@ OPEN_NOTE = re.compile(r"\[\^[^\[\]`]*$")
 OPEN_REFERENCE = re.compile(r"!?\[([^\[\]`]+)\]\[[^\[\]`]*$")
 # The words of what may become a link; numbers in brackets are citations.
 OPEN_BRACKET = re.compile(r"!?\[(?![\d, ]*\]$|\^)([^\[\]`]*)\]?$")
-MAX_UNDERSCORES = 16  # among which the open ones are looked for
-OPEN_UNDERSCORES = re.compile(r"(?<!\w)(__?)(?=[^\s_])(?:[^_]|(?<=\w)_+(?=\w))*_?$")
 
 
 def without_halves(text: str) -> str:
@@ -46,25 +44,13 @@ def without_halves(text: str) -> str:
 
 
 def with_ends(text: str) -> str:
-    """Return the words with all that is open closed: struck text, underscores, tags."""
-    if text.count("`") % 2:
+    """Return the words with the ends of the tags that are open."""
+    if "<" not in text or text.count("`") % 2:
         return text
-    if text.count("~~") % 2:
-        text = text[:-2] if text.endswith("~~") else text.removesuffix("~") + "~~"
-    if 0 < text.count("_") <= MAX_UNDERSCORES:
-        if opened := OPEN_UNDERSCORES.search(text):
-            text = text.rstrip().removesuffix("_") + opened[1]
-        elif text.endswith((" _", " __")):
-            text = text.rstrip("_")
-    return text + missing_tags(text) if "<" in text else text
-
-
-def missing_tags(text: str) -> str:
-    """Return the ends of the tags that are open."""
     names: list[str] = []
     for slash, name in TAG.findall(text):
         if not slash:
             names.append(name)
         elif names and names[-1] == name:
             names.pop()
-    return "".join(f"</{name}>" for name in reversed(names))
+    return text + "".join(f"</{name}>" for name in reversed(names))

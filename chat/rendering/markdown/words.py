@@ -1,8 +1,10 @@
 """The words of a line as clean HTML, also while the line is being written."""
 
 import re
+from dataclasses import dataclass, field
 
 from .cleaning import cleaned
+from .formulas import with_formulas, without_formulas
 from .parser import parser
 from .unfinished import with_ends, without_halves
 
@@ -18,37 +20,107 @@ def inline_html(text: str) -> str:
     return cleaned(parser.renderInline(text))
 
 
+OPEN_LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()]*$")
+SIGN = re.compile(r"[\\*`_~]")
+# What is whole in itself, an escape, most bold text or most code; or else a mark.
+MARKS = re.compile(
+    r"\\.|\*\*(?=\S)[^*_~`\\]*[^*_~`\\\s]\*\*(?!\*)|`[^`]+`(?!`)|(`+|\*+|_+|~+)|.", re.DOTALL
+)
+CODE_MARKS = re.compile("`+")
+
+
+@dataclass(slots=True)
+class Unclosed:
+    """The marks of emphasis and code that are open at the end of words."""
+
+    emphasis: list[str] = field(default_factory=list)
+    code: re.Match[str] | None = None
+    end: int = 0  # of the words, without a mark that isn't whole or opens nothing yet
+
+    @classmethod
+    def of(cls, words: str) -> "Unclosed":
+        found, pos = cls(end=len(words)), 0
+        while sign := SIGN.search(words, pos):
+            mark = MARKS.match(words, sign.start())
+            assert mark
+            pos = mark.end()
+            if mark[1] is None:
+                continue
+            if mark[1][0] == "`":
+                # Nothing in code is a mark.
+                ends = (run.end() for run in CODE_MARKS.finditer(words, pos) if run[0] == mark[0])
+                pos = next(ends, 0)
+                if not pos:
+                    found.code = mark
+                    break
+            else:
+                start = mark.start()
+                found.take(mark[1], words[max(0, start - 1) : start], words[pos : pos + 1])
+        return found
+
+    def take(self, mark: str, before: str, after: str) -> None:
+        """Open or close emphasis, by the characters around the mark."""
+        if mark == "~":
+            return
+        is_wordy = mark[0] == "_" or mark == "*"  # a_b and 2*3 are no emphasis
+        if any(each[0] == mark[0] for each in self.emphasis) and before.strip():
+            if after and is_wordy and mark[0] == "_" and after.isalnum():
+                return
+            self.close(mark, is_last=not after)
+        elif not after:
+            self.end -= len(mark)
+        elif after.strip() and not (is_wordy and before.isalnum()):
+            self.emphasis.append(mark)
+
+    def close(self, mark: str, *, is_last: bool) -> None:
+        while self.emphasis[-1][0] != mark[0]:
+            self.emphasis.pop()
+        newest = self.emphasis.pop()
+        if len(mark) >= len(newest):
+            rest = len(mark) - len(newest)
+            if rest and self.emphasis and self.emphasis[-1][0] == mark[0]:
+                self.close(mark[:rest], is_last=is_last)
+        elif is_last:
+            # The first asterisk of two.
+            self.emphasis.append(newest)
+            self.end -= len(mark)
+        else:
+            self.emphasis.append(newest[len(mark) :])
+
+
 def is_balanced(text: str) -> bool:
     """Return True if no emphasis, code or link is open at the end of the text."""
-    return not (
-        text.count("*") % 2 or text.count("`") % 2 or text.count("_") % 2 or text.count("~") % 2
-    ) and (text.count("[") == text.count("]") and text.count("(") == text.count(")"))
-
-
-OPEN_LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()]*$")
-OPEN_EMPHASIS = re.compile(r"(?<![\w*])\*(?=[^\s*])[^*]*$")
+    text, _ = without_formulas(text)
+    unclosed = Unclosed.of(text.rstrip())
+    return (
+        not (unclosed.emphasis or unclosed.code or unclosed.end < len(text.rstrip()))
+        and text.count("[") == text.count("]")
+        and text.count("(") == text.count(")")
+    )
 
 
 def settled(text: str) -> str:
-    """Close unfinished emphasis, code, links and tags.
+    """Close what is unfinished, and show the source of an unfinished formula.
 
     So raw Markdown and half addresses never appear while a line grows.
     """
-    return with_ends(closed(without_halves(text)))
+    words, formulas = without_formulas(text)
+    return with_formulas(with_ends(closed(without_halves(words))), formulas)
 
 
 def closed(text: str) -> str:
-    """Close unfinished emphasis, code and links."""
+    """Close unfinished emphasis, code and links in words without formulas."""
     if "](" in text:
         text = OPEN_LINK.sub(r"\1", text)
-    if text.count("`") % 2:
-        return text[:-1] if text.endswith("`") else text + "`"
-    if "*" in text:
-        words = text.rstrip()
-        if words.count("**") % 2:
-            return words[:-2] if words.endswith("**") else words.removesuffix("*") + "**"
-        if OPEN_EMPHASIS.search(words):
-            return words + "*"
-        if words.endswith(" *"):
-            return words[:-1]
-    return text
+    if SIGN.search(text) is None:
+        return text
+    words = text.rstrip()
+    unclosed = Unclosed.of(words)
+    end = "".join(unclosed.emphasis[::-1])
+    if code := unclosed.code:
+        inner = words[code.end() :].rstrip("`")
+        gap = " " if inner.startswith(" ") else ""
+        return words[: code.end()] + inner + gap + code[0] + end if inner else words[: code.start()]
+    if not end and unclosed.end == len(words):
+        return text
+    return words[: unclosed.end] + end

@@ -23,7 +23,7 @@ def rendered(case: Case, pieces: list[str]) -> str:
         assert now[: len(finished)] == finished, "a finished block has changed"
         finished = now
         assert not (case.never_maths and has_maths("".join(blocks.html()))), "maths for a moment"
-    blocks.finish()
+    blocks.finish(cut=case.stopped)
     return "".join(blocks.html())
 
 

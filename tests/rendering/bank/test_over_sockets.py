@@ -10,7 +10,8 @@ import pytest
 from chat.database import in_database
 from chat.models import Run
 from chat.pages import answer_of
-from tests.chatting import Chatting, chat_request
+from chat.runs.worker import Worker
+from tests.chatting import Chatting, chat_request, is_terminal
 from tests.rendering.page import Node, Page, history_page, parsed
 from tests.scripted_model import ScriptedModel
 
@@ -40,24 +41,29 @@ def body_of(page: Page, run_id: str) -> Node:
     return body
 
 
+def told_of(run_id: str) -> str:
+    run = Worker.current().runs.live.get(uuid.UUID(run_id))
+    return run.log.text if run else ""
+
+
 async def faults_of(case: Case, chat: Chatting, model: ScriptedModel) -> list[str]:
     """Play a case; return what is wrong with it on the page and in history."""
     tokens = tokens_of(case)
-    model.on(case.name, tokens=tokens, hang_after=len(tokens) if case.stopped else None)
-    request = chat_request(case.name, message_id=str(uuid.uuid4()), mode="light")
+    question = f"Play {CASES.index(case):03}"  # which no tool can answer
+    model.on(question, tokens=tokens, hang_after=len(tokens) if case.stopped else None)
+    request = chat_request(question, mode="light")
     page, faults = Page(), []
     page.root = parsed(f'<article id="answer-{request["message_id"]}"></article>')
     socket = await chat.ask(request, subprotocol="fleet.html.v1")
-    shown = 0
-    while not socket.events or socket.events[-1]["type"] not in ("done", "error"):
-        event = await socket.event()
-        page.show(event.get("html") or "")
-        shown += event["type"] == "response.delta"
-        run_id = event["workflow_id"]
-        if case.never_maths and shown and has_maths(str(body_of(page, run_id))):
+    run_id = (await socket.until("connected"))["workflow_id"]
+    page.show(socket.events[-1]["html"])
+    is_stopped = False
+    while not is_terminal(socket.events[-1]):
+        page.show((await socket.event()).get("html") or "")
+        if case.never_maths and has_maths(str(body_of(page, run_id))):
             faults.append(f"{case.name}: maths for a moment")
-        if case.stopped and shown == len(tokens):
-            shown = 0
+        if case.stopped and not is_stopped and told_of(run_id) == case.markdown:
+            is_stopped = True
             await socket.send({"type": "cancel"})
     run = await Run.objects.select_related(*RUN_FIELDS).aget(pk=run_id)
     view = await in_database(answer_of, run)

@@ -22,4 +22,4 @@ def mark_tasks(state: StateCore) -> None:
             continue
         if box := BOX.match(words.content):
             mark = OPEN_TASK if box[1] == " " else DONE_TASK
-            words.content = mark + words.content[box.end() :]
+            words.content = f"{mark} " + words.content[box.end() :]
