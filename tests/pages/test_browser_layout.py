@@ -14,7 +14,7 @@ pytestmark = MARKS
 # A phone on its side with its keyboard open; a small laptop at 400 %.
 SIZES = [(360, 225), (320, 200), (1280, 240)]
 LONG = ["A line of words.\n\n"] * 30
-MIN_THREAD = 80  # px: three lines
+MIN_THREAD = 3 * 26  # px: three lines
 TOUCH = {"has_touch": True, "is_mobile": True}
 
 

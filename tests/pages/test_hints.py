@@ -1,9 +1,15 @@
 """Who is told the names of settings: the one who runs the fleet, and nobody else."""
 
+from pathlib import Path
+from urllib.request import urlopen
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
+
+from tests.scripted_model import ScriptedModel
+from tests.serving import running
 
 from .conversations import page
 
@@ -62,3 +68,12 @@ def test_where_people_sign_in_only_staff_are(settings: Settings) -> None:
     assert not is_hinted(person(is_staff=False))
     assert is_hinted(person(is_staff=True))
     assert not any(name in page(Client(), "/login/", Host="localhost") for name in NAMES)
+
+
+@pytest.mark.parametrize(("host", "is_told"), [("127.0.0.1", True), ("0.0.0.0", False)])
+def test_fleet_knows_if_only_this_machine_reaches_it(
+    tmp_path: Path, model_server: ScriptedModel, host: str, is_told: bool
+) -> None:
+    with running(tmp_path, model_server, "--host", host) as fleet:
+        html = urlopen(f"http://127.0.0.1:{fleet.port}/").read().decode()
+    assert ("TAVILY_API_KEY" in html) == is_told
