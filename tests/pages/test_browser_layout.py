@@ -64,7 +64,8 @@ def asked(page: Page, *questions: str) -> None:
 def test_all_can_be_used_in_a_low_window(
     fleet: Fleet, open_page: Open, width: int, height: int
 ) -> None:
-    page = open_page(fleet.address, width=width, height=height)
+    # Without transitions, because what slides in is outside at first.
+    page = open_page(fleet.address, width=width, height=height, reduced_motion="reduce")
     expect_reachable(page.locator("[data-example]").last)
     asked(page, "long")
     page.locator("#composer-text").fill("line\n" * 20)
