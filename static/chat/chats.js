@@ -3,6 +3,8 @@
 import { keyOf } from "./storage.js";
 import { byId, htmx, part, room, thread } from "./thread.js";
 
+/** @typedef {{ xhr: XMLHttpRequest, requestConfig: { elt: Element } }} Requested */
+
 const WAITING = "(waiting) ";
 const CHECK_RUNNING = 10_000; // ms between looks at a list that says that an answer is running
 
@@ -50,27 +52,40 @@ export function retitle() {
 // --- The list
 
 let refreshedAt = 0;
+let isRefreshing = false;
+let isOutdated = false; // something has changed since the request that is under way
 
 /** Show the list as it is now, restricted and continued as the reader left it. */
-export function refreshList() {
+export async function refreshList() {
+  isOutdated = isRefreshing;
+  if (isRefreshing) return;
+  isRefreshing = true;
   refreshedAt = performance.now();
+  const search = searched();
   const { length } = list.querySelectorAll(".chats:not([data-pinned]) > li");
-  const query = new URLSearchParams({ shown: String(length) });
+  const query = new URLSearchParams({ q: search, shown: String(length) });
   if (list.querySelector("[data-only-running]")) query.set("running", "1");
   // The title and its menu come along if the page doesn't have those of its chat.
   if (conversation && title().dataset.of !== conversation) query.set("opened", conversation);
-  // The search field as the source: its text is added, and a search that is typed meanwhile
-  // replaces this request (hx-sync).
-  const how = { source: "#search", target: "#conversations", swap: "innerHTML" };
-  // If the server is unavailable, the list stays as it is until the next answer.
-  const away = () => undefined;
-  htmx.ajax("GET", `${room.dataset.listUrl}?${query}`, how).then(retitle, away);
+  const how = { source: "#conversations", target: "#conversations", swap: "innerHTML" };
+  try {
+    await htmx.ajax("GET", `${room.dataset.listUrl}?${query}`, how);
+    retitle();
+  } catch {
+    // If the server is unavailable, the list stays as it is until the next answer.
+  }
+  isRefreshing = false;
+  if (isOutdated || search !== searched()) refreshList();
 }
 
-/** Show that a chat has changed, here and in the other tabs. */
-export function chatChanged(id = conversation) {
+function searched() {
+  return /** @type {HTMLInputElement} */ (byId("search")).value.trim();
+}
+
+/** Show that the chat of this page has changed, here and in the other tabs. */
+export function chatChanged() {
   refreshList();
-  otherTabs?.postMessage(id);
+  otherTabs?.postMessage(conversation);
 }
 
 /**
@@ -111,13 +126,14 @@ for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) 
 }
 
 room.addEventListener("htmx:afterRequest", (event) => {
-  const { detail } = /** @type {CustomEvent<{ elt: Element, successful: boolean }>} */ (event);
-  if (!detail.successful || !detail.elt.closest("dialog")) return;
-  chatChanged();
-  // The title was replaced, and its dialog with it.
-  if (!title().contains(document.activeElement)) {
-    part(title(), "summary").focus({ preventScroll: true });
-  }
+  const { xhr, requestConfig } = /** @type {CustomEvent<Requested>} */ (event).detail;
+  const form = requestConfig.elt;
+  if (xhr.status !== 200 || !form.closest("dialog")) return;
+  otherTabs?.postMessage(conversation);
+  if (form.isConnected) return;
+  // Renamed: the title was replaced, and the dialog with it.
+  refreshList();
+  part(title(), "summary").focus({ preventScroll: true });
 });
 
 // --- The drawer

@@ -152,7 +152,7 @@ def test_number_of_queries_does_not_depend_on_the_number_of_questions(
 ) -> None:
     chat = conversation_of(client)
     run_of(chat)
-    # Session, conversation, questions, runs with answers, ratings, list.
+    # Session, conversation, newest answer, questions, runs with answers, ratings, list.
     with django_assert_num_queries(7):
         page(client, address(chat))
     for number in range(25):
