@@ -7,7 +7,7 @@ import { joinUnfinished, live } from "./answer.js";
 import {
   checkRunning, conversation, joinOtherTabs, leave, leaveOtherTabs, refreshList, retitle,
 } from "./chats.js";
-import { byId, foldAway, htmx, room, thread } from "./thread.js";
+import { byId, foldAway, htmx, room, startClocks, thread } from "./thread.js";
 
 const LULL = 200; // ms in which several reasons to look become one look
 
@@ -52,13 +52,24 @@ function take(html) {
   let next = null;
   // From the last to the first, because a turn that is new here goes before one that isn't.
   for (const turn of [...turns].reverse()) next = takeTurn(turn, next) ?? next;
-  for (const turn of thread.querySelectorAll(".turn")) htmx.process(turn);
-  const heading = document.querySelector("#room-title h1");
-  if (heading && heading.textContent !== title) byId("room-title").dataset.of = "";
-  if (byId("room-title").dataset.of === "") refreshList();
+  htmx.process(thread);
+  startClocks();
+  checkTitle(title ?? "");
   joinUnfinished();
   retitle();
   if (more) catchUp();
+}
+
+/**
+ * Show the title anew, with its menu and dialogs, if it isn't this and none of them is open.
+ * @param {string} title
+ */
+function checkTitle(title) {
+  const place = byId("room-title");
+  const isShown = place.querySelector("h1")?.textContent === title;
+  if (isShown || place.querySelector("[open]")) return;
+  place.dataset.of = "";
+  refreshList();
 }
 
 /**

@@ -13,7 +13,7 @@ import { isComposing, isShortcut, isSlash } from "./keys.js";
 import { checkNews } from "./news.js";
 import { takeBackWaiting } from "./queue.js";
 import "./selection.js";
-import { byId, part, tick } from "./thread.js";
+import { byId, part, startClocks, tick } from "./thread.js";
 
 // --- Buttons
 
@@ -172,6 +172,7 @@ addEventListener("pageshow", async (event) => {
   live?.connection.open();
   if (await confirmOrReload()) comeBack();
 });
+startClocks();
 setInterval(() => {
   tick();
   live?.connection.check();

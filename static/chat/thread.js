@@ -132,6 +132,7 @@ export function show({ type, html }, article) {
   // These bring all steps anew.
   if (type === "connected" || type === "resumed") keepFolds(article, put);
   else put();
+  if (/data-(tick|countdown)/.test(html)) startClocks();
 }
 
 /**
@@ -230,16 +231,25 @@ function clocks(selector) {
   return /** @type {NodeListOf<HTMLElement>} */ (thread.querySelectorAll(selector));
 }
 
+/**
+ * Return for how many seconds a clock has run.
+ * @param {HTMLElement} clock
+ */
+function age(clock) {
+  const now = performance.now();
+  // The server says how long the step had run when it was rendered.
+  const start = since.get(clock) ?? now - Number(clock.dataset.sinceMs ?? 0);
+  since.set(clock, start);
+  return Math.floor((now - start) / 1000);
+}
+
+/** Start the clocks that have come with new markup. A hidden page's timers may run much later. */
+export function startClocks() {
+  for (const clock of clocks("[data-tick], [data-countdown]")) age(clock);
+}
+
 /** Set all clocks that run on the page. To be called every second. */
 export function tick() {
-  const now = performance.now();
-  /** @param {HTMLElement} clock */
-  const age = (clock) => {
-    // The server says how long the step had run when it was rendered.
-    const start = since.get(clock) ?? now - Number(clock.dataset.sinceMs ?? 0);
-    since.set(clock, start);
-    return Math.floor((now - start) / 1000);
-  };
   for (const clock of clocks("[aria-busy=true] [data-tick]")) {
     const seconds = age(clock);
     const before = clock.classList.contains("ticks") ? " · " : "";

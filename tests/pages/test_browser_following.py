@@ -246,3 +246,16 @@ def chat_with_live_rerun(client: Client) -> str:
     runs = [run_of(chat, f"Question {number}", LONG) for number in range(4)]
     run_of(chat, runs[1].question, "", ending=None, text_so_far=LONG)
     return address(chat)
+
+
+async def test_clock_counts_from_the_start_even_if_the_timers_of_a_hidden_page_are_late(
+    stage: Stage,
+) -> None:
+    live = await ask(stage)
+    clock = '<span id="clock" data-tick data-since-ms="65000"></span>'
+    slot = f'data-slot="run-{RUN}-timeline" hx-swap-oob="true"'
+    await live.say("phase.start", f'<li id="step" {slot}>{clock}</li>')
+    await expect(stage.page.locator("#clock")).to_be_attached()
+    # Timers that are due run once.
+    await stage.page.clock.fast_forward(30_000)
+    await expect(stage.page.locator("#clock")).to_have_text("95 s")

@@ -19,6 +19,7 @@ from chat.protocol.errors import ErrorInfo
 from chat.protocol.events import AgentStart, PhaseStart
 from chat.protocol.payloads import PhaseData
 from chat.protocol.terms import Ending
+from chat.views import STILL_ANSWERING
 
 from .conversations import (
     HTMX,
@@ -265,3 +266,66 @@ def test_clock_of_a_live_answer_shows_the_time_since_its_start(client: Client) -
     Run.objects.filter(pk=run.pk).update(created_at=timezone.now() - timedelta(seconds=20))
     (ms,) = re.findall('data-tick data-since-ms="([0-9]{3,})"', page(client, address(chat)))
     assert 20_000 <= int(ms) < 25_000
+
+
+def newest_of(html: str) -> str:
+    return html.split('data-newest="')[1].split('"')[0]
+
+
+def turns_after(client: Client, chat: Conversation, newest: str) -> str:
+    return page(client, f"{address(chat, 'turns')}?after={newest}", **HTMX)
+
+
+def test_page_gets_the_turns_that_it_does_not_have(client: Client) -> None:
+    chat = conversation_of(client, "A <b>title</b>")
+    runs = [run_of(chat, question) for question in ("first", "second", "third")]
+    newest = newest_of(page(client, address(chat)))
+    assert 'class="turn"' not in turns_after(client, chat, newest)
+    run_of(chat, runs[0].question, "asked again")
+    run_of(chat, "fourth", ending=None)
+    html = turns_after(client, chat, newest)
+    assert re.findall('data-turn="([0-9]+)"', html) == ["1", "4"]
+    assert "asked again" in html
+    assert html.count("data-live") == 1
+    assert 'data-title="A &lt;b&gt;title&lt;/b&gt;"' in html
+    assert 'class="turn"' not in turns_after(client, chat, newest_of(html))
+
+
+def test_page_that_missed_many_turns_gets_them_one_page_after_the_other(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "MAX_QUESTIONS", 2)
+    chat = conversation_of(client)
+    for number in range(3):
+        run_of(chat, f"question {number}")
+    html = turns_after(client, chat, "0")
+    assert re.findall('data-turn="([0-9]+)"', html) == ["1", "2"]
+    assert "data-more" in html
+    html = turns_after(client, chat, newest_of(html))
+    assert re.findall('data-turn="([0-9]+)"', html) == ["3"]
+    assert "data-more" not in html
+
+
+@pytest.mark.parametrize("after", ["", "x", "-1", "9" * 30])
+def test_page_with_a_wrong_cursor_gets_all_turns(client: Client, after: str) -> None:
+    chat = conversation_of(client)
+    run_of(chat)
+    assert 'data-turn="1"' in turns_after(client, chat, after)
+
+
+def test_dialog_shows_why_a_conversation_is_not_deleted_and_a_page_says_it_above_its_thread(
+    client: Client,
+) -> None:
+    chat = conversation_of(client)
+    run_of(chat, ending=None)
+    refusal = client.post(address(chat, "delete"), headers=HTMX)
+    assert refusal.content.decode() == STILL_ANSWERING
+    html = client.post(address(chat, "delete"), follow=True).content.decode()
+    assert html.index(STILL_ANSWERING) < html.index('id="scroll"')
+
+
+def test_dialogs_lead_on_without_a_new_page(client: Client) -> None:
+    chat = conversation_of(client)
+    renamed = client.post(address(chat, "rename"), {"title": "Another"}, headers=HTMX)
+    assert '<h1 dir="auto">Another</h1>' in renamed.content.decode()
+    assert client.post(address(chat, "delete"), headers=HTMX).headers["HX-Redirect"] == "/"

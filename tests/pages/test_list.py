@@ -10,6 +10,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from chat import pages
+from chat.conversations import Conversation
 
 from .conversations import HTMX, address, conversation_of, page, run_of
 
@@ -107,6 +108,57 @@ def test_list_for_htmx_marks_the_conversation_of_the_page(
     assert 'aria-current="page"' not in page(
         client, "/chats/", **HTMX, **{"HX-Current-URL": "http://testserver/"}
     )
+
+
+def test_link_to_a_source_does_not_change_the_conversation_of_the_page(client: Client) -> None:
+    place = f"http://testserver{address(conversation_of(client))}?a=b#run-1-source-1"
+    assert 'aria-current="page"' in page(client, "/chats/", **HTMX, **{"HX-Current-URL": place})
+
+
+@pytest.fixture
+def oldest(client: Client, monkeypatch: pytest.MonkeyPatch) -> Conversation:
+    """Store five chats, where a list holds two; return the oldest."""
+    monkeypatch.setattr(pages, "MAX_CHATS", 2)
+    days = [timezone.now() - timedelta(days=20 + number) for number in range(5)]
+    return [
+        conversation_of(client, f"chat {number}", updated_at=day) for number, day in enumerate(days)
+    ][-1]
+
+
+def test_chat_of_the_page_has_a_row_even_if_it_is_older_than_the_others_shown(
+    client: Client, oldest: Conversation
+) -> None:
+    html = page(client, address(oldest))
+    assert html.index(">This chat<") < html.index(">chat 4<") < html.index(">chat 0<")
+    assert html.count('aria-current="page"') == 1
+    assert ">This chat<" not in page(client, "/")
+
+
+def test_older_page_of_the_list_does_not_repeat_the_chat_of_the_page(
+    client: Client, oldest: Conversation
+) -> None:
+    place = {"HX-Current-URL": f"http://testserver{address(oldest)}"}
+    before = (timezone.now() - timedelta(days=21.5)).isoformat().replace("+", "%2B")
+    html = page(client, f"/chats/?before={before}", **HTMX, **place)
+    assert [name for name in "01234" if f">chat {name}<" in html] == ["2", "3"]
+    assert "Show older" not in html
+
+
+def test_search_and_running_answers_do_not_list_the_chat_of_the_page_as_well(
+    client: Client, oldest: Conversation
+) -> None:
+    place = {"HX-Current-URL": f"http://testserver{address(oldest)}"}
+    for query in ("q=chat+1", "running=1"):
+        assert ">chat 4<" not in page(client, f"/chats/?{query}", **HTMX, **place)
+
+
+def test_list_that_is_shown_anew_keeps_the_older_chats_that_were_loaded(
+    client: Client, oldest: Conversation
+) -> None:
+    html = page(client, "/chats/?shown=4", **HTMX)
+    assert [name for name in "01234" if f">chat {name}<" in html] == list("0123")
+    assert "Show older" in html
+    assert ">chat 2<" not in page(client, "/chats/?shown=-1", **HTMX)
 
 
 def test_long_list_takes_one_query(

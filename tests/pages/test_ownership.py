@@ -24,6 +24,7 @@ pytestmark = pytest.mark.django_db
 
 OF_A_CONVERSATION = [
     ("get", "conversation"),
+    ("get", "turns"),
     ("get", "totals"),
     ("post", "rename"),
     ("post", "delete"),
