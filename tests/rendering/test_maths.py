@@ -192,7 +192,7 @@ def test_formula_without_an_end_is_shown_as_its_source() -> None:
     ("text", "expected"),
     [
         ("Some **bold wor", "Some <strong>bold wor</strong>"),
-        ("Some **bold\nwor", "Some <strong>bold\nwor</strong>"),
+        ("Some **bold\nwor", "Some <strong>bold|wor</strong>"),
         ("Some ***both** wor", "Some <em><strong>both</strong> wor</em>"),
         ("Some ~~gone", "Some <s>gone</s>"),
         ("Some _it and `co", "Some <em>it and <code>co</code></em>"),

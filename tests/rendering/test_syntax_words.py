@@ -63,11 +63,11 @@ def test_pair_of_tags_is_kept_and_all_else_is_text(text: str, expected: str) -> 
     [
         (
             "- [ ] open\n- [x] done",
-            "<ul><li><span>☐</span>open</li><li><span>☑</span>done</li></ul>",
+            "<ul><li><span>☐</span> open</li><li><span>☑</span> done</li></ul>",
         ),
-        ("1. [ ] a\n2. [X] b", "<ol><li><span>☐</span>a</li><li><span>☑</span>b</li></ol>"),
-        ("- a\n  - [ ] b", "<ul><li>a<ul><li><span>☐</span>b</li></ul></li></ul>"),
-        ("> - [x] b", "<blockquote><ul><li><span>☑</span>b</li></ul></blockquote>"),
+        ("1. [ ] a\n2. [X] b", "<ol><li><span>☐</span> a</li><li><span>☑</span> b</li></ol>"),
+        ("- a\n  - [ ] b", "<ul><li>a<ul><li><span>☐</span> b</li></ul></li></ul>"),
+        ("> - [x] b", "<blockquote><ul><li><span>☑</span> b</li></ul></blockquote>"),
         ("- [ ]", "<ul><li>[ ]</li></ul>"),
         ("- [y] a", "<ul><li>[y] a</li></ul>"),
         ("[x] a", "<p>[x] a</p>"),

@@ -13,6 +13,7 @@ END_OF_DETAILS = re.compile(r"</details>\s*$", re.IGNORECASE)
 OPEN_ADDRESS = re.compile(
     r"(?<![A-Za-z0-9_@./-])<?(?:https?(?=:/)|www(?=\.))[^\s`]*$", re.IGNORECASE
 )
+MARK = re.compile(r"[$*_~\\]")
 OPEN_MAIL = re.compile(r"(?<![^\s(])[^\s@`]+(?=@[^\s@`]*$)")
 OPEN_NOTE = re.compile(r"\[\^[^\[\]`]*$")
 OPEN_REFERENCE = re.compile(r"!?\[([^\[\]`]+)\]\[[^\[\]`]*$")
@@ -36,8 +37,9 @@ def without_halves(text: str) -> str:
         text = OPEN_BRACKET.sub(r"\1", text)
     may_be_address = ":/" in text or "www." in text.lower()
     if may_be_address and (address := OPEN_ADDRESS.search(text)):
-        # Escaped, it is no address.
-        text = text[: address.start()] + re.sub(r"^<?(\w+)", r"\1\\", address[0])
+        # Escaped, it is no address, and has no marks.
+        escaped = MARK.sub(r"\\\g<0>", address[0].removeprefix("<"))
+        text = text[: address.start()] + re.sub(r"^\w+", r"\g<0>\\", escaped)
     if "@" in text:
         text = OPEN_MAIL.sub(r"\g<0>\\", text)
     return text
