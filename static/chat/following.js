@@ -13,7 +13,7 @@ let isFollowing = true;
 let lastTop = 0;
 /** The id of the answer that was live last; empty once the reader has seen its end. */
 let latest = "";
-/** Whether the page followed before the reader opened or closed a fold. */
+/** The page followed when the reader last opened or closed a fold. */
 let hasFollowed = true;
 
 // --- The end that is followed

@@ -99,7 +99,7 @@ def test_another_browser_finds_the_new_turns_when_its_reader_comes_back(
     other.locator('.turn [data-action="again"]').click()
     expect_ready_for_the_next(other)
     other.evaluate("dispatchEvent(new Event('focus'))")
-    expect(other.locator("article.question")).to_have_text(["first", "second", "third"])
+    expect(other.locator(".question .bubble")).to_have_text(["first", "second", "third"])
     expect_ready_for_the_next(other)
 
 
@@ -127,7 +127,7 @@ def test_chat_deleted_in_one_tab_is_gone_in_the_others_and_a_draft_stays(
     expect(other.locator("[data-answer]")).to_have_count(0)
     expect(other.locator("#conversations a")).to_have_count(0)
     other.locator("#composer-text").press("Enter")
-    expect(other.locator("article.question")).to_have_text("a draft")
+    expect(other.locator(".question .bubble")).to_have_text("a draft")
     expect_ready_for_the_next(other)
     expect(other.locator("#conversations [aria-current=page]")).to_have_text("a draft")
 
