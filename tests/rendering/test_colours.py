@@ -11,7 +11,7 @@ from django.contrib.staticfiles import finders
 from pygments.lexer import DelegatingLexer
 
 from chat.rendering.markdown.blocks import Blocks, render_all
-from chat.rendering.markdown.colours import (
+from chat.rendering.markdown.code.colours import (
     CODE_CLASSES,
     MAX_COLOURED_CHARS,
     MAX_RUN,
@@ -20,8 +20,8 @@ from chat.rendering.markdown.colours import (
     load,
     new_lexer,
 )
-from chat.rendering.markdown.languages import LEXERS, lexer_name
-from chat.rendering.markdown.listing import MAX_CODE_LINES
+from chat.rendering.markdown.code.languages import LEXERS, lexer_name
+from chat.rendering.markdown.code.listing import MAX_CODE_LINES
 
 from .test_markdown import pieces
 

@@ -10,8 +10,8 @@ import pytest
 from chat.protocol.events import AnyEvent, Cancelled, Done, Error, ResponseDelta
 from chat.protocol.terms import Ending, ErrorInfo, Summary, Timings
 from chat.rendering.answer import AnswerView
-from chat.rendering.markdown import tex
 from chat.rendering.markdown.blocks import Blocks, render_all
+from chat.rendering.markdown.tex import convert
 
 from .events import RUN
 from .page import history_page, shown
@@ -26,7 +26,7 @@ def _notation(monkeypatch: pytest.MonkeyPatch) -> None:
         source = " ".join(source.split()).replace("&", "&amp;").replace("<", "&lt;")
         return f"⟪{source}⟫" if is_display else f"⟨{source}⟩"
 
-    monkeypatch.setattr(tex, "maths", notation)
+    monkeypatch.setattr(convert, "maths", notation)
 
 
 def seen(blocks: list[str]) -> str:

@@ -9,8 +9,8 @@ from html import escape, unescape
 import pytest
 from django.conf import settings
 
-from chat.rendering.markdown import mathml
-from chat.rendering.markdown.tex import MAX_SOURCE, maths, rendered
+from chat.rendering.markdown.tex import mathml
+from chat.rendering.markdown.tex.convert import MAX_SOURCE, maths, rendered
 
 TYPICAL = r"""
 E = mc^2

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .code.listing import Listing
 from .elements import Element
-from .listing import Listing
 from .parts import Part
 from .renderers import Render, flow
 

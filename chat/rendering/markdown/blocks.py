@@ -18,11 +18,12 @@ from chat.rendering.partials import pattern
 
 from .block import BLOCK_ATTRIBUTES, VERBATIM, Block, Kind
 from .characters import without_controls
+from .code.languages import language_of, lexer_name
+from .code.listing import MAX_CODE_LINES, Listing
 from .elements import Element
 from .extensions import Extensions
 from .formula_lines import is_half_opener, is_in_formula, opens_formula
 from .labels import Labels, has_marks, uncited, used_in
-from .languages import language_of, lexer_name
 from .lines import (
     CLOSING,
     DELIMITER,
@@ -42,7 +43,6 @@ from .lines import (
     is_undecided,
     list_kind,
 )
-from .listing import MAX_CODE_LINES, Listing
 from .parts import Part
 from .renderers import Render, code, flow, item, paragraph, row_renderer, table_head
 from .syntax.maths import displayed

@@ -7,8 +7,8 @@ import nh3
 from chat.rendering.partials import pattern
 
 from .characters import DONE_TASK, OPEN_TASK, PICTURE, PICTURE_END
-from .colours import CODE_CLASSES
-from .languages import language_of
+from .code.colours import CODE_CLASSES
+from .code.languages import language_of
 from .syntax.maths import with_maths
 
 NESTED_CODE = re.compile(r'<pre><code(?: class="language-([^"]*)")?>')

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from .characters import CURSOR
 from .cleaning import cleaned
-from .colours import plain
+from .code.colours import plain
 from .formula_lines import formulas_in_one_line
 from .lines import CELLS, MARKER
 from .parser import parser

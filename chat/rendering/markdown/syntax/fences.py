@@ -3,8 +3,8 @@
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from chat.rendering.markdown.colours import coloured, plain
-from chat.rendering.markdown.languages import language_of
+from chat.rendering.markdown.code.colours import coloured, plain
+from chat.rendering.markdown.code.languages import language_of
 
 
 def fences(md: MarkdownIt) -> None:

@@ -12,7 +12,6 @@ from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
-from chat.rendering.markdown import tex
 from chat.rendering.markdown.characters import DISPLAYED_MATHS, MATHS, MATHS_END, PIPE
 from chat.rendering.markdown.formula_lines import (
     MAX_FORMULA_LINES,
@@ -23,6 +22,7 @@ from chat.rendering.markdown.formula_lines import (
     opens_formula,
 )
 from chat.rendering.markdown.formulas import Formula, formula_at, may_have_maths
+from chat.rendering.markdown.tex import convert
 
 MARKED_MATHS = re.compile(f"([{MATHS}{DISPLAYED_MATHS}])([^{MATHS_END}]*){MATHS_END}")
 
@@ -143,7 +143,7 @@ def displayed(lines: list[str]) -> str:
     formula = formula_of(lines)
     if formula is None:
         return source_paragraph("\n".join(lines))
-    return f"<p>{tex.maths(formula.source, is_display=formula.is_display)}</p>"
+    return f"<p>{convert.maths(formula.source, is_display=formula.is_display)}</p>"
 
 
 def with_maths(html: str) -> str:
@@ -154,4 +154,4 @@ def with_maths(html: str) -> str:
 
 
 def as_maths(marked: re.Match[str]) -> str:
-    return tex.maths(unescape(marked[2]), is_display=marked[1] == DISPLAYED_MATHS)
+    return convert.maths(unescape(marked[2]), is_display=marked[1] == DISPLAYED_MATHS)

@@ -10,10 +10,10 @@ from html import escape
 
 from math_core import LatexError, LatexToMathML
 
+from .bounds import RefusedError
+from .macros import MACROS
 from .mathml import UnsafeError, safe
-from .texbounds import RefusedError
-from .texmacros import MACROS
-from .texsource import TAG, rewritten
+from .source import TAG, rewritten
 
 MAX_SOURCE = 4_000  # characters
 MAX_CACHED_SOURCE = 400  # characters; bounds the memory that the cache may take

@@ -1,16 +1,16 @@
 r"""TeX as models write it, rewritten as math-core reads it.
 
 Models write for MathJax and KaTeX, which know more commands and forgive more than LaTeX. What only
-needs other words is in `texmacros`; what needs its arguments changed has a method of `Rewriting`.
+needs other words is in `macros`; what needs its arguments changed has a method of `Rewriting`.
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from .bounds import RefusedError, check_bounds
 from .chemistry import chemical
-from .texbounds import RefusedError, check_bounds
-from .texcolours import COLOURS, colour_of
+from .colours import COLOURS, colour_of
 
 # What each environment becomes at the outermost level, and inside another.
 ENVIRONMENTS = {

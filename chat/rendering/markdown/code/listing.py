@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from chat.rendering.markdown.parts import Part
+
 from .colours import MAX_COLOURED_CHARS, colour_lines, coloured, is_loaded
-from .parts import Part
 
 MAX_CODE_LINES = 12  # lines of code in a part; they are sent again together
 # What is read again above a part to colour it, so that its cost doesn't grow with the code.

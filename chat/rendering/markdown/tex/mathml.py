@@ -2,7 +2,7 @@
 
 import re
 
-from .texcolours import COLOURS
+from .colours import COLOURS
 
 LINES = {"solid": "line", "dashed": "dashes"}
 # Every declaration that math-core writes. The page's policy drops styles, so chat.css has a class

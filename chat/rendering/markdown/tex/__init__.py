@@ -1,0 +1,1 @@
+"""TeX as MathML, or as its source."""
