@@ -8,7 +8,7 @@ from django.test import AsyncClient
 from playwright.async_api import Browser, expect
 
 from chat.rendering.markdown.cleaning import cleaned
-from chat.rendering.markdown.tex import maths
+from chat.rendering.markdown.tex.convert import maths
 
 from .browsing import MARKS
 from .staging import Stage, async_chromium, stages
