@@ -28,7 +28,8 @@ from .sessions import adopt_old_session
 SALT = "chat.browsers"
 MAX_AGE = 400 * 86_400  # seconds; no browser keeps a cookie longer
 RENEWED_AFTER = 86_400  # seconds
-OLD_SESSION_KEY = "browser_id"  # Where the version before kept the id.
+# Where a user's session has the id of its browser. The version before kept all ids in sessions.
+BROWSER_KEY = "browser_id"
 
 
 def owner_of_request(request: HttpRequest) -> Owner | None:
@@ -59,13 +60,15 @@ def owner_of_cookies(cookies: dict[str, str], *, is_browser: bool) -> Owner | No
 
 def owner_of(request: HttpRequest) -> Owner | None:
     """Return the user or the browser of a request, or None if it names neither."""
-    browser_id = browser_id_of(request)
     if request.user.is_authenticated:
         user = Owner("user", str(request.user.pk))
-        # A question that the browser sent just before it got the session of the user.
-        if browser_id and Run.objects.filter(owner=str(Owner("browser", browser_id))).exists():
-            claim(browser_id, user)
+        # A question that the browser sent just before it got the session of the user. The id is the
+        # session's, because another site on this host may put its own session into a cookie.
+        signed_in = request.session.get(BROWSER_KEY)
+        if signed_in and Run.objects.filter(owner=str(Owner("browser", signed_in))).exists():
+            claim(signed_in, user)
         return user
+    browser_id = browser_id_of(request)
     # An id from before signing in became required counts no longer.
     if browser_id and settings.FLEET_AUTH == "anonymous":
         return Owner("browser", browser_id)
@@ -74,23 +77,24 @@ def owner_of(request: HttpRequest) -> Owner | None:
 
 def browser_id_of(request: HttpRequest) -> str | None:
     """Return the id in the browser's cookie, or in the session of a version before."""
-    cookie = request.get_signed_cookie(settings.FLEET_BROWSER_COOKIE, default=None, salt=SALT)
-    return cookie or request.session.get(OLD_SESSION_KEY)
+    return cookie_of(request) or request.session.get(BROWSER_KEY)
+
+
+def cookie_of(request: HttpRequest, max_age: int | None = None) -> str | None:
+    """Return the id in the browser's cookie; None if that is none of ours, or older."""
+    name = settings.FLEET_BROWSER_COOKIE
+    return request.get_signed_cookie(name, default=None, salt=SALT, max_age=max_age)
 
 
 def remember(request: HttpRequest, response: HttpResponse, owner: Owner) -> None:
     """Put the browser's id into its cookie, if that has none or is older than a day."""
-    browser_id = owner.id if owner.kind == "browser" else browser_id_of(request)
-    name = settings.FLEET_BROWSER_COOKIE
-    if browser_id and not request.get_signed_cookie(
-        name, default=None, salt=SALT, max_age=RENEWED_AFTER
-    ):
+    browser_id = owner.id if owner.kind == "browser" else cookie_of(request)
+    if browser_id and not cookie_of(request, max_age=RENEWED_AFTER):
         response.set_signed_cookie(
-            name,
+            settings.FLEET_BROWSER_COOKIE,
             browser_id,
             salt=SALT,
             max_age=MAX_AGE,
-            secure=request.is_secure(),
             httponly=True,
             samesite="Lax",
         )
@@ -134,6 +138,7 @@ def claim_at_sign_in(*, request: HttpRequest | None, user: AbstractBaseUser, **r
     """Move the chats of the browser into the account, and tell the person."""
     if request is None or not (browser_id := browser_id_of(request)):
         return
+    request.session[BROWSER_KEY] = browser_id
     count = claim(browser_id, Owner("user", str(user.pk)))
     if count:
         chats = "1 chat of this browser is" if count == 1 else f"{count} chats of this browser are"

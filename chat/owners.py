@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from django.http.request import split_domain_port
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+PROXY_HEADERS = frozenset({"forwarded", "via", "x-real-ip"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ def may_see_settings(request: HttpRequest) -> bool:
     return (
         settings.FLEET_IS_LOCAL
         and settings.FLEET_AUTH == "anonymous"
+        and not settings.CSRF_TRUSTED_ORIGINS  # of a proxy in front
         and is_local(request)
         and host in LOCAL_HOSTS  # A proxy that tells nothing of its clients may pass their host.
     )
@@ -60,7 +62,8 @@ def may_see_settings(request: HttpRequest) -> bool:
 
 def is_local(request: HttpRequest) -> bool:
     """Return True if a program of this machine asks, and not a proxy on behalf of another one."""
-    if any(name in request.headers for name in ("X-Forwarded-For", "X-Real-Ip", "Forwarded")):
+    names = map(str.lower, request.headers)
+    if any(name in PROXY_HEADERS or name.startswith("x-forwarded-") for name in names):
         return False
     try:
         return ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback

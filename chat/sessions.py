@@ -1,4 +1,4 @@
-"""Sessions that last as long as they are used, and pages that no cache keeps."""
+"""Sessions that last as long as they are used, cookies, and pages that no cache keeps."""
 
 import time
 from typing import Any
@@ -11,6 +11,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_cache_control
+from django.utils.http import is_same_domain
 
 OLD_COOKIE = "sessionid"  # Django's name, which all its sites on a host share
 RENEWED_KEY = "renewed_at"
@@ -28,7 +29,21 @@ class SessionMiddleware(middleware.SessionMiddleware):
         renew(request.session)
         # Nearly every page holds somebody's words. After a sign-out, Back must ask the server.
         patch_cache_control(response, no_store=True)
-        return super().process_response(request, response)
+        response = super().process_response(request, response)
+        if is_encrypted(request):
+            for cookie in response.cookies.values():
+                cookie["secure"] = True
+        return response
+
+
+def is_encrypted(request: HttpRequest) -> bool:
+    """Return True if the browser uses https, perhaps with a proxy in front of the fleet."""
+    if request.is_secure():
+        return True
+    # The proxy asks without. It passes the host on, and the operator has named its origin.
+    host = request.headers.get("Host", "")
+    origins = [origin.partition("https://")[2] for origin in settings.CSRF_TRUSTED_ORIGINS]
+    return any(origin and is_same_domain(host, origin.removeprefix("*")) for origin in origins)
 
 
 def adopt_old_session(cookies: dict[str, str]) -> None:

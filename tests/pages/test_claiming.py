@@ -3,8 +3,10 @@
 import uuid
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
+from pytest_django import Settings
 
 from chat.asks import Ask
 from chat.browsers import claim
@@ -125,6 +127,58 @@ def test_question_that_came_with_the_old_cookies_is_claimed_by_the_next_page(
     assert "asked during sign-in" in page(client, "/")
     client.post("/logout/")
     assert "asked during sign-in" not in page(client, "/")
+
+
+def test_session_that_another_site_puts_into_a_browser_takes_nothing(
+    client: Client, stranger: Client, ann: User
+) -> None:
+    stranger.get("/")
+    stranger.post("/login/", CREDENTIALS)  # its own account
+    chat = conversation_of(client, "private")
+    run_of(chat)
+    before = dict(client.cookies)
+    name = settings.SESSION_COOKIE_NAME
+    client.cookies[name] = stranger.cookies[name].value
+    assert "private" not in page(client, "/")
+    del client.cookies[name]
+    assert dict(client.cookies) == before
+    assert client.get(address(chat)).status_code == 200
+    # A browser without an id doesn't get that of the session, which the stranger has, too.
+    empty = Client()
+    empty.cookies[name] = stranger.cookies[name].value
+    empty.get("/")
+    del empty.cookies[name]
+    assert owner_of(empty) != owner_of(stranger)
+
+
+def test_cookie_of_the_browser_shows_nothing_once_its_chats_are_claimed(
+    client: Client, stranger: Client, ann: User
+) -> None:
+    chat = conversation_of(client, "private")
+    run = run_of(chat)
+    name = settings.FLEET_BROWSER_COOKIE
+    stranger.cookies[name] = client.cookies[name].value
+    assert "private" in page(stranger, "/")
+    client.post("/login/", CREDENTIALS)
+    assert "private" not in page(stranger, "/")
+    assert stranger.get(address(chat)).status_code == 404
+    assert stranger.get(f"/answers/{run.pk}/text/").status_code == 404
+    # Nor can it claim them for another account.
+    User.objects.create_user("eve", password="a good password")
+    stranger.post("/login/", {**CREDENTIALS, "username": "eve"})
+    chat.refresh_from_db()
+    assert chat.owner == str(account(ann))
+
+
+def test_chats_from_before_signing_in_became_required_are_claimed(
+    client: Client, ann: User, settings: Settings
+) -> None:
+    chat = conversation_of(client, "asked before")
+    run_of(chat)
+    settings.FLEET_AUTH = "required"
+    assert client.get(address(chat)).status_code == 302
+    client.post("/login/", CREDENTIALS)
+    assert "1 chat of this browser is now in your account." in page(client, address(chat))
 
 
 @pytest.mark.django_db(transaction=True)

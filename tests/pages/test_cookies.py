@@ -66,7 +66,34 @@ def test_browser_is_told_apart_by_a_cookie_that_scripts_cannot_read(client: Clie
     assert cookie["secure"]
     assert cookie["samesite"] == "Lax"
     assert cookie["max-age"] > 360 * 86_400
-    assert not Client().get("/").cookies[django_settings.FLEET_BROWSER_COOKIE]["secure"]
+
+
+@pytest.mark.parametrize(
+    ("host", "is_secure"),
+    [
+        ("chat.example", True),
+        ("a.team.example", True),
+        ("chat.example:8000", False),
+        ("plain.example", False),
+        ("testserver", False),
+    ],
+)
+def test_all_cookies_are_for_https_where_a_proxy_speaks_it(
+    settings: Settings, host: str, is_secure: bool
+) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    settings.CSRF_TRUSTED_ORIGINS = [
+        "https://chat.example",
+        "https://*.team.example",
+        "http://plain.example",
+    ]
+    User.objects.create_user("ann", password="a good password")
+    client = Client(headers={"host": host})
+    client.get("/")
+    client.post("/login/", {"username": "ann", "password": "a good password"})
+    client.get("/login/")
+    assert len(client.cookies) == 3
+    assert {bool(cookie["secure"]) for cookie in client.cookies.values()} == {is_secure}
 
 
 def test_cookie_of_a_browser_cannot_be_made_up(client: Client, stranger: Client) -> None:

@@ -57,10 +57,17 @@ def test_at_a_fleet_in_a_network_only_staff_are(settings: Settings) -> None:
 
 
 def test_behind_a_proxy_only_staff_are() -> None:
-    for headers in (PROXIED, {"host": "chat.example"}):
+    for headers in (PROXIED, {"X-Forwarded-Proto": "https"}, {"Via": "1.1 p"}):
         assert not is_hinted(Client(), **headers)
+    assert not is_hinted(Client(), "chat.example")
     assert not is_hinted(person(is_staff=False), **PROXIED)
     assert is_hinted(person(is_staff=True), **PROXIED)
+
+
+def test_behind_a_proxy_that_tells_nothing_only_staff_are(settings: Settings) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = ["https://chat.example"]
+    assert not is_hinted(Client())
+    assert is_hinted(person(is_staff=True))
 
 
 def test_where_people_sign_in_only_staff_are(settings: Settings) -> None:
