@@ -105,6 +105,11 @@ def reader_tag(owner: Owner) -> str:
     return salted_hmac(f"{SALT}.reader", str(owner), algorithm="sha256").hexdigest()[:16]
 
 
+def account_tag(owner: Owner) -> str:
+    """Return the tag of a signed-in reader; empty for all others, whom a page may outlast."""
+    return reader_tag(owner) if owner.kind == "user" else ""
+
+
 def session_store(session_key: str | None) -> SessionBase:
     store: SessionBase = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
     return store

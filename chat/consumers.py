@@ -13,6 +13,7 @@ from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.db import Error as DatabaseProblem
+from django.http import QueryDict
 from django.http.cookie import parse_cookie
 from django.http.request import split_domain_port, validate_host
 from django.utils.http import is_same_domain
@@ -24,7 +25,7 @@ from chat.runs.replay import Entry, entry_of
 from chat.runs.worker import Worker
 from chat.telemetry import metrics
 
-from .browsers import owner_of_cookies
+from .browsers import account_tag, owner_of_cookies
 from .chains import earlier_than
 from .database import in_database
 from .logs import bind_run
@@ -38,6 +39,7 @@ from .protocol.errors import (
     MAX_REQUEST_CHARS,
     NO_SESSION,
     NOT_SIGNED_IN,
+    OTHER_ACCOUNT,
     STORAGE_UNAVAILABLE,
     TOO_LARGE,
     TRY_AGAIN_LATER,
@@ -293,7 +295,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         logger.info(event.log_line)
         await self.close(
             UNAUTHENTICATED
-            if error in (NOT_SIGNED_IN, NO_SESSION)
+            if error in (NOT_SIGNED_IN, NO_SESSION, OTHER_ACCOUNT)
             else CLOSE_OF.get(error.code, TRY_AGAIN_LATER)
         )
 
@@ -356,6 +358,10 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         owner = owner_of_cookies(cookies, is_browser=bool(self.header(b"origin")))
         if owner is None:
             raise ProtocolError(NOT_SIGNED_IN if settings.FLEET_AUTH == "required" else NO_SESSION)
+        # A page tells whose it is. What was written there must not be asked as somebody else.
+        account = QueryDict(self.scope["query_string"]).get("account")
+        if account and account != account_tag(owner):
+            raise ProtocolError(OTHER_ACCOUNT)
         return owner
 
     def header(self, name: bytes) -> bytes:

@@ -26,13 +26,13 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import Resolver404, resolve
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.http import require_GET, require_POST
-from django_htmx.http import HttpResponseClientRedirect
+from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
 from django_htmx.middleware import HtmxDetails
 
 from routing.models import RoutingDecision
 from tooling.clusters import shortened
 
-from .browsers import owner_of_request, reader_tag, remember
+from .browsers import account_tag, owner_of_request, reader_tag, remember
 from .conversations import TITLE_LENGTH, Conversation
 from .llm.offers import BUILTIN_NAME, Offer, offers
 from .models import Run
@@ -71,6 +71,7 @@ MODES = [
     {"value": "light", "name": "Light", "meaning": "One agent: quick and cheap"},
     {"value": "full", "name": "Full team", "meaning": "Plan, research, draft and review: slower"},
 ]
+ACCOUNT_HEADER = "Fleet-Account"
 STILL_ANSWERING = "This chat is still answering. Stop the answer, then delete it."
 RATINGS: dict[str, int | None] = {
     "up": RoutingDecision.Rating.UP,
@@ -89,12 +90,19 @@ class ModelInUse:
 def for_owner[**P](
     view: Callable[Concatenate[HttpRequest, Owner, P], HttpResponse],
 ) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
-    """Pass the owner as second argument; redirect to the sign-in page if there is none."""
+    """Pass the owner as second argument; redirect to the sign-in page if there is none.
+
+    Have a page load anew that asks on behalf of another account: somebody signed in or out in
+    another tab.
+    """
 
     @wraps(view)
     def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         owner = owner_of_request(request)
         if owner is not None:
+            account = request.headers.get(ACCOUNT_HEADER)
+            if htmx(request) and account is not None and account != account_tag(owner):
+                return HttpResponseClientRefresh()
             response = view(request, owner, *args, **kwargs)
             remember(request, response, owner)
             return response
@@ -262,6 +270,7 @@ def page_context(
         # Rounded, because templates localize floats and the script could not read the result.
         "heartbeat_ms": round(settings.FLEET_HEARTBEAT * 1000),
         "reader": reader_tag(owner),
+        "account": account_tag(owner),
     }
 
 

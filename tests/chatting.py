@@ -108,7 +108,11 @@ class Chatting:
         self._open: list[Socket] = []
 
     async def socket(
-        self, *, subprotocol: str | None = None, headers: dict[str, str] | None = None
+        self,
+        *,
+        subprotocol: str | None = None,
+        headers: dict[str, str] | None = None,
+        query: str = "",
     ) -> Socket:
         raw = [
             (name.encode(), value.encode())
@@ -116,7 +120,7 @@ class Chatting:
         ]
         communicator = WebsocketCommunicator(
             self._application,
-            PATH,
+            f"{PATH}?{query}",
             headers=raw,
             subprotocols=[subprotocol] if subprotocol else None,
         )

@@ -119,6 +119,9 @@ INTERNAL_ERROR = 1011
 
 FOREIGN_ORIGIN = ErrorInfo("forbidden", "This page is not of this server.")
 NOT_SIGNED_IN = ErrorInfo("forbidden", "Sign in first.")
+OTHER_ACCOUNT = ErrorInfo(
+    "forbidden", "You are no longer signed in as the reader of this page. Reload it."
+)
 NO_SESSION = ErrorInfo("forbidden", "This browser's session has ended. Reload the page.")
 TOO_LARGE = ErrorInfo("bad_request", f"A frame has at most {MAX_REQUEST_CHARS:,} characters.")
 HANDSHAKE_TIMEOUT = ErrorInfo("handshake_timeout", "No request came in time.", retryable=True)

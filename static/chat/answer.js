@@ -10,7 +10,7 @@ import {
   dropWaiting, enqueue, onTakenBack, recallQuestions, setAsking, takeNext, tellTakenBack,
 } from "./queue.js";
 import {
-  announce, byId, linkState, newAnswer, newTurn, room, show, showRefusal, textOf, thread, turnOf,
+  account, announce, byId, linkState, newAnswer, newTurn, room, show, showRefusal, textOf, thread, turnOf,
 } from "./thread.js";
 
 /** @import { Connected, Done, Failure, Loss, Observer, Request, Shown } from "./connection.js" */
@@ -56,8 +56,9 @@ export class Answer {
     this.article = article;
     this.isJoined = isBegun;
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    const query = account && `?account=${account}`;
     this.connection = new Connection({
-      url: `${scheme}//${location.host}/ws/chat/`,
+      url: `${scheme}//${location.host}/ws/chat/${query}`,
       request,
       observer: this,
       heartbeat: Number(room.dataset.heartbeatMs),

@@ -4,15 +4,22 @@
 import { conversation } from "./chats.js";
 import { room } from "./thread.js";
 
+const { dataset } = document.documentElement;
+
 /** Hide the page, so that it is not seen again before it is confirmed. */
 export function hide() {
-  document.documentElement.dataset.unconfirmed = "";
+  dataset.unconfirmed = "";
+}
+
+/** Return true while the page is hidden: it may be another reader's. */
+export function isUnconfirmed() {
+  return dataset.unconfirmed !== undefined;
 }
 
 /** Show the page again if the server confirms it, and return true; load it anew if not. */
 export async function confirmOrReload() {
   const isCurrent = await isConfirmed();
-  if (isCurrent) delete document.documentElement.dataset.unconfirmed;
+  if (isCurrent) delete dataset.unconfirmed;
   else location.reload();
   return isCurrent;
 }

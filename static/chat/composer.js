@@ -78,7 +78,8 @@ function changed() {
 
 /** What is written as it is, apart from line ends behind it. */
 function textToSend() {
-  return input.value.replace(/\n+$/, "");
+  // The look-behind keeps the search from beginning anew at each of many line ends.
+  return input.value.replace(/(?<!\n)\n+$/, "");
 }
 
 // --- Its length

@@ -4,7 +4,7 @@
 
 import { conversation } from "./chats.js";
 import { inTab } from "./storage.js";
-import { room } from "./thread.js";
+import { account } from "./thread.js";
 
 /** @import { Question } from "./connection.js" */
 
@@ -16,8 +16,6 @@ import { room } from "./thread.js";
 
 /** @type {Kept} */
 let kept = { draft: "", questions: [] };
-
-const { account = "" } = room.dataset; // of a signed-in reader
 
 /** @param {string | null} chat null: the one that begins with the next question */
 const placeOf = (chat, reader = account) => `draft:${reader}:${chat ?? ""}`;

@@ -4,10 +4,11 @@
 // back to the page. An idle page asks for nothing.
 
 import { joinUnfinished, live } from "./answer.js";
+import { isUnconfirmed } from "./back.js";
 import {
   checkRunning, conversation, joinOtherTabs, leave, leaveOtherTabs, refreshList, retitle,
 } from "./chats.js";
-import { byId, foldAway, htmx, room, startClocks, thread } from "./thread.js";
+import { account, byId, foldAway, htmx, room, startClocks, thread } from "./thread.js";
 
 const LULL = 200; // ms in which several reasons to look become one look
 
@@ -20,6 +21,7 @@ let timer;
 export function lookForNews() {
   clearTimeout(timer);
   timer = setTimeout(() => {
+    if (isUnconfirmed()) return;
     refreshList();
     catchUp();
   }, LULL);
@@ -30,12 +32,14 @@ async function catchUp() {
   const chat = conversation;
   if (isPutOff || !chat) return;
   const path = `/c/${chat}/turns/?after=${room.dataset.newest}`;
-  const response = await fetch(path, { headers: { "HX-Request": "true" } }).catch(() => null);
+  const headers = { "HX-Request": "true", "Fleet-Account": account };
+  const response = await fetch(path, { headers }).catch(() => null);
   // Meanwhile the reader may have asked.
   isPutOff = live !== null;
   if (!response || isPutOff || chat !== conversation) return;
   const elsewhere = response.headers.get("HX-Redirect");
-  if (elsewhere) location.assign(elsewhere);
+  if (response.headers.has("HX-Refresh")) location.reload();
+  else if (elsewhere) location.assign(elsewhere);
   else if (response.status === 404) leave();
   else if (response.ok) take(await response.text());
 }
@@ -120,9 +124,7 @@ joinOtherTabs(told);
 // A browser keeps a page for Back only if it listens to no other.
 addEventListener("pagehide", leaveOtherTabs);
 addEventListener("pageshow", ({ persisted }) => {
-  if (!persisted) return;
-  joinOtherTabs(told);
-  lookForNews();
+  if (persisted) joinOtherTabs(told);
 });
 addEventListener("focus", lookForNews);
 addEventListener("online", lookForNews);

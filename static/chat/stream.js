@@ -10,7 +10,7 @@ import { input, take, write } from "./composer.js";
 import { pressFold } from "./folds.js";
 import { followEnd } from "./following.js";
 import { isComposing, isShortcut, isSlash } from "./keys.js";
-import { checkNews } from "./news.js";
+import { checkNews, lookForNews } from "./news.js";
 import { takeBackWaiting } from "./queue.js";
 import "./selection.js";
 import { byId, part, startClocks, tick } from "./thread.js";
@@ -168,9 +168,11 @@ addEventListener("pagehide", (event) => {
   if (event.persisted) hide();
 });
 addEventListener("pageshow", async (event) => {
-  if (!event.persisted) return;
+  // Nothing is asked before: somebody else may be signed in now.
+  if (!event.persisted || !(await confirmOrReload())) return;
   live?.connection.open();
-  if (await confirmOrReload()) comeBack();
+  comeBack();
+  lookForNews();
 });
 startClocks();
 setInterval(() => {

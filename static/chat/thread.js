@@ -31,6 +31,9 @@ export function part(element, selector) {
 export const room = byId("room");
 export const thread = byId("thread");
 
+/** Whose page this is, if its reader is signed in. The server does nothing for it as another one. */
+export const { account = "" } = room.dataset;
+
 // --- Questions and answers
 
 /**

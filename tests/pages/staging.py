@@ -39,7 +39,7 @@ class Stage:
 
     async def open(self, path: str = "/") -> None:
         await self.page.route("**/*", self.serve)
-        await self.page.route_web_socket("**/ws/chat/", self.connected)
+        await self.page.route_web_socket("**/ws/chat/*", self.connected)
         await self.page.clock.install(time=0)
         await self.page.goto(f"http://localhost{path}")
         await self.page.clock.pause_at(PAUSED)
@@ -51,7 +51,8 @@ class Stage:
             assert isinstance(file, str), url.path
             await route.fulfill(path=file, content_type=guess_type(file)[0])
         else:
-            headers = {"HX-Request": route.request.headers.get("hx-request", "false")}
+            passed = ("hx-request", "fleet-account")
+            headers = {name: route.request.headers.get(name, "") for name in passed}
             response = await self.client.get(f"{url.path}?{url.query}", headers=headers)
             await route.fulfill(
                 status=response.status_code,

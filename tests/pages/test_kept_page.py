@@ -18,6 +18,7 @@ from .browsing import MARKS
 from .conversations import address, conversation_of, owner_of, run_of
 from .staging import Stage, async_chromium, stages
 
+LULL = 200  # ms before a page looks for news
 EVENT = "kind => dispatchEvent(new PageTransitionEvent(kind, { persisted: true }))"
 
 
@@ -91,6 +92,12 @@ async def stage(
 class TestPage:
     pytestmark = MARKS
 
+    async def show(self, stage: Stage) -> None:
+        """Show the page again, and let it look for news."""
+        await stage.page.evaluate(EVENT, "pageshow")
+        await expect(stage.page.locator("body")).to_have_css("opacity", "1")
+        await stage.wait(LULL)
+
     async def test_page_that_is_current_is_shown_as_it_was(self, stage: Stage) -> None:
         await stage.page.evaluate(EVENT, "pageshow")
         await expect(stage.page.locator("body")).to_have_css("opacity", "1")
@@ -98,7 +105,7 @@ class TestPage:
 
     async def test_page_brings_its_list_up_to_date(self, stage: Stage, chat: Conversation) -> None:
         await Conversation.objects.acreate(owner=chat.owner, title="Asked elsewhere")
-        await stage.page.evaluate(EVENT, "pageshow")
+        await self.show(stage)
         await expect(stage.page.locator(".chats")).to_contain_text("Asked elsewhere")
 
     async def test_deleted_chat_is_not_shown(self, stage: Stage, chat: Conversation) -> None:
@@ -113,6 +120,6 @@ class TestPage:
 
     async def test_answer_from_elsewhere_is_shown(self, stage: Stage, chat: Conversation) -> None:
         await sync_to_async(run_of)(chat, "Asked in another tab?")
-        await stage.page.evaluate(EVENT, "pageshow")
+        await self.show(stage)
         await expect(stage.page.locator(".bubble").last).to_have_text("Asked in another tab?")
         await expect(stage.page.locator("body[data-old]")).to_be_attached()
