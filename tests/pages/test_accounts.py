@@ -1,5 +1,6 @@
 """Pages that outlast a sign-in or a sign-out in another tab: nothing is done as somebody else."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 
@@ -7,7 +8,7 @@ import pytest
 import pytest_asyncio
 from django.contrib.auth.models import User
 from django.test import AsyncClient, Client
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from chat.browsers import account_tag
 from chat.conversations import Conversation
@@ -131,7 +132,16 @@ class TestPage:
         await stage.ask("private")
         await stage.page.evaluate(EVENT, "pagehide")
         stage.client.cookies.clear()
+        may_answer = asyncio.Event()
+
+        async def confirm(route: Route) -> None:
+            await may_answer.wait()
+            await stage.serve(route)
+
+        await stage.page.route("**/current/*", confirm)
         await stage.page.evaluate(EVENT, "pageshow")
+        await stage.wait(LULL)
+        may_answer.set()
         await expect(stage.page.get_by_role("link", name="Sign in")).to_be_visible()
         await stage.wait(LULL)
         assert stage.requests.empty()
