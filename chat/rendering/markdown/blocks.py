@@ -39,6 +39,7 @@ from .lines import (
     interrupts_paragraph,
     is_blank,
     is_in_fence,
+    is_lazy,
     is_table,
     is_undecided,
     list_kind,
@@ -88,9 +89,11 @@ class Blocks(Extensions):
     def feed(self, text: str) -> list[Element]:
         """Take the next piece of the text; return the elements that it changed."""
         text = self._rest + text
-        self._rest = text[-1:] if text.endswith("\r") or "\ud800" <= text[-1:] <= "\udbff" else ""
+        self._rest = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
         text = without_controls(text.removesuffix(self._rest))
         if "\r" in text:
+            if text.endswith("\r"):
+                text, self._rest = text[:-1], "\r" + self._rest
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         *lines, self._line = (self._line + text).split("\n")
         # Most deltas only add words to a line: then no other block or part needs a look.
@@ -110,6 +113,8 @@ class Blocks(Extensions):
         Only now may finished blocks change: what their labels stand for is known. `cut`: the text
         was to go on, so close what is left open, as while it was growing.
         """
+        if cut:
+            self._line = self.cut_off(self._line)
         line, last = self.spaced(self._line), self._open
         if (line or self._rest) and not (cut and self.is_half(line)):
             self.complete_line(line)
@@ -285,7 +290,7 @@ class Blocks(Extensions):
                 ends = (
                     is_blank(line)
                     or block.parts[0].is_full
-                    or (interrupts_paragraph(line) and not QUOTE.match(line))
+                    or not (is_lazy(line) or QUOTE.match(line))
                 )
                 return not ends and self.add(block.parts[0], line)
             case "note":
@@ -326,13 +331,13 @@ class Blocks(Extensions):
             return True
         marker = MARKER.match(line)
         # As CommonMark has it, a paragraph in an item goes on without indentation.
-        is_lazy = (
+        goes_on = (
             not block.blanks
             and not marker
-            and not interrupts_paragraph(line)
+            and is_lazy(line)
             and MARKER.sub("", block.parts[-1].lines[-1])
         )
-        if is_lazy or indent_of(line) >= block.offset:
+        if goes_on or indent_of(line) >= block.offset:
             return self.add_to_item(block, line)
         if marker and list_kind(marker) == block.marker and not RULE.match(line):
             return self.add_item(block, marker, line)

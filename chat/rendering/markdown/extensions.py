@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from .block import VERBATIM, Block, Kind
 from .formula_lines import ends_formula, formula_of, is_open
 from .labels import Labels
-from .lines import indent_of, interrupts_paragraph, is_blank
+from .lines import LEAD, indent_of, is_blank, is_lazy
 from .parts import Part
 from .renderers import Render, definition, flow, paragraph
 from .syntax.comments import COMMENT, END, MAX_COMMENT_LINES
@@ -24,6 +24,7 @@ from .syntax.references import MAYBE_DEFINITION
 from .words import inline_html
 
 MAX_DETAILS = 8  # that are open at a time; deeper ones are text
+HALF_END = re.compile(r"<[/a-z]*$", re.IGNORECASE)
 # The lines that aren't shown before they are complete.
 HELD = (MAYBE_DEFINITION, MAYBE_TAG, COMMENT, NOTE_BEGINS)
 
@@ -42,10 +43,13 @@ class Extensions(ABC):
 
     def is_held(self, line: str) -> bool:
         """Return True if the line may still become one of these blocks, or end details."""
-        if self._comment or self.closing_of(line):
+        is_in_summary = self._open is not None and bool(self._open.held)
+        if self._comment or is_in_summary or self.closing_of(line):
+            return True
+        if self._around and MAYBE_TAG.match(LEAD.sub("", line, count=1)):
             return True
         if self.is_inside(line):
-            return bool(self._around) and MAYBE_TAG.match(line) is not None
+            return False
         return any(begins.match(line) for begins in HELD)
 
     def is_inside(self, line: str) -> bool:
@@ -95,8 +99,8 @@ class Extensions(ABC):
         if is_blank(line):
             block.blanks += 1
             return True
-        is_lazy = not block.blanks and not interrupts_paragraph(line)
-        if not (is_lazy or indent_of(line) >= block.offset):
+        goes_on = not block.blanks and is_lazy(line)
+        if not (goes_on or indent_of(line) >= block.offset):
             return False
         if part.is_full:
             part, block.blanks = block.new_part("div", flow, dedent=part.dedent), 0
@@ -151,7 +155,14 @@ class Extensions(ABC):
         is_within = self._around or (block and block.kind == "details")
         if not is_within or (block and (block.fence or block.kind in VERBATIM)):
             return None
-        return CLOSING.match(line) if "</" in line else None
+        closing = CLOSING.match(line) if "</" in line else None
+        return None if closing and closing["words"].strip() and self.begins_code(line) else closing
+
+    def begins_code(self, line: str) -> bool:
+        """Return True if the line is indented, and goes on no paragraph and no item."""
+        block = self._open
+        is_apart = block is None or block.kind == "details" or block.blanks > 0
+        return is_apart and indent_of(line) >= 4 and not self.is_inside(line)
 
     def leave_details(self) -> None:
         if self._open and self._open.kind == "details":
@@ -212,6 +223,22 @@ class Extensions(ABC):
             self.complete_line(line)
         self._is_maths_off = False
         self.complete_line(last)
+
+    # The end of a text that was cut
+
+    def cut_off(self, line: str) -> str:
+        """Return the last line with the end of a summary, and without half a definition.
+
+        A comment that is open stays hidden.
+        """
+        if self._comment or (self.is_comment(line) and END not in line):
+            self._comment.clear()
+            return ""
+        if self._open and self._open.kind == "details":
+            held = "\n".join([*self._open.held, line])
+            is_open = BEGINS_SUMMARY.match(held) and not SUMMARY.match(held)
+            return HALF_END.sub("", line) + "</summary>" if is_open else line
+        return "" if self.begins_extension(line) and self._labels.can_define(line) else line
 
     # What Blocks does with lines
 

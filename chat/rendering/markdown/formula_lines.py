@@ -48,7 +48,8 @@ def may_open_formula(line: str) -> bool:
 
 def is_half_opener(line: str) -> bool:
     """Return True if the line has no more than an opener so far."""
-    return HALF_OPENER.match(line) is not None or line.strip() in ("$$", r"\[")
+    is_opener = line.strip() in ("$$", r"\[") and opens_formula(line)
+    return is_opener or HALF_OPENER.match(line) is not None
 
 
 def is_in_formula(lines: Sequence[str]) -> bool:

@@ -25,7 +25,7 @@ CELLS = re.compile(r":?-+:?")  # one match for each column of a delimiter
 # The beginning of a line that could still become something else. `-` may begin an item, a rule or
 # the underline of a heading: to show it at once would mean to take it back later.
 UNDECIDED = re.compile(
-    r"[ \t]*(?:#{1,6}|[-*_=+|: \t]+|\d{1,9}[.)]?[ \t]*|`{1,2}|`{3,}[^`]*|~{1,2}|~{3,}.*"
+    r"[ \t]*(?:#{1,6}[ \t]*|[-*_=+|: \t]+|\d{1,9}[.)]?[ \t]*|`{1,2}|`{3,}[^`]*|~{1,2}|~{3,}.*"
     r"|(?:(?:[-+*]|\d{1,9}[.)])[ \t]+)?\[(?:[ xX]\]?)?[ \t]*)?$"
 )
 
@@ -85,6 +85,14 @@ def interrupts_paragraph(line: str) -> bool:
         and marker[3] is not None
         and (marker[2] in "-+*" or marker[2][:-1] == "1")
     )
+
+
+def is_lazy(line: str) -> bool:
+    """Return True if the line, without a marker, goes on a paragraph in an item or a quote.
+
+    Unlike in CommonMark, what looks like a row doesn't: models put tables right below an item.
+    """
+    return not interrupts_paragraph(line) and not line.lstrip().startswith("|")
 
 
 def list_kind(marker: re.Match[str]) -> str:

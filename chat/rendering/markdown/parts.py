@@ -133,6 +133,11 @@ class Part:
         """Close what is left open at the end of a text that was cut."""
         if is_in_fence(self.lines) or UNDERLINE.match(self.lines[-1]):
             return
+        if self.tag == "tr":
+            lead = self.lead_of(self.lines[-1], is_verbatim=False)
+            self.lines[-1] = lead + settled(self.lines[-1][len(lead) :])
+            self.is_stale = True
+            return
         # Emphasis goes on from line to line, but not beyond a paragraph or an item.
         begin = len(self.lines) - 1
         while begin and not is_blank(self.lines[begin - 1]) and not self.marker_of(begin):

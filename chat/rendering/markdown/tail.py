@@ -6,6 +6,7 @@ from html import escape
 from .elements import Element
 from .formulas import cut_outside_formulas, decided, without_formulas
 from .lines import UNDECIDED
+from .syntax.details import MAYBE_TAG
 from .words import inline_html, is_balanced, settled
 
 PIECE_CHARS = 160  # characters of a line that are rendered again with each delta
@@ -37,8 +38,8 @@ class Tail:
         rest = words[self.start :]
         if self.is_verbatim:
             self.pieces[-1] = self.html_of(rest)
-        elif not self.start and UNDECIDED.match(rest):
-            # A nested line begins, and may still become an item or a heading.
+        elif not self.start and (UNDECIDED.match(rest) or MAYBE_TAG.match(rest)):
+            # A nested line begins, and may still become an item, a heading or a tag of details.
             self.pieces[-1] = ""
         else:
             self.pieces[-1] = self.html_of(settled(decided(rest)))

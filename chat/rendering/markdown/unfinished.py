@@ -2,16 +2,18 @@
 
 import re
 
+from .syntax.addresses import CHARACTER, NOT_BEFORE, TRAILING
 from .syntax.tags import TAG
 
-HALF_TAG = re.compile(r"<(?:/?[a-z]{0,7}|br ?/?|!-{0,2})$", re.IGNORECASE)
+HALF_TAG = re.compile(r"<(?:/?[a-z]{0,7}|https?:/?|br ?/?|!-{0,2})$", re.IGNORECASE)
 TAGS = ("<sub>", "</sub>", "<sup>", "</sup>", "<kbd>", "</kbd>", "<mark>", "</mark>")
-HIDDEN_TAGS = (*TAGS, "<br>", "<br/>", "<br />", "<!--", "</details>")
+BLOCK_TAGS = ("<details>", "</details>", "<summary>")
+HIDDEN_TAGS = (*TAGS, *BLOCK_TAGS, "<br>", "<br/>", "<br />", "<!--", "<http://", "<https://")
 OPEN_COMMENT = re.compile(r"<!--(?:(?!-->).)*$")
 END_OF_DETAILS = re.compile(r"</details>\s*$", re.IGNORECASE)
-# An address is text until it ends: half of it leads elsewhere.
+# An address is text until it ends: half of it leads elsewhere. Not the address of [a link](…
 OPEN_ADDRESS = re.compile(
-    r"(?<![A-Za-z0-9_@./-])<?(?:https?(?=:/)|www(?=\.))[^\s`]*$", re.IGNORECASE
+    rf"(?<!{NOT_BEFORE})(?<!\]\()(?<!\]\(<)<?(?:https?(?=:/)|www(?=\.)){CHARACTER}*$", re.IGNORECASE
 )
 MARK = re.compile(r"[$*_~\\]")
 OPEN_MAIL = re.compile(r"(?<![^\s(])[^\s@`]+(?=@[^\s@`]*$)")
@@ -38,7 +40,8 @@ def without_halves(text: str) -> str:
     may_be_address = ":/" in text or "www." in text.lower()
     if may_be_address and (address := OPEN_ADDRESS.search(text)):
         # Escaped, it is no address, and has no marks.
-        escaped = MARK.sub(r"\\\g<0>", address[0].removeprefix("<"))
+        words = address[0].removeprefix("<").rstrip(TRAILING)
+        escaped = MARK.sub(r"\\\g<0>", words)
         text = text[: address.start()] + re.sub(r"^\w+", r"\g<0>\\", escaped)
     if "@" in text:
         text = OPEN_MAIL.sub(r"\g<0>\\", text)

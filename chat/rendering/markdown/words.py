@@ -20,7 +20,11 @@ def inline_html(text: str) -> str:
     return cleaned(parser.renderInline(text))
 
 
-OPEN_LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()]*$")
+MAX_CUTS = 8  # of marks that stand behind each other at the end of words
+# Its words may hold an image, or a number in brackets, and its address a pair of parentheses.
+OPEN_LINK = re.compile(
+    r"!?\[((?:[^\[\]]++|\[[^\[\]]*+\])*+)\]\((?:[^()]++|\([^()]*+\))*+(?:\([^()]*+)?$"
+)
 SIGN = re.compile(r"[\\*`_~]")
 # What is whole in itself, an escape, most bold text or most code; or else a mark.
 MARKS = re.compile(
@@ -108,7 +112,7 @@ def settled(text: str) -> str:
     return with_formulas(with_ends(closed(without_halves(words))), formulas)
 
 
-def closed(text: str) -> str:
+def closed(text: str, *, depth: int = 0) -> str:
     """Close unfinished emphasis, code and links in words without formulas."""
     if "](" in text:
         text = OPEN_LINK.sub(r"\1", text)
@@ -120,7 +124,10 @@ def closed(text: str) -> str:
     if code := unclosed.code:
         inner = words[code.end() :].rstrip("`")
         gap = " " if inner.startswith(" ") else ""
-        return words[: code.end()] + inner + gap + code[0] + end if inner else words[: code.start()]
-    if not end and unclosed.end == len(words):
-        return text
-    return words[: unclosed.end] + end
+        if inner:
+            return words[: code.end()] + inner + gap + code[0] + end
+        unclosed.end = code.start()
+    if unclosed.end < len(words):
+        # What stands before a mark that is cut may be a mark without words now: ~~**
+        return closed(words[: unclosed.end], depth=depth + 1) if depth < MAX_CUTS else ""
+    return words + end if end else text

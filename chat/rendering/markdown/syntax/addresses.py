@@ -17,9 +17,14 @@ TEXT = re.compile(
     r"(?:[^\n!#$%&*+\-:<=>@\[\\\]^_`{}~hHwW]++|h(?!ttps?://)|w(?!ww\.[^\W_]))++", re.IGNORECASE
 )
 BEGINNING = re.compile(r"https?://|www\.", re.IGNORECASE)
-NOT_BEFORE = re.compile(r"[A-Za-z0-9_@./-]")  # what an address can't begin behind
+NOT_BEFORE = "[A-Za-z0-9@./-]"  # what an address can't begin behind
 # Addresses end at marks of emphasis and code, and at the punctuation of full-width scripts.
-CANDIDATE = re.compile(r"(?:(?!\*\*|~~)[^\s<>`|\u3000-\u303f\uff00-\uffef\ufdd0-\ufdef])+")
+CHARACTER = r"(?:(?!\*\*|~~)[^\s<>`|\u3000-\u303f\uff00-\uffef\ufdd0-\ufdef])"
+CANDIDATE = re.compile(f"{CHARACTER}+")
+# A host ends before the words of a script that puts no spaces between them.
+HOST = re.compile(
+    r"(?:https?://)?[!$-.0->@-~]*[A-Za-z](?=[\u3040-\u9fff\uac00-\ud7af])", re.IGNORECASE
+)
 # Not git@example.com:path, and no versions such as package@1.2.
 MAIL = re.compile(
     r"(?<![A-Za-z0-9_.+%-])[A-Za-z0-9_][A-Za-z0-9_.+%-]{0,63}"
@@ -53,7 +58,7 @@ def read_address(state: StateInline, silent: bool) -> bool:
     """Read http://…, https://… or www.… as a link."""
     if state.src[state.pos] not in "hHwW" or state.linkLevel:
         return False
-    if state.pos and NOT_BEFORE.match(state.src, state.pos - 1):
+    if state.pos and re.match(NOT_BEFORE, state.src[state.pos - 1]):
         return False
     words = address_at(state.src, state.pos, state.posMax)
     if not words:
@@ -72,13 +77,14 @@ def address_at(text: str, start: int, end: int) -> str:
         return ""
     candidate = CANDIDATE.match(text, start, min(end, start + MAX_ADDRESS_CHARS))
     assert candidate
-    target = target_of(candidate[0])
+    words = (HOST.match(candidate[0]) or candidate)[0].rstrip(TRAILING)
+    target = target_of(words)
     found = linkify.match_at_start(target)
     if found is None:
         return ""
     # As long as the target is, less what `target_of` put in front.
-    length = found.last_index - (len(target) - len(candidate[0]))
-    return candidate[0][:length].rstrip(TRAILING)
+    length = found.last_index - (len(target) - len(words))
+    return words[:length].rstrip(TRAILING)
 
 
 def target_of(words: str) -> str:
