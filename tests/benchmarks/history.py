@@ -140,7 +140,7 @@ def fill(questions: int) -> tuple[str, str]:
     chat = conversations.conversation_of(client)
     for number in range(questions):
         conversations.run_of(chat, f"Question {number}?", answer(number))
-    cookie = client.cookies[settings.SESSION_COOKIE_NAME]
+    cookie = client.cookies[settings.FLEET_BROWSER_COOKIE]
     return f"/c/{chat.pk}/", f"{cookie.key}={cookie.value}"
 
 
