@@ -10,7 +10,8 @@ import {
   dropWaiting, enqueue, onTakenBack, recallQuestions, setAsking, takeNext, tellTakenBack,
 } from "./queue.js";
 import {
-  account, announce, byId, linkState, newAnswer, newTurn, room, show, showRefusal, textOf, thread, turnOf,
+  account, announce, byId, linkState, newAnswer, newTurn, room, show, showRefusal, textOf, thread,
+  turnOf,
 } from "./thread.js";
 
 /** @import { Connected, Done, Failure, Loss, Observer, Request, Shown } from "./connection.js" */
