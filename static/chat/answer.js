@@ -10,8 +10,8 @@ import {
   dropWaiting, enqueue, onTakenBack, recallQuestions, setAsking, takeNext, tellTakenBack,
 } from "./queue.js";
 import {
-  account, announce, byId, linkState, newAnswer, newTurn, room, show, showRefusal, textOf, thread,
-  turnOf,
+  account, announce, byId, linkState, newAnswer, newTurn, room, setNumber, show, showRefusal,
+  textOf, thread, turnOf,
 } from "./thread.js";
 
 /** @import { Connected, Done, Failure, Loss, Observer, Request, Shown } from "./connection.js" */
@@ -89,9 +89,7 @@ export class Answer {
     const shown = document.getElementById(id);
     if (!shown) {
       show(event, this.article);
-      const label = document.getElementById(id)?.querySelector("[data-number]");
-      const number = this.turn.dataset.turn;
-      if (label && number) label.textContent = `Answer ${number}`;
+      setNumber(this.turn, Number(this.turn.dataset.turn));
     } else if (shown !== this.article) {
       this.removePlace();
       this.turn = turnOf(shown);

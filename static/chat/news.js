@@ -8,7 +8,7 @@ import { isUnconfirmed } from "./back.js";
 import {
   checkRunning, conversation, joinOtherTabs, leave, leaveOtherTabs, refreshList, retitle,
 } from "./chats.js";
-import { account, byId, foldAway, htmx, room, startClocks, thread } from "./thread.js";
+import { account, byId, foldAway, htmx, room, setNumber, startClocks, thread } from "./thread.js";
 
 const LULL = 200; // ms in which several reasons to look become one look
 
@@ -91,8 +91,11 @@ function takeTurn(turn, next) {
     thread.insertBefore(turn, next);
     return turn;
   }
-  for (const answer of answers) takeAnswer(answer, /** @type {HTMLElement} */ (shown));
-  return shown;
+  const turnHere = /** @type {HTMLElement} */ (shown);
+  for (const answer of answers) takeAnswer(answer, turnHere);
+  // Asked here before the page had those that others asked meanwhile.
+  setNumber(turnHere, Number(turn.dataset.turn));
+  return turnHere;
 }
 
 /**

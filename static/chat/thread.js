@@ -43,14 +43,26 @@ export const { account = "" } = room.dataset;
 export function newTurn(text) {
   document.getElementById("empty")?.remove();
   const last = /** @type {HTMLElement | null} */ (thread.querySelector(".turn:last-child"));
-  const number = String(Number(last?.dataset.turn || 0) + 1);
+  const number = Number(last?.dataset.turn || 0) + 1;
   const turn = place("turn-template", thread);
   const question = part(turn, ".question");
-  turn.dataset.turn = number;
-  question.setAttribute("aria-label", `Question ${number}`);
   question.dataset.text = JSON.stringify(text);
   part(question, ".bubble").textContent = text;
+  setNumber(turn, number);
   return turn;
+}
+
+/**
+ * Number a turn, and name its question and its answers by it.
+ * @param {HTMLElement} turn
+ * @param {number} number
+ */
+export function setNumber(turn, number) {
+  turn.dataset.turn = String(number);
+  part(turn, ".question").setAttribute("aria-label", `Question ${number}`);
+  for (const label of turn.querySelectorAll("[data-number]")) {
+    label.textContent = `Answer ${number}`;
+  }
 }
 
 /**

@@ -31,8 +31,10 @@ def fleets(
         yield [stack.enter_context(running(folder, model_server)) for folder in folders]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fleet(fleets: list[Fleet]) -> Fleet:
+    """Return a fleet with the user ann."""
+    add_user(fleets[0])
     return fleets[0]
 
 
@@ -161,7 +163,6 @@ def test_draft_is_there_after_back(fleet: Fleet, open_page: Open) -> None:
 
 
 def test_account_takes_chats_along_and_leaves_none_behind(fleet: Fleet, open_page: Open) -> None:
-    add_user(fleet)
     page = open_page(fleet.address)
     ask_and_wait(page, "Asked before signing in?")
     chat = page.url
@@ -181,6 +182,17 @@ def test_account_takes_chats_along_and_leaves_none_behind(fleet: Fleet, open_pag
     back(page)
     expect(page.get_by_role("link", name="Sign in")).to_be_visible()
     expect(page.locator(".chats a")).to_have_count(0)
+
+
+def test_private_chat_is_not_shown_after_sign_out(fleet: Fleet, open_page: Open) -> None:
+    page = open_page(fleet.address)
+    sign_in(page)
+    ask_and_wait(page, "Is this private?")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("link", name="Sign in")).to_be_visible()
+    back(page)
+    expect(page.get_by_role("heading", name="Not found")).to_be_visible()
+    assert "Is this private?" not in page.content()
 
 
 def test_answer_goes_on_after_back(

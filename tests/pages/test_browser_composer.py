@@ -6,6 +6,7 @@ from typing import Any, Literal
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
+from django.conf import settings
 from django.test import AsyncClient
 from playwright.async_api import Browser, Locator, expect
 
@@ -227,7 +228,8 @@ async def test_question_whose_answer_is_on_the_page_already_gets_no_second_place
 
 async def test_draft_for_a_new_chat_stays_while_another_chat_is_used(stage: Stage) -> None:
     await stage.begin()
-    await stage.page.evaluate("sessionStorage.setItem('fleet:', JSON.stringify({draft: 'New'}))")
+    key = f"fleet:{settings.FLEET_INSTALLATION}:draft::"  # of nobody's account, in no chat
+    await stage.page.evaluate(f"sessionStorage['{key}'] = JSON.stringify({{ draft: 'New' }})")
     await box(stage).fill("Old")
     await stage.page.goto("http://localhost/")
     await expect(box(stage)).to_have_value("New")

@@ -103,6 +103,25 @@ def test_another_browser_finds_the_new_turns_when_its_reader_comes_back(
     expect_ready_for_the_next(other)
 
 
+def test_question_asked_before_the_page_knew_of_others_gets_its_number(
+    chat: Page, open_page: Open
+) -> None:
+    other = open_page(chat.url, storage_state=chat.context.storage_state())
+    ask(chat, "second")
+    expect_ready_for_the_next(chat)
+    ask(other, "third")
+    expect_ready_for_the_next(other)
+    other.evaluate("dispatchEvent(new Event('focus'))")
+    expect(other.locator(".question .bubble")).to_have_text(["first", "second", "third"])
+    ask(other, "fourth")
+    expect_ready_for_the_next(other)
+    for number, question in enumerate(["first", "second", "third", "fourth"], 1):
+        turn = other.get_by_role("article", name=f"Question {number}", exact=True)
+        expect(turn.locator(".bubble")).to_have_text(question)
+    numbers = other.locator("[data-answer] [data-number]")
+    expect(numbers).to_have_text([f"Answer {number}" for number in range(1, 5)])
+
+
 def test_chat_renamed_in_one_tab_has_its_new_title_in_all(chat: Page) -> None:
     other = tab(chat)
     choose(chat, "rename")
