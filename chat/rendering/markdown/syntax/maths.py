@@ -135,7 +135,7 @@ def source_in_paragraph(_renderer: object, tokens: list[Token], index: int, *_re
 
 
 def source_paragraph(source: str) -> str:
-    return f'<p><code class="tex">{escape(source.strip(), quote=False)}</code></p>'
+    return f'<p><code class="tex displayed">{escape(source.strip(), quote=False)}</code></p>'
 
 
 def displayed(lines: list[str]) -> str:
