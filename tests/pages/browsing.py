@@ -18,6 +18,8 @@ ARGUMENTS = [
 ]
 # What the browser and htmx report about a lost socket or request.
 CONNECTION_ERRORS = ("WebSocket connection to", "htmx:", "net::ERR_")
+# An answer with all kinds of Markdown.
+EVERY_KIND = Path(__file__).with_name("every_kind.md").read_text()
 TIMEOUT = 40_000  # ms; only an overloaded machine needs so many
 REQUIRED = os.environ.get("REQUIRE_BROWSER") == "on"
 MARKS = [

@@ -13,11 +13,20 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from chat.protocol.requests import MAX_MESSAGE
 from chat.workflow.agents import ASSISTANT
 from tests.scripted_model import Script, ScriptedModel
 from tests.serving import MANAGE, Fleet, running
 
-from .browsing import CONNECTION_ERRORS, MARKS, Open, ask, expect_ready_for_the_next, pages
+from .browsing import (
+    CONNECTION_ERRORS,
+    EVERY_KIND,
+    MARKS,
+    Open,
+    ask,
+    expect_ready_for_the_next,
+    pages,
+)
 
 pytestmark = MARKS
 
@@ -107,11 +116,12 @@ def open_page(chromium: Browser) -> Iterator[Open]:
         yield open_page
 
 
-def faults(page: Page) -> list[str]:
-    """Return what axe-core finds, each with its places."""
+def faults(page: Page, *rules: str) -> list[str]:
+    """Return what axe-core finds by these rules or by all, each with its places."""
+    options = {"runOnly": rules} if rules else None
     return [
         f"{fault['id']}: {', '.join(str(node['target']) for node in fault['nodes'][:5])}"
-        for fault in Axe().run(page).response["violations"]
+        for fault in Axe().run(page, options=options).response["violations"]
     ]
 
 
@@ -156,11 +166,20 @@ def test_chat(site: Site, open_page: Open, theme: str, width: int) -> None:
     assert faults(page) == []
 
 
-@pytest.mark.parametrize(("theme", "width", "height"), [("light", 1440, 900), ("dark", 360, 225)])
+@pytest.mark.parametrize(
+    ("theme", "other_theme", "width", "height"),
+    [("light", "dark", 1440, 900), ("dark", "light", 360, 225)],
+)
 def test_states_of_a_chat(
-    site: Site, open_page: Open, model: ScriptedModel, theme: str, width: int, height: int
+    site: Site,
+    open_page: Open,
+    model: ScriptedModel,
+    theme: str,
+    other_theme: str,
+    width: int,
+    height: int,
 ) -> None:
-    model.on("hold", tokens=["So far. ", "The rest."], hold_after=1)
+    model.on("hold", tokens=[EVERY_KIND, "\n\n```python\nx = 1\ny", " = 2"], hold_after=2)
     model.on("fail", status=500)
     page = open_page(site.address("/"), width=width, height=height, color_scheme=theme)
     found = {}
@@ -168,20 +187,37 @@ def test_states_of_a_chat(
     def look(state: str) -> None:
         if faults_of_page := faults(page):
             found[state] = faults_of_page
+        # Only colours differ between the themes.
+        page.emulate_media(color_scheme=other_theme)
+        if faults_of_page := faults(page, "color-contrast"):
+            found[f"{state} ({other_theme})"] = faults_of_page
+        page.emulate_media(color_scheme=theme)
 
     ask(page, "hold")
-    expect(page.locator(".prose").first).to_have_text("So far.")
+    expect(page.locator(".prose .code").last).to_contain_text("x = 1")
+    page.locator(".prose details:not([open]) > summary").click()
     look("streaming")
     model.release()
     expect_ready_for_the_next(page)
+    look("rich answer")
+    page.goto(site.address("/"))
+    ask(page, "A long question.\n" * 30)
+    expect_ready_for_the_next(page)
+    expect(page.get_by_role("button", name="Show all")).to_be_visible()
+    look("folded question")
     ask(page, "fail")
     expect_ready_for_the_next(page)
     page.locator(".aside > summary").last.click()
     look("details of a failed answer")
+    page.locator("#composer-text").fill("x" * (MAX_MESSAGE + 1))
+    expect(page.locator("#count")).to_be_visible()
+    look("count of a question that is too long")
+    page.locator("#composer-text").fill("")
     page.locator("#mode summary").click()
     look("menu of modes")
     page.keyboard.press("Escape")
     page.locator(".room-title summary").click()
+    expect(page.locator(".totals dl")).to_be_attached()
     look("menu of the chat")
     page.get_by_role("button", name="Rename").first.click()
     look("dialog")
@@ -189,6 +225,9 @@ def test_states_of_a_chat(
     if width < 800:
         page.locator("#drawer-button").click()
         look("drawer")
+    page.locator("#search").fill("zebra")
+    expect(page.get_by_text("No chat has")).to_be_visible()
+    look("search that finds nothing")
     assert found == {}
 
 

@@ -48,9 +48,10 @@ def rendered(source: str, *, is_display: bool) -> str:
             body = TAGGED.sub(lambda found: words[int(found[1])], body)
     except (LatexError, RefusedError, UnsafeError):
         return as_code(source, is_display=is_display)
-    display = "block" if is_display else "inline"
+    # A displayed formula that is too wide scrolls, as code does: by keys, too.
+    start = '<math display="block" tabindex="0">' if is_display else '<math display="inline">'
     return (
-        f'<math display="{display}"><semantics>{body}'
+        f"{start}<semantics>{body}"
         f"{ANNOTATION}{escape(source, quote=False)}</annotation></semantics></math>"
     )
 
