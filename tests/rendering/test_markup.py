@@ -40,11 +40,21 @@ HOSTILE = [
     'https://ok.example/"onmouseover="alert(1) www.ok.example/<img> "a@b.example"onload=x',
     '![<img src=x>](https://ok.example/?a="b) ![](javascript:alert(1)) ![a](data:image/png,A)',
     "<!-- <script>alert(1)</script> --><img src=x> <!--><svg onload=x>-->",
+    r"\(\href{javascript:alert(1)}{x}\) $\url{javascript:x}$ \[\style{color:red}{z}\class{x}{y}\]",
+    r"$$\text{<img/src=x/onerror=x>}$$ $\text{<script>}$ \(\text{</math><svg onload=x>}\)",
+    r"$\color{red\" onclick=\"x}x$ \(\color{red}x \boxed{y} \cancel{z}\) $\htmlId{composer}{x}$",
+    "| $\\text{<b onclick=x>}$ |\n|---|\n| \\(</annotation><svg onload=x>\\) |",
+    "\\begin{align}\n<img src=x> &= 1 \\tag{<script>}\n\\end{align}\n<img src=x>",
+    '| a |\n|---|\n| `<img src=x> | b` <script> | `x" onload=x` |',
+    "```markdown\n```py\n<script>\n```\n<img src=x>\n```\n<svg onload=x>",
+    "<details>\n<summary>\n<img src=x onerror=x> $x$\n</summary>\n\\[\\text{<svg onload=x>}\\]",
+    '_https://ok.example/"onload=x_ https://ok.example文字"onload=x <https://ok.example"onload=x>',
 ]
 
 
 ALLOWED = {
     "a": {"href", "rel", "target", "class", "aria-label"},
+    "annotation": {"encoding"},
     "button": {"type", "class", "data-copy"},
     "code": {"class", "id"},
     "details": {"open"},
@@ -82,19 +92,45 @@ BARE = {
     "blockquote",
     "table",
     "thead",
+    "semantics",
 }
 
+
+# What a formula may hold, beside the classes of chat.css that begin with "m-".
+MATHML = re.compile(
+    r"m(ath|row|i|n|o|s|text|space|frac|sqrt|root|style|padded|phantom|table|t[rd])"
+)
+SCRIPTS = re.compile(
+    r"m(sub|sup|subsup|under|over|underover|multiscripts|prescripts|enclose|error)"
+)
+MATHML_ATTRIBUTES = {
+    *("display", "displaystyle", "scriptlevel", "mathvariant", "class", "form", "fence"),
+    *("separator", "stretchy", "symmetric", "largeop", "movablelimits", "accent", "accentunder"),
+    *("lspace", "rspace", "minsize", "maxsize", "linethickness", "width", "height", "depth"),
+    *("voffset", "notation"),
+}
 
 CLASSES = {
     *("block", "code", "code-head", "link", "table", "tail", "more"),
-    *("picture", "task", "note", "note-mark", "note-number"),
+    *("picture", "task", "note", "note-mark", "note-number", "tex", "tex displayed"),
 }
+
+
+NAMED = r"language-[\w+#.-]+|[a-z]"  # the language of code, and the colours in it
 
 
 class Inspector(HTMLParser):
     """Rejects every element and attribute that only a model could have written."""
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if MATHML.fullmatch(tag) or SCRIPTS.fullmatch(tag):
+            for name, value in attributes:
+                assert name in MATHML_ATTRIBUTES, (tag, name)
+                assert re.fullmatch(r"[\w .%+-]*", str(value)), (name, value)
+                assert name != "class" or re.fullmatch(r"(m(enclose)?-[\w-]+ ?)+", str(value)), (
+                    value
+                )
+            return
         assert tag in ALLOWED or tag in BARE, tag
         for name, value in attributes:
             assert name in ALLOWED.get(tag, ()), (tag, name)
@@ -104,7 +140,7 @@ class Inspector(HTMLParser):
             if name == "href":
                 assert re.match(r"(https?://|mailto:|#run-7-(note-\d+|b\d+)$)", str(value)), value
             if name == "class":
-                assert value in CLASSES or re.fullmatch(r"language-[\w+#.-]+", str(value)), value
+                assert value in CLASSES or re.fullmatch(NAMED, str(value)), value
             if name == "aria-label":
                 assert re.fullmatch(r"Open|Done|(Back from n|N)ote \w+", str(value)), value
 

@@ -44,6 +44,7 @@ class Block:
     marker: str = ""  # of a list: "-", "*", "+", "." or ")"
     offset: int = 0  # the column where the words of the current item, or of the code, begin
     fence: str = ""  # what opened the code
+    inner_fences: int = 0  # that are open in fenced Markdown
     blanks: int = 0  # blank lines that belong to the block only if more of it follows
     row: Render = flow
     listing: Listing | None = None  # of code that gets colours
@@ -51,6 +52,11 @@ class Block:
     @property
     def element(self) -> Element:
         return self.with_children("")
+
+    @property
+    def is_markdown(self) -> bool:
+        """Return True for fenced code that is Markdown itself."""
+        return self.values.get("language", "").lower() in ("markdown", "md", "mdx")
 
     def with_children(self, html: str) -> Element:
         """Return the block as an element, with the HTML of the blocks in it."""

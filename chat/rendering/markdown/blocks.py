@@ -29,6 +29,7 @@ from .lines import (
     DELIMITER,
     FENCE,
     HEADING,
+    INNER_FENCE,
     MARKER,
     QUOTE,
     RULE,
@@ -303,10 +304,14 @@ class Blocks(Extensions):
                 return self.continue_paragraph(block, line)
 
     def continue_fence(self, block: Block, line: str) -> bool:
-        closing = CLOSING.match(line)
+        closing, inner = CLOSING.match(line), INNER_FENCE.match(line)
         if closing and closing[1].startswith(block.fence):
-            self._open = None
-            return True
+            if not block.inner_fences:
+                self._open = None
+                return True
+            block.inner_fences -= 1
+        elif block.is_markdown and inner and inner[1].startswith(block.fence):
+            block.inner_fences += 1
         return self.add_code(block, line)
 
     def continue_indented(self, block: Block, line: str) -> bool:

@@ -153,7 +153,7 @@ class Extensions(ABC):
         """Return the end of details at the end of the line, if there is one and it is no code."""
         block = self._open
         is_within = self._around or (block and block.kind == "details")
-        if not is_within or (block and (block.fence or block.kind in VERBATIM)):
+        if not is_within or (block and block.kind in VERBATIM and self.is_inside(line)):
             return None
         closing = CLOSING.match(line) if "</" in line else None
         return None if closing and closing["words"].strip() and self.begins_code(line) else closing

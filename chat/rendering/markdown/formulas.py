@@ -28,7 +28,7 @@ DOLLARS = r"(?<!\$)\$\$(?!\$)((?:[^\\$]|\\.|\$(?!\$))*+)"
 # A price, a variable of a shell or a ticker is no maths: an opener stands before a word and not in
 # one, and the first dollar that follows closes, or nothing does. What follows a closer is no word,
 # but "$n$th" and "$x$s" are.
-DOLLAR = r"(?<![0-9A-Za-z$])\$(?![\s$])((?:[^\\$`\n]|\n(?![ \t]*\n)|\\[^`])*+)"
+DOLLAR = r"(?<![0-9A-Za-z$])\$(?![\s$]|[,;.:!?]\s)((?:[^\\$`\n]|\n(?![ \t]*\n)|\\[^`])*+)"
 SUFFIX = r"(?:th|st|nd|rd|s)(?![0-9A-Za-z])"
 DOLLAR_END = rf"(?<!\s)\$(?![$0-9{{]|_\w|\.\d)(?:(?![A-Za-z])|(?={SUFFIX}))"
 

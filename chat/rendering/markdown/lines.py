@@ -18,6 +18,8 @@ MARKER = re.compile(r"( {0,3})([-+*]|\d{1,9}[.)])(?:( +)(?=\S)| *$)")
 
 # The lines that end a block or decide what the lines above are.
 CLOSING = re.compile(r" {0,3}(`+|~+)[ \t]*$")
+# Fenced code in fenced Markdown, which models put into a fence of the same length.
+INNER_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*[A-Za-z]")
 UNDERLINE = re.compile(r" {0,3}(?:=+|-+)[ \t]*$")
 DELIMITER = re.compile(r" {0,3}(?=[^|]*\|)\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
 CELLS = re.compile(r":?-+:?")  # one match for each column of a delimiter

@@ -1,13 +1,17 @@
 """Renderers: the source lines of a part of a block as clean HTML."""
 
+import re
 from collections.abc import Callable
 
-from .characters import CURSOR
+from .characters import CURSOR, PIPE
 from .cleaning import cleaned
 from .code.colours import plain
-from .formula_lines import formulas_in_one_line
+from .formula_lines import MAX_ROW_CHARS, formulas_in_one_line, mask_pipes
 from .lines import CELLS, MARKER
 from .parser import parser
+
+CELL_END = re.compile(r"(?<!\\)\|")
+CODE = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)")
 
 type Render = Callable[[list[str]], str]
 
@@ -63,15 +67,28 @@ def table_head(header: str, delimiter: str) -> str:
     return html[html.index("<thead>") : html.index("</thead>") + 8]
 
 
+def with_code_in_cells(line: str, columns: int) -> str:
+    """Mask the pipes in code if the row has more cells than columns: `a || b` is one cell.
+
+    The parser would drop the cells that are too many, and with them words.
+    """
+    if "`" not in line or len(line) > MAX_ROW_CHARS:
+        return line
+    cells = len(CELL_END.findall(mask_pipes(line).strip().removeprefix("|").removesuffix("|"))) + 1
+    return CODE.sub(lambda code: CELL_END.sub(PIPE, code[0]), line) if cells > columns else line
+
+
 def row_renderer(delimiter: str) -> Render:
     """Return a renderer for single rows of the table with this delimiter."""
     # The parser knows rows only in a table, so give each row a header of its own and cut it off.
-    header = "|x" * len(CELLS.findall(delimiter)) + "|"
+    columns = len(CELLS.findall(delimiter))
+    header = "|x" * columns + "|"
 
     def row(lines: list[str]) -> str:
-        html = table([header, delimiter, *lines])
+        line = with_code_in_cells(lines[0], columns)
+        html = table([header, delimiter, line])
         if "<tbody>" not in html:  # Without a pipe in front, this line would begin another block.
-            html = table([header, delimiter, "|" + lines[0]])
+            html = table([header, delimiter, "|" + line])
         return html[html.index("<tr>", html.index("<tbody>")) + 4 : html.rindex("</tr>")].strip()
 
     return row

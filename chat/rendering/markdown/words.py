@@ -26,9 +26,11 @@ OPEN_LINK = re.compile(
     r"!?\[((?:[^\[\]]++|\[[^\[\]]*+\])*+)\]\((?:[^()]++|\([^()]*+\))*+(?:\([^()]*+)?$"
 )
 SIGN = re.compile(r"[\\*`_~]")
-# What is whole in itself, an escape, most bold text or most code; or else a mark.
+# What is whole in itself, an escape or most code; or else a mark. In front, most bold text is whole,
+# but not in emphasis that is open: there, the first ** of it may be the end.
+MARKS_INSIDE = re.compile(r"\\.|`[^`]+`(?!`)|(`+|\*+|_+|~+)|.", re.DOTALL)
 MARKS = re.compile(
-    r"\\.|\*\*(?=\S)[^*_~`\\]*[^*_~`\\\s]\*\*(?!\*)|`[^`]+`(?!`)|(`+|\*+|_+|~+)|.", re.DOTALL
+    rf"\*\*(?=\S)[^*_~`\\]*[^*_~`\\\s]\*\*(?!\*)|{MARKS_INSIDE.pattern}", re.DOTALL
 )
 CODE_MARKS = re.compile("`+")
 
@@ -45,7 +47,7 @@ class Unclosed:
     def of(cls, words: str) -> "Unclosed":
         found, pos = cls(end=len(words)), 0
         while sign := SIGN.search(words, pos):
-            mark = MARKS.match(words, sign.start())
+            mark = (MARKS_INSIDE if found.emphasis else MARKS).match(words, sign.start())
             assert mark
             pos = mark.end()
             if mark[1] is None:

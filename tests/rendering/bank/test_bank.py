@@ -1,6 +1,7 @@
 """Markdown as models write it is seen right: whole, cut anywhere, over a socket, from history."""
 
 import random
+import re
 
 import pytest
 
@@ -27,6 +28,11 @@ def rendered(case: Case, pieces: list[str]) -> str:
     return "".join(blocks.html())
 
 
+# What a reader must not see for a moment, unless it stays; not looked for in code and in TeX.
+RAW = ("**", "](", "&lt;details", "&lt;summary", "&lt;sub", "&lt;sup", "&lt;kbd", "&lt;br", "&lt;!")
+HIDDEN = re.compile(r"<(code|annotation)\b.*?</\1>|<[^>]*>", re.DOTALL)
+
+
 @pytest.mark.parametrize("case", CASES, ids=ids)
 def test_case_is_seen_right(case: Case) -> None:
     assert case.fault(parsed(rendered(case, [case.markdown]))) == ""
@@ -41,3 +47,14 @@ def test_case_cut_anywhere_ends_the_same(case: Case) -> None:
     places = every if len(text) <= 120 else choose.sample(every, RANDOM_CUTS)
     for at in places:
         assert rendered(case, [text[:at], text[at:]]) == whole, f"cut at {at}"
+
+
+@pytest.mark.parametrize("case", CASES, ids=ids)
+def test_case_shows_no_raw_marks_while_it_grows(case: Case) -> None:
+    final = HIDDEN.sub("", rendered(case, [case.markdown]))
+    raw = [mark for mark in RAW if mark not in final]
+    blocks = Blocks("run-7")
+    for character in case.markdown:
+        blocks.feed(character)
+        words = HIDDEN.sub("", "".join(blocks.html()))
+        assert not [mark for mark in raw if mark in words], words

@@ -69,4 +69,6 @@ def words_of(tokens: Sequence[Token]) -> str:
 
 
 def words_of_one(token: Token) -> str:
+    if token.type == "reference_open":  # with the label behind the bracket
+        return token.content.partition("[")[0] + "["
     return " " if token.type in ("softbreak", "hardbreak") else token.content
