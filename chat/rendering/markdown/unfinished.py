@@ -17,10 +17,18 @@ OPEN_ADDRESS = re.compile(
 )
 MARK = re.compile(r"[$*_~\\]")
 OPEN_MAIL = re.compile(r"(?<![^\s(])[^\s@`]+(?=@[^\s@`]*$)")
-OPEN_NOTE = re.compile(r"\[\^[^\[\]`]*$")
+# Its words may hold an image, or a number in brackets, and its address a pair of parentheses.
+OPEN_LINK = re.compile(
+    r"!?\[((?:[^\[\]]++|\[[^\[\]]*+\])*+)\]\((?:[^()]++|\([^()]*+\))*+(?:\([^()]*+)?$"
+)
+OPEN_NUMBER = re.compile(r"\[(?:\^[^\[\]`]*|[\d, ]*)$")  # of a note or a citation
 OPEN_REFERENCE = re.compile(r"!?\[([^\[\]`]+)\]\[[^\[\]`]*$")
-# The words of what may become a link; numbers in brackets are citations.
-OPEN_BRACKET = re.compile(r"!?\[(?![\d, ]*\]$|\^)([^\[\]`]*)\]?$")
+# The words of what may become a link, with code, an image or a number in brackets in them. Numbers
+# in brackets alone are citations.
+OPEN_BRACKET = re.compile(
+    r"!?\[(?![\d, ]+\]$|\^)"
+    r"((?:[^\[\]`]++|`[^`]*+`|\[[^\[\]`]*+\](?:\([^()\s]*+\))?)*+(?:\[[^\[\]`]*+)?)\]?$"
+)
 
 
 def without_halves(text: str) -> str:
@@ -34,9 +42,12 @@ def without_halves(text: str) -> str:
         if half and any(tag.startswith(half[0].lower()) for tag in HIDDEN_TAGS):
             text = text[: half.start()]
     if "[" in text:
-        text = OPEN_NOTE.sub("", text)
+        text = OPEN_NUMBER.sub("", text)
+        text = OPEN_LINK.sub(r"\1", text)
         text = OPEN_REFERENCE.sub(r"\1", text)
         text = OPEN_BRACKET.sub(r"\1", text)
+        if "![" in text:  # in the words of a link
+            text = OPEN_BRACKET.sub(r"\1", text)
     may_be_address = ":/" in text or "www." in text.lower()
     if may_be_address and (address := OPEN_ADDRESS.search(text)):
         # Escaped, it is no address, and has no marks.

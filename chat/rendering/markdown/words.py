@@ -21,17 +21,11 @@ def inline_html(text: str) -> str:
 
 
 MAX_CUTS = 8  # of marks that stand behind each other at the end of words
-# Its words may hold an image, or a number in brackets, and its address a pair of parentheses.
-OPEN_LINK = re.compile(
-    r"!?\[((?:[^\[\]]++|\[[^\[\]]*+\])*+)\]\((?:[^()]++|\([^()]*+\))*+(?:\([^()]*+)?$"
-)
 SIGN = re.compile(r"[\\*`_~]")
-# What is whole in itself, an escape or most code; or else a mark. In front, most bold text is whole,
-# but not in emphasis that is open: there, the first ** of it may be the end.
+# What is whole in itself, an escape or most code; or else a mark. Most bold text is whole too, but
+# not in emphasis that is open: there, its first ** may be the end.
 MARKS_INSIDE = re.compile(r"\\.|`[^`]+`(?!`)|(`+|\*+|_+|~+)|.", re.DOTALL)
-MARKS = re.compile(
-    rf"\*\*(?=\S)[^*_~`\\]*[^*_~`\\\s]\*\*(?!\*)|{MARKS_INSIDE.pattern}", re.DOTALL
-)
+MARKS = re.compile(rf"\*\*(?=\S)[^*_~`\\]*[^*_~`\\\s]\*\*(?!\*)|{MARKS_INSIDE.pattern}", re.DOTALL)
 CODE_MARKS = re.compile("`+")
 
 
@@ -115,9 +109,7 @@ def settled(text: str) -> str:
 
 
 def closed(text: str, *, depth: int = 0) -> str:
-    """Close unfinished emphasis, code and links in words without formulas."""
-    if "](" in text:
-        text = OPEN_LINK.sub(r"\1", text)
+    """Close unfinished emphasis and code in words without formulas."""
     if SIGN.search(text) is None:
         return text
     words = text.rstrip()
