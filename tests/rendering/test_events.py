@@ -228,9 +228,9 @@ def test_delta_of_prose_takes_a_fraction_of_a_millisecond() -> None:
     best = 1.0
     for _ in range(3):
         view = AnswerView(RUN)
-        started = time.perf_counter()
+        started = time.thread_time()
         for token in tokens:
             view.render(ResponseDelta(delta=token))
-        best = min(best, (time.perf_counter() - started) / len(tokens))
-    # 45 µs when this was written; a template render alone takes longer.
-    assert best < 0.0004
+        best = min(best, (time.thread_time() - started) / len(tokens))
+    # 15 µs when this was written; the parser and the cleaner take 80, a template render 200.
+    assert best < 0.00015

@@ -10,7 +10,8 @@ from chat.rendering.markdown.blocks import Blocks, render_all
 from chat.rendering.markdown.cleaning import cleaner
 from chat.rendering.markdown.parser import parser
 from chat.rendering.markdown.parts import MAX_PART_LINES
-from chat.rendering.markdown.words import PLAIN
+from chat.rendering.markdown.renderers import flow, item
+from chat.rendering.markdown.words import simple_html
 
 from .test_citations import cite
 
@@ -124,6 +125,12 @@ LINES = [
     *["👩‍👩‍👧 family", "مرحبا بالعالم", "\x07bell", "a\rb", "x" * 300, "many words " * 40],
 ]
 
+FRAGMENTS = [
+    *["a", "b c", " ", "  ", ".", ": ", "(", ")", "é", "中", "。", "“x”", "!", "-", "#", "1.", ">"],
+    *["**", "*", "`", "``", "_", "~~", "\\", "[1]", "]", "<b>", "&amp;", "$", "@", "w", "://"],
+    *["**a**", "*a*", "`x`", "**a:** ", "`a <b>`", "(**a b**)", '"', "\xa0", "\u3000", "\u0301"],
+]
+
 
 def random_text(choose: random.Random) -> str:
     line_end = choose.choice(["\n", "\n", "\r\n"])
@@ -177,8 +184,28 @@ def test_plain_text_is_what_the_parser_makes_of_it(character: str) -> None:
         f"a{character}b",
         f"({character}{character}a{character}{character})",
     ):
-        if PLAIN.fullmatch(text):
-            assert cleaner.clean(parser.renderInline(text)) == text
+        html = simple_html(text)
+        assert html is None or html == cleaner.clean(parser.renderInline(text))
+
+
+def html_with_parser(text: str) -> str:
+    return cleaner.clean(parser.render(text)).strip()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_simple_words_are_what_the_parser_makes_of_them(seed: int) -> None:
+    choose = random.Random(seed)
+    found = 0
+    for _ in range(300):
+        text = "".join(choose.choice(FRAGMENTS) for _ in range(choose.randint(1, 8)))
+        html = simple_html(text)
+        if html is not None:
+            found += html != text
+            assert html == cleaner.clean(parser.renderInline(text))
+            line = choose.choice(["a", "**b** ", "`c` "]) + text
+            assert flow([line]) == html_with_parser(line)
+            assert f"<li>{item(['- ' + line])}</li>" in html_with_parser(f"- {line}")
+    assert found > 10
 
 
 @pytest.mark.parametrize(

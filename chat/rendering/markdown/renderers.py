@@ -9,18 +9,26 @@ from .code.colours import plain
 from .formula_lines import MAX_ROW_CHARS, formulas_in_one_line, mask_pipes
 from .lines import CELLS, MARKER
 from .parser import parser
+from .words import simple_html
 
 CELL_END = re.compile(r"(?<!\\)\|")
 CODE = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)")
 
 type Render = Callable[[list[str]], str]
 
+# The beginning of a line whose words can't be the marker of a block.
+WORDS = re.compile(f"[*`]{{0,2}}[^\\W\\d_]|{CURSOR}")
+
+
+def simple_line(line: str) -> str | None:
+    """Return the words of a line that begins with words as HTML, if they need no parser."""
+    return simple_html(line.strip()) if WORDS.match(line) else None
+
 
 def flow(lines: list[str]) -> str:
     """Render lines as blocks: a paragraph, a heading, a quote."""
-    # The beginning of every paragraph, and the only text that needs neither parser nor cleaner.
-    if lines == [CURSOR]:
-        return f"<p>{CURSOR}</p>"
+    if len(lines) == 1 and (html := simple_line(lines[0])):
+        return f"<p>{html}</p>"
     return cleaned(parser.render("\n".join(lines))).strip()
 
 
@@ -30,6 +38,10 @@ def paragraph(lines: list[str]) -> str:
 
 def item(lines: list[str]) -> str:
     """Render the lines of one list item, without its <li>."""
+    marker = MARKER.match(lines[0])
+    words = lines[0][marker.end() :] if marker and len(lines) == 1 else ""
+    if marker and len(marker[3] or "") < 5 and (html := simple_line(words)):
+        return html
     tokens = parser.parse("\n".join(lines))
     items = sum(token.type == "list_item_open" and token.level == 1 for token in tokens)
     if (

@@ -1,15 +1,15 @@
 """The line that is being written, in pieces of which only the last one changes."""
 
 from dataclasses import dataclass, field
-from html import escape
 
 from .elements import Element
 from .formulas import cut_outside_formulas, decided, without_formulas
 from .lines import UNDECIDED
 from .syntax.details import MAYBE_TAG
-from .words import inline_html, is_balanced, settled
+from .words import inline_html, is_balanced, is_plain, plain_html, settled, simple_html
 
-PIECE_CHARS = 160  # characters of a line that are rendered again with each delta
+PIECE_CHARS = 60  # characters of a line that are rendered again with each delta
+MAX_PIECE_CHARS = 320  # of a piece that waits for the end of a link or emphasis
 MAX_OPEN_CHARS = 1000  # of a piece that waits for the end of a formula
 MAX_BRACKETS = 16  # in a piece that is parsed
 MAX_ASTERISKS = 32  # in a piece that is parsed
@@ -36,11 +36,12 @@ class Tail:
             self.pieces.append("")
             self.start = end
         rest = words[self.start :]
-        if self.is_verbatim:
-            self.pieces[-1] = self.html_of(rest)
-        elif not self.start and (UNDECIDED.match(rest) or MAYBE_TAG.match(rest)):
+        is_first = not (self.is_verbatim or self.start)
+        if is_first and (UNDECIDED.match(rest) or MAYBE_TAG.match(rest)):
             # A nested line begins, and may still become an item, a heading or a tag of details.
             self.pieces[-1] = ""
+        elif self.is_verbatim or is_plain(rest):
+            self.pieces[-1] = plain_html(rest)
         else:
             self.pieces[-1] = self.html_of(settled(decided(rest)))
         return [self.piece(index) for index in range(first, len(self.pieces))]
@@ -57,18 +58,27 @@ class Tail:
         length = len(words) - self.start
         if length <= PIECE_CHARS:
             return self.start
-        end = words.rfind(" ", self.start, self.start + PIECE_CHARS) + 1 or self.start + PIECE_CHARS
-        if not self.is_verbatim and length <= MAX_OPEN_CHARS:
+        most = min(length, MAX_PIECE_CHARS)
+        # What is open at one place may begin behind an earlier one, or end before a later one.
+        for limit in (PIECE_CHARS, PIECE_CHARS // 2, most // 2, most):
+            end = self.cut(words, limit)
+            if self.is_verbatim or is_balanced(words[self.start : end]):
+                return end
+        # The line is rendered as a whole when it is complete: that repairs what is cut here.
+        return end if length > MAX_PIECE_CHARS else self.start
+
+    def cut(self, words: str, limit: int) -> int:
+        """Return the end of the last word in so many characters of the last piece."""
+        end = words.rfind(" ", self.start, self.start + limit) + 1 or self.start + limit
+        if not self.is_verbatim and len(words) - self.start <= MAX_OPEN_CHARS:
             end = self.start + cut_outside_formulas(words[self.start :], end - self.start)
-        # Wait for the end of an open link or emphasis, but not longer than a second piece: the
-        # line is rendered as a whole when it is complete, so what was cut is repaired then.
-        is_whole = length > 2 * PIECE_CHARS or is_balanced(words[self.start : end])
-        return end if is_whole else self.start
+        return end
 
     def html_of(self, words: str) -> str:
+        html = plain_html(words) if self.is_verbatim else simple_html(words)
+        if html is not None:
+            return html
         # Many open brackets or asterisks are no prose, and looking for their ends is quadratic.
         marks, _ = without_formulas(words)
         is_prose = marks.count("[") <= MAX_BRACKETS and marks.count("*") <= MAX_ASTERISKS
-        if self.is_verbatim or not is_prose:
-            return escape(words, quote=False)
-        return inline_html(words)
+        return inline_html(words) if is_prose else plain_html(words)

@@ -13,9 +13,7 @@ from markdown_it.token import Token
 
 # Text up to a character that another rule may take, or to the beginning of an address. "Possessive"
 # (++) because there is never anything to gain from giving characters back.
-TEXT = re.compile(
-    r"(?:[^\n!#$%&*+\-:<=>@\[\\\]^_`{}~hHwW]++|h(?!ttps?://)|w(?!ww\.[^\W_]))++", re.IGNORECASE
-)
+TEXT = re.compile(r"(?:[^\n!$&*<\[\\\]_`~hHwW]++|h(?!ttps?://)|w(?!ww\.[^\W_]))++", re.IGNORECASE)
 BEGINNING = re.compile(r"https?://|www\.", re.IGNORECASE)
 NOT_BEFORE = "[A-Za-z0-9@./-]"  # what an address can't begin behind
 # Addresses end at marks of emphasis and code, and at the punctuation of full-width scripts.
