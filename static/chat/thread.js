@@ -218,16 +218,23 @@ function swap(target, html, swapStyle) {
 }
 
 /**
- * Give every new element an empty place at the end of its slot. htmx's out-of-band swaps can only
- * replace.
+ * Give every new element an empty place at the end of its slot, because htmx's out-of-band swaps can
+ * only replace. What has its slot in the same markup is put there instead.
  * @param {DocumentFragment} fragment
  * @param {HTMLElement} article
+ * @param {DocumentFragment} whole
  */
-function makePlaces(fragment, article) {
-  for (const element of /** @type {Iterable<HTMLElement>} */ (fragment.children)) {
+function makePlaces(fragment, article, whole = fragment) {
+  for (const element of /** @type {HTMLElement[]} */ ([...fragment.children])) {
     if (element instanceof HTMLTemplateElement) {
-      makePlaces(element.content, article);
+      makePlaces(element.content, article, whole);
     } else if (element.dataset.slot && !document.getElementById(element.id)) {
+      const coming = whole.querySelector(`[id="${element.dataset.slot}"]`);
+      if (coming) {
+        element.removeAttribute("hx-swap-oob");
+        coming.append(element);
+        continue;
+      }
       const slot = document.getElementById(element.dataset.slot);
       const empty = document.createElement(element.localName);
       empty.id = element.id;
