@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from .characters import PIPE
 from .formulas import ENVIRONMENTS, Formula, formula_at, formulas_of, may_have_maths, open_source
 
-MAX_ROW_CHARS = 2000  # of a row that is searched for formulas, with each delta
+# A row is searched for formulas with each delta, unless it has more of TeX's signs or characters.
+MAX_ROW_CHARS, MAX_ROW_SIGNS = 2000, 100
 MAX_OPENER_CHARS = 2000  # of a line that a formula over lines begins with; it is not shown so far
 
 # A formula over more than this is no formula: its lines are read again with each one that is added.
@@ -77,7 +78,9 @@ def mask_pipes(line: str, *, is_growing: bool = False) -> str:
 
     An escaped pipe stays: the parser takes the escape away.
     """
-    if "|" not in line or not may_have_maths(line) or len(line) > MAX_ROW_CHARS:
+    if "|" not in line or not may_have_maths(line):
+        return line
+    if len(line) > MAX_ROW_CHARS or line.count("$") + line.count("\\") > MAX_ROW_SIGNS:
         return line
     formulas, open_at = formulas_of(line)
     spans = [(formula.start, formula.end) for formula in formulas]
