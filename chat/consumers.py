@@ -359,7 +359,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if owner is None:
             raise ProtocolError(NOT_SIGNED_IN if settings.FLEET_AUTH == "required" else NO_SESSION)
         # A page tells whose it is. What was written there must not be asked as somebody else.
-        account = QueryDict(self.scope["query_string"]).get("account")
+        account = QueryDict(self.scope.get("query_string", b"")).get("account")
         if account and account != account_tag(owner):
             raise ProtocolError(OTHER_ACCOUNT)
         return owner
