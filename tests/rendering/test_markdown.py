@@ -100,6 +100,7 @@ LINES = [
     *["| a<br>b | [d] |", "`<sub>` </sub>", "__bold words", "_it", "<!-- hidden -->", "<!-- opens"],
     *["closes -->", "x <!-- in --> y", "<details>", "<summary>More</summary>", "</details>"],
     *["<details open><summary>In</summary>text</details>", "ends</details>", "  <details>"],
+    *["\tends</details>", "> </details>", "1. </details>", "```md", "| `a | b` | c |"],
     *["**「强调」**的", "**注意：**请", "<summary>", "</summary>"],
     *[
         "$$",
