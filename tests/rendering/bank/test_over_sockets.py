@@ -11,7 +11,7 @@ from chat.database import in_database
 from chat.models import Run
 from chat.pages import answer_of
 from chat.runs.worker import Worker
-from tests.chatting import Chatting, chat_request, is_terminal
+from tests.chatting import Chatting, Socket, chat_request, is_terminal
 from tests.rendering.page import Node, Page, history_page, parsed
 from tests.scripted_model import ScriptedModel
 
@@ -41,9 +41,12 @@ def body_of(page: Page, run_id: str) -> Node:
     return body
 
 
-def told_of(run_id: str) -> str:
-    run = Worker.current().runs.live.get(uuid.UUID(run_id))
-    return run.log.text if run else ""
+async def stop_behind(text: str, run_id: str, socket: Socket) -> None:
+    """Cancel the run when its model has said all that it says. The last piece may show nothing."""
+    run = Worker.current().runs.live[uuid.UUID(run_id)]
+    while run.log.text != text:
+        await asyncio.sleep(0.01)
+    await socket.send({"type": "cancel"})
 
 
 async def faults_of(case: Case, chat: Chatting, model: ScriptedModel) -> list[str]:
@@ -57,14 +60,14 @@ async def faults_of(case: Case, chat: Chatting, model: ScriptedModel) -> list[st
     socket = await chat.ask(request, subprotocol="fleet.html.v1")
     run_id = (await socket.until("connected"))["workflow_id"]
     page.show(socket.events[-1]["html"])
-    is_stopped = False
+    if case.stopped:
+        stopping = asyncio.create_task(stop_behind(case.markdown, run_id, socket))
     while not is_terminal(socket.events[-1]):
         page.show((await socket.event()).get("html") or "")
         if case.never_maths and has_maths(str(body_of(page, run_id))):
             faults.append(f"{case.name}: maths for a moment")
-        if case.stopped and not is_stopped and told_of(run_id) == case.markdown:
-            is_stopped = True
-            await socket.send({"type": "cancel"})
+    if case.stopped:
+        await stopping
     run = await Run.objects.select_related(*RUN_FIELDS).aget(pk=run_id)
     view = await in_database(answer_of, run)
     live, history = body_of(page, run_id), body_of(history_page(view), run_id)
