@@ -10,10 +10,12 @@ from django.test import AsyncClient
 from playwright.async_api import Browser, expect
 from pytest_django import Settings
 
+from chat.conversations import Conversation
 from tests.serving import GONE
 
 from .browsing import MARKS
-from .staging import Stage, async_chromium, stages
+from .conversations import owner_of
+from .staging import CONVERSATION, Stage, async_chromium, stages
 
 pytestmark = [*MARKS, pytest.mark.asyncio(loop_scope="module")]  # the browser's loop
 
@@ -64,12 +66,15 @@ async def test_page_ignores_events_that_it_has_shown(stage: Stage) -> None:
 async def test_page_closes_its_socket_when_left_and_rejoins_when_shown_again(
     stage: Stage,
 ) -> None:
+    await Conversation.objects.acreate(pk=CONVERSATION, owner=owner_of(stage.client))
     request = await stage.begin()
     event = "kind => dispatchEvent(new PageTransitionEvent(kind, { persisted: true }))"
     socket = stage.socket
     await stage.page.evaluate(event, "pagehide")
     assert await asyncio.wait_for(stage.closed.get(), GONE) is socket
     await stage.page.evaluate(event, "pageshow")
+    # Once the server has confirmed that the page is still its reader's.
+    await expect(stage.page.locator("body")).to_have_css("opacity", "1")
     await stage.wait(0)
     assert await stage.next_request() == {**request, "after": 1}
 
