@@ -230,7 +230,7 @@ function makePlaces(fragment, article, whole = fragment) {
       makePlaces(element.content, article, whole);
     } else if (element.dataset.slot && !document.getElementById(element.id)) {
       const coming = whole.querySelector(`[id="${element.dataset.slot}"]`);
-      if (coming) {
+      if (coming && !coming.querySelector(`[id="${element.id}"]`)) {
         element.removeAttribute("hx-swap-oob");
         coming.append(element);
         continue;
