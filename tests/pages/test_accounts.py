@@ -19,7 +19,7 @@ from tests.chatting import Chatting, chat_request, cookie_header
 
 from .browsing import MARKS
 from .conversations import HTMX, address, run_of
-from .staging import Stage, async_chromium, stages
+from .staging import Stage, stages
 
 EVENT = "kind => dispatchEvent(new PageTransitionEvent(kind, { persisted: true }))"
 LULL = 200  # ms before a page looks for news
@@ -96,20 +96,14 @@ async def test_question_of_a_page_is_asked_as_nobody_else(chat: Chatting, who: s
 # --- The page
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_chromium() as browser:
-        yield browser
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def stage(
-    transactional_db: None, chromium: Browser, async_client: AsyncClient
+    transactional_db: None, staging: Browser, async_client: AsyncClient
 ) -> AsyncIterator[Stage]:
     """Show a page of ann."""
     user = await User.objects.acreate(username=f"ann-{uuid.uuid4()}")
     await async_client.aforce_login(user)
-    async with stages(chromium, async_client) as stage:
+    async with stages(staging, async_client) as stage:
         await stage.open()
         yield stage
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from chat.protocol.requests import MAX_MESSAGE
 from chat.workflow.agents import ASSISTANT
@@ -19,13 +19,11 @@ from tests.scripted_model import Script, ScriptedModel
 from tests.serving import MANAGE, Fleet, running
 
 from .browsing import (
-    CONNECTION_ERRORS,
     EVERY_KIND,
     MARKS,
     Open,
     ask,
     expect_ready_for_the_next,
-    pages,
 )
 
 pytestmark = MARKS
@@ -108,12 +106,6 @@ def site(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) 
         folder, model_server, FLEET_APPROVE="calculator", FLEET_LIGHT_MAX_TOOL_CALLS="3"
     ) as fleet:
         yield Site(fleet)
-
-
-@pytest.fixture
-def open_page(chromium: Browser) -> Iterator[Open]:
-    with pages(chromium, ignored=CONNECTION_ERRORS) as open_page:
-        yield open_page
 
 
 def faults(page: Page, *rules: str) -> list[str]:

@@ -3,40 +3,25 @@
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.scripted_model import ScriptedModel
-from tests.serving import Fleet, running
+from tests.serving import Fleet
 from tests.timing import CANCEL_TIME, TRIES
 
 from .browsing import (
-    CONNECTION_ERRORS,
     MARKS,
     Open,
     answer,
     ask,
     expect_ready_for_the_next,
-    pages,
     prose,
 )
 
 pytestmark = MARKS
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Fleet]:
-    with running(tmp_path_factory.mktemp("fleet"), model_server) as fleet:
-        yield fleet
-
-
-@pytest.fixture
-def open_page(chromium: Browser, model: ScriptedModel) -> Iterator[Open]:
-    with pages(chromium, ignored=CONNECTION_ERRORS) as open_page:
-        yield open_page
 
 
 def test_question_can_be_asked_and_its_answer_read(fleet: Fleet, open_page: Open) -> None:

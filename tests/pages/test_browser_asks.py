@@ -45,19 +45,13 @@ from tests.serving import GONE
 
 from .browsing import MARKS
 from .conversations import address, asked, continuing_run_of, conversation_of, paused_run_of
-from .staging import CONVERSATION, RUN, Stage, async_chromium, stages
+from .staging import CONVERSATION, RUN, Stage, stages
 
 pytestmark = [*MARKS, pytest.mark.asyncio(loop_scope="module")]
 
 NEXT_RUN = "33333333-3333-4333-8333-333333333333"
 WHO = {"agent_id": "researcher", "author": "Researcher"}
 EPOCH = 10_000_000
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
@@ -69,9 +63,9 @@ def chat(transactional_db: None, client: Client, async_client: AsyncClient) -> C
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def stage(
-    chromium: Browser, chat: Conversation, async_client: AsyncClient
+    staging: Browser, chat: Conversation, async_client: AsyncClient
 ) -> AsyncIterator[Stage]:
-    async with stages(chromium, async_client) as stage:
+    async with stages(staging, async_client) as stage:
         yield stage
 
 

@@ -13,7 +13,7 @@ from playwright.async_api import Browser, Locator, expect
 from chat.protocol.requests import MAX_MESSAGE
 
 from .browsing import MARKS
-from .staging import RUN, Stage, async_chromium, stages
+from .staging import RUN, Stage, stages
 
 pytestmark = [*MARKS, pytest.mark.asyncio(loop_scope="module")]  # the browser's loop
 
@@ -26,26 +26,20 @@ PHONE = {
 }
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_chromium() as browser:
-        yield browser
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def stage(
-    chromium: Browser, transactional_db: None, async_client: AsyncClient
+    staging: Browser, transactional_db: None, async_client: AsyncClient
 ) -> AsyncIterator[Stage]:
-    async with stages(chromium, async_client) as stage:
+    async with stages(staging, async_client) as stage:
         await stage.open()
         yield stage
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def phone(
-    chromium: Browser, transactional_db: None, async_client: AsyncClient
+    staging: Browser, transactional_db: None, async_client: AsyncClient
 ) -> AsyncIterator[Stage]:
-    async with stages(chromium, async_client, **PHONE) as stage:
+    async with stages(staging, async_client, **PHONE) as stage:
         await stage.open()
         yield stage
 

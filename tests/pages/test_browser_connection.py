@@ -15,15 +15,9 @@ from tests.serving import GONE
 
 from .browsing import MARKS
 from .conversations import owner_of
-from .staging import CONVERSATION, Stage, async_chromium, stages
+from .staging import CONVERSATION, Stage, stages
 
 pytestmark = [*MARKS, pytest.mark.asyncio(loop_scope="module")]  # the browser's loop
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
@@ -33,14 +27,14 @@ def heartbeat() -> float:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def stage(
-    chromium: Browser,
+    staging: Browser,
     transactional_db: None,
     async_client: AsyncClient,
     settings: Settings,
     heartbeat: float,
 ) -> AsyncIterator[Stage]:
     settings.FLEET_HEARTBEAT = heartbeat
-    async with stages(chromium, async_client) as stage:
+    async with stages(staging, async_client) as stage:
         await stage.open()
         yield stage
 

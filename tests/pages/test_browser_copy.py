@@ -11,7 +11,7 @@ from chat.rendering.markdown.cleaning import cleaned
 from chat.rendering.markdown.tex.convert import maths
 
 from .browsing import MARKS
-from .staging import Stage, async_chromium, stages
+from .staging import Stage, stages
 
 pytestmark = [*MARKS, pytest.mark.asyncio(loop_scope="module")]  # the browser's loop
 
@@ -47,18 +47,12 @@ a	b
 \(\foo\)"""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_chromium() as browser:
-        yield browser
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def stage(
-    chromium: Browser, transactional_db: None, async_client: AsyncClient
+    staging: Browser, transactional_db: None, async_client: AsyncClient
 ) -> AsyncIterator[Stage]:
     allowed = {"permissions": ["clipboard-read", "clipboard-write"]}
-    async with stages(chromium, async_client, **allowed) as stage:
+    async with stages(staging, async_client, **allowed) as stage:
         await stage.open()
         await stage.begin()
         stage.show(2, "step", HTML)

@@ -38,12 +38,6 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel)
         yield fleet
 
 
-@pytest.fixture
-def open_page(chromium: Browser, model: ScriptedModel) -> Iterator[Open]:
-    with pages(chromium, ignored=CONNECTION_ERRORS) as open_page:
-        yield open_page
-
-
 class TestNetwork:
     @pytest.fixture
     def network(self, fleet: Fleet) -> Iterator[Proxy]:

@@ -11,27 +11,21 @@ from playwright.async_api import Browser, Locator, expect
 
 from .browsing import MARKS
 from .conversations import address, conversation_of, run_of
-from .staging import RUN, Stage, async_chromium, stages
+from .staging import RUN, Stage, stages
 
 pytestmark = [*MARKS, pytest.mark.asyncio(loop_scope="module")]  # the browser's loop
 
 LONG = "\n\n".join(f"Paragraph {number} of an answer." for number in range(30))
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_chromium() as browser:
-        yield browser
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def stage(
-    chromium: Browser, transactional_db: None, async_client: AsyncClient, client: Client
+    staging: Browser, transactional_db: None, async_client: AsyncClient, client: Client
 ) -> AsyncIterator[Stage]:
     """Open a chat with four long answers."""
     path = await sync_to_async(chat_with_long_answers)(client)
     async_client.cookies = client.cookies
-    async with stages(chromium, async_client) as stage:
+    async with stages(staging, async_client) as stage:
         await stage.open(path)
         yield stage
 
@@ -232,11 +226,11 @@ async def test_answer_is_followed_through_changes_of_the_window(stage: Stage) ->
 
 
 async def test_opening_the_chat_leads_to_the_live_answer(
-    chromium: Browser, transactional_db: None, async_client: AsyncClient, client: Client
+    staging: Browser, transactional_db: None, async_client: AsyncClient, client: Client
 ) -> None:
     path = await sync_to_async(chat_with_live_rerun)(client)
     async_client.cookies = client.cookies
-    async with stages(chromium, async_client) as stage:
+    async with stages(staging, async_client) as stage:
         await stage.open(path)
         await expect_in_view(stage.page.locator("[data-live]").locator(".prose p").last)
 

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.scripted_model import ScriptedModel
-from tests.serving import Fleet, running
+from tests.serving import Fleet
 
 from .browsing import CONNECTION_ERRORS, MARKS, Open, answer, expect_ready_for_the_next, pages
 
@@ -16,12 +16,6 @@ SIZES = [(360, 225), (320, 200), (1280, 240)]
 LONG = ["A line of words.\n\n"] * 30
 MIN_THREAD = 3 * 26  # px: three lines
 TOUCH = {"has_touch": True, "is_mobile": True}
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Fleet]:
-    with running(tmp_path_factory.mktemp("fleet"), model_server) as fleet:
-        yield fleet
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from playwright.async_api import Browser, Locator, expect
 from pytest_django import Settings
 
 from .browsing import MARKS
-from .staging import RUN, Stage, async_chromium, stages
+from .staging import RUN, Stage, stages
 
 pytestmark = [*MARKS, pytest.mark.asyncio(loop_scope="module")]  # the browser's loop
 
@@ -19,18 +19,12 @@ FEW = {"weak": "", "big": "The big one"}
 MANY = {f"org/model-{n}": "" for n in range(30)} | {"last": "Ünique/one"}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_chromium() as browser:
-        yield browser
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def stage(
-    chromium: Browser, transactional_db: None, async_client: AsyncClient, settings: Settings
+    staging: Browser, transactional_db: None, async_client: AsyncClient, settings: Settings
 ) -> AsyncIterator[Stage]:
     settings.FLEET_MODELS = FEW
-    async with stages(chromium, async_client) as stage:
+    async with stages(staging, async_client) as stage:
         yield stage
 
 

@@ -5,20 +5,18 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from chat.workflow.agents import ASSISTANT
 from tests.scripted_model import Script, ScriptedModel
 from tests.serving import Fleet, running
 
 from .browsing import (
-    CONNECTION_ERRORS,
     MARKS,
     Open,
     answer,
     ask,
     expect_ready_for_the_next,
-    pages,
     prose,
 )
 
@@ -32,12 +30,6 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel)
         folder, model_server, FLEET_APPROVE="calculator", FLEET_LIGHT_MAX_TOOL_CALLS="3"
     ) as fleet:
         yield fleet
-
-
-@pytest.fixture
-def open_page(chromium: Browser, model: ScriptedModel) -> Iterator[Open]:
-    with pages(chromium, ignored=CONNECTION_ERRORS) as open_page:
-        yield open_page
 
 
 def pause(fleet: Fleet, open_page: Open, model: ScriptedModel, *calls: str) -> Page:

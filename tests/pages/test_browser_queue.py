@@ -2,22 +2,19 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.scripted_model import ScriptedModel
-from tests.serving import GONE, Fleet, running, until
+from tests.serving import GONE, Fleet, until
 
 from .browsing import (
-    CONNECTION_ERRORS,
     MARKS,
     Open,
     ask,
     expect_ready_for_the_next,
-    pages,
     prose,
 )
 
@@ -29,18 +26,6 @@ if (!sessionStorage.getItem("is-copied")) {
     sessionStorage.setItem("is-copied", "yes");
 }
 """
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Fleet]:
-    with running(tmp_path_factory.mktemp("fleet"), model_server) as fleet:
-        yield fleet
-
-
-@pytest.fixture
-def open_page(chromium: Browser, model: ScriptedModel) -> Iterator[Open]:
-    with pages(chromium, ignored=CONNECTION_ERRORS) as open_page:
-        yield open_page
 
 
 @pytest.fixture

@@ -7,17 +7,11 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.scripted_model import ScriptedModel
-from tests.serving import Fleet, running
+from tests.serving import Fleet
 
 from .browsing import MARKS, Open, answer, ask, expect_ready_for_the_next, pages, prose
 
 pytestmark = MARKS
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Fleet]:
-    with running(tmp_path_factory.mktemp("fleet"), model_server) as fleet:
-        yield fleet
 
 
 @pytest.fixture

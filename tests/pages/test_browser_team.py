@@ -23,12 +23,6 @@ pytestmark = MARKS
 FINAL = "The team's answer."
 
 
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Fleet]:
-    with running(tmp_path_factory.mktemp("fleet"), model_server) as fleet:
-        yield fleet
-
-
 @pytest.fixture
 def open_page(chromium: Browser, fleet: Fleet, model: ScriptedModel) -> Iterator[Open]:
     with pages(chromium) as open_page:

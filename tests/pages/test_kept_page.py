@@ -16,7 +16,7 @@ from chat.owners import Owner
 
 from .browsing import MARKS
 from .conversations import address, conversation_of, owner_of, run_of
-from .staging import Stage, async_chromium, stages
+from .staging import Stage, stages
 
 LULL = 200  # ms before a page looks for news
 EVENT = "kind => dispatchEvent(new PageTransitionEvent(kind, { persisted: true }))"
@@ -62,12 +62,6 @@ class TestAnswerOfTheServer:
         assert self.ask(client, reader) == {"is_current": False}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_chromium() as browser:
-        yield browser
-
-
 @pytest.fixture
 def chat(transactional_db: None, client: Client, async_client: AsyncClient) -> Conversation:
     found = conversation_of(client)
@@ -78,9 +72,9 @@ def chat(transactional_db: None, client: Client, async_client: AsyncClient) -> C
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def stage(
-    chromium: Browser, chat: Conversation, async_client: AsyncClient
+    staging: Browser, chat: Conversation, async_client: AsyncClient
 ) -> AsyncIterator[Stage]:
-    async with stages(chromium, async_client) as stage:
+    async with stages(staging, async_client) as stage:
         await stage.open(address(chat))
         await stage.page.evaluate("document.body.dataset.old = ''")
         await stage.page.evaluate(EVENT, "pagehide")
