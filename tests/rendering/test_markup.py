@@ -104,6 +104,7 @@ SCRIPTS = re.compile(
     r"m(sub|sup|subsup|under|over|underover|multiscripts|prescripts|enclose|error)"
 )
 MATHML_ATTRIBUTES = {
+    "tabindex",  # of displayed formulas, which scroll with the keyboard
     *("display", "displaystyle", "scriptlevel", "mathvariant", "class", "form", "fence"),
     *("separator", "stretchy", "symmetric", "largeop", "movablelimits", "accent", "accentunder"),
     *("lspace", "rspace", "minsize", "maxsize", "linethickness", "width", "height", "depth"),
