@@ -6,7 +6,7 @@ only when the code is complete. Then the parts that differ are sent again.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 
 from chat.rendering.markdown.parts import Part
 
@@ -29,10 +29,7 @@ class Listing:
     @property
     def may_take_long(self) -> bool:
         """Return True if colouring may take more than 10 ms."""
-        return not is_loaded(self.language) or self.chars_of(self.parts) > LONG_CODE
-
-    def chars_of(self, parts: Sequence[Part]) -> int:
-        return sum(len(line) + 1 for part in parts for line in part.lines)
+        return not is_loaded(self.language) or is_longer(self.parts, LONG_CODE)
 
     def colour_full(self, changed: set[int], growing: Part | None) -> set[int]:
         """Colour those of the changed parts that are full; return the numbers of these."""
@@ -44,7 +41,7 @@ class Listing:
         if not full or self.is_slow:
             return set()
         first, end = min(full), max(full) + 1
-        if self.chars_of(self.parts[:end]) > MAX_COLOURED_CHARS:
+        if is_longer(self.parts[:end], MAX_COLOURED_CHARS):
             return set()
         above = self.first_above(first)
         lines = colour_lines(self.source(above, end), self.language)
@@ -58,7 +55,7 @@ class Listing:
         """Return the first of the parts above this one that are read again to colour it."""
         above = number
         while above and number - above < MAX_PARTS_ABOVE:
-            if self.chars_of(self.parts[above - 1 : number]) > MAX_CHARS_ABOVE:
+            if is_longer(self.parts[above - 1 : number], MAX_CHARS_ABOVE):
                 break
             above -= 1
         return above
@@ -82,3 +79,9 @@ class Listing:
                 part.head = head
                 changed.add(number)
         return changed
+
+
+def is_longer(parts: Sequence[Part], chars: int) -> bool:
+    """Return True if the parts have more characters than this. Don't count those behind them."""
+    counts = accumulate(len(line) + 1 for part in parts for line in part.lines)
+    return any(count > chars for count in counts)
