@@ -243,7 +243,7 @@ FLEET_MODELS = env.names("FLEET_MODELS", longest=MAX_MODEL)
 BUILTIN_MODEL = "SmolLM2-135M-Instruct"
 # `manage.py fleet` sets this for its workers. It isn't for people, so no document lists it.
 FLEET_MODEL_BUILTIN = env.flag("FLEET_MODEL_BUILTIN", False)
-# Whether only this machine can reach the fleet. `manage.py fleet` sets this, too.
+# True if only this machine can reach the fleet. `manage.py fleet` sets this, too.
 FLEET_IS_LOCAL = env.flag("FLEET_IS_LOCAL", False)
 # What an agent of the team may write per model call: notes and drafts, not the answer. The next
 # step must be able to read it, so a window has at least this size.

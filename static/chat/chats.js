@@ -103,7 +103,7 @@ export function leaveOtherTabs() {
 }
 
 /**
- * Look again after running answers that nobody follows here. To be called every second.
+ * Look again after running answers that this page does not follow. To be called every second.
  * @param {boolean} isFollowed an answer of this chat is being followed
  */
 export function checkRunning(isFollowed) {

@@ -1,6 +1,6 @@
 // What survives a reload: the text that is being written, and the questions that were sent and that
 // the server has not accepted yet. Each tab keeps its own; a browser copies it to a duplicate. What
-// a signed-in reader has written is shown to nobody else.
+// a signed-in reader has written is shown to no other reader.
 
 import { conversation } from "./chats.js";
 import { inTab } from "./storage.js";

@@ -1,4 +1,4 @@
-"""Who is told the names of settings: the one who runs the fleet, and nobody else."""
+"""Only the operator of a fleet is told the names of settings."""
 
 from pathlib import Path
 from urllib.request import urlopen

@@ -129,7 +129,7 @@ class Blocks(Extensions):
             self.enter_details(self._open)
         self._open = self._placed = None
         self._around.clear()
-        return [*self.changed(), *self.settled()]
+        return [*self.changed(), *self.resolved()]
 
     def may_take_long(self, text: str, *, is_end: bool) -> bool:
         """Return True if the text may begin or end code, whose colours can take 100 ms."""
@@ -179,11 +179,11 @@ class Blocks(Extensions):
         self._handed_out = finished
         return [self._labels.filled(element) for element in elements]
 
-    def settled(self) -> list[Element]:
+    def resolved(self) -> list[Element]:
         """Fill in all labels for good; return the blocks that this changed."""
         sent = [block for block in self._blocks if block.is_sent and is_open_to_change(block)]
         before = [self._labels.filled(block.element) for block in sent]
-        self._labels.settle()
+        self._labels.complete()
         elements = []
         for block, filled in zip(sent, before, strict=True):
             after = self._labels.filled(block.element)
@@ -198,7 +198,7 @@ class Blocks(Extensions):
 
         One that was shown because no link above it does stays until the end.
         """
-        is_final = self._labels.is_settled or not block.is_sent
+        is_final = self._labels.is_complete or not block.is_sent
         return block.kind == "definition" and is_final and block.label in self._used
 
     def is_undecided(self, block: Block) -> bool:

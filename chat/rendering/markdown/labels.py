@@ -2,7 +2,7 @@
 
 The parser only marks them, because what a label stands for may follow later. The marks are filled
 in when HTML is sent. Until the end of the text, references stay as they were written; at the end,
-`settle` makes links of those with a definition.
+`complete` makes links of those with a definition.
 """
 
 import re
@@ -51,7 +51,7 @@ class Labels:
     addresses: dict[str, str] = field(default_factory=dict)  # of references
     defined_notes: set[str] = field(default_factory=set)
     notes: dict[str, Note] = field(default_factory=dict)  # those with a number
-    is_settled: bool = False  # no more definitions can follow
+    is_complete: bool = False  # no more definitions can follow
 
     def can_define(self, line: str) -> bool:
         return DEFINITION.match(line) is not None
@@ -69,9 +69,9 @@ class Labels:
         begins = NOTE_BEGINS.match(line)
         return begins is not None and begins[1] not in self.defined_notes
 
-    def settle(self) -> None:
+    def complete(self) -> None:
         """Fill in everything from now on, with the notes numbered anew."""
-        self.is_settled = True
+        self.is_complete = True
         self.notes.clear()
 
     def filled(self, element: Element) -> Element:
@@ -96,12 +96,12 @@ class Labels:
 
     def numbered(self, number: str) -> str:
         """Return the link for a number without a source."""
-        address = self.addresses.get(number) if self.is_settled else None
+        address = self.addresses.get(number) if self.is_complete else None
         return link(address, f"[{number}]") if address else ""
 
     def reference(self, found: re.Match[str]) -> str:
         opening, label, words, behind = found.groups()
-        address = self.addresses.get(unescape(label)) if self.is_settled else None
+        address = self.addresses.get(unescape(label)) if self.is_complete else None
         if address is None:
             is_citation = NUMBERS.fullmatch(behind, 1)
             return opening + words + ("]" + marked_citation(behind[1:]) if is_citation else behind)
@@ -115,7 +115,7 @@ class Labels:
         sign, label = found.groups()
         is_known = label in self.defined_notes
         # Only numbers are sure to be notes before their definition is known.
-        is_note = is_known if self.is_settled else label.isdecimal()
+        is_note = is_known if self.is_complete else label.isdecimal()
         if not is_note:
             return f"[^{label}]" if sign == "^" else label if sign == "=" else block_id
         note = self.notes.setdefault(label, Note(len(self.notes) + 1, block_id))
