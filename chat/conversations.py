@@ -34,11 +34,29 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
 
 
 class Conversation(models.Model):
+    class TitledBy(models.TextChoices):
+        QUESTION = "question"  # its first words
+        MODEL = "model"
+        PERSON = "person"
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     owner = models.CharField(
         max_length=80, help_text="user:<id>, browser:<id>, script: or terminal:"
     )
     title = models.CharField(max_length=TITLE_LENGTH)
+    titled_by = models.CharField(
+        max_length=8,
+        choices=TitledBy,
+        default=TitledBy.QUESTION,
+        # During an update, workers of the version before don't know this column.
+        db_default=TitledBy.QUESTION,
+    )
+    pinned_at = models.DateTimeField(null=True, blank=True)
+    head = models.BigIntegerField(
+        null=True,
+        blank=True,
+        help_text="the last question of the versions that are shown; empty: the newest question",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -80,6 +98,16 @@ class Message(models.Model):
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="messages")
     role = models.CharField(max_length=10, choices=Role)
     text = models.TextField(blank=True)
+    # Plain ids, because messages live and die with their conversation: an index would cost every
+    # message a write. chat/branches.py makes a tree of them.
+    branch_of = models.BigIntegerField(
+        null=True, blank=True, help_text="the question that this one was asked instead of"
+    )
+    follows = models.BigIntegerField(
+        null=True,
+        blank=True,
+        help_text="the question before this one, if it isn't the newest one stored before",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

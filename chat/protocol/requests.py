@@ -17,8 +17,8 @@ MAX_SEQ = 2**31 - 1  # that a run's row can hold
 class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The first frame: ask, answer again (`rerun_of`), or rejoin (a known `message_id`).
 
-    `after` is the last seq that a client which rejoins has seen. Without a `model`, the path's one
-    answers.
+    `branch_of` asks another text instead of the question that this run answered. `after` is the
+    last seq that a client which rejoins has seen. Without a `model`, the path's one answers.
     """
 
     message: str
@@ -28,13 +28,14 @@ class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     fresh: bool = False
     reasoning_effort: Effort | None = None
     rerun_of: UUID | None = None
+    branch_of: UUID | None = None
     model: str | None = None
     after: int = 0
 
     @property
     def is_first(self) -> bool:
         """Return True if this begins a conversation."""
-        return self.conversation_id is None and self.rerun_of is None
+        return self.conversation_id is None and self.rerun_of is None and self.branch_of is None
 
     def __post_init__(self) -> None:
         if not self.message.strip():
@@ -45,6 +46,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             )
         if "\0" in self.message:
             raise ValueError("the message holds a NUL character")
+        if self.rerun_of and self.branch_of:
+            raise ValueError("rerun_of repeats a question and branch_of changes it: send one")
         if self.model is not None:
             check_model(self.model)
         check_after(self.after)

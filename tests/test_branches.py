@@ -1,0 +1,53 @@
+"""The tree of a conversation's questions, from the ids in their rows."""
+
+from chat.branches import Asked, Tree
+
+# 1 ─ 2 ─ 3        3 was asked again as 4, and 4 as 5; 6 follows 5.
+#      ├─ 4        7 was asked while 3 was shown; 8 instead of the first question.
+#      └─ 5 ─ 6
+# 8
+BRANCHED = Tree(
+    [
+        Asked(1),
+        Asked(2),
+        Asked(3),
+        Asked(4, branch_of=3),
+        Asked(5, branch_of=4),
+        Asked(6),
+        Asked(7, follows=3),
+        Asked(8, branch_of=1),
+    ]
+)
+
+
+def test_path_without_a_head_leads_to_the_newest_question() -> None:
+    assert Tree([Asked(1), Asked(2), Asked(5)]).path() == [1, 2, 5]
+    assert BRANCHED.path() == [8]
+    assert Tree([]).path() == []
+
+
+def test_path_leads_to_its_head() -> None:
+    assert BRANCHED.path(6) == [1, 2, 5, 6]
+    assert BRANCHED.path(4) == [1, 2, 4]
+    assert BRANCHED.path(7) == [1, 2, 3, 7]
+
+
+def test_unknown_head_counts_as_none() -> None:
+    assert BRANCHED.path(99) == BRANCHED.path()
+
+
+def test_versions_follow_the_same_question() -> None:
+    assert BRANCHED.versions(4) == [3, 4, 5]
+    assert BRANCHED.versions(1) == BRANCHED.versions(8) == [1, 8]
+    assert BRANCHED.versions(6) == [6]
+
+
+def test_head_of_a_version_is_the_end_of_its_newest_path() -> None:
+    assert BRANCHED.head_of(3) == 7
+    assert BRANCHED.head_of(5) == 6
+    assert BRANCHED.head_of(1) == 6
+    assert BRANCHED.head_of(8) == 8
+
+
+def test_question_whose_predecessor_was_removed_follows_the_one_stored_before() -> None:
+    assert Tree([Asked(5), Asked(6, branch_of=2), Asked(7, follows=3)]).path() == [5, 6, 7]
