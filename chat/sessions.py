@@ -28,7 +28,9 @@ class SessionMiddleware(middleware.SessionMiddleware):
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         renew(request.session)
         # Nearly every page holds somebody's words. After a sign-out, Back must ask the server.
-        patch_cache_control(response, no_store=True)
+        # What holds none says that it is public.
+        if "public" not in response.get("Cache-Control", ""):
+            patch_cache_control(response, no_store=True)
         response = super().process_response(request, response)
         if is_encrypted(request):
             for cookie in response.cookies.values():

@@ -4,6 +4,7 @@ from django.urls import path
 
 from . import views
 from .consumers import ChatConsumer
+from .languages import javascript_catalogue
 
 urlpatterns = [
     path("", views.new_chat, name="new_chat"),
@@ -17,6 +18,11 @@ urlpatterns = [
     path("answers/<uuid:pk>/", views.answer, name="answer"),
     path("answers/<uuid:pk>/text/", views.answer_text, name="answer_text"),
     path("answers/<uuid:pk>/rating/", views.rate, name="rate"),
+    path(
+        "jsi18n/<slug:language>/<slug:version>.js",
+        javascript_catalogue,
+        name="javascript_catalogue",
+    ),
 ]
 
 websocket_urlpatterns = [path("ws/chat/", ChatConsumer.as_asgi())]

@@ -1,0 +1,41 @@
+"""The languages of the pages: which one a reader gets, and the catalogue of the page's script."""
+
+from functools import cache
+from hashlib import sha256
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils import translation
+from django.views.decorators.http import require_GET
+from django.views.i18n import JavaScriptCatalog
+
+DIGEST_CHARS = 12
+ONE_YEAR = 31_536_000  # seconds
+
+
+@cache
+def catalogue(language: str) -> bytes:
+    """Return the script that gives `static/chat/i18n.js` the texts of a language."""
+    with translation.override(language):
+        return JavaScriptCatalog(packages=["chat"]).get(HttpRequest()).content
+
+
+@cache
+def catalogue_version(language: str) -> str:
+    """Return what changes with the catalogue, for its address."""
+    return sha256(catalogue(language)).hexdigest()[:DIGEST_CHARS]
+
+
+@require_GET
+def javascript_catalogue(request: HttpRequest, language: str, version: str) -> HttpResponse:
+    """Return the catalogue of a language. Browsers keep it: a changed one has another address."""
+    if language not in dict(settings.LANGUAGES):
+        raise Http404
+    # A page of the worker before may ask for its version while the fleet is updated.
+    is_current = version == catalogue_version(language)
+    age = f"public, max-age={ONE_YEAR}, immutable" if is_current else "no-store"
+    return HttpResponse(
+        catalogue(language),
+        content_type="text/javascript; charset=utf-8",
+        headers={"Cache-Control": age},
+    )
