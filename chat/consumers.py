@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import aclosing
+from functools import cached_property
 from itertools import groupby
 from typing import Any, ClassVar
 from uuid import UUID
@@ -15,8 +16,7 @@ from django.conf import settings
 from django.db import Error as DatabaseProblem
 from django.http import QueryDict
 from django.http.cookie import parse_cookie
-from django.http.request import split_domain_port, validate_host
-from django.utils.http import is_same_domain
+from django.utils import translation
 
 from chat.rendering.answer import AnswerView
 from chat.rendering.turns import turn
@@ -25,9 +25,10 @@ from chat.runs.replay import Entry, entry_of
 from chat.runs.worker import Worker
 from chat.telemetry import metrics
 
-from .browsers import account_tag, owner_of_cookies
+from .browsers import account_tag, origin_is_ours, owner_of_cookies
 from .chains import earlier_than
 from .database import in_database
+from .languages import language_of
 from .logs import bind_run
 from .models import Run
 from .owners import Owner
@@ -207,25 +208,30 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def follow(self, worker: Worker, run: Run, after: int) -> None:
         if self._subprotocol == SUBPROTOCOL_HTML:
-            earlier = await in_database(earlier_than, run) if run.continues_id else None
-            self._view = AnswerView(
-                str(run.pk),
-                earlier=earlier,
-                started_at=run.created_at,
-                model_asked=run.model_asked,
-            )
-            # Compact, so that the view knows the steps that the page has: it draws later steps as
-            # parts of them.
-            async with aclosing(
-                worker.runs.follow(run.pk, after, compact=True, rest=self.rest)
-            ) as batches:
-                async for batch in batches:
-                    await self.show(self._view, batch, after)
+            # Around all of it, because it is the task's own context: deltas don't pay for it.
+            with translation.override(self.language):
+                await self.follow_shown(worker, run, after)
         else:
             async with aclosing(worker.runs.follow(run.pk, after, compact=False)) as batches:
                 async for batch in batches:
                     for entry in batch:
                         await self.send_entry(entry, entry.payload)
+
+    async def follow_shown(self, worker: Worker, run: Run, after: int) -> None:
+        earlier = await in_database(earlier_than, run) if run.continues_id else None
+        self._view = AnswerView(
+            str(run.pk),
+            earlier=earlier,
+            started_at=run.created_at,
+            model_asked=run.model_asked,
+        )
+        # Compact, so that the view knows the steps that the page has: it draws later steps as parts
+        # of them.
+        async with aclosing(
+            worker.runs.follow(run.pk, after, compact=True, rest=self.rest)
+        ) as batches:
+            async for batch in batches:
+                await self.show(self._view, batch, after)
 
     async def show(self, view: AnswerView, batch: list[Entry], after: int) -> None:
         """Send the events after the seq `after` with their html."""
@@ -312,7 +318,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         stamp(event, seq=self._last_seq, workflow_id=str(self._run.pk) if self._run else "")
         payload = encode(event)
         if self._subprotocol == SUBPROTOCOL_HTML:
-            payload = with_html(payload, (self._view or AnswerView("")).render(event))
+            with translation.override(self.language):
+                payload = with_html(payload, (self._view or AnswerView("")).render(event))
         return payload
 
     async def send_frame(self, payload: bytes) -> None:
@@ -359,10 +366,23 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if owner is None:
             raise ProtocolError(NOT_SIGNED_IN if settings.FLEET_AUTH == "required" else NO_SESSION)
         # A page tells whose it is. What was written there must not be asked as somebody else.
-        account = QueryDict(self.scope.get("query_string", b"")).get("account")
+        account = self.query.get("account")
         if account and account != account_tag(owner):
             raise ProtocolError(OTHER_ACCOUNT)
         return owner
+
+    @cached_property
+    def language(self) -> str:
+        """The language of the page, which tells it; else that which the handshake prefers."""
+        return language_of(
+            self.query.get("language", ""),
+            cookies=parse_cookie(self.header(b"cookie").decode("latin-1")),
+            accepted=self.header(b"accept-language").decode("latin-1"),
+        )
+
+    @property
+    def query(self) -> QueryDict:
+        return QueryDict(self.scope.get("query_string", b""))
 
     def header(self, name: bytes) -> bytes:
         return next((value for key, value in self.scope["headers"] if key == name), b"")
@@ -413,19 +433,3 @@ def merge_deltas(entries: list[Entry]) -> Iterator[Entry]:
             yield entry_of(
                 ResponseDelta(delta=text), seq=last.seq, run_id=UUID(last.event.workflow_id)
             )
-
-
-def origin_is_ours(origin: bytes, host: bytes) -> bool:
-    """Return True if a page of this server opened the socket, or a program (without Origin)."""
-    if not origin:
-        return True
-    # Not urlsplit(), which raises if the origin is malformed.
-    scheme, _, place = origin.decode("latin-1").partition("://")
-    for trusted in settings.CSRF_TRUSTED_ORIGINS:
-        trusted_scheme, _, pattern = trusted.partition("://")
-        # Like Django's check of forms: *.chat.example stands for all subdomains.
-        if scheme == trusted_scheme and is_same_domain(place, pattern.removeprefix("*")):
-            return True
-    name, _ = split_domain_port(host.decode("latin-1"))
-    allowed = settings.ALLOWED_HOSTS or ["localhost", "127.0.0.1", "[::1]"]
-    return place == host.decode("latin-1") and validate_host(name, allowed)

@@ -13,6 +13,18 @@ DIGEST_CHARS = 12
 ONE_YEAR = 31_536_000  # seconds
 
 
+def language_of(asked: str, *, cookies: dict[str, str], accepted: str) -> str:
+    """Return the language `asked` for, or else that of a page with these cookies and header."""
+    try:
+        return translation.get_supported_language_variant(asked)
+    except LookupError:
+        pass
+    request = HttpRequest()
+    request.COOKIES = cookies
+    request.META["HTTP_ACCEPT_LANGUAGE"] = accepted
+    return translation.get_language_from_request(request)
+
+
 @cache
 def catalogue(language: str) -> bytes:
     """Return the script that gives `static/chat/i18n.js` the texts of a language."""

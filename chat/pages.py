@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext
 
 from routing.models import RoutingDecision
 
@@ -30,7 +31,7 @@ from .rendering.answer import AnswerView
 from .rendering.asks import AskView
 from .rendering.earlier import Earlier
 from .rendering.turns import turn
-from .rendering.wording import duration, money
+from .rendering.wording import about, duration, money, number
 
 MAX_QUESTIONS = 30  # of a conversation on a page; a button loads earlier ones
 MAX_CHATS = 40  # in the list; a button loads older ones
@@ -273,20 +274,23 @@ def totals_of(chat: Conversation) -> list[tuple[str, str]]:
         price=Sum("cost"),
         priced=Count("cost"),
     )
-    about = "≈ " if found["estimated"] else ""
+    read, written = number(found["read"]), number(found["written"])
+    if found["estimated"]:
+        read, written = about(read), about(written)
     totals = [
-        ("Answers", f"{found['answers']:,}"),
-        ("Time", duration(found["ms"])),
-        ("Model calls", f"{found['calls']:,}"),
-        ("Tool calls", f"{found['tools']:,}"),
-        ("Tokens read", f"{about}{found['read']:,}"),
-        ("Tokens written", f"{about}{found['written']:,}"),
+        (gettext("Answers"), number(found["answers"])),
+        (gettext("Time"), duration(found["ms"])),
+        (gettext("Model calls"), number(found["calls"])),
+        (gettext("Tool calls"), number(found["tools"])),
+        (gettext("Tokens read"), read),
+        (gettext("Tokens written"), written),
     ]
     if settings.FLEET_PRICES and found["priced"]:
         cost = money(found["price"], settings.FLEET_PRICES.currency)
         # An answer by a model without a price may have cost something too.
         is_whole = found["priced"] == found["runs"]
-        totals.append(("Cost", cost if is_whole else f"{cost} or more"))
+        least = cost if is_whole else gettext("%(cost)s or more") % {"cost": cost}
+        totals.append((gettext("Cost"), least))
     return totals
 
 
@@ -309,12 +313,12 @@ def sidebar_of(owner: Owner, filters: Filters, *, current: UUID | None, zone: tz
     def label(chat: Conversation) -> str:
         age = today - chat.updated_at.astimezone(zone).date()
         if age < timedelta(days=1):
-            return "Today"
-        return "Yesterday" if age < timedelta(days=2) else "Earlier"
+            return gettext("Today")
+        return gettext("Yesterday") if age < timedelta(days=2) else gettext("Earlier")
 
     groups = [Group(name, list(group)) for name, group in groupby(chats, key=label)]
     if pinned:
-        groups.insert(0, Group("This chat", [pinned], is_pinned=True))
+        groups.insert(0, Group(gettext("This chat"), [pinned], is_pinned=True))
     return Sidebar(
         groups=groups,
         current=current,

@@ -25,6 +25,7 @@ from django.http import (
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import Resolver404, resolve
 from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext_lazy, pgettext_lazy
 from django.views.decorators.http import require_GET, require_POST
 from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
 from django_htmx.middleware import HtmxDetails
@@ -55,24 +56,46 @@ from .telemetry.rollup import count_all
 
 # The router must send each example the way that its label promises; a test checks that.
 EXAMPLES = [
-    {"label": "Quick", "question": "What time is it in Tokyo?"},
-    {"label": "Quick", "question": "How many days are left until 24 December?"},
     {
-        "label": "Thorough",
-        "question": "Compare Kafka and RabbitMQ for an order system with 500 orders per second.",
+        "label": pgettext_lazy("example", "Quick"),
+        "question": gettext_lazy("What time is it in Tokyo?"),
     },
     {
-        "label": "Thorough",
-        "question": "Plan a three-day visit to Lisbon for a family with two small children.",
+        "label": pgettext_lazy("example", "Quick"),
+        "question": gettext_lazy("How many days are left until 24 December?"),
+    },
+    {
+        "label": pgettext_lazy("example", "Thorough"),
+        "question": gettext_lazy(
+            "Compare Kafka and RabbitMQ for an order system with 500 orders per second."
+        ),
+    },
+    {
+        "label": pgettext_lazy("example", "Thorough"),
+        "question": gettext_lazy(
+            "Plan a three-day visit to Lisbon for a family with two small children."
+        ),
     },
 ]
 MODES = [
-    {"value": "auto", "name": "Auto", "meaning": "One agent or the team, as needed"},
-    {"value": "light", "name": "Light", "meaning": "One agent: quick and cheap"},
-    {"value": "full", "name": "Full team", "meaning": "Plan, research, draft and review: slower"},
+    {
+        "value": "auto",
+        "name": gettext_lazy("Auto"),
+        "meaning": gettext_lazy("One agent or the team, as needed"),
+    },
+    {
+        "value": "light",
+        "name": gettext_lazy("Light"),
+        "meaning": gettext_lazy("One agent: quick and cheap"),
+    },
+    {
+        "value": "full",
+        "name": gettext_lazy("Full team"),
+        "meaning": gettext_lazy("Plan, research, draft and review: slower"),
+    },
 ]
 ACCOUNT_HEADER = "Fleet-Account"
-STILL_ANSWERING = "This chat is still answering. Stop the answer, then delete it."
+STILL_ANSWERING = gettext_lazy("This chat is still answering. Stop the answer, then delete it.")
 RATINGS: dict[str, int | None] = {
     "up": RoutingDecision.Rating.UP,
     "down": RoutingDecision.Rating.DOWN,

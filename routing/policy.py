@@ -10,6 +10,7 @@ from django.conf import settings
 
 from .caps import Caps
 from .classifier import Classifier
+from .reasons import CHOSE_FULL, CHOSE_LIGHT, LIGHT_IS_OFF, THRESHOLD_SAYS
 
 Path = Literal["light", "full"]
 Mode = Literal["auto", "light", "full"]
@@ -76,11 +77,11 @@ def choose(
     reasons: tuple[str, ...]
     match mode:
         case "light":
-            path, reasons = "light", ("you chose the light path",)
+            path, reasons = "light", (CHOSE_LIGHT,)
         case "full":
-            path, reasons = "full", ("you chose the full team",)
+            path, reasons = "full", (CHOSE_FULL,)
         case "auto" if not settings.FLEET_LIGHT_MODE:
-            path, reasons = "full", ("the light path is switched off",)
+            path, reasons = "full", (LIGHT_IS_OFF,)
         case "auto":
             path, reasons = (
                 "light"
@@ -90,7 +91,7 @@ def choose(
             )
             if (path == "light") != (judgement.light >= usual):
                 # The classifier's reasons are for the other path.
-                reasons = ("the threshold that is set here says so",)
+                reasons = (THRESHOLD_SAYS,)
     return Route(
         path,
         confidence=judgement.light,

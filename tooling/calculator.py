@@ -10,6 +10,7 @@ from .expressions import MAX_CHARS, evaluate, read
 from .quantities import CannotCalculate, Quantity, decimal_of
 from .registry import tool
 from .results import ToolFailure
+from .sentences import sentence
 from .tokens import Token, can_be_part, prepared, tokens_of
 
 SHOWN_DIGITS = 12  # of a number that does not end
@@ -17,6 +18,7 @@ EXACT_DECIMALS = 20  # of a number that does
 MAX_QUESTION_CHARS = 1000
 MAX_OTHER_WORDS = 8  # around a calculation, for the question to be about it
 MAX_TOKENS = 60
+NOT_CALCULATED = sentence("%(expression)s cannot be calculated: %(reason)s.")
 
 
 def answer(expression: str) -> str:
@@ -205,6 +207,6 @@ async def calculator(
         return answer(expression)
     except CannotCalculate as exc:
         raise ToolFailure(
-            f"{expression!r} cannot be calculated: {exc}.",
+            NOT_CALCULATED % {"expression": repr(expression), "reason": exc},
             advice="Write it with numbers, signs and units only.",
         ) from exc

@@ -10,10 +10,13 @@ from .dates import UnknownDate, date_of
 from .places import Place, place_named
 from .registry import tool
 from .results import ToolFailure
+from .sentences import sentence
 from .services import Services
 
 MAX_QUESTION_CHARS = 300
 MAX_ZONES = 12
+UNKNOWN_ZONE = sentence("The time zone of %(place)s is not known here.")
+NOT_IN_CALENDAR = sentence("That is not in the calendar.")
 
 
 class Unknown(Exception):
@@ -101,13 +104,13 @@ async def clock(
     except UnknownDate as exc:
         raise ToolFailure(f"{exc}.", advice="Write days as 2026-12-24.") from exc
     except OverflowError as exc:
-        raise ToolFailure("That is not in the calendar.") from exc
+        raise ToolFailure(NOT_IN_CALENDAR) from exc
 
 
 def known_place(name: str) -> Place:
     if found := place_named(name):
         return found
-    raise Unknown(f"The time zone of {name!r} is not known here.")
+    raise Unknown(UNKNOWN_ZONE % {"place": repr(name)})
 
 
 def now_in(name: str, now: datetime, services: Services) -> str:

@@ -20,6 +20,7 @@ from tavily import AsyncTavilyClient
 
 from .clusters import beginning
 from .results import Output, Passage, ToolFailure
+from .sentences import sentence
 from .untrusted import cut, visible, web_host, without_markup
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,15 @@ MAX_RETRY_WAIT = 1.5  # seconds; if the provider asks for more, the call fails
 MAX_CLOSED_BY_RATE = 300.0  # seconds for which a rate limit closes the tool
 CLOSED_BY_PLAN = 4 * 3600.0  # the limit is daily or monthly
 CLOSED_BY_KEY = 24 * 3600.0
+KEY_REFUSED = sentence("The search service refused the key.")
+PLAN_USED_UP = sentence("The limit of the search plan is reached.")
+SERVICE_BUSY = sentence("The search service is busy.")
+NOT_TAKEN = sentence("The search service did not take this query.")
+SERVICE_UNREADABLE = sentence("The search service sent something unreadable.")
+SERVICE_FAILED = sentence("The search service failed (status %(status)s).")
+SERVICE_LATE = sentence("The search service did not answer in time.")
+SERVICE_TOO_LARGE = sentence("The search service sent more than %(size)s MB.")
+UNREACHABLE = sentence("The search service cannot be reached.")
 
 
 class TooLarge(Exception):
@@ -105,50 +115,40 @@ class SearchClient:
             return output(answer, request)
         except tavily.errors.InvalidAPIKeyError as exc:
             logger.error("web search is closed: the provider refused the key (TAVILY_API_KEY)")
-            raise closed("The search service refused the key.", CLOSED_BY_KEY) from exc
+            raise closed(KEY_REFUSED, CLOSED_BY_KEY) from exc
         except tavily.errors.ForbiddenError as exc:
             logger.error(
                 "web search is closed for hours: the limit of the plan is reached,"
                 " or the account is blocked"
             )
-            raise closed("The limit of the search plan is reached.", CLOSED_BY_PLAN) from exc
+            raise closed(PLAN_USED_UP, CLOSED_BY_PLAN) from exc
         except RateLimited as exc:
             raise rate_limited(exc.seconds) from exc
         except tavily.errors.BadRequestError as exc:
             raise ToolFailure(
-                "The search service did not take this query.",
+                NOT_TAKEN,
                 advice="Ask for something shorter or simpler.",
             ) from exc
         except httpx.HTTPStatusError as exc:
             failure = ToolFailure(
-                f"The search service failed (status {exc.response.status_code}).",
+                SERVICE_FAILED % {"status": exc.response.status_code},
                 temporary=exc.response.is_server_error,
                 stale_will_do=True,
             )
             raise (TryAgain(failure) if exc.response.is_server_error else failure) from exc
         except (tavily.errors.TimeoutError, TimeoutError) as exc:
-            raise TryAgain(
-                ToolFailure(
-                    "The search service did not answer in time.", temporary=True, stale_will_do=True
-                )
-            ) from exc
+            raise TryAgain(ToolFailure(SERVICE_LATE, temporary=True, stale_will_do=True)) from exc
         except TooLarge as exc:
             # Not temporary: the same query would have the same answer.
             raise ToolFailure(
-                f"The search service sent more than {MAX_BODY_BYTES // 2**20} MB.",
+                SERVICE_TOO_LARGE % {"size": MAX_BODY_BYTES // 2**20},
                 stale_will_do=True,
             ) from exc
         except httpx.HTTPError as exc:
-            raise TryAgain(
-                ToolFailure(
-                    "The search service cannot be reached.", temporary=True, stale_will_do=True
-                )
-            ) from exc
+            raise TryAgain(ToolFailure(UNREACHABLE, temporary=True, stale_will_do=True)) from exc
         except (Unreadable, ValueError, TypeError, AttributeError, RecursionError) as exc:
             # The library raises these for a body of another shape, and for any success but 200.
-            raise ToolFailure(
-                "The search service sent something unreadable.", temporary=True, stale_will_do=True
-            ) from exc
+            raise ToolFailure(SERVICE_UNREADABLE, temporary=True, stale_will_do=True) from exc
 
 
 def closed(message: str, seconds: float) -> ToolFailure:
@@ -165,9 +165,7 @@ def rate_limited(seconds: float | None) -> Exception:
     """Return TryAgain for a short wait, or the failure that closes the tool for a long one."""
     wait = seconds or 0
     closed_for = min(wait, MAX_CLOSED_BY_RATE) if wait > MAX_RETRY_WAIT else 0
-    failure = ToolFailure(
-        "The search service is busy.", temporary=True, stale_will_do=True, closed_for=closed_for
-    )
+    failure = ToolFailure(SERVICE_BUSY, temporary=True, stale_will_do=True, closed_for=closed_for)
     return failure if wait > MAX_RETRY_WAIT else TryAgain(failure, wait=wait)
 
 

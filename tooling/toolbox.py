@@ -25,6 +25,7 @@ from .person import PERSON, ask_person
 from .registry import CallKey, Tool
 from .results import Output, Passage, ToolFailure, TtlClass
 from .schema import Arguments
+from .sentences import sentence
 from .services import Services, utc_now
 from .untrusted import cut, fenced, one_line, visible, web_host
 from .websearch import web_search
@@ -40,6 +41,8 @@ MAX_MESSAGE_CHARS = 300  # of a failure, which may quote a model
 MAX_CLOSED_SECONDS = 60.0  # for which this process closes a tool; Redis knows the rest
 # Times `max_calls`. Wrong and repeated calls count, or a model could send them without end.
 ATTEMPTS_PER_CALL = 4
+TOOK_TOO_LONG = sentence("%(tool)s took longer than %(seconds)s s.")
+FAULT = sentence("%(tool)s failed by a fault of this server.")
 
 
 def open_services(
@@ -314,14 +317,14 @@ class Toolbox:
         except TimeoutError:
             # One that acts may have done it. A temporary failure would invite another try.
             failure = ToolFailure(
-                f"{tool.name} took longer than {tool.timeout:g} s.",
+                TOOK_TOO_LONG % {"tool": tool.name, "seconds": f"{tool.timeout:g}"},
                 advice="It may have been done. Do not repeat this call." if tool.acts else "",
                 temporary=not tool.acts,
             )
         except Exception:
             # A bug in a tool. The log says which; the answer can do without this tool.
             logger.exception("tool=%s failed", tool.name)
-            failure = ToolFailure(f"{tool.name} failed by a fault of this server.")
+            failure = ToolFailure(FAULT % {"tool": tool.name})
         advice = failure.advice or (
             "It may work later." if failure.temporary else "Do not repeat this call."
         )

@@ -9,12 +9,14 @@ from msgspec import Meta
 from .registry import CacheRule, tool
 from .results import Output, ToolFailure, TtlClass
 from .schema import Arguments
+from .sentences import sentence
 from .services import Services
 from .untrusted import cut, one_line
 
 MAX_QUERY_CHARS = 380  # the provider takes 400
 MAX_FOLLOWED_CHARS = 200  # of the question before a follow-up
-SEARCH_OFF = "Web search is off."  # for every reader; operators get the settings elsewhere
+# For every reader; operators get the settings elsewhere.
+SEARCH_OFF = sentence("Web search is off.")
 
 type Topic = Literal["general", "news", "finance"]
 type TimeRange = Literal["any", "day", "week", "month", "year"]
@@ -93,6 +95,7 @@ _PHRASES = re.compile(
     ),
     re.IGNORECASE,
 )
+NOTHING_LEFT = sentence("Nothing was left to search for without personal data.")
 
 
 def redacted(query: str) -> str:
@@ -242,7 +245,7 @@ async def web_search(
     request = request_for(arguments)
     if not request["query"]:
         raise ToolFailure(
-            "Nothing was left to search for without personal data.",
+            NOTHING_LEFT,
             advice="Search for something public.",
         )
     return await services.search.search(request)

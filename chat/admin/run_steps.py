@@ -42,7 +42,7 @@ from chat.protocol.payloads import (
     ToolResultData,
 )
 from chat.rendering.ending import SourceLink
-from chat.rendering.timeline import OUTPUTS, REJECTIONS, phase_title, tool_title
+from chat.rendering.timeline import OUTPUTS, phase_title, rejection_words, tool_title
 from chat.rendering.wording import age, counted, duration, shortened, title_of
 from tooling.toolbox import TOOLS
 
@@ -209,7 +209,7 @@ class Steps:
                 turn.task = self.words(event.data.task)
             case AgentMessage() | AgentOutput() if text := self.words(event.message):
                 is_output = isinstance(event, AgentOutput)
-                title = OUTPUTS.get(self._phase, "Result") if is_output else "To the team"
+                title = str(OUTPUTS.get(self._phase, "Result")) if is_output else "To the team"
                 self.turn(event.agent_id, event.author).said.append((title, text))
             case AgentComplete(data=timing):
                 turn = self.turn(event.agent_id, event.author)
@@ -272,7 +272,7 @@ class Steps:
         name = tool_title(rejection.tool)[0] if is_known else self._say(rejection.tool)
         use = self.use(event.agent_id, event.author, shortened(name, 60))
         use.state = "rejected"
-        use.facts = [REJECTIONS.get(rejection.reason) or shortened(rejection.reason)]
+        use.facts = [rejection_words(rejection.reason)]
 
     @property
     def may_read(self) -> bool:

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+from tooling.sentences import sentence
+
 from .errors import CutOff, ModelError
 from .faults.complaints import Complaint
 from .faults.verdicts import Kind, ServerError, backoff, wait_before_retry
@@ -10,7 +12,7 @@ from .refusals.changes import Change
 from .refusals.memory import Refusals
 
 MAX_RETRIES = 2  # Before the first piece. Later failures aren't retried: text was shown already.
-LOADING = "The model is being loaded. The answer begins when it is ready."
+LOADING = sentence("The model is being loaded. The answer begins when it is ready.")
 
 
 class Attempts:

@@ -15,6 +15,7 @@ from aiohttp import ClientResponse
 
 from chat.limits import Deadlines
 from chat.protocol.terms import Effort
+from tooling.sentences import sentence
 
 from .attempts import Attempts
 from .catalog import Catalog
@@ -35,6 +36,8 @@ READ_BYTES = 32 * 1024  # A read of empty lines alone then takes 10 ms.
 ERROR_TIMEOUT = 5.0  # Seconds for the body of an error. Its status is known already.
 REST_TIMEOUT = 2.0  # Seconds that an answer which has ended waits for its usage.
 EFFORTS: dict[Effort, str] = {"minimal": "low", "medium": "medium", "maximal": "high"}
+UNREADABLE = sentence("The model server sent something unreadable in mid-answer.")
+TOO_LARGE = sentence("The model server sent an event that is too large.")
 
 
 class ModelClient:
@@ -245,10 +248,10 @@ class ModelClient:
                 reader.close()
         except NotAnAnswer as exc:
             if reader.has_begun:
-                raise Garbled("The model server sent something unreadable in mid-answer.") from exc
+                raise Garbled(UNREADABLE) from exc
             raise not_an_answer(exc.beginning, **self.about(model)) from exc
         except TooLarge as exc:
-            raise Garbled("The model server sent an event that is too large.") from exc
+            raise Garbled(TOO_LARGE) from exc
 
     @asynccontextmanager
     async def response(

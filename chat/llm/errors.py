@@ -12,11 +12,17 @@ ModelError
 
 from chat.protocol.errors import Code
 from chat.protocol.terms import Usage
+from tooling.sentences import sentence
 
-ALL_THINKING = (
+ALL_THINKING = sentence(
     "The model spent all its tokens on thinking and said nothing. Ask for less reasoning effort."
 )
-MORE_THINKING = "Or set FLEET_THINKING_TOKENS higher."
+MORE_THINKING = sentence("Or set FLEET_THINKING_TOKENS higher.")
+EMPTY = sentence("The model gave an empty answer.")
+CUT_OFF = sentence("The model's answer was cut off. What came so far is kept.")
+NO_ANSWER = sentence("The model server sent no answer.")
+TOO_LATE = sentence("The model did not answer in time.")
+STOPPED = sentence("The model stopped in mid-answer. What came so far is kept.")
 
 
 class ModelError(Exception):
@@ -40,7 +46,7 @@ class EmptyAnswer(ModelError):
 
     def __init__(
         self,
-        message: str = "The model gave an empty answer.",
+        message: str = EMPTY,
         usage: Usage | None = None,
         *,
         retryable: bool = True,
@@ -54,14 +60,14 @@ class CutOff(ModelError):
     """The connection or the stream ended before the answer did."""
 
     def __init__(self) -> None:
-        super().__init__("model_error", "The model's answer was cut off. What came so far is kept.")
+        super().__init__("model_error", CUT_OFF)
 
 
 class NoAnswer(CutOff):
     """The response ended before anything of an answer."""
 
     def __init__(self) -> None:
-        ModelError.__init__(self, "model_error", "The model server sent no answer.")
+        ModelError.__init__(self, "model_error", NO_ANSWER)
 
 
 class Garbled(ModelError):
@@ -75,13 +81,11 @@ class FirstChunkTimeout(ModelError):
     """The answer did not begin in time."""
 
     def __init__(self) -> None:
-        super().__init__("first_chunk_timeout", "The model did not answer in time.")
+        super().__init__("first_chunk_timeout", TOO_LATE)
 
 
 class ChunkTimeout(ModelError):
     """The answer began, but then the server sent nothing for too long."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "idle_timeout", "The model stopped in mid-answer. What came so far is kept."
-        )
+        super().__init__("idle_timeout", STOPPED)

@@ -5,6 +5,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from tooling.sentences import sentence
+
 Code = Literal[
     "bad_request",
     "handshake_timeout",
@@ -44,19 +46,28 @@ class ProtocolError(Exception):
         self.error = error
 
 
+# When a question may be asked again, as parts of messages. Pages count the seconds down.
+IN_A_MOMENT = sentence("in a moment")
+IN_SECONDS = sentence("in %(seconds)s s")
+LATER = sentence("later")
+TRY_AGAIN = sentence("Try again %(when)s.")
+AGAIN = TRY_AGAIN % {"when": IN_A_MOMENT}
 # What stands in a message before the words of a model server.
 SERVER_SAYS = " The server says: "
+sentence('The server says: "%(words)s"')
 
-FORBIDDEN = ErrorInfo("forbidden", "This conversation does not exist, or it is not yours.")
+FORBIDDEN = ErrorInfo(
+    "forbidden", sentence("This conversation does not exist, or it is not yours.")
+)
 
 
 WORKER_LOST = ErrorInfo(
     "worker_lost",
-    "The server restarted during this answer. What came so far is kept.",
+    sentence("The server restarted during this answer. What came so far is kept."),
     retryable=True,
 )
 CONVERSATION_BUSY = ErrorInfo(
-    "conversation_busy", "This conversation is still answering.", retryable=True
+    "conversation_busy", sentence("This conversation is still answering."), retryable=True
 )
 REUSED_MESSAGE_ID = ErrorInfo("bad_request", "This message_id was used for another text.")
 REUSED_BY_REPLY = ErrorInfo("bad_request", "This message_id was used for another request.")
@@ -66,38 +77,44 @@ UNKNOWN_MESSAGE_ID = ErrorInfo(
 OTHER_TEXT = ErrorInfo("bad_request", "`message` must repeat the text of the run in `rerun_of`.")
 OTHER_VERSION = ErrorInfo(
     "internal",
-    "Another version of this server wrote how this answer ended. What came of it is kept.",
+    sentence(
+        "Another version of this server wrote how this answer ended. What came of it is kept."
+    ),
 )
-NO_NEW_RUNS = ErrorInfo(
-    "shutting_down", "The server is restarting. Try again in a moment.", retryable=True
-)
+RESTARTING = sentence("The server is restarting.")
+NO_NEW_RUNS = ErrorInfo("shutting_down", f"{RESTARTING} {AGAIN}", retryable=True)
 SHUTTING_DOWN = ErrorInfo(
     "shutting_down",
-    "The server restarted during this answer. What came so far is kept.",
+    sentence("The server restarted during this answer. What came so far is kept."),
     retryable=True,
 )
 IDLE_TIMEOUT = ErrorInfo(
-    "idle_timeout", "The model did not answer in time. What came so far is kept.", retryable=True
+    "idle_timeout",
+    sentence("The model did not answer in time. What came so far is kept."),
+    retryable=True,
 )
 MAX_RUNTIME = ErrorInfo(
-    "max_runtime", "The answer took too long. What came so far is kept.", retryable=True
+    "max_runtime", sentence("The answer took too long. What came so far is kept."), retryable=True
 )
-ALREADY_ANSWERED = ErrorInfo("already_answered", "This was answered elsewhere.")
-EXPIRED = ErrorInfo("expired", "This has waited too long. Ask again.")
+ALREADY_ANSWERED = ErrorInfo("already_answered", sentence("This was answered elsewhere."))
+EXPIRED = ErrorInfo("expired", sentence("This has waited too long. Ask again."))
 MISSING_REPLY = ErrorInfo("bad_request", "Each open ask of the run in `continues` needs a reply.")
 UNKNOWN_ASK = ErrorInfo("bad_request", "An `ask_id` is not of the run in `continues`.")
-NOT_PERMITTED = ErrorInfo("forbidden", "Only staff with the permission for this may decide it.")
+NOT_PERMITTED = ErrorInfo(
+    "forbidden", sentence("Only staff with the permission for this may decide it.")
+)
 INTERNAL = ErrorInfo(
-    "internal", "Something went wrong here. It is in the server's log.", retryable=True
+    "internal", sentence("Something went wrong here. It is in the server's log."), retryable=True
 )
 ENDING_NOT_STORED = ErrorInfo(
     "storage_unavailable",
-    "The answer could not be stored yet. It is kept here and stored as soon as it can be.",
+    sentence(
+        "The answer could not be stored yet. It is kept here and stored as soon as it can be."
+    ),
     retryable=True,
 )
-STORAGE_UNAVAILABLE = ErrorInfo(
-    "storage_unavailable", "The database does not answer. Try again in a moment.", retryable=True
-)
+NO_DATABASE = sentence("The database does not answer.")
+STORAGE_UNAVAILABLE = ErrorInfo("storage_unavailable", f"{NO_DATABASE} {AGAIN}", retryable=True)
 
 
 # Characters of one frame: the longest message, every character escaped, fits.
@@ -117,18 +134,27 @@ TRY_AGAIN_LATER = 1013
 UNAUTHENTICATED = 4401
 INTERNAL_ERROR = 1011
 
-FOREIGN_ORIGIN = ErrorInfo("forbidden", "This page is not of this server.")
-NOT_SIGNED_IN = ErrorInfo("forbidden", "Sign in first.")
+FOREIGN_ORIGIN = ErrorInfo("forbidden", sentence("This page is not of this server."))
+NOT_SIGNED_IN = ErrorInfo("forbidden", sentence("Sign in first."))
 OTHER_ACCOUNT = ErrorInfo(
-    "forbidden", "You are no longer signed in as the reader of this page. Reload it."
+    "forbidden", sentence("You are no longer signed in as the reader of this page. Reload it.")
 )
-NO_SESSION = ErrorInfo("forbidden", "This browser's session has ended. Reload the page.")
+NO_SESSION = ErrorInfo("forbidden", sentence("This browser's session has ended. Reload the page."))
 TOO_LARGE = ErrorInfo("bad_request", f"A frame has at most {MAX_REQUEST_CHARS:,} characters.")
-HANDSHAKE_TIMEOUT = ErrorInfo("handshake_timeout", "No request came in time.", retryable=True)
+HANDSHAKE_TIMEOUT = ErrorInfo(
+    "handshake_timeout", sentence("No request came in time."), retryable=True
+)
+
+
+TOO_MANY_RUNS = sentence("%(count)s answers are already running.")
+NOT_OFFERED = sentence(
+    'The model "%(model)s" isn\'t offered; null chooses by itself. Offered: %(others)s.'
+)
+UNFIT_ARGUMENTS = sentence("These arguments do not fit: %(faults)s.")
 
 
 def too_many_runs(max_live: int) -> ErrorInfo:
-    return ErrorInfo("too_many_runs", f"{max_live} answers are already running.", retryable=True)
+    return ErrorInfo("too_many_runs", TOO_MANY_RUNS % {"count": max_live}, retryable=True)
 
 
 def not_offered(model: str, offered: Sequence[str]) -> ErrorInfo:
@@ -138,7 +164,7 @@ def not_offered(model: str, offered: Sequence[str]) -> ErrorInfo:
     others = f"{named} and {rest:,} more" if rest > 0 else named
     return ErrorInfo(
         "bad_request",
-        f'The model "{model}" isn\'t offered; null chooses by itself. Offered: {others}.',
+        NOT_OFFERED % {"model": model, "others": others},
     )
 
 
@@ -147,4 +173,4 @@ def unfit_reply(reason: str) -> ErrorInfo:
 
 
 def invalid_arguments(faults: Iterable[str]) -> ErrorInfo:
-    return ErrorInfo("invalid_arguments", f"These arguments do not fit: {'; '.join(faults)}.")
+    return ErrorInfo("invalid_arguments", UNFIT_ARGUMENTS % {"faults": "; ".join(faults)})

@@ -12,6 +12,7 @@ from datetime import datetime
 import msgspec
 from django.template.loader import render_to_string
 from django.utils.html import escape
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from chat.protocol.events import (
     TYPE_OF,
@@ -32,6 +33,7 @@ from chat.protocol.events import (
 )
 from chat.protocol.terms import Ending
 from chat.spans import spans_of
+from tooling.sentences import localized
 
 from .asks import AskView
 from .earlier import Earlier
@@ -42,12 +44,13 @@ from .markdown.blocks import Blocks
 from .partials import pattern
 from .steps import Steps
 from .timeline import Timeline, slug, stopped, waiting
-from .wording import Elapsed, capitalized, counted, shortened, time_of
+from .wording import Elapsed, capitalized, number, shortened, time_of
 
 LONG_TEXT = 4000  # characters; rendering them takes 5 to 20 ms
 MAX_SOURCE_NUMBERS = 8  # sources that the closed line names
 MAX_CITED_TITLE_CHARS = 60  # characters of a source's title in each link to it
-TAKEN_OVER = "The server was replaced; going on…"  # until the new worker shows something
+# Until the new worker shows something.
+TAKEN_OVER = gettext_lazy("The server was replaced; going on…")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,12 @@ class Activity:
 def is_cut(ending: Ending) -> bool:
     """Return True if the answer's text stopped where it was to go on."""
     return ending.status in ("cancelled", "failed")
+
+
+def steps_words(count: int) -> str:
+    if not count:
+        return ""
+    return ngettext("%(count)s step", "%(count)s steps", count) % {"count": number(count)}
 
 
 class AnswerView:
@@ -90,7 +99,7 @@ class AnswerView:
         self.conversation_id = ""
         self.number = 0  # of the question in its conversation; 0 if it isn't known
         self.rating: int | None = None
-        self.activity = Activity("Connected")
+        self.activity = Activity(gettext("Connected"))
         self.asks: list[AskView] = []  # what the run asks, once it has paused
         self.end: End | None = None
         self.gantt: Gantt | None = None  # set at the end, if there is something to compare
@@ -247,20 +256,27 @@ class AnswerView:
     def update_activity(self) -> None:
         # Once the answer has ended, the line shows the number of steps and stays.
         if self._is_taken_over and self.activity.is_busy:
-            self.activity = Activity(TAKEN_OVER)
+            self.activity = Activity(str(TAKEN_OVER))
         elif self.activity.is_busy:
-            before = self.activity.text if self.activity.text != TAKEN_OVER else "Working"
-            text = self.timeline.activity() or ("Answering" if self._text else before)
+            text = self.timeline.activity() or self.activity_between_steps
             is_escalated = self.steps.route is not None and self.steps.route.escalated
             self.activity = Activity(text, why=self.takeover if is_escalated else "")
+
+    @property
+    def activity_between_steps(self) -> str:
+        if self._text:
+            return gettext("Answering")
+        return gettext("Working") if self.activity.text == str(TAKEN_OVER) else self.activity.text
 
     @property
     def takeover(self) -> str:
         """Why the full team takes over from the light path, as a sentence."""
         reasons = self.steps.route.reasons if self.steps.route else []
         if not reasons:
-            return "The full team takes over"
-        return f"{capitalized(shortened(reasons[0]))}, so the full team takes over"
+            return gettext("The full team takes over")
+        return gettext("%(reason)s, so the full team takes over") % {
+            "reason": capitalized(shortened(localized(reasons[0])))
+        }
 
     # All other events
 
@@ -303,7 +319,10 @@ class AnswerView:
                 ending = self.ending_of(event)
                 return self.finish(cut=True) | self.end_with(ending, ended_at=ended_at)
             case Notice():
-                return {"id": f"{self.run}-notice-{slug(event.data.code)}", "text": event.message}
+                return {
+                    "id": f"{self.run}-notice-{slug(event.data.code)}",
+                    "text": localized(event.message),
+                }
             case Heartbeat() | ResponseDelta():
                 return {}
             case _:
@@ -344,8 +363,7 @@ class AnswerView:
         self.gantt = gantt if gantt.is_telling else None
         whole = self.earlier.with_their_figures(ending) if self.earlier else ending
         self.end = end_of(whole, answer, ended_at=ended_at)
-        steps = len(self.timeline)
-        self.activity = Activity(counted(steps, "step") if steps else "", is_busy=False)
+        self.activity = Activity(steps_words(len(self.timeline)), is_busy=False)
         running = self.timeline.running()
         return {"unfinished": waiting(running) if ending.status == "paused" else stopped(running)}
 

@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from django.utils.translation import gettext, gettext_lazy, pgettext
+
 from chat.protocol.payloads import AskClosedData
 from chat.protocol.terms import AskData
+from tooling.sentences import localized
 
-from .timeline import tool_title
+from .timeline import agent_title, tool_title
 from .wording import age, shortened, time_of, title_of
 
 MAX_HINT_CHARS = 160
 MAX_QUOTED_CHARS = 120  # characters of a person's words, or of an argument, in a sentence
-# What a tool is wanted for, and the argument that says it best.
+# What a tool is wanted for, with the argument that says it best.
 PURPOSES = {
-    "calculator": ("calculate", "expression"),
-    "web_search": ("search the web for", "query"),
+    "calculator": (gettext_lazy("%(agent)s wants to calculate “%(words)s”."), "expression"),
+    "web_search": (gettext_lazy("%(agent)s wants to search the web for “%(words)s”."), "query"),
 }
 EXPIRY_SLACK = timedelta(minutes=30)
 LONG_TEXT = 60  # characters from which a text gets more than one line
@@ -70,18 +73,20 @@ class AskView:
 
     @property
     def who(self) -> str:
-        return title_of(self.author)
+        return agent_title(self.author)
 
     @property
     def sentence(self) -> str:
         """The request as one sentence, which names the agent."""
         if self.data.kind != "approval":
-            return self.data.message
+            is_ours = self.data.kind == "unsure"
+            return localized(self.data.message) if is_ours else self.data.message
         purpose, argument = PURPOSES.get(self.data.tool, ("", ""))
         value = self.data.arguments.get(argument)
         if purpose and isinstance(value, str):
-            return f"{self.who} wants to {purpose} “{shortened(value, MAX_QUOTED_CHARS)}”."
-        return f"{self.who} wants to use {self.tool_title}."
+            return purpose % {"agent": self.who, "words": shortened(value, MAX_QUOTED_CHARS)}
+        wanted = gettext("%(agent)s wants to use %(tool)s.")
+        return wanted % {"agent": self.who, "tool": self.tool_title}
 
     @property
     def is_open(self) -> bool:
@@ -126,9 +131,9 @@ class AskView:
             case "open":
                 return ""
             case "expired":
-                return "This has waited too long for a reply. Nothing was done."
+                return gettext("This has waited too long for a reply. Nothing was done.")
             case "withdrawn":
-                return "You took the question back."
+                return gettext("You took the question back.")
             case "edited" | "approved":
                 return decision_words(self, "approve", is_edited=self.state == "edited")
             case "refused":
@@ -208,48 +213,72 @@ def text_of(value: Any, kind: FieldKind = "text") -> str:
     return json.dumps(value, ensure_ascii=False, indent=2)
 
 
+# What was decided, by whether the reader of the page did it. %(tool)s is the title of the tool.
+DECISIONS = {
+    (True, "approved"): gettext_lazy("You approved %(tool)s"),
+    (True, "edited"): gettext_lazy("You approved %(tool)s, with changes"),
+    (True, "done again"): gettext_lazy("You had %(tool)s done again"),
+    (True, "left"): gettext_lazy("You left %(tool)s as it was"),
+    (True, "left open"): gettext_lazy("You left the question open"),
+    (True, "refused"): gettext_lazy("You refused %(tool)s"),
+    (True, "answered"): gettext_lazy("You answered"),
+    (False, "approved"): gettext_lazy("Somebody else approved %(tool)s"),
+    (False, "edited"): gettext_lazy("Somebody else approved %(tool)s, with changes"),
+    (False, "done again"): gettext_lazy("Somebody else had %(tool)s done again"),
+    (False, "left"): gettext_lazy("Somebody else left %(tool)s as it was"),
+    (False, "left open"): gettext_lazy("Somebody else left the question open"),
+    (False, "refused"): gettext_lazy("Somebody else refused %(tool)s"),
+    (False, "answered"): gettext_lazy("Somebody else answered"),
+}
+
+
 def closed_words(ask: AskView | None, data: AskClosedData) -> str:
     """Return what a person decided, as a sentence for the timeline."""
-    who = "You" if data.by == "owner" else "Somebody else"
+    is_mine = data.by == "owner"
     if data.decision == "withdraw":
-        return f"{who} took the question back."
-    return decision_words(ask, data.decision, who=who, is_edited=data.edited)
+        return (
+            gettext("You took the question back.")
+            if is_mine
+            else gettext("Somebody else took the question back.")
+        )
+    return decision_words(ask, data.decision, is_mine=is_mine, is_edited=data.edited)
 
 
 def decision_words(
-    ask: AskView | None, decision: str, *, who: str = "You", is_edited: bool = False
+    ask: AskView | None, decision: str, *, is_mine: bool = True, is_edited: bool = False
 ) -> str:
-    tool = ask.tool_title if ask and ask.data.tool else "it"
+    tool = ask.tool_title if ask and ask.data.tool else pgettext("what was decided", "it")
     is_unsure = ask is not None and ask.data.kind == "unsure"
     match decision:
         case "approve" | "edit" if is_unsure:
-            done = f"had {tool} done again"
+            done = "done again"
         case "approve" | "edit":
-            done = f"approved {tool}"
-            if is_edited or decision == "edit":
-                done += ", with changes"
+            done = "edited" if is_edited or decision == "edit" else "approved"
         case "refuse" if is_unsure:
-            done = f"left {tool} as it was"
+            done = "left"
         case "refuse" if ask and ask.data.kind == "question":
-            done = "left the question open"
+            done = "left open"
         case "refuse":
-            done = f"refused {tool}"
+            done = "refused"
         case _:
             done = "answered"
+    decided = DECISIONS[is_mine, done] % {"tool": tool}
     quoted = shortened(ask.words, MAX_QUOTED_CHARS) if ask else ""
-    return f"{who} {done}: “{quoted}”" if quoted else f"{who} {done}."
+    if quoted:
+        return gettext("%(decision)s: “%(words)s”") % {"decision": decided, "words": quoted}
+    return gettext("%(decision)s.") % {"decision": decided}
 
 
 def waiting_label(asks: Sequence[AskView]) -> str:
     """Return the part of a paused answer's label that says if and for whom it waits."""
     still_open = [ask for ask in asks if ask.is_open]
     if not still_open:
-        return "no longer waiting"
+        return pgettext("answer", "no longer waiting")
     is_mine = all(ask.is_mine for ask in still_open)
-    return "waiting for you" if is_mine else "waiting for somebody else"
+    return gettext("waiting for you") if is_mine else gettext("waiting for somebody else")
 
 
 def closing_words(asks: Sequence[AskView]) -> str:
     """Return why a paused answer waits no longer, although no run goes on with it."""
     # Several asks end together, so the first one tells. Without any, their rows were removed.
-    return next((ask.outcome for ask in asks), "This waits no longer.")
+    return next((ask.outcome for ask in asks), gettext("This waits no longer."))

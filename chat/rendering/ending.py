@@ -8,21 +8,35 @@ from typing import Literal
 
 import msgspec
 from django.conf import settings
+from django.utils.translation import gettext, gettext_lazy, ngettext, pgettext, pgettext_lazy
 
 from chat.protocol.errors import Code, ErrorInfo
 from chat.protocol.payloads import RouteData, SourceData
-from chat.protocol.terms import Ending, Mode, Path, Status, Timings
+from chat.protocol.terms import Ending, Mode, Path, Status, Timings, Usage
+from routing.reasons import PHRASES
+from tooling.sentences import localized, sentence
 from tooling.untrusted import web_host
 
 from .asks import AskView, closing_words, waiting_label
 from .timeline import phase_title
-from .wording import age, capitalized, counted, duration, money, shortened, tokens_written
+from .wording import (
+    about,
+    age,
+    capitalized,
+    duration,
+    listed,
+    money,
+    number,
+    seconds_words,
+    shortened,
+    tokens_written,
+)
 
-PATHS: dict[Path, str] = {"light": "Light", "full": "Full team"}
-OUTCOMES: dict[Status, str] = {  # the label of a paused one depends on what it asks
-    "completed": "complete",
-    "cancelled": "stopped",
-    "failed": "failed",
+PATHS = {"light": gettext_lazy("Light"), "full": gettext_lazy("Full team")}
+OUTCOMES = {  # the label of a paused one depends on what it asks
+    "completed": pgettext_lazy("answer", "complete"),
+    "cancelled": pgettext_lazy("answer", "stopped"),
+    "failed": pgettext_lazy("answer", "failed"),
 }
 MAX_MODEL_CHARS = 40  # of a model's name below an answer
 MAX_TITLE_CHARS = 150  # characters of a source's title
@@ -37,6 +51,8 @@ NEEDS_ACTION: frozenset[Code] = frozenset(
         "too_many_runs",
     }
 )
+for phrase in PHRASES:  # routing knows nothing of sentences
+    sentence(phrase)
 # After these errors the same question would fail again.
 NOTHING_TO_REPEAT: frozenset[Code] = frozenset({"forbidden", "bad_request", "context_too_long"})
 
@@ -60,7 +76,7 @@ class SourceLink:
     @classmethod
     def of(cls, source: SourceData) -> "SourceLink":
         host = web_host(source.url)
-        title = shortened(source.title, MAX_TITLE_CHARS) or host or "Untitled"
+        title = shortened(source.title, MAX_TITLE_CHARS) or host or gettext("Untitled")
         return cls(source.number, title, source.url if host else "", host, day(source.published))
 
 
@@ -77,6 +93,7 @@ class Trouble:
 
     message: str
     wait: int | None = None  # seconds that the page counts down after the message
+    when: str = ""  # the wait in words
     after_wait: str = ""  # the rest of the message, after the countdown
     code: str = ""
     workflow_id: str = ""
@@ -131,11 +148,12 @@ def end_of(ending: Ending, answer: AnswerSoFar, *, ended_at: datetime | None = N
 
     Pass `ended_at` for an answer from history: the wait that its error asks for may be over.
     """
-    path = PATHS[ending.path] if ending.path else ""
-    outcome = waiting_label(answer.asks) if ending.status == "paused" else OUTCOMES[ending.status]
+    path = path_title(ending.path) if ending.path else ""
+    is_paused = ending.status == "paused"
+    outcome = waiting_label(answer.asks) if is_paused else str(OUTCOMES[ending.status])
     return End(
         status=ending.status,
-        label=f"{path}, {outcome}" if path else outcome,
+        label=listed([path, outcome]) if path else outcome,
         path=path,
         badges=badges_of(ending, answer),
         why=why_of(answer, ending) if answer.workflow_id else None,
@@ -145,6 +163,10 @@ def end_of(ending: Ending, answer: AnswerSoFar, *, ended_at: datetime | None = N
     )
 
 
+def path_title(path: Path) -> str:
+    return str(PATHS[path])
+
+
 def badges_of(ending: Ending, answer: AnswerSoFar) -> tuple[str, ...]:
     badges = []
     if answer.model_asked:
@@ -152,15 +174,21 @@ def badges_of(ending: Ending, answer: AnswerSoFar) -> tuple[str, ...]:
         badges.append(shortened(name, MAX_MODEL_CHARS))
     if ending.timings.total_ms is not None:
         badges.append(duration(ending.timings.total_ms))
-    if ending.usage.tool_calls:
-        badges.append(counted(ending.usage.tool_calls, "tool"))
+    if count := ending.usage.tool_calls:
+        words = ngettext("%(count)s tool", "%(count)s tools", count)
+        badges.append(words % {"count": number(count)})
     if ending.usage.output_tokens:
         badges.append(tokens_written(ending.usage))
     if cost := money_of(ending):
         badges.append(cost)
     if answer.oldest_cached_at:
         old = age((datetime.now(UTC) - answer.oldest_cached_at).total_seconds())
-        badges.append(f"cached {old} ago" + (", stale" if answer.is_stale else ""))
+        words = (
+            gettext("cached %(period)s ago, stale")
+            if answer.is_stale
+            else gettext("cached %(period)s ago")
+        )
+        badges.append(words % {"period": old})
     return tuple(badges)
 
 
@@ -183,21 +211,32 @@ def why_of(answer: AnswerSoFar, ending: Ending) -> Why | None:
     """Return why an answer took its path; None if nothing but the path is known."""
     route = answer.route
     # A run that ended before it was routed has no reason to give, but perhaps a cost.
-    chosen = (f"Model: {answer.model_asked}, chosen by you.",) if answer.model_asked else ()
+    chosen = (
+        (gettext("Model: %(model)s, chosen by you.") % {"model": answer.model_asked},)
+        if answer.model_asked
+        else ()
+    )
     rest = chosen + cost_of(ending)
     if route is None:
         return Why(rest=rest) if rest else None
     if route.escalated:
-        reason = f": {shortened(route.reasons[0])}" if route.reasons else ""
+        sentence = gettext("Light, then the full team.")
+        if route.reasons:
+            reason = shortened(localized(route.reasons[0]))
+            sentence = gettext("Light, then the full team: %(reason)s.") % {"reason": reason}
         # Without timings: the first word was in the light answer, which was taken back.
         rest = chosen + cost_of(msgspec.structs.replace(ending, timings=Timings()))
-        return Why((f"Light, then the full team{reason}.",), rest=rest)
-    skipped = ", ".join(phase_title(phase).lower() for phase in route.skipped)
-    rest = ((f"Skipped: {skipped}.",) if skipped else ()) + rest
-    confidence = f"{percent_of(route.confidence)} sure that one agent suffices."
+        return Why((sentence,), rest=rest)
+    if route.skipped:
+        phases = listed(phase_title(phase) for phase in route.skipped)
+        rest = (gettext("Skipped: %(phases)s.") % {"phases": phases}, *rest)
+    confidence = gettext("%(percent)s sure that one agent suffices.") % {
+        "percent": percent_of(route.confidence)
+    }
     if route.mode != "auto":
-        return Why((f"{PATHS[route.path]}: asked for by you.", confidence), rest=rest)
-    reasons = tuple(capitalized(shortened(reason)) for reason in route.reasons)
+        asked = gettext("%(path)s: asked for by you.") % {"path": path_title(route.path)}
+        return Why((asked, confidence), rest=rest)
+    reasons = tuple(capitalized(shortened(localized(reason))) for reason in route.reasons)
     return Why((confidence,), reasons, rest)
 
 
@@ -205,22 +244,43 @@ def percent_of(probability: float) -> str:
     # A router is never certain, so don't round to 0 or 100.
     percent = round(probability * 100)
     if percent > 99:
-        return "More than 99 %"
-    return f"{percent} %" if percent >= 1 else "Less than 1 %"
+        return gettext("More than 99 %")
+    return f"{percent} %" if percent >= 1 else gettext("Less than 1 %")
 
 
 def cost_of(ending: Ending) -> tuple[str, ...]:
     usage, first_token_ms = ending.usage, ending.timings.first_token_ms
     sentences = []
     if first_token_ms is not None:
-        sentences.append(f"First word after {duration(first_token_ms)}.")
+        after = gettext("First word after %(period)s.")
+        sentences.append(after % {"period": duration(first_token_ms)})
     if usage.model_calls:
-        calls, about = counted(usage.model_calls, "model call"), "≈ " if usage.estimated else ""
-        tokens = f"{about}{usage.input_tokens:,} tokens read, {usage.output_tokens:,} written"
-        sentences.append(f"{calls}: {tokens}{' (estimated)' if usage.estimated else ''}.")
+        sentences.append(tokens_sentence(usage))
     if cost := money_of(ending):
-        sentences.append(f"Cost: {cost}.")
+        sentences.append(gettext("Cost: %(cost)s.") % {"cost": cost})
     return (" ".join(sentences),) if sentences else ()
+
+
+def tokens_sentence(usage: Usage) -> str:
+    read = number(usage.input_tokens)
+    words = (
+        ngettext(
+            "%(calls)s model call: %(read)s tokens read, %(written)s written (estimated).",
+            "%(calls)s model calls: %(read)s tokens read, %(written)s written (estimated).",
+            usage.model_calls,
+        )
+        if usage.estimated
+        else ngettext(
+            "%(calls)s model call: %(read)s tokens read, %(written)s written.",
+            "%(calls)s model calls: %(read)s tokens read, %(written)s written.",
+            usage.model_calls,
+        )
+    )
+    return words % {
+        "calls": number(usage.model_calls),
+        "read": about(read) if usage.estimated else read,
+        "written": number(usage.output_tokens),
+    }
 
 
 def money_of(ending: Ending) -> str:
@@ -236,9 +296,14 @@ def trouble_of(ending: Ending, answer: AnswerSoFar, *, ended_at: datetime | None
     if error is None:
         if ending.status == "paused":
             return None if answer.waits else Trouble(closing_words(answer.asks))
-        stopped = "You took the question back." if answer.is_withdrawn else "Stopped."
+        stopped = (
+            gettext("You took the question back.")
+            if answer.is_withdrawn
+            else pgettext("answer", "Stopped.")
+        )
         return Trouble(stopped) if ending.status == "cancelled" else None
     message, wait, after_wait = without_wait(error, ended_at)
+    when = gettext("in %(period)s") % {"period": seconds_words(wait)} if wait else gettext("now")
     # A model that failed once may succeed now; if it can't be retried, a setting must change.
     needs_action = error.code in NEEDS_ACTION and not (
         error.code == "model_error" and error.retryable
@@ -246,6 +311,7 @@ def trouble_of(ending: Ending, answer: AnswerSoFar, *, ended_at: datetime | None
     return Trouble(
         message=message,
         wait=wait,
+        when=when,
         after_wait=after_wait,
         code=error.code,
         workflow_id=answer.workflow_id,
@@ -256,11 +322,18 @@ def trouble_of(ending: Ending, answer: AnswerSoFar, *, ended_at: datetime | None
 
 
 def without_wait(error: ErrorInfo, ended_at: datetime | None) -> tuple[str, int | None, str]:
-    """Split "Try again in 20 s." into the text before, the seconds that remain, and the rest."""
+    """Split "Try again in 20 s." into the text before, the seconds that remain, and the rest.
+
+    The texts are in the active language.
+    """
     # The seconds are in the message only. The page counts them down from the time of the ending.
     found = re.search(r"\bin (\d{1,4}) s\b", error.message)
     if error.code != "rate_limited" or found is None:
-        return error.message, None, ""
+        return localized(error.message), None, ""
     passed = (datetime.now(UTC) - ended_at).total_seconds() if ended_at else 0
     wait = max(0, int(found[1]) - int(passed))
-    return error.message[: found.start()], wait, error.message[found.end() :]
+    # The sign keeps the place of the wait, wherever the language has it.
+    sign = "\ufdd0"
+    message = localized(error.message[: found.start()] + sign + error.message[found.end() :])
+    before, _, after = message.partition(sign)
+    return before, wait, after

@@ -6,11 +6,13 @@ from itertools import groupby
 from math import ceil, log10
 from typing import Literal
 
+from django.utils.translation import gettext, pgettext_lazy
+
 from chat.protocol.payloads import ModelCall, ToolResultData
 from chat.spans import Kind, Span
 
-from .timeline import phase_title, tool_title
-from .wording import duration, shortened, title_of
+from .timeline import agent_title, phase_title, tool_title
+from .wording import duration, listed, number, seconds_words, shortened
 
 MAX_TICKS = 4  # on the axis, without the one at 0
 MIN_WIDTH = 0.6  # per cent, so that a step of a millisecond is visible
@@ -19,6 +21,10 @@ BAR_HEIGHTS: dict[Kind, int] = {"phase": 4, "agent": 10, "call": 6, "tool": 6}  
 MAX_LABEL_CHARS = 40
 
 State = Literal["done", "failed", "stopped"]
+STATES = {
+    "failed": pgettext_lazy("step", "failed"),
+    "stopped": pgettext_lazy("step", "stopped"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,10 @@ class Row:
     height: int
     time: str
     state: State
+
+    @property
+    def time_words(self) -> str:
+        return self.time if self.state == "done" else listed([self.time, str(STATES[self.state])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +100,13 @@ class Scale:
             round(min(width, 100 - x), 2),
             lane * LANE_HEIGHT + (LANE_HEIGHT - height) / 2,
             height,
-            f"{label_of(span)}, {times_of(span)}",
+            listed([label_of(span), times_of(span)]),
         )
 
     def gap(self, started_ms: float, duration_ms: float) -> Gap:
         x = min(100.0, max(0.0, 100 * started_ms / self.end_ms))
         width = min(100 - x, max(MIN_WIDTH, 100 * duration_ms / self.end_ms))
-        title = f"no worker from {interval(started_ms, duration_ms)}"
+        title = gettext("no worker from %(period)s") % {"period": interval(started_ms, duration_ms)}
         return Gap(round(x, 2), round(width, 2), title)
 
     def ticks(self) -> list[Tick]:
@@ -107,7 +117,9 @@ class Scale:
         found = []
         for index in range(int(self.end_ms / step) + 1):
             seconds = round(index * step / 1000, 6)
-            found.append(Tick(round(100 * index * step / self.end_ms, 2), f"{seconds:g} s"))
+            decimals = len(f"{seconds:g}".partition(".")[2])
+            label = seconds_words(seconds, decimals)
+            found.append(Tick(round(100 * index * step / self.end_ms, 2), label))
         return found
 
 
@@ -132,7 +144,9 @@ def gantt_of(
     return Gantt(
         list(rows_of(spans, scale)),
         scale.ticks(),
-        f"Who worked when: {described}" if described else "What took how long",
+        gettext("Who worked when: %(turns)s") % {"turns": described}
+        if described
+        else gettext("What took how long"),
         found,
         is_telling=max(kinds.count("agent"), kinds.count("tool")) > 1,
     )
@@ -202,7 +216,7 @@ def label_of(span: Span) -> str:
         case "tool":
             label = tool_title(span.name)[0]
         case "agent":
-            label = title_of(span.author or span.name)
+            label = agent_title(span.author or span.name)
         case "call":
             label = span.name
     return shortened(label, MAX_LABEL_CHARS)
@@ -212,8 +226,11 @@ def times_of(span: Span) -> str:
     """Return when a span began and ended, in seconds of the run."""
     words = interval(span.started_ms, span.duration_ms)
     state = state_of(span)
-    return words if state == "done" else f"{words} ({state})"
+    return words if state == "done" else f"{words} ({STATES[state]})"
 
 
 def interval(started_ms: float, duration_ms: float) -> str:
-    return f"{started_ms / 1000:.1f} to {(started_ms + duration_ms) / 1000:.1f} s"
+    return gettext("%(start)s to %(end)s s") % {
+        "start": number(started_ms / 1000, 1),
+        "end": number((started_ms + duration_ms) / 1000, 1),
+    }

@@ -26,15 +26,16 @@ from chat.protocol.events import (
 )
 from chat.protocol.payloads import ResumedData, RouteData
 from chat.spans import MEASURED
+from tooling.sentences import localized
 
 from .asks import AskView, closed_words
 from .earlier import Earlier, still_told
 from .elements import out_of_band
-from .ending import PATHS, SourceLink
+from .ending import SourceLink, path_title
 from .markdown.blocks import Blocks, render_all
 from .markdown.elements import Element
 from .timeline import Step, Timeline
-from .wording import shortened, time_of
+from .wording import listed, shortened, time_of
 
 
 @dataclass(slots=True)
@@ -152,8 +153,8 @@ class Steps:
             self.sources.clear()
             self.oldest_cached_at, self.is_stale = None, False
         # An orchestrator.thought before this one has the reason of an escalation.
-        reasons = "" if route.escalated else shortened(", ".join(route.reasons))
-        return self.timeline.add("route", phase, "route", PATHS[route.path], detail=reasons)
+        reasons = "" if route.escalated else shortened(listed(map(localized, route.reasons)))
+        return self.timeline.add("route", phase, "route", path_title(route.path), detail=reasons)
 
     def take_sources(self, event: ToolComplete) -> None:
         data = event.data

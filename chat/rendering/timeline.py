@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, assert_never
 
+from django.utils.translation import gettext, gettext_lazy, ngettext, pgettext
+
 from chat.protocol.events import (
     AgentComplete,
     AgentStart,
@@ -19,12 +21,13 @@ from chat.protocol.events import (
     ToolStart,
 )
 from chat.protocol.terms import Usage
+from tooling.sentences import localized
 
 from .markdown.blocks import render_all
 from .wording import (
     Elapsed,
-    counted,
     duration,
+    number,
     result_words,
     shortened,
     time_of,
@@ -33,39 +36,53 @@ from .wording import (
 )
 
 PHASES = {
-    "routing": "Choosing the path",
-    "analysis": "Planning",
-    "research": "Researching",
-    "writing": "Drafting",
-    "review": "Reviewing",
-    "revision": "Revising",
-    "final": "Writing the answer",
-    "answer": "Answering",
+    "routing": gettext_lazy("Choosing the path"),
+    "analysis": gettext_lazy("Planning"),
+    "research": gettext_lazy("Researching"),
+    "writing": gettext_lazy("Drafting"),
+    "review": gettext_lazy("Reviewing"),
+    "revision": gettext_lazy("Revising"),
+    "final": gettext_lazy("Writing the answer"),
+    "answer": gettext_lazy("Answering"),
+}
+# The names of our agents. Others are shown as they are.
+AGENTS = {
+    "Assistant": gettext_lazy("Assistant"),
+    "Planner": gettext_lazy("Planner"),
+    "Researcher": gettext_lazy("Researcher"),
+    "Analyst": gettext_lazy("Analyst"),
+    "Writer": gettext_lazy("Writer"),
+    "Reviewer": gettext_lazy("Reviewer"),
+    "Editor": gettext_lazy("Editor"),
 }
 # What an agent does in a phase, and the title of its output there.
 ACTIVITIES = {
-    "analysis": "is planning",
-    "writing": "is drafting",
-    "review": "is reviewing",
-    "revision": "is revising",
-    "final": "is writing the answer",
-    "answer": "is answering",
+    "analysis": gettext_lazy("%(agent)s is planning"),
+    "writing": gettext_lazy("%(agent)s is drafting"),
+    "review": gettext_lazy("%(agent)s is reviewing"),
+    "revision": gettext_lazy("%(agent)s is revising"),
+    "final": gettext_lazy("%(agent)s is writing the answer"),
+    "answer": gettext_lazy("%(agent)s is answering"),
 }
-OUTPUTS = {"research": "Notes", "writing": "Draft", "revision": "Draft"}
+OUTPUTS = {
+    "research": gettext_lazy("Notes"),
+    "writing": gettext_lazy("Draft"),
+    "revision": gettext_lazy("Draft"),
+}
 # The title of a tool, and what an agent does that uses it.
 TOOLS = {
-    "calculator": ("Calculator", "is calculating"),
-    "clock": ("Clock", "is looking at the clock"),
-    "web_search": ("Web search", "is searching the web"),
-    "ask_person": ("Question to you", "is asking you"),
+    "calculator": (gettext_lazy("Calculator"), gettext_lazy("%(agent)s is calculating")),
+    "clock": (gettext_lazy("Clock"), gettext_lazy("%(agent)s is looking at the clock")),
+    "web_search": (gettext_lazy("Web search"), gettext_lazy("%(agent)s is searching the web")),
+    "ask_person": (gettext_lazy("Question to you"), gettext_lazy("%(agent)s is asking you")),
 }
 REJECTIONS = {
-    "unknown_tool": "there is no such tool",
-    "invalid_arguments": "its arguments do not fit",
-    "not_allowed": "it is not available for this answer",
-    "cap_reached": "the limit of tool calls is reached",
-    "malformed": "the call could not be read",
-    "refused": "it was refused",
+    "unknown_tool": gettext_lazy("there is no such tool"),
+    "invalid_arguments": gettext_lazy("its arguments do not fit"),
+    "not_allowed": gettext_lazy("it is not available for this answer"),
+    "cap_reached": gettext_lazy("the limit of tool calls is reached"),
+    "malformed": gettext_lazy("the call could not be read"),
+    "refused": gettext_lazy("it was refused"),
 }
 DEFAULT_VALUES = ("", "any", "general")  # values of arguments that restrict nothing
 HIDDEN_ARGUMENTS = ("max_results", "options")
@@ -100,7 +117,7 @@ class Step:
     note: str = ""  # the result
     time: str = ""
     started_at: datetime | None = None  # of a step that is running
-    activity: str = ""  # what the status line shows while it runs
+    activity: str = ""  # what the status line shows while it runs; %(agent)s is the agent
     is_parallel: bool = False  # begun while another agent was at work
     blocks: list[str] = field(default_factory=list)
     children: list["Step"] = field(default_factory=list)
@@ -127,7 +144,7 @@ class Step:
     def stop(self) -> None:
         """Mark the step as ended before it was done."""
         self.state = "stopped"
-        self.note = "stopped"
+        self.note = pgettext("step", "stopped")
 
 
 class Timeline:
@@ -155,19 +172,25 @@ class Timeline:
         """Return what is happening now, for the status line; empty if no step is running."""
         agents = [step for step in self.running() if step.kind == "agent"]
         if len(agents) > 1:
-            return f"{len(agents)} agents are working"
+            count = len(agents)
+            return ngettext("%(count)s agent is working", "%(count)s agents are working", count) % {
+                "count": number(count)
+            }
         if not agents:
             return self.phase.title if self.phase else ""
         (agent,) = agents
         tools = agent.running("tool")
         if len(tools) > 1:
-            return f"{agent.title} is using {len(tools)} tools"
+            count = len(tools)
+            return ngettext(
+                "%(agent)s is using %(count)s tool", "%(agent)s is using %(count)s tools", count
+            ) % {"agent": agent.title, "count": number(count)}
         if tools:
-            return f"{agent.title} {tools[0].activity}"
+            return tools[0].activity % {"agent": agent.title}
         # In these phases the answer itself is streamed, so notes are reasoning before its words.
         if self.phase_name in ("answer", "final") and agent.running("notes"):
-            return f"{agent.title} is thinking"
-        return f"{agent.title} {agent.activity or 'is working'}"
+            return gettext("%(agent)s is thinking") % {"agent": agent.title}
+        return (agent.activity or gettext("%(agent)s is working")) % {"agent": agent.title}
 
     def add(
         self,
@@ -238,7 +261,7 @@ class Timeline:
             case ToolRejected():
                 return {"step": self.reject_tool(event)}
             case OrchestratorMessage() | OrchestratorThought():
-                text = shortened(event.message)
+                text = shortened(localized(event.message))
                 return {
                     "step": self.add(f"words-{event.seq}", self.phase, "words", "", detail=text)
                 }
@@ -260,10 +283,10 @@ class Timeline:
 
     def start_agent(self, event: AgentStart) -> Step:
         is_parallel = bool(self.phase and self.phase.running("agent"))
-        name, title = f"agent-{slug(event.agent_id)}", title_of(event.author)
+        name, title = f"agent-{slug(event.agent_id)}", agent_title(event.author)
         step = self.start(event, name, self.phase, "agent", title)
         step.is_parallel = is_parallel
-        step.activity = ACTIVITIES.get(self.phase_name, "")
+        step.activity = str(ACTIVITIES.get(self.phase_name, ""))
         return step
 
     def complete_agent(self, event: AgentComplete) -> dict[str, object]:
@@ -278,7 +301,7 @@ class Timeline:
         # A follower that joined later may not have seen it begin.
         name = f"agent-{slug(agent_id)}"
         return self.newest(name) or self.add(
-            name, self.phase, "agent", title_of(author or agent_id)
+            name, self.phase, "agent", agent_title(author or agent_id)
         )
 
     def start_tool(self, event: ToolStart) -> Step:
@@ -301,25 +324,28 @@ class Timeline:
             step.state = "done" if data.ok else "failed"
         # After a search an agent reads, until its next event says otherwise.
         if data.sources:
-            agent.activity = f"is reading {counted(len(data.sources), 'source')}"
+            agent.activity = reading_words(len(data.sources))
         return {"step": step, "is_new": begun is None}
 
     def reject_tool(self, event: ToolRejected) -> Step:
         agent = self.agent(event.agent_id, event.author)
         key, (title, _) = tool_key(agent, event.data.call_id), tool_title(event.data.tool)
         step = self.add(f"{key}-no", agent, "tool", title, state="failed")
-        reason = REJECTIONS.get(event.data.reason) or shortened(event.data.reason)
-        step.note = f"not called: {reason}"
+        reason = rejection_words(event.data.reason)
+        step.note = gettext("not called: %(reason)s") % {"reason": reason}
         return step
 
     def start_notes(self, event: StreamEvent, agent: Step | None) -> Step:
         """Add the place for what an agent writes that isn't the answer."""
         name = f"{agent.key}-notes" if agent else "notes"
-        return self.start(event, name, agent, "notes", "Thinking")
+        return self.start(event, name, agent, "notes", gettext("Thinking"))
 
     def complete_notes(self, step: Step, message: str) -> Step:
-        step.title = OUTPUTS.get(self.phase_name, "Result")
-        step.detail = counted(len(message.split()), "word")
+        step.title = str(OUTPUTS.get(self.phase_name) or gettext("Result"))
+        words = len(message.split())
+        step.detail = ngettext("%(count)s word", "%(count)s words", words) % {
+            "count": number(words)
+        }
         step.state = "done"
         step.blocks = render_all(message, step.id)
         return step
@@ -327,14 +353,34 @@ class Timeline:
 
 def cost_words(usage: Usage) -> str:
     """Return what an agent's turn cost; empty if that isn't known."""
-    parts = [counted(usage.model_calls, "call")] if usage.model_calls else []
+    parts = []
+    if count := usage.model_calls:
+        words = ngettext("%(count)s call", "%(count)s calls", count)
+        parts.append(words % {"count": number(count)})
     if usage.output_tokens:
         parts.append(tokens_written(usage))
     return " · ".join(parts)
 
 
 def phase_title(name: str) -> str:
-    return PHASES.get(name) or title_of(name)
+    return str(PHASES.get(name) or title_of(name))
+
+
+def agent_title(author: str) -> str:
+    title = title_of(author)
+    return str(AGENTS.get(title, title))
+
+
+def reading_words(sources: int) -> str:
+    """Return what an agent does that has these sources, with a place for its name."""
+    # The name comes later, so its place is kept.
+    return ngettext(
+        "%(agent)s is reading %(count)s source", "%(agent)s is reading %(count)s sources", sources
+    ) % {"agent": "%(agent)s", "count": number(sources)}
+
+
+def rejection_words(reason: str) -> str:
+    return str(REJECTIONS.get(reason) or shortened(reason))
 
 
 def stopped(steps: list[Step]) -> list[Step]:
@@ -348,7 +394,7 @@ def waiting(steps: list[Step]) -> list[Step]:
     """Mark these steps as waiting for a person and return them."""
     for step in steps:
         step.state = "waiting"
-        step.note = "waiting"
+        step.note = pgettext("step", "waiting")
     return steps
 
 
@@ -365,9 +411,11 @@ def tool_key(agent: Step, call_id: str) -> str:
 def tool_title(tool: str) -> tuple[str, str]:
     """Return the title of a tool, and what an agent does that uses it."""
     if known := TOOLS.get(tool):
-        return known
+        return str(known[0]), str(known[1])
     title = title_of(tool)
-    return title, f"is using {title}"
+    # The agent's name is filled in later, so its place is kept, and a % in the tool's name is safe.
+    activity = gettext("%(agent)s is using %(tool)s")
+    return title, activity % {"agent": "%(agent)s", "tool": title.replace("%", "%%")}
 
 
 def arguments_text(arguments: Mapping[str, Any]) -> str:

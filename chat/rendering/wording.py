@@ -1,13 +1,18 @@
 """Figures and names as text for a reader."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import floor, log10
 
+from django.utils.formats import number_format
+from django.utils.translation import gettext, ngettext
+
 from chat.protocol.payloads import ToolResultData
 from chat.protocol.terms import Usage
 from tooling import clusters
+from tooling.sentences import localized
 from tooling.untrusted import visible
 
 from .markdown.characters import without_controls
@@ -35,7 +40,7 @@ class Elapsed:
 
     @property
     def words(self) -> str:
-        return f"{self.ms // 1000} s" if self.ms >= 1000 else ""
+        return seconds_words(self.ms // 1000) if self.ms >= 1000 else ""
 
 
 def time_of(timestamp: str) -> datetime:
@@ -51,23 +56,50 @@ def escaped(encoded: str) -> str:
     )
 
 
+def number(value: float, decimals: int = 0) -> str:
+    """Return a number with the separators of the active language."""
+    # Rounded, because number_format() cuts decimals off.
+    return number_format(round(value, decimals), decimals, force_grouping=True)
+
+
+def seconds_words(seconds: float, decimals: int = 0) -> str:
+    return gettext("%(seconds)s s") % {"seconds": number(seconds, decimals)}
+
+
+def minutes_words(minutes: float) -> str:
+    return gettext("%(minutes)s min") % {"minutes": number(minutes)}
+
+
 def duration(ms: float) -> str:
     if ms < 100:
-        return f"{ms:.0f} ms"
+        return gettext("%(milliseconds)s ms") % {"milliseconds": number(ms)}
     if ms < 10_000:
-        return f"{ms / 1000:.1f} s"
+        return seconds_words(ms / 1000, 1)
     minutes, seconds = divmod(round(ms / 1000), 60)
     if not minutes:
-        return f"{seconds} s"
-    return f"{minutes} min {seconds} s" if seconds else f"{minutes} min"
+        return seconds_words(seconds)
+    if not seconds:
+        return minutes_words(minutes)
+    return gettext("%(minutes)s min %(seconds)s s") % {
+        "minutes": number(minutes),
+        "seconds": number(seconds),
+    }
 
 
 def counted(count: int, noun: str) -> str:
+    """Return a number of things in English, for the pages of operators."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def tokens_written(usage: Usage) -> str:
-    return ("≈ " if usage.estimated else "") + counted(usage.output_tokens, "token")
+    count = usage.output_tokens
+    words = ngettext("%(count)s token", "%(count)s tokens", count) % {"count": number(count)}
+    return about(words) if usage.estimated else words
+
+
+def about(words: str) -> str:
+    """Mark a figure as estimated."""
+    return f"≈ {words}"
 
 
 def money(amount: float, currency: str) -> str:
@@ -75,21 +107,27 @@ def money(amount: float, currency: str) -> str:
     sign = SIGNS.get(currency, f"{currency} ")
     least = 10**-MAX_DECIMALS
     if 0 < amount < least:
-        return f"< {sign}{least}"
+        return f"< {sign}{number(least, MAX_DECIMALS)}"
     decimals = 2 if amount == 0 else min(MAX_DECIMALS, max(2, 1 - floor(log10(amount))))
-    return f"{sign}{amount:,.{decimals}f}"
+    return f"{sign}{number(amount, decimals)}"
 
 
 def age(seconds: float) -> str:
     """Return an age in one unit, rounded down."""
     # A clock that was set back may have made the age negative.
     if seconds < 60:
-        return f"{max(0, seconds):.0f} s"
+        return seconds_words(max(0, seconds))
     if seconds < 3600:
-        return f"{seconds // 60:.0f} min"
+        return minutes_words(seconds // 60)
     if seconds < 86_400:
-        return f"{seconds // 3600:.0f} h"
-    return counted(int(seconds // 86_400), "day")
+        return gettext("%(hours)s h") % {"hours": number(seconds // 3600)}
+    days = int(seconds // 86_400)
+    return ngettext("%(count)s day", "%(count)s days", days) % {"count": number(days)}
+
+
+def listed(parts: Iterable[str]) -> str:
+    """Return the parts with the comma of the active language between them."""
+    return gettext(", ").join(parts)
 
 
 def capitalized(text: str) -> str:
@@ -110,13 +148,18 @@ def title_of(name: str) -> str:
 def result_words(data: ToolResultData) -> str:
     """Return a note on the result of a tool call; empty if there is nothing to add."""
     if not data.ok:
-        return shortened(data.message) or "failed"
+        return shortened(localized(data.message)) or gettext("failed")
     if data.repeated:
-        return "same as before"
-    notes = [counted(len(data.sources), "source")] if data.sources else []
-    if data.cached:
-        old = f", {age(data.age_s)} old" if data.age_s is not None else ""
-        notes.append(f"from the cache{old}")
+        return gettext("same as before")
+    notes = []
+    if count := len(data.sources):
+        notes.append(
+            ngettext("%(count)s source", "%(count)s sources", count) % {"count": number(count)}
+        )
+    if data.cached and data.age_s is not None:
+        notes.append(gettext("from the cache, %(period)s old") % {"period": age(data.age_s)})
+    elif data.cached:
+        notes.append(gettext("from the cache"))
     if data.stale:
-        notes.append("stale: nothing newer could be had")
-    return ", ".join(notes)
+        notes.append(gettext("stale: nothing newer could be had"))
+    return listed(notes)

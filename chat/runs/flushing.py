@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 
 from tooling.bounded import RedisDown
+from tooling.sentences import sentence
 
 from .log import RunLog
 from .store import LogStore
@@ -16,9 +17,9 @@ MAX_KEPT = 50  # logs of ended runs while Redis is away: long ones hold megabyte
 
 REDIS_GONE = (
     "redis_gone",
-    "Redis does not answer. This answer goes on; joining it from elsewhere takes longer.",
+    sentence("Redis does not answer. This answer goes on; joining it from elsewhere takes longer."),
 )
-REDIS_BACK = ("redis_back", "Redis answers again.")
+REDIS_BACK = ("redis_back", sentence("Redis answers again."))
 
 
 class LogFlusher:

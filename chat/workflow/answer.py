@@ -17,6 +17,7 @@ from chat.protocol.payloads import ModelCall, RouteData, SnapshotData
 from chat.protocol.terms import Usage
 from chat.trace_context import RunTrace
 from routing.policy import Route, choose
+from tooling.sentences import sentence
 from tooling.services import Services
 from tooling.toolbox import phrases_of
 
@@ -32,6 +33,7 @@ from .work import LIGHT_PHASE, Tell, Work
 
 ROUTER_CONTEXT = 5  # earlier questions that the router reads
 ESCALATED = "escalated"  # the step that keeps why a light answer was not good enough
+TAKES_OVER = sentence("%(reason)s, so the full team takes over.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class Answer:
             route = route.escalated(shortfall)
             self.is_escalated = True
             work.enter(route, self.window)
-            work.explain(f"{capfirst(shortfall)}, so the full team takes over.")
+            work.explain(TAKES_OVER % {"reason": capfirst(shortfall)})
             self.tell_route(route)
             if light.turn.said.text:
                 work.tell(ResponseSnapshot(data=SnapshotData("")))

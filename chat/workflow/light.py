@@ -7,6 +7,7 @@ import msgspec
 from chat.llm.errors import EmptyAnswer
 from chat.llm.messages import WantedCall
 from routing.policy import Route
+from tooling.sentences import sentence
 from tooling.toolbox import arguments_for
 
 from .agents import ASSISTANT
@@ -41,6 +42,9 @@ UNSURE_PHRASES = (
     r"(?:eu )?não (?:sei|posso)\b",
 )
 UNSURE = re.compile(rf"\W*{APOLOGY}(?:{'|'.join(UNSURE_PHRASES)})", re.IGNORECASE)
+WAS_REFUSAL = sentence("the light answer was a refusal")
+NEEDED_TOOLS = sentence("the light answer needed more tools than it may use")
+NEEDED_WORDS = sentence("the light answer needed more words than it may use")
 
 
 class Light:
@@ -95,21 +99,25 @@ class Light:
         return call, lacking
 
 
+DID_NOT_KNOW = sentence("the light answer did not know")
+REACHED_LIMIT = sentence("the light answer reached the limit of %(cap)s")
+
+
 def shortfall_of(said: Said) -> str | None:
     """Return why a finished light answer isn't good enough, or None if it is."""
     if limit := limit_of(said):
         return limit
     if said.is_refused:
-        return "the light answer was a refusal"
+        return WAS_REFUSAL
     # If the search is missing, the team would not know either.
     is_unsure = len(said.text) <= MAX_UNSURE_CHARS and UNSURE.match(said.text)
-    return "the light answer did not know" if is_unsure and not said.lacks else None
+    return DID_NOT_KNOW if is_unsure and not said.lacks else None
 
 
 def limit_of(said: Said) -> str | None:
     """Return the limit that the light answer met, as a reason for the team; None if it met none."""
     if said.ran_short:
-        return "the light answer needed more tools than it may use"
+        return NEEDED_TOOLS
     if said.is_cut:
-        return "the light answer needed more words than it may use"
-    return f"the light answer reached the limit of {said.cap}" if said.cap else None
+        return NEEDED_WORDS
+    return REACHED_LIMIT % {"cap": said.cap} if said.cap else None

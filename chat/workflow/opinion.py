@@ -17,6 +17,7 @@ from chat.llm.errors import ModelError
 from chat.llm.messages import ChatMessage, Retraction, Text
 from routing.features import head_and_tail
 from routing.policy import Path
+from tooling.sentences import sentence
 from tooling.untrusted import one_line
 
 from .question import Question
@@ -48,7 +49,9 @@ class Opinion:
     reason: str
 
 
-NONE = Opinion("full", "the router's model gave no opinion")
+NONE = Opinion("full", sentence("the router's model gave no opinion"))
+LATE = sentence("the router's model took longer than %(seconds)s s")
+SAYS = sentence("the router's model says: %(words)s")
 
 
 class Opinions:
@@ -73,13 +76,13 @@ class Opinions:
             async with asyncio.timeout(DEADLINE):
                 words = await self.ask(messages, work)
         except TimeoutError:
-            return Opinion("full", f"the router's model took longer than {DEADLINE:g} s")
+            return Opinion("full", LATE % {"seconds": f"{DEADLINE:g}"})
         except ModelError:
             return NONE
         reply = parsed(words, Reply)
         if reply is None:
             return NONE
-        reason = f"the router's model says: {one_line(reply.reason) or reply.path}"
+        reason = SAYS % {"words": one_line(reply.reason) or reply.path}
         opinion = self._known[key] = Opinion(reply.path, reason)
         if len(self._known) > MAX_KEPT:
             self._known.popitem(last=False)

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from chat.llm.errors import EmptyAnswer, ModelError
 from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage
 from chat.protocol.events import AgentMessage
+from tooling.sentences import sentence
 from tooling.untrusted import cut
 
 from .agents import EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
@@ -29,6 +30,22 @@ RESEARCH_ROUNDS = 3  # model calls of one specialist, with tools between them
 GOOD_ENOUGH = 7  # of 10; a draft below this score is revised once
 
 type Section = tuple[str, str]  # title and text
+WEAK_DRAFT = sentence("The score is below %(score)s, so the draft is revised once.")
+CAP_BEFORE_PHASE = sentence(
+    "The limit of %(cap)s is reached before %(phase)s. The answer is written from what there is."
+)
+UNUSABLE_PLAN = sentence("The plan could not be used, so the default plan is followed.")
+LONG_PLAN = sentence("The plan has %(count)s subtasks; the first %(most)s are done.")
+UNKNOWN_TOOLS = sentence(
+    "The plan names tools that its agents do not have, which are dropped: %(tools)s."
+)
+NOT_NEEDED = sentence("Not needed: %(agents)s.")
+OTHERS_FOLLOW = sentence("At most %(count)s agents work at once; the others follow.")
+CAP_IN_RESEARCH = sentence("The limit of %(cap)s is reached. Not done: %(agents)s.")
+NO_DRAFT = sentence("There is no draft to review.")
+UNREADABLE_REVIEW = sentence("The review could not be read, so the draft stands as it is.")
+NO_REVISION = sentence("The draft is good enough, so there is no revision.")
+CAP_IN_STEP = sentence("The limit of %(seconds)s seconds is reached in mid-step.")
 
 
 def phases() -> tuple[str, ...]:
@@ -75,9 +92,13 @@ class Note:
 
 # Why a plan's subtasks are worked on in this way.
 REASONS: dict[str, str] = {
-    "delegated": "The planner found that one agent can do everything.",
-    "sequential": "A subtask needs the result of the one before, so they follow one another.",
-    "parallel": "No subtask needs the result of another, so they are worked on side by side.",
+    "delegated": sentence("The planner found that one agent can do everything."),
+    "sequential": sentence(
+        "A subtask needs the result of the one before, so they follow one another."
+    ),
+    "parallel": sentence(
+        "No subtask needs the result of another, so they are worked on side by side."
+    ),
 }
 
 
@@ -108,9 +129,7 @@ class Team:
                 with self.phase("review"):
                     review = await self.review(draft)
                 if review and review.is_weak:
-                    self.work.explain(
-                        f"The score is below {GOOD_ENOUGH}, so the draft is revised once."
-                    )
+                    self.work.explain(WEAK_DRAFT % {"score": GOOD_ENOUGH})
                     with self.phase("revision"):
                         draft = await self.write(notes, draft, review) or draft
         with self.work.phase("final"):
@@ -122,10 +141,7 @@ class Team:
         """Begin a phase of the preparation. Raise Spent if only the answer may follow."""
         # A phase that an earlier worker has begun was within the caps.
         if not self.work.has_begun(name) and (cap := self.work.meter.reached(keep=1)):
-            self.work.say(
-                f"The limit of {cap} is reached before {name}."
-                " The answer is written from what there is."
-            )
+            self.work.say(CAP_BEFORE_PHASE % {"cap": cap, "phase": name})
             raise Spent
         return self.work.phase(name)
 
@@ -147,23 +163,18 @@ class Team:
         plan = parsed(planner.said.text, Plan)
         known = {agent.id for agent in SPECIALISTS}
         if plan is None or not all(subtask.agent in known for subtask in plan.subtasks):
-            self.work.say("The plan could not be used, so the default plan is followed.")
+            self.work.say(UNUSABLE_PLAN)
             return None
         return self.cleaned(plan)
 
     def cleaned(self, plan: Plan) -> Plan:
         subtasks = plan.subtasks[:MAX_SUBTASKS]
         if len(plan.subtasks) > len(subtasks):
-            self.work.say(
-                f"The plan has {len(plan.subtasks)} subtasks; the first {MAX_SUBTASKS} are done."
-            )
+            self.work.say(LONG_PLAN % {"count": len(plan.subtasks), "most": MAX_SUBTASKS})
         has = {agent.id: self.tools_of(agent) for agent in SPECIALISTS}
         missing = {tool for task in subtasks for tool in task.tools if tool not in has[task.agent]}
         if missing:
-            self.work.say(
-                "The plan names tools that its agents do not have, which are dropped:"
-                f" {cut(', '.join(sorted(missing)), 200)}."
-            )
+            self.work.say(UNKNOWN_TOOLS % {"tools": cut(", ".join(sorted(missing)), 200)})
         return Plan(
             [
                 msgspec.structs.replace(
@@ -188,17 +199,17 @@ class Team:
         assignments = assigned(plan.subtasks)
         busy = {subtask.agent for subtask in plan.subtasks}
         if idle := [agent.id for agent in SPECIALISTS if agent.id not in busy]:
-            self.work.say(f"Not needed: {', '.join(idle)}.")
+            self.work.say(NOT_NEEDED % {"agents": ", ".join(idle)})
         batch_size = self.work.meter.caps.fan_out if plan.mode == "parallel" else 1
         if plan.mode == "parallel" and len(assignments) > batch_size:
-            self.work.say(f"At most {batch_size} agents work at once; the others follow.")
+            self.work.say(OTHERS_FOLLOW % {"count": batch_size})
         notes: list[Note] = []
         for batch in batched(assignments, batch_size, strict=False):
             is_begun = any(self.work.has_kept(f"{agent.id}/1") for agent, _ in batch)
             if notes and not is_begun and (cap := self.work.meter.reached(keep=1)):
                 # Return, don't raise Spent: the notes that are paid for would be lost.
                 left = ", ".join(subtask.agent for _, subtask in assignments[len(notes) :])
-                self.work.say(f"The limit of {cap} is reached. Not done: {left}.")
+                self.work.say(CAP_IN_RESEARCH % {"cap": cap, "agents": left})
                 break
             # In a sequence an agent reads the notes before its own. Parallel agents don't wait.
             earlier = notes if plan.mode == "sequential" else []
@@ -225,18 +236,18 @@ class Team:
     async def review(self, draft: str) -> Review | None:
         """Return the reviewer's review, or None if there is none that can be read."""
         if not draft:
-            self.work.say("There is no draft to review.")
+            self.work.say(NO_DRAFT)
             return None
         reviewer = self.turn(REVIEWER, ("Draft", draft), schema=Review)
         await self.take([reviewer], forgiving=ModelError)
         review = parsed(reviewer.said.text, Review)
         if review is None:
-            self.work.say("The review could not be read, so the draft stands as it is.")
+            self.work.say(UNREADABLE_REVIEW)
             return None
         missing = "".join(f"\n- {point}" for point in review.missing)
         self.tell_message(REVIEWER, f"Score: {review.score} of 10.{missing}")
         if not review.is_weak:
-            self.work.say("The draft is good enough, so there is no revision.")
+            self.work.say(NO_REVISION)
         return review
 
     # --- What the steps are made of
@@ -302,7 +313,7 @@ class Team:
         meter = self.work.meter
         if not await side_by_side(turns, until=meter.overdue_at, forgiving=forgiving):
             self.work.is_phase_cut = True
-            self.work.say(f"The limit of {meter.caps.seconds:g} seconds is reached in mid-step.")
+            self.work.say(CAP_IN_STEP % {"seconds": f"{meter.caps.seconds:g}"})
         # Agents side by side share a superstep, so charge only the longest turn.
         meter.supersteps -= max(turn.rounds_used for turn in turns)
 

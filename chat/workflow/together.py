@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from chat.llm.errors import ModelError
+from tooling.sentences import sentence
 
 from .memory import Paused
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from .turn import Turn
 
 REPLAY_TIME = 0.1  # seconds for turns to take in what was kept
+COULD_NOT_FINISH = sentence("%(agent)s could not finish: %(reason)s")
 
 
 async def side_by_side(
@@ -75,4 +77,4 @@ async def finish(turn: "Turn", forgiving: type[ModelError]) -> None:
     try:
         await turn.take()
     except forgiving as exc:
-        turn.work.say(f"{turn.agent.name} could not finish: {exc}")
+        turn.work.say(COULD_NOT_FINISH % {"agent": turn.agent.name, "reason": exc})

@@ -16,12 +16,14 @@ from chat.protocol.payloads import SourceData, ToolCallData, ToolRejection, Tool
 from chat.protocol.terms import AskData, Asked, AskKind, Reply
 from tooling.calls import Call, Rejection, ToolResult
 from tooling.person import PERSON
+from tooling.sentences import sentence
 
 from .agents import Agent
 from .steps import Used
 from .work import Work
 
 NO_WORDS = "They gave no reason."
+UNSURE = sentence("%(tool)s may have been called already. Call it again?")
 
 
 @dataclass(slots=True)
@@ -166,7 +168,7 @@ class ToolUse:
         If an earlier worker died in such a call, no one knows whether it happened: ask.
         """
         approver = self.work.toolbox.approver_of(call.name) or "owner"
-        message = f"{checked.name} may have been called already. Call it again?"
+        message = UNSURE % {"tool": checked.name}
         number = 1
         while self.work.has_kept(f"{name}/begun-{number}"):
             reply = self.work.ask(

@@ -40,6 +40,7 @@ from chat.protocol.payloads import (
 )
 from chat.protocol.terms import Usage
 from tooling.calls import Rejection
+from tooling.sentences import sentence
 
 from .agents import Agent
 from .calls import CallRecord, KeptCall
@@ -51,6 +52,17 @@ from .tool_use import ToolUse
 from .work import Work
 
 YIELD_EVERY_N_PIECES = 16
+FILTERED = sentence("A content filter of the model server ended the answer here.")
+CUT_BY_SERVER = sentence(
+    "The model server cut the answer at its own length limit, after %(tokens)s tokens."
+)
+CUT_BY_US = sentence("The answer reached the limit of %(tokens)s tokens.")
+CAP_BEFORE_ANSWER = sentence("The limit of %(cap)s was reached before the answer.")
+CAP_REACHED = sentence("The limit of %(cap)s is reached. %(agent)s stops here.")
+TOO_MANY_CALLS = sentence(
+    "%(agent)s wanted more than %(count)s tools at once; the others are left out."
+)
+READS_THE_END = sentence("The model reads only the last %(tokens)s tokens of what it is given.")
 
 
 @dataclass(slots=True)
@@ -128,18 +140,15 @@ class Turn:
     def tell_what_lacks(self) -> None:
         """Tell the reader of a completed answer why it isn't whole."""
         if self.said.is_filtered:
-            self.work.say("A content filter of the model server ended the answer here.")
+            self.work.say(FILTERED)
         if self.said.is_cut_early:
-            self.work.say(
-                "The model server cut the answer at its own length limit,"
-                f" after {self.tokens_used:,} tokens."
-            )
+            self.work.say(CUT_BY_SERVER % {"tokens": f"{self.tokens_used:,}"})
         elif self.said.is_cut:
-            self.work.say(f"The answer reached the limit of {self.max_tokens:,} tokens.")
+            self.work.say(CUT_BY_US % {"tokens": f"{self.max_tokens:,}"})
 
     def empty_answer(self) -> EmptyAnswer:
         if self.said.cap:
-            return EmptyAnswer(f"The limit of {self.said.cap} was reached before the answer.")
+            return EmptyAnswer(CAP_BEFORE_ANSWER % {"cap": self.said.cap})
         return EmptyAnswer()
 
     @contextmanager
@@ -173,7 +182,7 @@ class Turn:
             is_kept = self.work.has_kept(f"{self.agent.id}/{self.rounds_used + 1}")
             if self.rounds_used and not is_kept and (cap := self.work.meter.reached()):
                 self.said.cap = cap
-                self.work.say(f"The limit of {cap} is reached. {self.agent.name} stops here.")
+                self.work.say(CAP_REACHED % {"cap": cap, "agent": self.agent.name})
                 return
             await self.take_round()
 
@@ -215,10 +224,7 @@ class Turn:
             made.is_cut and not made.call.reasoning_tokens and spent < self.max_tokens
         )
         if made.wants_more:
-            self.work.say(
-                f"{self.agent.name} wanted more than {MAX_CALLS} tools at once;"
-                " the others are left out."
-            )
+            self.work.say(TOO_MANY_CALLS % {"agent": self.agent.name, "count": MAX_CALLS})
         text = made.text.lstrip()
         if not made.calls:
             self.messages.append(ChatMessage("assistant", text))
@@ -290,9 +296,7 @@ class Turn:
         """Return the messages that fit, and tell once if the model won't read all of them."""
         messages = within(self.messages, window.context_tokens)
         if window.read_tokens and sum(each.tokens for each in messages) > window.read_tokens:
-            self.work.say_once(
-                f"The model reads only the last {window.read_tokens:,} tokens of what it is given."
-            )
+            self.work.say_once(READS_THE_END % {"tokens": f"{window.read_tokens:,}"})
         return messages
 
     @property

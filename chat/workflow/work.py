@@ -31,6 +31,7 @@ from routing.caps import Caps
 from routing.policy import Route
 from tooling.calls import Source
 from tooling.person import PERSON
+from tooling.sentences import sentence
 from tooling.services import Services
 from tooling.toolbox import Toolbox, allowed_on
 
@@ -44,6 +45,9 @@ RESULTS_IN_CONTEXT = 3  # full-length tool results that fit into a model's conte
 LIGHT_PHASE = "answer"
 
 type Tell = Callable[[StreamEvent], object]
+ROUNDS = sentence("%(count)s rounds of model calls")
+WRITTEN_TOKENS = sentence("%(count)s written tokens")
+SECONDS = sentence("%(count)s seconds")
 
 
 class Meter:
@@ -61,11 +65,11 @@ class Meter:
     def reached(self, *, keep: int = 0) -> str | None:
         """Return the cap that has been reached, as text, or None. Reserve `keep` supersteps."""
         if self.supersteps <= keep:
-            return f"{self.caps.supersteps} rounds of model calls"
+            return ROUNDS % {"count": self.caps.supersteps}
         if self.tokens <= 0:
-            return f"{self.caps.tokens:,} written tokens"
+            return WRITTEN_TOKENS % {"count": f"{self.caps.tokens:,}"}
         if time.monotonic() >= self.overdue_at:
-            return f"{self.caps.seconds:g} seconds"
+            return SECONDS % {"count": f"{self.caps.seconds:g}"}
         return None
 
 

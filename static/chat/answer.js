@@ -5,13 +5,14 @@ import { chosenMode, chosenModel } from "./choices.js";
 import { giveBack, input, recallDraft, setAnswering, showDraft, write } from "./composer.js";
 import { Connection, uuid } from "./connection.js";
 import { followEnd } from "./following.js";
+import { gettext, interpolate } from "./i18n.js";
 import { moveFromNewChat } from "./kept.js";
 import {
   dropWaiting, enqueue, onTakenBack, recallQuestions, setAsking, takeNext, tellTakenBack,
 } from "./queue.js";
 import {
-  account, announce, byId, linkState, newAnswer, newTurn, room, setNumber, show, showRefusal,
-  textOf, thread, turnOf,
+  account, announce, byId, linkState, newAnswer, newTurn, room, secondsWords, setNumber, show,
+  showRefusal, textOf, thread, turnOf, wordsOf,
 } from "./thread.js";
 
 /** @import { Connected, Done, Failure, Loss, Observer, Request, Shown } from "./connection.js" */
@@ -24,18 +25,18 @@ export let live = null;
 
 /** @type {Record<Loss, string>} */
 const LOST = {
-  network: "Connection lost. Reconnecting…",
-  restarting: "The server is restarting. Trying again…",
-  storage: "", // the server sends a message
-  unreachable: "The server cannot be reached. Your question and what came so far are kept.",
+  network: gettext("Connection lost. Reconnecting…"),
+  restarting: gettext("The server is restarting. Trying again…"),
+  storage: "", // the server says why
+  unreachable: gettext("The server cannot be reached. Your question and what came so far are kept."),
 };
 const ENDED = {
-  completed: "Answer complete",
-  cancelled: "Stopped",
-  paused: "The answer waits for you",
+  completed: gettext("Answer complete"),
+  cancelled: gettext("Stopped"),
+  paused: gettext("The answer waits for you"),
 };
-const WAITS_FOR_OTHERS = "The answer waits for somebody else";
-const RECONNECTED = "Reconnected";
+const WAITS_FOR_OTHERS = gettext("The answer waits for somebody else");
+const RECONNECTED = gettext("Reconnected");
 const RECONNECTED_TIME = 2_500; // ms
 
 /**
@@ -57,9 +58,10 @@ export class Answer {
     this.article = article;
     this.isJoined = isBegun;
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const query = account && `?account=${account}`;
+    const query = new URLSearchParams({ language: document.documentElement.lang });
+    if (account) query.set("account", account);
     this.connection = new Connection({
-      url: `${scheme}//${location.host}/ws/chat/${query}`,
+      url: `${scheme}//${location.host}/ws/chat/?${query}`,
       request,
       observer: this,
       heartbeat: Number(room.dataset.heartbeatMs),
@@ -75,7 +77,7 @@ export class Answer {
     else show(event, this.article);
     // Events bring the server's own status line, until the last one brings the summary.
     const isTerminal = event.type === "done" || event.type === "error";
-    if (this.connection.isStopping && !isTerminal) this.say("Stopping…");
+    if (this.connection.isStopping && !isTerminal) this.say(gettext("Stopping…"));
   }
 
   /** @param {Connected} event */
@@ -121,7 +123,7 @@ export class Answer {
   ended(event) {
     this.leave();
     const alert = this.article.querySelector(".end [role=alert]");
-    if (event.type === "error") announce(alert ? "" : event.error.message);
+    if (event.type === "error") announce(alert ? "" : wordsOf(event));
     else if (this.article.querySelector("[data-ask=look]")) announce(WAITS_FOR_OTHERS);
     else announce(ENDED[event.data.status]);
     retitle();
@@ -141,10 +143,9 @@ export class Answer {
   }
 
   waiting() {
-    this.say("Waiting");
-    linkState("Another answer is being written in this chat. This question is asked next.", [
-      "give-up",
-    ]);
+    this.say(gettext("Waiting"));
+    const why = gettext("Another answer is being written in this chat. This question is asked next.");
+    linkState(why, ["give-up"]);
     updateComposer();
   }
 
@@ -154,10 +155,10 @@ export class Answer {
 
   /**
    * @param {Loss} why
-   * @param {string} message
+   * @param {Failure} [event]
    */
-  lost(why, message) {
-    linkState(LOST[why] || message, ["retry"], { urgent: why === "unreachable" });
+  lost(why, event) {
+    linkState(event ? wordsOf(event) : LOST[why], ["retry"], { urgent: why === "unreachable" });
   }
 
   reconnected() {
@@ -170,7 +171,8 @@ export class Answer {
     if (ms === null) linkState(null);
     else if (!this.connection.isStopping) {
       const seconds = Math.floor(ms / 1000);
-      linkState(`The model has been quiet for ${seconds} s.`, ["stop", "stop-and-ask"]);
+      const quiet = gettext("The model has been quiet for %(period)s.");
+      linkState(interpolate(quiet, { period: secondsWords(seconds) }), ["stop", "stop-and-ask"]);
     }
   }
 
@@ -181,7 +183,7 @@ export class Answer {
       this.takeBack();
       return;
     }
-    this.say("Stopping…");
+    this.say(gettext("Stopping…"));
     setAsking(null); // a reload must not ask it again
     if (this.connection.state !== "lost") linkState(null);
     this.connection.stop();
@@ -334,7 +336,7 @@ onTakenBack((messageId) => {
 export function follow(answer) {
   live = answer;
   live.connection.open();
-  announce("Answering");
+  announce(gettext("Answering"));
   updateComposer();
 }
 

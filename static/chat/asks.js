@@ -5,7 +5,8 @@ import { Answer, askNext, follow, joinUnfinished, live } from "./answer.js";
 import { refreshList, retitle } from "./chats.js";
 import { input } from "./composer.js";
 import { uuid } from "./connection.js";
-import { announce, linkState, part, reload, turnOf } from "./thread.js";
+import { gettext, interpolate } from "./i18n.js";
+import { announce, linkState, part, reload, turnOf, wordsOf } from "./thread.js";
 
 /** @import { AskReply, Failure } from "./connection.js" */
 /** @typedef {HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement} Field */
@@ -35,7 +36,8 @@ class ReplyingAnswer extends Answer {
   refused(event) {
     this.leave();
     announce("");
-    const { code, message } = event.error;
+    const { code } = event.error;
+    const message = wordsOf(event);
     if (code === "already_answered" || code === "expired") {
       look(this.asks);
       linkState(message);
@@ -48,8 +50,9 @@ class ReplyingAnswer extends Answer {
 
   /** @override */
   waiting() {
-    this.say("Waiting");
-    linkState("Another answer is being written in this chat. Your reply is sent next.", ["give-up"]);
+    this.say(gettext("Waiting"));
+    const why = gettext("Another answer is being written in this chat. Your reply is sent next.");
+    linkState(why, ["give-up"]);
   }
 
   /** @override */
@@ -147,7 +150,7 @@ function withdraw(asks) {
  */
 function reply(asks, replies) {
   if (live) {
-    showFault(asks, "Another answer is being written here. Reply when it has ended.");
+    showFault(asks, gettext("Another answer is being written here. Reply when it has ended."));
     return;
   }
   showFault(asks, "");
@@ -155,7 +158,7 @@ function reply(asks, replies) {
   input.focus({ preventScroll: true });
   asks.disabled = true;
   const answer = new ReplyingAnswer(asks, replies);
-  answer.say("Sending…");
+  answer.say(gettext("Sending…"));
   follow(answer);
 }
 
@@ -298,7 +301,8 @@ function valueOf(field) {
         return text === "" ? undefined : JSON.parse(text);
       } catch {
         const label = field.labels?.[0]?.textContent?.trim() ?? "";
-        throw new FieldError(field, `${label}: this is not JSON.`);
+        const words = gettext("%(field)s: this is not JSON.");
+        throw new FieldError(field, interpolate(words, { field: label }));
       }
     default:
       return field.value;

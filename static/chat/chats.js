@@ -1,11 +1,12 @@
 // The list of chats, the chat that this page shows, and what other tabs are told of both.
 
+import { gettext } from "./i18n.js";
 import { keyOf } from "./storage.js";
 import { byId, htmx, part, room, thread } from "./thread.js";
 
 /** @typedef {{ xhr: XMLHttpRequest, requestConfig: { elt: Element } }} Requested */
 
-const WAITING = "(waiting) ";
+const WAITING = `(${gettext("waiting")}) `;
 const CHECK_RUNNING = 10_000; // ms between looks at a list that says that an answer is running
 
 const list = byId("conversations");
@@ -121,7 +122,7 @@ for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) 
   room.addEventListener(failure, ({ target }) => {
     const dialog = /** @type {Element} */ (target).closest("dialog");
     const place = dialog?.querySelector("[data-dialog-fault]");
-    if (place) place.textContent = "The server did not do it. Try again.";
+    if (place) place.textContent = gettext("The server did not do it. Try again.");
   });
 }
 

@@ -1,5 +1,6 @@
 // Copying answers, code and details, with and without https.
 
+import { gettext } from "./i18n.js";
 import { announce, byId, part } from "./thread.js";
 
 const RESULT_TIME = 1_500; // ms for which a button shows the result
@@ -10,19 +11,19 @@ const RESULT_TIME = 1_500; // ms for which a button shows the result
  * @param {string} what
  */
 export async function copy(button, what) {
-  let result = "Copied";
+  let isCopied = true;
   try {
     await toClipboard(textToCopy(button, what));
   } catch {
-    result = "Not copied";
+    isCopied = false;
   }
   const icon = button.querySelector("use");
   if (icon) {
-    showOnIcon(button, icon, result);
+    showOnIcon(button, icon, isCopied);
     return;
   }
   const label = button.textContent;
-  button.textContent = result;
+  button.textContent = resultOf(isCopied);
   setTimeout(() => (button.textContent = label), RESULT_TIME);
 }
 
@@ -48,18 +49,23 @@ async function fetchText(url) {
 /**
  * @param {HTMLElement} button
  * @param {SVGUseElement} icon
- * @param {string} result
+ * @param {boolean} isCopied
  */
-function showOnIcon(button, icon, result) {
+function showOnIcon(button, icon, isCopied) {
   const before = icon.getAttribute("href") ?? "";
   if (before.endsWith("#check")) return;
-  announce(result);
-  button.title = result;
-  if (result === "Copied") icon.setAttribute("href", before.replace(/#.*/, "#check"));
+  button.title = resultOf(isCopied);
+  announce(button.title);
+  if (isCopied) icon.setAttribute("href", before.replace(/#.*/, "#check"));
   setTimeout(() => {
     icon.setAttribute("href", before);
     button.title = button.getAttribute("aria-label") ?? "";
   }, RESULT_TIME);
+}
+
+/** @param {boolean} isCopied */
+function resultOf(isCopied) {
+  return isCopied ? gettext("Copied") : gettext("Not copied");
 }
 
 /** @param {string | Promise<string>} text */

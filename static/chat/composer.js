@@ -1,5 +1,6 @@
 // The box in which a question is written: its text, how long it may be, its keys and its buttons.
 
+import { gettext, interpolate, number } from "./i18n.js";
 import { isComposing } from "./keys.js";
 import { keep, recall } from "./kept.js";
 import { announce, byId, textOf, thread } from "./thread.js";
@@ -104,8 +105,9 @@ function updateCount() {
   const characters = isNear ? charactersOf(text) : 0;
   const tooLong = characters > MAX_CHARACTERS;
   count.hidden = characters <= NEAR * MAX_CHARACTERS;
-  const most = MAX_CHARACTERS.toLocaleString("en");
-  count.textContent = count.hidden ? "" : `${characters.toLocaleString("en")} of ${most} characters`;
+  const figures = { count: number(characters), most: number(MAX_CHARACTERS) };
+  const words = interpolate(gettext("%(count)s of %(most)s characters"), figures);
+  count.textContent = count.hidden ? "" : words;
   count.classList.toggle("bad", tooLong);
   send.disabled = tooLong;
   input.setAttribute("aria-invalid", String(tooLong));
@@ -130,7 +132,7 @@ function update() {
   stop.hidden = !answering;
   stop.disabled = Boolean(answering?.isStopping);
   send.hidden = Boolean(answering) && !hasText;
-  send.setAttribute("aria-label", answering ? "Ask next" : "Send");
+  send.setAttribute("aria-label", answering ? gettext("Ask next") : gettext("Send"));
   updateCount();
 }
 

@@ -84,7 +84,7 @@ import ReconnectingWebSocket from "../vendor/reconnecting-websocket/reconnecting
  * @property {(event: Failure) => void} refused nothing was started, and nothing will be
  * @property {() => void} waiting refused as busy: another answer is being written; it asks again
  * @property {() => void} accepted a question that was waiting is being answered
- * @property {(why: Loss, message: string) => void} lost
+ * @property {(why: Loss, event?: Failure) => void} lost
  * @property {() => void} reconnected
  * @property {(ms: number | null) => void} quiet how long the model has been quiet; null: it is not
  */
@@ -248,7 +248,7 @@ export class Connection {
 
   /** @param {Failure} event */
   refused(event) {
-    const { code, message } = event.error;
+    const { code } = event.error;
     if (code === "conversation_busy") {
       this.openIn(BUSY_RETRY);
       this.state = "waiting";
@@ -259,7 +259,7 @@ export class Connection {
       this.lose("restarting");
     } else if (code === "storage_unavailable" && this.isBegun) {
       this.disconnect();
-      this.lose("storage", message);
+      this.lose("storage", event);
     } else {
       this.close();
       this.observer.refused(event);
@@ -289,11 +289,11 @@ export class Connection {
 
   /**
    * @param {Loss} why
-   * @param {string} [message]
+   * @param {Failure} [event] that says why
    */
-  lose(why, message = "") {
+  lose(why, event) {
     if (this.state !== "waiting") this.state = "lost";
-    this.observer.lost(why, message);
+    this.observer.lost(why, event);
   }
 
   /** @param {number} ms */

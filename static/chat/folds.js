@@ -2,6 +2,7 @@
 // is the button that opens them.
 
 import { followEnd, stayHere } from "./following.js";
+import { gettext, interpolate, ngettext, number } from "./i18n.js";
 import { part, thread, turnOf } from "./thread.js";
 
 const MANY = 12; // lines, which the button counts; as many as the style sheet shows
@@ -25,7 +26,7 @@ function update(bubbles) {
     bubble.classList.toggle("cut", isCut);
     button.hidden = !isCut && !isWhole(bubble);
     button.setAttribute("aria-expanded", String(isWhole(bubble)));
-    button.textContent = isWhole(bubble) ? "Show less" : wordsFor(bubble);
+    button.textContent = isWhole(bubble) ? gettext("Show less") : wordsFor(bubble);
     if (wasHidden && isCut) followEnd();
   }
 }
@@ -33,7 +34,9 @@ function update(bubbles) {
 /** @param {HTMLElement} bubble */
 function wordsFor(bubble) {
   const lines = (bubble.textContent ?? "").trimEnd().split("\n").length;
-  return lines > MANY ? `Show all ${lines} lines` : "Show all";
+  if (lines <= MANY) return gettext("Show all");
+  const words = ngettext("Show the only line", "Show all %(lines)s lines", lines);
+  return interpolate(words, { lines: number(lines) });
 }
 
 /** @param {HTMLElement} button */

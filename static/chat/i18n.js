@@ -17,6 +17,12 @@ export const gettext = (text) => catalogue?.gettext(text) ?? text;
 export const ngettext = (one, many, count) =>
   catalogue?.ngettext(one, many, count) ?? (count === 1 ? one : many);
 
+// Western digits in every language, as on the server.
+const numbers = new Intl.NumberFormat(`${document.documentElement.lang}-u-nu-latn`);
+
+/** @param {number} value */
+export const number = (value) => numbers.format(value);
+
 /**
  * Fill places such as %(name)s.
  *

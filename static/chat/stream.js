@@ -9,6 +9,7 @@ import { copy } from "./clipboard.js";
 import { input, take, write } from "./composer.js";
 import { pressFold } from "./folds.js";
 import { followEnd } from "./following.js";
+import { gettext } from "./i18n.js";
 import { isComposing, isShortcut, isSlash } from "./keys.js";
 import { checkNews, lookForNews } from "./news.js";
 import { takeBackWaiting } from "./queue.js";
@@ -25,7 +26,7 @@ const ACTIONS = {
   again: (button) => askAgain(answerOf(button)),
   team: (button) => askAgain(answerOf(button), { mode: "full" }),
   fresh: (button) => askAgain(answerOf(button), { mode: button.dataset.mode, fresh: true }),
-  continue: () => ask("Continue."),
+  continue: () => ask(gettext("Continue.")),
   stop: () => {
     live?.stop();
     input.focus();

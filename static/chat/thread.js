@@ -3,6 +3,8 @@
 // The server sends finished markup, and htmx puts each element where its id says. No markup is made
 // here.
 
+import { gettext, interpolate, ngettext, number } from "./i18n.js";
+
 /**
  * @typedef {object} Htmx
  * @property {(target: Element, html: string, how: object) => void} swap
@@ -59,10 +61,14 @@ export function newTurn(text) {
  */
 export function setNumber(turn, number) {
   turn.dataset.turn = String(number);
-  part(turn, ".question").setAttribute("aria-label", `Question ${number}`);
-  for (const label of turn.querySelectorAll("[data-number]")) {
-    label.textContent = `Answer ${number}`;
-  }
+  const question = interpolate(gettext("Question %(number)s"), { number });
+  part(turn, ".question").setAttribute("aria-label", question);
+  for (const label of turn.querySelectorAll("[data-number]")) label.textContent = answerName(turn);
+}
+
+/** @param {HTMLElement} turn */
+function answerName(turn) {
+  return interpolate(gettext("Answer %(number)s"), { number: turn.dataset.turn ?? "" });
 }
 
 /**
@@ -75,7 +81,7 @@ export function newAnswer(turn, { messageId, rerunOf }) {
     foldAway(/** @type {HTMLElement} */ (open), turn);
   }
   const article = place("waiting-template", turn);
-  article.setAttribute("aria-label", `Answer ${turn.dataset.turn}`);
+  article.setAttribute("aria-label", answerName(turn));
   article.id = `answer-${messageId}`;
   article.dataset.rerunOf = rerunOf ?? "";
   return article;
@@ -94,8 +100,8 @@ export function foldAway(article, turn) {
   const earlier = turn.querySelector(".earlier") ?? place("earlier-template", turn);
   part(turn, ".question").after(earlier);
   earlier.append(article);
-  const isOne = earlier.querySelectorAll("[data-answer]").length === 1;
-  part(earlier, "summary").textContent = isOne ? "Earlier answer" : "Earlier answers";
+  const count = earlier.querySelectorAll("[data-answer]").length;
+  part(earlier, "summary").textContent = ngettext("Earlier answer", "Earlier answers", count);
 }
 
 /**
@@ -209,6 +215,17 @@ export function showRefusal(article, html) {
 }
 
 /**
+ * Return what an error says in the page's language. Its message is English.
+ * @param {{ html?: string, error: { message: string } }} event
+ */
+export function wordsOf({ html = "", error }) {
+  const parsed = document.createElement("template");
+  parsed.innerHTML = html;
+  const words = parsed.content.querySelector("[data-trouble-words]")?.textContent;
+  return words?.trim() || error.message;
+}
+
+/**
  * @param {Element} target
  * @param {string} html
  * @param {string} swapStyle
@@ -245,6 +262,11 @@ function makePlaces(fragment, article, whole = fragment) {
 
 // --- Clocks
 
+/** @param {number} seconds */
+export function secondsWords(seconds) {
+  return interpolate(gettext("%(seconds)s s"), { seconds: number(seconds) });
+}
+
 /** @type {WeakMap<Element, number>} When each clock started. */
 const since = new WeakMap();
 
@@ -275,11 +297,12 @@ export function tick() {
   for (const clock of clocks("[aria-busy=true] [data-tick]")) {
     const seconds = age(clock);
     const before = clock.classList.contains("ticks") ? " · " : "";
-    if (seconds > 0) clock.textContent = `${before}${seconds} s`;
+    if (seconds > 0) clock.textContent = `${before}${secondsWords(seconds)}`;
   }
   for (const clock of clocks("[data-countdown]")) {
     const left = Number(clock.dataset.countdown) - age(clock);
-    clock.textContent = left > 0 ? `in ${left} s` : "now";
+    const wait = interpolate(gettext("in %(period)s"), { period: secondsWords(left) });
+    clock.textContent = left > 0 ? wait : gettext("now");
   }
 }
 

@@ -321,7 +321,7 @@ def test_dialog_shows_why_a_conversation_is_not_deleted_and_a_page_says_it_above
     refusal = client.post(address(chat, "delete"), headers=HTMX)
     assert refusal.content.decode() == STILL_ANSWERING
     html = client.post(address(chat, "delete"), follow=True).content.decode()
-    assert html.index(STILL_ANSWERING) < html.index('id="scroll"')
+    assert html.index(str(STILL_ANSWERING)) < html.index('id="scroll"')
 
 
 def test_dialogs_lead_on_without_a_new_page(client: Client) -> None:

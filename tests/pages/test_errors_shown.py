@@ -51,5 +51,5 @@ def test_operator_gets_the_advice_of_the_kind(
     run = failed_run(client, kind, wait)
     html = page(admin_client, f"/admin/chat/run/{run.pk}/change/").replace("&quot;", '"')
     help_text = html.split('class="run-error"')[1].split("</p>")[0]
-    advice = HANDLING[kind].advice.format(server=SERVER, model="qwen")
+    advice = HANDLING[kind].advice % {"server": SERVER, "model": "qwen"}
     assert f'<span class="quiet">{advice} The log has the reason.</span>' in help_text

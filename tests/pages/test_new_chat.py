@@ -150,5 +150,5 @@ def test_missing_page_links_to_the_start(client: Client) -> None:
 def test_examples_take_the_path_of_their_labels() -> None:
     classifier = Classifier.load()
     for example in EXAMPLES:
-        is_light = classifier.judge(example["question"]).light >= classifier.threshold
+        is_light = classifier.judge(str(example["question"])).light >= classifier.threshold
         assert is_light == (example["label"] == "Quick"), example

@@ -34,7 +34,7 @@ def test_facts_explain_why_the_router_chose_the_path() -> None:
     page, _ = shown(route, ResponseDelta(delta="Hello"), *completed())
     end = text_of(page.part("end"))
     assert "Light 1.2 s 1 tool 212 tokens" in end
-    reasons = "Asks for one fact Is short Skipped: planning, reviewing."
+    reasons = "Asks for one fact Is short Skipped: Planning, Reviewing."
     assert f"92 % sure that one agent suffices. {reasons}" in end
     assert "First word after 0.3 s. 1 model call: 10 tokens read, 212 written." in end
 
@@ -104,7 +104,7 @@ def test_failed_answer_shows_its_cost() -> None:
         ),
         (
             {"path": "full", "mode": "full", "skipped": ["writing"]},
-            "Full team: asked for by you. 92 % sure that one agent suffices. Skipped: drafting.",
+            "Full team: asked for by you. 92 % sure that one agent suffices. Skipped: Drafting.",
         ),
         ({"confidence": 0.999}, "More than 99 % sure"),
         ({"confidence": 0.001}, "Less than 1 % sure"),

@@ -14,6 +14,7 @@ from chat.llm.messages import (
     estimated_usage,
 )
 from chat.protocol.terms import Usage
+from tooling.sentences import sentence
 
 from .calls import MAX_NAME_CHARS, PartialCalls
 from .normal import Chunk, TokenCount
@@ -23,10 +24,10 @@ from .usage import merged, storable
 MAX_CHARS_PER_TOKEN = 16  # Average over a whole answer. Real answers stay far below it.
 MAX_REASON_CHARS = 60  # of a server's reason to finish, in a message
 
-ONLY_THINKING = "The model was only thinking, and gave no answer."
-NO_CALLS = "The model announced a tool call, but made none, and gave no answer."
-FILTERED = "A content filter of the model server withheld the answer."
-REFUSED = "The model refused to answer."
+ONLY_THINKING = sentence("The model was only thinking, and gave no answer.")
+NO_CALLS = sentence("The model announced a tool call, but made none, and gave no answer.")
+FILTERED = sentence("A content filter of the model server withheld the answer.")
+REFUSED = sentence("The model refused to answer.")
 
 type Ending = Literal["ended", "failed", "filtered", "refused", "cut", "calls"]
 # Parts of the reasons that servers give. The first that is found counts: "unexpected_tool_call" is

@@ -9,6 +9,7 @@ import msgspec
 
 from chat.llm.errors import ModelError
 from chat.llm.messages import WantedCall
+from tooling.sentences import sentence
 
 from .normal import CallDelta
 
@@ -20,6 +21,7 @@ NO_ARGUMENTS = "{}"
 JSON_MARK = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)
 # What models write around a tool's name, such as `functions.clock:0`.
 NAME = re.compile(r"\s*(?:(?:functions?|tools?|default_api)[.:/])?([\w-]+)(?:[\s:<].*)?", re.DOTALL)
+TOO_LONG_ARGUMENTS = sentence("The model called tools with arguments that are too long.")
 
 
 class JsonEnd:
@@ -178,7 +180,8 @@ class PartialCalls:
         self._chars += len(delta.arguments)
         if self._chars > MAX_ARGUMENT_CHARS:
             raise ModelError(
-                "model_error", "The model called tools with arguments that are too long."
+                "model_error",
+                TOO_LONG_ARGUMENTS,
             )
 
     def call_before(self, delta: CallDelta) -> PartialCall | None:

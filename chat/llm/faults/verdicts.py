@@ -5,12 +5,13 @@ import math
 import random
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from http import HTTPStatus
 
 from chat.llm.errors import ModelError
-from chat.protocol.errors import SERVER_SAYS, Code
+from chat.protocol.errors import IN_A_MOMENT, IN_SECONDS, LATER, SERVER_SAYS, TRY_AGAIN, Code
+from tooling.sentences import sentence
 from tooling.untrusted import cut, one_line
 
 from . import wordings
@@ -29,6 +30,8 @@ MAX_ADVICE_CHARS = 600
 MAX_LOG_CHARS = 2000
 MAX_LOGGED_WORDS = 800
 MAX_LOGGED_CAUSE = 300
+STATUS = sentence("It answered with status %(status)s.")
+CONNECTION_FAILED = sentence("The connection failed: %(reason)s")
 
 
 class Kind(StrEnum):
@@ -57,112 +60,140 @@ class Kind(StrEnum):
 class Handling:
     """What follows from a kind of complaint.
 
-    `sentence` is for every reader. `advice` is for operators: {server} and {model} are filled in.
+    `words` are for every reader. `advice` is for operators, with places for %(server)s and
+    %(model)s. `again` says when the reader may try again, if the server doesn't.
     """
 
     code: Code
-    sentence: str
+    words: str
     advice: str
+    again: str = ""
     is_retried: bool = False  # by the client, while nothing of the answer was shown
     retryable: bool = False  # by the reader: the same question may succeed later
+
+    @property
+    def sentence(self) -> str:
+        """What a reader sees if the server asks for no wait."""
+        return f"{self.words} {TRY_AGAIN % {'when': self.again}}" if self.again else self.words
 
 
 HANDLING: dict[Kind, Handling] = {
     Kind.WRONG_KEY: Handling(
         "model_error",
-        "The model server refused the key.",
-        "Set OPENAI_API_KEY to a key of {server}.",
+        sentence("The model server refused the key."),
+        sentence("Set OPENAI_API_KEY to a key of %(server)s."),
     ),
     Kind.FORBIDDEN: Handling(
         "model_error",
-        "The model server does not allow this request.",
-        'Check that the key in OPENAI_API_KEY may use "{model}" at {server}, and from this place.',
+        sentence("The model server does not allow this request."),
+        sentence(
+            'Check that the key in OPENAI_API_KEY may use "%(model)s" at %(server)s, and from this'
+            " place."
+        ),
     ),
     Kind.NO_CREDIT: Handling(
         "model_error",
-        "The account at the model server has no credit left.",
-        "Add credit to the account of OPENAI_API_KEY at {server}.",
+        sentence("The account at the model server has no credit left."),
+        sentence("Add credit to the account of OPENAI_API_KEY at %(server)s."),
     ),
     Kind.RATE_LIMITED: Handling(
         "rate_limited",
-        "The model is busy. Try again in a moment.",
-        'The limits for "{model}" are set at {server}.',
+        sentence("The model is busy."),
+        sentence('The limits for "%(model)s" are set at %(server)s.'),
+        again=IN_A_MOMENT,
         is_retried=True,
         retryable=True,
     ),
     Kind.TOO_LONG: Handling(
         "context_too_long",
-        "This conversation is too long for the model. Start a new one, or ask something shorter.",
-        'Set FLEET_CONTEXT_TOKENS to fewer tokens than "{model}" reads at {server}.',
+        sentence(
+            "This conversation is too long for the model. Start a new one, or ask something"
+            " shorter."
+        ),
+        sentence('Set FLEET_CONTEXT_TOKENS to fewer tokens than "%(model)s" reads at %(server)s.'),
     ),
     Kind.UNKNOWN_MODEL: Handling(
         "model_error",
-        "The model server does not know the model.",
-        'It is "{model}" at {server}. Set FLEET_MODEL to a model that it has.',
+        sentence("The model server does not know the model."),
+        sentence('It is "%(model)s" at %(server)s. Set FLEET_MODEL to a model that it has.'),
     ),
     Kind.WRONG_PATH: Handling(
         "model_error",
-        "The model server has nothing at the address that was asked.",
-        "Check the path in OPENAI_BASE_URL: that of most servers, here {server}, ends with /v1.",
+        sentence("The model server has nothing at the address that was asked."),
+        sentence(
+            "Check the path in OPENAI_BASE_URL: that of most servers, here %(server)s, ends with"
+            " /v1."
+        ),
     ),
     Kind.REFUSED_PART: Handling(
         "model_error",
-        "The model server does not support a part of the request.",
-        '"{model}" at {server} cannot be asked without this part. Set FLEET_MODEL to another one.',
+        sentence("The model server does not support a part of the request."),
+        sentence(
+            '"%(model)s" at %(server)s cannot be asked without this part. Set FLEET_MODEL to'
+            " another one."
+        ),
     ),
     Kind.FILTERED: Handling(
         "model_error",
-        "The model server's content filter rejected the request.",
-        'The filter belongs to {server} or to "{model}" there.',
+        sentence("The model server's content filter rejected the request."),
+        sentence('The filter belongs to %(server)s or to "%(model)s" there.'),
     ),
     Kind.OVERLOADED: Handling(
         "model_unavailable",
-        "The model server is overloaded. Try again in a moment.",
-        "This came from {server}.",
+        sentence("The model server is overloaded."),
+        sentence("This came from %(server)s."),
+        again=IN_A_MOMENT,
         is_retried=True,
         retryable=True,
     ),
     Kind.LOADING: Handling(
         "model_unavailable",
-        "The model is still loading. Try again in a moment.",
-        'Set FLEET_FIRST_CHUNK_TIMEOUT higher if {server} takes long to load "{model}".',
+        sentence("The model is still loading."),
+        sentence(
+            'Set FLEET_FIRST_CHUNK_TIMEOUT higher if %(server)s takes long to load "%(model)s".'
+        ),
+        again=IN_A_MOMENT,
         is_retried=True,
         retryable=True,
     ),
     Kind.MAINTENANCE: Handling(
         "model_unavailable",
-        "The model server is under maintenance. Try again later.",
-        "This came from {server}.",
+        sentence("The model server is under maintenance."),
+        sentence("This came from %(server)s."),
+        again=LATER,
         retryable=True,
     ),
     Kind.NOT_A_MODEL: Handling(
         "model_error",
-        "What the server sent is not an answer of a model.",
-        "Check OPENAI_BASE_URL: is {server} a model server? The path of most ends with /v1. A page"
-        " that asks to sign in comes from a proxy or portal in between.",
+        sentence("What the server sent is not an answer of a model."),
+        sentence(
+            "Check OPENAI_BASE_URL: is %(server)s a model server? The path of most ends with /v1."
+            " A page that asks to sign in comes from a proxy or portal in between."
+        ),
     ),
     Kind.TEMPORARY: Handling(
         "model_unavailable",
-        "The model server has a problem. Try again in a moment.",
-        "The log of {server} may say more.",
+        sentence("The model server has a problem."),
+        sentence("The log of %(server)s may say more."),
+        again=IN_A_MOMENT,
         is_retried=True,
         retryable=True,
     ),
     Kind.BAD_REQUEST: Handling(
         "model_error",
-        "The model server did not take the request.",
-        'This came from {server}, which was asked for "{model}" (FLEET_MODEL).',
+        sentence("The model server did not take the request."),
+        sentence('This came from %(server)s, which was asked for "%(model)s" (FLEET_MODEL).'),
     ),
     Kind.REPORTED: Handling(
         "model_error",
-        "The model server reported an error.",
-        'This came from {server}, which was asked for "{model}" (FLEET_MODEL).',
+        sentence("The model server reported an error."),
+        sentence('This came from %(server)s, which was asked for "%(model)s" (FLEET_MODEL).'),
         retryable=True,
     ),
     Kind.UNREACHABLE: Handling(
         "model_unavailable",
-        "The model server cannot be reached.",
-        "It is {server}. Set OPENAI_BASE_URL to a model server that runs.",
+        sentence("The model server cannot be reached."),
+        sentence("It is %(server)s. Set OPENAI_BASE_URL to a model server that runs."),
         is_retried=True,
         retryable=True,
     ),
@@ -333,7 +364,8 @@ def unreachable(server: str, *, proxy: str, reason: str, model: str = "") -> Ser
     """Return the error for a server, or a proxy in front of it, that can't be reached."""
     kind = Kind.UNREACHABLE
     through = f", asked through the proxy {proxy}" if proxy else ""
-    advice = f"{advice_of(kind, server + through, model)} The connection failed: {reason}"
+    why = CONNECTION_FAILED % {"reason": reason}
+    advice = f"{advice_of(kind, server + through, model)} {why}"
     return ServerError(
         kind,
         Complaint(body=reason),
@@ -352,22 +384,22 @@ def described(
     if words := cut(words, MAX_WORDS_CHARS):
         message += f'{SERVER_SAYS}"{words}"'
     elif complaint.status:
-        message += f" It answered with status {complaint.status}."
+        message += f" {STATUS % {'status': complaint.status}}"
     return ServerError(kind, complaint, message, advice_of(kind, server, model))
 
 
 def sentence_of(kind: Kind, wait: float | None) -> str:
     """Return our own sentence. It names the wait that the server asks for."""
-    sentence = HANDLING[kind].sentence
-    if wait and HANDLING[kind].retryable:
+    handling = HANDLING[kind]
+    if wait and handling.again:
         # Rounded up: a retry after exactly that long must not be too early.
-        when = f"in {math.ceil(wait)} s" if wait <= MAX_NAMED_WAIT else "later"
-        return sentence.replace("in a moment", when)
-    return sentence
+        when = IN_SECONDS % {"seconds": math.ceil(wait)} if wait <= MAX_NAMED_WAIT else LATER
+        handling = replace(handling, again=when)
+    return handling.sentence
 
 
 def advice_of(kind: Kind, server: str, model: str) -> str:
-    advice = HANDLING[kind].advice.format(server=server, model=cut(one_line(model), 100))
+    advice = HANDLING[kind].advice % {"server": server, "model": cut(one_line(model), 100)}
     return cut(advice, MAX_ADVICE_CHARS)
 
 
@@ -377,8 +409,7 @@ def advice_on(message: str, *, server: str, model: str) -> str:
     A row keeps the message only, and readers who don't run the fleet got no advice in theirs.
     """
     for kind, handling in HANDLING.items():
-        # What follows the first sentence may be a wait.
-        if message.startswith(handling.sentence.split(". ")[0].removesuffix(".") + "."):
+        if message.startswith(handling.words):
             advice = advice_of(kind, server, model)
             return "" if advice in message else advice
     return ""

@@ -309,7 +309,7 @@ def test_agents_has_the_table_of_kinds() -> None:
             handling.sentence,
             f"`{handling.code}`",
             "yes" if handling.is_retried else "no",
-            handling.advice,
+            handling.advice % {"server": "{server}", "model": "{model}"},
         )
         for kind, handling in HANDLING.items()
     ]

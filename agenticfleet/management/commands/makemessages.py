@@ -1,0 +1,38 @@
+"""Collect the texts that pages show into chat/locale: `manage.py makemessages`."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import CommandParser
+from django.core.management.commands import makemessages
+
+# Folders without texts of pages. The admin is English, but for what comes from Django.
+IGNORED = [".venv", "tests/*", "chat/admin/*", "chat/dashboard/*", "templates/admin/*"]
+DOMAINS = ("django", "djangojs")  # templates and Python; the page's script
+
+
+class Command(makemessages.Command):
+    """Django's, for both catalogues of all languages. It compiles them too."""
+
+    help = "Collect the texts that pages show into the catalogues, and compile these."
+    # The texts in calls of `sentence` (tooling/sentences.py) are collected as well.
+    xgettext_options = [
+        *makemessages.Command.xgettext_options,
+        "--keyword=sentence",
+    ]
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.set_defaults(
+            locale=[code for code, _ in settings.LANGUAGES if code != settings.LANGUAGE_CODE],
+            ignore_patterns=IGNORED,
+            no_obsolete=True,
+            # Lines would change with every edit.
+            add_location="file",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        for domain in DOMAINS:
+            super().handle(*args, **{**options, "domain": domain})
+        call_command("compilemessages", ignore_patterns=[".venv"], verbosity=0)
