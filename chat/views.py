@@ -94,6 +94,27 @@ MODES = [
         "meaning": gettext_lazy("Plan, research, draft and review: slower"),
     },
 ]
+# How much a model that thinks does so; the first leaves it to the model.
+EFFORTS = [
+    {
+        "value": "",
+        "name": gettext_lazy("Auto"),
+        "meaning": gettext_lazy("As the model does by itself"),
+    },
+    {
+        "value": "minimal",
+        "name": gettext_lazy("Little"),
+        "chosen": gettext_lazy("Little thinking"),
+        "meaning": gettext_lazy("Quicker and cheaper"),
+    },
+    {"value": "medium", "name": gettext_lazy("Medium"), "chosen": gettext_lazy("Medium thinking")},
+    {
+        "value": "maximal",
+        "name": gettext_lazy("Much"),
+        "chosen": gettext_lazy("Much thinking"),
+        "meaning": gettext_lazy("Slower, for hard questions"),
+    },
+]
 ACCOUNT_HEADER = "Fleet-Account"
 STILL_ANSWERING = gettext_lazy("This chat is still answering. Stop the answer, then delete it.")
 RATINGS: dict[str, int | None] = {
@@ -284,6 +305,7 @@ def page_context(
         "sidebar": sidebar,
         "model": model_in_use(),
         "modes": MODES,
+        "efforts": EFFORTS,
         "models": models_to_choose_from(),
         "search_is_off": settings.FLEET_SEARCH == "off",
         "may_see_settings": may_see_settings(request),

@@ -1,7 +1,7 @@
 // Asking questions, and following their answers.
 
 import { chatChanged, conversation, enter, refreshList, retitle } from "./chats.js";
-import { chosenMode, chosenModel } from "./choices.js";
+import { chosenEffort, chosenMode, chosenModel, takeFresh } from "./choices.js";
 import { giveBack, input, recallDraft, setAnswering, showDraft, write } from "./composer.js";
 import { Connection, uuid } from "./connection.js";
 import { followEnd } from "./following.js";
@@ -250,8 +250,7 @@ export class Answer {
  * @param {string} text
  */
 export function ask(text) {
-  const question = { message: text, mode: chosenMode(), fresh: false, rerun_of: null };
-  send({ ...question, model: chosenModel(), message_id: uuid() }, null);
+  send({ ...asChosen(text), fresh: takeFresh(), rerun_of: null }, null);
 }
 
 /**
@@ -265,8 +264,16 @@ export function askAgain(article, { mode = chosenMode(), fresh = false } = {}) {
   const message = textOf(turn);
   // A question that was refused is in the composer, too.
   if (!workflowId && input.value === message) write("");
-  const question = { message, mode, fresh, rerun_of: workflowId || rerunOf || null };
-  send({ ...question, model: chosenModel(), message_id: uuid() }, turn);
+  send({ ...asChosen(message), mode, fresh, rerun_of: workflowId || rerunOf || null }, turn);
+}
+
+/**
+ * Return a new question, to be answered as the reader has chosen.
+ * @param {string} message
+ */
+function asChosen(message) {
+  const chosen = { mode: chosenMode(), model: chosenModel(), reasoning_effort: chosenEffort() };
+  return { message, message_id: uuid(), ...chosen };
 }
 
 /**
@@ -353,6 +360,7 @@ function join(article) {
     conversation_id: conversation,
     mode: "auto",
     model: null,
+    reasoning_effort: null,
     fresh: false,
     rerun_of: null,
   };

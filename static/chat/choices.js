@@ -1,31 +1,31 @@
-// What is chosen for the next question: who answers, and with which model. Kept in this browser.
+// What is chosen for the next question: who answers, with which model, how much it thinks, and whether
+// it searches anew. The first three are kept in this browser.
 
 import { isComposing, isText } from "./keys.js";
 import { inBrowser } from "./storage.js";
 import { byId, part } from "./thread.js";
 
-/** A menu of which one option is chosen. A long one can be searched. */
+const menu = /** @type {HTMLDetailsElement} */ (byId("how"));
+/** @type {HTMLInputElement | null} Only in a long list of models. */
+const search = menu.querySelector("input");
+/** @type {HTMLElement | null} Only if agents can search the web. */
+const fresh = document.getElementById("fresh");
+
+/** A group of options, of which one is chosen. */
 class Choice {
-  /** @param {"mode" | "model"} name */
-  constructor(name) {
-    this.menu = /** @type {HTMLDetailsElement} */ (byId(name));
+  /**
+   * @param {string} name
+   * @param {HTMLElement} group
+   */
+  constructor(name, group) {
     this.name = name;
-    this.attribute = `data-${name}-choice`;
-    this.options = [...this.menu.querySelectorAll("button")];
-    /** @type {HTMLInputElement | null} */
-    this.search = this.menu.querySelector("input");
-    this.menu.addEventListener("keydown", (event) => this.pressed(event));
-    this.menu.addEventListener("toggle", () => this.toggled());
-    this.search?.addEventListener("input", () => this.filter());
+    this.options = [...group.querySelectorAll("button")];
     this.choose(inBrowser.get(name));
   }
 
   get chosen() {
-    return this.options.find((option) => option.getAttribute("aria-pressed") === "true");
-  }
-
-  get value() {
-    return this.chosen?.getAttribute(this.attribute) ?? "";
+    const pressed = this.options.find(isPressed);
+    return /** @type {HTMLButtonElement} */ (pressed);
   }
 
   /**
@@ -33,84 +33,132 @@ class Choice {
    * @param {string | null} value
    */
   choose(value) {
-    const found = this.options.find((option) => option.getAttribute(this.attribute) === value);
+    const found = this.options.find((option) => option.dataset.value === value);
     if (!found || value === null) return;
-    for (const option of this.options) option.setAttribute("aria-pressed", String(option === found));
-    part(this.menu, "[data-choice-name]").textContent = found.dataset.name ?? "";
+    for (const option of this.options) press(option, option === found);
     inBrowser.set(this.name, value);
-  }
-
-  // --- Keys
-
-  /** @param {KeyboardEvent} event */
-  pressed(event) {
-    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-      event.preventDefault();
-      this.move(event.key === "ArrowDown" ? 1 : -1);
-    } else if (event.target === this.search) {
-      if (event.key !== "Enter" || isComposing(event)) return;
-      // It would send the question.
-      event.preventDefault();
-      if (this.search?.value.trim()) this.shown[0]?.click();
-    } else if (this.search && this.menu.open && isText(event) && event.key !== " ") {
-      // What is typed goes into the field, also a "/", which elsewhere leads to the composer.
-      this.search.focus();
-      event.stopPropagation();
-    }
-  }
-
-  /** @param {1 | -1} step */
-  move(step) {
-    this.menu.open = true;
-    const { shown } = this;
-    const at = shown.findIndex((option) => option === document.activeElement);
-    const first = this.chosen && shown.includes(this.chosen) ? shown.indexOf(this.chosen) : 0;
-    const next = at < 0 ? first : at + step;
-    shown[(next + shown.length) % shown.length]?.focus();
-  }
-
-  // --- The search
-
-  /** The options that fit what is typed. */
-  get shown() {
-    return this.options.filter((option) => !option.hidden);
-  }
-
-  toggled() {
-    if (!this.menu.open) return;
-    if (this.search?.value) {
-      this.search.value = "";
-      this.filter();
-    }
-    this.chosen?.scrollIntoView({ block: "nearest" });
-  }
-
-  filter() {
-    const words = (this.search?.value ?? "").toLowerCase().split(/\s+/);
-    for (const option of this.options) {
-      const text = `${option.dataset.name} ${option.getAttribute(this.attribute)}`.toLowerCase();
-      option.hidden = !words.every((word) => text.includes(word));
-    }
-    part(this.menu, "[data-none]").hidden = this.shown.length > 0;
   }
 }
 
-const mode = new Choice("mode");
-// Only if there is more than one to choose from.
-const model = document.getElementById("model") ? new Choice("model") : null;
+/** @type {Record<string, Choice | undefined>} Those that this page offers. */
+const choices = {};
+for (const group of /** @type {NodeListOf<HTMLElement>} */ (menu.querySelectorAll("[data-choice]"))) {
+  const { choice: name = "" } = group.dataset;
+  choices[name] = new Choice(name, group);
+}
+showChosen();
+
+// --- What is chosen
 
 /** @returns {string} the mode for the next question */
-export const chosenMode = () => mode.value;
+export const chosenMode = () => choices.mode?.chosen.dataset.value || "auto";
 
 /** @returns {string | null} the model for the next question; null: each path has its own */
-export const chosenModel = () => model?.value || null;
+export const chosenModel = () => choices.model?.chosen.dataset.value || null;
+
+/** @returns {string | null} how much the model thinks; null: as much as it does by itself */
+export const chosenEffort = () => choices.effort?.chosen.dataset.value || null;
+
+/** Return true if the next question searches anew: this one, and no question after it. */
+export function takeFresh() {
+  const isFresh = fresh !== null && isPressed(fresh);
+  if (fresh && isFresh) {
+    press(fresh, false);
+    showChosen();
+  }
+  return isFresh;
+}
+
+/** Name on the menu's button all that is not as it always is. */
+function showChosen() {
+  const names = Object.values(choices)
+    .map((choice) => /** @type {Choice} */ (choice).chosen)
+    .filter((option, at) => at === 0 || !("default" in option.dataset))
+    .map((option) => option.dataset.name);
+  if (fresh && isPressed(fresh)) names.push(fresh.dataset.name);
+  part(menu, "[data-chosen]").textContent = names.join(" · ");
+}
 
 /**
  * Choose the option that is pressed. Return true if the button is one.
  * @param {HTMLElement} button
  */
 export function pressInMenu(button) {
-  const choice = [mode, model].find((each) => each?.menu.contains(button));
-  choice?.choose(button.getAttribute(choice.attribute));
-  return choice !== undefined;
+  if (!menu.contains(button)) return false;
+  if (button === fresh) press(fresh, !isPressed(fresh));
+  for (const choice of Object.values(choices)) {
+    if (choice?.options.some((option) => option === button)) {
+      choice.choose(button.dataset.value ?? null);
+    }
+  }
+  showChosen();
+  return true;
+}
+
+/** @param {HTMLElement} button */
+function isPressed(button) {
+  return button.getAttribute("aria-pressed") === "true";
+}
+
+/**
+ * @param {HTMLElement} button
+ * @param {boolean} pressed
+ */
+function press(button, pressed) {
+  button.setAttribute("aria-pressed", String(pressed));
+}
+
+// --- Keys
+
+menu.addEventListener("keydown", (event) => {
+  if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+    event.preventDefault();
+    move(event.key === "ArrowDown" ? 1 : -1);
+  } else if (event.target === search) {
+    if (event.key !== "Enter" || isComposing(event)) return;
+    // It would send the question.
+    event.preventDefault();
+    if (search?.value.trim()) shown(choices.model?.options ?? [])[0]?.click();
+  } else if (search && menu.open && isText(event) && event.key !== " ") {
+    // What is typed goes into the field, also a "/", which elsewhere leads to the composer.
+    search.focus();
+    event.stopPropagation();
+  }
+});
+
+/** @param {1 | -1} step */
+function move(step) {
+  menu.open = true;
+  const options = shown([...menu.querySelectorAll("button")]);
+  const at = options.findIndex((option) => option === document.activeElement);
+  const first = Math.max(0, options.findIndex(isPressed));
+  const next = at < 0 ? first : at + step;
+  options[(next + options.length) % options.length]?.focus();
+}
+
+/** @param {HTMLButtonElement[]} options */
+function shown(options) {
+  return options.filter((option) => !option.hidden);
+}
+
+// --- The search for a model
+
+menu.addEventListener("toggle", () => {
+  if (!menu.open) return;
+  if (search?.value) {
+    search.value = "";
+    filter();
+  }
+  choices.model?.chosen.scrollIntoView({ block: "nearest" });
+});
+search?.addEventListener("input", filter);
+
+function filter() {
+  const words = (search?.value ?? "").toLowerCase().split(/\s+/);
+  const options = choices.model?.options ?? [];
+  for (const option of options) {
+    const text = `${option.dataset.name} ${option.dataset.value}`.toLowerCase();
+    option.hidden = !words.every((word) => text.includes(word));
+  }
+  part(menu, "[data-none]").hidden = shown(options).length > 0;
 }

@@ -52,6 +52,7 @@ import ReconnectingWebSocket from "../vendor/reconnecting-websocket/reconnecting
  * @property {string | null} conversation_id
  * @property {string} mode
  * @property {string | null} model
+ * @property {string | null} reasoning_effort
  * @property {boolean} fresh
  * @property {string | null} rerun_of
  */

@@ -205,7 +205,7 @@ def test_states_of_a_chat(
     expect(page.locator("#count")).to_be_visible()
     look("count of a question that is too long")
     page.locator("#composer-text").fill("")
-    page.locator("#mode summary").click()
+    page.locator("#how > summary").click()
     look("menu of modes")
     page.keyboard.press("Escape")
     page.locator(".room-title summary").click()

@@ -107,7 +107,7 @@ def test_storage_of_another_site_at_the_same_address_is_left_alone(
     page.evaluate("localStorage.setItem('fleet:mode', 'full')")
     page.reload()
     expect(page.locator("html")).not_to_have_attribute("data-theme", "dark")
-    expect(page.locator("#mode [data-choice-name]")).to_have_text("Auto")
+    expect(page.locator("#how [data-chosen]")).to_have_text("Auto")
     page.locator("[data-action=theme]").click()
     page.locator("[data-action=theme]").click()
     page.reload()

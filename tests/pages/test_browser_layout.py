@@ -76,9 +76,9 @@ def test_all_can_be_used_in_a_low_window(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.locator("#composer-text").fill("")
 
-    page.locator("#mode summary").click()
-    expect_inside(page, page.locator("#mode .menu-list"))
-    for option in page.locator("#mode button").all():
+    page.locator("#how > summary").click()
+    expect_inside(page, page.locator("#how .menu-list"))
+    for option in page.locator("#how .menu-list button").all():
         expect_reachable(option)
     page.keyboard.press("Escape")
 

@@ -132,11 +132,11 @@ def test_question_taken_back_in_one_tab_is_asked_by_none(page: Page, model: Scri
 def test_queued_question_keeps_how_it_was_asked(
     fleet: Fleet, page: Page, model: ScriptedModel
 ) -> None:
-    page.locator("#mode > summary").click()
-    page.locator("[data-mode-choice=light]").click()
+    page.locator("#how > summary").click()
+    page.locator("[data-choice=mode] [data-value=light]").click()
     ask(page, "second")
-    page.locator("#mode > summary").click()
-    page.locator("[data-mode-choice=auto]").click()
+    page.locator("#how > summary").click()
+    page.locator("[data-choice=mode] [data-value=auto]").click()
     page.reload()
     expect(page.locator("#queue li")).to_have_count(1)
     model.release()

@@ -49,8 +49,8 @@ def team(model: ScriptedModel) -> ScriptedModel:
 
 
 def choose(page: Page, mode: str) -> None:
-    page.locator("#mode > summary").click()
-    page.locator(f"#mode [data-mode-choice={mode}]").click()
+    page.locator("#how > summary").click()
+    page.locator(f"[data-choice=mode] [data-value={mode}]").click()
 
 
 def answer_body(page: Page) -> Locator:
@@ -102,20 +102,22 @@ def test_team_can_be_chosen_by_keyboard_and_is_remembered(
 ) -> None:
     page = open_page()
     page.locator("#composer-text").press("Tab")
-    expect(page.locator("#mode > summary")).to_be_focused()
+    expect(page.locator("#how > summary")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("ArrowDown")
-    expect(page.locator("[data-mode-choice=auto]")).to_be_focused()
+    expect(page.locator("[data-choice=mode] [data-value=auto]")).to_be_focused()
     page.keyboard.press("Escape")
-    expect(page.locator("#mode > summary")).to_be_focused()
+    expect(page.locator("#how > summary")).to_be_focused()
     page.keyboard.press("ArrowUp")
     page.keyboard.press("ArrowUp")
     page.keyboard.press("Enter")
-    expect(page.locator("#mode > summary")).to_have_text("Who answers: Full team")
+    expect(page.locator("#how > summary")).to_have_text("How to answer: Full team")
     expect(page.locator("#composer-text")).to_be_focused()
     page.reload()
-    expect(page.locator("#mode > summary")).to_have_text("Who answers: Full team")
-    expect(page.locator("[data-mode-choice=full]")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#how > summary")).to_have_text("How to answer: Full team")
+    expect(page.locator("[data-choice=mode] [data-value=full]")).to_have_attribute(
+        "aria-pressed", "true"
+    )
     ask(page, "Compare them.")
     expect(answer_body(page)).to_have_text(FINAL)
     expect_ready_for_the_next(page)

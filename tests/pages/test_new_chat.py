@@ -69,12 +69,12 @@ def test_missing_search_is_explained_once_on_a_new_chat(client: Client, settings
 
 def test_model_can_be_chosen_if_there_is_more_than_one(client: Client, settings: Settings) -> None:
     settings.FLEET_MODEL = settings.FLEET_LIGHT_MODEL = "one"
-    assert 'id="model"' not in page(client, "/")
+    assert 'data-choice="model"' not in page(client, "/")
     settings.FLEET_MODELS = {"one": ""}
-    assert 'id="model"' not in page(client, "/")
+    assert 'data-choice="model"' not in page(client, "/")
     settings.FLEET_MODELS = {"two": "<b>Two</b>", "one": ""}
-    menu = page(client, "/").split('id="model"')[1].split("</details>")[0]
-    found = re.findall('data-model-choice="(.*?)" data-name="(.*?)"\\s+aria-pressed="(.*?)"', menu)
+    menu = page(client, "/").split('data-choice="model"')[1].split("</section>")[0]
+    found = re.findall('data-value="(.*?)" data-name="(.*?)".*?\\s+aria-pressed="(.*?)"', menu)
     assert found == [
         ("", "Auto", "true"),
         ("two", "&lt;b&gt;Two&lt;/b&gt;", "false"),
@@ -82,7 +82,7 @@ def test_model_can_be_chosen_if_there_is_more_than_one(client: Client, settings:
     ]
     assert "<b>" not in menu
     settings.FLEET_MODEL_BUILTIN = True
-    assert 'id="model"' not in page(client, "/")
+    assert 'data-choice="model"' not in page(client, "/")
 
 
 def test_long_list_of_models_can_be_searched(client: Client, settings: Settings) -> None:
@@ -93,16 +93,16 @@ def test_long_list_of_models_can_be_searched(client: Client, settings: Settings)
 
 
 def test_mode_can_be_chosen_and_is_auto_by_default(client: Client) -> None:
-    menu = page(client, "/").split('id="mode"')[1].split("</details>")[0]
-    assert [part.split('"')[0] for part in menu.split('data-mode-choice="')[1:]] == [
+    menu = page(client, "/").split('data-choice="mode"')[1].split("</section>")[0]
+    assert [part.split('"')[0] for part in menu.split('data-value="')[1:]] == [
         "auto",
         "light",
         "full",
     ]
     assert (
-        menu.index('data-mode-choice="auto"')
+        menu.index('data-value="auto"')
         < menu.index('aria-pressed="true"')
-        < menu.index('data-mode-choice="light"')
+        < menu.index('data-value="light"')
     )
     assert menu.count('aria-pressed="true"') == 1
 
