@@ -155,6 +155,15 @@ class AnswerView:
         return all(ask.is_mine for ask in self.open_asks)
 
     @property
+    def is_at_work(self) -> bool:
+        """Return True while a team works and its answer has not begun: its steps are all there is.
+
+        The page shows them open then (static/chat/work.js).
+        """
+        is_full = self.steps.route is not None and self.steps.route.path == "full"
+        return is_full and self.end is None and not self._text
+
+    @property
     def blocks(self) -> list[str]:
         return self._blocks.html()
 

@@ -14,6 +14,7 @@ import {
   account, announce, byId, linkState, newAnswer, newTurn, room, secondsWords, setNumber, show,
   showRefusal, textOf, thread, turnOf, wordsOf,
 } from "./thread.js";
+import { showWork } from "./work.js";
 
 /** @import { Connected, Done, Failure, Loss, Observer, Request, Shown } from "./connection.js" */
 /** @import { Sent } from "./kept.js" */
@@ -74,7 +75,10 @@ export class Answer {
   /** @param {Connected | Done | Failure | Shown} event */
   received(event) {
     if (event.type === "connected") this.connected(event);
-    else show(event, this.article);
+    else {
+      show(event, this.article);
+      showWork(event, this.article);
+    }
     // Events bring the server's own status line, until the last one brings the summary.
     const isTerminal = event.type === "done" || event.type === "error";
     if (this.connection.isStopping && !isTerminal) this.say(gettext("Stopping…"));

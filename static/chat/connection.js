@@ -40,8 +40,10 @@ import ReconnectingWebSocket from "../vendor/reconnecting-websocket/reconnecting
 /** @typedef {Envelope & { type: "error", error: { code: string, message: string } }} Failure */
 /**
  * Any other kind of event only brings markup, as a delta does.
- * @typedef {Envelope & { type: "notice" | "resumed" | "response.snapshot" | "response.delta" }} Shown
+ * @typedef {Envelope & { type: "notice" | "resumed" | "response.snapshot" | "response.delta" }} Marked
  */
+/** @typedef {Envelope & { type: "routing.decided", data: { path: "light" | "full" } }} Routed */
+/** @typedef {Marked | Routed} Shown */
 /** @typedef {Connected | Heartbeat | Done | Failure | Shown} StreamEvent */
 
 /**

@@ -42,6 +42,11 @@ function distanceBelow() {
   return Math.ceil(end - scroller.getBoundingClientRect().bottom);
 }
 
+/** Return true if the page keeps the end of the live answer in view. */
+export function isFollowed() {
+  return isFollowing;
+}
+
 function isInView() {
   const below = distanceBelow();
   return below < AT_END && below > AT_END - scroller.clientHeight;

@@ -108,8 +108,8 @@ def test_team_can_be_chosen_by_keyboard_and_is_remembered(
     expect(page.locator("[data-choice=mode] [data-value=auto]")).to_be_focused()
     page.keyboard.press("Escape")
     expect(page.locator("#how > summary")).to_be_focused()
-    page.keyboard.press("ArrowUp")
-    page.keyboard.press("ArrowUp")
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     expect(page.locator("#how > summary")).to_have_text("How to answer: Full team")
     expect(page.locator("#composer-text")).to_be_focused()
@@ -133,19 +133,52 @@ def test_steps_of_the_team_look_in_history_as_they_did_live(
     choose(page, "full")
     ask(page, "Compare them.")
     expect(answer(page).locator("[data-words]")).to_have_text("Researcher is working")
-    answer(page).locator(".steps > summary").click()
     notes = answer(page).locator("[id$=agent-researcher-notes]")
-    notes.locator("summary").click()
+    answer(page).locator(".timeline").first.click()  # so that the steps stay open
     expect(notes.locator(".prose")).to_have_text("It was")
     team.release()
     expect(notes.locator(".prose")).to_have_text("It was found.")
-    expect(notes.locator("details")).to_have_attribute("open", "")  # as the test left it
+    expect(notes.locator("details")).to_have_attribute("open", "")
     expect_ready_for_the_next(page)
     timeline = answer(page).locator(".steps > .timeline")
     live = timeline.evaluate("element => element.textContent.replace(/\\s+/g, ' ')")
     assert live.count("It was found.") == 1
     page.reload()
     assert timeline.evaluate("element => element.textContent.replace(/\\s+/g, ' ')") == live
+
+
+def test_steps_are_open_until_the_answer_begins(open_page: Open, team: ScriptedModel) -> None:
+    team.as_agent(RESEARCHER.instructions, Script(tokens=["It was ", "found."], hold_after=1))
+    team.as_agent(EDITOR.instructions, Script(tokens=["The ", "answer."], hold_after=1))
+    page = open_page()
+    choose(page, "full")
+    ask(page, "Compare them.")
+    steps = answer(page).locator("> .steps")
+    words = steps.locator("[id$=agent-researcher-notes-body]")
+    expect(words).to_have_text("It was")
+    expect(words).to_be_visible()
+    page.reload()  # the server shows them open, too
+    expect(words).to_be_visible()
+    team.release_once()
+    expect(answer_body(page)).to_have_text("The")
+    expect(steps).not_to_have_attribute("open", "")
+    team.release()
+    expect_ready_for_the_next(page)
+    expect(steps).not_to_have_attribute("open", "")
+
+
+def test_steps_that_the_reader_has_touched_stay(open_page: Open, team: ScriptedModel) -> None:
+    team.as_agent(RESEARCHER.instructions, Script(tokens=["It was ", "found."], hold_after=1))
+    page = open_page()
+    choose(page, "full")
+    ask(page, "Compare them.")
+    words = answer(page).locator("[id$=agent-researcher-notes-body]")
+    expect(words).to_have_text("It was")
+    words.click()
+    team.release()
+    expect_ready_for_the_next(page)
+    expect(words).to_have_text("It was found.")
+    expect(words).to_be_visible()
 
 
 def test_chart_shows_parallel_agents_side_by_side_live_and_after_a_reload(

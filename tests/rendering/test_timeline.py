@@ -84,7 +84,7 @@ def test_reasoning_of_parallel_agents_is_kept_apart_and_shown_once() -> None:
     assert text_of(page.part("timeline")).count("it up.") == 1
 
 
-def test_output_of_an_agent_is_folded_and_its_message_is_open() -> None:
+def test_output_of_an_agent_can_be_folded_and_its_message_cannot() -> None:
     page, _ = shown(*TEAM, SAMPLES[AgentMessage])
     assert page.part("agent-researcher-notes").startswith('<li class="step notes"')
     assert '<details class="said"><summary>' in page.part("agent-researcher-notes")
