@@ -158,7 +158,6 @@ LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("de", "German"), ("ar", "Arabic")]
 LOCALE_PATHS = [BASE_DIR / "chat" / "locale"]
 LANGUAGE_COOKIE_AGE = 31_536_000
-LANGUAGE_COOKIE_SAMESITE = "Lax"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"

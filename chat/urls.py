@@ -4,7 +4,7 @@ from django.urls import path
 
 from . import views
 from .consumers import ChatConsumer
-from .languages import javascript_catalogue
+from .languages import choose_language, javascript_catalogue
 
 urlpatterns = [
     path("", views.new_chat, name="new_chat"),
@@ -18,6 +18,7 @@ urlpatterns = [
     path("answers/<uuid:pk>/", views.answer, name="answer"),
     path("answers/<uuid:pk>/text/", views.answer_text, name="answer_text"),
     path("answers/<uuid:pk>/rating/", views.rate, name="rate"),
+    path("language/", choose_language, name="choose_language"),
     path(
         "jsi18n/<slug:language>/<slug:version>.js",
         javascript_catalogue,

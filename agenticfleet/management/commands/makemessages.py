@@ -1,5 +1,7 @@
 """Collect the texts that pages show into chat/locale: `manage.py makemessages`."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -9,6 +11,7 @@ from django.core.management.commands import makemessages
 
 # Folders without texts of pages. The admin is English, but for what comes from Django.
 IGNORED = [".venv", "tests/*", "chat/admin/*", "chat/dashboard/*", "templates/admin/*"]
+DATE = re.compile(r'^"POT-Creation-Date: .*\n', re.MULTILINE)
 DOMAINS = ("django", "djangojs")  # templates and Python; the page's script
 
 
@@ -36,3 +39,9 @@ class Command(makemessages.Command):
         for domain in DOMAINS:
             super().handle(*args, **{**options, "domain": domain})
         call_command("compilemessages", ignore_patterns=[".venv"], verbosity=0)
+
+    def write_po_file(self, potfile: str, locale: str) -> None:
+        super().write_po_file(potfile, locale)
+        # A date of its own would change the catalogue, although its texts are the same.
+        file = Path(potfile).parent / locale / "LC_MESSAGES" / f"{self.domain}.po"
+        file.write_text(DATE.sub("", file.read_text()))
