@@ -8,6 +8,7 @@ import pytest_asyncio
 import redis
 from django.conf import settings as django_settings
 from django.test import override_settings
+from django.utils import translation
 
 from agenticfleet import embedded
 from agenticfleet.asgi import application
@@ -38,6 +39,13 @@ def _long_redis_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     Tests about an unavailable Redis use `impatience`.
     """
     monkeypatch.setattr(bounded, "CALL_TIMEOUT", 10.0)
+
+
+@pytest.fixture(autouse=True)
+def _source_language() -> Iterator[None]:
+    """End the language of a request: Django's test client leaves it to the test's thread."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture
