@@ -41,7 +41,7 @@ from .elements import out_of_band
 from .ending import AnswerSoFar, End, SourceLink, end_of
 from .gantt import Gantt, gantt_of
 from .markdown.blocks import Blocks
-from .partials import pattern
+from .partials import worded_pattern
 from .steps import Steps
 from .timeline import Timeline, slug, stopped, waiting
 from .wording import Elapsed, capitalized, number, shortened, time_of
@@ -242,7 +242,7 @@ class AnswerView:
         if source is None:
             return ""
         title = escape(shortened(source.title, MAX_CITED_TITLE_CHARS))
-        return pattern("chat/markdown.html#citation", "run", "number", "title") % {
+        return worded_pattern("chat/markdown.html#citation", "run", "number", "title") % {
             "run": self.run,
             "number": number,
             "title": title,

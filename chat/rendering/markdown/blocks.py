@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 
-from chat.rendering.partials import pattern
+from chat.rendering.partials import worded_pattern
 
 from .block import BLOCK_ATTRIBUTES, VERBATIM, Block, Kind
 from .characters import without_controls
@@ -433,7 +433,9 @@ class Blocks(Extensions):
 
     def new_block(self, kind: Kind, partial: str = "", **values: str) -> Block:
         wrapper = (
-            pattern(f"chat/markdown.html#{partial}", "slot", "parts", *values) if partial else ""
+            worded_pattern(f"chat/markdown.html#{partial}", "slot", "parts", *values)
+            if partial
+            else ""
         )
         id_ = f"{self._prefix}-b{len(self._blocks)}"
         slot = f"{self._around[-1].id}-in" if self._around else self.body

@@ -4,7 +4,7 @@ import re
 
 import nh3
 
-from chat.rendering.partials import pattern
+from chat.rendering.partials import worded_pattern
 
 from .characters import DONE_TASK, OPEN_TASK, PICTURE, PICTURE_END
 from .code.colours import CODE_CLASSES
@@ -57,11 +57,11 @@ def cleaned(html: str) -> str:
     if "<pre>" not in html:
         return html
     # The heads are added after the cleaner, which would remove their classes and buttons.
-    opening = pattern("chat/markdown.html#nested_code", "language")
+    opening = worded_pattern("chat/markdown.html#nested_code", "language")
     html = NESTED_CODE.sub(lambda match: opening % {"language": language_of(match[1] or "")}, html)
-    return html.replace("</code></pre>", pattern("chat/markdown.html#nested_code_end"))
+    return html.replace("</code></pre>", worded_pattern("chat/markdown.html#nested_code_end"))
 
 
 def with_signs(html: str) -> str:
     """Return the HTML with signs for its images and tasks in place of the marks."""
-    return SIGN.sub(lambda found: pattern(SIGNS[found[0]]), html)
+    return SIGN.sub(lambda found: worded_pattern(SIGNS[found[0]]), html)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from html import escape, unescape
 
-from chat.rendering.partials import pattern
+from chat.rendering.partials import pattern, worded_pattern
 
 from .characters import CITATION, NOTE, REFERENCE
 from .cleaning import with_signs
@@ -121,7 +121,7 @@ class Labels:
         note = self.notes.setdefault(label, Note(len(self.notes) + 1, block_id))
         match sign:
             case "^":
-                return pattern("chat/markdown.html#note_mark", "prefix", "number") % {
+                return worded_pattern("chat/markdown.html#note_mark", "prefix", "number") % {
                     "prefix": self.prefix,
                     "number": note.number,
                 }
