@@ -51,7 +51,9 @@ class Tree:
         return self._after[self._before[question]]
 
     def head_of(self, question: int) -> int:
-        """Return the end of the newest path through a question."""
+        """Return the end of the newest path through a question. Raise KeyError if it has none."""
+        if question not in self._before:
+            raise KeyError(question)
         while after := self._after.get(question):
             question = after[-1]
         return question

@@ -6,6 +6,7 @@ from django.db import models
 
 from tooling.clusters import shortened
 
+from .branches import Asked, Tree
 from .owners import Owner
 from .protocol.errors import FORBIDDEN, ProtocolError
 from .protocol.requests import ChatRequest
@@ -74,6 +75,28 @@ class Conversation(models.Model):
     def __str__(self) -> str:
         # Django's pages and its log of deletions show this also to staff who may not read titles.
         return f"conversation {str(self.pk)[:8]}"
+
+    def tree(self) -> Tree:
+        """Return all versions of the questions. One query."""
+        questions = self.messages.filter(role=Message.Role.USER).order_by("pk")
+        rows = questions.values_list("pk", "branch_of", "follows")
+        return Tree(Asked(*row) for row in rows)
+
+    def shown_path(self) -> list[int]:
+        """Return the ids of the questions that are shown, oldest first. One query."""
+        return self.tree().path(self.head)
+
+    def show(self, question: int) -> Tree:
+        """Show the newest path through a question, unless the shown one leads through it.
+
+        Return the tree. Raise KeyError if the conversation doesn't have this question.
+        """
+        tree = self.tree()
+        if question not in tree.path(self.head):
+            self.head = None if question in tree.path() else tree.head_of(question)
+            # Not save(), which would set updated_at and move the conversation up in the list.
+            Conversation.objects.filter(pk=self.pk).update(head=self.head)
+        return tree
 
     def exchanges_before(self, question: "Message") -> list[Exchange]:
         """Return the exchanges before `question`, oldest first, each with its newest answer."""

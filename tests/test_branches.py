@@ -1,5 +1,7 @@
 """The tree of a conversation's questions, from the ids in their rows."""
 
+import pytest
+
 from chat.branches import Asked, Tree
 
 # 1 ─ 2 ─ 3        3 was asked again as 4, and 4 as 5; 6 follows 5.
@@ -51,3 +53,8 @@ def test_head_of_a_version_is_the_end_of_its_newest_path() -> None:
 
 def test_question_whose_predecessor_was_removed_follows_the_one_stored_before() -> None:
     assert Tree([Asked(5), Asked(6, branch_of=2), Asked(7, follows=3)]).path() == [5, 6, 7]
+
+
+def test_unknown_question_has_no_head() -> None:
+    with pytest.raises(KeyError):
+        BRANCHED.head_of(99)
