@@ -16,13 +16,14 @@ from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import SessionBase
 from django.db import transaction
 from django.dispatch import receiver
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponseBase
 from django.http.request import split_domain_port, validate_host
 from django.utils.crypto import salted_hmac
 from django.utils.http import is_same_domain
 
 from .asks import Ask
 from .conversations import Conversation
+from .instructions import Instructions
 from .models import Run
 from .owners import SCRIPT, Owner
 from .sessions import adopt_old_session
@@ -88,7 +89,7 @@ def cookie_of(request: HttpRequest, max_age: int | None = None) -> str | None:
     return request.get_signed_cookie(name, default=None, salt=SALT, max_age=max_age)
 
 
-def remember(request: HttpRequest, response: HttpResponse, owner: Owner) -> None:
+def remember(request: HttpRequest, response: HttpResponseBase, owner: Owner) -> None:
     """Put the browser's id into its cookie, if that has none or is older than a day."""
     browser_id = owner.id if owner.kind == "browser" else cookie_of(request)
     if browser_id and not cookie_of(request, max_age=RENEWED_AFTER):
@@ -137,6 +138,7 @@ def claim(browser_id: str, user: Owner) -> int:
             runs.filter(pk=run.pk).update(message_id=uuid.uuid4())
         Ask.objects.filter(run__in=runs, replied_by=browser).update(replied_by=str(user))
         runs.update(owner=str(user))
+        Instructions.objects.claim(Owner("browser", browser_id), user)
     return count
 
 

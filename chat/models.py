@@ -17,12 +17,14 @@ from routing.models import RoutingDecision
 
 from .asks import Ask
 from .conversations import Conversation, Message
+from .instructions import Instructions  # noqa: F401  # Django finds models by this module
 from .journal import StepResult
 from .protocol.errors import OTHER_VERSION
 from .protocol.events import AnyEvent, event_of
 from .protocol.terms import LOST, Ending, Summary
 from .record import Outcome
 from .refusals import RefusedPart  # noqa: F401  # Django finds models by this module
+from .shares import Share  # noqa: F401  # Django finds models by this module
 from .starts import RELEASED, StartQueries
 from .telemetry.periods import Period  # noqa: F401  # Django finds models by this module
 
@@ -184,6 +186,8 @@ class RunQuerySet(StartQueries):
         It is one UPDATE, so of several workers that end the same run exactly one succeeds.
         """
         timings, usage = ending.timings, ending.usage
+        # The run that goes on with a paused one needs them.
+        forgotten = {} if ending.status == "paused" else {"instructions": ""}
         return bool(
             self.update(
                 status=ending.status,
@@ -209,6 +213,7 @@ class RunQuerySet(StartQueries):
                 cost=ending.cost,
                 sla_met=not ending.sla.missed if ending.sla else None,
                 error_code=ending.error.code if ending.error else "",
+                **forgotten,
                 **fields,
             )
         )
@@ -277,6 +282,13 @@ class Run(models.Model):
         # During an update, workers of the version before don't know this column.
         db_default="",
         help_text="the model that the person chose; empty if each path has its own",
+    )
+    instructions = models.TextField(
+        blank=True,
+        default="",
+        # During an update, workers of the version before don't know this column.
+        db_default="",
+        help_text="the person's own, as they were when it began; empty once it has ended",
     )
 
     status = models.CharField(max_length=9, choices=Status, default=Status.RUNNING)

@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 
 from .asks import Ask
 from .conversations import Conversation, Message
+from .instructions import Instructions
 from .journal import StepResult
 from .llm.offers import offers
 from .owners import Owner
@@ -148,6 +149,7 @@ class StartQueries(models.QuerySet["Run"]):
             fresh=request.fresh,
             reasoning_effort=request.reasoning_effort or "",
             model_asked=model,
+            instructions=Instructions.objects.text_for(owner),
             **fields,
         )
 
@@ -258,9 +260,11 @@ class StartQueries(models.QuerySet["Run"]):
             fresh=paused.fresh,
             reasoning_effort=paused.reasoning_effort,
             model_asked=paused.model_asked,
+            instructions=paused.instructions,
             text_so_far=paused.answer.text,
             **fields,
         )
+        self.filter(pk=paused.pk).update(instructions="")
         StepResult.objects.filter(run=paused).update(run=run, inherited=True)
         # The same step may have asked before, in an earlier run: the newest reply counts.
         StepResult.objects.bulk_create(

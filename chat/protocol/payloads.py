@@ -55,7 +55,7 @@ class RouteData(Struct, frozen=True, kw_only=True):
     """The chosen path.
 
     `confidence` is the probability that the light path answers well. `usage` is the cost of the
-    router's model, if it was asked.
+    router's model, if it was asked. `personal`: the person's own instructions go with the question.
     """
 
     path: Path
@@ -66,6 +66,7 @@ class RouteData(Struct, frozen=True, kw_only=True):
     escalated: bool = False
     duration_ms: float = 0.0
     usage: Usage = Usage()
+    personal: bool = False
 
 
 class PhaseData(Struct, frozen=True):

@@ -211,11 +211,13 @@ def why_of(answer: AnswerSoFar, ending: Ending) -> Why | None:
     """Return why an answer took its path; None if nothing but the path is known."""
     route = answer.route
     # A run that ended before it was routed has no reason to give, but perhaps a cost.
-    chosen = (
+    chosen: tuple[str, ...] = (
         (gettext("Model: %(model)s, chosen by you.") % {"model": answer.model_asked},)
         if answer.model_asked
         else ()
     )
+    if route is not None and route.personal:
+        chosen += (gettext("Your instructions went with the question."),)
     rest = chosen + cost_of(ending)
     if route is None:
         return Why(rest=rest) if rest else None

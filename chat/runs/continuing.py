@@ -56,6 +56,7 @@ def question_of(run: Run, *, is_first: bool = False) -> Question:
         fresh=run.fresh,
         run_id=str([*run.paused_before, run][0].pk),
         model=run.model_asked,
+        instructions=run.instructions,
         approved=frozenset() if is_first else Ask.objects.tools_approved_in(run.conversation_id),
     )
 

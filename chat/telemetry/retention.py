@@ -60,6 +60,8 @@ def prune_runs() -> int | None:
             if sources := steps_with_sources(steps):
                 Run.objects.filter(pk=pk).update(steps=sources, pruned_at=Now())
         pruned.filter(pruned_at=None).update(steps=[], pruned_at=Now())
+        # Of paused runs that nobody let go on.
+        pruned.exclude(instructions="").update(instructions="")
         # Its row stays: it has the reader's rating. The features and a reason may show words.
         RoutingDecision.objects.filter(pk__in=[run.pk for run in runs]).update(
             reasons="", features={}, text_hash=""

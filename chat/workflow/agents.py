@@ -21,6 +21,7 @@ class Agent:
     tier: Path = "full"  # the path whose model it has, unless the person chose one
     model: str = ""  # its own one, whatever the person chose
     tools: frozenset[str] = frozenset()
+    heeds_person: bool = False  # it reads the person's own instructions: its words reach them
     # Says whether a plan that the planner didn't make gives this specialist the question.
     is_in_default_plan: Callable[[str], bool] = lambda question: False
 
@@ -32,6 +33,7 @@ ASSISTANT = Agent(
     # Plain on purpose: a longer text misleads the built-in model, and others need no more.
     instructions="You are a helpful assistant.",
     tier="light",
+    heeds_person=True,
     tools=frozenset({"calculator", "clock", "web_search"}),
 )
 
@@ -85,6 +87,7 @@ WRITER = Agent(
         " in order, with the facts and citations that carry them. Be complete and brief; the"
         " wording comes later. Add nothing that neither the notes nor common knowledge support."
     ),
+    heeds_person=True,
 )
 
 REVIEWER = Agent(
@@ -108,4 +111,5 @@ EDITOR = Agent(
         " draft and notes. Answer first, then what supports it. Keep the citations, like [1], where"
         " sources were used. Do not speak of the team, the draft or the notes."
     ),
+    heeds_person=True,
 )

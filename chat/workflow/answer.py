@@ -25,6 +25,7 @@ from .agents import ASSISTANT, EDITOR
 from .light import Light
 from .memory import Journal, Memory, Withdrawn
 from .opinion import Opinions
+from .prompt import personal_within
 from .question import Question
 from .steps import Chosen
 from .team import PHASES, Team, phases
@@ -33,6 +34,7 @@ from .work import LIGHT_PHASE, Tell, Work
 
 ROUTER_CONTEXT = 5  # earlier questions that the router reads
 ESCALATED = "escalated"  # the step that keeps why a light answer was not good enough
+SHORTENED = sentence("Your instructions are too long for this model, which gets their beginning.")
 TAKES_OVER = sentence("%(reason)s, so the full team takes over.")
 
 
@@ -121,7 +123,7 @@ class Answer:
         if work.has_decision("withdraw"):
             self.is_escalated = self.had_escalated
             raise Withdrawn
-        work.enter(route, self.window)
+        self.enter(route)
         if route.path == "light":
             # The built-in model's team would be the same model.
             may_escalate = self.had_escalated or (
@@ -135,12 +137,19 @@ class Answer:
             work.keep(ESCALATED, shortfall)
             route = route.escalated(shortfall)
             self.is_escalated = True
-            work.enter(route, self.window)
+            self.enter(route)
             work.explain(TAKES_OVER % {"reason": capfirst(shortfall)})
             self.tell_route(route)
             if light.turn.said.text:
                 work.tell(ResponseSnapshot(data=SnapshotData("")))
         await Team(work).answer()
+
+    def enter(self, route: Route) -> None:
+        """Start the route's path, with the model that answers on it."""
+        self.work.enter(route, self.window)
+        personal = self.question.instructions
+        if personal_within(personal, self.window.context_tokens) != personal:
+            self.work.say_once(SHORTENED)
 
     async def choose_route(self) -> Chosen:
         watch = Stopwatch(self.work.clock)
@@ -166,5 +175,6 @@ class Answer:
             escalated=self.is_escalated,
             duration_ms=duration_ms,
             usage=sum((call.usage for call in calls), Usage()),
+            personal=bool(self.question.instructions),
         )
         self.work.tell(RoutingDecided(data=data))

@@ -18,6 +18,11 @@ from .question import Question
 
 NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")  # of a function, as OpenAI takes it
 MAX_FUNCTION_NAME = 64
+# The person's own instructions get at most this part of a model's context. Only small models with
+# long instructions reach it: the rest is for the question and what was said before.
+PERSONAL_SHARE = 4
+PERSONAL = "\n\nThe person's own instructions, for all answers:\n<personal>\n{text}\n</personal>"
+MARK_OF_CUT = " […]"
 LEFT_OUT = "[An earlier result was left out here, to stay within the limit.]"
 
 
@@ -73,7 +78,8 @@ def left_out(message: ChatMessage) -> ChatMessage:
 
 def prompt(agent: Agent, question: Question, context_tokens: int) -> list[ChatMessage]:
     """Return what an agent reads: instructions, the newest exchanges that fit, the question."""
-    budget = context_tokens - estimated_tokens(agent.instructions) - estimated_tokens(question.text)
+    instructions = instructions_for(agent, question, context_tokens)
+    budget = context_tokens - estimated_tokens(instructions) - estimated_tokens(question.text)
     kept: list[ChatMessage] = []
     for earlier in reversed(question.earlier):
         asked, answered = (
@@ -84,7 +90,23 @@ def prompt(agent: Agent, question: Question, context_tokens: int) -> list[ChatMe
         if budget < 0:
             break
         kept = [asked, answered, *kept]
-    return [ChatMessage("system", agent.instructions), *kept, ChatMessage("user", question.text)]
+    return [ChatMessage("system", instructions), *kept, ChatMessage("user", question.text)]
+
+
+def instructions_for(agent: Agent, question: Question, context_tokens: int) -> str:
+    """Return the agent's instructions, with the person's own if its words reach the person."""
+    personal = personal_within(question.instructions, context_tokens) if agent.heeds_person else ""
+    return agent.instructions + (PERSONAL.format(text=personal) if personal else "")
+
+
+def personal_within(text: str, context_tokens: int) -> str:
+    """Return as much of the person's own instructions as a model with this context reads."""
+    budget = context_tokens // PERSONAL_SHARE - estimated_tokens(PERSONAL)
+    content, room = text.encode(), BYTES_PER_TOKEN * max(budget, 0)
+    if len(content) <= room:
+        return text
+    head = content[: max(0, room - len(MARK_OF_CUT.encode()))].decode(errors="ignore").rstrip()
+    return head and head + MARK_OF_CUT
 
 
 def as_told(call: WantedCall) -> WantedCall:

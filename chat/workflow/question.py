@@ -18,4 +18,5 @@ class Question:
     fresh: bool = False
     run_id: str = ""  # of the first run that works on the answer
     model: str = ""  # that the person chose; empty if each path has its own
+    instructions: str = ""  # of the person, for every answer
     approved: frozenset[str] = frozenset()  # tools that the person approved for the conversation
