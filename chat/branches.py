@@ -37,6 +37,11 @@ class Tree:
             newest = asked.pk
         self._newest = newest
 
+    @property
+    def questions(self) -> list[int]:
+        """All questions in the order of their ids."""
+        return list(self._before)
+
     def path(self, head: int | None = None) -> list[int]:
         """Return the questions that lead to `head`, or to the newest question, oldest first."""
         found: list[int] = []
@@ -45,6 +50,10 @@ class Tree:
             found.append(at)
             at = self._before[at]
         return found[::-1]
+
+    def before(self, question: int) -> int | None:
+        """Return the question that this one follows; None for a first one."""
+        return self._before[question]
 
     def versions(self, question: int) -> list[int]:
         """Return all versions of a question, oldest first: those that follow the same one."""

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from .asks import Ask
 from .models import Run
-from .protocol.events import AnyEvent, Connected, Resumed
+from .protocol.events import AnyEvent, Connected, Resumed, RoutingDecided, ToolComplete
 from .protocol.terms import AskData, AskKind
 from .rendering.asks import AskState, AskView
 from .rendering.earlier import Earlier, still_told
@@ -79,6 +79,17 @@ def earlier_than(run: Run) -> Earlier | None:
     """Return what the answer of `run` has from the paused runs before. Reads the database."""
     paused = run.paused_before
     return earlier_of(paused, asks_of(paused))
+
+
+def results_with_sources(chain: Iterable[Run]) -> list[ToolComplete]:
+    """Return the results of tools whose sources an answer, made by these runs, may cite."""
+    found: list[ToolComplete] = []
+    for event in (event for run in chain for event in steps_of(run)):
+        if isinstance(event, RoutingDecided) and event.data.escalated:
+            found.clear()  # The light answer is taken back, and the team counts its own.
+        elif isinstance(event, ToolComplete) and event.data.sources:
+            found.append(event)
+    return found
 
 
 def steps_of(run: Run) -> list[AnyEvent]:

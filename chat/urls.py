@@ -4,6 +4,7 @@ from django.urls import path
 
 from . import views
 from .consumers import ChatConsumer
+from .export.views import export
 from .languages import choose_language, javascript_catalogue
 
 urlpatterns = [
@@ -13,6 +14,7 @@ urlpatterns = [
     path("c/<uuid:pk>/totals/", views.totals, name="totals"),
     path("c/<uuid:pk>/rename/", views.rename, name="rename"),
     path("c/<uuid:pk>/delete/", views.delete, name="delete"),
+    path("c/<uuid:pk>/export/", export, name="export"),
     path("chats/", views.conversations, name="conversations"),
     path("current/", views.current, name="current"),
     path("answers/<uuid:pk>/", views.answer, name="answer"),

@@ -20,6 +20,7 @@ from django.http import (
     HttpRequest,
     HttpResponse,
     HttpResponseBadRequest,
+    HttpResponseBase,
     JsonResponse,
 )
 from django.shortcuts import get_object_or_404, redirect, render
@@ -132,8 +133,8 @@ class ModelInUse:
 
 
 def for_owner[**P](
-    view: Callable[Concatenate[HttpRequest, Owner, P], HttpResponse],
-) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    view: Callable[Concatenate[HttpRequest, Owner, P], HttpResponseBase],
+) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
     """Pass the owner as second argument; redirect to the sign-in page if there is none.
 
     Have a page load anew that asks on behalf of another account: somebody signed in or out in
@@ -141,7 +142,7 @@ def for_owner[**P](
     """
 
     @wraps(view)
-    def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         owner = owner_of_request(request)
         if owner is not None:
             account = request.headers.get(ACCOUNT_HEADER)

@@ -1,0 +1,1 @@
+"""A chat to take along: as Markdown for people, as JSON for programs (README.md)."""
