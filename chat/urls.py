@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import views
+from . import account, sharing, views
 from .consumers import ChatConsumer
 from .export.views import export
 from .languages import choose_language, javascript_catalogue
@@ -15,6 +15,12 @@ urlpatterns = [
     path("c/<uuid:pk>/rename/", views.rename, name="rename"),
     path("c/<uuid:pk>/delete/", views.delete, name="delete"),
     path("c/<uuid:pk>/export/", export, name="export"),
+    path("c/<uuid:pk>/share/", sharing.share, name="share"),
+    path("c/<uuid:pk>/share/revoke/", sharing.revoke, name="revoke_share"),
+    path("s/<str:token>/", sharing.shared, name="shared"),
+    path("instructions/", account.instructions, name="instructions"),
+    path("manifest.webmanifest", account.manifest, name="manifest"),
+    path("shares/", sharing.shares, name="shares"),
     path("chats/", views.conversations, name="conversations"),
     path("current/", views.current, name="current"),
     path("answers/<uuid:pk>/", views.answer, name="answer"),
