@@ -1,9 +1,10 @@
 // Asking questions, and following their answers.
 
-import { chatChanged, conversation, enter, refreshList, retitle } from "./chats.js";
+import { chatChanged, chatTitle, conversation, enter, refreshList, retitle } from "./chats.js";
 import { chosenEffort, chosenMode, chosenModel, takeFresh } from "./choices.js";
 import { giveBack, input, recallDraft, setAnswering, showDraft, write } from "./composer.js";
 import { Connection, uuid } from "./connection.js";
+import { noteEnding } from "./done.js";
 import { followEnd } from "./following.js";
 import { gettext, interpolate } from "./i18n.js";
 import { moveFromNewChat } from "./kept.js";
@@ -130,6 +131,9 @@ export class Answer {
     if (event.type === "error") announce(alert ? "" : wordsOf(event));
     else if (this.article.querySelector("[data-ask=look]")) announce(WAITS_FOR_OTHERS);
     else announce(ENDED[event.data.status]);
+    const ending = event.type === "error" ? "failed" : event.data.status;
+    const run = this.article.dataset.workflowId ?? "";
+    if (ending !== "cancelled") noteEnding({ run, ending, title: chatTitle() });
     retitle();
     this.changed();
     if (this.askAgainAfterwards) askAgain(this.article);

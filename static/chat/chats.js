@@ -1,12 +1,11 @@
 // The list of chats, the chat that this page shows, and what other tabs are told of both.
 
-import { gettext } from "./i18n.js";
+import { marked, whenSeen } from "./done.js";
 import { keyOf } from "./storage.js";
 import { byId, htmx, part, room, thread } from "./thread.js";
 
 /** @typedef {{ xhr: XMLHttpRequest, requestConfig: { elt: Element } }} Requested */
 
-const WAITING = `(${gettext("waiting")}) `;
 const CHECK_RUNNING = 10_000; // ms between looks at a list that says that an answer is running
 
 const list = byId("conversations");
@@ -43,12 +42,17 @@ export function leave() {
   refreshList();
 }
 
-/** Say in the tab's title which chat this is, and if it waits for its reader. */
+/** Say in the tab's title which chat this is, and if it waits for its reader or has answered. */
 export function retitle() {
   const heading = title().querySelector("h1");
   const name = conversation && heading ? `${heading.textContent} · AgenticFleet` : "AgenticFleet";
-  document.title = thread.querySelector(".ask[data-mine]") ? WAITING + name : name;
+  document.title = marked(name, thread.querySelector(".ask[data-mine]") !== null);
 }
+
+whenSeen(retitle);
+
+/** The title of the chat as the page has it; empty for one that has just begun. */
+export const chatTitle = () => title().querySelector("h1")?.textContent ?? "";
 
 // --- The list
 
@@ -116,15 +120,6 @@ export function checkRunning(isFollowed) {
 list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
 
 // --- Renaming and deleting
-
-// These forms are sent by htmx. Without an answer of the server they must say so.
-for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
-  room.addEventListener(failure, ({ target }) => {
-    const dialog = /** @type {Element} */ (target).closest("dialog");
-    const place = dialog?.querySelector("[data-dialog-fault]");
-    if (place) place.textContent = gettext("The server did not do it. Try again.");
-  });
-}
 
 room.addEventListener("htmx:afterRequest", (event) => {
   const { xhr, requestConfig } = /** @type {CustomEvent<Requested>} */ (event).detail;

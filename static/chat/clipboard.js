@@ -13,7 +13,7 @@ const RESULT_TIME = 1_500; // ms for which a button shows the result
 export async function copy(button, what) {
   let isCopied = true;
   try {
-    await toClipboard(textToCopy(button, what));
+    await toClipboard(textToCopy(button, what), button);
   } catch {
     isCopied = false;
   }
@@ -34,6 +34,7 @@ export async function copy(button, what) {
  */
 function textToCopy(button, what) {
   if (what === "answer") return fetchText(button.dataset.url ?? "");
+  if (what === "link") return button.parentElement?.querySelector("input")?.value ?? "";
   const place = what === "code" ? button.closest(".code") : button.parentElement;
   const text = part(/** @type {Element} */ (place), what === "code" ? "code" : "[data-details]");
   return text.textContent ?? "";
@@ -68,11 +69,14 @@ function resultOf(isCopied) {
   return isCopied ? gettext("Copied") : gettext("Not copied");
 }
 
-/** @param {string | Promise<string>} text */
-async function toClipboard(text) {
+/**
+ * @param {string | Promise<string>} text
+ * @param {HTMLElement} button
+ */
+async function toClipboard(text, button) {
   // Without https there is no clipboard object.
   if (!navigator.clipboard || !window.ClipboardItem) {
-    copySelected(await text);
+    copySelected(await text, button.closest("dialog"));
     return;
   }
   // Pass the promise, not its text: the browser wants the write to begin within the click.
@@ -80,15 +84,19 @@ async function toClipboard(text) {
   await navigator.clipboard.write([new ClipboardItem({ "text/plain": blob })]);
 }
 
-/** @param {string} text */
-function copySelected(text) {
+/**
+ * @param {string} text
+ * @param {HTMLElement | null} dialog that is open: nothing outside of it can be selected
+ */
+function copySelected(text, dialog) {
+  const before = /** @type {HTMLElement | null} */ (document.activeElement);
   const area = document.createElement("textarea");
   area.value = text;
   area.className = "visually-hidden";
-  document.body.append(area);
+  (dialog ?? document.body).append(area);
   area.select();
   const isDone = document.execCommand("copy");
   area.remove();
-  byId("composer-text").focus({ preventScroll: true }); // it was in the area that is gone
+  (dialog ? before : byId("composer-text"))?.focus({ preventScroll: true }); // the area had it
   if (!isDone) throw new Error("not copied");
 }

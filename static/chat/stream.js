@@ -7,6 +7,8 @@ import { setDrawer } from "./chats.js";
 import { pressInMenu } from "./choices.js";
 import { copy } from "./clipboard.js";
 import { input, take, write } from "./composer.js";
+import "./dialogs.js";
+import { switchNotifications } from "./done.js";
 import { pressFold } from "./folds.js";
 import { followEnd } from "./following.js";
 import { gettext } from "./i18n.js";
@@ -47,6 +49,7 @@ const ACTIONS = {
   },
   drawer: () => setDrawer(!document.body.classList.contains("drawer-open")),
   running: () => setDrawer(true),
+  notify: switchNotifications,
 };
 
 // On a touch screen, a field that gets the focus covers half of the page with a keyboard.
@@ -61,7 +64,8 @@ document.addEventListener("click", (event) => {
   // Close menus before the button does its work: a dialog that closes gives the focus back to what
   // had it before, and nothing inside a closed menu can have it.
   for (const menu of openMenus()) {
-    if (!part(menu, "summary").contains(target)) closeMenu(menu);
+    const stays = target.closest("[data-stays-open]");
+    if (!part(menu, "summary").contains(target) && !menu.contains(stays)) closeMenu(menu);
   }
   if (button) press(button);
   const link = /** @type {HTMLAnchorElement | null} */ (target.closest("a.citation"));

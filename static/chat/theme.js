@@ -8,6 +8,10 @@
   // cookies don't tell apart.
   const { installation } = root.dataset;
   const key = `fleet:${installation}:theme`;
+  /** @type {NodeListOf<HTMLMetaElement>} The colours of the browser's own bars: light, dark. */
+  const bars = document.querySelectorAll('meta[name="theme-color"]');
+  const [light = "", dark = ""] = [...bars].map((bar) => bar.content);
+
   const stored = () => {
     try {
       return localStorage.getItem(key);
@@ -15,30 +19,47 @@
       return null; // storage is switched off
     }
   };
-  /** @param {string | null} theme */
-  const show = (theme) => {
-    if (theme === "light" || theme === "dark") root.dataset.theme = theme;
-  };
-  show(stored());
 
-  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  /** @param {string | null} choice "light" or "dark"; everything else is the system's theme */
+  const show = (choice) => {
+    const theme = choice === "light" || choice === "dark" ? choice : "system";
+    if (theme === "system") delete root.dataset.theme;
+    else root.dataset.theme = theme;
+    const colours = { system: [light, dark], light: [light, light], dark: [dark, dark] }[theme];
+    bars.forEach((bar, place) => (bar.content = colours[place] ?? ""));
+    /** @type {NodeListOf<HTMLElement>} */
+    const buttons = document.querySelectorAll("[data-theme-choice]");
+    for (const button of buttons) {
+      button.setAttribute("aria-pressed", String(button.dataset.themeChoice === theme));
+    }
+  };
+
+  /** @param {string} choice */
+  const keep = (choice) => {
+    try {
+      if (choice === "system") localStorage.removeItem(key);
+      else localStorage.setItem(key, choice);
+    } catch {
+      // It still holds for this page.
+    }
+  };
+
+  show(stored());
+  document.addEventListener("DOMContentLoaded", () => show(stored()));
+  // Another tab has chosen one.
+  addEventListener("storage", (event) => event.key === key && show(event.newValue));
+  document.addEventListener("click", (event) => {
+    const target = /** @type {Element} */ (event.target);
+    const button = /** @type {HTMLElement | null} */ (target.closest?.("[data-theme-choice]"));
+    if (!button) return;
+    show(button.dataset.themeChoice ?? "");
+    keep(button.dataset.themeChoice ?? "");
+  });
+
+  // A page for everybody sets no cookie.
+  const zone = "public" in root.dataset ? "" : Intl.DateTimeFormat().resolvedOptions().timeZone;
   if (zone) {
     const kept = "path=/; max-age=31536000; SameSite=Lax";
     document.cookie = `fleet_zone_${installation}=${encodeURIComponent(zone)}; ${kept}`;
   }
-
-  document.addEventListener("click", (event) => {
-    const target = /** @type {Element} */ (event.target);
-    if (!target.closest?.('[data-action="theme"]')) return;
-    const isDark = root.dataset.theme
-      ? root.dataset.theme === "dark"
-      : matchMedia("(prefers-color-scheme: dark)").matches;
-    const theme = isDark ? "light" : "dark";
-    show(theme);
-    try {
-      localStorage.setItem(key, theme);
-    } catch {
-      // It still holds for this page.
-    }
-  });
 }

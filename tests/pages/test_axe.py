@@ -214,12 +214,29 @@ def test_states_of_a_chat(
     page.get_by_role("button", name="Rename").first.click()
     look("dialog")
     page.keyboard.press("Escape")
+    page.locator(".room-title summary").click()
+    page.get_by_role("button", name="Share").click()
+    page.get_by_role("button", name="Make a link").click()
+    link = page.get_by_label("Link", exact=True).input_value()
+    look("dialog of sharing")
+    page.keyboard.press("Escape")
     if width < 800:
         page.locator("#drawer-button").click()
         look("drawer")
+    page.locator("#account > summary").click()
+    look("account menu")
+    for name in ("Instructions", "Shared links"):
+        page.get_by_role("button", name=name).click()
+        expect(page.locator("dialog[open] :is(textarea, .links)")).to_be_visible()
+        look(name)
+        page.keyboard.press("Escape")
+        page.locator("#account > summary").click()
+    page.keyboard.press("Escape")
     page.locator("#search").fill("zebra")
     expect(page.get_by_text("No chat has")).to_be_visible()
     look("search that finds nothing")
+    page.goto(link)
+    look("shared chat")
     assert found == {}
 
 

@@ -108,8 +108,8 @@ def test_storage_of_another_site_at_the_same_address_is_left_alone(
     page.reload()
     expect(page.locator("html")).not_to_have_attribute("data-theme", "dark")
     expect(page.locator("#how [data-chosen]")).to_have_text("Auto")
-    page.locator("[data-action=theme]").click()
-    page.locator("[data-action=theme]").click()
+    page.locator("#account > summary").click()
+    page.get_by_role("button", name="Light", exact=True).click()
     page.reload()
     expect(page.locator("html")).to_have_attribute("data-theme", "light")
     assert page.evaluate("localStorage.getItem('theme')") == "dark"

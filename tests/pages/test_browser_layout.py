@@ -99,8 +99,12 @@ def test_all_can_be_used_in_a_low_window(
     if width < 800:
         page.locator("#drawer-button").click()
         expect_inside(page, page.locator("#sidebar"))
-    for part in ("#search", ".chats a", "[data-action=theme]"):
+    for part in ("#search", ".chats a", "#account > summary"):
         expect_reachable(page.locator(part).first)
+    page.locator("#account > summary").click()
+    expect_inside(page, page.locator("#account > .menu-list"))
+    for name in ("Instructions", "Shared links", "Dark", "Notify me"):
+        expect_reachable(page.locator("#account").get_by_text(name))
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844), (360, 225)])

@@ -1,0 +1,105 @@
+"""What a person or a browser has apart from chats: instructions, the account menu, the app."""
+
+import json
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.staticfiles import finders
+from django.test import Client
+
+from chat.instructions import MAX_INSTRUCTIONS, Instructions
+from chat.owners import Owner
+
+from .conversations import HTMX, owner_of, page
+
+pytestmark = pytest.mark.django_db
+
+CREDENTIALS = {"username": "ann", "password": "a good password"}
+
+
+def keep(client: Client, text: str, *, is_on: bool = True) -> tuple[int, str]:
+    """Send the form; return the status and the form that comes back."""
+    sent = {"text": text, "is_on": "on"} if is_on else {"text": text}
+    response = client.post("/instructions/", sent, headers=HTMX)
+    return response.status_code, response.content.decode()
+
+
+def text_of(owner: str) -> str:
+    kind, _, pk = owner.partition(":")
+    return Instructions.objects.text_for(Owner(kind, pk))  # type: ignore[arg-type]
+
+
+def test_each_person_has_instructions_of_their_own(client: Client, stranger: Client) -> None:
+    bob = User.objects.create_user("bob")
+    teammate = Client()
+    teammate.force_login(bob)
+    assert keep(client, " Use metric units.\r\nBe short. ")[0] == 200
+    assert keep(teammate, "Pirate!")[0] == 200
+    assert text_of(owner_of(client)) == "Use metric units.\nBe short."
+    assert text_of(f"user:{bob.pk}") == "Pirate!"
+    assert "Be short" in page(client, "/instructions/")
+    for other in (stranger, teammate):
+        assert "Be short" not in page(other, "/instructions/")
+
+
+def test_instructions_can_be_switched_off_and_are_kept(client: Client) -> None:
+    keep(client, "Use metric units.", is_on=False)
+    assert text_of(owner_of(client)) == ""
+    html = page(client, "/instructions/")
+    assert "Use metric units." in html
+    assert " checked" not in html
+
+
+def test_instructions_that_are_too_long_are_refused_and_stay_in_the_form(client: Client) -> None:
+    keep(client, "These are fine.")
+    too_long = "é" * (MAX_INSTRUCTIONS + 1)
+    status, html = keep(client, too_long)
+    assert status == 422
+    assert "2,001 of at most 2,000 characters" in html
+    assert too_long in html
+    assert text_of(owner_of(client)) == "These are fine."
+    # A line end of a form counts once.
+    assert keep(client, "x" * (MAX_INSTRUCTIONS - 2) + "\r\nx")[0] == 200
+
+
+@pytest.mark.parametrize(("own", "kept"), [("", "of the browser"), ("my own", "my own")])
+def test_signing_in_moves_instructions_unless_the_account_has_its_own(
+    client: Client, own: str, kept: str
+) -> None:
+    ann = Owner("user", str(User.objects.create_user(**CREDENTIALS).pk))
+    Instructions.objects.keep(ann, own, is_on=True)
+    browser = owner_of(client)
+    keep(client, "of the browser")
+    client.post("/login/", CREDENTIALS)
+    assert text_of(str(ann)) == kept
+    client.post("/logout/")
+    assert owner_of(client) == browser
+    assert "of the browser" not in page(client, "/instructions/")
+
+
+def test_menu_says_who_is_signed_in_and_what_they_may_do(client: Client) -> None:
+    html = page(client, "/")
+    assert "This browser" in html
+    assert 'href="/login/"' in html
+    assert 'action="/logout/"' not in html
+    ann = User.objects.create_user(**CREDENTIALS)
+    client.force_login(ann)
+    html = page(client, "/")
+    assert 'dir="auto">ann</span>' in html
+    assert 'action="/logout/"' in html
+    assert 'href="/admin/"' not in html
+    User.objects.filter(pk=ann.pk).update(is_staff=True)
+    assert 'href="/admin/"' in page(client, "/")
+
+
+def test_page_can_be_installed(client: Client) -> None:
+    assert 'rel="manifest" href="/manifest.webmanifest"' in page(client, "/")
+    response = client.get("/manifest.webmanifest")
+    assert response.headers["Content-Type"] == "application/manifest+json"
+    assert not response.cookies
+    manifest = json.loads(response.content)
+    assert (manifest["start_url"], manifest["display"]) == ("/", "standalone")
+    sizes = {(icon["sizes"], icon.get("purpose", "any")) for icon in manifest["icons"]}
+    assert sizes >= {("192x192", "any"), ("512x512", "any"), ("512x512", "maskable")}
+    for icon in manifest["icons"]:
+        assert finders.find(icon["src"].removeprefix("/static/")), icon
