@@ -28,7 +28,8 @@ def routes(patterns: Iterable[URLPattern | URLResolver], before: str = "/") -> I
             yield route
 
 
-ROUTES = sorted(set(routes(get_resolver().url_patterns)))
+NOBODYS = {"/manifest.webmanifest"}  # The same for all, so browsers may keep it.
+ROUTES = sorted(set(routes(get_resolver().url_patterns)) - NOBODYS)
 
 
 def filled(route: str, pk: str) -> str:
