@@ -56,7 +56,7 @@ class Conversation(models.Model):
     head = models.BigIntegerField(
         null=True,
         blank=True,
-        help_text="the last question of the versions that are shown; empty: the newest question",
+        help_text="the last question of the versions that are shown; empty: there are no versions",
     )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -93,18 +93,40 @@ class Conversation(models.Model):
         """
         tree = self.tree()
         if question not in tree.path(self.head):
-            self.head = None if question in tree.path() else tree.head_of(question)
+            self.head = tree.head_of(question)
             # Not save(), which would set updated_at and move the conversation up in the list.
             Conversation.objects.filter(pk=self.pk).update(head=self.head)
         return tree
 
-    def exchanges_before(self, question: "Message") -> list[Exchange]:
-        """Return the exchanges before `question`, oldest first, each with its newest answer."""
-        runs = (
-            self.runs.filter(question__lt=question.pk)
-            .exclude(answer__text="")
-            .order_by("-question_id", "-answer_id")
+    def new_question(self, text: str, *, instead_of: "Message | None" = None) -> "Message":
+        """Return a question, not stored yet: the next one that is shown, or a version of one."""
+        return Message(
+            conversation=self,
+            role=Message.Role.USER,
+            text=text,
+            branch_of=instead_of.pk if instead_of else None,
+            follows=None if instead_of else self.head,
         )
+
+    def go_on_with(self, question: "Message", *, is_new: bool) -> None:
+        """Store that a question was asked just now; if there are versions, it is shown."""
+        if is_new and (question.branch_of or self.head):
+            self.head = question.pk
+        elif self.head:
+            self.show(question.pk)
+        self.save(update_fields=["updated_at", "head"])
+
+    def exchanges_before(self, question: "Message") -> list[Exchange]:
+        """Return the exchanges that lead to `question`, oldest first, each with its newest answer.
+
+        One query; one more if the conversation has versions.
+        """
+        runs = self.runs.exclude(answer__text="").order_by("-question_id", "-answer_id")
+        if self.head is None:
+            runs = runs.filter(question__lt=question.pk)
+        else:
+            before = self.tree().path(question.pk)[:-1]
+            runs = runs.filter(question__in=before[-MAX_EXCHANGES:])
         newest: dict[int, Exchange] = {}
         for question_id, asked, answered in runs.values_list(
             "question_id", "question__text", "answer__text"
@@ -129,7 +151,7 @@ class Message(models.Model):
     follows = models.BigIntegerField(
         null=True,
         blank=True,
-        help_text="the question before this one, if it isn't the newest one stored before",
+        help_text="the question before this one, in a conversation with versions",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -4,6 +4,7 @@ This reads the database, each page in a fixed number of queries; chat/rendering 
 """
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -22,6 +23,7 @@ from django.utils.translation import gettext
 from routing.models import RoutingDecision
 
 from .asks import Ask
+from .branches import Tree
 from .chains import asks_of, chains_of, earlier_of
 from .conversations import Conversation, Message
 from .folding import Folded, folded
@@ -40,6 +42,22 @@ MAX_SEARCH_CHARS = 100
 
 
 @dataclass(frozen=True, slots=True)
+class Versions:
+    """The versions of a question as a page steps through them: by a run of each."""
+
+    runs: Sequence[str] = ()
+    place: int = 0  # of the one that is shown, from 0
+
+    @property
+    def runs_json(self) -> str:
+        return json.dumps(self.runs)
+
+    @property
+    def number(self) -> int:
+        return self.place + 1
+
+
+@dataclass(frozen=True, slots=True)
 class QuestionWithAnswers:
     """A question with its answers; the newest answer is open, earlier ones are folded."""
 
@@ -47,6 +65,7 @@ class QuestionWithAnswers:
     text: str = ""
     answers: Sequence[AnswerView] = ()
     pk: int | None = None  # None until the server has stored it
+    versions: Versions = Versions()  # none if this is the only one
 
     @property
     def text_json(self) -> str:
@@ -73,6 +92,7 @@ class Thread:
     before: int | None = None  # cursor for earlier questions, if there are any
     newest: int = 0  # cursor for what comes later: the message of the newest answer
     has_more: bool = False  # there is more behind `newest`
+    fork: int = 0  # the number from which on these replace what a page shows, if they do
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,49 +163,107 @@ def moment_of(text: str) -> datetime | None:
 
 
 def thread_of(chat: Conversation, *, before: int | None = None) -> Thread:
-    """Return the newest questions, or those before one, with all their answers."""
+    """Return the newest questions that are shown, or those before one, with all their answers."""
     # First, so that an answer that begins meanwhile counts as not shown.
-    newest_answer = chat.runs.aggregate(newest=Max("answer"))["newest"] or 0
-    questions = chat.messages.filter(role=Message.Role.USER)
-    page = questions.filter(pk__lt=before) if before else questions
-    # Ask for one more than the page shows, to know if there are earlier ones.
-    newest = list(page.order_by("-pk")[: MAX_QUESTIONS + 1])
-    shown = newest[:MAX_QUESTIONS][::-1]
-    if not shown:
-        return Thread()
-    has_more = len(newest) > MAX_QUESTIONS
-    first = questions.filter(pk__lt=shown[0].pk).count() + 1 if has_more else 1
+    newest = newest_answer_of(chat)
+    tree = chat.tree()
+    path = tree.path(chat.head)
+    if before is not None:
+        path = path[: bisect_left(path, before)]
+    return end_of(path, tree, newest=newest)
+
+
+def thread_from(chat: Conversation, run: Run) -> Thread:
+    """Show the version of a question that this run answered. Return the questions from it on."""
+    newest = newest_answer_of(chat)
+    tree = chat.show(run.question_id)
+    return end_of(tree.path(chat.head), tree, newest=newest, fork=tree.number(run.question_id))
+
+
+def turns_since(chat: Conversation, newest: int, *, shown: UUID | None = None) -> Thread:
+    """Return the questions with answers that a page doesn't have.
+
+    It knows the answers up to the message `newest`, and its last question is the one that the run
+    `shown` answered. If other versions are shown now, return all questions from the fork on.
+    """
+    tree = chat.tree()
+    path = tree.path(chat.head)
+    last = chat.runs.filter(pk=shown).first() if shown else None
+    if last:
+        page = tree.path(last.question_id)
+        kept = shared(page, path)
+        if kept < len(page):
+            return end_of(path, tree, newest=newest_answer_of(chat), fork=kept + 1)
+    runs = chat.runs.filter(answer__gt=newest).order_by("answer")
+    found = list(runs.values_list("answer_id", "question_id")[: MAX_QUESTIONS + 1])
+    changed = found[:MAX_QUESTIONS]
+    if not changed:
+        return Thread(newest=newest)
+    asked = set()
+    for _, question in changed:
+        # Of a hidden question, the page shows that there is one more version.
+        at = shared(tree.path(question), path) - (question in path)
+        asked.update(path[at : at + 1])
     return Thread(
-        with_answers(dict(enumerate(shown, first))),
-        before=shown[0].pk if has_more else None,
-        newest=newest_answer,
+        with_answers(sorted(asked), tree),
+        newest=changed[-1][0],
+        has_more=len(found) > len(changed),
     )
 
 
-def turns_since(chat: Conversation, newest: int) -> Thread:
-    """Return the questions with answers that are newer than the message `newest`.
-
-    These are new questions, and earlier ones that were asked again or whose answers go on.
-    """
-    runs = chat.runs.filter(answer__gt=newest).order_by("answer")
-    found = list(runs.values_list("answer_id", "question_id")[: MAX_QUESTIONS + 1])
-    page = found[:MAX_QUESTIONS]
-    if not page:
-        return Thread(newest=newest)
-    asked = {question for _, question in page}
-    questions = chat.messages.filter(role=Message.Role.USER)
-    numbers = {pk: n for n, pk in enumerate(questions.values_list("pk", flat=True), 1)}
-    shown = {numbers[question.pk]: question for question in questions.filter(pk__in=asked)}
-    return Thread(with_answers(shown), newest=page[-1][0], has_more=len(found) > len(page))
+def shared(path: Sequence[int], other: Sequence[int]) -> int:
+    """Return how many questions two paths of a tree have in common: those before they part."""
+    return len(set(path).intersection(other))
 
 
-def with_answers(questions: Mapping[int, Message]) -> list[QuestionWithAnswers]:
-    """Return these questions, by their numbers in the conversation, with all their answers."""
-    answers = answers_of({question.pk: number for number, question in questions.items()})
+def newest_answer_of(chat: Conversation) -> int:
+    return chat.runs.aggregate(newest=Max("answer"))["newest"] or 0
+
+
+def end_of(path: Sequence[int], tree: Tree, *, newest: int, fork: int = 0) -> Thread:
+    """Return the last questions of a path, from a fork on if there is one."""
+    first = max(len(path) - MAX_QUESTIONS, fork - 1, 0)
+    shown = path[first:]
+    return Thread(
+        with_answers(shown, tree),
+        before=shown[0] if first else None,
+        newest=newest,
+        fork=fork,
+    )
+
+
+def with_answers(pks: Sequence[int], tree: Tree) -> list[QuestionWithAnswers]:
+    """Return these questions, which are on one path, with all their answers."""
+    numbers = {pk: tree.number(pk) for pk in pks}
+    answers = answers_of(numbers)
+    versions = versions_of(pks, tree)
+    texts = Message.objects.filter(pk__in=pks).order_by("pk").values_list("pk", "text")
     return [
-        QuestionWithAnswers(number, question.text, answers.get(question.pk, []), question.pk)
-        for number, question in questions.items()
+        QuestionWithAnswers(
+            numbers[pk],
+            text,
+            answers.get(pk, []),
+            pk,
+            versions.get(pk, Versions()),
+        )
+        for pk, text in texts
     ]
+
+
+def versions_of(pks: Sequence[int], tree: Tree) -> dict[int, Versions]:
+    """Return the versions of those questions that have several. No query if none has."""
+    siblings = {pk: found for pk in pks if len(found := tree.versions(pk)) > 1}
+    if not siblings:
+        return {}
+    asked = {version for found in siblings.values() for version in found}
+    runs = Run.objects.filter(question__in=asked).order_by("answer")
+    # Any run of a question will do. Staff may have deleted all of them.
+    known = {question: str(run) for question, run in runs.values_list("question_id", "pk")}
+    versions = {}
+    for pk, found in siblings.items():
+        shown = [version for version in found if version in known or version == pk]
+        versions[pk] = Versions([known.get(version, "") for version in shown], shown.index(pk))
+    return versions
 
 
 def answers_of(numbers: Mapping[int, int]) -> dict[int, list[AnswerView]]:
@@ -210,8 +288,8 @@ def answers_of(numbers: Mapping[int, int]) -> dict[int, list[AnswerView]]:
 
 def answer_of(run: Run) -> AnswerView:
     """Return the answer that this run is a part of."""
-    before = run.conversation.messages.filter(role=Message.Role.USER, pk__lt=run.question_id)
-    views = answers_of({run.question_id: before.count() + 1})[run.question_id]
+    number = run.conversation.tree().number(run.question_id)
+    views = answers_of({run.question_id: number})[run.question_id]
     first = [*run.paused_before, run][0]
     return next(view for view in views if view.run == f"run-{first.pk}")
 

@@ -130,20 +130,24 @@ class StartQueries(models.QuerySet["Run"]):
         """Store a new run with its messages. The caller opens the transaction."""
         self._check_limit(owner, max_live)
         model = model_for(request)
-        earlier = self.run_to_repeat(owner, request)
+        earlier = self.earlier_run(owner, request)
         conversation = (
             earlier.conversation if earlier else Conversation.objects.for_request(owner, request)
         )
-        asked = Message(conversation=conversation, role=Message.Role.USER, text=request.message)
+        if earlier and request.rerun_of:
+            asked = earlier.question
+        else:
+            replaced = earlier.question if earlier else None
+            asked = conversation.new_question(request.message, instead_of=replaced)
         answer = Message(conversation=conversation, role=Message.Role.ASSISTANT)
-        Message.objects.bulk_create([answer] if earlier else [asked, answer])
+        Message.objects.bulk_create([answer] if request.rerun_of else [asked, answer])
         if not request.is_first:
-            conversation.save(update_fields=["updated_at"])
+            conversation.go_on_with(asked, is_new=request.rerun_of is None)
         return self.create(
             conversation=conversation,
-            question=earlier.question if earlier else asked,
+            question=asked,
             answer=answer,
-            rerun_of=earlier,
+            rerun_of=earlier if request.rerun_of else None,
             owner=str(owner),
             mode=request.mode,
             fresh=request.fresh,
@@ -153,15 +157,16 @@ class StartQueries(models.QuerySet["Run"]):
             **fields,
         )
 
-    def run_to_repeat(self, owner: Owner, request: ChatRequest) -> "Run | None":
-        """Return the run that `request` asks to answer again, or None if it asks something new."""
-        if request.rerun_of is None:
+    def earlier_run(self, owner: Owner, request: ChatRequest) -> "Run | None":
+        """Return the run whose question `request` repeats or changes; None if it asks a new one."""
+        run_id = request.rerun_of or request.branch_of
+        if run_id is None:
             return None
-        found = self.filter(owner=str(owner), pk=request.rerun_of)
+        found = self.filter(owner=str(owner), pk=run_id)
         run = found.select_related("question", "conversation").first()
         if run is None or request.conversation_id not in (None, run.conversation_id):
             raise ProtocolError(FORBIDDEN)
-        if run.question.text != request.message:
+        if request.rerun_of and run.question.text != request.message:
             raise ProtocolError(OTHER_TEXT)
         return run
 

@@ -11,6 +11,7 @@ urlpatterns = [
     path("", views.new_chat, name="new_chat"),
     path("c/<uuid:pk>/", views.conversation, name="conversation"),
     path("c/<uuid:pk>/turns/", views.turns, name="turns"),
+    path("c/<uuid:pk>/versions/<uuid:run_id>/", views.version, name="version"),
     path("c/<uuid:pk>/totals/", views.totals, name="totals"),
     path("c/<uuid:pk>/rename/", views.rename, name="rename"),
     path("c/<uuid:pk>/delete/", views.delete, name="delete"),

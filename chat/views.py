@@ -46,6 +46,7 @@ from .pages import (
     answer_of,
     number_of,
     sidebar_of,
+    thread_from,
     thread_of,
     totals_of,
     turns_since,
@@ -185,8 +186,20 @@ def conversation(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
 def turns(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     """Show the questions with answers that the page doesn't have: others were asked elsewhere."""
     chat = get_object_or_404(Conversation.objects.for_owner(owner), pk=pk)
-    thread = turns_since(chat, number_of(request.GET.get("after", "")))
+    shown = uuid_of(request.GET.get("shown", ""))
+    thread = turns_since(chat, number_of(request.GET.get("after", "")), shown=shown)
     return render(request, "chat/room.html#news", {"conversation": chat, "thread": thread})
+
+
+@require_POST
+@for_owner
+def version(request: HttpRequest, owner: Owner, pk: UUID, run_id: UUID) -> HttpResponse:
+    """Show the version of a question that this run answered, here and on all pages of the chat."""
+    chat = get_object_or_404(Conversation.objects.for_owner(owner), pk=pk)
+    run = get_object_or_404(chat.runs.only("question_id", "conversation_id"), pk=run_id)
+    thread = thread_from(chat, run)
+    with turn:
+        return render(request, "chat/room.html#news", {"conversation": chat, "thread": thread})
 
 
 @require_GET

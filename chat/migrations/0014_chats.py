@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
             name="head",
             field=models.BigIntegerField(
                 blank=True,
-                help_text="the last question of the versions that are shown; empty: the newest question",
+                help_text="the last question of the versions that are shown; empty: there are no versions",
                 null=True,
             ),
         ),
@@ -45,7 +45,7 @@ class Migration(migrations.Migration):
             name="follows",
             field=models.BigIntegerField(
                 blank=True,
-                help_text="the question before this one, if it isn't the newest one stored before",
+                help_text="the question before this one, in a conversation with versions",
                 null=True,
             ),
         ),

@@ -5,6 +5,7 @@ import { chosenEffort, chosenMode, chosenModel, takeFresh } from "./choices.js";
 import { giveBack, input, recallDraft, setAnswering, showDraft, write } from "./composer.js";
 import { Connection, uuid } from "./connection.js";
 import { noteEnding } from "./done.js";
+import { edit } from "./editing.js";
 import { followEnd } from "./following.js";
 import { gettext, interpolate } from "./i18n.js";
 import { moveFromNewChat } from "./kept.js";
@@ -12,12 +13,13 @@ import {
   dropWaiting, enqueue, onTakenBack, recallQuestions, setAsking, takeNext, tellTakenBack,
 } from "./queue.js";
 import {
-  account, announce, byId, linkState, newAnswer, newTurn, room, secondsWords, setNumber, show,
-  showRefusal, textOf, thread, turnOf, wordsOf,
+  account, announce, byId, linkState, nameQuestion, newAnswer, newTurn, newVersion, room, runOf,
+  secondsWords, setNumber, show, showRefusal, textOf, thread, turnAnsweredBy, turnOf, wordsOf,
 } from "./thread.js";
 import { showWork } from "./work.js";
 
 /** @import { Connected, Done, Failure, Loss, Observer, Request, Shown } from "./connection.js" */
+/** @import { Edited } from "./editing.js" */
 /** @import { Sent } from "./kept.js" */
 
 /** @type {Answer | null} The answer that is being followed; at most one. */
@@ -53,11 +55,13 @@ export class Answer {
    * @param {object} where
    * @param {HTMLElement} where.turn
    * @param {HTMLElement} where.article
+   * @param {HTMLElement[]} [where.replaced] the turns that stood there, until the server accepts it
    * @param {boolean} [where.isBegun]
    */
-  constructor(request, { turn, article, isBegun = false }) {
+  constructor(request, { turn, article, replaced = [], isBegun = false }) {
     this.turn = turn;
     this.article = article;
+    this.replaced = replaced;
     this.isJoined = isBegun;
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     const query = new URLSearchParams({ language: document.documentElement.lang });
@@ -102,6 +106,8 @@ export class Answer {
       this.turn = turnOf(shown);
     }
     this.article = byId(id);
+    this.replaced = [];
+    nameQuestion(this.turn, event.workflow_id);
     if (conversation !== event.data.conversation_id) {
       enter(event.data.conversation_id);
       moveFromNewChat();
@@ -143,10 +149,16 @@ export class Answer {
   /** @param {Failure} event */
   refused(event) {
     this.leave();
-    showRefusal(this.article, event.html);
     announce("");
-    // The server has not stored it.
-    if (this.isOnly) giveBack(textOf(this.turn));
+    if (this.replaced.length) {
+      const html = document.createElement("template");
+      html.innerHTML = event.html ?? "";
+      this.editAgain(html.content.querySelector("[data-trouble-words]"));
+    } else {
+      showRefusal(this.article, event.html);
+      // The server has not stored it.
+      if (this.isOnly) giveBack(textOf(this.turn));
+    }
     askNext();
   }
 
@@ -207,8 +219,26 @@ export class Answer {
   takeBack() {
     const text = this.isOnly ? textOf(this.turn) : "";
     tellTakenBack(this.connection.request.message_id);
+    if (this.replaced.length) {
+      this.leave();
+      this.editAgain();
+      askNext();
+      return;
+    }
     this.withdraw();
     if (text) giveBack(text);
+  }
+
+  /**
+   * Give the new version of a question back to its box, with the version that it was to replace.
+   * @param {Element | null} fault why it was not asked
+   */
+  editAgain(fault = null) {
+    const [edited] = this.replaced;
+    const text = textOf(this.turn);
+    this.removePlace();
+    // What is being written elsewhere keeps the focus.
+    edit(edited, { text, fault, isAskedFor: !input.value });
   }
 
   /** Remove the question, and ask the next one. */
@@ -219,7 +249,8 @@ export class Answer {
   }
 
   removePlace() {
-    (this.isOnly ? this.turn : this.article).remove();
+    if (this.replaced.length) this.turn.replaceWith(...this.replaced);
+    else (this.isOnly ? this.turn : this.article).remove();
   }
 
   /** True if the question has no other answer. */
@@ -259,6 +290,18 @@ export class Answer {
  */
 export function ask(text) {
   send({ ...asChosen(text), fresh: takeFresh(), rerun_of: null }, null);
+}
+
+/**
+ * Ask an edited question in place of the one of its turn; again, if its text is the same.
+ * @param {Edited} edited
+ */
+export function askEdited({ turn, text }) {
+  if (text === textOf(turn)) {
+    askAgain(/** @type {Element} */ ([...turn.querySelectorAll("[data-answer]")].at(-1)));
+    return;
+  }
+  send({ ...asChosen(text), fresh: takeFresh(), rerun_of: null, branch_of: runOf(turn) }, null);
 }
 
 /**
@@ -303,24 +346,20 @@ function send(question, turn) {
  */
 function start(question, repeated) {
   setAsking(question);
-  const turn = repeated ?? turnToRepeat(question) ?? newTurn(question.message);
-  const hadFocus = turn.contains(document.activeElement);
+  const focused = document.activeElement;
+  const edited = turnAnsweredBy(question.branch_of);
+  const { turn, replaced } = edited
+    ? newVersion(edited, question.message)
+    : { turn: repeated ?? turnAnsweredBy(question.rerun_of) ?? newTurn(question.message) };
+  const hadFocus = turn.contains(focused) || !focused?.isConnected;
   const article = newAnswer(turn, {
     messageId: question.message_id,
     rerunOf: question.rerun_of,
   });
   // The button that was pressed is folded away with the old answer.
   if (hadFocus) input.focus({ preventScroll: true });
-  follow(new Answer({ ...question, conversation_id: conversation }, { turn, article }));
-}
-
-/**
- * Return the turn of the answer that this question asks for again, if the page shows it.
- * @param {Sent} question
- */
-function turnToRepeat({ rerun_of: run }) {
-  const article = run && thread.querySelector(`[data-workflow-id="${CSS.escape(run)}"]`);
-  return article ? turnOf(article) : null;
+  const request = { ...question, conversation_id: conversation };
+  follow(new Answer(request, { turn, article, replaced }));
 }
 
 export function askNext() {
@@ -375,6 +414,11 @@ function join(article) {
   live = new Answer(request, { turn, article, isBegun: true });
   live.connection.open();
   updateComposer();
+}
+
+/** Follow no longer an answer whose version the page doesn't show any more: it goes on. */
+export function leaveHidden() {
+  if (live && !live.turn.isConnected) live.leave();
 }
 
 export function joinUnfinished() {

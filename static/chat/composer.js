@@ -3,10 +3,9 @@
 import { gettext, interpolate, number } from "./i18n.js";
 import { isComposing } from "./keys.js";
 import { keep, recall } from "./kept.js";
-import { announce, byId, textOf, thread } from "./thread.js";
+import { announce, byId } from "./thread.js";
 
 export const input = /** @type {HTMLTextAreaElement} */ (byId("composer-text"));
-const form = /** @type {HTMLFormElement} */ (byId("composer"));
 const send = /** @type {HTMLButtonElement} */ (byId("send"));
 const stop = /** @type {HTMLButtonElement} */ (byId("stop"));
 const count = byId("count");
@@ -57,7 +56,7 @@ export function showDraft() {
 
 /** Empty the composer, and return what is to be sent; null if it cannot be sent. */
 export function take() {
-  const text = textToSend();
+  const text = textToSend(input);
   if (!text.trim()) return null;
   if (isTooLong(text)) {
     announce(count.textContent);
@@ -69,18 +68,32 @@ export function take() {
 }
 
 function changed() {
-  // Where the style sheet cannot do it (field-sizing), rows grow with the lines.
-  if (!CSS.supports("field-sizing", "content")) {
-    input.rows = Math.min(8, input.value.split("\n").length);
-  }
+  grow(input);
   keep({ draft: input.value });
   update();
 }
 
-/** What is written as it is, apart from line ends behind it. */
-function textToSend() {
+/**
+ * Where the style sheet cannot do it (field-sizing), have rows grow with the lines.
+ * @param {HTMLTextAreaElement} box
+ */
+export function grow(box) {
+  if (CSS.supports("field-sizing", "content")) return;
+  box.rows = Math.min(8, box.value.split("\n").length);
+}
+
+/**
+ * What is written in a box as it is, apart from line ends behind it.
+ * @param {HTMLTextAreaElement} box
+ */
+export function textToSend(box) {
   // The look-behind keeps the search from beginning anew at each of many line ends.
-  return input.value.replace(/(?<!\n)\n+$/, "");
+  return box.value.replace(/(?<!\n)\n+$/, "");
+}
+
+/** Give the focus to the composer, or to the thread if it would bring up a keyboard. */
+export function takeFocus() {
+  (touch.matches ? byId("scroll") : input).focus({ preventScroll: true });
 }
 
 // --- Its length
@@ -98,9 +111,13 @@ function isTooLong(text) {
   return text.length > MAX_CHARACTERS && charactersOf(text) > MAX_CHARACTERS;
 }
 
-/** Show how long the text is once that matters, and whether it can be sent. */
-function updateCount() {
-  const text = textToSend();
+/**
+ * Show how long the text of a box is once that matters. Return false if it is too long to be sent.
+ * @param {HTMLTextAreaElement} box
+ * @param {HTMLElement} count
+ */
+export function updateCount(box, count) {
+  const text = textToSend(box);
   const isNear = text.length > NEAR * MAX_CHARACTERS;
   const characters = isNear ? charactersOf(text) : 0;
   const tooLong = characters > MAX_CHARACTERS;
@@ -109,8 +126,8 @@ function updateCount() {
   const words = interpolate(gettext("%(count)s of %(most)s characters"), figures);
   count.textContent = count.hidden ? "" : words;
   count.classList.toggle("bad", tooLong);
-  send.disabled = tooLong;
-  input.setAttribute("aria-invalid", String(tooLong));
+  box.setAttribute("aria-invalid", String(tooLong));
+  return !tooLong;
 }
 
 // --- The buttons
@@ -133,26 +150,28 @@ function update() {
   stop.disabled = Boolean(answering?.isStopping);
   send.hidden = Boolean(answering) && !hasText;
   send.setAttribute("aria-label", answering ? gettext("Ask next") : gettext("Send"));
-  updateCount();
+  send.disabled = !updateCount(input, count);
 }
 
 // --- The keys
 
 input.addEventListener("input", changed);
 
-input.addEventListener("keydown", (event) => {
-  const { key, shiftKey, ctrlKey, metaKey, altKey } = event;
-  if (isComposing(event)) return;
-  if (key === "Enter" && !shiftKey && (!touch.matches || ctrlKey || metaKey)) {
+/**
+ * Send the form of this box with Enter, also where the keyboard on the screen has no Shift+Enter.
+ * @param {HTMLTextAreaElement} box
+ */
+export function sendWithEnter(box) {
+  box.addEventListener("keydown", (event) => {
+    const { key, shiftKey, ctrlKey, metaKey } = event;
+    if (key !== "Enter" || shiftKey || isComposing(event)) return;
+    if (touch.matches && !ctrlKey && !metaKey) return;
     event.preventDefault();
-    form.requestSubmit();
-  } else if (key === "ArrowUp" && !input.value && !(shiftKey || ctrlKey || metaKey || altKey)) {
-    const last = [...thread.querySelectorAll(".turn")].at(-1);
-    if (!last) return;
-    event.preventDefault();
-    write(textOf(last));
-  }
-});
+    box.form?.requestSubmit();
+  });
+}
+
+sendWithEnter(input);
 
 function nameEnter() {
   input.enterKeyHint = touch.matches ? "enter" : "send";

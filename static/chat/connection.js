@@ -57,6 +57,7 @@ import ReconnectingWebSocket from "../vendor/reconnecting-websocket/reconnecting
  * @property {string | null} reasoning_effort
  * @property {boolean} fresh
  * @property {string | null} rerun_of
+ * @property {string | null} [branch_of]
  */
 
 /**

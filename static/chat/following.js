@@ -80,6 +80,18 @@ export function stayHere() {
   settle();
 }
 
+/**
+ * Keep an element at this place of the view, where what it replaces stood.
+ * @param {Element} element
+ * @param {number} top
+ */
+export function keepPlace(element, top) {
+  scroller.scrollTop += element.getBoundingClientRect().top - top;
+  lastTop = scroller.scrollTop;
+  isFollowing = false;
+  settle();
+}
+
 // --- What moves it
 
 function scrolled() {

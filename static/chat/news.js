@@ -3,12 +3,14 @@
 // Other tabs of this browser tell of their changes. Everything else is found when the reader comes
 // back to the page. An idle page asks for nothing.
 
-import { joinUnfinished, live } from "./answer.js";
+import { askNext, joinUnfinished, leaveHidden, live } from "./answer.js";
 import { isUnconfirmed } from "./back.js";
 import {
   checkRunning, conversation, joinOtherTabs, leave, leaveOtherTabs, refreshList, retitle,
 } from "./chats.js";
-import { account, byId, foldAway, htmx, room, setNumber, startClocks, thread } from "./thread.js";
+import {
+  byId, foldAway, headers, htmx, room, runOf, setNumber, setVersions, startClocks, thread, versionsOf,
+} from "./thread.js";
 
 const LULL = 200; // ms in which several reasons to look become one look
 
@@ -31,37 +33,77 @@ async function catchUp() {
   isPutOff = live !== null;
   const chat = conversation;
   if (isPutOff || !chat) return;
-  const path = `/c/${chat}/turns/?after=${room.dataset.newest}`;
-  const headers = { "HX-Request": "true", "Fleet-Account": account };
-  const response = await fetch(path, { headers }).catch(() => null);
+  const query = `after=${room.dataset.newest}&shown=${lastRun()}`;
+  const html = await fetchTurns(`/c/${chat}/turns/?${query}`);
   // Meanwhile the reader may have asked.
   isPutOff = live !== null;
-  if (!response || isPutOff || chat !== conversation) return;
+  if (html !== null && !isPutOff && chat === conversation) takeTurns(html);
+}
+
+/** Return the run of the last question of this page, by which the server knows its versions. */
+function lastRun() {
+  return [...thread.querySelectorAll(".turn")].map(runOf).findLast(Boolean) ?? "";
+}
+
+/**
+ * Return the turns that the server shows at this address; null if it shows none.
+ * @param {string} path
+ * @param {"GET" | "POST"} method
+ */
+export async function fetchTurns(path, method = "GET") {
+  const chat = conversation;
+  const response = await fetch(path, { method, headers: headers() }).catch(() => null);
+  if (!response || chat !== conversation) return null;
   const elsewhere = response.headers.get("HX-Redirect");
   if (response.headers.has("HX-Refresh")) location.reload();
   else if (elsewhere) location.assign(elsewhere);
   else if (response.status === 404) leave();
-  else if (response.ok) take(await response.text());
+  else if (response.ok) return response.text();
+  return null;
 }
 
-/** @param {string} html turns with answers that are newer than those this page knows */
-function take(html) {
+/**
+ * Show turns that are newer than those this page knows, or other versions of its questions.
+ * @param {string} html
+ */
+export function takeTurns(html) {
   const parsed = document.createElement("template");
   parsed.innerHTML = html;
   const news = /** @type {HTMLElement} */ (parsed.content.firstElementChild);
-  const { newest, title, more } = news.dataset;
+  const { newest, title, more, fork } = news.dataset;
   room.dataset.newest = newest;
-  const turns = /** @type {NodeListOf<HTMLElement>} */ (news.querySelectorAll(":scope > .turn"));
-  /** @type {Element | null} */
-  let next = null;
-  // From the last to the first, because a turn that is new here goes before one that isn't.
-  for (const turn of [...turns].reverse()) next = takeTurn(turn, next) ?? next;
+  const turns = /** @type {HTMLElement[]} */ ([...news.querySelectorAll(":scope > .turn")]);
+  if (fork) {
+    replaceFrom(Number(fork), turns, news.querySelector(":scope > .older"));
+    leaveHidden();
+  } else {
+    /** @type {Element | null} */
+    let next = null;
+    // From the last to the first, because a turn that is new here goes before one that isn't.
+    for (const turn of turns.reverse()) next = takeTurn(turn, next) ?? next;
+  }
   htmx.process(thread);
   startClocks();
   checkTitle(title ?? "");
-  joinUnfinished();
+  if (!live) joinUnfinished();
+  if (!live) askNext();
   retitle();
   if (more) catchUp();
+}
+
+/**
+ * Show these turns in place of all from this number on.
+ * @param {number} fork
+ * @param {HTMLElement[]} turns
+ * @param {Element | null} older the button for those before
+ */
+function replaceFrom(fork, turns, older) {
+  const hasGap = Number(turns[0]?.dataset.turn) > fork;
+  for (const turn of /** @type {NodeListOf<HTMLElement>} */ (thread.querySelectorAll(".turn"))) {
+    if (hasGap || Number(turn.dataset.turn) >= fork) turn.remove();
+  }
+  if (!thread.querySelector(".turn")) thread.replaceChildren(...(older ? [older] : []));
+  thread.append(...turns);
 }
 
 /**
@@ -95,6 +137,8 @@ function takeTurn(turn, next) {
   for (const answer of answers) takeAnswer(answer, turnHere);
   // Asked here before the page had those that others asked meanwhile.
   setNumber(turnHere, Number(turn.dataset.turn));
+  const { runs, place } = versionsOf(turn);
+  setVersions(turnHere, runs, place);
   return turnHere;
 }
 

@@ -3,9 +3,10 @@
 // a page that asks it again, after a reload or as a duplicate of this one, joins the same answer.
 
 import { giveBack, input } from "./composer.js";
+import { edit } from "./editing.js";
 import { keep, recall } from "./kept.js";
 import { inBrowser, keyOf } from "./storage.js";
-import { byId, part, place } from "./thread.js";
+import { byId, part, place, turnAnsweredBy } from "./thread.js";
 
 /** @import { Sent } from "./kept.js" */
 
@@ -78,6 +79,11 @@ export function takeBackWaiting(item) {
   const { question, turn } = found;
   dropWaiting(question.message_id);
   tellTakenBack(question.message_id);
+  const edited = turnAnsweredBy(question.branch_of);
+  if (edited) {
+    edit(edited, { text: question.message });
+    return;
+  }
   input.focus();
   if (!turn && !question.rerun_of) giveBack(question.message);
 }

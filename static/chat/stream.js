@@ -1,6 +1,6 @@
 // Starts the page's script, and connects what the reader presses with what it does.
 
-import { ask, askAgain, begin, comeBack, live } from "./answer.js";
+import { ask, askAgain, askEdited, begin, comeBack, live } from "./answer.js";
 import { giveUpChanges, pressInCard } from "./asks.js";
 import { confirmOrReload, hide } from "./back.js";
 import { setDrawer } from "./chats.js";
@@ -9,6 +9,7 @@ import { copy } from "./clipboard.js";
 import { input, take, write } from "./composer.js";
 import "./dialogs.js";
 import { switchNotifications } from "./done.js";
+import { cancelEdit, edit, leaveEdit, takeEdit } from "./editing.js";
 import { pressFold } from "./folds.js";
 import { followEnd } from "./following.js";
 import { gettext } from "./i18n.js";
@@ -16,7 +17,8 @@ import { isComposing, isShortcut, isSlash } from "./keys.js";
 import { checkNews, lookForNews } from "./news.js";
 import { takeBackWaiting } from "./queue.js";
 import "./selection.js";
-import { byId, part, startClocks, tick } from "./thread.js";
+import { byId, part, startClocks, thread, tick, turnOf } from "./thread.js";
+import { step } from "./versions.js";
 
 // --- Buttons
 
@@ -40,6 +42,10 @@ const ACTIONS = {
   retry: () => live?.connection.retryNow(),
   "take-back": (button) => takeBackWaiting(/** @type {Element} */ (button.closest("li"))),
   "give-up": () => live?.takeBack(),
+  edit: (button) => edit(turnOf(button)),
+  "cancel-edit": cancelEdit,
+  "earlier-version": step,
+  "later-version": step,
   fold: pressFold,
   jump: () => {
     followEnd(true);
@@ -98,6 +104,14 @@ byId("composer").addEventListener("submit", (event) => {
   if (text !== null) ask(text);
 });
 
+thread.addEventListener("submit", (event) => {
+  const form = /** @type {HTMLFormElement} */ (event.target);
+  if (!form.matches("[data-edit]")) return;
+  event.preventDefault();
+  const edited = takeEdit(form);
+  if (edited) askEdited(edited);
+});
+
 // Back from a source leads to where it was cited. Browsers restore the scroll position of the page
 // only, and here an element scrolls.
 addEventListener("hashchange", () => {
@@ -129,7 +143,7 @@ document.addEventListener("keydown", (event) => {
 function closeOrStop(target) {
   const [menu] = openMenus();
   if (menu) closeMenu(menu);
-  else if (giveUpChanges(target)) return;
+  else if (giveUpChanges(target) || leaveEdit(target)) return;
   else if (document.body.classList.contains("drawer-open")) setDrawer(false);
   else if (live && !live.connection.isStopping && target.id !== "search") {
     live.stop();

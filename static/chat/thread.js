@@ -23,7 +23,7 @@ export function byId(id) {
 
 /**
  * Return the first `selector` inside `element`. The template always has it.
- * @param {Element | DocumentFragment} element
+ * @param {Element | Document | DocumentFragment} element
  * @param {string} selector
  */
 export function part(element, selector) {
@@ -69,6 +69,83 @@ export function setNumber(turn, number) {
 /** @param {HTMLElement} turn */
 function answerName(turn) {
   return interpolate(gettext("Answer %(number)s"), { number: turn.dataset.turn ?? "" });
+}
+
+/**
+ * Show a new version of a question in its place. Return its turn, and the turns that it replaces:
+ * the thread below follows the version.
+ * @param {HTMLElement} turn
+ * @param {string} text
+ */
+export function newVersion(turn, text) {
+  const turns = /** @type {HTMLElement[]} */ ([...thread.querySelectorAll(":scope > .turn")]);
+  const replaced = turns.slice(turns.indexOf(turn));
+  for (const each of replaced) each.remove();
+  const version = newTurn(text);
+  setNumber(version, Number(turn.dataset.turn));
+  const { runs } = versionsOf(turn);
+  const earlier = runs.length ? runs : [runOf(turn) ?? ""];
+  setVersions(version, [...earlier, ""], earlier.length);
+  return { turn: version, replaced };
+}
+
+/**
+ * Return a run of each version of a turn's question, and the place of the one that is shown.
+ * @param {HTMLElement} turn
+ * @returns {{ runs: string[], place: number }}
+ */
+export function versionsOf(turn) {
+  const { runs = "[]", place = "0" } = part(turn, ".versions").dataset;
+  return { runs: JSON.parse(runs), place: Number(place) };
+}
+
+/**
+ * @param {HTMLElement} turn
+ * @param {string[]} runs a run of each version; none if there is only one
+ * @param {number} shown the place of the one that is shown
+ */
+export function setVersions(turn, runs, shown) {
+  const stepper = part(turn, ".versions");
+  stepper.dataset.runs = JSON.stringify(runs);
+  stepper.dataset.place = String(shown);
+  stepper.hidden = runs.length === 0;
+  part(stepper, ".versions-place").textContent = interpolate(gettext("%(number)s of %(count)s"), {
+    number: shown + 1,
+    count: runs.length,
+  });
+  const [earlier, later] = stepper.querySelectorAll("button");
+  // Not `disabled`: the button that was pressed keeps the focus.
+  earlier.setAttribute("aria-disabled", String(shown === 0));
+  later.setAttribute("aria-disabled", String(shown >= runs.length - 1));
+}
+
+/**
+ * The server has stored the question of a turn, and this run answers it.
+ * @param {HTMLElement} turn
+ * @param {string} run
+ */
+export function nameQuestion(turn, run) {
+  const { runs, place } = versionsOf(turn);
+  setVersions(turn, runs.map((each) => each || run), place);
+  part(turn, "[data-action=edit]").hidden = false;
+}
+
+/**
+ * Return the run of a turn's newest answer; undefined if the server has none.
+ * @param {Element} turn
+ */
+export function runOf(turn) {
+  const answers = /** @type {NodeListOf<HTMLElement>} */ (turn.querySelectorAll("[data-answer]"));
+  return [...answers].map(({ dataset }) => dataset.workflowId).findLast(Boolean);
+}
+
+/**
+ * Return the turn of the question that this run answered; null if the page doesn't show it.
+ * @param {string | null | undefined} run
+ */
+export function turnAnsweredBy(run) {
+  const article = run && thread.querySelector(`[data-workflow-id="${CSS.escape(run)}"]`);
+  return article ? turnOf(article) : null;
 }
 
 /**
@@ -304,6 +381,14 @@ export function tick() {
     const wait = interpolate(gettext("in %(period)s"), { period: secondsWords(left) });
     clock.textContent = left > 0 ? wait : gettext("now");
   }
+}
+
+// --- Requests
+
+/** Return the headers that htmx sends, for requests without it. */
+export function headers() {
+  const common = part(document, "[hx-headers]").getAttribute("hx-headers") ?? "{}";
+  return { "HX-Request": "true", ...JSON.parse(common) };
 }
 
 // --- Above the composer

@@ -153,14 +153,14 @@ def test_number_of_queries_does_not_depend_on_the_number_of_questions(
 ) -> None:
     chat = conversation_of(client)
     run_of(chat)
-    # Conversation, newest answer, questions, runs with answers, ratings, list.
-    with django_assert_num_queries(6):
+    # Conversation, newest answer, ids and texts of questions, runs with answers, ratings, list.
+    with django_assert_num_queries(7):
         page(client, address(chat))
     for number in range(25):
         run = run_of(chat, f"question {number}")
         decided_for(run_of(chat, run.question, rerun_of=run), rating=1)
         conversation_of(client, f"chat {number}")
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         page(client, address(chat))
 
 
