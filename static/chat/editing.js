@@ -1,7 +1,9 @@
 // The box in which a question is edited, in the place of its bubble. What is written there is kept
 // until it is asked or given up.
 
-import { grow, input, sendWithEnter, takeFocus, textToSend, updateCount, write } from "./composer.js";
+import {
+  giveBack, grow, input, sendWithEnter, takeFocus, textToSend, updateCount, write,
+} from "./composer.js";
 import { gettext } from "./i18n.js";
 import { isComposing } from "./keys.js";
 import { keepEdit, keptEdit } from "./kept.js";
@@ -119,6 +121,11 @@ export function leaveEdit(element) {
 export function cancelEdit(button) {
   keepEdit(nameOf(turnOf(button)), null);
   leaveEdit(button);
+}
+
+/** Put what is written in open boxes into the composer: their questions are about to be gone. */
+export function giveBackEdits() {
+  for (const form of thread.querySelectorAll("[data-edit]")) giveBack(boxOf(form).value);
 }
 
 /** @param {HTMLFormElement} form */

@@ -8,13 +8,14 @@ import { isUnconfirmed } from "./back.js";
 import {
   checkRunning, conversation, joinOtherTabs, leave, leaveOtherTabs, refreshList, retitle,
 } from "./chats.js";
+import { giveBackEdits } from "./editing.js";
 import {
   byId, foldAway, headers, htmx, room, runOf, setNumber, setVersions, startClocks, thread, versionsOf,
 } from "./thread.js";
 
 const LULL = 200; // ms in which several reasons to look become one look
 
-/** An answer is being followed; look again when it has ended. */
+/** An answer is being followed; look again when it has ended. Other versions are shown at once. */
 let isPutOff = false;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
@@ -30,14 +31,19 @@ export function lookForNews() {
 }
 
 async function catchUp() {
-  isPutOff = live !== null;
   const chat = conversation;
-  if (isPutOff || !chat) return;
+  isPutOff = live !== null;
+  if (!chat || isAsking()) return;
   const query = `after=${room.dataset.newest}&shown=${lastRun()}`;
   const html = await fetchTurns(`/c/${chat}/turns/?${query}`);
   // Meanwhile the reader may have asked.
   isPutOff = live !== null;
-  if (html !== null && !isPutOff && chat === conversation) takeTurns(html);
+  if (html !== null && !isAsking() && chat === conversation) takeTurns(html);
+}
+
+/** Return true while the server may know nothing of the last question of this page. */
+function isAsking() {
+  return live !== null && !live.connection.isBegun;
 }
 
 /** Return the run of the last question of this page, by which the server knows its versions. */
@@ -57,9 +63,11 @@ export async function fetchTurns(path, method = "GET") {
   const elsewhere = response.headers.get("HX-Redirect");
   if (response.headers.has("HX-Refresh")) location.reload();
   else if (elsewhere) location.assign(elsewhere);
-  else if (response.status === 404) leave();
-  else if (response.ok) return response.text();
-  return null;
+  else if (response.status === 404) {
+    giveBackEdits();
+    leave();
+  }
+  return response.ok ? response.text() : null;
 }
 
 /**
@@ -71,6 +79,7 @@ export function takeTurns(html) {
   parsed.innerHTML = html;
   const news = /** @type {HTMLElement} */ (parsed.content.firstElementChild);
   const { newest, title, more, fork } = news.dataset;
+  if (live && !fork) return;
   room.dataset.newest = newest;
   const turns = /** @type {HTMLElement[]} */ ([...news.querySelectorAll(":scope > .turn")]);
   if (fork) {

@@ -109,10 +109,9 @@ export function setVersions(turn, runs, shown) {
   stepper.dataset.runs = JSON.stringify(runs);
   stepper.dataset.place = String(shown);
   stepper.hidden = runs.length === 0;
-  part(stepper, ".versions-place").textContent = interpolate(gettext("%(number)s of %(count)s"), {
-    number: shown + 1,
-    count: runs.length,
-  });
+  const numbers = { number: shown + 1, count: runs.length };
+  const words = stepper.hidden ? "" : interpolate(gettext("%(number)s of %(count)s"), numbers);
+  part(stepper, ".versions-place").textContent = words;
   const [earlier, later] = stepper.querySelectorAll("button");
   // Not `disabled`: the button that was pressed keeps the focus.
   earlier.setAttribute("aria-disabled", String(shown === 0));

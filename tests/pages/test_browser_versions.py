@@ -1,7 +1,5 @@
 """Editing a question and stepping through its versions, as a reader does it."""
 
-import re
-
 from playwright.sync_api import Page, expect
 
 from tests.scripted_model import ScriptedModel
@@ -78,13 +76,14 @@ def test_question_is_edited_and_its_versions_are_stepped_through_by_keyboard(
     expect_questions(page, "first", "second", "third")
 
 
-def test_edit_by_touch_waits_for_the_running_answer_and_a_refused_one_is_given_back(
+def test_edit_by_touch_waits_for_the_running_answer(
     fleet: Fleet, open_page: Open, model: ScriptedModel
 ) -> None:
     page = open_page(fleet.address, width=390, height=800, has_touch=True, is_mobile=True)
-    asked(page, "first")
     model.on("second", tokens=["A", "B"], hold_after=1)
-    ask(page, "second")
+    for question in ("first", "second"):
+        page.locator("#composer-text").fill(question)
+        page.locator("#send").tap()
     expect(prose(page)).to_have_text("A")
     edit = page.get_by_role("button", name="Edit this question").first
     expect(edit).to_have_css("opacity", "1")
@@ -102,17 +101,9 @@ def test_edit_by_touch_waits_for_the_running_answer_and_a_refused_one_is_given_b
     expect_ready_for_the_next(page)
     page.get_by_role("button", name="Earlier version").tap()
     expect_questions(page, "first", "second")
-    # The chat is deleted elsewhere. The edit comes back, and so do the turns that it would replace.
-    elsewhere = page.context.new_page()
-    elsewhere.goto(page.url)
-    page.get_by_role("button", name="Edit this question").last.tap()
-    page.locator(".edit textarea").fill("second one")
-    page.evaluate("document.querySelector('.app').inert = false")
-    elsewhere.get_by_label("This chat", exact=True).click()
-    elsewhere.locator("[data-open=delete]").click()
-    elsewhere.get_by_role("button", name="Delete", exact=True).last.click()
-    elsewhere.wait_for_url(re.compile(r"/$"))
-    elsewhere.close()
+    box = page.get_by_role("button", name="Later version").bounding_box()
+    assert box
+    assert min(box["width"], box["height"]) >= 40
 
 
 def test_other_tabs_follow_and_keep_what_is_above_the_fork(
