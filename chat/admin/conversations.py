@@ -1,5 +1,6 @@
 """The list of conversations, and the page of one with its messages."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 
+from chat.branches import Tree
 from chat.conversations import Conversation, Message
 from chat.models import Run
 from tooling.clusters import beginning
@@ -23,11 +25,15 @@ MAX_MESSAGE_CHARS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class ShownMessage:
-    """A message on the page of its conversation; an answer has the run that wrote it."""
+    """A message on the page of its conversation; an answer has the run that wrote it.
+
+    `place` says which question this is, and which version if it has several.
+    """
 
     message: Message
     text: str
     run: Run | None
+    place: str = ""
 
 
 @admin.register(Conversation)
@@ -131,7 +137,29 @@ def newest_messages(
         "text_so_far", "steps", "summary_so_far", "ending"
     )
     by_answer = {run.answer_id: run for run in runs}
-    return [ShownMessage(message, text_of(message), by_answer.get(message.pk)) for message in found]
+    tree = conversation.tree()
+    # With versions, it isn't plain which question an answer belongs to.
+    questions = {run.answer_id: run.question_id for run in runs}
+    path = set(tree.path(conversation.head))
+    return [
+        ShownMessage(
+            message,
+            text_of(message),
+            by_answer.get(message.pk),
+            place_of(questions.get(message.pk, message.pk), tree, path),
+        )
+        for message in found
+    ]
+
+
+def place_of(question: int, tree: Tree, path: Collection[int]) -> str:
+    """Return which question this is: “3”, or “3, version 1 of 2, not shown”."""
+    if question not in tree:
+        return ""
+    place, versions = str(tree.number(question)), tree.versions(question)
+    if len(versions) > 1:
+        place += f", version {versions.index(question) + 1} of {len(versions)}"
+    return place if question in path else f"{place}, not shown"
 
 
 def text_of(message: Any) -> str:

@@ -59,6 +59,7 @@ class Batch:
     runs: list[Run] = field(default_factory=list)
     decisions: list[RoutingDecision] = field(default_factory=list)
     asks: list[MadeAsk] = field(default_factory=list)
+    versions: list[tuple[Message, Message]] = field(default_factory=list)  # the new one is the last
 
     def store(self) -> None:
         with given_dates(), transaction.atomic():
@@ -69,6 +70,9 @@ class Batch:
             index_questions(run.question_id for run in self.runs)
             for made in self.asks:
                 made.store()
+            for old, new in self.versions:
+                Message.objects.filter(pk=new.pk).update(branch_of=old.pk)
+                Conversation.objects.filter(pk=new.conversation_id).update(head=new.pk)
 
 
 class Demo:
@@ -80,6 +84,7 @@ class Demo:
         self.random = Random(seed)  # noqa: S311 - made-up data
         self.variants = Variants(self.random, runs)
         self.has_answered_pause = False
+        self.has_versions = False
         self.made = 0
         self.live = min(LIVE_RUNS, runs // 10)
 
@@ -156,6 +161,7 @@ class Demo:
         )
         batch.conversations.append(conversation)
         earlier: Run | None = None
+        questions: list[Message] = []
         for number, (variant, seconds) in enumerate(zip(variants, passed, strict=True), 1):
             form: Form = "old" if self.made < self.runs * OLD_PART else "new"
             if is_live and number == count:
@@ -168,7 +174,12 @@ class Demo:
                 )
             elif form == "new" and len(earlier.steps) > 2 and self.made % TAKEN_OVER == 0:
                 take_over(earlier, self.random)
+            if earlier.question not in questions:
+                questions.append(earlier.question)
             self.made += 1
+        if len(questions) > 2 and not self.has_versions:
+            self.has_versions = True
+            batch.versions.append((questions[-2], questions[-1]))
 
     def add_run(
         self,

@@ -110,6 +110,15 @@ def test_conversations_of_the_demo_are_whole() -> None:
     assert first.created_at < longest.updated_at
 
 
+@pytest.mark.usefixtures("demo")
+def test_demo_has_a_question_with_versions() -> None:
+    newer = Message.objects.get(branch_of__isnull=False)
+    chat = newer.conversation
+    assert chat.tree().versions(newer.pk) == [newer.branch_of, newer.pk]
+    assert chat.shown_path()[-1] == newer.pk
+    assert Run.objects.filter(question=newer).exists()
+
+
 def test_the_same_seed_makes_the_same_runs() -> None:
     now = timezone.now()
     seen = []

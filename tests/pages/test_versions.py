@@ -160,6 +160,24 @@ def test_versions_take_one_query_more(
         page(client, address(chat))
 
 
+def test_admin_says_which_version_a_message_belongs_to(
+    admin_client: Client, chat: Conversation
+) -> None:
+    html = page(admin_client, reverse("admin:chat_conversation_change", args=[chat.pk]))
+    assert re.findall(r"<strong>((?:Question|Answer).+?)</strong>", html) == [
+        "Question 1",
+        "Answer to question 1",
+        "Question 2, version 1 of 2, not shown",
+        "Answer to question 2, version 1 of 2, not shown",
+        "Question 3, not shown",
+        "Answer to question 3, not shown",
+        "Question 2, version 2 of 2",
+        "Answer to question 2, version 2 of 2",
+        "Question 3",
+        "Answer to question 3",
+    ]
+
+
 def test_shown_path_follows_the_question_that_is_to_be_shown(client: Client) -> None:
     chat = conversation_of(client)
     first, second = asked(chat, "1"), asked(chat, "2")
