@@ -150,15 +150,9 @@ export class Answer {
   refused(event) {
     this.leave();
     announce("");
-    if (this.replaced.length) {
-      const html = document.createElement("template");
-      html.innerHTML = event.html ?? "";
-      this.editAgain(html.content.querySelector("[data-trouble-words]"));
-    } else {
-      showRefusal(this.article, event.html);
-      // The server has not stored it.
-      if (this.isOnly) giveBack(textOf(this.turn));
-    }
+    // The server has not stored it.
+    if (!this.replaced.length) showRefusal(this.article, event.html);
+    this.giveBackText(event.html);
     askNext();
   }
 
@@ -217,28 +211,23 @@ export class Answer {
 
   /** Give up a question that the server has not accepted, in all tabs. */
   takeBack() {
-    const text = this.isOnly ? textOf(this.turn) : "";
     tellTakenBack(this.connection.request.message_id);
-    if (this.replaced.length) {
-      this.leave();
-      this.editAgain();
-      askNext();
-      return;
-    }
+    this.giveBackText();
     this.withdraw();
-    if (text) giveBack(text);
   }
 
   /**
-   * Give the new version of a question back to its box, with the version that it was to replace.
-   * @param {Element | null} fault why it was not asked
+   * Put the text back where it was written: for a new version, with the turns that it replaced.
+   * @param {string} html why it was not asked
    */
-  editAgain(fault = null) {
-    const [edited] = this.replaced;
+  giveBackText(html = "") {
     const text = textOf(this.turn);
-    this.removePlace();
-    // What is being written elsewhere keeps the focus.
-    edit(edited, { text, fault, isAskedFor: !input.value });
+    const [edited] = this.replaced;
+    if (edited) {
+      this.removePlace();
+      // What is being written elsewhere keeps the focus.
+      edit(edited, { text, fault: html, isAskedFor: !input.value });
+    } else if (this.isOnly) giveBack(text);
   }
 
   /** Remove the question, and ask the next one. */

@@ -32,16 +32,19 @@ const nameOf = (turn) => part(turn, "[data-answer]").id;
  * @param {HTMLElement} turn
  * @param {object} how
  * @param {string} [how.text]
- * @param {Element | null} [how.fault] why this text was not asked
+ * @param {string} [how.fault] markup that says why this text was not asked
  * @param {boolean} [how.isAskedFor] the reader wants to write now
  */
-export function edit(turn, { text, fault = null, isAskedFor = true } = {}) {
+export function edit(turn, { text, fault = "", isAskedFor = true } = {}) {
   const form = formOf(turn) ?? open(turn);
   const box = boxOf(form);
   box.value = text ?? keptEdit(nameOf(turn)) ?? textOf(turn);
+  const markup = document.createElement("template");
+  markup.innerHTML = fault;
+  const words = markup.content.querySelector("[data-trouble-words]");
   const place = part(form, "[data-edit-fault]");
-  place.hidden = !fault;
-  place.replaceChildren(...(fault?.childNodes ?? []));
+  place.hidden = !words;
+  place.replaceChildren(...(words?.childNodes ?? []));
   changed(form);
   if (!isAskedFor) return;
   box.focus();
