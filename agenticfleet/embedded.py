@@ -283,7 +283,7 @@ class FleetServices:
     redis_url: str
     model_base_url: str
     model: str
-    model_builtin: bool
+    model_is_stand_in: bool
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables that make a process use these services."""
@@ -291,7 +291,7 @@ class FleetServices:
             "REDIS_URL": self.redis_url,
             "OPENAI_BASE_URL": self.model_base_url,
             "FLEET_MODEL": self.model,
-            "FLEET_MODEL_BUILTIN": "on" if self.model_builtin else "off",
+            "FLEET_MODEL_IS_STAND_IN": "on" if self.model_is_stand_in else "off",
         }
 
 
@@ -308,11 +308,11 @@ def services_in_use(
     """
     redis_url = valkey.url if valkey else settings.REDIS_URL or (fleet.redis_url if fleet else "")
     if model:
-        return FleetServices(redis_url, model.url, settings.BUILTIN_MODEL, model_builtin=True)
+        return FleetServices(redis_url, model.url, settings.BUILTIN_MODEL, model_is_stand_in=True)
     if fleet and not model_is_configured():
-        return FleetServices(redis_url, fleet.model_base_url, fleet.model, fleet.model_builtin)
+        return FleetServices(redis_url, fleet.model_base_url, fleet.model, fleet.model_is_stand_in)
     return FleetServices(
-        redis_url, settings.OPENAI_BASE_URL, settings.FLEET_MODEL, settings.FLEET_MODEL_BUILTIN
+        redis_url, settings.OPENAI_BASE_URL, settings.FLEET_MODEL, settings.FLEET_MODEL_IS_STAND_IN
     )
 
 

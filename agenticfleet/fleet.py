@@ -209,5 +209,5 @@ class Fleet:
             redis_url=used.redis_url,
             model_base_url=used.model_base_url,
             model=used.model,
-            model_builtin=used.model_builtin,
+            model_is_stand_in=used.model_is_stand_in,
         )

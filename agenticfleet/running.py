@@ -21,7 +21,7 @@ class RunningFleet(msgspec.Struct, frozen=True):
     redis_url: str
     model_base_url: str
     model: str
-    model_builtin: bool
+    model_is_stand_in: bool
 
 
 def fleet_file() -> Path:

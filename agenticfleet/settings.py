@@ -245,21 +245,22 @@ FLEET_MODELS = env.names("FLEET_MODELS", longest=MAX_MODEL)
 # Serves if no model is configured. It reads 400 tokens/s on two cores, and its window of 2048
 # tokens includes the answer.
 BUILTIN_MODEL = "SmolLM2-135M-Instruct"
-# `manage.py fleet` sets this for its workers. It isn't for people, so no document lists it.
-FLEET_MODEL_BUILTIN = env.flag("FLEET_MODEL_BUILTIN", False)
+# True if the model in use is the small one above, because nothing better is there: it gets short
+# texts and no tools. `manage.py fleet` sets this for its workers, so no document lists it.
+FLEET_MODEL_IS_STAND_IN = env.flag("FLEET_MODEL_IS_STAND_IN", False)
 # True if only this machine can reach the fleet. `manage.py fleet` sets this, too.
 FLEET_IS_LOCAL = env.flag("FLEET_IS_LOCAL", False)
 # What an agent of the team may write per model call: notes and drafts, not the answer. The next
 # step must be able to read it, so a window has at least this size.
-FLEET_STEP_TOKENS = 150 if FLEET_MODEL_BUILTIN else 1000
+FLEET_STEP_TOKENS = 150 if FLEET_MODEL_IS_STAND_IN else 1000
 # If unset, each model reads what its server tells, within limits (chat/llm/windows.py).
 FLEET_CONTEXT_TOKENS = (
     env.integer("FLEET_CONTEXT_TOKENS", 1200, least=FLEET_STEP_TOKENS)
-    if FLEET_MODEL_BUILTIN or env.text("FLEET_CONTEXT_TOKENS")
+    if FLEET_MODEL_IS_STAND_IN or env.text("FLEET_CONTEXT_TOKENS")
     else None
 )
 FLEET_MAX_OUTPUT_TOKENS = env.integer(
-    "FLEET_MAX_OUTPUT_TOKENS", 600 if FLEET_MODEL_BUILTIN else 4096, least=16
+    "FLEET_MAX_OUTPUT_TOKENS", 600 if FLEET_MODEL_IS_STAND_IN else 4096, least=16
 )
 # Hidden thinking counts as written tokens, so models get these in addition. If unset, those that
 # are known to think.
@@ -414,6 +415,6 @@ LOGGING = {
 FLEET_METRICS_TOKEN = env.key("FLEET_METRICS_TOKEN")
 
 # Shown by `manage.py fleet --print-settings`. It leaves out what `fleet` sets for its workers.
-INTERNAL = ("FLEET_MODEL_BUILTIN", "FLEET_IS_LOCAL", "FLEET_WORKER_NUMBER", "FLEET_ID")
+INTERNAL = ("FLEET_MODEL_IS_STAND_IN", "FLEET_IS_LOCAL", "FLEET_WORKER_NUMBER", "FLEET_ID")
 SETTINGS_READ = [setting for name, setting in env.read.items() if name not in INTERNAL]
 env.reject_unknown("FLEET_")

@@ -129,7 +129,7 @@ RATINGS: dict[str, int | None] = {
 @dataclass(frozen=True, slots=True)
 class ModelInUse:
     label: str
-    is_builtin: bool
+    is_stand_in: bool
     team_label: str = ""  # of the full team's model, if it is another one
 
 
@@ -334,11 +334,11 @@ def page_context(
 
 
 def model_in_use() -> ModelInUse:
-    if settings.FLEET_MODEL_BUILTIN:
-        return ModelInUse(BUILTIN_NAME, is_builtin=True)
+    if settings.FLEET_MODEL_IS_STAND_IN:
+        return ModelInUse(BUILTIN_NAME, is_stand_in=True)
     named = [settings.FLEET_LIGHT_MODEL or settings.FLEET_MODEL, settings.FLEET_MODEL]
     light, full = (settings.FLEET_MODELS.get(model) or model for model in named)
-    return ModelInUse(light, is_builtin=False, team_label=full if full != light else "")
+    return ModelInUse(light, is_stand_in=False, team_label=full if full != light else "")
 
 
 def models_to_choose_from() -> list[Offer]:

@@ -46,7 +46,7 @@ def offers() -> list[Offer]:
     These are the ones in FLEET_MODELS; without that setting, the configured models and what the
     server lists. Reads neither database nor network.
     """
-    if settings.FLEET_MODEL_BUILTIN:
+    if settings.FLEET_MODEL_IS_STAND_IN:
         return [Offer(settings.FLEET_MODEL, BUILTIN_NAME)]
     if settings.FLEET_MODELS:
         # Also those that the server doesn't list, because not every server lists all of them.

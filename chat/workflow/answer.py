@@ -125,9 +125,9 @@ class Answer:
             raise Withdrawn
         self.enter(route)
         if route.path == "light":
-            # The built-in model's team would be the same model.
+            # The stand-in's team would be the same model.
             may_escalate = self.had_escalated or (
-                self.question.mode == "auto" and not settings.FLEET_MODEL_BUILTIN
+                self.question.mode == "auto" and not settings.FLEET_MODEL_IS_STAND_IN
             )
             light = Light(work, route, may_escalate=may_escalate)
             shortfall = await light.answer()

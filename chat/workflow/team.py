@@ -51,9 +51,9 @@ CAP_IN_STEP = sentence("The limit of %(seconds)s seconds is reached in mid-step.
 def phases() -> tuple[str, ...]:
     """Return the phases that the model in use is fit for.
 
-    The built-in one is too small to plan or review, which would only cost time.
+    The stand-in is too small to plan or review, which would only cost time.
     """
-    return ("research",) if settings.FLEET_MODEL_BUILTIN else PHASES
+    return ("research",) if settings.FLEET_MODEL_IS_STAND_IN else PHASES
 
 
 # The structs below are read by models: their names, docstrings and fields are in JSON Schemas.

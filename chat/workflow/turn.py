@@ -324,10 +324,10 @@ class Turn:
     ) -> AsyncGenerator[Piece]:
         """Return the pieces of one model call."""
         # In the last round the model must answer, so no tools are offered. But servers refuse a
-        # conversation with calls of tools that aren't declared. The built-in model can't call any.
+        # conversation with calls of tools that aren't declared. The stand-in can't call any.
         holds_calls = any(message.tool_calls for message in messages)
         is_offered = not self.is_last_round or holds_calls
-        is_offered = is_offered and not settings.FLEET_MODEL_BUILTIN
+        is_offered = is_offered and not settings.FLEET_MODEL_IS_STAND_IN
         return self.work.models.stream(
             messages,
             model=model,
@@ -399,9 +399,9 @@ class Turn:
         )
 
     def inform(self, words: str) -> None:
-        """Put this before the question; for the built-in model, make it the answer."""
-        # The built-in model would spoil it ("12 * 7 = 640").
-        if words and settings.FLEET_MODEL_BUILTIN:
+        """Put this before the question; for the stand-in model, make it the answer."""
+        # The stand-in would spoil it ("12 * 7 = 640").
+        if words and settings.FLEET_MODEL_IS_STAND_IN:
             self.tell_words(words)
         elif words:
             self.put_before_question(words)

@@ -76,7 +76,7 @@ def test_setting_narrows_orders_and_names_the_models(
 def test_built_in_model_is_the_only_choice(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.FLEET_MODEL_BUILTIN, settings.FLEET_MODELS = True, {"a": "", "b": ""}
+    settings.FLEET_MODEL_IS_STAND_IN, settings.FLEET_MODELS = True, {"a": "", "b": ""}
     list_models(monkeypatch, "a", "b")
     assert offers() == [Offer("strong", "SmolLM2 (built-in)")]
 

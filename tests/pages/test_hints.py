@@ -21,7 +21,7 @@ PROXIED = {"X-Forwarded-For": "203.0.113.7"}
 @pytest.fixture(autouse=True)
 def _first_start(settings: Settings) -> None:
     """Have everything to be hinted at: the built-in model, and no search."""
-    settings.FLEET_MODEL_BUILTIN = True
+    settings.FLEET_MODEL_IS_STAND_IN = True
     settings.FLEET_SEARCH = "off"
     settings.FLEET_IS_LOCAL = True
     settings.ALLOWED_HOSTS = ["localhost", "chat.example"]

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 def test_new_chat_offers_four_questions_and_names_the_model(
     client: Client, settings: Settings
 ) -> None:
-    settings.FLEET_MODEL_BUILTIN = False
+    settings.FLEET_MODEL_IS_STAND_IN = False
     settings.FLEET_LIGHT_MODEL = "some-model"
     html = page(client, "/")
     assert html.count("data-example=") == 4
@@ -36,7 +36,7 @@ def test_new_chat_offers_four_questions_and_names_the_model(
 def test_builtin_model_is_called_small_and_a_better_one_is_explained(
     client: Client, settings: Settings
 ) -> None:
-    settings.FLEET_MODEL_BUILTIN = settings.FLEET_IS_LOCAL = True
+    settings.FLEET_MODEL_IS_STAND_IN = settings.FLEET_IS_LOCAL = True
     html = page(client, "/", Host="localhost")
     assert "SmolLM2 (built-in)" in html
     assert "often wrong" in html
@@ -44,7 +44,7 @@ def test_builtin_model_is_called_small_and_a_better_one_is_explained(
 
 
 def test_models_of_both_paths_are_named_if_they_differ(client: Client, settings: Settings) -> None:
-    settings.FLEET_MODEL_BUILTIN = False
+    settings.FLEET_MODEL_IS_STAND_IN = False
     settings.FLEET_LIGHT_MODEL, settings.FLEET_MODEL = "small-model", "large-model"
     html = page(client, "/")
     foot = html.split('class="sidebar-foot"')[1].split('class="account"')[0]
@@ -81,7 +81,7 @@ def test_model_can_be_chosen_if_there_is_more_than_one(client: Client, settings:
         ("one", "one", "false"),
     ]
     assert "<b>" not in menu
-    settings.FLEET_MODEL_BUILTIN = True
+    settings.FLEET_MODEL_IS_STAND_IN = True
     assert 'data-choice="model"' not in page(client, "/")
 
 

@@ -109,7 +109,7 @@ async def test_new_tool_is_called_on_the_light_path_before_the_model_if_its_phra
 async def test_new_tool_answers_alone_with_the_built_in_model(
     added: None, chat: Chatting, model: ScriptedModel, settings: Settings
 ) -> None:
-    settings.FLEET_MODEL_BUILTIN = True
+    settings.FLEET_MODEL_IS_STAND_IN = True
     events = await chat.answer("How is Oslo spelled?")
     assert text_of(events) == "O-S-L-O"
     assert model.calls == []

@@ -172,7 +172,7 @@ async def test_failed_search_is_told_to_the_model_and_is_the_built_in_models_ans
     [call] = model.calls
     assert call.question != QUESTION
     assert call.question.endswith(QUESTION)
-    settings.FLEET_MODEL_BUILTIN = True
+    settings.FLEET_MODEL_IS_STAND_IN = True
     events = await chat.answer(QUESTION)
     assert len(model.calls) == 1
     [failed] = of_kind(events, "tool.complete")

@@ -144,7 +144,7 @@ async def test_obvious_tool_is_called_first_and_the_model_phrases_its_result(
 async def test_tool_result_is_the_answer_of_the_built_in_model(
     chat: Chatting, team: ScriptedModel, settings: Settings, asked: str, answer: str
 ) -> None:
-    settings.FLEET_MODEL_BUILTIN = True
+    settings.FLEET_MODEL_IS_STAND_IN = True
     events = await chat.answer(asked)
     assert answer in text_of(events)
     assert not team.calls
@@ -153,7 +153,7 @@ async def test_tool_result_is_the_answer_of_the_built_in_model(
 async def test_built_in_model_is_offered_no_tools_and_never_escalates(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
-    settings.FLEET_MODEL_BUILTIN = True
+    settings.FLEET_MODEL_IS_STAND_IN = True
     team.as_agent(ASSISTANT.instructions, Script(tokens=["I don't know."]))
     events = await chat.answer("Who wrote it?")
     assert text_of(events) == "I don't know."
@@ -163,7 +163,7 @@ async def test_built_in_model_is_offered_no_tools_and_never_escalates(
 async def test_built_in_model_neither_plans_nor_reviews(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
-    settings.FLEET_MODEL_BUILTIN = True
+    settings.FLEET_MODEL_IS_STAND_IN = True
     events = await chat.answer(full("Compare two things."))
     assert phases(events) == ["routing", "research", "final"]
     assert of_kind(events, "routing.decided")[0]["data"]["skipped"] == [
@@ -187,7 +187,7 @@ async def test_switched_off_tool_is_named_and_left_out(chat: Chatting, team: Scr
 async def test_built_in_model_gives_the_reason_in_place_of_a_fact_it_cannot_look_up(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:
-    settings.FLEET_MODEL_BUILTIN = True
+    settings.FLEET_MODEL_IS_STAND_IN = True
     events = await chat.answer("What is the weather in Oslo today?")
     assert "Web search is off" in text_of(events)
     assert not team.calls
