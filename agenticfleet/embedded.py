@@ -254,6 +254,7 @@ def start_model(watcher: Watcher) -> Child:
         ],
         url=f"http://{LOOPBACK}:{port}/v1",
         watcher=watcher,
+        environment={"OMP_WAIT_POLICY": settings.OMP_WAIT_POLICY},
         answers=model_answers,
         start_timeout=MODEL_START_TIMEOUT,
         quiet=not settings.DEBUG,

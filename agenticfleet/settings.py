@@ -245,6 +245,9 @@ FLEET_MODELS = env.names("FLEET_MODELS", longest=MAX_MODEL)
 # Serves if no model is configured. It reads 400 tokens/s on two cores, and its window of 2048
 # tokens includes the answer.
 BUILTIN_MODEL = "SmolLM2-135M-Instruct"
+# Threads of a model that spin while they wait take the cores from the fleet that streams its
+# answers: beside other work, it then writes 1 token/s instead of 20.
+OMP_WAIT_POLICY = env.text("OMP_WAIT_POLICY", "PASSIVE")
 # True if the model in use is the small one above, because nothing better is there: it gets short
 # texts and no tools. `manage.py fleet` sets this for its workers, so no document lists it.
 FLEET_MODEL_IS_STAND_IN = env.flag("FLEET_MODEL_IS_STAND_IN", False)

@@ -412,6 +412,8 @@ def test_built_in_model_answers_if_nothing_is_configured(tmp_path: Path) -> None
         with fleet.ask("What is the capital of France?") as client:
             events = read_to_end(client)
         assert "built in: small and weak" in fleet.said
+        [server] = fleet.children("serve_model")
+        assert server.environ()["OMP_WAIT_POLICY"] == "PASSIVE"
         assert events[-1]["data"]["status"] == "completed"
         assert events[-2]["message"]
     finally:
