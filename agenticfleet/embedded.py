@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal, Self
@@ -26,11 +26,13 @@ from tooling.bounded import redis_problem
 
 from .errors import EmbeddedError
 from .running import RunningFleet, running_fleet
+from .sources import Choice, Search
 
 LOOPBACK = "127.0.0.1"
 # Seconds
 VALKEY_START_TIMEOUT = 30.0
 MODEL_START_TIMEOUT = 60.0
+MODEL_START_TIMEOUT_PER_GB = 30.0  # in addition: a slow disk reads that much of a model's file
 STOP_TIMEOUT = 5.0
 PROBE_TIMEOUT = 1.0
 PROBE_INTERVAL = 0.01
@@ -240,23 +242,28 @@ def start_valkey(watcher: Watcher) -> Child:
     ).start()
 
 
-def start_model(watcher: Watcher) -> Child:
-    """Start the built-in model, behind an OpenAI-compatible server on a loopback port."""
+def start_model(watcher: Watcher, file: Path | None = None) -> Child:
+    """Start the model in a file behind an OpenAI-compatible server on a loopback port.
+
+    Without a file, it is the stand-in.
+    """
     port = free_port()
+    size = file.stat().st_size if file else 0
     return Child(
-        name="the built-in model",
+        name=f"the model in {file}" if file else "the built-in model",
         command=[
             sys.executable,
             settings.BASE_DIR / "manage.py",
             "serve_model",
             "--port",
             str(port),
+            *(("--file", file) if file else ()),
         ],
         url=f"http://{LOOPBACK}:{port}/v1",
         watcher=watcher,
         environment={"OMP_WAIT_POLICY": settings.OMP_WAIT_POLICY},
         answers=model_answers,
-        start_timeout=MODEL_START_TIMEOUT,
+        start_timeout=MODEL_START_TIMEOUT + size / 1e9 * MODEL_START_TIMEOUT_PER_GB,
         quiet=not settings.DEBUG,
     ).start()
 
@@ -285,6 +292,7 @@ class FleetServices:
     model_base_url: str
     model: str
     model_is_stand_in: bool
+    model_server: str = ""  # its kind, such as Ollama, if it was found on this machine
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables that make a process use these services."""
@@ -293,51 +301,105 @@ class FleetServices:
             "OPENAI_BASE_URL": self.model_base_url,
             "FLEET_MODEL": self.model,
             "FLEET_MODEL_IS_STAND_IN": "on" if self.model_is_stand_in else "off",
+            "FLEET_MODEL_SERVER": self.model_server,
+            # Headers that are set without a server must not reach one that was found.
+            **({"OPENAI_DEFAULT_HEADERS": "{}"} if self.model_server else {}),
         }
+
+
+@dataclass(slots=True)
+class Started:
+    """The services that this process has started or found; the settings name the others."""
+
+    valkey: Child | None = None
+    model: Child | None = None
+    choice: Choice | None = None  # None if a model is configured, or a running fleet has one
+
+    @property
+    def children(self) -> list[Child]:
+        return [child for child in (self.valkey, self.model) if child]
+
+    def in_use(self, fleet: RunningFleet | None = None) -> FleetServices:
+        """Return all services: these, then those of the settings, then those of a running fleet."""
+        redis_url = (
+            self.valkey.url
+            if self.valkey
+            else settings.REDIS_URL or (fleet.redis_url if fleet else "")
+        )
+        if self.choice and self.choice.found:
+            found = self.choice.found
+            return FleetServices(
+                redis_url,
+                found.server.base_url,
+                found.model.id,
+                model_is_stand_in=False,
+                model_server=found.server.kind,
+            )
+        if self.choice and self.model:
+            return FleetServices(
+                redis_url, self.model.url, self.choice.name, self.choice.is_stand_in
+            )
+        if fleet and not model_is_configured():
+            return FleetServices(
+                redis_url,
+                fleet.model_base_url,
+                fleet.model,
+                fleet.model_is_stand_in,
+                fleet.model_server,
+            )
+        return FleetServices(
+            redis_url,
+            settings.OPENAI_BASE_URL,
+            settings.FLEET_MODEL,
+            settings.FLEET_MODEL_IS_STAND_IN,
+            settings.FLEET_MODEL_SERVER,
+        )
 
 
 def model_is_configured() -> bool:
     return bool(settings.OPENAI_API_KEY or settings.OPENAI_BASE_URL)
 
 
-def services_in_use(
-    valkey: Child | None, model: Child | None, fleet: RunningFleet | None = None
-) -> FleetServices:
-    """Return the services to use.
+def start_missing(
+    watcher: Watcher,
+    started: Started,
+    *,
+    fleet: RunningFleet | None = None,
+    is_local: bool = True,
+    own_port: int = 0,
+) -> None:
+    """Start what is neither configured nor of the running fleet. Don't wait until it answers.
 
-    Prefer the given children, then the settings, then what the running fleet uses.
+    `started` gets each service at once, so that the caller can stop it whatever happens. The look
+    for a model takes no longer than Valkey needs to start.
     """
-    redis_url = valkey.url if valkey else settings.REDIS_URL or (fleet.redis_url if fleet else "")
-    if model:
-        return FleetServices(redis_url, model.url, settings.BUILTIN_MODEL, model_is_stand_in=True)
-    if fleet and not model_is_configured():
-        return FleetServices(redis_url, fleet.model_base_url, fleet.model, fleet.model_is_stand_in)
-    return FleetServices(
-        redis_url, settings.OPENAI_BASE_URL, settings.FLEET_MODEL, settings.FLEET_MODEL_IS_STAND_IN
-    )
+    needs_model = not model_is_configured() and not (fleet and fleet.model_base_url)
+    search = Search(is_local=is_local, own_port=own_port) if needs_model else None
+    if not settings.REDIS_URL and not fleet:
+        started.valkey = start_valkey(watcher)
+    if search:
+        started.choice = search.result()
+        if not started.choice.found:
+            started.model = start_model(watcher, started.choice.file)
 
 
 @contextmanager
 def services() -> Iterator[FleetServices]:
     """Provide Redis and a model until the end of the block.
 
-    Use what is configured, else what the running fleet uses; start the rest.
+    Use what is configured, else what the running fleet uses; find or start the rest.
     """
-    fleet = running_fleet()
-    with ExitStack() as stack:
-        watcher = stack.enter_context(Watcher())
-        valkey = None if settings.REDIS_URL or fleet else start_valkey(watcher)
-        if valkey:
-            stack.callback(valkey.stop)
-        model = (
-            None
-            if model_is_configured() or (fleet and fleet.model_base_url)
-            else start_model(watcher)
-        )
-        if model:
-            stack.callback(model.stop)
-        wait_until_answering([child for child in (valkey, model) if child])
-        yield services_in_use(valkey, model, fleet)
+    fleet, started = running_fleet(), Started()
+    with Watcher() as watcher:
+        try:
+            start_missing(watcher, started, fleet=fleet)
+            if started.choice and started.choice.found:
+                sys.stderr.write(f"Model: {started.choice}, found on this machine\n")
+            wait_until_answering(started.children)
+            yield started.in_use(fleet)
+        finally:
+            for child in reversed(started.children):
+                child.stop()
 
 
 def rerun_with_services() -> int:

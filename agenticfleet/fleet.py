@@ -16,18 +16,16 @@ from tooling.bounded import redis_problem
 
 from .embedded import (
     Child,
+    Started,
     Watcher,
-    model_is_configured,
-    services_in_use,
-    start_model,
-    start_valkey,
+    start_missing,
     wait_until_answering,
 )
 from .environment import without_secrets
 from .errors import EmbeddedError
 from .inbox import Inbox, StopRequested
 from .lifelines import Lifeline
-from .modelserver import Inquiry
+from .modelserver import Inquiry, warm_up
 from .overview import ready_text
 from .running import RunningFleet, announced
 from .startup import ADMIN_NAME, first_admin, first_line, migrate
@@ -52,8 +50,7 @@ class Fleet:
         self._inbox = inbox
         self._say = say
         self._warn = warn
-        self._valkey: Child | None = None
-        self._model: Child | None = None
+        self._started = Started()
         self._inquiry: Inquiry | None = None  # about a model server that isn't of this fleet
         self._lifelines: list[Lifeline[Child]] = []  # of the services
         self._workers = Workers(listener, watcher, warn)
@@ -67,6 +64,7 @@ class Fleet:
             self.start(workers)
             with announced(self.card()):
                 self._say(self.ready_text())
+                warm_up(self._started.choice)
                 self.keep_alive()
             self._say(
                 f"Stopping: answers that stream have {settings.FLEET_SHUTDOWN_GRACE:g} s; the"
@@ -78,18 +76,11 @@ class Fleet:
             clean = self.stop()
         return clean
 
-    @property
-    def services(self) -> list[Child]:
-        return [child for child in (self._valkey, self._model) if child]
-
     def start(self, workers: int) -> None:
         # Start the slow services first and wait for them last.
-        if not settings.REDIS_URL:
-            self._valkey = start_valkey(self._watcher)
-        if model_is_configured():
-            self._inquiry = Inquiry()
-        else:
-            self._model = start_model(self._watcher)
+        start_missing(self._watcher, self._started, is_local=self.is_local, own_port=self.own_port)
+        if not self._started.model:
+            self._inquiry = Inquiry(self._started.in_use())
         if settings.REDIS_URL and (problem := redis_problem(settings.REDIS_URL)):
             raise EmbeddedError(
                 f"REDIS_URL: {without_secrets(settings.REDIS_URL)} does not answer: "
@@ -104,19 +95,20 @@ class Fleet:
             )
         # This process hardly needs the database any more.
         connection.close()
-        wait_until_answering([*self.services, *started], pause=self._inbox.pause)
-        self._lifelines = [Lifeline(service, time.monotonic()) for service in self.services]
+        services = self._started.children
+        wait_until_answering([*services, *started], pause=self._inbox.pause)
+        self._lifelines = [Lifeline(service, time.monotonic()) for service in services]
 
     def environment(self) -> dict[str, str]:
         """Return what the workers need to know of this fleet and the services it has started.
 
         They read the addresses of other services from their own settings, also after a reload.
         """
-        host, _ = self._listener.getsockname()
-        reach = {"FLEET_IS_LOCAL": "on" if ip_address(host).is_loopback else "off"}
-        used = services_in_use(self._valkey, self._model).environment()
+        reach = {"FLEET_IS_LOCAL": "on" if self.is_local else "off"}
+        started = self._started
+        used = started.in_use().environment()
         redis = {"REDIS_URL": used.pop("REDIS_URL")}
-        return reach | (redis if self._valkey else {}) | (used if self._model else {})
+        return reach | (redis if started.valkey else {}) | (used if started.choice else {})
 
     # --- While it serves
 
@@ -185,11 +177,22 @@ class Fleet:
                 self._workers.send(signal.SIGINT)
         if forced := self._workers.kill():
             self._warn(f"{', '.join(forced)} did not end in time and had to be killed.")
-        for service in reversed(self.services):
+        for service in reversed(self._started.children):
             service.stop()
         return not forced
 
     # --- What others see of it
+
+    @property
+    def is_local(self) -> bool:
+        """True if only this machine can reach the fleet."""
+        host, _ = self._listener.getsockname()
+        return ip_address(host).is_loopback
+
+    @property
+    def own_port(self) -> int:
+        _, port = self._listener.getsockname()
+        return int(port)
 
     @property
     def address(self) -> str:
@@ -197,12 +200,16 @@ class Fleet:
         return f"http://{host}:{port}/"
 
     def ready_text(self) -> str:
-        listing = self._inquiry.result() if self._inquiry else None
-        proxy = self._inquiry.proxy if self._inquiry else ""
-        return ready_text(self.address, valkey=self._valkey, listing=listing, proxy=proxy)
+        return ready_text(
+            self.address,
+            started=self._started,
+            workers=[worker.pid for worker in self._workers.processes],
+            listing=self._inquiry.result() if self._inquiry else None,
+            proxy=self._inquiry.proxy if self._inquiry else "",
+        )
 
     def card(self) -> RunningFleet:
-        used = services_in_use(self._valkey, self._model)
+        used = self._started.in_use()
         return RunningFleet(
             pid=os.getpid(),
             address=self.address,
@@ -210,4 +217,5 @@ class Fleet:
             model_base_url=used.model_base_url,
             model=used.model,
             model_is_stand_in=used.model_is_stand_in,
+            model_server=used.model_server,
         )

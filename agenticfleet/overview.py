@@ -1,26 +1,40 @@
 """What a fleet prints about itself: how it serves, and its settings."""
 
+import os
+from collections.abc import Sequence
+
 from django.conf import settings
 from django.db import connection
 
 from chat.llm.base_urls import normal
 from chat.llm.listing import Listing
+from chat.llm.local_servers import READ_MORE
 
-from .embedded import Child
+from .embedded import Started
 from .environment import without_secrets
+from .memory import used_by
+from .sources import Choice
 
-MODEL_HINT = "set OPENAI_API_KEY, or OPENAI_BASE_URL and FLEET_MODEL, for a better one"
+FETCH_HINT = "Better, without a key: `uv run manage.py fetch_model` (1.3 GB)"
 MAX_NAMES = 5  # of listed models in a line
+INDENT = " " * 14  # of a line that goes on with the one before
+SHORT_WINDOW = 16_384  # tokens; with fewer, a long chat soon loses its beginning
+MB = 1e6
 
 
 def ready_text(
-    address: str, *, valkey: Child | None, listing: Listing | None, proxy: str = ""
+    address: str,
+    *,
+    started: Started,
+    workers: Sequence[int] = (),
+    listing: Listing | None = None,
+    proxy: str = "",
 ) -> str:
-    """Return the lines for a fleet that serves, with the Valkey that it has started.
+    """Return the lines for a fleet that serves, with the services that it has started or found.
 
-    `listing` is what the configured model server told, perhaps through a proxy; None if the model
-    is built in.
+    `listing` is what a model server told that isn't of this fleet, perhaps through a proxy.
     """
+    valkey = started.valkey
     redis = (
         f"an embedded Valkey, {without_secrets(valkey.url)}"
         if valkey
@@ -29,19 +43,23 @@ def ready_text(
     return "\n".join(
         [
             f"AgenticFleet is ready on {address}",
-            *model_lines(listing, proxy=proxy),
+            *model_lines(listing, choice=started.choice, proxy=proxy),
             f"  web search  {search_text()}",
             f"  database    {database_text()}",
             f"  Redis       {redis}",
+            f"  runs        {processes_text(started, workers)}",
         ]
     )
 
 
-def model_lines(listing: Listing | None, *, proxy: str = "") -> list[str]:
-    """Return a line for the model, and one for that of the light path if it is another one."""
-    if listing is None:
-        hint = f"built in: small and weak; {MODEL_HINT}"
-        return [f"  model       {settings.BUILTIN_MODEL}, {hint}"]
+def model_lines(
+    listing: Listing | None, *, choice: Choice | None = None, proxy: str = ""
+) -> list[str]:
+    """Return a line for the model, and more for what people should know of it."""
+    if choice:
+        lines = chosen_lines(choice, listing)
+        return [f"  model       {lines[0]}", *(f"{INDENT}{line}" for line in lines[1:])]
+    assert listing
     place = without_secrets(listing.base_url) if settings.OPENAI_BASE_URL else "OpenAI"
     if proxy:
         place += f" through the proxy {without_secrets(proxy)}"
@@ -52,6 +70,55 @@ def model_lines(listing: Listing | None, *, proxy: str = "") -> list[str]:
         light = settings.FLEET_LIGHT_MODEL
         lines.append(f"  light path  {light}{told_of(light, listing)}")
     return lines
+
+
+def chosen_lines(choice: Choice, listing: Listing | None) -> list[str]:
+    """Return what to say of a model that nobody configured, and of what else was seen."""
+    around, found = choice.around, choice.found
+    lines: list[str] = []
+    if found:
+        others = [str(each) for each in around.servers if each != found.server]
+        others += [each.id for each in found.server.models if each != found.model and each.can_chat]
+        also = f" (also: {few(others)})" if others else ""
+        lines = [f"{found}, found on this machine{also}; FLEET_LOOK=off to not use it"]
+        reads = listing.read_by(found.model.id) if listing else None
+        if reads and reads < SHORT_WINDOW:
+            lines.append(
+                f"its context is {reads:,} tokens: long chats lose their beginning;"
+                f" `{READ_MORE[found.server.kind]}` raises it"
+            )
+        elif reads:
+            lines.append(f"its context is {reads:,} tokens")
+    elif choice.file:
+        size = choice.file.stat().st_size / 1e9
+        lines = [f"{choice.name}, served by the fleet from {choice.file} ({size:.1f} GB)"]
+    else:
+        lines = [f"{choice}, built in: small and mostly wrong. {FETCH_HINT}"]
+        if around.chosen:
+            lines.append(f"{around.chosen} runs on this machine: FLEET_LOOK=on uses it")
+    lines += [f"looked at {each}" for each in around.unusable]
+    return lines + list(choice.notes)
+
+
+def processes_text(started: Started, workers: Sequence[int]) -> str:
+    """Return which processes run, with the memory that each of them needs."""
+    parts = {
+        "this process": [os.getpid()],
+        "1 worker" if len(workers) == 1 else f"{len(workers)} workers": list(workers),
+        "Valkey": [started.valkey.pid] if started.valkey else [],
+        "the model": [started.model.pid] if started.model else [],
+    }
+    parts = {name: pids for name, pids in parts.items() if pids}
+    used = {name: used_by(pids) for name, pids in parts.items()}
+    told = [f"{name} {size / MB:,.0f} MB" if size else name for name, size in used.items()]
+    total = sum(size or 0 for size in used.values())
+    return " + ".join(told) + (f" = {total / 1e9:.2f} GB of memory" if total else "")
+
+
+def few(names: Sequence[str]) -> str:
+    """Return the first of these names, and how many more there are."""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return f"{', '.join(names[:MAX_NAMES])}{more}"
 
 
 def told_of(name: str, listing: Listing) -> str:
@@ -71,9 +138,7 @@ def told_of(name: str, listing: Listing) -> str:
         facts.append(f"{count} model{'' if count == 1 else 's'} listed")
     told = f" ({'; '.join(facts)})" if facts else ""
     if listing.models and not model and not listing.takes_any_name:
-        names = [each.id for each in listing.models]
-        more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-        has = f"{', '.join(names[:MAX_NAMES])}{more}"
+        has = few([each.id for each in listing.models])
         return f"{told}, but the server lists no such model: it has {has}"
     return told
 

@@ -22,6 +22,7 @@ class RunningFleet(msgspec.Struct, frozen=True):
     model_base_url: str
     model: str
     model_is_stand_in: bool
+    model_server: str = ""
 
 
 def fleet_file() -> Path:

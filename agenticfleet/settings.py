@@ -242,7 +242,16 @@ if FLEET_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL):
 FLEET_LIGHT_MODEL = env.text("FLEET_LIGHT_MODEL", FLEET_MODEL)
 # The models that people may choose from, with their names.
 FLEET_MODELS = env.names("FLEET_MODELS", longest=MAX_MODEL)
-# Serves if no model is configured. It reads 400 tokens/s on two cores, and its window of 2048
+# A model in a file, which the fleet serves itself.
+FLEET_MODEL_FILE = env.file("FLEET_MODEL_FILE")
+# Whether to use a model server that runs on this machine. Tests and CI must not depend on that.
+FLEET_LOOK = env.choice(
+    "FLEET_LOOK",
+    "auto" if reads_files and not os.environ.get("CI") else "off",
+    ("auto", "on", "tell", "off"),
+)
+OLLAMA_HOST = env.text("OLLAMA_HOST")  # Ollama's own setting
+# Serves if there is no other model. It reads 400 tokens/s on two cores, and its window of 2048
 # tokens includes the answer.
 BUILTIN_MODEL = "SmolLM2-135M-Instruct"
 # Threads of a model that spin while they wait take the cores from the fleet that streams its
@@ -251,6 +260,8 @@ OMP_WAIT_POLICY = env.text("OMP_WAIT_POLICY", "PASSIVE")
 # True if the model in use is the small one above, because nothing better is there: it gets short
 # texts and no tools. `manage.py fleet` sets this for its workers, so no document lists it.
 FLEET_MODEL_IS_STAND_IN = env.flag("FLEET_MODEL_IS_STAND_IN", False)
+# The kind of the model server, such as Ollama, if `manage.py fleet` has found it on this machine.
+FLEET_MODEL_SERVER = env.text("FLEET_MODEL_SERVER")
 # True if only this machine can reach the fleet. `manage.py fleet` sets this, too.
 FLEET_IS_LOCAL = env.flag("FLEET_IS_LOCAL", False)
 # What an agent of the team may write per model call: notes and drafts, not the answer. The next
@@ -418,6 +429,12 @@ LOGGING = {
 FLEET_METRICS_TOKEN = env.key("FLEET_METRICS_TOKEN")
 
 # Shown by `manage.py fleet --print-settings`. It leaves out what `fleet` sets for its workers.
-INTERNAL = ("FLEET_MODEL_IS_STAND_IN", "FLEET_IS_LOCAL", "FLEET_WORKER_NUMBER", "FLEET_ID")
+INTERNAL = (
+    "FLEET_MODEL_IS_STAND_IN",
+    "FLEET_MODEL_SERVER",
+    "FLEET_IS_LOCAL",
+    "FLEET_WORKER_NUMBER",
+    "FLEET_ID",
+)
 SETTINGS_READ = [setting for name, setting in env.read.items() if name not in INTERNAL]
 env.reject_unknown("FLEET_")

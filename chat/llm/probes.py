@@ -5,7 +5,6 @@ path, and its reply says nothing.
 """
 
 import asyncio
-import re
 from collections.abc import Collection
 from http import HTTPStatus
 
@@ -18,20 +17,15 @@ from .listing import (
     WINDOW,
     ListedModel,
     Listing,
-    chats,
     decoded,
     merged,
     models_in,
     numbers_in,
 )
+from .ollama import shown_model
 
 PROBE_TIMEOUT = 5.0  # seconds
 MAX_SHOWN = 50  # models of one server that are asked about one by one
-# What Ollama reads of a request if nothing tells more, however much its model could read. It drops
-# the rest without an error.
-OLLAMA_TOKENS = 4096
-NUM_CTX = re.compile(r"^num_ctx\s+(\d{1,9})\s*$", re.MULTILINE)
-OF_ARCHITECTURE = re.compile(r"\w*contextlength")  # such as qwen3.context_length
 LOADED = "api/ps"  # the models that Ollama has in memory
 LISTS = ("api/v0/models", "model/info")  # of LM Studio and LiteLLM: they tell more than /models
 FACTS = ("props", "info")  # of llama.cpp and TGI: about the server, for one answer at a time
@@ -75,30 +69,15 @@ def with_told(listing: Listing, told: ListedModel, wanted: Collection[str]) -> L
 
 
 async def shown(root: Connection, name: str, loaded: Listing) -> ListedModel | None:
-    """Return what Ollama tells of a model; None if the server isn't Ollama, or has no such model.
-
-    A loaded model reads what it was loaded for. The others read what their Modelfile says.
-    """
+    """Return what Ollama tells of a model; None if it has none, or the server isn't Ollama."""
     try:
         reply = await root.post("api/show", {"model": name}, timeout=PROBE_TIMEOUT)
     except ModelError:
         return None
+    if reply.status != HTTPStatus.OK:
+        return None
     content = await asyncio.to_thread(decoded, reply.body)
-    if reply.status != HTTPStatus.OK or not isinstance(content, dict):
-        return None
-    info, parameters = content.get("model_info"), content.get("parameters")
-    if not isinstance(info, dict):
-        return None
-    possible = min(numbers_in(info, OF_ARCHITECTURE), default=None)
-    written = NUM_CTX.search(parameters) if isinstance(parameters, str) else None
-    reads = loaded.read_by(name) or int(written[1] if written else 0) or OLLAMA_TOKENS
-    return ListedModel(
-        id=name,
-        context_tokens=min(reads, possible or reads),
-        possible_tokens=possible,
-        cuts_silently=True,
-        chats=chats(content),
-    )
+    return shown_model(name, content, loaded=loaded.read_by(name))
 
 
 async def models_at(root: Connection, path: str) -> tuple[ListedModel, ...]:

@@ -411,7 +411,7 @@ def test_built_in_model_answers_if_nothing_is_configured(tmp_path: Path) -> None
         fleet.wait_until_ready()
         with fleet.ask("What is the capital of France?") as client:
             events = read_to_end(client)
-        assert "built in: small and weak" in fleet.said
+        assert "built in: small and mostly wrong" in fleet.said
         [server] = fleet.children("serve_model")
         assert server.environ()["OMP_WAIT_POLICY"] == "PASSIVE"
         assert events[-1]["data"]["status"] == "completed"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
+from agenticfleet.embedded import Started
 from agenticfleet.modelserver import Inquiry
 from agenticfleet.overview import model_lines
 from chat.llm.listing import ListedModel, Listing
@@ -92,7 +93,7 @@ def test_server_that_accepts_but_never_answers_does_not_hold_up_the_start(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         settings.OPENAI_BASE_URL = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
-        inquiry = Inquiry()
+        inquiry = Inquiry(Started().in_use())
         assert inquiry.result().models == ()
         inquiry._thread.join(10)
         assert inquiry.result().problem == "does not answer in time"

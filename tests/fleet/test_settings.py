@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent.parent
 MAX_SETTINGS = 45
 INTERNAL = {
     "FLEET_MODEL_IS_STAND_IN",
+    "FLEET_MODEL_SERVER",
     "FLEET_IS_LOCAL",
     "FLEET_WORKER_NUMBER",
     "FLEET_ID",

@@ -10,6 +10,7 @@ from enum import StrEnum
 from http import HTTPStatus
 
 from chat.llm.errors import ModelError
+from chat.llm.local_servers import start_again
 from chat.protocol.errors import IN_A_MOMENT, IN_SECONDS, LATER, SERVER_SAYS, TRY_AGAIN, Code
 from tooling.sentences import sentence
 from tooling.untrusted import cut, one_line
@@ -369,7 +370,7 @@ def unreachable(server: str, *, proxy: str, reason: str, model: str = "") -> Ser
     return ServerError(
         kind,
         Complaint(body=reason),
-        HANDLING[kind].sentence,
+        f"{HANDLING[kind].sentence} {start_again()}".strip(),
         cut(one_line(advice), MAX_ADVICE_CHARS),
     )
 
