@@ -250,6 +250,8 @@ FLEET_LOOK = env.choice(
     "auto" if reads_files and not os.environ.get("CI") else "off",
     ("auto", "on", "tell", "off"),
 )
+# Where `fetch_model` fetches from: the hub, or a mirror of it.
+HF_ENDPOINT = env.url("HF_ENDPOINT", ("http", "https"), "https://huggingface.co")
 OLLAMA_HOST = env.text("OLLAMA_HOST")  # Ollama's own setting
 # Serves if there is no other model. It reads 400 tokens/s on two cores, and its window of 2048
 # tokens includes the answer.
