@@ -15,9 +15,13 @@ from typing import Any
 
 from aiohttp import web
 
+from chat.llm.messages import BYTES_PER_TOKEN
 from tests.loopback import LoopbackServer
 
 DEFAULT_ANSWER = ["The ", "answer ", "is ", "**42**", "."]
+
+
+LONG_BYTES = 4000  # of a request's messages
 
 
 @dataclass
@@ -50,7 +54,8 @@ class Script:
     thinking_tokens: int = 0  # reported in its usage, not sent
     # Fields of a request that it rejects, with the message of the error.
     refuses: dict[str, str] = field(default_factory=dict)
-    read_tokens: int = 7  # reported in its usage
+    # Reported in its usage. None: all of a long request, and 7 of a short one.
+    read_tokens: int | None = None
     finish: bool = True
     trickle: bool = False  # one byte at a time
 
@@ -229,7 +234,7 @@ class ScriptedModel:
             end = _event({}, finish="tool_calls" if script.calls else script.finish_reason)
             if script.usage:
                 usage = {
-                    "prompt_tokens": script.read_tokens,
+                    "prompt_tokens": read_tokens_of(call),
                     "completion_tokens": len(script.tokens) + script.thinking_tokens,
                     "completion_tokens_details": {
                         "reasoning_tokens": script.thinking_tokens or None
@@ -272,6 +277,14 @@ class ScriptedModel:
             assert request.transport is not None
             request.transport.abort()
             raise ConnectionResetError
+
+
+def read_tokens_of(call: Call) -> int:
+    """Return how many tokens the server says that it has read."""
+    if call.script.read_tokens is not None:
+        return call.script.read_tokens
+    size = sum(len(str(message["content"]).encode()) for message in call.body["messages"])
+    return size // BYTES_PER_TOKEN if size > LONG_BYTES else 7
 
 
 def _event(delta: dict[str, Any], finish: str | None = None) -> bytes:

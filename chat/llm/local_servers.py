@@ -37,3 +37,8 @@ READ_MORE: dict[str, str] = {
 def start_again() -> str:
     """Return how to start the server in use; an empty string if it isn't one that was found."""
     return START_AGAIN.get(settings.FLEET_MODEL_SERVER, "")
+
+
+def how_to_read_more(*, is_ollama: bool) -> str:
+    """Return the command after which the server in use reads more; an empty string if unknown."""
+    return READ_MORE.get(Kind.OLLAMA if is_ollama else settings.FLEET_MODEL_SERVER, "")

@@ -14,6 +14,9 @@ MAX_CONTEXT_TOKENS = 65_536
 # For what the estimates of messages leave out: tools, schemas, and the model's template.
 OVERHEAD_TOKENS = 640
 MIN_OUTPUT_TOKENS = 64
+# Of a window, for the answer. Earlier exchanges need more.
+ANSWER_SHARE = 0.3
+STEPS_IN_CONTEXT = 6
 # No model that chats reads fewer, whatever its server tells.
 MIN_WINDOW_TOKENS = 256
 
@@ -27,6 +30,12 @@ class Window:
     thinking_tokens: int  # of its hidden thinking, in addition
     # The server drops the beginning of what is longer than this, without an error.
     read_tokens: int | None = None
+    most_per_step: int = 1000
+
+    @property
+    def step_tokens(self) -> int:
+        """What a step that doesn't write the answer may write: the next one reads several."""
+        return min(self.most_per_step, self.context_tokens // STEPS_IN_CONTEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,9 @@ class Budget:
         read_tokens = told if model and model.cuts_silently else None
         if self.context_tokens is not None:
             # What people have set counts, even if the server tells less.
-            return Window(self.context_tokens, self.output_tokens, thinking, read_tokens)
+            return Window(
+                self.context_tokens, self.output_tokens, thinking, read_tokens, self.step_tokens
+            )
         # Some servers refuse a call that may write more than the model can.
         most = model.output_tokens if model else None
         if most and most < self.output_tokens + thinking:
@@ -58,12 +69,11 @@ class Budget:
         else:
             output = self.output_tokens
         if told is None or told < MIN_WINDOW_TOKENS:
-            return Window(DEFAULT_CONTEXT_TOKENS, output, thinking)
+            return Window(DEFAULT_CONTEXT_TOKENS, output, thinking, None, self.step_tokens)
         # Servers refuse a call whose messages and limit of the answer exceed the window together.
-        # A third of it is enough for an answer; earlier exchanges need more.
         room = told - OVERHEAD_TOKENS
         to_write = max(room - self.step_tokens, 2 * MIN_OUTPUT_TOKENS)
         thinking = min(thinking, told // 4, to_write // 2)
-        output = min(output, told // 3, to_write - thinking)
+        output = min(output, int(told * ANSWER_SHARE), to_write - thinking)
         context = min(max(room - output - thinking, self.step_tokens), MAX_CONTEXT_TOKENS)
-        return Window(context, output, thinking, read_tokens)
+        return Window(context, output, thinking, read_tokens, self.step_tokens)

@@ -300,7 +300,7 @@ class Team:
             [*before, ChatMessage("user", "\n\n".join(parts))],
             max_tokens=settings.FLEET_MAX_OUTPUT_TOKENS
             if is_answer
-            else settings.FLEET_STEP_TOKENS,
+            else window_of(agent, self.work).step_tokens,
             tools=tools,
             rounds=rounds,
             is_answer=is_answer,

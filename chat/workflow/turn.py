@@ -44,8 +44,9 @@ from tooling.sentences import sentence
 
 from .agents import Agent
 from .calls import CallRecord, KeptCall
-from .prompt import as_told, within
+from .prompt import as_told
 from .question import Question
+from .reading import messages_to_read, tell_unread
 from .steps import Round, TurnEnd, Used
 from .together import every
 from .tool_use import ToolUse
@@ -62,7 +63,6 @@ CAP_REACHED = sentence("The limit of %(cap)s is reached. %(agent)s stops here.")
 TOO_MANY_CALLS = sentence(
     "%(agent)s wanted more than %(count)s tools at once; the others are left out."
 )
-READS_THE_END = sentence("The model reads only the last %(tokens)s tokens of what it is given.")
 
 
 @dataclass(slots=True)
@@ -245,7 +245,8 @@ class Turn:
         end: Finished | None = None
         has_thought = False
         before = len(self.said.words)
-        messages = self.messages_within(window_of(self.agent, self.work))
+        window = window_of(self.agent, self.work)
+        messages = messages_to_read(self.messages, window, self.work)
         pieces = 0
         model = model_of(self.agent, self.work.question)
         with self.work.calling(model, messages, is_of_agent=True) as call:
@@ -274,6 +275,7 @@ class Turn:
                         case Finished():
                             end = piece
                             self.work.meter.tokens -= piece.words
+                            tell_unread(messages, piece.usage, window, self.work)
                     pieces += 1
                     if not pieces % YIELD_EVERY_N_PIECES:
                         # `tell` never waits, so a model that sends much at once would keep
@@ -291,13 +293,6 @@ class Turn:
             wants_more=end.wants_more,
             has_thought=has_thought,
         )
-
-    def messages_within(self, window: Window) -> list[ChatMessage]:
-        """Return the messages that fit, and tell once if the model won't read all of them."""
-        messages = within(self.messages, window.context_tokens)
-        if window.read_tokens and sum(each.tokens for each in messages) > window.read_tokens:
-            self.work.say_once(READS_THE_END % {"tokens": f"{window.read_tokens:,}"})
-        return messages
 
     @property
     def gap(self) -> str:

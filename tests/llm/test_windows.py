@@ -27,6 +27,16 @@ def test_messages_and_answer_fit_together_into_the_told_window(told: int, thinki
     assert found.output_tokens >= 300 or told < 4096
 
 
+@pytest.mark.parametrize(
+    ("told", "read", "answer", "step"), [(4096, 2228, 1228, 371), (8192, 5095, 2457, 849)]
+)
+def test_small_window_is_divided_between_reading_answer_and_steps(
+    told: int, read: int, answer: int, step: int
+) -> None:
+    found = window(told)
+    assert (found.context_tokens, found.output_tokens, found.step_tokens) == (read, answer, step)
+
+
 def test_large_window_is_not_filled() -> None:
     assert window(2_000_000) == Window(65_536, 4096, 0)
 

@@ -1,6 +1,7 @@
 """What goes into a model call when the server tells how much its models read."""
 
 import json
+import re
 
 from pytest_django import Settings
 
@@ -35,7 +36,7 @@ async def test_request_and_answer_fit_into_the_window_that_the_server_tells(
     await chat.answer(chat_request(LONG, mode="light"))
     [call] = model.calls
     assert 7000 < tokens_of(call) <= 8192
-    assert call.body["max_tokens"] == 8192 // 3
+    assert call.body["max_tokens"] == int(8192 * 0.3)
 
 
 async def test_team_keeps_within_a_small_window(chat: Chatting, team: ScriptedModel) -> None:
@@ -72,6 +73,23 @@ async def test_reader_is_told_once_that_the_model_reads_less_than_it_gets(
     told = "The model reads only the last 4,096 tokens of what it is given."
     assert messages_of(await chat.answer(full(LONG))).count(told) == 1
     assert told not in messages_of(await chat.answer(full("What is short?")))
+
+
+async def test_reader_is_told_once_what_the_server_has_not_read_and_how_to_raise_it(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
+    settings.FLEET_CONTEXT_TOKENS = 4000
+    await Worker.current().stop()  # the next one reads the setting
+    team.default = Script(tokens=["Fine."], read_tokens=2050)
+    team.replies |= {"/v1/models": OLLAMA, "/api/show/scripted": {"model_info": {}}}
+    await Worker.current().model_client.catalog.refresh()
+    said = messages_of(await chat.answer(chat_request(LONG, mode="light")))
+    [told] = [message for message in said if "read only" in message]
+    assert re.fullmatch(
+        r"The model server read only 2,050 of about 4,0\d\d tokens\. Its context is 4,096 tokens\."
+        r" This makes it read more: OLLAMA_CONTEXT_LENGTH=16384 ollama serve",
+        told,
+    )
 
 
 async def test_request_fits_into_what_a_silent_server_reads(
