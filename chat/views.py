@@ -131,6 +131,7 @@ class ModelInUse:
     label: str
     is_stand_in: bool
     team_label: str = ""  # of the full team's model, if it is another one
+    server: str = ""  # such as Ollama, if it was found on this machine
 
 
 def for_owner[**P](
@@ -338,7 +339,12 @@ def model_in_use() -> ModelInUse:
         return ModelInUse(BUILTIN_NAME, is_stand_in=True)
     named = [settings.FLEET_LIGHT_MODEL or settings.FLEET_MODEL, settings.FLEET_MODEL]
     light, full = (settings.FLEET_MODELS.get(model) or model for model in named)
-    return ModelInUse(light, is_stand_in=False, team_label=full if full != light else "")
+    return ModelInUse(
+        light,
+        is_stand_in=False,
+        team_label=full if full != light else "",
+        server=settings.FLEET_MODEL_SERVER,
+    )
 
 
 def models_to_choose_from() -> list[Offer]:

@@ -43,6 +43,12 @@ def test_builtin_model_is_called_small_and_a_better_one_is_explained(
     assert all(name in html for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "FLEET_MODEL"))
 
 
+def test_server_that_was_found_on_this_machine_is_named(client: Client, settings: Settings) -> None:
+    settings.FLEET_LIGHT_MODEL = settings.FLEET_MODEL = "qwen3.5:4b"
+    settings.FLEET_MODEL_SERVER = "Ollama"
+    assert "<strong>qwen3.5:4b</strong>, by Ollama on this machine." in page(client, "/")
+
+
 def test_models_of_both_paths_are_named_if_they_differ(client: Client, settings: Settings) -> None:
     settings.FLEET_MODEL_IS_STAND_IN = False
     settings.FLEET_LIGHT_MODEL, settings.FLEET_MODEL = "small-model", "large-model"
