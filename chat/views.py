@@ -40,12 +40,9 @@ from .llm.offers import BUILTIN_NAME, Offer, offers
 from .models import Run
 from .owners import Owner, may_see_settings
 from .pages import (
-    Filters,
     QuestionWithAnswers,
     Thread,
     answer_of,
-    number_of,
-    sidebar_of,
     thread_from,
     thread_of,
     totals_of,
@@ -54,6 +51,7 @@ from .pages import (
 from .protocol.requests import MAX_MESSAGE
 from .rendering.answer import AnswerView
 from .rendering.turns import turn
+from .sidebar import Filters, number_of, sidebar_of
 from .telemetry.rollup import count_all
 
 # The router must send each example the way that its label promises; a test checks that.
@@ -219,7 +217,7 @@ def conversations(request: HttpRequest, owner: Owner) -> HttpResponse:
     )
     return render(
         request,
-        "chat/room.html#conversations",
+        "chat/chats.html",
         {"sidebar": sidebar, "opened": chat, "conversation": chat},
     )
 

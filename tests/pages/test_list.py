@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from chat import pages
+from chat import sidebar
 from chat.conversations import Conversation
 
 from .conversations import HTMX, address, conversation_of, page, run_of
@@ -59,7 +59,7 @@ def test_list_can_be_restricted_to_running_answers(client: Client) -> None:
 
 
 def test_list_continues_with_older_chats(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "MAX_CHATS", 2)
+    monkeypatch.setattr(sidebar, "MAX_CHATS", 2)
     for number in range(5):
         conversation_of(
             client, f"chat {number}", updated_at=timezone.now() - timedelta(days=20 + number)
@@ -118,7 +118,7 @@ def test_link_to_a_source_does_not_change_the_conversation_of_the_page(client: C
 @pytest.fixture
 def oldest(client: Client, monkeypatch: pytest.MonkeyPatch) -> Conversation:
     """Store five chats, where a list holds two; return the oldest."""
-    monkeypatch.setattr(pages, "MAX_CHATS", 2)
+    monkeypatch.setattr(sidebar, "MAX_CHATS", 2)
     days = [timezone.now() - timedelta(days=20 + number) for number in range(5)]
     return [
         conversation_of(client, f"chat {number}", updated_at=day) for number, day in enumerate(days)
