@@ -82,6 +82,7 @@ def _services(valkey_url: str, model_server: ScriptedModel) -> Iterator[None]:
         FLEET_MODEL="scripted",
         FLEET_LIGHT_MODEL="scripted",
         FLEET_LIGHT_THRESHOLD=0,  # Only tests about the router need more than the light path.
+        FLEET_TITLES=False,
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
         ALLOWED_HOSTS=["testserver", "127.0.0.1", "localhost"],
     ):

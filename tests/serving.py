@@ -160,8 +160,8 @@ def running(
     **environment: str,
 ) -> Iterator[Fleet]:
     """Yield a fleet that is ready and uses this model; end it after the block."""
-    # Take the light path, unless the router is the test's subject.
-    chosen = {"FLEET_LIGHT_THRESHOLD": "0", **environment}
+    # Take the light path and make no titles, unless these are the test's subject.
+    chosen = {"FLEET_LIGHT_THRESHOLD": "0", "FLEET_TITLES": "off", **environment}
     fleet = launch(
         folder,
         *arguments,

@@ -69,28 +69,32 @@ class ModelClient:
         *,
         model: str,
         max_tokens: int,
+        max_thinking: int | None = None,
         effort: Effort | None = None,
         is_aside: bool = False,
         tools: Sequence[dict[str, Any]] = (),
         may_call: bool = True,
         schema: dict[str, Any] | None = None,
         traceparent: str = "",
+        may_retry: bool = True,
     ) -> AsyncGenerator[Piece]:
         """Yield the answer as it arrives, then the tool calls, then Finished. Raise ModelError.
 
-        A Pulse stands for bytes without content. `max_tokens` limits the text, not the thinking.
-        Set `is_aside` for calls that don't write the answer, so that a model thinks little about
-        them. Unless it `may_call`, tools are declared for the calls in `messages` alone. `schema`
-        is the JSON Schema of the answer, for servers that can enforce one. `traceparent` is sent as
-        a header, so that the server's spans join the run's trace.
+        A Pulse stands for bytes without content. `max_tokens` limits the text, and `max_thinking`
+        the thinking, in addition to the settings. Set `is_aside` for calls that don't write the
+        answer, so that a model thinks little about them. Unless it `may_call`, tools are declared
+        for the calls in `messages` alone. `schema` is the JSON Schema of the answer, for servers
+        that can enforce one. `traceparent` is sent as a header, so that the server's spans join the
+        run's trace.
 
-        Until the first piece, the request is sent again after a failure that may pass, and without
-        what the server refuses.
+        Until the first piece, the request is sent again without what the server refuses and, if it
+        `may_retry`, after a failure that may pass.
         """
         request = self.build_request(
             messages,
             model=model,
             max_tokens=max_tokens,
+            max_thinking=max_thinking,
             effort=effort,
             is_aside=is_aside,
             tools=tools,
@@ -120,6 +124,8 @@ class ModelClient:
                 return
             except ModelError as exc:
                 wait = attempts.wait_after(exc)
+                if wait and not may_retry:
+                    wait = None
                 is_over = wait is None and not attempts.has_begun
                 if is_over and await self.has_moved(exc, due=attempts.due):
                     wait = 0
@@ -155,6 +161,7 @@ class ModelClient:
         *,
         model: str,
         max_tokens: int,
+        max_thinking: int | None,
         effort: Effort | None,
         is_aside: bool,
         tools: Sequence[dict[str, Any]],
@@ -164,6 +171,8 @@ class ModelClient:
         """Return the request as the API expects it."""
         refused = {change.part for change in self.refusals.remembered(model)}
         thinking_tokens = self.window(model).thinking_tokens
+        if max_thinking is not None:
+            thinking_tokens = min(thinking_tokens, max_thinking)
         thinks = thinking_tokens > 0 and "reasoning_effort" not in refused
         if thinks and is_aside and effort is None:
             effort = "minimal"

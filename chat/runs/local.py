@@ -33,6 +33,7 @@ from .log import Rest, RunLog
 from .replay import Entry, Transcript
 from .store import LogStore
 from .supervisor import ROW_RETRY_INTERVAL, LiveRun
+from .titles import Titles
 
 if TYPE_CHECKING:
     from chat.telemetry.otlp import Traces
@@ -67,6 +68,7 @@ class Runs:
         self._resources = resources
         self._on_change = on_change
         self._traces = traces
+        self._titles = Titles(resources.models)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._starts: BatchedCalls[Beginning | Run] = BatchedCalls()
 
@@ -213,6 +215,8 @@ class Runs:
                 self._traces.export(live.traced_run(ending))
             await self._store.write([live.log])
             await in_database(Run.objects.mark_closed, live.id)
+            if self.accepting:
+                self._titles.consider(live, ending)
         except (RedisDown, DatabaseProblem) as exc:
             # The flusher still has the log, and the lease keeper closes logs from their rows.
             logger.warning("run=%s ended, but its log is completed later: %s", live.id, exc)
@@ -248,6 +252,7 @@ class Runs:
     def end_all(self, reason: Ending) -> None:
         """Refuse new runs and end all others, including those that are still being started."""
         self.accepting = False
+        self._titles.stop()
         self._end_at_once = reason
         for live in self.live.values():
             live.stop(reason)
@@ -258,6 +263,7 @@ class Runs:
         Unless it is `all_runs`, keep those whose answer is being streamed.
         """
         self.accepting = False
+        self._titles.stop()
         for live in self.live.values():
             if all_runs or not live.answer.work.is_answering:
                 live.leave()

@@ -146,6 +146,24 @@ class ModelFigures(Addable):
     first_chunk: Histogram = field(default_factory=Histogram)
     duration: Histogram = field(default_factory=Histogram)
 
+    @classmethod
+    def of_call(cls, call: ModelCall, prices: Prices | None) -> "ModelFigures":
+        """Return the figures of one call."""
+        cost = prices.cost_of([call], []) if prices else None
+        figures = cls(
+            calls=1,
+            failed=int(bool(call.error)),
+            cut=int(call.cut),
+            input_tokens=call.input_tokens,
+            output_tokens=call.output_tokens,
+            cost=cost or 0,
+            unpriced=int(cost is None),
+        )
+        figures.duration.note(call.duration_ms)
+        if call.first_chunk_ms is not None:
+            figures.first_chunk.note(call.first_chunk_ms)
+        return figures
+
 
 class OwnerFigures(Addable):
     """The runs of one kind of owner. `unpriced` are those whose cost is unknown."""
@@ -310,18 +328,7 @@ def model_figures(
     found: dict[str, ModelFigures] = {}
     calls = [span.data for span in spans if isinstance(span.data, ModelCall)]
     for call in calls:
-        model = found.setdefault(call.model, ModelFigures())
-        cost = prices.cost_of([call], []) if prices else None
-        model.calls += 1
-        model.failed += bool(call.error)
-        model.cut += call.cut
-        model.input_tokens += call.input_tokens
-        model.output_tokens += call.output_tokens
-        model.cost += cost or 0
-        model.unpriced += cost is None
-        model.duration.note(call.duration_ms)
-        if call.first_chunk_ms is not None:
-            model.first_chunk.note(call.first_chunk_ms)
+        found.setdefault(call.model, ModelFigures()).add(ModelFigures.of_call(call, prices))
     rest = unexplained(
         Usage(
             model_calls=run.model_calls,

@@ -238,11 +238,15 @@ def count_model_calls(ending: Ending, calls: Sequence[ModelCall]) -> None:
     A lost run has totals, but no calls. Its tokens are known by model only if it used one.
     """
     for call in calls:
-        outcome = call.error or ("cut" if call.cut else "ok")
-        count_tokens(call.model, outcome, 1, call.input_tokens, call.output_tokens)
+        count_call(call)
     rest = unexplained(ending.usage, calls)
     model = ending.models[0] if len(ending.models) == 1 else OTHER
     count_tokens(model, "cut", rest.model_calls, rest.input_tokens, rest.output_tokens)
+
+
+def count_call(call: ModelCall) -> None:
+    outcome = call.error or ("cut" if call.cut else "ok")
+    count_tokens(call.model, outcome, 1, call.input_tokens, call.output_tokens)
 
 
 def count_tokens(model: str, outcome: str, calls: int, read: int, written: int) -> None:

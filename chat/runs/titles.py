@@ -1,0 +1,168 @@
+"""Titles of chats, made by the light model once the first question has been answered.
+
+A title is never waited for: it is made after the run's ending, in one call with few tokens. If that
+fails, the chat keeps the first words of its question.
+"""
+
+import asyncio
+import logging
+import re
+import time
+import unicodedata
+from collections.abc import Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.db import Error as DatabaseProblem
+from django.db import transaction
+
+from chat.clock import Clock, Stopwatch
+from chat.conversations import TITLE_LENGTH, Conversation, ConversationQuerySet
+from chat.database import in_database, reason_of
+from chat.llm.client import ModelClient
+from chat.llm.errors import ModelError
+from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage, Retraction, Text
+from chat.protocol.payloads import ModelCall
+from chat.protocol.terms import Ending
+from chat.telemetry import metrics
+from chat.telemetry.figures import Figures, ModelFigures
+from chat.telemetry.periods import Period, start_of
+from chat.workflow.calls import CallRecord
+from tooling.clusters import shortened
+
+from .supervisor import LiveRun
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT = 10.0  # seconds; a page looks for a new title no longer either
+AT_ONCE = 4  # titles that a worker makes; chats that end meanwhile keep their own
+MAX_TOKENS = 30
+MAX_THINKING = 300  # tokens; a model that can't be told to think less is cut, and makes no title
+QUESTION_BYTES = 500 * BYTES_PER_TOKEN
+ANSWER_BYTES = 150 * BYTES_PER_TOKEN
+INSTRUCTIONS = (
+    "Write a title of two to six words for this chat, in the language of the question. Reply with"
+    " the title alone, without quotes. Do not answer the question."
+)
+# What models put around a title.
+LABEL = re.compile(r"^(?:title|titel|titre|título|标题)\s*[:\uff1a]\s*", re.IGNORECASE)
+MARKS = "\"'`*_#“”„‟«»‹›「」『』‘’ \t"
+STOPS = ".。．!！"
+
+
+def are_on() -> bool:
+    """Return True if chats get titles from a model."""
+    return settings.FLEET_TITLES and not settings.FLEET_MODEL_IS_STAND_IN
+
+
+class Titles:
+    """Makes the titles of the chats whose runs end here. One per event loop."""
+
+    def __init__(self, models: ModelClient) -> None:
+        self._models = models
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def consider(self, run: LiveRun, ending: Ending) -> None:
+        """Begin to make a title if this run has answered the first question of a person's chat."""
+        is_first = ending.status == "completed" and not run.answer.question.earlier
+        is_listed = run.owner.startswith(("user:", "browser:"))
+        if not (is_first and is_listed and are_on()) or len(self._tasks) >= AT_ONCE:
+            return
+        messages = messages_for(run.answer.question.text, run.log.text)
+        task = asyncio.create_task(self._entitle(run.conversation_id, messages))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def stop(self) -> None:
+        """Make no more titles: the process ends soon."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _entitle(self, chat: UUID, messages: Sequence[ChatMessage]) -> None:
+        watch = Stopwatch(Clock(time.perf_counter()))
+        call = CallRecord(1, settings.FLEET_LIGHT_MODEL, messages, watch)
+        try:
+            if not await in_database(untitled(chat).exists):
+                return
+            try:
+                with call.timed():
+                    async with asyncio.timeout(TIMEOUT):
+                        title = cleaned(await self._ask(call, messages))
+            finally:
+                metrics.count_call(call.data)
+                await in_database(count, call.data)
+            if title:
+                await in_database(store, chat, title)
+        except (TimeoutError, ModelError) as exc:
+            logger.info("conversation=%s keeps its title: %s", chat, exc or "the model is slow")
+        except DatabaseProblem as exc:
+            logger.warning("conversation=%s keeps its title: %s", chat, reason_of(exc))
+
+    async def _ask(self, call: CallRecord, messages: Sequence[ChatMessage]) -> str:
+        words: list[str] = []
+        pieces = self._models.stream(
+            messages,
+            model=call.model,
+            max_tokens=MAX_TOKENS,
+            max_thinking=MAX_THINKING,
+            is_aside=True,
+            may_retry=False,
+        )
+        async with aclosing(pieces):
+            async for piece in pieces:
+                call.hear(piece)
+                if isinstance(piece, Text):
+                    words.append(piece.text)
+                elif isinstance(piece, Retraction):
+                    words.clear()
+        return "".join(words)
+
+
+def messages_for(question: str, answer: str) -> list[ChatMessage]:
+    """Return what the model reads: the beginnings of the question and of its answer."""
+    asked, answered = start_of_text(question, QUESTION_BYTES), start_of_text(answer, ANSWER_BYTES)
+    chat = f"Question:\n{asked}\n\nAnswer:\n{answered}\n\nTitle:"
+    return [ChatMessage("system", INSTRUCTIONS), ChatMessage("user", chat)]
+
+
+def start_of_text(text: str, size: int) -> str:
+    return text.encode()[:size].decode(errors="ignore")
+
+
+def cleaned(reply: str) -> str:
+    """Return the title in a model's reply; empty if there is none."""
+    lines = (line.strip(MARKS) for line in reply.splitlines())
+    line = LABEL.sub("", next(filter(None, lines), ""))
+    # Controls, and what turns the direction of the text that stands beside it.
+    line = "".join(sign for sign in line if unicodedata.category(sign) not in ("Cc", "Cs", "Co"))
+    line = re.sub("[\u202a-\u202e\u2066-\u2069]", "", line)
+    line = line.strip(MARKS).rstrip(STOPS + MARKS)
+    return shortened(line, TITLE_LENGTH) if any(map(str.isalnum, line)) else ""
+
+
+# --- The database
+
+
+def untitled(chat: UUID) -> ConversationQuerySet:
+    return Conversation.objects.filter(pk=chat, titled_by=Conversation.TitledBy.QUESTION)
+
+
+def store(chat: UUID, title: str) -> None:
+    """Store a title, unless a person has given one meanwhile."""
+    # Not save(), which would move the chat up in the list.
+    untitled(chat).update(title=title, titled_by=Conversation.TitledBy.MODEL)
+
+
+def count(call: ModelCall) -> None:
+    """Add a call to the figures of its model, as the calls of runs are."""
+    prices = settings.FLEET_PRICES
+    figures = Figures(
+        models={call.model: ModelFigures.of_call(call, prices)},
+        cost=(prices.cost_of([call], []) if prices else None) or 0,
+    )
+    now = datetime.now(UTC)
+    spans = ("minute", "hour", "day")
+    with transaction.atomic():
+        Period.objects.add({(span, start_of(span, now)): figures for span in spans})
