@@ -3,6 +3,7 @@
 import uuid
 
 from django.db import models
+from django.db.models.functions import Now
 
 from tooling.clusters import shortened
 
@@ -67,6 +68,11 @@ class Conversation(models.Model):
         ordering = ("-updated_at",)
         indexes = (
             models.Index(fields=("owner", "-updated_at")),
+            models.Index(
+                fields=("owner", "-pinned_at"),
+                condition=models.Q(pinned_at__isnull=False),
+                name="chats_pinned",
+            ),
             # The admin's list is read from this index alone, backwards: appending to an index is
             # cheaper than inserting at its beginning.
             models.Index(fields=("updated_at", "id", "owner"), name="conversations_listed"),
@@ -97,6 +103,20 @@ class Conversation(models.Model):
             # Not save(), which would set updated_at and move the conversation up in the list.
             Conversation.objects.filter(pk=self.pk).update(head=self.head)
         return tree
+
+    def pin(self, is_pinned: bool) -> None:
+        """Put the chat above the others in its owner's list, or back among them."""
+        # As above, not save(). Pinning twice doesn't move it among the pinned ones.
+        row = Conversation.objects.filter(pk=self.pk)
+        if is_pinned:
+            row.filter(pinned_at=None).update(pinned_at=Now())
+        else:
+            row.update(pinned_at=None)
+
+    def rename(self, title: str) -> None:
+        """Store a person's title, which no model changes."""
+        row = Conversation.objects.filter(pk=self.pk)
+        row.update(title=title, titled_by=self.TitledBy.PERSON)
 
     def new_question(self, text: str, *, instead_of: "Message | None" = None) -> "Message":
         """Return a question, not stored yet: the next one that is shown, or a version of one."""

@@ -27,6 +27,7 @@ from .refusals import RefusedPart  # noqa: F401  # Django finds models by this m
 from .shares import Share  # noqa: F401  # Django finds models by this module
 from .starts import RELEASED, StartQueries
 from .telemetry.periods import Period  # noqa: F401  # Django finds models by this module
+from .words import Words  # noqa: F401  # Django finds models by this module
 
 CLOSE_GRACE = timedelta(seconds=5)  # A worker closes the log of its own run within this time.
 DIED = "died"  # In place of a worker's name: its process has ended.

@@ -13,6 +13,7 @@ urlpatterns = [
     path("c/<uuid:pk>/turns/", views.turns, name="turns"),
     path("c/<uuid:pk>/versions/<uuid:run_id>/", views.version, name="version"),
     path("c/<uuid:pk>/totals/", views.totals, name="totals"),
+    path("c/<uuid:pk>/pin/", views.pin, name="pin"),
     path("c/<uuid:pk>/rename/", views.rename, name="rename"),
     path("c/<uuid:pk>/delete/", views.delete, name="delete"),
     path("c/<uuid:pk>/export/", export, name="export"),

@@ -36,6 +36,7 @@ from tooling.clusters import shortened
 
 from .browsers import account_tag, owner_of_request, reader_tag, remember
 from .conversations import TITLE_LENGTH, Conversation
+from .finding import results_of
 from .llm.offers import BUILTIN_NAME, Offer, offers
 from .models import Run
 from .owners import Owner, may_see_settings
@@ -52,6 +53,7 @@ from .protocol.requests import MAX_MESSAGE
 from .rendering.answer import AnswerView
 from .rendering.turns import turn
 from .sidebar import Filters, number_of, sidebar_of
+from .snippets import words_of
 from .telemetry.rollup import count_all
 
 # The router must send each example the way that its label promises; a test checks that.
@@ -212,14 +214,13 @@ def conversations(request: HttpRequest, owner: Owner) -> HttpResponse:
     if opened := uuid_of(request.GET.get("opened", "")):
         chat = Conversation.objects.for_owner(owner).filter(pk=opened).first()
     current = chat.pk if chat else current_of(request)
-    sidebar = sidebar_of(
-        owner, Filters.of_query(request.GET), current=current, zone=zone_of(request)
-    )
-    return render(
-        request,
-        "chat/chats.html",
-        {"sidebar": sidebar, "opened": chat, "conversation": chat},
-    )
+    filters, zone = Filters.of_query(request.GET), zone_of(request)
+    context: dict[str, object] = {"opened": chat, "conversation": chat}
+    if words_of(filters.search):
+        context["results"] = results_of(owner, filters, current=current, zone=zone)
+        return render(request, "chat/found.html", context)
+    context["sidebar"] = sidebar_of(owner, filters, current=current, zone=zone)
+    return render(request, "chat/chats.html", context)
 
 
 @require_GET
@@ -232,16 +233,21 @@ def totals(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
 
 @require_POST
 @for_owner
+def pin(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
+    """Put a chat above the others in the list, or back among them."""
+    chat = get_object_or_404(Conversation.objects.for_owner(owner), pk=pk)
+    chat.pin(request.POST.get("pinned") == "1")
+    return changed(request, chat)
+
+
+@require_POST
+@for_owner
 def rename(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     chat = get_object_or_404(Conversation.objects.for_owner(owner), pk=pk)
     title = shortened(request.POST.get("title", "").replace("\0", ""), TITLE_LENGTH)
     if title:
-        # Not save(), which would set updated_at and move the conversation up in the list.
-        Conversation.objects.filter(pk=chat.pk).update(title=title)
-        chat.title = title
-    if htmx(request):
-        return render(request, "chat/room.html#top", {"conversation": chat})
-    return redirect("conversation", pk=chat.pk)
+        chat.rename(title)
+    return changed(request, chat)
 
 
 @require_POST
@@ -256,8 +262,15 @@ def delete(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     # Without the rows, only the figures of their periods tell what the last answers took.
     count_all(chat.runs.all())
     chat.delete()
+    if htmx(request) and current_of(request) != pk:
+        return HttpResponse()  # deleted from the list of another chat's page
     start = redirect("new_chat")
     return HttpResponseClientRedirect(start.url) if htmx(request) else start
+
+
+def changed(request: HttpRequest, chat: Conversation) -> HttpResponse:
+    """Answer a change of a chat. The page's script then shows the list anew."""
+    return HttpResponse() if htmx(request) else redirect("conversation", pk=chat.pk)
 
 
 @require_GET

@@ -1,4 +1,4 @@
-"""Count each ended run exactly once, in its minute, hour and day, and index its question's words.
+"""Count each ended run exactly once, in its minute, hour and day, and index its words.
 
 A run belongs to the period in which it ended. Its figures stay there when its conversation is
 deleted.
@@ -19,6 +19,7 @@ from django.utils import timezone
 from chat.database import in_database
 from chat.models import Run
 from chat.search import index_questions
+from chat.words import Words
 
 from .figures import EndedRun, Figures, figures_of
 from .periods import Period, start_of
@@ -41,6 +42,8 @@ async def keep_counting() -> None:
         await asyncio.sleep(wait)
         try:
             counted = await in_database(count_batch)
+            if counted < BATCH:
+                counted = await in_database(Words.objects.store_older, BATCH)
             wait = PAUSE if counted == BATCH else COUNT_INTERVAL
         except DatabaseProblem as exc:
             logger.warning("could not count ended runs, trying again: %s", exc)
@@ -67,10 +70,12 @@ def count_batch(size: int = BATCH, among: QuerySet[Run] | None = None) -> int:
         # Skip runs that another worker counts now. SQLite ignores this: its transactions begin
         # with the only lock for writing.
         locked = uncounted.select_for_update(skip_locked=True)
-        rows = list(locked.order_by("ended_at").values_list("pk", "question_id", *COLUMNS)[:size])
-        Period.objects.add(by_period([EndedRun(*columns) for _, _, *columns in rows]))
+        ids = ("pk", "question_id", "answer_id")
+        rows = list(locked.order_by("ended_at").values_list(*ids, *COLUMNS)[:size])
+        Period.objects.add(by_period([EndedRun(*columns) for _, _, _, *columns in rows]))
         Run.objects.filter(pk__in=[pk for pk, *_ in rows]).update(counted=True)
-        index_questions(question_id for _, question_id, *_ in rows)
+        index_questions(question for _, question, *_ in rows)
+        Words.objects.store({message for _, *messages in rows for message in messages[:2]})
         Period.objects.filter(
             span=Period.Span.MINUTE, start__lt=timezone.now() - MINUTES_KEPT
         ).delete()

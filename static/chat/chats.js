@@ -4,8 +4,6 @@ import { marked, whenSeen } from "./done.js";
 import { keyOf } from "./storage.js";
 import { byId, htmx, part, room, thread } from "./thread.js";
 
-/** @typedef {{ xhr: XMLHttpRequest, requestConfig: { elt: Element } }} Requested */
-
 const CHECK_RUNNING = 10_000; // ms between looks at a list that says that an answer is running
 
 const list = byId("conversations");
@@ -67,7 +65,7 @@ export async function refreshList() {
   isRefreshing = true;
   refreshedAt = performance.now();
   const search = searched();
-  const { length } = list.querySelectorAll(".chats:not([data-pinned]) > li");
+  const { length } = list.querySelectorAll(".chats:not([data-apart]) > li");
   const query = new URLSearchParams({ q: search, shown: String(length) });
   if (list.querySelector("[data-only-running]")) query.set("running", "1");
   // The title and its menu come along if the page doesn't have those of its chat.
@@ -75,7 +73,9 @@ export async function refreshList() {
   const how = { source: "#conversations", target: "#conversations", swap: "innerHTML" };
   try {
     await htmx.ajax("GET", `${room.dataset.listUrl}?${query}`, how);
+    takeFromRow();
     retitle();
+    expectTitle();
   } catch {
     // If the server is unavailable, the list stays as it is until the next answer.
   }
@@ -83,14 +83,51 @@ export async function refreshList() {
   if (isOutdated || search !== searched()) refreshList();
 }
 
+/** Show the title that the list has for this chat, and whether it is pinned. */
+function takeFromRow() {
+  const row = document.getElementById(`chat-${conversation}`)?.parentElement;
+  const heading = title().querySelector("h1");
+  if (!row || !heading || title().dataset.of !== conversation) return;
+  heading.textContent = part(row, ".chat-title").textContent;
+  offerPin(title(), "pinned" in part(row, ".chat-more").dataset);
+}
+
+// A model makes the title after the first answer. It comes soon, or not at all.
+const TITLE_CHECKS = [1_000, 1_500, 3_000]; // ms between two looks
+let titleChecks = 0;
+
+function expectTitle() {
+  const row = document.getElementById(`chat-${conversation}`);
+  if (!row?.matches("[data-untitled]")) titleChecks = 0;
+  else if (titleChecks < TITLE_CHECKS.length) setTimeout(refreshList, TITLE_CHECKS[titleChecks++]);
+}
+
+/**
+ * Offer in a menu to pin a chat, or to unpin it.
+ * @param {Element} menu
+ * @param {boolean} isPinned
+ */
+export function offerPin(menu, isPinned) {
+  part(menu, "[data-chat-action=pin]").hidden = isPinned;
+  part(menu, "[data-chat-action=unpin]").hidden = !isPinned;
+}
+
 function searched() {
   return /** @type {HTMLInputElement} */ (byId("search")).value.trim();
 }
 
-/** Show that the chat of this page has changed, here and in the other tabs. */
-export function chatChanged() {
-  refreshList();
-  otherTabs?.postMessage(conversation);
+/**
+ * Show that a chat has changed, by default the one of this page, here and in the other tabs.
+ * @param {string | null} chat
+ */
+export function chatChanged(chat = conversation) {
+  tellOtherTabs(chat);
+  return refreshList();
+}
+
+/** @param {string | null} chat that has changed */
+export function tellOtherTabs(chat) {
+  otherTabs?.postMessage(chat);
 }
 
 /**
@@ -118,19 +155,6 @@ export function checkRunning(isFollowed) {
 }
 
 list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
-
-// --- Renaming and deleting
-
-room.addEventListener("htmx:afterRequest", (event) => {
-  const { xhr, requestConfig } = /** @type {CustomEvent<Requested>} */ (event).detail;
-  const form = requestConfig.elt;
-  if (xhr.status !== 200 || !form.closest("dialog")) return;
-  otherTabs?.postMessage(conversation);
-  if (form.isConnected) return;
-  // Renamed: the title was replaced, and the dialog with it.
-  refreshList();
-  part(title(), "summary").focus({ preventScroll: true });
-});
 
 // --- The drawer
 

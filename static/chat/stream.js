@@ -3,6 +3,7 @@
 import { ask, askAgain, askEdited, begin, comeBack, live } from "./answer.js";
 import { giveUpChanges, pressInCard } from "./asks.js";
 import { confirmOrReload, hide } from "./back.js";
+import { pressChatMenu } from "./chatmenu.js";
 import { setDrawer } from "./chats.js";
 import { pressInMenu } from "./choices.js";
 import { copy } from "./clipboard.js";
@@ -85,16 +86,16 @@ document.addEventListener("click", (event) => {
 
 /** @param {HTMLElement} button */
 function press(button) {
-  const { action, ask: inCard, decide, copy: what, example, open } = button.dataset;
+  const { action, ask: inCard, decide, copy: what, example } = button.dataset;
   if (inCard || decide) pressInCard(button);
   if (action) ACTIONS[action]?.(button);
   if (what) copy(button, what);
   if (pressInMenu(button)) input.focus();
+  pressChatMenu(button);
   if (example) {
     input.focus();
     write(example);
   }
-  if (open) /** @type {HTMLDialogElement} */ (byId(open)).showModal();
   if ("close" in button.dataset) button.closest("dialog")?.close();
 }
 
@@ -131,7 +132,7 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     setDrawer(false);
     input.focus();
-  } else if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
+  } else if (event.key === "Escape" && !document.querySelector("dialog[open], :popover-open")) {
     closeOrStop(target);
   }
 });

@@ -17,6 +17,7 @@ from chat.conversations import Conversation, Message
 from chat.models import Run
 from chat.protocol.terms import AskData, Asked, Ending, Timings, Usage
 from chat.search import index_questions
+from chat.words import Words
 from routing.models import RoutingDecision
 
 COMPLETED = Ending(
@@ -71,11 +72,14 @@ def run_of(
     answer: str = "It **depends**.",
     **fields: Any,
 ) -> Run:
-    """Store a question with an answer; the run has ended unless `ending` is None."""
+    """Store a question with an answer; the run has ended unless `ending` is None.
+
+    One that has ended is in the index of words.
+    """
     ending = fields.pop("ending", COMPLETED)
     if isinstance(question, str):
         question = chat.messages.create(role=Message.Role.USER, text=question)
-    return Run.objects.create(
+    run = Run.objects.create(
         conversation=chat,
         question=question,
         answer=chat.messages.create(role=Message.Role.ASSISTANT, text=answer),
@@ -88,6 +92,9 @@ def run_of(
         ending=msgspec.to_builtins(ending) if ending else None,
         **fields,
     )
+    if ending:
+        Words.objects.store([run.question_id, run.answer_id])
+    return run
 
 
 def asked(kind: Any = "approval", **fields: Any) -> Asked:

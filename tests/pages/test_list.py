@@ -1,7 +1,8 @@
-"""The list of chats: groups, search, filters and older chats."""
+"""The list of chats: groups, states, filters, older chats, and what its menu does."""
 
-from datetime import timedelta
-from urllib.parse import urlencode
+import re
+from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import pytest
 from django.conf import settings as django_settings
@@ -11,23 +12,62 @@ from pytest_django import DjangoAssertNumQueries
 
 from chat import sidebar
 from chat.conversations import Conversation
+from chat.protocol.terms import LOST
 
 from .conversations import HTMX, address, conversation_of, page, run_of
 
 pytestmark = pytest.mark.django_db
 
 
-def test_list_is_grouped_by_day_in_the_readers_time_zone(client: Client) -> None:
-    now = timezone.now()
-    conversation_of(client, "new", updated_at=now)
-    conversation_of(client, "a day old", updated_at=now - timedelta(days=1))
-    conversation_of(client, "old", updated_at=now - timedelta(days=9))
+def titles_in(html: str) -> list[str]:
+    """Return the titles in a list, in its order."""
+    return [unescape(title) for title in re.findall(r'class="chat-title" dir="auto">(.*?)</', html)]
+
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)  # in UTC+14, the next day has begun
+
+
+@pytest.mark.parametrize(
+    ("zone", "expected"),
+    [
+        ("UTC", ["Pinned", "Today", "Yesterday", "Previous 7 days", "February", "December 2025"]),
+        (
+            "Pacific/Kiritimati",
+            ["Pinned", "Today", "Yesterday", "Previous 7 days", "February", "January"],
+        ),
+    ],
+)
+def test_list_is_grouped_by_day_in_the_readers_time_zone(
+    client: Client, monkeypatch: pytest.MonkeyPatch, zone: str, expected: list[str]
+) -> None:
+    days = {"old": 61, "older than a week": 8, "of a week": 7, "a day old": 0.6, "new": 0.02}
+    for title, age in days.items():
+        conversation_of(client, title, updated_at=NOON - timedelta(days=age))
+    conversation_of(client, "kept", updated_at=NOON - timedelta(days=400), pinned_at=NOON)
+    monkeypatch.setattr("django.utils.timezone.now", lambda: NOON)
+    client.cookies[django_settings.FLEET_ZONE_COOKIE] = zone
     html = page(client, "/chats/", **HTMX)
-    order = [
-        html.index(words)
-        for words in (">Today<", ">new<", ">Yesterday<", ">a day old<", ">Earlier<", ">old<")
-    ]
-    assert order == sorted(order)
+    assert re.findall(r'class="group">(.*?)<', html) == expected
+    assert titles_in(html) == ["kept", *reversed(days)]
+
+
+def test_time_of_the_last_answer_is_told_in_the_readers_time_zone(client: Client) -> None:
+    chat = conversation_of(client)
+    run_of(chat, ended_at=NOON)
+    client.cookies[django_settings.FLEET_ZONE_COOKIE] = "Pacific/Auckland"
+    html = page(client, "/chats/", **HTMX)
+    assert html.count("Last answer: March 3, 2026, 1 a.m.") == 2  # on hover, and for screen readers
+    assert 'datetime="2026-03-03T01:00:00+13:00"' in html
+
+
+def test_state_of_a_chat_is_told_by_a_word(client: Client) -> None:
+    run_of(conversation_of(client, "busy"), ending=None)
+    run_of(conversation_of(client, "cured"), ending=LOST)
+    run_of(conversation_of(client, "broken"), ending=LOST)
+    run_of(Conversation.objects.get(title="cured"))
+    rows = page(client, "/chats/", **HTMX).split("<li ")[1:]
+    found = [re.findall(r">(answering|failed)<", row) for row in rows]
+    assert found == [["failed"], [], ["answering"]]
 
 
 def test_unknown_time_zone_is_ignored(client: Client) -> None:
@@ -35,16 +75,6 @@ def test_unknown_time_zone_is_ignored(client: Client) -> None:
     for zone in ("No/Where", "../../etc/passwd", "%00", "Pacific%2FAuckland"):
         client.cookies[django_settings.FLEET_ZONE_COOKIE] = zone
         assert "Kafka or RabbitMQ" in page(client, "/")
-
-
-def test_search_finds_titles_and_questions(client: Client) -> None:
-    run_of(conversation_of(client, "First"), "Tell me about penguins")
-    run_of(conversation_of(client, "Second"), "Something else", "an answer about penguins")
-    html = page(client, "/chats/?q=PENGUIN", **HTMX)
-    assert "First" in html
-    assert "Second" not in html
-    assert "Second" in page(client, "/chats/?q=second", **HTMX)
-    assert "No chat has “zebra”" in page(client, "/chats/?q=zebra", **HTMX)
 
 
 def test_list_can_be_restricted_to_running_answers(client: Client) -> None:
@@ -60,22 +90,26 @@ def test_list_can_be_restricted_to_running_answers(client: Client) -> None:
 
 def test_list_continues_with_older_chats(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sidebar, "MAX_CHATS", 2)
-    for number in range(5):
-        conversation_of(
-            client, f"chat {number}", updated_at=timezone.now() - timedelta(days=20 + number)
-        )
+    now = timezone.now()
+    for number in range(8):
+        # The first three are pinned, the newest first; a month begins in none of the others.
+        pinned_at = now - timedelta(hours=number) if number < 3 else None
+        day = now.replace(year=2020, month=5, day=25 - number)
+        conversation_of(client, f"chat {number}", updated_at=day, pinned_at=pinned_at)
     seen: list[str] = []
+    labels: list[str] = []
     path = "/chats/"
-    for _ in range(3):
+    for _ in range(4):
         html = page(client, path, **HTMX)
-        seen += [number for number in "01234" if f">chat {number}<" in html]
-        assert (">Earlier<" in html) == (path == "/chats/")
+        seen += titles_in(html)
+        labels += re.findall(r'class="group">(.*?)<', html)
         path = (
             "/chats/" + html.split('hx-get="/chats/')[1].split('"')[0].replace("&amp;", "&")
             if "Show older" in html
             else ""
         )
-    assert seen == list("01234")
+    assert seen == [f"chat {number}" for number in range(8)]
+    assert labels == ["Pinned", "May 2020"]
     assert path == ""
 
 
@@ -161,51 +195,42 @@ def test_list_that_is_shown_anew_keeps_the_older_chats_that_were_loaded(
     assert ">chat 2<" not in page(client, "/chats/?shown=-1", **HTMX)
 
 
-def test_long_list_takes_one_query(
+def test_long_list_takes_two_queries(
     client: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     for number in range(20):
-        run_of(conversation_of(client, f"chat {number}"), ending=None)
-    with django_assert_num_queries(1):  # the list
+        pinned_at = timezone.now() if number % 2 else None
+        run_of(conversation_of(client, f"chat {number}", pinned_at=pinned_at), ending=None)
+    with django_assert_num_queries(2):  # the pinned ones, and the others
         page(client, "/chats/", **HTMX)
 
 
-@pytest.mark.parametrize(
-    ("written", "searched"),
-    [
-        ("Cafe\u0301 in Paris", "café"),
-        ("Café in Paris", "CAFE\u0301"),
-        ("Café in Paris", "cafe"),
-        ("ÉTAT de siège", "état de siege"),
-        ("Über Straßen", "STRASSE"),
-        ("GROSSE STRASSE", "große"),
-        ("STRAẞE", "straße"),
-        ("İstanbul", "istanbul"),
-        ("istanbul", "İSTANBUL"),
-        ("ISPARTA", "ısparta"),
-        ("Ο ΔΡΟΜΟΣ", "δρόμος"),
-        ("ο δρόμος μου", "ΔΡΟΜΟΣ"),
-        ("ПРИВЕТ, мир", "привет"),
-        ("ｆｕｌｌ width", "full"),
-        ("ﬁnal oﬃce", "FINAL OFFICE"),
-        ("한국어", "\u1112\u1161\u11ab\u1100\u116e\u11a8\u110b\u1165"),
-        ("می\u200cخواهم", "میخواهم"),
-        ("über\u00admorgen", "übermorgen"),
-        ("100 % of a_b", "% of a_"),
-        (r"a\b", r"A\B"),
-    ],
-)
-def test_search_finds_letters_in_any_form(client: Client, written: str, searched: str) -> None:
-    conversation_of(client, written)
-    run_of(conversation_of(client, "By its question"), written)
-    conversation_of(client, "Another one, 100 x of axb")
-    html = page(client, f"/chats/?{urlencode({'q': searched})}", **HTMX)
-    assert html.count("<li>") == 2
-    assert "Another" not in html
+def test_pinned_chat_stands_above_the_others_until_it_is_unpinned(client: Client) -> None:
+    chat = conversation_of(client, "old", updated_at=NOON)
+    conversation_of(client, "new")
+    before = Conversation.objects.get(pk=chat.pk).updated_at
+    assert client.post(address(chat, "pin"), {"pinned": "1"}, headers=HTMX).content == b""
+    html = page(client, "/chats/", **HTMX)
+    assert titles_in(html) == ["old", "new"]
+    assert html.count("data-pinned") == 1
+    assert client.post(address(chat, "pin"), {"pinned": "0"}).headers["Location"] == address(chat)
+    assert titles_in(page(client, "/chats/", **HTMX)) == ["new", "old"]
+    assert Conversation.objects.get(pk=chat.pk).updated_at == before
 
 
-@pytest.mark.parametrize("searched", ["か", "ab", "\u0301"])
-def test_search_finds_no_other_letters(client: Client, searched: str) -> None:
-    conversation_of(client, "がば a\u0301 b")
-    html = page(client, f"/chats/?{urlencode({'q': searched})}", **HTMX)
-    assert ("<li>" in html) == (searched == "\u0301")  # an accent alone is no word
+def test_chat_that_is_pinned_again_keeps_its_place_among_the_pinned(client: Client) -> None:
+    chats = [conversation_of(client, title) for title in ("first", "second")]
+    for chat in (*chats, chats[0]):
+        client.post(address(chat, "pin"), {"pinned": "1"})
+    assert titles_in(page(client, "/chats/", **HTMX)) == ["second", "first"]
+
+
+def test_chat_deleted_from_the_list_leaves_the_page_of_another_one(client: Client) -> None:
+    shown, other = conversation_of(client, "shown"), conversation_of(client, "other")
+    place = {"HX-Current-URL": f"http://testserver{address(shown)}"}
+    response = client.post(address(other, "delete"), headers={**HTMX, **place})
+    assert "HX-Redirect" not in response.headers
+    assert response.content == b""
+    response = client.post(address(shown, "delete"), headers={**HTMX, **place})
+    assert response.headers["HX-Redirect"] == "/"
+    assert not Conversation.objects.exists()

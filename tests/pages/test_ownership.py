@@ -26,6 +26,7 @@ OF_A_CONVERSATION = [
     ("get", "conversation"),
     ("get", "turns"),
     ("get", "totals"),
+    ("post", "pin"),
     ("post", "rename"),
     ("post", "delete"),
 ]
@@ -40,12 +41,14 @@ def test_foreign_and_unknown_conversations_get_the_same_404(
     run_of(chat, "a secret question")
     if signed_in:
         stranger.force_login(User.objects.create_superuser("root"))
-    foreign = getattr(stranger, method)(address(chat, name), {"title": "mine"})
-    unknown = getattr(stranger, method)(reverse(name, args=[uuid.uuid4()]), {"title": "mine"})
+    foreign = getattr(stranger, method)(address(chat, name), {"title": "mine", "pinned": "1"})
+    unknown = getattr(stranger, method)(
+        reverse(name, args=[uuid.uuid4()]), {"title": "mine", "pinned": "1"}
+    )
     assert foreign.status_code == unknown.status_code == 404
     assert foreign.content == unknown.content
     chat.refresh_from_db()
-    assert chat.title == "Kafka or RabbitMQ"
+    assert (chat.title, chat.pinned_at) == ("Kafka or RabbitMQ", None)
 
 
 def test_owner_gets_the_page_of_a_conversation(client: Client) -> None:
