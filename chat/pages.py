@@ -26,7 +26,8 @@ from .rendering.earlier import Earlier
 from .rendering.turns import turn
 from .rendering.wording import about, duration, money, number
 
-MAX_QUESTIONS = 30  # of a conversation on a page; a button loads earlier ones
+MAX_QUESTIONS = 30  # of a conversation on a page; buttons load earlier and later ones
+BEFORE_PLACE = 3  # questions that are shown before the one that a search has found
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class QuestionWithAnswers:
 class Thread:
     questions: Sequence[QuestionWithAnswers] = ()
     before: int | None = None  # cursor for earlier questions, if there are any
+    after: int | None = None  # cursor for later ones, if they aren't shown
+    count: int = 0  # questions in all, if later ones aren't shown
     newest: int = 0  # cursor for what comes later: the message of the newest answer
     has_more: bool = False  # there is more behind `newest`
     fork: int = 0  # the number from which on these replace what a page shows, if they do
@@ -92,6 +95,22 @@ def thread_of(chat: Conversation, *, before: int | None = None) -> Thread:
     if before is not None:
         path = path[: bisect_left(path, before)]
     return end_of(path, tree, newest=newest)
+
+
+def thread_around(chat: Conversation, question: int) -> Thread:
+    """Return the questions around one, and show its version. Raise KeyError if there is none."""
+    newest = newest_answer_of(chat)
+    tree = chat.show(question)
+    path = tree.path(chat.head)
+    first = min(path.index(question) - BEFORE_PLACE, len(path) - MAX_QUESTIONS)
+    return window(path, tree, max(0, first), newest=newest)
+
+
+def thread_behind(chat: Conversation, question: int) -> Thread:
+    """Return the questions behind one that is shown; none if it isn't."""
+    tree = chat.tree()
+    path = tree.path(chat.head)
+    return window(path, tree, path.index(question) + 1 if question in path else len(path))
 
 
 def thread_from(chat: Conversation, run: Run) -> Thread:
@@ -144,10 +163,20 @@ def newest_answer_of(chat: Conversation) -> int:
 def end_of(path: Sequence[int], tree: Tree, *, newest: int, fork: int = 0) -> Thread:
     """Return the last questions of a path, from a fork on if there is one."""
     first = max(len(path) - MAX_QUESTIONS, fork - 1, 0)
-    shown = path[first:]
+    return window(path, tree, first, newest=newest, fork=fork)
+
+
+def window(
+    path: Sequence[int], tree: Tree, first: int, *, newest: int = 0, fork: int = 0
+) -> Thread:
+    """Return the questions of a path from `first` on, counted from 0."""
+    shown = path[first : first + MAX_QUESTIONS]
+    is_end = first + MAX_QUESTIONS >= len(path)
     return Thread(
         with_answers(shown, tree),
-        before=shown[0] if first else None,
+        before=shown[0] if first and shown else None,
+        after=None if is_end else shown[-1],
+        count=len(path),
         newest=newest,
         fork=fork,
     )

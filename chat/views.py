@@ -4,6 +4,7 @@ Ids of other owners and unknown ids get the same 404.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import tzinfo
 from functools import wraps
@@ -22,6 +23,7 @@ from django.http import (
     HttpResponseBadRequest,
     HttpResponseBase,
     JsonResponse,
+    QueryDict,
 )
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import Resolver404, resolve
@@ -44,6 +46,8 @@ from .pages import (
     QuestionWithAnswers,
     Thread,
     answer_of,
+    thread_around,
+    thread_behind,
     thread_from,
     thread_of,
     totals_of,
@@ -171,15 +175,28 @@ def new_chat(request: HttpRequest, owner: Owner) -> HttpResponse:
 @require_GET
 @for_owner
 def conversation(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
-    """Show a conversation; for htmx, only the earlier questions that it asks for."""
+    """Show a conversation, around the question `at` if the reader comes from a search.
+
+    For htmx, show only the earlier or later questions that it asks for.
+    """
     chat = get_object_or_404(Conversation.objects.for_owner(owner), pk=pk)
-    thread = thread_of(chat, before=number_of(request.GET.get("before", "")) or None)
+    thread = thread_asked_for(chat, request.GET)
     if htmx(request):
         template, context = "chat/room.html#turns", {"conversation": chat, "thread": thread}
     else:
         template, context = "chat/room.html", page_context(request, owner, chat, thread)
     with turn:
         return render(request, template, context)
+
+
+def thread_asked_for(chat: Conversation, query: QueryDict) -> Thread:
+    before, after, at = (number_of(query.get(name, "")) for name in ("before", "after", "at"))
+    if after:
+        return thread_behind(chat, after)
+    with suppress(KeyError):
+        if at:
+            return thread_around(chat, at)
+    return thread_of(chat, before=before or None)
 
 
 @require_GET

@@ -9,7 +9,8 @@ const GAP = 16; // px below what is brought into view
 
 const scroller = byId("scroll");
 
-let isFollowing = true;
+// A link to a question, from a search, leads there.
+let isFollowing = !document.getElementById(location.hash.slice(1) || "-");
 let lastTop = 0;
 /** The id of the answer that was live last; empty once the reader has seen its end. */
 let latest = "";

@@ -18,6 +18,7 @@ import { isComposing, isShortcut, isSlash } from "./keys.js";
 import { checkNews, lookForNews } from "./news.js";
 import { takeBackWaiting } from "./queue.js";
 import "./selection.js";
+import "./search.js";
 import { byId, part, startClocks, thread, tick, turnOf } from "./thread.js";
 import { step } from "./versions.js";
 

@@ -44,7 +44,8 @@ export const { account = "" } = room.dataset;
  */
 export function newTurn(text) {
   document.getElementById("empty")?.remove();
-  const last = /** @type {HTMLElement | null} */ (thread.querySelector(".turn:last-child"));
+  // A page that a search has opened may lack the latest ones.
+  const last = /** @type {HTMLElement | null} */ (thread.querySelector("[data-turn]:last-child"));
   const number = Number(last?.dataset.turn || 0) + 1;
   const turn = place("turn-template", thread);
   const question = part(turn, ".question");

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from chat import finding
+from chat import finding, pages
 from chat.conversations import Conversation, Message
 from chat.snippets import marked, snippet, words_of
 from chat.telemetry import rollup
@@ -153,6 +153,77 @@ def test_words_that_an_earlier_version_left_out_are_stored_in_batches(client: Cl
         stored.append(count)
     assert stored == [4, 2]
     assert len(titles_in(search(client, "kafka"))) == 3
+
+
+@pytest.fixture
+def long(client: Client, monkeypatch: pytest.MonkeyPatch) -> Conversation:
+    """Store a chat of 20 questions, of which a page shows four."""
+    monkeypatch.setattr(pages, "MAX_QUESTIONS", 4)
+    monkeypatch.setattr(pages, "BEFORE_PLACE", 1)
+    chat = conversation_of(client)
+    for number in range(1, 21):
+        run_of(chat, f"question {number}")
+    return chat
+
+
+def shown(html: str) -> list[int]:
+    return [int(number) for number in re.findall(r'data-text="&quot;question (\d+)&quot;"', html)]
+
+
+def button(html: str, words: str) -> str:
+    """Return the address that a button with these words loads."""
+    [found] = re.findall(rf'hx-get="([^"]*)"[^>]*>{words}<', html)
+    return str(found)
+
+
+def place_of(chat: Conversation, text: str) -> int:
+    return chat.messages.get(text=text).pk
+
+
+def test_page_opens_around_a_place_and_continues_both_ways(
+    client: Client, long: Conversation
+) -> None:
+    html = page(client, f"{address(long)}?at={place_of(long, 'question 9')}")
+    assert shown(html) == [8, 9, 10, 11]
+    assert 'class="later" data-turn="20"' in html
+    assert shown(page(client, button(html, "Show earlier questions"), **HTMX)) == [4, 5, 6, 7]
+    later = page(client, button(html, "Show later questions"), **HTMX)
+    assert shown(later) == [12, 13, 14, 15]
+    assert shown(page(client, button(later, "Show later questions"), **HTMX)) == [16, 17, 18, 19]
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"), [("question 1", [1, 2, 3, 4]), ("question 20", [17, 18, 19, 20])]
+)
+def test_page_around_a_place_at_an_end_is_full(
+    client: Client, long: Conversation, place: str, expected: list[int]
+) -> None:
+    html = page(client, f"{address(long)}?at={place_of(long, place)}")
+    assert shown(html) == expected
+    assert ("Show later" in html) == (expected[0] == 1)
+
+
+def test_page_ignores_a_place_that_the_chat_does_not_have(
+    client: Client, stranger: Client, long: Conversation
+) -> None:
+    other = run_of(conversation_of(stranger), "question 99").question_id
+    for place in (str(other), "0", "x", "9" * 30):
+        assert shown(page(client, f"{address(long)}?at={place}")) == [17, 18, 19, 20]
+    assert not shown(page(client, f"{address(long)}?after={other}", **HTMX))
+    at = place_of(long, "question 9")
+    assert stranger.get(f"{address(long)}?at={at}").status_code == 404
+
+
+def test_place_in_another_version_shows_that_version(client: Client) -> None:
+    chat = conversation_of(client)
+    first = run_of(chat, "question 1").question
+    other = Message(conversation=chat, role="user", text="question 2", branch_of=first.pk)
+    other.save()
+    run_of(chat, other)
+    assert shown(page(client, f"{address(chat)}?at={other.pk}")) == [2]
+    assert shown(page(client, f"{address(chat)}?at={first.pk}")) == [1]
+    chat.refresh_from_db()
+    assert chat.shown_path() == [first.pk]
 
 
 @pytest.mark.parametrize(
