@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("chat", "0014_chats")]
+    dependencies = [("chat", "0015_shares_instructions")]
     operations = [
         migrations.CreateModel(
             name="Words",
