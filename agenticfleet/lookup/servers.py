@@ -14,6 +14,7 @@ from chat.llm.faults.verdicts import kind_of
 from chat.llm.listing import MAX_MODELS, ListedModel, decoded, entries_of, listed, models_in
 from chat.llm.local_servers import Kind
 from chat.llm.offers import can_chat
+from chat.llm.ollama import is_in_cloud
 from tooling.untrusted import one_line
 
 from .exchange import Place, Reply
@@ -27,9 +28,8 @@ PATHS = (VERSION, TAGS, LOADED, STATES, LISTING)
 # What a model is for if it can't be told by `can_chat`: a base model goes on with a text.
 OTHER_USE = re.compile(r"(?<![a-z])(ocr|base|fim|draft|mmproj)(?![a-z])|ocr(?![a-z])")
 EMBEDDING_FAMILIES = frozenset({"bert", "nomic-bert", "jina-bert-v2", "xlm-roberta"})
-CLOUD = re.compile(r"[-:]cloud$")  # Ollama sends its questions to ollama.com.
 PARAMETERS = re.compile(
-    r"(?<![a-z\d.])(?:\d+x)?(\d{1,4}(?:\.\d+)?)([bm])(?![a-z\d])", re.IGNORECASE
+    r"(?<![a-z\d.])(?:(\d{1,3})x)?(\d{1,4}(?:\.\d+)?)([bm])(?![a-z\d])", re.IGNORECASE
 )
 # Bytes of a parameter in the files that people usually have, quantised to four bits.
 PARAMETER_BYTES = 0.65
@@ -163,7 +163,7 @@ def ollama_models(tags: Sequence[object], loaded: Sequence[object]) -> tuple[Loc
 
 
 def is_elsewhere(name: str, entry: Mapping[str, Any]) -> bool:
-    return bool(CLOUD.search(name) or entry.get("remote_host") or entry.get("remote_model"))
+    return bool(is_in_cloud(name) or entry.get("remote_host") or entry.get("remote_model"))
 
 
 def is_for_chat(model: ListedModel) -> bool:
@@ -180,7 +180,8 @@ def parameters_in(text: str) -> float | None:
     found = PARAMETERS.search(text)
     if found is None:
         return None
-    return float(found[1]) / (1000 if found[2] in "mM" else 1)
+    experts, number, unit = found.groups()
+    return int(experts or 1) * float(number) / (1000 if unit in "mM" else 1)
 
 
 def estimated_size(parameters: float | None) -> int | None:

@@ -8,6 +8,7 @@ from django.conf import settings
 from chat.protocol.requests import MAX_MODEL
 
 from .listing import ListedModel, Listing
+from .ollama import is_in_cloud
 
 BUILTIN_NAME = "SmolLM2 (built-in)"
 # Words in the ids of models that answer no chat: they embed, rank, speak, transcribe, draw, film or
@@ -57,7 +58,10 @@ def offers() -> list[Offer]:
     others = {
         model.id: Offer(model.id, model.name or model.id)
         for model in (() if listing.takes_any_name else listing.models)
-        if can_chat(model) and not any(map(model.is_called, configured))
+        if can_chat(model)
+        and not any(map(model.is_called, configured))
+        # What was found on this machine is used because nothing leaves it.
+        and not (settings.FLEET_MODEL_SERVER and is_in_cloud(model.id))
     }
     return [
         *(Offer(model, model) for model in configured),

@@ -9,6 +9,12 @@ from .listing import ListedModel, chats, numbers_in
 DEFAULT_TOKENS = 4096
 NUM_CTX = re.compile(r"^num_ctx\s+(\d{1,9})\s*$", re.MULTILINE)
 OF_ARCHITECTURE = re.compile(r"\w*contextlength")  # such as qwen3.context_length
+CLOUD = re.compile(r"[-:]cloud$")
+
+
+def is_in_cloud(name: str) -> bool:
+    """Return True if Ollama doesn't run this model itself, but sends questions to ollama.com."""
+    return CLOUD.search(name) is not None
 
 
 def shown_model(name: str, content: object, *, loaded: int | None) -> ListedModel | None:

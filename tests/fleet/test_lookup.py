@@ -24,7 +24,7 @@ from tests.fleet.neighbours import (
 )
 
 GB = 10**9
-PATIENCE = 3.0  # seconds, on a busy machine
+PATIENCE = 10.0  # seconds, on a busy machine
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +36,8 @@ def _time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def _short_deadline(_time_enough: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookup_around, "DEADLINE", 0.6)
-    monkeypatch.setattr(lookup_around, "IDENTIFYING", 0.5)
+    monkeypatch.setattr(lookup_around, "DEADLINE", 2.0)
+    monkeypatch.setattr(lookup_around, "IDENTIFYING", 1.5)
 
 
 async def around(*neighbours: Neighbour, available: int = 16 * GB) -> Surroundings:
@@ -301,7 +301,7 @@ def test_own_port_is_not_asked() -> None:
         ("4.0B", 4.0),
         ("135M", 0.135),
         ("qwen3.5-4b-q4_k_m", 4.0),
-        ("mixtral-8x7b", 7.0),
+        ("mixtral-8x7b", 56.0),
         ("phi", None),
     ],
 )

@@ -81,6 +81,16 @@ def test_built_in_model_is_the_only_choice(
     assert offers() == [Offer("strong", "SmolLM2 (built-in)")]
 
 
+def test_models_that_leave_this_machine_are_not_offered_if_nobody_chose_the_server(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list_models(monkeypatch, "strong", "qwen3:4b", "qwen3.5:397b-cloud", "glm-4.6:cloud")
+    settings.FLEET_MODEL_SERVER = "Ollama"
+    assert ids() == ["weak", "strong", "qwen3:4b"]
+    settings.FLEET_MODEL_SERVER = ""
+    assert len(ids()) == 5
+
+
 CHATS = """
 gpt-5-mini o4-mini gpt-4o-2024-08-06 chatgpt-4o-latest gpt-oss:120b gpt-3.5-turbo-instruct
 anthropic/claude-sonnet-4.5 claude-3-5-haiku-20241022 models/gemini-2.5-pro gemma3:27b
