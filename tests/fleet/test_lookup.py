@@ -168,7 +168,8 @@ async def greet(writer: asyncio.StreamWriter) -> None:
 
 
 async def send_long(writer: asyncio.StreamWriter) -> None:
-    writer.write(http(b" " * (MAX_BODY_BYTES + 1)))
+    listed = b'{"data": [{"id": "qwen3:32b", "owned_by": "vllm"}]}'
+    writer.write(http(listed + b" " * MAX_BODY_BYTES))
     await writer.drain()
 
 
@@ -190,6 +191,7 @@ async def test_program_that_behaves_badly_takes_no_longer_than_the_deadline(
     seen = await around(Neighbour(behaves=behaves), ollama(tag("qwen3.5:2b", 1)))
     assert time.perf_counter() - begun < PATIENCE
     assert chosen(seen) == "qwen3.5:2b"
+    assert [str(server.kind) for server in seen.servers] == ["Ollama"]
     if problem:
         assert problem in str(seen.unusable[0])
 
