@@ -64,11 +64,13 @@ def choose(
     context: Sequence[str] = (),
     mode: Mode = "auto",
     phrases: Mapping[str, re.Pattern[str]] | None = None,
+    exact: tuple[str, ...] = (),
 ) -> Route:
     """Return the route of a question.
 
     `context` holds the same person's earlier questions, oldest first. `phrases` are, by the name of
-    each tool, the wordings that obviously ask for it.
+    each tool, the wordings that obviously ask for it; `exact` are the tools that answer this
+    question exactly.
     """
     # Also for a path that the reader chose: the decision is stored with the confidence.
     judgement = classifier().judge(text, context)
@@ -97,7 +99,7 @@ def choose(
         confidence=judgement.light,
         reasons=reasons,
         caps=caps_of(path),
-        tools=obvious_tools(judgement.core, phrases or {}),
+        tools=exact[:1] or obvious_tools(judgement.core, phrases or {}),
         features=judgement.features,
         is_grey=mode == "auto"
         and settings.FLEET_LIGHT_MODE

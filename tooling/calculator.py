@@ -1,24 +1,22 @@
-"""The calculator as a tool, and the calculation in a question."""
+"""The calculator as a tool."""
 
-import re
 from fractions import Fraction
 from typing import Annotated
 
 from msgspec import Meta
 
-from .expressions import MAX_CHARS, evaluate, read
+from .calculations import arguments_in
+from .expressions import MAX_CHARS, evaluate
 from .quantities import CannotCalculate, Quantity, decimal_of
 from .registry import tool
 from .results import ToolFailure
 from .sentences import sentence
-from .tokens import Token, can_be_part, prepared, tokens_of
 
 SHOWN_DIGITS = 12  # of a number that does not end
 EXACT_DECIMALS = 20  # of a number that does
-MAX_QUESTION_CHARS = 1000
-MAX_OTHER_WORDS = 8  # around a calculation, for the question to be about it
-MAX_TOKENS = 60
 NOT_CALCULATED = sentence("%(expression)s cannot be calculated: %(reason)s.")
+# Symbols of units that are words, with a plural.
+WORDS = frozenset({"day", "week", "month", "year", "cup", "acre", "ton"})
 
 
 def answer(expression: str) -> str:
@@ -36,11 +34,15 @@ def shown(quantity: Quantity) -> tuple[str, bool]:
         value, suffix = value * 100, "%"
     elif quantity.unit:
         value = (value - quantity.unit.zero) / quantity.unit.factor
-        suffix = (
-            quantity.unit.symbol if quantity.unit.symbol in "%°" else f" {quantity.unit.symbol}"
-        )
+        suffix = suffix_of(quantity.unit.symbol, value)
     digits = all_digits(value) if quantity.exact else None
     return (digits or first_digits(value)) + suffix, digits is not None
+
+
+def suffix_of(symbol: str, value: Fraction) -> str:
+    if symbol in "%°":
+        return symbol
+    return f" {symbol}s" if symbol in WORDS and value != 1 else f" {symbol}"
 
 
 def all_digits(value: Fraction) -> str | None:
@@ -58,137 +60,7 @@ def first_digits(value: Fraction) -> str:
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
-# --- In a question --------------------------------------------------------------------------------
-
-_UNIT = (
-    "(?:km|kilomet(?:er|re)s?|miles?|feet|foot|ft|inch(?:es)?|cm|centimet(?:er|re)s?|mm"
-    "|met(?:er|re)s?|yards?|kg|kilos?|kilograms?|grams?|pounds?|lbs?|ounces?|oz|stones?|cups?"
-    "|lit(?:er|re)s?|ml|millilit(?:er|re)s?|pints?|quarts?|gallons?|tablespoons?|teaspoons?|acres?"
-    "|hectares?|celsius|fahrenheit|degrees|kelvin|knots|mph|km/h|horsepower|kilowatts?|hours?"
-    "|minutes?|seconds?)"
-)
-_PHRASES = re.compile(
-    "|".join(
-        (
-            r"\d\s*(?:[-+*/×÷^%]|\*\*)\s*\(?-?\d",
-            r"\d\s*(?:plus|minus|times|divided by|over|multiplied by|to the power|squared|cubed"
-            r"|mod|mal|por|fois|per|раз)\b",
-            r"\d\s*(?:%|percent\b|per cent\b)\s*(?:of|off|tip|von|de|di|от)\b",
-            r"\b(?:square|cube) root\b",
-            r"\btip on\b",
-            rf"\bhow many (?:times )?{_UNIT} (?:are |is )?(?:in|make)\b",
-            rf"\d\s*{_UNIT}\s*(?:in|to|into|en)\s+{_UNIT}\b",
-            r"\bconvert\b.*\d",
-            r"\b(?:average|mean|sum|product) of\s+-?\d",
-            r"\bfactorial of \d",
-            r"\bin (?:binary|hex|decimal|roman numerals)\b",
-        )
-    ),
-    re.IGNORECASE,
-)
-_HOW_MANY = re.compile(
-    r"\bhow (?:many|much) (?P<unit>[^\W\d][\w /°]{0,25}?) (?:are there |are |is |does "
-    r"|do )?(?:there )?(?:in |make |makes? up |equal )?"
-    r"(?P<amount>an? |one |[\d.,]+ ?)(?P<of>[^\W\d][\w /°]{0,25}?)(?: have| contain| equal"
-    r"| make)?\s*(?:[?.!]|$)",
-    re.IGNORECASE,
-)
-_WHAT_PERCENT = re.compile(
-    r"\bwhat (?:percent|percentage|%) of (?P<whole>[\d.,]+) is (?P<part>[\d.,]*\d)|"
-    r"\b(?P<part2>[\d.,]+) is what (?:percent|percentage|%) of (?P<whole2>[\d.,]*\d)"
-    r"|\b(?P<part3>[\d.,]+) as an? (?:percent|"
-    r"percentage) of (?P<whole3>[\d.,]*\d)",
-    re.IGNORECASE,
-)
-_DATE = re.compile(
-    r"\b\d{4}-\d{1,2}-\d{1,2}\b|\b\d{1,2}[./]\d{1,2}[./]\d{2,4}\b|\b\d{1,2}:\d{2}\b|\b(?:19"
-    r"|20)\d\d-(?:\d\d){1,2}\b"
-)
-
-
-def expression_in(question: str) -> str | None:
-    """Return the calculation in a question, or None.
-
-    "How much is 15% of 80?" has `15% of 80`.
-    """
-    if len(question) > MAX_QUESTION_CHARS or _DATE.search(question):
-        return None
-    text = prepared(question)
-    return percentage(text) or conversion(text) or longest(text)
-
-
-def percentage(text: str) -> str | None:
-    match = _WHAT_PERCENT.search(text)
-    if match is None:
-        return None
-    part, whole = (
-        (match[f"part{n}"] or "" for n in ("", "2", "3")),
-        (match[f"whole{n}"] or "" for n in ("", "2", "3")),
-    )
-    return calculable(f"{''.join(part)} / {''.join(whole)} to %")
-
-
-def conversion(text: str) -> str | None:
-    """Return `1 quart to millilitres` for "How many millilitres is one quart?"."""
-    match = _HOW_MANY.search(text.strip())
-    if match is None:
-        return None
-    amount = match["amount"].strip().lower()
-    amount = "1" if amount in {"a", "an", "one"} else amount
-    return calculable(f"{amount} {match['of'].strip()} to {match['unit'].strip()}")
-
-
-def calculable(expression: str) -> str | None:
-    try:
-        evaluate(expression)
-    except CannotCalculate:
-        return None
-    return expression
-
-
-def longest(text: str) -> str | None:
-    """Return the longest run of tokens that calculates something, if the rest is talk."""
-    try:
-        tokens = tokens_of(text)
-    except CannotCalculate:
-        return None
-    tokens = [token for token in tokens if token.kind != "other"]
-    if len(tokens) > MAX_TOKENS:
-        return None
-    for length in range(len(tokens), 1, -1):
-        for start in range(len(tokens) - length + 1):
-            run = tokens[start : start + length]
-            if all(map(can_be_part, run)) and calculates(run):
-                rest = tokens[:start] + tokens[start + length :]
-                return (
-                    calculable(text[run[0].start : run[-1].end].rstrip("= "))
-                    if is_all(rest)
-                    else None
-                )
-    return None
-
-
-def calculates(run: list[Token]) -> bool:
-    try:
-        return any(token.kind == "number" for token in run) and read(run)[1] > 0
-    except CannotCalculate:
-        return False
-
-
-def is_all(rest: list[Token]) -> bool:
-    """Return True if the rest is talk: few words, and no number but the one of “in one word”."""
-    words = [token for token in rest if token.kind == "word"]
-    return len(words) <= MAX_OTHER_WORDS and not any(
-        token.kind == "number" and token.text.lower() != "one" for token in rest
-    )
-
-
-def arguments_in(question: str, follows: str) -> dict[str, str] | None:
-    expression = expression_in(question)
-    return {"expression": expression} if expression and len(expression) <= MAX_CHARS else None
-
-
-@tool(timeout=2, max_chars=1500, phrases=_PHRASES, from_question=arguments_in)
+@tool(timeout=2, max_chars=1500, from_question=arguments_in)
 async def calculator(
     expression: Annotated[
         str,

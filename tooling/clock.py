@@ -1,11 +1,12 @@
-"""The clock and calendar as a tool, and the time or day that a question asks for."""
+"""The clock and calendar as a tool."""
 
 import re
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Annotated
 
 from msgspec import Meta
 
+from .asked_times import arguments_in
 from .dates import UnknownDate, date_of
 from .places import Place, place_named
 from .registry import tool
@@ -13,42 +14,26 @@ from .results import ToolFailure
 from .sentences import sentence
 from .services import Services
 
-MAX_QUESTION_CHARS = 300
 MAX_ZONES = 12
 UNKNOWN_ZONE = sentence("The time zone of %(place)s is not known here.")
 NOT_IN_CALENDAR = sentence("That is not in the calendar.")
+
+
+_FROM_NOW = re.compile(
+    r"(?P<before>in |vor )?(?P<count>\d{1,4}|an?|one|two|three|half an|einer?) (?P<unit>h|hours?"
+    r"|min"
+    r"|minutes?|stunden?|minuten?)(?P<after> ago| earlier| from now| later)?"
+)
+_FEW = {"two": 2.0, "three": 3.0, "half an": 0.5}
 
 
 class Unknown(Exception):
     """Raised for a place or a time of day that is not known here."""
 
 
-_PHRASES = re.compile(
-    "|".join(
-        (
-            r"\bwhat(?:'?s| is| are)? (?:the )?(?:current |exact |local )?(?:time|date|day)\b"
-            r"(?! (?:complexity|series|zone))",
-            r"\bwhat times? is it\b",
-            r"\bwhat day (?:is|of)\b",
-            r"\btoday'?s date\b",
-            r"\bdate (?:today|tomorrow)\b",
-            r"\b(?:days|weeks|months|hours|sleeps) (?:until|till|left|to|before|since) ",
-            r"\bhow (?:many|long) .{0,20}\buntil\b",
-            r"\b(?:time|clock) (?:is it )?in \w+",
-            r"\btime ?zone\b",
-            r"\bwhat (?:year|month|week) is (?:it|this)\b",
-            r"wie sp[äa]t|quelle heure|qué hora|che ore|que horas|который час|сколько времени",
-            r"几点|何時|몇 시|saat kaç|hoe laat",
-        )
-    ),
-    re.IGNORECASE,
-)
-
-
 @tool(
     timeout=2,
     max_chars=1500,
-    phrases=_PHRASES,
     from_question=lambda question, follows: arguments_in(question),
 )
 async def clock(
@@ -63,8 +48,9 @@ async def clock(
     time: Annotated[
         str,
         Meta(
-            description="A time of day in `place`, to be told in `to_place`: 15:00, 3 pm",
-            max_length=20,
+            description="A time of day in `place`, to be told in `to_place`: 15:00, 3 pm; or a time"
+            " from now: in 3 hours",
+            max_length=40,
         ),
     ] = "",
     to_place: Annotated[
@@ -75,16 +61,27 @@ async def clock(
         Meta(description="A day: 2026-12-24, next Friday, in 14 days, 2 weeks ago", max_length=60),
     ] = "",
     until: Annotated[
-        str, Meta(description="A second day, to count the days from `date` to it", max_length=60)
+        str,
+        Meta(
+            description="A second day, to count the days from `date` to it; or a second time of"
+            " day,"
+            " to count the hours from `time` to it",
+            max_length=60,
+        ),
     ] = "",
     *,
     services: Services,
 ) -> str:
     """Tell the time and date now, in any place; convert a time between places; tell the weekday of
-    a date; count days between dates. Without arguments: the time and date here and now."""
+    a date; count days between dates, and hours between times. Without arguments: the time and date
+    here and now."""
     now = services.now()
     try:
-        today = now.astimezone(known_place(place).zones[0] if place else services.zone).date()
+        today = now.astimezone(zone_of(place, services)).date()
+        if time and until:
+            return hours_between(time, until, now.astimezone(zone_of(place, services)))
+        if moved := duration_in(time):
+            return later(time, place, now + moved, services)
         if until:
             return days_between(date or "today", until, today)
         if date and not time:
@@ -113,6 +110,10 @@ def known_place(name: str) -> Place:
     raise Unknown(UNKNOWN_ZONE % {"place": repr(name)})
 
 
+def zone_of(place: str, services: Services) -> tzinfo:
+    return known_place(place).zones[0] if place else services.zone
+
+
 def now_in(name: str, now: datetime, services: Services) -> str:
     if not name:
         return f"It is {moment(now.astimezone(services.zone))}."
@@ -129,8 +130,8 @@ def now_in(name: str, now: datetime, services: Services) -> str:
 
 
 def converted(written: str, place: str, to_place: str, day: date, services: Services) -> str:
-    zone = known_place(place).zones[0] if place else services.zone
-    to_zone = known_place(to_place).zones[0] if to_place else services.zone
+    zone = zone_of(place, services)
+    to_zone = zone_of(to_place, services)
     here = datetime.combine(day, time_of(written), tzinfo=zone)
     there = here.astimezone(to_zone)
     # Places may be 26 hours apart.
@@ -149,7 +150,7 @@ def converted(written: str, place: str, to_place: str, day: date, services: Serv
 
 
 def difference(place: str, to_place: str, now: datetime, services: Services) -> str:
-    here = now.astimezone(known_place(place).zones[0] if place else services.zone)
+    here = now.astimezone(zone_of(place, services))
     there = now.astimezone(known_place(to_place).zones[0])
     minutes = int(
         ((there.utcoffset() or timedelta()) - (here.utcoffset() or timedelta())).total_seconds()
@@ -172,13 +173,50 @@ def days_between(first: str, second: str, today: date) -> str:
     end = date_of(second, today, since=max(start, today))
     days = (end - start).days
     weeks, rest = divmod(abs(days), 7)
-    in_weeks = (
-        f" ({counted(weeks, 'week')}{f' and {counted(rest, "day")}' if rest else ''})"
-        if weeks
-        else ""
-    )
+    longer = [in_years(min(start, end), max(start, end))]
+    if weeks:
+        longer.append(counted(weeks, "week") + (f" and {counted(rest, 'day')}" if rest else ""))
+    others = "; ".join(filter(None, longer))
     from_to = f"From {start:%A}, {in_full(start)}, to {end:%A}, {in_full(end)}"
-    return f"{from_to}: {counted(days, 'day')}{in_weeks}."
+    return f"{from_to}: {counted(days, 'day')}{f' ({others})' if others else ''}."
+
+
+def in_years(start: date, end: date) -> str:
+    """Return the years and months from one day to a later one; empty below a year."""
+    months = (end.year - start.year) * 12 + end.month - start.month - (end.day < start.day)
+    years, months = divmod(months, 12)
+    if not years:
+        return ""
+    return counted(years, "year") + (f" and {counted(months, 'month')}" if months else "")
+
+
+def hours_between(first: str, second: str, now: datetime) -> str:
+    """Return the time from one time of day to the next such time of another."""
+    is_now = first.strip().lower() == "now"
+    start, end = now.time() if is_now else time_of(first), time_of(second)
+    minutes = (end.hour - start.hour) * 60 + end.minute - start.minute
+    is_next_day = minutes <= 0
+    hours, rest = divmod(minutes % (24 * 60) or 24 * 60, 60)
+    took = f"{hours} h {rest} min" if rest else f"{hours} h"
+    next_day = " the next day" if is_next_day else ""
+    return f"From {start:%H:%M}{' now' if is_now else ''} to {end:%H:%M}{next_day}: {took}."
+
+
+def duration_in(written: str) -> timedelta | None:
+    """Return the hours and minutes of "in 3 hours" or "45 minutes ago"; None for other texts."""
+    match = _FROM_NOW.fullmatch(written.strip().lower())
+    if match is None or not (match["before"] or match["after"]):
+        return None
+    count = float(match["count"]) if match["count"].isdigit() else _FEW.get(match["count"], 1.0)
+    moved = timedelta(hours=count) if match["unit"][0] in "hs" else timedelta(minutes=count)
+    is_past = match["before"] == "vor " or match["after"] in {" ago", " earlier"}
+    return -moved if is_past else moved
+
+
+def later(written: str, place: str, moment_then: datetime, services: Services) -> str:
+    local = moment_then.astimezone(zone_of(place, services))
+    where = f" in {known_place(place).name}" if place else ""
+    return f"{written[:1].upper()}{written[1:]}{where}: {moment(local)}."
 
 
 def counted(number: int, what: str) -> str:
@@ -239,184 +277,3 @@ def zone_name(local: datetime) -> str:
 
 def at_place(place: str) -> str:
     return f"in {known_place(place).name}" if place else "here"
-
-
-# --- In a question --------------------------------------------------------------------------------
-
-_NOW = (
-    r"(?:\W*(?:right now|now|currently|at the moment|at present|today|please|pls|jetzt|gerade"
-    r"|maintenant|ahora|adesso))*"
-)
-_IN = r"(?:in|at|for|over in|a|à|au|aux|en|i|på)"
-_CLOCK = re.compile(
-    r"(?:(?:.*\b)?(?:what(?:'?s| is| was|s)? (?:the |my )?(?:current |local |exact "
-    r"|correct )?times?(?: zone|zone)?(?: is it| it is|"
-    r" is)?|what times? is it|(?:current|local) time|"
-    r"tell me (?:the )?(?:current |local )?time|do you (?:have|know) (?:the time|what time it is)|"
-    r"wie sp[äa]t ist es|wie viel uhr(?: ist es)?|wieviel uhr(?: ist es)?|uhrzeit"
-    r"|quelle heure(?: est-il| il est| est il)?|"
-    r"qu[ée] hora(?:s)?(?: es| son)?|che ora [èe]|che ore sono|que horas s[ãa]o|hoe laat is het"
-    r"|vad [äa]r klockan|hva er klokken)|"
-    r"(?:the )?time)"
-    rf"{_NOW}(?:,? {_IN} (?P<place>[^?!]{{2,50}}?))?{_NOW}[\s?!.]*",
-    re.IGNORECASE,
-)
-_CLOCK_AFTER = re.compile(
-    r"in (?P<place>[^,?]{2,40}),? what(?:'s| is) the time[\s?!.]*"
-    r"|in (?P<place2>[^,?]{2,40}),? what time is it[\s?!.]*",
-    re.IGNORECASE,
-)
-_CJK_TIME = re.compile(
-    r"(?P<place>\S{1,8}?)(?:は|现在|現在|지금|\s)*(?:今)?(?:何時|几点|幾點|몇\s?시)\S{0,6}"
-)
-_TIME_OF_DAY = r"(?P<time>\d{1,2}(?:[:.]\d{2})? ?(?:a\.?m\.?|p\.?m\.?|uhr)?|noon|midnight)"
-_BETWEEN_PLACES = [
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        rf"what time (?:is it|will it be|would it be) in (?P<to>[^?,]+?),? (?:when|if) (?:it'?s|"
-        rf"it is) {_TIME_OF_DAY} (?:in )?(?P<place>[^?,]+)\??",
-        rf"(?:when|if) (?:it'?s|it is) {_TIME_OF_DAY} (?:in )?(?P<place>[^?,]+?),? what(?:'s the|"
-        rf" is the)? time is it in (?P<to>[^?,]+)\??",
-        rf"(?:what(?:'s| is| time is)|convert)? ?{_TIME_OF_DAY} (?:in )?(?P<place>[^?,]+?) (?:in"
-        rf"|to) (?P<to>[^?,]+?)(?: time)?\??",
-    )
-]
-_UNTIL = re.compile(
-    r"(?:how many (?:more )?(?:days|weeks|sleeps)|how long|how much time|days)(?: are there| are"
-    r"| is it| is there| do we have|"
-    r"'s)?(?: left| remaining)?(?: from now)? (?:until|till|til|to|before) (?P<en>.+)"
-    r"|wie (?:viele tage|lange)(?: sind es| ist es| dauert es)?(?: noch)? bis(?: zum"
-    r"| zu)? (?P<de>.+)"
-    r"|combien de jours?(?: reste-t-il| y a-t-il| il reste)?(?: avant| jusqu'(?:à|au"
-    r"|a))(?: le)? (?P<fr>.+)"
-    r"|cu[áa]ntos d[íi]as (?:faltan|quedan|hay) (?:para|hasta)(?: el)? (?P<es>.+)",
-    re.IGNORECASE,
-)
-_SINCE = re.compile(
-    r"(?:how many (?:days|weeks)|how long)(?: is it| has it been| have passed"
-    r"|'s it been)? since (?P<since>.+)|"
-    r"how (?:long|many days) ago was (?P<ago>.+)",
-    re.IGNORECASE,
-)
-_BETWEEN_DAYS = re.compile(
-    r".*\b(?:days|weeks|tage|jours|d[íi]as)\b.*?\b(?:between|from|zwischen|entre)(?: dem| le|"
-    r" el)? (?P<first>.+?) (?:and|to|until|und|et|y|bis) (?P<second>.+)",
-    re.IGNORECASE,
-)
-_DAY_WORDS = re.compile(
-    r"\b(?:day|date|weekday|wochentag|tag|datum|jour|d[íi]a|fecha|giorno|data|dag)\b", re.IGNORECASE
-)
-_TODAY = re.compile(
-    r"(?:.*\b)?(?:what(?:'?s| is)? (?:the )?(?:today'?s |current )?(?:date|day"
-    r"|weekday)(?: of the week)?(?: is)?(?: it)?(?: today|"
-    r" now)*|what(?:'?s| is) today(?:'?s date)?|"
-    r"which day is it(?: today)?|today'?s date|welcher (?:wochen)?tag ist heute"
-    r"|welches datum (?:ist|haben wir)(?: heute)?|"
-    r"quel jour (?:sommes-nous|est-ce)(?: aujourd'hui)?|"
-    r"(?:what|which) (?:year|month) (?:is it|are we in)|qu[ée] (?:d[íi]a|fecha) es(?: hoy)?"
-    r"|che giorno [èe](?: oggi)?)[\s?!.]*",
-    re.IGNORECASE,
-)
-
-
-def arguments_in(question: str) -> dict[str, str] | None:
-    """Return what to ask the clock for this question; None if it is not about a time or a day."""
-    text = " ".join(question.replace("’", "'").split())
-    if not text or len(text) > MAX_QUESTION_CHARS:
-        return None
-    text = re.split(r"(?<=\?)\s", text)[0]
-    return of_days(text.rstrip("?!. ")) or of_places(text) or of_now(text)
-
-
-def of_now(text: str) -> dict[str, str] | None:
-    if _TODAY.fullmatch(text):
-        return {}
-    if (match := _CJK_TIME.fullmatch(text.rstrip("?？。 "))) and place_named(match["place"]):
-        return {"place": match["place"]}
-    if match := _CLOCK_AFTER.fullmatch(text):
-        return {"place": match["place"] or match["place2"]}
-    match = _CLOCK.fullmatch(text)
-    if match is None:
-        return named_zone(text)
-    place = match["place"]
-    if place is None:
-        return {} if len(text.split()) <= 10 else None
-    # Ask for an unknown place too: the clock's failure is the honest answer. A phrase is no place.
-    return {"place": place.strip()} if place_named(place) or len(place.split()) <= 3 else None
-
-
-def named_zone(text: str) -> dict[str, str] | None:
-    """Return the place of a question such as "Tokyo time" or "time zone of California"."""
-    if not re.search(r"\btime\b|\btime ?zone\b", text, re.IGNORECASE):
-        return None
-    match = re.fullmatch(
-        r"(?:what(?:'s| is)? (?:the )?)?(?:time ?zone|time) (?:is|of|does)? ?(?P<of>.{2,40}?)(?: in"
-        r"| use| have)?[?.! ]*|"
-        r"in (?P<zone>.{2,30}?)(?: time ?zone)?,? what time is it[?.! ]*|(?:what(?:'s|"
-        r" is) (?:the )?)?(?:current )?(?P<before>.{2,30}?) time(?: now| right now)?[?.! ]*",
-        text,
-        re.IGNORECASE,
-    )
-    name = (match["of"] or match["zone"] or match["before"] or "") if match else ""
-    return {"place": name} if name and place_named(name) else None
-
-
-def of_places(text: str) -> dict[str, str] | None:
-    for pattern in _BETWEEN_PLACES:
-        match = pattern.fullmatch(text.strip())
-        if match and place_named(match["place"]) and place_named(match["to"]):
-            return {
-                "time": match["time"],
-                "place": match["place"].strip(),
-                "to_place": match["to"].strip(),
-            }
-    return None
-
-
-def of_days(text: str) -> dict[str, str] | None:
-    if match := _UNTIL.fullmatch(text):
-        day = next(group for group in match.groups() if group)
-        return {"date": "today", "until": day} if is_date(day) else None
-    if match := _SINCE.fullmatch(text):
-        day = match["since"] or match["ago"]
-        return {"date": day, "until": "today"} if is_date(day) else None
-    if (
-        (match := _BETWEEN_DAYS.fullmatch(text))
-        and is_date(match["first"])
-        and is_date(match["second"])
-    ):
-        return {"date": match["first"], "until": match["second"]}
-    if (
-        _DAY_WORDS.search(text) or re.match("when(?:'s| is| was) ", text, re.IGNORECASE)
-    ) and not _TODAY.fullmatch(text):
-        return day_in(text)
-    return None
-
-
-def day_in(text: str) -> dict[str, str] | None:
-    """Return the day of a question such as "which weekday was 24 December 2020"."""
-    if not re.match(
-        r"(?:what|which|when|welche|quel|qu[ée]|che|wat|vilken|on what|tell me|an welche)",
-        text,
-        re.IGNORECASE,
-    ):
-        return None
-    words = re.sub(
-        r" (?:on|fall(?:s)?(?: on)?|be|going to be)$", "", text, flags=re.IGNORECASE
-    ).split()
-    for count in range(min(len(words) - 1, 8), 0, -1):
-        # The day is at the end: "what day of the week was 1 May 2020", "which day is in two weeks".
-        phrase = " ".join(words[-count:])
-        if is_date(phrase):
-            rest = words[:-count]
-            return {"date": phrase} if len(rest) <= 9 else None
-    return None
-
-
-def is_date(text: str) -> bool:
-    try:
-        # Any day will do for today: it does not decide if the text is a date.
-        date_of(text, date(2024, 1, 1))
-    except UnknownDate:
-        return False
-    return True

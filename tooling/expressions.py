@@ -274,7 +274,7 @@ class Reader:
             words.append(token.text)
         for count in range(len(words), 0, -1):
             name = "".join(words[:count])
-            if count > 1 and words[0].lower() in DEGREES:
+            if count == 2 and words[0].lower() in DEGREES:
                 name = f"°{words[1].removeprefix('°')}"
             if unit := unit_named(name):
                 return unit, count

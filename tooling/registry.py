@@ -98,16 +98,18 @@ def tool(
 ) -> Callable[[Callable[..., Awaitable[str | Output]]], Tool]:
     """Make a tool of an async function: models see its name, docstring and typed signature.
 
-    `reason_off` returns why the tool cannot be used now, or an empty string. `phrases` are the
-    wordings of a question that obviously asks for this tool, and `from_question` returns the
-    arguments for it, or None. It gets the question and the one that this follows, which is empty
-    for a question that stands alone. The light path makes such a call before it asks its model.
+    `reason_off` returns why the tool cannot be used now, or an empty string. `from_question`
+    returns the arguments for the one call that answers a question, or None. It gets the question
+    and the one that this follows, which is empty for a question that stands alone. The light path
+    makes such a call before it asks its model. If any question has arguments, as for a search,
+    `phrases` are the wordings that obviously ask for this tool. Without them, arguments are found
+    only in questions that the tool answers exactly.
     A parameter `services: Services` is passed by the toolbox and not shown to models, and so is one
     of the type CallKey. `acts` marks a tool that changes something outside: a call is made at most
     once. `approver` says who is asked before each call.
     """
-    # Phrases need the arguments to call with; the arguments are only asked for after phrases.
-    assert (phrases is None) == (from_question is None), "give both or neither"
+    # Phrases need the arguments to call with.
+    assert phrases is None or from_question, "phrases need from_question"
 
     def decorate(function: Callable[..., Awaitable[str | Output]]) -> Tool:
         assert function.__doc__, "models know a tool by its docstring"

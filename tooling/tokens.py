@@ -94,7 +94,7 @@ _ONE_FOR_ONE = str.maketrans({
 _PHRASES = [
     (re.compile(pattern, re.IGNORECASE), sign)
     for pattern, sign in (
-        (r"\b(?:raised )?to the (?:power|power of)\b", "^"),
+        (r"\b(?:raised )?to the power(?: of)?\b", "^"),
         (r"\bsquared\b", "^2"),
         (r"\bcubed\b", "^3"),
         (r"\bsquare root of\b", "√"),

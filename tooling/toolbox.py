@@ -82,6 +82,18 @@ def phrases_of(names: Collection[str]) -> dict[str, re.Pattern[str]]:
     return {name: tool.phrases for name, tool in TOOLS.items() if name in names and tool.phrases}
 
 
+def exact_tools(names: Collection[str], question: str) -> tuple[str, ...]:
+    """Return those of the tools that answer this question exactly, in the registry's order."""
+    return tuple(
+        name
+        for name, tool in TOOLS.items()
+        if name in names
+        and tool.from_question
+        and tool.phrases is None
+        and tool.from_question(question, "") is not None
+    )
+
+
 def arguments_for(name: str, question: str, *, follows: str = "") -> dict[str, Any] | None:
     """Return the arguments of the one call that answers this question, or None if there are none.
 

@@ -19,7 +19,7 @@ from chat.trace_context import RunTrace
 from routing.policy import Route, choose
 from tooling.sentences import sentence
 from tooling.services import Services
-from tooling.toolbox import phrases_of
+from tooling.toolbox import exact_tools, phrases_of
 
 from .agents import ASSISTANT, EDITOR
 from .light import Light
@@ -155,8 +155,13 @@ class Answer:
         watch = Stopwatch(self.work.clock)
         question = self.question
         context = [exchange.question for exchange in question.earlier[-ROUTER_CONTEXT:]]
-        phrases = phrases_of(ASSISTANT.tools)
-        route = choose(question.text, context=context, mode=question.mode, phrases=phrases)
+        route = choose(
+            question.text,
+            context=context,
+            mode=question.mode,
+            phrases=phrases_of(ASSISTANT.tools),
+            exact=exact_tools(ASSISTANT.tools, question.text),
+        )
         if route.is_grey and settings.FLEET_ROUTER_MODEL:
             opinion = await self.opinions.on(question, self.work)
             route = route.with_opinion(opinion.path, opinion.reason)

@@ -16,7 +16,7 @@ from routing.checks import weights_can_be_read
 from routing.classifier import Classifier, Judgement
 from routing.models import Outcome, Routed, RoutingDecision, text_hash
 from routing.policy import Path, caps_of, choose
-from tooling.toolbox import TOOLS, phrases_of
+from tooling.toolbox import TOOLS, exact_tools, phrases_of
 
 
 class Fixed:
@@ -77,7 +77,8 @@ def test_mode_or_threshold_decides_the_path(
 def test_route_names_the_tool_that_a_question_obviously_needs(
     text: str, tools: tuple[str, ...]
 ) -> None:
-    assert choose(text, phrases=phrases_of(TOOLS)).tools == tools
+    exact = exact_tools(TOOLS, text)
+    assert choose(text, phrases=phrases_of(TOOLS), exact=exact).tools == tools
     assert choose(text).tools == ()
 
 

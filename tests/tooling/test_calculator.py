@@ -6,7 +6,8 @@ from contextlib import suppress
 
 import pytest
 
-from tooling.calculator import answer, expression_in
+from tooling.calculations import expression_in
+from tooling.calculator import answer
 from tooling.quantities import CannotCalculate
 
 
