@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Now
@@ -23,6 +24,7 @@ from .protocol.errors import (
     FORBIDDEN,
     MISSING_REPLY,
     NO_NEW_RUNS,
+    NO_TEAM,
     OTHER_TEXT,
     REUSED_BY_REPLY,
     REUSED_MESSAGE_ID,
@@ -129,6 +131,8 @@ class StartQueries(models.QuerySet["Run"]):
     ) -> "Run":
         """Store a new run with its messages. The caller opens the transaction."""
         self._check_limit(owner, max_live)
+        if request.mode == "full" and settings.FLEET_MODEL_IS_STAND_IN:
+            raise ProtocolError(NO_TEAM)
         model = model_for(request)
         earlier = self.earlier_run(owner, request)
         conversation = (

@@ -65,12 +65,13 @@ def choose(
     mode: Mode = "auto",
     phrases: Mapping[str, re.Pattern[str]] | None = None,
     exact: tuple[str, ...] = (),
+    has_team: bool = True,
 ) -> Route:
     """Return the route of a question.
 
     `context` holds the same person's earlier questions, oldest first. `phrases` are, by the name of
     each tool, the wordings that obviously ask for it; `exact` are the tools that answer this
-    question exactly.
+    question exactly. `has_team` is False if the model is too weak for a team.
     """
     # Also for a path that the reader chose: the decision is stored with the confidence.
     judgement = classifier().judge(text, context)
@@ -78,6 +79,8 @@ def choose(
     path: Path
     reasons: tuple[str, ...]
     match mode:
+        case "auto" | "full" if not has_team:
+            path, reasons = "light", ("the stand-in model has no team",)
         case "light":
             path, reasons = "light", (CHOSE_LIGHT,)
         case "full":
@@ -102,6 +105,7 @@ def choose(
         tools=exact[:1] or obvious_tools(judgement.core, phrases or {}),
         features=judgement.features,
         is_grey=mode == "auto"
+        and has_team
         and settings.FLEET_LIGHT_MODE
         and GREY_ZONE[0] <= judgement.light < GREY_ZONE[1],
     )

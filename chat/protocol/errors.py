@@ -75,6 +75,10 @@ UNKNOWN_MESSAGE_ID = ErrorInfo(
     "bad_request", "after is for rejoining; this message_id is not known."
 )
 OTHER_TEXT = ErrorInfo("bad_request", "`message` must repeat the text of the run in `rerun_of`.")
+NO_TEAM = ErrorInfo(
+    "bad_request",
+    "The full team needs a better model than the stand-in. Ask in the mode auto or light.",
+)
 OTHER_VERSION = ErrorInfo(
     "internal",
     sentence(

@@ -18,6 +18,8 @@ Status = Literal["completed", "cancelled", "failed", "paused"]
 # may have happened is done again.
 AskKind = Literal["approval", "question", "unsure"]
 Decision = Literal["approve", "edit", "refuse", "answer", "withdraw"]
+# Why the stand-in model was not asked.
+Declined = Literal["language", "translation", "length"]
 # Service levels, and the kinds of steps that may be slow.
 Level = Literal["first_event", "first_token", "total", "cancel", "tool"]
 StepKind = Literal["phase", "agent", "tool"]
@@ -97,6 +99,7 @@ class Summary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     sla: Verdict | None = None
     cost: float | None = None  # in the currency of the price list; None if a price is unknown
     waiting: list[UUID] = []  # the asks that a paused run waits for
+    declined: Declined | None = None  # the answer says what the stand-in model can't do, and why
 
 
 class AskData(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -160,8 +163,8 @@ class Ending(Summary, frozen=True, kw_only=True, omit_defaults=True):
         return Summary(**{name: getattr(self, name) for name in Summary.__struct_fields__})
 
     def with_figures(self, figures: Summary) -> "Ending":
-        """Return this ending with these figures. It keeps its status and what it waits for."""
-        kept = {"status": self.status, "waiting": self.waiting}
+        """Return this ending with these figures. It keeps what is no figure."""
+        kept = {"status": self.status, "waiting": self.waiting, "declined": self.declined}
         return structs.replace(self, **structs.asdict(figures) | kept)
 
 

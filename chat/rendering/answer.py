@@ -363,6 +363,7 @@ class AnswerView:
             route=self.steps.route,
             oldest_cached_at=self.steps.oldest_cached_at,
             is_stale=self.steps.is_stale,
+            tools=frozenset(self.steps.tools),
             model_asked=self.model_asked,
             asks=self.asks,
             is_withdrawn=self.steps.is_withdrawn,

@@ -56,7 +56,13 @@ for phrase in PHRASES:  # routing knows nothing of sentences
 # After these errors the same question would fail again.
 NOTHING_TO_REPEAT: frozenset[Code] = frozenset({"forbidden", "bad_request", "context_too_long"})
 
-Button = Literal["copy", "continue", "ask_again", "use_team", "search_again", "rate"]
+# Below an answer that is a tool's result, which no model has phrased.
+EXACT = {
+    "calculator": gettext_lazy("exact, by the calculator"),
+    "clock": gettext_lazy("exact, by the clock"),
+}
+
+Button = Literal["copy", "continue", "ask_again", "ask_anyway", "use_team", "search_again", "rate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,7 @@ class AnswerSoFar:
     route: RouteData | None  # the last one; None if the run ended before it was routed
     oldest_cached_at: datetime | None  # when its oldest result from the cache was fetched
     is_stale: bool  # a result from the cache was older than it should be
+    tools: frozenset[str] = frozenset()  # that gave a result
     model_asked: str = ""  # that the person chose
     asks: Sequence[AskView] = ()  # what a paused run asks
     is_withdrawn: bool = False  # the person took back what was asked
@@ -168,7 +175,9 @@ def path_title(path: Path) -> str:
 
 
 def badges_of(ending: Ending, answer: AnswerSoFar) -> tuple[str, ...]:
-    badges = []
+    badges = [str(EXACT[tool]) for tool in exact_tools_of(ending, answer)]
+    if settings.BUILTIN_MODEL in ending.models:
+        badges.append(gettext("stand-in model"))
     if answer.model_asked:
         name = settings.FLEET_MODELS.get(answer.model_asked) or answer.model_asked
         badges.append(shortened(name, MAX_MODEL_CHARS))
@@ -192,6 +201,12 @@ def badges_of(ending: Ending, answer: AnswerSoFar) -> tuple[str, ...]:
     return tuple(badges)
 
 
+def exact_tools_of(ending: Ending, answer: AnswerSoFar) -> list[str]:
+    """Return the tools whose results are the whole answer, word for word."""
+    is_phrased = ending.usage.model_calls > 0
+    return [] if is_phrased or not answer.has_text else sorted(answer.tools & EXACT.keys())
+
+
 def buttons_of(ending: Ending, answer: AnswerSoFar) -> frozenset[Button]:
     """Return the buttons below the answer. Templates ask `"copy" in end.buttons`."""
     is_complete = ending.status == "completed"
@@ -199,10 +214,12 @@ def buttons_of(ending: Ending, answer: AnswerSoFar) -> frozenset[Button]:
         "copy": answer.has_text and bool(answer.workflow_id),
         "continue": ending.status == "cancelled" and answer.has_text,
         "ask_again": not answer.waits
+        and not ending.declined
         and (ending.error is None or ending.error.code not in NOTHING_TO_REPEAT),
-        "use_team": is_complete and ending.path == "light",
+        "ask_anyway": ending.declined is not None,
+        "use_team": is_complete and ending.path == "light" and not settings.FLEET_MODEL_IS_STAND_IN,
         "search_again": is_complete and answer.oldest_cached_at is not None,
-        "rate": is_complete,
+        "rate": is_complete and not ending.declined,
     }
     return frozenset(button for button, is_offered in offered.items() if is_offered)
 

@@ -76,6 +76,7 @@ class Steps:
         self.sources: dict[int, SourceLink] = {}
         self.oldest_cached_at: datetime | None = None
         self.is_stale = False
+        self.tools: set[str] = set()  # that gave a result
         self.is_withdrawn = False  # a person took back what the run had asked
         self.measured: list[StreamEvent] = []
         self._run = run
@@ -117,7 +118,7 @@ class Steps:
             case RoutingDecided():
                 return {"step": self.decide(event.data)}
             case ToolComplete():
-                self.take_sources(event)
+                self.take_result(event)
                 return self.timeline.apply(event)
             case (
                 PhaseStart()
@@ -156,8 +157,10 @@ class Steps:
         reasons = "" if route.escalated else shortened(listed(map(localized, route.reasons)))
         return self.timeline.add("route", phase, "route", path_title(route.path), detail=reasons)
 
-    def take_sources(self, event: ToolComplete) -> None:
+    def take_result(self, event: ToolComplete) -> None:
         data = event.data
+        if data.ok:
+            self.tools.add(data.tool)
         for source in data.sources:
             self.sources.setdefault(source.number, SourceLink.of(source))
         if data.cached:

@@ -57,6 +57,7 @@ def question_of(run: Run, *, is_first: bool = False) -> Question:
         run_id=str([*run.paused_before, run][0].pk),
         model=run.model_asked,
         instructions=run.instructions,
+        is_repeated=run.rerun_of_id is not None,
         approved=frozenset() if is_first else Ask.objects.tools_approved_in(run.conversation_id),
     )
 

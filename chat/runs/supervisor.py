@@ -307,7 +307,7 @@ class LiveRun:
             return failed(error)
         match failure:
             case None:
-                return Ending(status="completed")
+                return Ending(status="completed", declined=self.answer.declined)
             case Paused():
                 return paused(self.answer.work.asks)
             case Withdrawn():

@@ -12,23 +12,26 @@ from django.utils.text import capfirst
 from chat.clock import Clock, Stopwatch
 from chat.llm.client import ModelClient
 from chat.llm.windows import Window
-from chat.protocol.events import ResponseSnapshot, RoutingDecided
+from chat.protocol.events import ResponseDelta, ResponseSnapshot, RoutingDecided
 from chat.protocol.payloads import ModelCall, RouteData, SnapshotData
-from chat.protocol.terms import Usage
+from chat.protocol.terms import Declined, Usage
 from chat.trace_context import RunTrace
+from routing.languages import language_of
 from routing.policy import Route, choose
 from tooling.sentences import sentence
 from tooling.services import Services
 from tooling.toolbox import exact_tools, phrases_of
 
 from .agents import ASSISTANT, EDITOR
+from .declining import SENTENCES, reason_to_decline
 from .light import Light
 from .memory import Journal, Memory, Withdrawn
 from .opinion import Opinions
 from .prompt import personal_within
 from .question import Question
+from .sentences import said_in
 from .steps import Chosen
-from .team import PHASES, Team, phases
+from .team import PHASES, Team
 from .turn import model_of
 from .work import LIGHT_PHASE, Tell, Work
 
@@ -68,6 +71,7 @@ class Answer:
         self.question = question
         self.route: Route | None = None
         self.is_escalated = False
+        self.declined: Declined | None = None  # why the stand-in model was not asked
         self.opinions = resources.opinions
         self.work = Work(
             question,
@@ -125,6 +129,8 @@ class Answer:
             raise Withdrawn
         self.enter(route)
         if route.path == "light":
+            if self.decline():
+                return
             # The stand-in's team would be the same model.
             may_escalate = self.had_escalated or (
                 self.question.mode == "auto" and not settings.FLEET_MODEL_IS_STAND_IN
@@ -151,6 +157,24 @@ class Answer:
         if personal_within(personal, self.window.context_tokens) != personal:
             self.work.say_once(SHORTENED)
 
+    def decline(self) -> bool:
+        """Say what the stand-in model can't do instead of asking it. Return False if it can try."""
+        question = self.question
+        if (
+            not settings.FLEET_MODEL_IS_STAND_IN
+            or question.is_repeated
+            or exact_tools(ASSISTANT.tools, question.text)
+        ):
+            return False
+        max_tokens = self.window.context_tokens
+        self.declined = reason_to_decline(question.text, max_tokens=max_tokens)
+        if self.declined is None:
+            return False
+        with self.work.phase(LIGHT_PHASE):
+            sentence = said_in(language_of(question.text), SENTENCES[self.declined])
+            self.work.tell(ResponseDelta(delta=sentence))
+        return True
+
     async def choose_route(self) -> Chosen:
         watch = Stopwatch(self.work.clock)
         question = self.question
@@ -161,6 +185,7 @@ class Answer:
             mode=question.mode,
             phrases=phrases_of(ASSISTANT.tools),
             exact=exact_tools(ASSISTANT.tools, question.text),
+            has_team=not settings.FLEET_MODEL_IS_STAND_IN,
         )
         if route.is_grey and settings.FLEET_ROUTER_MODEL:
             opinion = await self.opinions.on(question, self.work)
@@ -170,7 +195,7 @@ class Answer:
     def tell_route(
         self, route: Route, *, duration_ms: float = 0, calls: Sequence[ModelCall] = ()
     ) -> None:
-        skipped = [name for name in PHASES if route.path == "light" or name not in phases()]
+        skipped = list(PHASES) if route.path == "light" else []
         data = RouteData(
             path=route.path,
             mode=self.question.mode,

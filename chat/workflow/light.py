@@ -6,12 +6,14 @@ import msgspec
 
 from chat.llm.errors import EmptyAnswer
 from chat.llm.messages import WantedCall
+from routing.languages import language_of
 from routing.policy import Route
 from tooling.sentences import sentence
 from tooling.toolbox import arguments_for
 
 from .agents import ASSISTANT
 from .prompt import prompt
+from .sentences import reason_in
 from .turn import Said, Turn, window_of
 from .work import Work
 
@@ -92,7 +94,8 @@ class Light:
         question = self.work.question
         follows = question.earlier[-1].question if self.route.is_follow_up else ""
         for tool in self.route.tools:
-            if lacking := self.work.toolbox.reason_off(tool):
+            if reason := self.work.toolbox.reason_off(tool):
+                lacking = reason_in(language_of(question.text), reason)
                 self.work.say(lacking)
             elif (arguments := arguments_for(tool, question.text, follows=follows)) is not None:
                 call = WantedCall("call_route", tool, msgspec.json.encode(arguments).decode())

@@ -19,4 +19,5 @@ class Question:
     run_id: str = ""  # of the first run that works on the answer
     model: str = ""  # that the person chose; empty if each path has its own
     instructions: str = ""  # of the person, for every answer
+    is_repeated: bool = False  # it was answered before, and the person asks again
     approved: frozenset[str] = frozenset()  # tools that the person approved for the conversation

@@ -48,14 +48,6 @@ NO_REVISION = sentence("The draft is good enough, so there is no revision.")
 CAP_IN_STEP = sentence("The limit of %(seconds)s seconds is reached in mid-step.")
 
 
-def phases() -> tuple[str, ...]:
-    """Return the phases that the model in use is fit for.
-
-    The stand-in is too small to plan or review, which would only cost time.
-    """
-    return ("research",) if settings.FLEET_MODEL_IS_STAND_IN else PHASES
-
-
 # The structs below are read by models: their names, docstrings and fields are in JSON Schemas.
 
 
@@ -117,21 +109,19 @@ class Team:
         plan, notes, draft = default_plan(self.work.question.text), list[Note](), ""
         review: Review | None = None
         with suppress(Spent):
-            if "analysis" in phases():
-                with self.phase("analysis"):
-                    plan = await self.plan() or plan
-                    self.show_plan(plan)
+            with self.phase("analysis"):
+                plan = await self.plan() or plan
+                self.show_plan(plan)
             with self.phase("research"):
                 notes = await self.research(plan)
-            if "writing" in phases():
-                with self.phase("writing"):
-                    draft = await self.write(notes)
-                with self.phase("review"):
-                    review = await self.review(draft)
-                if review and review.is_weak:
-                    self.work.explain(WEAK_DRAFT % {"score": GOOD_ENOUGH})
-                    with self.phase("revision"):
-                        draft = await self.write(notes, draft, review) or draft
+            with self.phase("writing"):
+                draft = await self.write(notes)
+            with self.phase("review"):
+                review = await self.review(draft)
+            if review and review.is_weak:
+                self.work.explain(WEAK_DRAFT % {"score": GOOD_ENOUGH})
+                with self.phase("revision"):
+                    draft = await self.write(notes, draft, review) or draft
         with self.work.phase("final"):
             open_points = "\n".join(review.missing) if review else ""
             sections = [("Draft", draft), ("Open points of the review", open_points)]

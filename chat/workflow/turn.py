@@ -122,7 +122,7 @@ class Turn:
         """
         with self.announced():
             self.said.lacks = lacking
-            self.inform(lacking)
+            self.warn(lacking)
             try:
                 if first:
                     await self.use_first(first)
@@ -383,23 +383,22 @@ class Turn:
         """Make a tool call before the model is asked, and put its result before the question."""
         result = (await self.use(call, 0)).result
         if isinstance(result, Rejection):
-            return self.inform(self.said.lacks)
+            return self.warn(self.said.lacks)
         if result.untrusted:
             self.said.lacks = result.message
         if not result.ok:
-            return self.inform(self.said.lacks)
-        # Even the built-in model may phrase what was found outside: that is not an answer yet.
-        return (
-            self.put_before_question(result.text) if result.untrusted else self.inform(result.text)
-        )
+            return self.warn(self.said.lacks)
+        if settings.FLEET_MODEL_IS_STAND_IN and not result.untrusted:
+            # The stand-in would spoil it ("12 * 7 = 640"). What was found outside it may phrase:
+            # that is not an answer yet.
+            return self.tell_words(result.text)
+        return self.put_before_question(result.text)
 
-    def inform(self, words: str) -> None:
-        """Put this before the question; for the stand-in model, make it the answer."""
-        # The stand-in would spoil it ("12 * 7 = 640").
-        if words and settings.FLEET_MODEL_IS_STAND_IN:
-            self.tell_words(words)
-        elif words:
-            self.put_before_question(words)
+    def warn(self, lacking: str) -> None:
+        """Put before the question why it cannot be looked up. Readers see it among the steps."""
+        # The stand-in would only repeat it, in place of an answer.
+        if lacking and not settings.FLEET_MODEL_IS_STAND_IN:
+            self.put_before_question(lacking)
 
     def put_before_question(self, words: str) -> None:
         # Not as a message of role "tool", which weak models do not know.

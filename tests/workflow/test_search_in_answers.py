@@ -164,7 +164,7 @@ async def test_text_of_search_results_is_never_an_instruction(
     assert len(of_kind(events, "tool.start")) == 1
 
 
-async def test_failed_search_is_told_to_the_model_and_is_the_built_in_models_answer(
+async def test_failed_search_is_told_to_the_model_but_not_to_the_stand_in(
     chat: Chatting, web: ScriptedSearch, model: ScriptedModel, settings: Settings
 ) -> None:
     web.default = Answer(status=400)
@@ -174,6 +174,6 @@ async def test_failed_search_is_told_to_the_model_and_is_the_built_in_models_ans
     assert call.question.endswith(QUESTION)
     settings.FLEET_MODEL_IS_STAND_IN = True
     events = await chat.answer(QUESTION)
-    assert len(model.calls) == 1
-    [failed] = of_kind(events, "tool.complete")
-    assert text_of(events) == failed["data"]["message"]
+    [_, call] = model.calls
+    assert call.question == QUESTION, "it would only repeat the reason"
+    assert text_of(events) == "The answer is **42**."

@@ -7,11 +7,11 @@ import pytest
 from pytest_django import Settings
 
 from chat.llm.dialects.calls import MAX_CALLS
-from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR, PLANNER
+from chat.workflow.agents import ANALYST, ASSISTANT, PLANNER
 from tests.chatting import Chatting, chat_request, shape, text_of
 from tests.scripted_model import Script, ScriptedModel
 
-from .playing import calls_of, full, messages_of, of_kind, phases, plan, wants
+from .playing import calls_of, full, messages_of, of_kind, plan, wants
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -160,34 +160,9 @@ async def test_built_in_model_is_offered_no_tools_and_never_escalates(
     assert "tools" not in team.calls[0].body
 
 
-async def test_built_in_model_neither_plans_nor_reviews(
-    chat: Chatting, team: ScriptedModel, settings: Settings
-) -> None:
-    settings.FLEET_MODEL_IS_STAND_IN = True
-    events = await chat.answer(full("Compare two things."))
-    assert phases(events) == ["routing", "research", "final"]
-    assert of_kind(events, "routing.decided")[0]["data"]["skipped"] == [
-        "analysis",
-        "writing",
-        "review",
-    ]
-    assert messages_of(events) == "Not needed: analyst."
-    assert "found it" in calls_of(team, EDITOR)[0].question
-    assert text_of(events) == "The final answer."
-
-
 async def test_switched_off_tool_is_named_and_left_out(chat: Chatting, team: ScriptedModel) -> None:
     team.as_agent(ASSISTANT.instructions, Script(tokens=["I don't know."]))
     events = await chat.answer("What is the weather in Oslo today?")
     assert "Web search is off" in messages_of(events)
     assert "Web search is off" in team.calls[0].question
     assert text_of(events) == "I don't know.", "the team has no search either"
-
-
-async def test_built_in_model_gives_the_reason_in_place_of_a_fact_it_cannot_look_up(
-    chat: Chatting, team: ScriptedModel, settings: Settings
-) -> None:
-    settings.FLEET_MODEL_IS_STAND_IN = True
-    events = await chat.answer("What is the weather in Oslo today?")
-    assert "Web search is off" in text_of(events)
-    assert not team.calls

@@ -1,0 +1,109 @@
+"""Answers with the stand-in model: always light, by tools if they can, declined if it can't."""
+
+import pytest
+from pytest_django import Settings
+
+from chat.workflow.sentences import NO_SEARCH, ONLY_ENGLISH, TOO_LONG
+from tests.chatting import Chatting, chat_request, kinds, shape, text_of
+from tests.scripted_model import ScriptedModel
+
+from .playing import messages_of, of_kind
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+GERMAN = "Was ist der Unterschied zwischen Wetter und Klima?"
+
+
+@pytest.fixture(autouse=True)
+def _stand_in(settings: Settings) -> None:
+    settings.FLEET_MODEL_IS_STAND_IN = True
+    settings.FLEET_CONTEXT_TOKENS = 1200
+
+
+# --- One agent ------------------------------------------------------------------------------------
+
+
+async def test_automatic_mode_is_light_for_any_question(
+    chat: Chatting, model: ScriptedModel
+) -> None:
+    events = await chat.answer("Plan a three-day visit to Lisbon and compare four hotels.")
+    [route] = of_kind(events, "routing.decided")
+    assert route["data"]["path"] == "light"
+    assert route["data"]["reasons"] == ["the stand-in model has no team"]
+    assert len(model.calls) == 1
+
+
+async def test_full_team_is_refused(chat: Chatting, model: ScriptedModel) -> None:
+    events = await chat.answer(chat_request(mode="full"))
+    assert kinds(events) == ["error"]
+    assert events[0]["error"]["code"] == "bad_request"
+    assert "needs a better model" in events[0]["error"]["message"]
+    assert not model.calls
+
+
+# --- What it is not asked -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "why", "sentence"),
+    [
+        (GERMAN, "language", ONLY_ENGLISH["de"]),
+        ("Когда Финляндия присоединилась к ЕС?", "language", ONLY_ENGLISH["en"]),
+        ("Translate 'good morning' to Swedish.", "translation", ONLY_ENGLISH["en"]),
+        ("Summarize this: " + "the river rises in the hills. " * 150, "length", TOO_LONG["en"]),
+        ("¿Qué dice este texto? " + "el río nace en las colinas. " * 150, "language", None),
+    ],
+)
+async def test_question_beyond_the_stand_in_is_declined_at_once(
+    chat: Chatting, model: ScriptedModel, question: str, why: str, sentence: str | None
+) -> None:
+    events = await chat.answer(question)
+    assert text_of(events) == (sentence or ONLY_ENGLISH["es"])
+    assert shape(events)[-2:] == ["response.completed", "done"]
+    assert kinds(events).count("done") == 1
+    assert events[-1]["data"]["status"] == "completed"
+    assert events[-1]["data"]["declined"] == why
+    assert not model.calls
+
+
+async def test_declined_question_is_asked_when_it_is_asked_again(
+    chat: Chatting, model: ScriptedModel
+) -> None:
+    declined = await chat.answer(GERMAN)
+    events = await chat.answer(chat_request(GERMAN, rerun_of=declined[0]["workflow_id"]))
+    assert len(model.calls) == 1
+    assert "declined" not in events[-1]["data"]
+
+
+async def test_tool_answers_in_any_language(chat: Chatting, model: ScriptedModel) -> None:
+    events = await chat.answer("Wie viel sind 25 Prozent von 80?")
+    assert text_of(events) == "25% of 80 = 20"
+    assert not model.calls
+
+
+async def test_better_model_is_asked_anything(
+    chat: Chatting, model: ScriptedModel, settings: Settings
+) -> None:
+    settings.FLEET_MODEL_IS_STAND_IN = False
+    await chat.answer(chat_request(GERMAN, mode="light"))
+    assert len(model.calls) == 1
+
+
+# --- Without a search -----------------------------------------------------------------------------
+
+
+async def test_missing_search_is_told_beside_the_answer(
+    chat: Chatting, model: ScriptedModel
+) -> None:
+    events = await chat.answer("What is the weather in Oslo today?")
+    assert NO_SEARCH["en"] in messages_of(events)
+    assert text_of(events) == "The answer is **42**."
+
+
+async def test_missing_search_is_told_in_the_language_of_the_question(
+    chat: Chatting, model: ScriptedModel, settings: Settings
+) -> None:
+    settings.FLEET_MODEL_IS_STAND_IN = False
+    events = await chat.answer(chat_request("Wie wird das Wetter morgen in Oslo?", mode="light"))
+    assert NO_SEARCH["de"] in messages_of(events)
+    assert model.calls[0].question.startswith(NO_SEARCH["de"])
