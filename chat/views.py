@@ -36,6 +36,7 @@ from django_htmx.middleware import HtmxDetails
 from routing.models import RoutingDecision
 from tooling.clusters import shortened
 
+from .better_model import ways
 from .browsers import account_tag, owner_of_request, reader_tag, remember
 from .conversations import TITLE_LENGTH, Conversation
 from .finding import results_of
@@ -81,6 +82,17 @@ EXAMPLES = [
         "question": gettext_lazy(
             "Plan a three-day visit to Lisbon for a family with two small children."
         ),
+    },
+]
+# A tool answers the first three, and the last one is what the stand-in does best. Not translated,
+# because it knows only English.
+STAND_IN_EXAMPLES = [
+    {"label": gettext_lazy("Exact"), "question": "What time is it in Tokyo?"},
+    {"label": gettext_lazy("Exact"), "question": "How many days are left until 24 December?"},
+    {"label": gettext_lazy("Exact"), "question": "What is 18% of 249?"},
+    {
+        "label": gettext_lazy("By the stand-in"),
+        "question": "Explain photosynthesis to a ten-year-old.",
     },
 ]
 MODES = [
@@ -342,17 +354,19 @@ def page_context(
     request: HttpRequest, owner: Owner, chat: Conversation | None, thread: Thread
 ) -> dict[str, object]:
     sidebar = sidebar_of(owner, Filters(), current=chat.pk if chat else None, zone=zone_of(request))
+    model = model_in_use()
     return {
         "conversation": chat,
         "thread": thread,
         "sidebar": sidebar,
-        "model": model_in_use(),
-        "modes": MODES,
+        "model": model,
+        "modes": MODES[:2] if model.is_stand_in else MODES,
+        "ways": ways() if model.is_stand_in else (),
         "efforts": EFFORTS,
         "models": models_to_choose_from(),
         "search_is_off": settings.FLEET_SEARCH == "off",
         "may_see_settings": may_see_settings(request),
-        "examples": EXAMPLES,
+        "examples": STAND_IN_EXAMPLES if model.is_stand_in else EXAMPLES,
         "max_message": MAX_MESSAGE,
         "blank_question": QuestionWithAnswers(),
         # Rounded, because templates localize floats and the script could not read the result.

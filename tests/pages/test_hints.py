@@ -32,7 +32,7 @@ def is_hinted(client: Client, host: str = "localhost", **headers: str) -> bool:
     assert "Web search is off" in html
     named = [name for name in NAMES if name in html]
     assert named in ([], list(NAMES[:3]))
-    assert ("Use a better model" in html) == bool(named)
+    assert ("fetch_model" in html) == bool(named)
     return bool(named)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import unescape
 
 import pytest
 from django.contrib.staticfiles import finders
@@ -9,8 +10,11 @@ from django.template.loader import get_template
 from django.test import Client
 from pytest_django import Settings
 
+from chat.better_model import ways
 from chat.views import EXAMPLES
+from chat.workflow.declining import reason_to_decline
 from routing.classifier import Classifier
+from tooling.toolbox import TOOLS, exact_tools
 
 from .conversations import (
     address,
@@ -30,17 +34,32 @@ def test_new_chat_offers_four_questions_and_names_the_model(
     html = page(client, "/")
     assert html.count("data-example=") == 4
     assert "some-model" in html
-    assert "often wrong" not in html
+    assert "stand-in" not in html
 
 
-def test_builtin_model_is_called_small_and_a_better_one_is_explained(
+def test_stand_in_is_named_once_with_the_ways_to_a_better_model(
     client: Client, settings: Settings
 ) -> None:
     settings.FLEET_MODEL_IS_STAND_IN = settings.FLEET_IS_LOCAL = True
     html = page(client, "/", Host="localhost")
+    assert html.count("only a stand-in") == 1
     assert "SmolLM2 (built-in)" in html
-    assert "often wrong" in html
-    assert all(name in html for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "FLEET_MODEL"))
+    box = html.split('id="better-model"')[1].split("</section>")[0]
+    assert all(name in box for name in ("manage.py fetch_model", "OPENAI_API_KEY"))
+    assert box.count('data-copy="details"') == len(ways())
+
+
+def test_stand_in_offers_no_team_and_questions_that_it_can_answer(
+    client: Client, settings: Settings
+) -> None:
+    settings.FLEET_MODEL_IS_STAND_IN = True
+    html = page(client, "/")
+    assert 'data-mode-choice="full"' not in html
+    assert "The team needs a better model" in html
+    questions = [unescape(found) for found in re.findall('data-example="(.*?)"', html)]
+    assert len(questions) == 4
+    assert all(exact_tools(TOOLS, question) for question in questions[:3])
+    assert not any(reason_to_decline(question, max_tokens=1200) for question in questions)
 
 
 def test_server_that_was_found_on_this_machine_is_named(client: Client, settings: Settings) -> None:
