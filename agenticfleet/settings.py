@@ -276,7 +276,7 @@ FLEET_CONTEXT_TOKENS = (
     else None
 )
 FLEET_MAX_OUTPUT_TOKENS = env.integer(
-    "FLEET_MAX_OUTPUT_TOKENS", 600 if FLEET_MODEL_IS_STAND_IN else 4096, least=16
+    "FLEET_MAX_OUTPUT_TOKENS", 300 if FLEET_MODEL_IS_STAND_IN else 4096, least=16
 )
 # Hidden thinking counts as written tokens, so models get these in addition. If unset, those that
 # are known to think.

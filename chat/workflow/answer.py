@@ -23,13 +23,13 @@ from tooling.services import Services
 from tooling.toolbox import exact_tools, phrases_of
 
 from .agents import ASSISTANT, EDITOR
-from .declining import SENTENCES, reason_to_decline
 from .light import Light
 from .memory import Journal, Memory, Withdrawn
 from .opinion import Opinions
 from .prompt import personal_within
 from .question import Question
 from .sentences import said_in
+from .stand_in import SENTENCES, reason_to_decline
 from .steps import Chosen
 from .team import PHASES, Team
 from .turn import model_of

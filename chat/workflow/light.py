@@ -14,6 +14,7 @@ from tooling.toolbox import arguments_for
 from .agents import ASSISTANT
 from .prompt import prompt
 from .sentences import reason_in
+from .stand_in import examples
 from .turn import Said, Turn, window_of
 from .work import Work
 
@@ -62,7 +63,12 @@ class Light:
         self.turn = Turn(
             ASSISTANT,
             work,
-            prompt(ASSISTANT, work.question, window_of(ASSISTANT, work).context_tokens),
+            prompt(
+                ASSISTANT,
+                work.question,
+                window_of(ASSISTANT, work).context_tokens,
+                examples(),
+            ),
             max_tokens=work.meter.caps.tokens,
             tools=ASSISTANT.tools & work.toolbox.names,
             rounds=work.meter.supersteps,

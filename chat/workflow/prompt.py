@@ -11,6 +11,7 @@ from chat.llm.messages import (
     WantedCall,
     estimated_tokens,
 )
+from chat.record import Exchange
 from tooling.calls import MAX_ARGUMENT_BYTES
 
 from .agents import Agent
@@ -76,21 +77,33 @@ def left_out(message: ChatMessage) -> ChatMessage:
     )
 
 
-def prompt(agent: Agent, question: Question, context_tokens: int) -> list[ChatMessage]:
-    """Return what an agent reads: instructions, the newest exchanges that fit, the question."""
+def prompt(
+    agent: Agent,
+    question: Question,
+    context_tokens: int,
+    examples: Sequence[Exchange] = (),
+) -> list[ChatMessage]:
+    """Return what an agent reads: instructions, examples, the newest exchanges, the question.
+
+    All examples are read, and as many exchanges as fit.
+    """
+    first = [message for example in examples for message in messages_of(example)]
     instructions = instructions_for(agent, question, context_tokens)
     budget = context_tokens - estimated_tokens(instructions) - estimated_tokens(question.text)
+    budget -= sum(message.tokens for message in first)
     kept: list[ChatMessage] = []
     for earlier in reversed(question.earlier):
-        asked, answered = (
-            ChatMessage("user", earlier.question),
-            ChatMessage("assistant", earlier.answer),
-        )
-        budget -= asked.tokens + answered.tokens
+        exchange = messages_of(earlier)
+        budget -= sum(message.tokens for message in exchange)
         if budget < 0:
             break
-        kept = [asked, answered, *kept]
-    return [ChatMessage("system", instructions), *kept, ChatMessage("user", question.text)]
+        kept = [*exchange, *kept]
+    return [
+        ChatMessage("system", instructions),
+        *first,
+        *kept,
+        ChatMessage("user", question.text),
+    ]
 
 
 def instructions_for(agent: Agent, question: Question, context_tokens: int) -> str:
@@ -107,6 +120,10 @@ def personal_within(text: str, context_tokens: int) -> str:
         return text
     head = content[: max(0, room - len(MARK_OF_CUT.encode()))].decode(errors="ignore").rstrip()
     return head and head + MARK_OF_CUT
+
+
+def messages_of(exchange: Exchange) -> list[ChatMessage]:
+    return [ChatMessage("user", exchange.question), ChatMessage("assistant", exchange.answer)]
 
 
 def as_told(call: WantedCall) -> WantedCall:

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from chat.better_model import ways
 from chat.views import EXAMPLES
-from chat.workflow.declining import reason_to_decline
+from chat.workflow.stand_in import reason_to_decline
 from routing.classifier import Classifier
 from tooling.toolbox import TOOLS, exact_tools
 

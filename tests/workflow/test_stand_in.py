@@ -3,7 +3,9 @@
 import pytest
 from pytest_django import Settings
 
+from chat.llm.messages import estimated_tokens
 from chat.workflow.sentences import NO_SEARCH, ONLY_ENGLISH, TOO_LONG
+from chat.workflow.stand_in import EXAMPLES
 from tests.chatting import Chatting, chat_request, kinds, shape, text_of
 from tests.scripted_model import ScriptedModel
 
@@ -39,6 +41,20 @@ async def test_full_team_is_refused(chat: Chatting, model: ScriptedModel) -> Non
     assert events[0]["error"]["code"] == "bad_request"
     assert "needs a better model" in events[0]["error"]["message"]
     assert not model.calls
+
+
+async def test_stand_in_reads_short_examples_before_the_question(
+    chat: Chatting, model: ScriptedModel, settings: Settings
+) -> None:
+    await chat.answer("Who wrote Dune?")
+    settings.FLEET_MODEL_IS_STAND_IN = False
+    await chat.answer("Who wrote Dune?")
+    with_examples, without = (call.body["messages"] for call in model.calls)
+    assert [message["content"] for message in with_examples[1:-1]] == [
+        words for example in EXAMPLES for words in (example.question, example.answer)
+    ]
+    assert [with_examples[0], with_examples[-1]] == without
+    assert sum(estimated_tokens(message["content"]) for message in with_examples) < 200
 
 
 # --- What it is not asked -------------------------------------------------------------------------

@@ -65,12 +65,13 @@ def params_of_stand_in() -> xllamacpp.CommonParams:
     params.n_parallel = SLOTS
     params.n_ctx = SLOTS * SLOT_TOKENS
     params.cpuparams.n_threads = min(MAX_THREADS, os.process_cpu_count() or 1)
-    # A model this small is right more often without sampling, and without a penalty it repeats
-    # itself forever.
+    # A model this small is right more often without sampling. A penalty on single tokens keeps it
+    # from copying what the question says; DRY only ends its loops.
     params.sampling.temp = 0.0
-    params.sampling.penalty_repeat = 1.1
-    params.sampling.penalty_last_n = 256
-    params.n_predict = 600
+    params.sampling.penalty_repeat = 1.0
+    params.sampling.dry_multiplier = 0.8
+    params.sampling.dry_allowed_length = 6
+    params.n_predict = 300
     return params
 
 

@@ -1,0 +1,46 @@
+"""What is different with the stand-in model: its examples, and what it is not asked."""
+
+from collections.abc import Sequence
+
+from django.conf import settings
+
+from chat.llm.messages import estimated_tokens
+from chat.protocol.terms import Declined
+from chat.record import Exchange
+from routing.languages import ENGLISH, asks_for_translation, language_of
+
+from .sentences import ONLY_ENGLISH, TOO_LONG, Sentences
+
+# It answers more briefly and is right more often behind these (3.3 of 10 instead of 2.4). All are
+# English: words of another language would come up in its answers.
+EXAMPLES = (
+    Exchange("What is the capital of Japan?", "The capital of Japan is Tokyo."),
+    Exchange(
+        "Why is the sky blue?",
+        "Air scatters blue light from the sun more than red light, so the sky looks blue.",
+    ),
+    Exchange(
+        "Give me one tip for sleeping better.",
+        "Go to bed at the same time every day, and keep your bedroom dark and cool.",
+    ),
+)
+
+SENTENCES: dict[Declined, Sentences] = {
+    "language": ONLY_ENGLISH,
+    "translation": ONLY_ENGLISH,
+    "length": TOO_LONG,
+}
+
+
+def examples() -> Sequence[Exchange]:
+    """Return the exchanges that the model in use reads before those of the conversation."""
+    return EXAMPLES if settings.FLEET_MODEL_IS_STAND_IN else ()
+
+
+def reason_to_decline(text: str, *, max_tokens: int) -> Declined | None:
+    """Return what the stand-in model lacks for this question; None if it can try."""
+    if language_of(text) != ENGLISH:
+        return "language"
+    if asks_for_translation(text):
+        return "translation"
+    return "length" if estimated_tokens(text) > max_tokens else None
