@@ -118,6 +118,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
+    "chat.hosts.AllowedHostMiddleware",
     "chat.sessions.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -264,6 +265,8 @@ OMP_WAIT_POLICY = env.text("OMP_WAIT_POLICY", "PASSIVE")
 FLEET_MODEL_IS_STAND_IN = env.flag("FLEET_MODEL_IS_STAND_IN", False)
 # The kind of the model server, such as Ollama, if `manage.py fleet` has found it on this machine.
 FLEET_MODEL_SERVER = env.text("FLEET_MODEL_SERVER")
+# True if `manage.py fleet` serves the model itself: until it has loaded, calls wait for it.
+FLEET_SERVES_MODEL = env.flag("FLEET_SERVES_MODEL", False)
 # True if only this machine can reach the fleet. `manage.py fleet` sets this, too.
 FLEET_IS_LOCAL = env.flag("FLEET_IS_LOCAL", False)
 # What an agent of the team may write per model call: notes and drafts, not the answer. The next
@@ -436,6 +439,7 @@ FLEET_METRICS_TOKEN = env.key("FLEET_METRICS_TOKEN")
 INTERNAL = (
     "FLEET_MODEL_IS_STAND_IN",
     "FLEET_MODEL_SERVER",
+    "FLEET_SERVES_MODEL",
     "FLEET_IS_LOCAL",
     "FLEET_WORKER_NUMBER",
     "FLEET_ID",

@@ -17,12 +17,12 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.db import transaction
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponseBase
-from django.http.request import split_domain_port, validate_host
 from django.utils.crypto import salted_hmac
 from django.utils.http import is_same_domain
 
 from .asks import Ask
 from .conversations import Conversation
+from .hosts import is_allowed
 from .instructions import Instructions
 from .models import Run
 from .owners import SCRIPT, Owner
@@ -165,6 +165,5 @@ def origin_is_ours(origin: bytes, host: bytes) -> bool:
         # Like Django's check of forms: *.chat.example stands for all subdomains.
         if scheme == trusted_scheme and is_same_domain(place, pattern.removeprefix("*")):
             return True
-    name, _ = split_domain_port(host.decode("latin-1"))
-    allowed = settings.ALLOWED_HOSTS or ["localhost", "127.0.0.1", "[::1]"]
-    return place == host.decode("latin-1") and validate_host(name, allowed)
+    name = host.decode("latin-1")
+    return place == name and is_allowed(name)

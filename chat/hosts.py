@@ -1,0 +1,51 @@
+"""The host names under which pages and sockets may be asked for.
+
+Django refuses other names with a traceback in the log and a bare page. Somebody who opens the fleet
+from another device for the first time must see what to do.
+"""
+
+import logging
+
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest, HttpResponse
+from django.http.request import split_domain_port, validate_host
+from django.template.loader import render_to_string
+from django.utils.deprecation import MiddlewareMixin
+
+from .owners import LOCAL_HOSTS
+
+logger = logging.getLogger(__name__)
+
+
+MAX_LOGGED_CHARS = 100  # of a name
+MAX_LOGGED = 100  # names; whoever sends more of them is scanning
+_logged: set[str] = set()
+
+
+class AllowedHostMiddleware(MiddlewareMixin):
+    """Answer requests for a host name that isn't allowed with a page that says what to set."""
+
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
+        try:
+            request.get_host()
+        except DisallowedHost:
+            log_once(request.META.get("HTTP_HOST", ""))
+            return HttpResponse(render_to_string("unknown_host.html"), status=400)
+        return None
+
+
+def is_allowed(host: str) -> bool:
+    """Return True if a socket may be opened under this name, which may have a port."""
+    domain, _ = split_domain_port(host)
+    if validate_host(domain, settings.ALLOWED_HOSTS or LOCAL_HOSTS):
+        return True
+    log_once(host)
+    return False
+
+
+def log_once(host: str) -> None:
+    name = ascii(host[:MAX_LOGGED_CHARS])
+    if name not in _logged and len(_logged) < MAX_LOGGED:
+        _logged.add(name)
+        logger.warning("asked for as %s; to allow it, add it to DJANGO_ALLOWED_HOSTS", name)

@@ -1,0 +1,53 @@
+"""Host names that the server doesn't answer to."""
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from chat import hosts
+from chat.browsers import origin_is_ours
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _allowed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.ALLOWED_HOSTS = ["localhost"]
+    monkeypatch.setattr(hosts, "_logged", set())
+
+
+def naming_hosts(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == hosts.__name__]
+
+
+@pytest.mark.parametrize("host", ["192.168.1.5:8000", "evil.example", "a b", "<script>"])
+def test_unknown_host_gets_a_page_and_one_line_of_the_log(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in ("/", "/", "/c/"):
+        response = Client().get(path, headers={"Host": host})
+        assert response.status_code == 400
+    html = response.content.decode()
+    assert "DJANGO_ALLOWED_HOSTS" in html
+    assert host not in html
+    [line] = naming_hosts(caplog)
+    assert f"asked for as {host!r}" in line
+    assert "DJANGO_ALLOWED_HOSTS" in line
+    assert not any(record.exc_info for record in caplog.records)
+
+
+def test_log_names_few_hosts_of_a_scanner(caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(hosts.MAX_LOGGED + 50):
+        Client().get("/", headers={"Host": f"h{number}.example"})
+    assert len(naming_hosts(caplog)) == hosts.MAX_LOGGED
+
+
+def test_socket_of_an_unknown_host_is_refused_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert origin_is_ours(b"http://localhost:8000", b"localhost:8000")
+    assert not origin_is_ours(b"http://192.168.1.5:8000", b"192.168.1.5:8000")
+    [line] = naming_hosts(caplog)
+    assert "asked for as '192.168.1.5:8000'" in line
+    assert not origin_is_ours(b"http://evil.example", b"localhost:8000")
+    assert len(naming_hosts(caplog)) == 1
