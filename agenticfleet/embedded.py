@@ -197,19 +197,22 @@ class Child:
 
 
 def wait_until_answering(
-    children: Sequence[Child], pause: Callable[[float], None] = time.sleep
+    children: Sequence[Child],
+    pause: Callable[[float], None] = time.sleep,
+    *,
+    beside: Sequence[Child] = (),
 ) -> None:
     """Wait until all children answer.
 
-    Raise EmbeddedError if one ends or takes too long. `pause` is called between two checks; it
-    may raise, to give up.
+    Raise EmbeddedError if one ends or takes too long, or if one of those `beside` them ends.
+    `pause` is called between two checks; it may raise, to give up.
     """
     started = time.monotonic()
     for child in children:
         while not child.answers(child):
-            if not child.is_running():
+            if ended := next((each for each in (child, *beside) if not each.is_running()), None):
                 raise EmbeddedError(
-                    f"{child.name} ended while it was starting, {child.exit_reason()}"
+                    f"{ended.name} ended while it was starting, {ended.exit_reason()}"
                 )
             if time.monotonic() - started > child.start_timeout:
                 raise EmbeddedError(

@@ -96,7 +96,10 @@ class Fleet:
         # This process hardly needs the database any more.
         connection.close()
         services = self._started.children
-        wait_until_answering([*services, *started], pause=self._inbox.pause)
+        # A model takes long to load. Pages are served meanwhile, and questions wait for it.
+        loading = [service for service in services if service is self._started.model]
+        awaited = [service for service in services if service not in loading]
+        wait_until_answering([*awaited, *started], pause=self._inbox.pause, beside=loading)
         self._lifelines = [Lifeline(service, time.monotonic()) for service in services]
 
     def environment(self) -> dict[str, str]:
@@ -108,7 +111,9 @@ class Fleet:
         started = self._started
         used = started.in_use().environment()
         redis = {"REDIS_URL": used.pop("REDIS_URL")}
-        return reach | (redis if started.valkey else {}) | (used if started.choice else {})
+        serves = {"FLEET_SERVES_MODEL": "on" if started.model else "off"}
+        redis_used = redis if started.valkey else {}
+        return reach | serves | redis_used | (used if started.choice else {})
 
     # --- While it serves
 

@@ -95,6 +95,9 @@ STAND_IN_EXAMPLES = [
         "question": "Explain photosynthesis to a ten-year-old.",
     },
 ]
+STAND_IN_MODES = [
+    {"value": "auto", "name": "Auto", "meaning": gettext_lazy("A tool, or else the stand-in model")}
+]
 MODES = [
     {
         "value": "auto",
@@ -360,7 +363,7 @@ def page_context(
         "thread": thread,
         "sidebar": sidebar,
         "model": model,
-        "modes": MODES[:2] if model.is_stand_in else MODES,
+        "modes": STAND_IN_MODES if model.is_stand_in else MODES,
         "ways": ways() if model.is_stand_in else (),
         "efforts": EFFORTS,
         "models": models_to_choose_from(),

@@ -12,7 +12,7 @@ from .refusals.changes import Change
 from .refusals.memory import Refusals
 
 MAX_RETRIES = 2  # Before the first piece. Later failures aren't retried: text was shown already.
-LOADING = sentence("The model is being loaded. The answer begins when it is ready.")
+LOADING = sentence("The model is still loading. The answer begins when it is ready.")
 
 
 class Attempts:

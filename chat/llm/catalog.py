@@ -79,7 +79,7 @@ class Catalog:
         try:
             reply = await self._connection.get("models", timeout=LIST_TIMEOUT)
         except ServerError as exc:
-            return f"the model server cannot be reached: {exc.complaint.body}"
+            return f"the model server {problem_reaching(exc)}"
         problem = problem_of(reply)
         return f"the model server {problem}" if problem else ""
 
@@ -117,7 +117,7 @@ async def look(server: Connection, wanted: Sequence[str]) -> Listing:
         try:
             reply = await server.at(base_url).get("models", timeout=LIST_TIMEOUT)
         except ServerError as exc:
-            return Listing(server.base_url, problem=f"cannot be reached: {exc.complaint.body}")
+            return Listing(server.base_url, problem=problem_reaching(exc))
         is_ok = reply.status == HTTPStatus.OK
         # Long listings take too long to read for the event loop.
         models = await asyncio.to_thread(models_in, reply.body) if is_ok else None
@@ -131,6 +131,12 @@ async def look(server: Connection, wanted: Sequence[str]) -> Listing:
     if listing.problem or listing.base_url == OPENAI or not is_needed(listing, wanted):
         return listing
     return await with_windows(server, listing, wanted)
+
+
+def problem_reaching(exc: ServerError) -> str:
+    if exc.kind is Kind.LOADING:
+        return LOADING
+    return f"cannot be reached: {exc.complaint.body}"
 
 
 def problem_of(reply: Reply) -> str:

@@ -23,7 +23,7 @@ from django.conf import settings
 from yarl import URL
 
 from .base_urls import joined, normal
-from .faults.verdicts import ServerError, not_an_answer, unreachable
+from .faults.verdicts import ServerError, not_an_answer, still_starting, unreachable
 
 MAX_BODY_BYTES = 8 * 1024 * 1024  # of a whole reply, such as a list of thousands of models
 MAX_CONNECTIONS = 1000
@@ -57,9 +57,12 @@ class Connection:
         api_key: str = "",
         headers: Mapping[str, str] | None = None,
         proxies: Mapping[str, str] | None = None,
+        may_be_starting: bool = False,
     ) -> None:
         url = URL(base_url, encoded=True)
         self.base_url = normal(base_url)
+        # A server that refuses connections has not finished starting: it will answer.
+        self.may_be_starting = may_be_starting
         self.proxy = proxy_for(URL(self.base_url, encoded=True), proxies or {})
         self._headers = {
             # Compression would make proxies on the way wait for more bytes.
@@ -184,6 +187,10 @@ class Connection:
         except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as exc:
             # No HTTP, or an impossible address to redirect to.
             raise not_an_answer("", self.server) from exc
+        except aiohttp.ClientConnectorError as exc:
+            if self.may_be_starting:
+                raise still_starting(self.server) from exc
+            raise self.unreachable(reason_of(exc)) from exc
         except (aiohttp.ClientError, OSError) as exc:
             raise self.unreachable(reason_of(exc)) from exc
 
@@ -203,6 +210,7 @@ def configured_connection() -> Connection:
         api_key=settings.OPENAI_API_KEY,
         headers=settings.OPENAI_DEFAULT_HEADERS,
         proxies=settings.PROXIES,
+        may_be_starting=settings.FLEET_SERVES_MODEL,
     )
 
 

@@ -218,6 +218,7 @@ class AnswerView:
             # The first word ends the wait in the status line and brings the sources. Later words
             # change neither, so they don't pay for the comparison.
             self._is_taken_over = False
+            self.timeline.remark = ""
             self.update_activity()
             html += self.changed_surroundings()
         return html
@@ -373,7 +374,10 @@ class AnswerView:
         self.gantt = gantt if gantt.is_telling else None
         whole = self.earlier.with_their_figures(ending) if self.earlier else ending
         self.end = end_of(whole, answer, ended_at=ended_at)
-        self.activity = Activity(steps_words(len(self.timeline)), is_busy=False)
+        words = steps_words(len(self.timeline))
+        if ending.declined:
+            words = gettext("The model was not asked")
+        self.activity = Activity(words, is_busy=False)
         running = self.timeline.running()
         return {"unfinished": waiting(running) if ending.status == "paused" else stopped(running)}
 

@@ -160,6 +160,7 @@ class Timeline:
         self._known: dict[str, Step] = {}
         self.phase: Step | None = None  # the one that is running
         self.phase_name = ""
+        self.remark = ""  # the last step, if it tells why an agent waits for its model
 
     def __len__(self) -> int:
         """Return the number of steps as a person counts them: agents and tool calls."""
@@ -190,6 +191,8 @@ class Timeline:
         # In these phases the answer itself is streamed, so notes are reasoning before its words.
         if self.phase_name in ("answer", "final") and agent.running("notes"):
             return gettext("%(agent)s is thinking") % {"agent": agent.title}
+        if self.remark:
+            return self.remark
         return (agent.activity or gettext("%(agent)s is working")) % {"agent": agent.title}
 
     def add(
@@ -245,6 +248,7 @@ class Timeline:
 
     def apply(self, event: StepEvent) -> dict[str, object]:
         """Take in an event of a step; return the context of its partial."""
+        self.remark = ""
         match event:
             case PhaseStart():
                 return {"step": self.start_phase(event)}
@@ -262,6 +266,7 @@ class Timeline:
                 return {"step": self.reject_tool(event)}
             case OrchestratorMessage() | OrchestratorThought():
                 text = shortened(localized(event.message))
+                self.remark = text
                 return {
                     "step": self.add(f"words-{event.seq}", self.phase, "words", "", detail=text)
                 }

@@ -14,7 +14,7 @@ from tooling.toolbox import arguments_for
 from .agents import ASSISTANT
 from .prompt import prompt
 from .sentences import reason_in
-from .stand_in import examples
+from .stand_in import examples, readable
 from .turn import Said, Turn, window_of
 from .work import Work
 
@@ -60,15 +60,12 @@ class Light:
         self.work = work
         self.route = route
         self.may_escalate = may_escalate
+        max_tokens = window_of(ASSISTANT, work).context_tokens
+        question = readable(work.question, max_tokens=max_tokens)
         self.turn = Turn(
             ASSISTANT,
             work,
-            prompt(
-                ASSISTANT,
-                work.question,
-                window_of(ASSISTANT, work).context_tokens,
-                examples(),
-            ),
+            prompt(ASSISTANT, question, max_tokens, examples()),
             max_tokens=work.meter.caps.tokens,
             tools=ASSISTANT.tools & work.toolbox.names,
             rounds=work.meter.supersteps,

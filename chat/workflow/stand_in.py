@@ -1,6 +1,7 @@
 """What is different with the stand-in model: its examples, and what it is not asked."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from django.conf import settings
 
@@ -9,6 +10,7 @@ from chat.protocol.terms import Declined
 from chat.record import Exchange
 from routing.languages import ENGLISH, asks_for_translation, language_of
 
+from .question import Question
 from .sentences import ONLY_ENGLISH, TOO_LONG, Sentences
 
 # It answers more briefly and is right more often behind these (3.3 of 10 instead of 2.4). All are
@@ -35,6 +37,21 @@ SENTENCES: dict[Declined, Sentences] = {
 def examples() -> Sequence[Exchange]:
     """Return the exchanges that the model in use reads before those of the conversation."""
     return EXAMPLES if settings.FLEET_MODEL_IS_STAND_IN else ()
+
+
+def readable(question: Question, *, max_tokens: int) -> Question:
+    """Return the question with those earlier exchanges that the model in use can read.
+
+    One in another language makes the stand-in mix both.
+    """
+    if not settings.FLEET_MODEL_IS_STAND_IN:
+        return question
+    earlier = [
+        exchange
+        for exchange in question.earlier
+        if reason_to_decline(exchange.question, max_tokens=max_tokens) is None
+    ]
+    return replace(question, earlier=earlier)
 
 
 def reason_to_decline(text: str, *, max_tokens: int) -> Declined | None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
+from socket import create_server
 from typing import Any
 
 import aiohttp
@@ -13,11 +14,13 @@ import pytest_asyncio
 
 from chat.limits import Deadlines
 from chat.llm import client as module
+from chat.llm.attempts import LOADING
 from chat.llm.client import ModelClient
 from chat.llm.connection import Connection
 from chat.llm.dialects.framing import NotAnAnswer
 from chat.llm.errors import ChunkTimeout, CutOff, FirstChunkTimeout, ModelError
-from chat.llm.messages import ChatMessage, Piece, Text
+from chat.llm.faults.verdicts import ServerError
+from chat.llm.messages import ChatMessage, Piece, Remark, Text
 from chat.llm.windows import Budget
 from tests.scripted_model import ScriptedModel
 
@@ -150,8 +153,8 @@ async def test_stream_without_an_end_is_cut_off(client: ModelClient, model: Scri
 @pytest.mark.parametrize(
     ("deadlines", "script", "error"),
     [
-        (replace(LONG, first_chunk=0.1), {"hang_after": 0}, FirstChunkTimeout),
-        (replace(LONG, first_chunk=0.1), {"waits": 1000, "pace": 0.01}, FirstChunkTimeout),
+        (replace(LONG, first_chunk=1), {"hang_after": 0}, FirstChunkTimeout),
+        (replace(LONG, first_chunk=1), {"waits": 1000, "pace": 0.01}, FirstChunkTimeout),
         (replace(LONG, chunk=0.1), {"hang_after": 2}, ChunkTimeout),
     ],
     ids=["silence", "comments only", "silence in mid-answer"],
@@ -252,4 +255,27 @@ async def test_first_question_finds_a_server_below_v1(model: ScriptedModel) -> N
         "The answer is **42**."
     )
     assert client.connection.base_url == model.url
+    await client.aclose()
+
+
+async def test_call_waits_for_a_server_that_is_still_starting(model: ScriptedModel) -> None:
+    with create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    connection = Connection(f"http://127.0.0.1:{port}/v1", may_be_starting=True)
+    client = ModelClient(connection, deadlines=LONG, budget=Budget())
+    async with aclosing(client.stream(MESSAGES, model="m", max_tokens=100)) as pieces:
+        assert await anext(pieces) == Remark(LOADING)
+        client.connection.base_url = model.url
+        assert Text("The ") in [piece async for piece in pieces]
+    await client.aclose()
+
+
+async def test_server_that_never_starts_is_called_loading_at_the_deadline() -> None:
+    with create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    connection = Connection(f"http://127.0.0.1:{port}/v1", may_be_starting=True)
+    deadlines = replace(LONG, first_chunk=1)
+    client = ModelClient(connection, deadlines=deadlines, budget=Budget())
+    with pytest.raises(ServerError, match="still loading"):
+        await read(client, [])
     await client.aclose()

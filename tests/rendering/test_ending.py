@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import msgspec
 import pytest
@@ -19,11 +19,23 @@ from chat.protocol.events import (
     Done,
     Error,
     ResponseDelta,
+    ending_events,
 )
-from chat.protocol.terms import Ending, Slowest, Summary, Verdict
+from chat.protocol.terms import Ending, Slowest, Summary, Usage, Verdict
 from chat.rendering.answer import AnswerView
 
-from .events import RUN, SAMPLES, TIMINGS, USAGE, WHO, completed, decided, numbered, searched
+from .events import (
+    RUN,
+    SAMPLES,
+    TIMINGS,
+    USAGE,
+    WHO,
+    called,
+    completed,
+    decided,
+    numbered,
+    searched,
+)
 from .page import Page, history_page, shown, text_of
 
 DONE = Done(data=Summary(status="cancelled", timings=TIMINGS, usage=USAGE))
@@ -250,3 +262,46 @@ def test_refusal_replaces_the_answer_and_names_no_run() -> None:
     assert "This is not yours." in html
     assert "hx-swap-oob" not in html
     assert " id=" not in html
+
+
+# --- What an answer is, and what can be done if the stand-in was not asked
+
+
+def foot(*steps: AnyEvent, text: str = "Hello", **figures: Any) -> str:
+    """Return the foot of a complete light answer, as html."""
+    ending = Ending(status="completed", timings=TIMINGS, path="light", **figures)
+    events = cast("list[AnyEvent]", ending_events(ending, text))
+    page, _ = shown(decided(), *steps, ResponseDelta(delta=text), *events)
+    return page.part("end")
+
+
+@pytest.mark.parametrize(
+    ("tool", "words"),
+    [("calculator", "exact, by the calculator"), ("clock", "exact, by the clock")],
+)
+def test_result_of_a_tool_is_marked_exact_unless_a_model_phrased_it(tool: str, words: str) -> None:
+    agent = AgentStart(**WHO)
+    used = (agent, called(tool), searched(tool=tool))
+    assert words in foot(*used, usage=Usage(tool_calls=1))
+    assert words not in foot(*used, usage=Usage(tool_calls=1, model_calls=1))
+    failed = (agent, called(tool), searched(tool=tool, ok=False))
+    assert words not in foot(*failed, usage=Usage(tool_calls=1))
+
+
+def test_answer_of_the_stand_in_is_marked_whatever_model_serves_now(settings: Settings) -> None:
+    assert "stand-in model" in foot(usage=USAGE, models=[settings.BUILTIN_MODEL])
+    assert "stand-in model" not in foot(usage=USAGE, models=["gpt-5-mini"])
+
+
+def test_full_team_is_offered_only_with_a_better_model(settings: Settings) -> None:
+    assert "Use the full team" in foot(usage=USAGE)
+    settings.FLEET_MODEL_IS_STAND_IN = True
+    assert "Use the full team" not in foot(usage=USAGE)
+
+
+def test_declined_question_can_be_asked_anyway_and_is_not_rated() -> None:
+    html = foot(declined="language")
+    [button] = re.findall(r"<button[^>]*>Ask anyway", html)
+    assert 'data-action="again"' in button
+    assert "Rate this answer" not in html
+    assert 'aria-label="Ask again"' not in html

@@ -22,6 +22,7 @@ from chat.protocol.events import (
     PhaseStart,
     ReasoningCompleted,
     ReasoningDelta,
+    ResponseDelta,
     ToolRejected,
 )
 from chat.protocol.payloads import AgentTiming, PhaseData, PhaseTiming, ToolRejection
@@ -151,6 +152,17 @@ def test_status_line_is_sent_only_if_it_changed() -> None:
     assert "-activity" in view.render(SAMPLES[Connected])
     assert "-activity" in view.render(SAMPLES[PhaseStart])
     assert "-activity" not in view.render(SAMPLES[OrchestratorMessage])
+
+
+def test_status_line_tells_why_an_agent_waits_for_its_model() -> None:
+    view = AnswerView(RUN)
+    for event in (SAMPLES[Connected], PhaseStart(data=PhaseData("answer")), AgentStart(**WHO)):
+        view.render(event)
+    html = view.render(OrchestratorMessage(message="The model is still loading.", seq=4))
+    assert "-activity" in html
+    assert view.activity.text == "The model is still loading."
+    view.render(ResponseDelta(delta="Hello"))
+    assert view.activity.text == "Researcher is answering"
 
 
 def test_calls_with_the_same_id_have_a_line_each() -> None:

@@ -91,6 +91,16 @@ async def test_declined_question_is_asked_when_it_is_asked_again(
     assert "declined" not in events[-1]["data"]
 
 
+async def test_declined_exchange_is_not_read_with_the_next_question(
+    chat: Chatting, model: ScriptedModel
+) -> None:
+    declined = await chat.answer(GERMAN)
+    conversation = declined[0]["data"]["conversation_id"]
+    await chat.answer(chat_request("Who wrote Dune?", conversation_id=conversation))
+    [call] = model.calls
+    assert GERMAN not in str(call.body["messages"])
+
+
 async def test_tool_answers_in_any_language(chat: Chatting, model: ScriptedModel) -> None:
     events = await chat.answer("Wie viel sind 25 Prozent von 80?")
     assert text_of(events) == "25% of 80 = 20"

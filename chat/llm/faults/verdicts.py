@@ -375,6 +375,11 @@ def unreachable(server: str, *, proxy: str, reason: str, model: str = "") -> Ser
     )
 
 
+def still_starting(server: str) -> ServerError:
+    """Return the error for a server that can't be reached because it hasn't started yet."""
+    return described(Kind.LOADING, Complaint(), server=server, model="", secrets=())
+
+
 def described(
     kind: Kind, complaint: Complaint, *, server: str, model: str, secrets: Collection[str]
 ) -> ServerError:
