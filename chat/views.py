@@ -96,7 +96,11 @@ STAND_IN_EXAMPLES = [
     },
 ]
 STAND_IN_MODES = [
-    {"value": "auto", "name": "Auto", "meaning": gettext_lazy("A tool, or else the stand-in model")}
+    {
+        "value": "auto",
+        "name": gettext_lazy("Auto"),
+        "meaning": gettext_lazy("A tool, or else the stand-in model"),
+    }
 ]
 MODES = [
     {
