@@ -1,7 +1,7 @@
 """The words of questions and answers, in the form in which texts are compared.
 
 The search of an owner reads those of the owner's chats, for any part of a word in any script. With
-30,000 questions and answers of 2,000 characters it takes at most 0.5 s. Folding the texts for each
+30,000 questions and answers of 2,000 characters it takes at most 0.6 s. Folding the texts for each
 search took 3.8 s, and held the interpreter's lock. An index of trigrams takes 0.6 ms for each
 answer, and doesn't find words of two characters, as most Chinese ones are.
 """

@@ -21,6 +21,7 @@ from chat.models import Run
 from chat.runs.takeover import MAX_DEATHS
 from chat.search import index_questions
 from chat.telemetry.periods import Period, start_of
+from chat.words import Words
 from routing.models import RoutingDecision, text_hash
 
 from . import texts
@@ -36,6 +37,7 @@ LIVE_LEASE = timedelta(hours=1)
 OLD_PART = 0.08  # of the runs, the oldest: an earlier version stored them
 TRACED_PART = 0.5  # of the runs, the newest
 TAKEN_OVER = 20  # One run of so many.
+PINNED = 25  # About one conversation of so many.
 RERUNS, FRESH, RATED, RATED_UP, NUMBERED = 0.04, 0.02, 0.12, 0.82, 0.1
 # Shares of the questions in each hour of a day (UTC), and on each day of a week.
 HOURS = (4, 2, 1, 1, 1, 2, 5, 12, 26, 38, 42, 38, 30, 36, 40, 38, 33, 26, 20, 18, 18, 16, 12, 7)
@@ -68,6 +70,7 @@ class Batch:
             Run.objects.bulk_create(self.runs)
             RoutingDecision.objects.bulk_create(self.decisions)
             index_questions(run.question_id for run in self.runs)
+            Words.objects.store(message.pk for message in self.messages)
             for made in self.asks:
                 made.store()
             for old, new in self.versions:
@@ -156,6 +159,7 @@ class Demo:
             id=self.uuid(),
             owner=owner,
             title=Truncator(" ".join(variants[0].told.question.split())).chars(TITLE_LENGTH),
+            pinned_at=None if self.made % PINNED else ended_at,
             created_at=began_at,
             updated_at=began_at + timedelta(seconds=passed[-1]),
         )

@@ -67,6 +67,7 @@ def test_demo_has_every_kind_of_run() -> None:
         Ask.objects.open().filter(run__continued_by=None, expires_at__gt=timezone.now()),
         Ask.objects.filter(state="expired", run__continued_by=None),
         Ask.objects.filter(replied_at__isnull=False, run__continued_by__isnull=False),
+        Conversation.objects.exclude(pinned_at=None),
         RoutingDecision.objects.filter(rating=1),
         RoutingDecision.objects.filter(asked=True),
     ):
