@@ -24,7 +24,18 @@ let otherTabs;
 export function enter(id) {
   conversation = id;
   room.dataset.conversation = id;
-  history.replaceState(history.state, "", `/c/${id}/`);
+  moveTo(`/c/${id}/`);
+}
+
+/**
+ * Give the page another address, also in forms that lead back to it.
+ * @param {string} path
+ */
+function moveTo(path) {
+  history.replaceState(history.state, "", path);
+  /** @type {NodeListOf<HTMLInputElement>} */
+  const places = document.querySelectorAll("input[name=next]");
+  for (const place of places) place.value = path;
 }
 
 /** Become a new chat, because this one is gone. What was typed stays. */
@@ -32,7 +43,7 @@ export function leave() {
   conversation = null;
   room.dataset.conversation = "";
   room.dataset.newest = "0";
-  history.replaceState(history.state, "", "/");
+  moveTo("/");
   document.title = "AgenticFleet";
   title().replaceChildren();
   const { content } = /** @type {HTMLTemplateElement} */ (byId("gone-template"));

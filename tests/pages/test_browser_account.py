@@ -45,6 +45,8 @@ def test_chat_is_shared_updated_and_revoked_by_keyboard(
     page = open_page(fleet.address)
     ask(page, "Which one?")
     expect_ready_for_the_next(page)
+    # A language that is chosen now leads back to this chat.
+    expect(page.locator(".languages [name=next]")).to_have_value(re.compile("^/c/"))
     menu = page.locator(".room-title summary")
     menu.focus()
     press(page, "Enter")
