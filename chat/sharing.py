@@ -19,7 +19,6 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import translation
 from django.utils.translation import gettext as _
-from django.utils.translation.trans_real import get_language_from_request
 from django.views.decorators.http import (
     require_GET,
     require_http_methods,
@@ -29,6 +28,7 @@ from django.views.decorators.http import (
 
 from .chains import chains_of, results_with_sources
 from .conversations import Conversation
+from .languages import language_of
 from .models import Run
 from .owners import Owner
 from .rendering.answer import AnswerView
@@ -125,7 +125,9 @@ class SharedTurn:
 @require_safe
 def shared(request: HttpRequest, token: str) -> HttpResponse:
     """Show a shared chat, in three queries at most; the same 404 for all other addresses."""
-    translation.activate(language_of(request))
+    # That of the browser, whatever a cookie says.
+    accepted = request.headers.get("Accept-Language", "")
+    translation.activate(language_of("", cookies={}, accepted=accepted))
     share = Share.objects.filter(token=token.replace("\0", "")).first()
     if share is None:
         return public(render(request, "chat/shared.html", status=404))
@@ -143,13 +145,6 @@ def public(response: HttpResponse) -> HttpResponse:
     # The address is the key: sites that an answer links to must not learn it.
     response["Referrer-Policy"] = "no-referrer"
     return response
-
-
-def language_of(request: HttpRequest) -> str:
-    """Return the language that the reader's browser prefers, whatever its cookies say."""
-    bare = HttpRequest()
-    bare.META["HTTP_ACCEPT_LANGUAGE"] = request.headers.get("Accept-Language", "")
-    return get_language_from_request(bare)
 
 
 def turns_of(answers: Sequence[int], *, first: int) -> list[SharedTurn]:

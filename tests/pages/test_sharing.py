@@ -107,7 +107,7 @@ def test_answers_that_are_running_or_wait_are_not_shared(client: Client, strange
     assert "no finished answer" in client.post(address(chat, "share")).content.decode()
     assert not Share.objects.exists()
     run_of(chat, "One?", "Done.")
-    paused_run_of(chat, asked(), question="Waits?")
+    paused_run_of(chat, asked(), question="Waits?", answer="So far.")
     live = run_of(chat, "Running?", "", ending=None, text_so_far="Half")
     path = share(client, chat)
     Run.objects.filter(pk=live.pk).update(status="completed")
