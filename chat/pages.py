@@ -117,7 +117,8 @@ def thread_from(chat: Conversation, run: Run) -> Thread:
     """Show the version of a question that this run answered. Return the questions from it on."""
     newest = newest_answer_of(chat)
     tree = chat.show(run.question_id)
-    return end_of(tree.path(chat.head), tree, newest=newest, fork=tree.number(run.question_id))
+    fork = tree.number(run.question_id)
+    return window(tree.path(chat.head), tree, fork - 1, newest=newest, fork=fork)
 
 
 def turns_since(chat: Conversation, newest: int, *, shown: UUID | None = None) -> Thread:

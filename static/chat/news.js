@@ -81,11 +81,11 @@ export function takeTurns(html) {
   const { newest, title, more, fork } = news.dataset;
   if (live && !fork) return;
   room.dataset.newest = newest;
-  const turns = /** @type {HTMLElement[]} */ ([...news.querySelectorAll(":scope > .turn")]);
   if (fork) {
-    replaceFrom(Number(fork), turns, news.querySelector(":scope > .older"));
+    replaceFrom(Number(fork), news);
     leaveHidden();
   } else {
+    const turns = /** @type {HTMLElement[]} */ ([...news.querySelectorAll(":scope > .turn")]);
     /** @type {Element | null} */
     let next = null;
     // From the last to the first, because a turn that is new here goes before one that isn't.
@@ -101,18 +101,19 @@ export function takeTurns(html) {
 }
 
 /**
- * Show these turns in place of all from this number on.
+ * Show other turns in place of all from this number on.
  * @param {number} fork
- * @param {HTMLElement[]} turns
- * @param {Element | null} older the button for those before
+ * @param {Element} news the turns, with buttons for those before and behind them
  */
-function replaceFrom(fork, turns, older) {
-  const hasGap = Number(turns[0]?.dataset.turn) > fork;
-  for (const turn of /** @type {NodeListOf<HTMLElement>} */ (thread.querySelectorAll(".turn"))) {
-    if (hasGap || Number(turn.dataset.turn) >= fork) turn.remove();
+function replaceFrom(fork, news) {
+  for (const each of /** @type {HTMLElement[]} */ ([...thread.children])) {
+    if (Number(each.dataset.turn) >= fork) each.remove();
   }
-  if (!thread.querySelector(".turn")) thread.replaceChildren(...(older ? [older] : []));
-  thread.append(...turns);
+  const kept = /** @type {HTMLElement[]} */ ([...thread.querySelectorAll(".turn")]).at(-1);
+  const first = /** @type {HTMLElement | null} */ (news.querySelector(".turn"));
+  const goesOn = Number(kept?.dataset.turn) + 1 === Number(first?.dataset.turn);
+  if (!goesOn) thread.replaceChildren();
+  thread.append(...[...news.children].filter((each) => !goesOn || !each.matches(".older")));
 }
 
 /**

@@ -79,8 +79,8 @@ function answerName(turn) {
  * @param {string} text
  */
 export function newVersion(turn, text) {
-  const turns = /** @type {HTMLElement[]} */ ([...thread.querySelectorAll(":scope > .turn")]);
-  const replaced = turns.slice(turns.indexOf(turn));
+  const all = /** @type {HTMLElement[]} */ ([...thread.children]);
+  const replaced = all.slice(all.indexOf(turn));
   for (const each of replaced) each.remove();
   const version = newTurn(text);
   setNumber(version, Number(turn.dataset.turn));

@@ -149,6 +149,19 @@ def test_fork_above_all_that_fits_comes_with_a_button_for_the_rest(
     assert questions(earlier) == ["one", "two"]
 
 
+def test_version_with_many_questions_behind_it_is_shown_from_its_beginning(
+    client: Client, chat: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "MAX_QUESTIONS", 1)
+    html = step_to(client, chat, "old two")
+    assert questions(html) == ["old two"]
+    cursor = re.search(r"\?after=(\d+)", html)
+    assert cursor
+    assert questions(page(client, f"{address(chat)}?after={cursor[1]}", **HTMX)) == [
+        "after old two"
+    ]
+
+
 def test_versions_take_one_query_more(
     client: Client, chat: Conversation, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
