@@ -408,12 +408,14 @@ def pause_after(cost: float) -> float:
 async def rendered(view: AnswerView, event: StreamEvent) -> str:
     """Return the event's html. What takes long is rendered in a thread, to keep the loop free."""
     if view.may_take_long(event):
-        return await asyncio.to_thread(rendered_in_turn, view, event)
+        language = translation.get_language()
+        return await asyncio.to_thread(rendered_in_turn, view, event, language)
     return view.render(event)
 
 
-def rendered_in_turn(view: AnswerView, event: StreamEvent) -> str:
-    with turn:
+def rendered_in_turn(view: AnswerView, event: StreamEvent, language: str | None) -> str:
+    # Django's active language doesn't come along into the thread.
+    with turn, translation.override(language):
         return view.render(event)
 
 

@@ -34,6 +34,15 @@ async def test_streams_of_one_worker_have_the_languages_of_their_pages(
         assert [each for each, words in LANGUAGES.items() if words in html] == [code]
 
 
+async def test_text_that_is_rendered_in_a_thread_has_the_language_of_the_page(
+    chat: Chatting, model: ScriptedModel
+) -> None:
+    # The beginning of code may take long.
+    model.on("code", tokens=["Hi\n\n```py\nx\n```\n"])
+    events = await chat.answer("code", subprotocol=SUBPROTOCOL_HTML, query="language=de")
+    assert 'data-copy="code">Kopieren<' in html_of(events)
+
+
 async def test_events_are_the_same_in_every_language(chat: Chatting, model: ScriptedModel) -> None:
     request = chat_request(mode="light")
     german = await chat.answer(request, subprotocol=SUBPROTOCOL_HTML, query="language=de")
