@@ -172,7 +172,9 @@ class Steps:
         """Add what an agent says to the others."""
         agent = self.timeline.agent(event.agent_id, event.author)
         step = self.timeline.add(f"speech-{event.seq}", agent, "speech", "")
-        step.blocks = render_all(event.message, step.id)
+        # Its first line may be ours; what follows is the model's.
+        head, newline, rest = event.message.partition("\n")
+        step.blocks = render_all(f"{localized(head)}{newline}{rest}", step.id)
         return {"step": step}
 
     def reason(self, event: ReasoningDelta) -> list[Element]:

@@ -42,6 +42,7 @@ UNKNOWN_TOOLS = sentence(
 NOT_NEEDED = sentence("Not needed: %(agents)s.")
 OTHERS_FOLLOW = sentence("At most %(count)s agents work at once; the others follow.")
 CAP_IN_RESEARCH = sentence("The limit of %(cap)s is reached. Not done: %(agents)s.")
+SCORE = sentence("Score: %(score)s of 10.")
 NO_DRAFT = sentence("There is no draft to review.")
 UNREADABLE_REVIEW = sentence("The review could not be read, so the draft stands as it is.")
 NO_REVISION = sentence("The draft is good enough, so there is no revision.")
@@ -82,6 +83,11 @@ class Note:
     text: str
 
 
+PLANS: dict[str, str] = {
+    "delegated": sentence("Plan (delegated):"),
+    "sequential": sentence("Plan (sequential):"),
+    "parallel": sentence("Plan (parallel):"),
+}
 # Why a plan's subtasks are worked on in this way.
 REASONS: dict[str, str] = {
     "delegated": sentence("The planner found that one agent can do everything."),
@@ -177,7 +183,7 @@ class Team:
 
     def show_plan(self, plan: Plan) -> None:
         tasks = "\n".join(f"- {subtask.agent}: {subtask.task}" for subtask in plan.subtasks)
-        self.tell_message(PLANNER, f"Plan ({plan.mode}):\n\n{tasks}")
+        self.tell_message(PLANNER, f"{PLANS[plan.mode]}\n\n{tasks}")
         if len(plan.subtasks) > 1:
             self.work.explain(REASONS[plan.mode])
 
@@ -235,7 +241,7 @@ class Team:
             self.work.say(UNREADABLE_REVIEW)
             return None
         missing = "".join(f"\n- {point}" for point in review.missing)
-        self.tell_message(REVIEWER, f"Score: {review.score} of 10.{missing}")
+        self.tell_message(REVIEWER, f"{SCORE % {'score': review.score}}{missing}")
         if not review.is_weak:
             self.work.say(NO_REVISION)
         return review
