@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
-import shutil
+import json
 import sqlite3
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,6 +28,15 @@ from tests.chaos.streams import kind_of, run_events
 from tests.scripted_model import ScriptedModel
 from tests.serving import Fleet, running
 
+# Enters the file systems of a process that `unshare` has started.
+ENTER = ("nsenter", "--preserve-credentials", "--user", "--mount", "--target")
+QUERY = """
+import json, sqlite3, sys
+from contextlib import closing
+path, sql = sys.argv[1:]
+with closing(sqlite3.connect(path)) as connection:
+    print(json.dumps(connection.execute(sql).fetchall()))
+"""
 TIMEOUT = 60.0  # seconds, which only a machine that is much too busy needs
 
 
@@ -45,6 +56,7 @@ class Stage:
     fleet: Fleet
     model: ScriptedModel
     state: Path  # its state folder, as this process reaches it
+    inside: tuple[str, ...] = ()  # runs a command with the file systems that the fleet sees
 
     @property
     def database(self) -> Path:
@@ -78,19 +90,20 @@ class Stage:
             worker.resume()
 
     def rows(self, sql: str) -> list[Any]:
-        with closing(sqlite3.connect(self.reachable_database())) as connection:
+        if self.inside:
+            return self.rows_inside(sql)
+        with closing(sqlite3.connect(self.database)) as connection:
             return connection.execute(sql).fetchall()
 
-    def reachable_database(self) -> Path:
-        """Return the database, or a copy if it is in a file system that only the fleet sees.
+    def rows_inside(self, sql: str) -> list[Any]:
+        """Ask in a process that sees the fleet's file systems.
 
-        SQLite can't open a database by a path through /proc.
+        SQLite can't open a database by a path through /proc, and its write-ahead log may vanish
+        while it is copied.
         """
-        if self.state == self.fleet.folder / "state":
-            return self.database
-        for name in ("fleet.sqlite3", "fleet.sqlite3-wal"):
-            shutil.copy(self.state / name, self.fleet.folder / name)
-        return self.fleet.folder / "fleet.sqlite3"
+        asking = [sys.executable, "-c", QUERY, self.fleet.folder / "state/fleet.sqlite3", sql]
+        asked = subprocess.run([*self.inside, *asking], stdout=subprocess.PIPE, check=True)
+        return [tuple(row) for row in json.loads(asked.stdout)]
 
 
 @asynccontextmanager
@@ -103,11 +116,11 @@ async def stage(
     fleet = running(folder, model, *arguments, through=through, **environment)
     try:
         started = await asyncio.to_thread(fleet.__enter__)
-        state = folder / "state"
-        # The process may see another file system there.
-        yield Stage(
-            started, model, Path(f"/proc/{started.process.pid}/root{state}") if through else state
-        )
+        state, pid = folder / "state", str(started.process.pid)
+        if through:
+            yield Stage(started, model, Path(f"/proc/{pid}/root{state}"), (*ENTER, pid))
+        else:
+            yield Stage(started, model, state)
     finally:
         await asyncio.to_thread(fleet.__exit__, None, None, None)
         model.stop()
