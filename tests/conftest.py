@@ -2,11 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
 import redis
 from django.conf import settings as django_settings
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
+from django.core.management.commands import flush
+from django.core.management.sql import sql_flush
 from django.test import override_settings
 from django.utils import translation
 
@@ -20,6 +25,7 @@ from tests.scripted_model import ScriptedModel
 from tests.scripted_search import ScriptedSearch
 from tooling import bounded
 
+KEPT = [f'"{table._meta.db_table}"' for table in (ContentType, Permission)]
 CALL_TIMEOUT = bounded.CALL_TIMEOUT
 
 
@@ -88,6 +94,19 @@ def _services(valkey_url: str, model_server: ScriptedModel) -> Iterator[None]:
     ):
         yield
     database.close_connections()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_flush() -> Iterator[None]:
+    """Keep content types and permissions between tests, which Django makes anew after a flush."""
+
+    def statements(*args: Any, **options: Any) -> list[str]:
+        return [sql for sql in sql_flush(*args, **options) if not any(t in sql for t in KEPT)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flush, "sql_flush", statements)
+        patch.setattr(flush, "emit_post_migrate_signal", lambda *_args, **_options: None)
+        yield
 
 
 @pytest.fixture

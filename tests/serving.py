@@ -11,7 +11,9 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -121,15 +123,34 @@ def all_gone(processes: list[psutil.Process]) -> bool:
     return all(command_line(process) is None for process in processes)
 
 
+@cache
+def migrated_database() -> bytes:
+    """Return an empty database with all its tables, so that not every fleet makes them anew."""
+    with TemporaryDirectory() as folder:
+        subprocess.run(
+            [sys.executable, MANAGE, "migrate", "--verbosity", "0"],
+            env={**clean_environment(), "FLEET_STATE_DIR": folder, "PYTHON_DOTENV_DISABLED": "1"},
+            check=True,
+        )
+        return (Path(folder) / "fleet.sqlite3").read_bytes()
+
+
+def clean_environment() -> dict[str, str]:
+    """Return this process's environment without settings of a fleet."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(OWN_SETTINGS)}
+
+
 def launch(folder: Path, *arguments: str, through: Sequence[str] = (), **environment: str) -> Fleet:
     """Start a fleet without waiting for it, optionally by a command such as `unshare`."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(OWN_SETTINGS)}
-    (folder / "state").mkdir(exist_ok=True)
+    database = folder / "state/fleet.sqlite3"
+    if not database.parent.exists():
+        database.parent.mkdir()
+        database.write_bytes(migrated_database())
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         process = subprocess.Popen(
             [*through, sys.executable, MANAGE, "fleet", "--port", "0", *arguments],
             env={
-                **clean,
+                **clean_environment(),
                 "FLEET_STATE_DIR": str(folder / "state"),
                 "FLEET_SHUTDOWN_GRACE": "5",
                 "PYTHON_DOTENV_DISABLED": "1",
