@@ -12,6 +12,7 @@ from django.conf import settings
 
 TESTS = Path(settings.BASE_DIR) / "tests"
 PROCESSES = 2
+USUAL = "not long"
 
 
 class PytestRunner:
@@ -28,7 +29,7 @@ class PytestRunner:
         failfast: bool = False,
         keepdb: bool = False,
         keyword: str = "",
-        markers: str = "",
+        markers: str = USUAL,
         processes: int = PROCESSES,
         **_: Any,
     ) -> None:
@@ -60,8 +61,8 @@ class PytestRunner:
         parser.add_argument(
             "-m",
             dest="markers",
-            default="",
-            help="Only tests whose marks match this pytest expression.",
+            default=USUAL,
+            help="Only tests whose marks match this pytest expression (%(default)s).",
         )
 
     def run_tests(self, test_labels: Sequence[str]) -> int:

@@ -304,14 +304,17 @@ def test_decision_is_found_by_the_hash_of_its_text(reader: Client) -> None:
 WRONG = ("", "x", "-1", "99999999999999999999", "²", "\0", "'\"><b>", "2026-13-45", "a" * 10_000)
 
 
+@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("address", LISTS)
-def test_wrong_parameters_get_a_message_and_a_page(reader: Client, address: str) -> None:
+def test_wrong_parameters_get_a_message_and_a_page(
+    reader: Client, address: str, step: int
+) -> None:
     asked()
     filters = {
         name for spec in reader.get(address).context["cl"].filter_specs for name in spec.names()
     }
     names = {*filters, "p", "o", "e", "all", "_facets", "_popup", "_to_field", "id__in", "x\0y"}
-    for name, value in itertools.product(sorted(names), WRONG):
+    for name, value in [*itertools.product(sorted(names), WRONG)][::step]:
         response = reader.get(f"{address}?{urlencode({name: value})}", follow=True)
         assert response.status_code == 200, (name, value)
         is_model = name in ("model", "model_asked") and "\0" not in value and len(value) < 200

@@ -13,7 +13,7 @@ from .cases import Case, has_maths, read
 HANDED = read("handed")
 CASES = [*HANDED, *read("further")]
 ids = [case.name for case in CASES]
-RANDOM_CUTS = 20
+RANDOM_CUTS = 8
 
 
 def rendered(case: Case, pieces: list[str]) -> str:

@@ -16,7 +16,7 @@ from tests.rendering.page import Node, Page, history_page, parsed
 from tests.scripted_model import ScriptedModel
 
 from .cases import Case, has_maths
-from .test_bank import CASES
+from .test_bank import CASES, HANDED
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -76,8 +76,15 @@ async def faults_of(case: Case, chat: Chatting, model: ScriptedModel) -> list[st
     return [*filter(None, [case.fault(live)]), *faults]
 
 
+@pytest.mark.parametrize(
+    "cases",
+    [
+        pytest.param(HANDED[::2], id="half of the handed ones"),
+        pytest.param(CASES, id="all", marks=pytest.mark.long),
+    ],
+)
 async def test_cases_are_seen_right_over_a_socket_and_in_history(
-    chat: Chatting, model: ScriptedModel
+    chat: Chatting, model: ScriptedModel, cases: list[Case]
 ) -> None:
     gate = asyncio.Semaphore(AT_ONCE)
 
@@ -85,5 +92,5 @@ async def test_cases_are_seen_right_over_a_socket_and_in_history(
         async with gate:
             return await faults_of(case, chat, model)
 
-    found = await asyncio.gather(*map(play, CASES))
+    found = await asyncio.gather(*map(play, cases))
     assert list(chain(*found)) == []
