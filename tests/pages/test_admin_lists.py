@@ -306,9 +306,7 @@ WRONG = ("", "x", "-1", "99999999999999999999", "²", "\0", "'\"><b>", "2026-13-
 
 @pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("address", LISTS)
-def test_wrong_parameters_get_a_message_and_a_page(
-    reader: Client, address: str, step: int
-) -> None:
+def test_wrong_parameters_get_a_message_and_a_page(reader: Client, address: str, step: int) -> None:
     asked()
     filters = {
         name for spec in reader.get(address).context["cl"].filter_specs for name in spec.names()

@@ -55,7 +55,7 @@ HEAVY = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _as_in_a_worker() -> Iterator[None]:
     """Set what a worker process sets at its start."""
     gc.collect()
