@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from http.cookies import Morsel
+from itertools import product
+from typing import Literal
 
 import pytest
 from django.conf import settings
@@ -43,16 +45,14 @@ def open_page(chromium: Browser) -> Iterator[Open]:
         yield opening
 
 
-@pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize("theme", ["light", "dark"])
 def test_page_fits_its_window(
-    open_page: Open, live_server: LiveServer, session: Morsel[str], width: int, theme: str
+    open_page: Open, live_server: LiveServer, session: Morsel[str]
 ) -> None:
     stored(**failing("model_error", "averylongwordwithoutanyspace" * 7), model="m" * 150)
     for path in ("light", "full"):
         stored(path=path, worker="w" * 100)
     stored(status="running", ended_at=None, worker="w" * 100)
-    page = open_page(f"{live_server.url}/login/", width=width, color_scheme=theme)
+    page = open_page(f"{live_server.url}/login/")
     page.context.add_cookies(
         [{"name": session.key, "value": session.value, "url": live_server.url}]
     )
@@ -60,4 +60,8 @@ def test_page_fits_its_window(
     expect(page.get_by_role("img", name="First token, light")).to_be_visible()
     for details in page.locator(".dash details").all():
         details.locator("summary").click()
-    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    themes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for theme, width in product(themes, (390, 1440)):
+        page.emulate_media(color_scheme=theme)
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0

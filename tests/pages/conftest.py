@@ -20,7 +20,7 @@ def stranger() -> Client:
     return Client()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Fleet]:
     with running(tmp_path_factory.mktemp("fleet"), model_server) as fleet:
         yield fleet

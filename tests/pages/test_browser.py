@@ -4,6 +4,7 @@ import re
 import sqlite3
 import time
 from contextlib import closing
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -22,6 +23,7 @@ from .browsing import (
 )
 
 pytestmark = MARKS
+COLOURS = {"light": "rgb(255, 255, 255)", "dark": "rgb(17, 20, 24)"}  # of the background
 
 
 def test_question_can_be_asked_and_its_answer_read(fleet: Fleet, open_page: Open) -> None:
@@ -281,10 +283,8 @@ class TestKeyboard:
         expect_ready_for_the_next(page)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [320, 360, 1280])
 def test_page_does_not_overflow_at_any_width(
-    fleet: Fleet, open_page: Open, model: ScriptedModel, width: int, scheme: str
+    fleet: Fleet, open_page: Open, model: ScriptedModel
 ) -> None:
     wide = (
         "| "
@@ -297,12 +297,21 @@ def test_page_does_not_overflow_at_any_width(
         + "y" * 300
     )
     model.on("wide", tokens=[wide])
-    page = open_page(fleet.address, width=width, color_scheme=scheme)
+    page = open_page(fleet.address)
     ask(page, "wide")
     expect_ready_for_the_next(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(17, 20, 24)"}[scheme]
+    for width in (320, 360, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_page_has_the_colours_of_the_system(fleet: Fleet, open_page: Open) -> None:
+    page = open_page(fleet.address)
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for scheme in schemes:
+        page.emulate_media(color_scheme=scheme)
+        colour = COLOURS[scheme]
+        expect(page.locator("body")).to_have_css("background-color", colour)
 
 
 def test_loading_earlier_questions_keeps_the_scroll_position(fleet: Fleet, open_page: Open) -> None:
