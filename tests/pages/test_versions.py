@@ -168,8 +168,8 @@ def test_versions_take_one_query_more(
     for number in range(5):
         asked(chat, str(number), branch_of=chat.head)
     # Conversation, newest answer, ids and texts of questions, runs with answers, ratings,
-    # runs of versions, list.
-    with django_assert_num_queries(8):
+    # runs of versions, pinned chats, list.
+    with django_assert_num_queries(9):
         page(client, address(chat))
 
 
