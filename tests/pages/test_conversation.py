@@ -153,14 +153,15 @@ def test_number_of_queries_does_not_depend_on_the_number_of_questions(
 ) -> None:
     chat = conversation_of(client)
     run_of(chat)
-    # Conversation, newest answer, ids and texts of questions, runs with answers, ratings, list.
-    with django_assert_num_queries(7):
+    # Conversation, newest answer, ids and texts of questions, runs with answers, ratings, pinned
+    # chats, list.
+    with django_assert_num_queries(8):
         page(client, address(chat))
     for number in range(25):
         run = run_of(chat, f"question {number}")
         decided_for(run_of(chat, run.question, rerun_of=run), rating=1)
         conversation_of(client, f"chat {number}")
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         page(client, address(chat))
 
 

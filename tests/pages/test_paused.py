@@ -174,6 +174,7 @@ def test_many_paused_answers_take_one_query_more(
         decide(run := paused_run_of(chat, asked(), asked()))
         continuing_run_of(run)
         paused_run_of(chat, asked())
-    # Conversation, newest answer, ids and texts of questions, runs, ratings, asks, list.
-    with django_assert_num_queries(8):
+    # Conversation, newest answer, ids and texts of questions, runs, ratings, asks, pinned chats,
+    # list.
+    with django_assert_num_queries(9):
         page(client, address(chat))
