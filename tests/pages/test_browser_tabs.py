@@ -44,7 +44,7 @@ def marks(page: Page) -> Locator:
 
 def choose(page: Page, action: str) -> None:
     page.get_by_label("This chat", exact=True).click()
-    page.locator(f"[data-open={action}]").click()
+    page.locator(f".room-title [data-chat-action={action}]").click()
 
 
 def test_idle_tab_shows_and_follows_what_another_tab_asks(
