@@ -87,7 +87,7 @@ document.addEventListener("click", (event) => {
 
 /** @param {HTMLElement} button */
 function press(button) {
-  const { action, ask: inCard, decide, copy: what, example } = button.dataset;
+  const { action, ask: inCard, decide, copy: what, example, open } = button.dataset;
   if (inCard || decide) pressInCard(button);
   if (action) ACTIONS[action]?.(button);
   if (what) copy(button, what);
@@ -97,6 +97,7 @@ function press(button) {
     input.focus();
     write(example);
   }
+  if (open) /** @type {HTMLDialogElement} */ (byId(open)).showModal();
   if ("close" in button.dataset) button.closest("dialog")?.close();
 }
 
