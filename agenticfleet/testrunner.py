@@ -11,7 +11,7 @@ from django.apps import apps
 from django.conf import settings
 
 TESTS = Path(settings.BASE_DIR) / "tests"
-PROCESSES = 2
+PROCESSES = 3
 USUAL = "not long"
 
 

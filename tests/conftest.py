@@ -26,7 +26,15 @@ from tests.scripted_search import ScriptedSearch
 from tooling import bounded
 
 KEPT = [f'"{table._meta.db_table}"' for table in (ContentType, Permission)]
+# Files that start fleets or browsers take longest. Begun last, they would keep one process busy
+# while the others have nothing to do.
+FIRST = ("chaos/", "compat/", "runs/test_slow", "fleet/", "pages/test_browser", "pages/test_axe")
 CALL_TIMEOUT = bounded.CALL_TIMEOUT
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.removeprefix("tests/").startswith(FIRST))
 
 
 @pytest.fixture(scope="session")

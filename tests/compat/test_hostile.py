@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import psutil
 import pytest
 
+from tests.cases import chosen, one_in
 from tests.serving import Fleet
 
 from .asking import Played, ask, fleet_of, play_all
@@ -28,7 +29,7 @@ SETTINGS = {
     "FLEET_MAX_RUNTIME": str(RUNTIME),
 }
 GOOD = answers("good", usual())
-CASES = (*QUIET, *LOUD)
+CASES = [*one_in(1, QUIET), *one_in(3, LOUD)]
 LOUD_AT_ONCE = 3
 
 
@@ -66,8 +67,8 @@ def measured(bank: Bank) -> Iterator[None]:
         thread.join()
 
 
-async def play(bank: Bank, server: RawServer) -> None:
-    """Play all cases, and ask the good question again and again meanwhile."""
+async def play(bank: Bank, server: RawServer, cases: list[Case]) -> None:
+    """Play these cases, and ask the good question again and again meanwhile."""
     visit, is_over = server.visits[GOOD.question], asyncio.Event()
     await ask(bank.fleet, GOOD, visit)  # The first answer is the slowest.
 
@@ -78,21 +79,26 @@ async def play(bank: Bank, server: RawServer) -> None:
             bank.good.append(Played(GOOD, visit, [events], time.monotonic() - began_at))
             await asyncio.sleep(0.3)
 
+    quiet = [case for case in cases if case in QUIET]
+    loud = [case for case in cases if case in LOUD]
     with measured(bank):
         beside = asyncio.create_task(ask_good_questions())
-        bank.played |= await play_all(bank.fleet, server, QUIET, at_once=len(QUIET))
-        bank.played |= await play_all(bank.fleet, server, LOUD, at_once=LOUD_AT_ONCE)
+        bank.played |= await play_all(bank.fleet, server, quiet, at_once=max(1, len(quiet)))
+        bank.played |= await play_all(bank.fleet, server, loud, at_once=LOUD_AT_ONCE)
         is_over.set()
         await beside
 
 
 @pytest.fixture(scope="module")
-def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
-    server = RawServer([*CASES, GOOD])
+def bank(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Bank]:
+    cases = chosen(request, "case") or [*QUIET, *LOUD]
+    server = RawServer([*cases, GOOD])
     try:
         with fleet_of(tmp_path_factory.mktemp("fleet"), server, **SETTINGS) as fleet:
             found = Bank(fleet)
-            asyncio.run(play(found, server))
+            asyncio.run(play(found, server, cases))
             yield found
     finally:
         server.stop()
