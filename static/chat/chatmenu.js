@@ -1,6 +1,6 @@
 // What can be done with a chat, this page's or another one of the list: pin, rename, delete.
 
-import { gettext, interpolate } from "./i18n.js";
+import { interpolate } from "./i18n.js";
 import { chatChanged, conversation, offerPin, tellOtherTabs } from "./chats.js";
 import { byId, htmx, part } from "./thread.js";
 
@@ -130,13 +130,4 @@ function nextTo(id) {
   const row = document.getElementById(`chat-${id}`)?.closest("li");
   const next = row?.nextElementSibling ?? row?.previousElementSibling;
   return next?.querySelector("a")?.id ?? "";
-}
-
-// Without an answer of the server the dialog must say so.
-for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
-  document.addEventListener(failure, ({ target }) => {
-    const dialog = /** @type {Element} */ (target).closest("dialog");
-    const place = dialog?.querySelector("[data-dialog-fault]");
-    if (place) place.textContent = gettext("The server did not do it. Try again.");
-  });
 }
