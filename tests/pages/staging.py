@@ -51,7 +51,7 @@ class Stage:
             assert isinstance(file, str), url.path
             await route.fulfill(path=file, content_type=guess_type(file)[0])
         else:
-            passed = ("hx-request", "fleet-account")
+            passed = ("hx-request", "fleet-account", "accept-language")
             headers = {name: route.request.headers.get(name, "") for name in passed}
             response = await self.client.get(f"{url.path}?{url.query}", headers=headers)
             await route.fulfill(
