@@ -7,7 +7,8 @@ from tooling.sentences import sentence
 
 from .errors import CutOff, ModelError
 from .faults.complaints import Complaint
-from .faults.verdicts import Kind, ServerError, backoff, wait_before_retry
+from .faults.retries import backoff, wait_before_retry
+from .faults.verdicts import Kind, ServerError
 from .refusals.changes import Change
 from .refusals.memory import Refusals
 

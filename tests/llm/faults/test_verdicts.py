@@ -9,19 +9,16 @@ import pytest
 
 from chat.llm.errors import CutOff
 from chat.llm.faults.complaints import complaint_of
+from chat.llm.faults.retries import BACKOFF, MAX_JITTER, is_retried, wait_before_retry
 from chat.llm.faults.verdicts import (
-    BACKOFF,
     HANDLING,
-    MAX_JITTER,
     MAX_LOG_CHARS,
     Kind,
     error_of,
-    is_retried,
     kind_of,
     log_fault,
     not_an_answer,
     unreachable,
-    wait_before_retry,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
