@@ -91,7 +91,6 @@ export class Answer {
 
   /** @param {Connected} event */
   connected(event) {
-    setAsking(null);
     if (event.data.continues) {
       this.goOn(event);
       return;

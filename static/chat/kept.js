@@ -1,5 +1,5 @@
 // What survives a reload: the texts that are being written, and the questions that were sent and that
-// the server has not accepted yet. Each tab keeps its own; a browser copies it to a duplicate. What
+// have no whole answer yet. Each tab keeps its own; a browser copies it to a duplicate. What
 // a signed-in reader has written is shown to no other reader.
 
 import { conversation } from "./chats.js";

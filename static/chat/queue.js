@@ -1,6 +1,6 @@
-// The questions that were sent and that the server has not accepted yet: the one that is being asked,
-// and those that wait for the answer before them. Each has its message_id from the beginning, so that
-// a page that asks it again, after a reload or as a duplicate of this one, joins the same answer.
+// The questions that were sent and have no whole answer yet: the one being asked or answered, and
+// those that wait for the answer before them. Each has its message_id from the beginning, so that a
+// page that asks it again, after a reload or as a duplicate of this one, joins the same answer.
 
 import { giveBack, input } from "./composer.js";
 import { edit } from "./editing.js";
@@ -51,7 +51,8 @@ export function takeNext() {
 }
 
 /**
- * Keep this question until the server has accepted or refused it.
+ * Keep this question until its answer has ended: a page that is being loaded anew may have been
+ * made before the server accepted it. Asked again, it joins the same answer.
  * @param {Sent | null} question
  */
 export function setAsking(question) {
