@@ -10,7 +10,7 @@ from django.conf import settings
 
 from .caps import Caps
 from .classifier import Classifier
-from .reasons import CHOSE_FULL, CHOSE_LIGHT, LIGHT_IS_OFF, THRESHOLD_SAYS
+from .reasons import CHOSE_FULL, CHOSE_LIGHT, LIGHT_IS_OFF, NO_TEAM, THRESHOLD_SAYS
 
 Path = Literal["light", "full"]
 Mode = Literal["auto", "light", "full"]
@@ -80,7 +80,7 @@ def choose(
     reasons: tuple[str, ...]
     match mode:
         case "auto" | "full" if not has_team:
-            path, reasons = "light", ("the stand-in model has no team",)
+            path, reasons = "light", (NO_TEAM,)
         case "light":
             path, reasons = "light", (CHOSE_LIGHT,)
         case "full":

@@ -145,11 +145,12 @@ CHOSE_LIGHT = _("you chose the light path")
 CHOSE_FULL = _("you chose the full team")
 LIGHT_IS_OFF = _("the light path is switched off")
 THRESHOLD_SAYS = _("the threshold that is set here says so")
+NO_TEAM = _("the stand-in model has no team")
 # All reasons that a decision may have, in English. Pages show them in their reader's language.
 PHRASES = frozenset(
     (
         *(*_LIGHT.values(), *_FULL.values(), *_WORDING.values(), *_REST[True], *_REST[False]),
-        *(_SAYS, CHOSE_LIGHT, CHOSE_FULL, LIGHT_IS_OFF, THRESHOLD_SAYS),
+        *(_SAYS, CHOSE_LIGHT, CHOSE_FULL, LIGHT_IS_OFF, THRESHOLD_SAYS, NO_TEAM),
     )
 )
 # Concepts whose words are worth quoting, unlike those of “the” or “is”.

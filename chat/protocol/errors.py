@@ -77,7 +77,9 @@ UNKNOWN_MESSAGE_ID = ErrorInfo(
 OTHER_TEXT = ErrorInfo("bad_request", "`message` must repeat the text of the run in `rerun_of`.")
 NO_TEAM = ErrorInfo(
     "bad_request",
-    "The full team needs a better model than the stand-in. Ask in the mode auto or light.",
+    sentence(
+        "The full team needs a better model than the stand-in. Ask in the mode auto or light."
+    ),
 )
 OTHER_VERSION = ErrorInfo(
     "internal",
