@@ -195,8 +195,11 @@ def repeated_steps(events: Sequence[Frame]) -> Iterator[str]:
     for event in events:
         epoch = event["seq"] // EPOCH
         if event["type"] == "resumed":
+            from_seq = event["data"]["from_seq"]
+            # A snapshot from the row stood for the `resumed` of the epoch before.
+            has_missed_one = from_seq // EPOCH != resumed
+            told = {} if has_missed_one else {s: seq for s, seq in told.items() if seq <= from_seq}
             resumed = epoch
-            told = {step: seq for step, seq in told.items() if seq <= event["data"]["from_seq"]}
         elif event["type"] in STEPS:
             if epoch != resumed:
                 # A snapshot from the row stood for `resumed`, which says what is told again.

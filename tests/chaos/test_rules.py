@@ -69,6 +69,28 @@ def test_epoch_opens_with_a_snapshot_and_resumed(events: list[Frame], *, is_righ
         # A snapshot from the row stood for `resumed`.
         ([phase(3), snapshot(EPOCH + 9), phase(EPOCH + 10)], True),
         ([phase(3), snapshot(EPOCH + 9), phase(EPOCH + 10), phase(EPOCH + 11)], False),
+        # The same, and no step was told in that epoch before the next one began.
+        (
+            [
+                phase(3),
+                snapshot(EPOCH + 9),
+                snapshot(2 * EPOCH),
+                resumed(2 * EPOCH + 1, from_seq=EPOCH + 9, epoch=2),
+                phase(2 * EPOCH + 2),
+            ],
+            True,
+        ),
+        (
+            [
+                phase(3),
+                snapshot(EPOCH),
+                resumed(EPOCH + 1, from_seq=3),
+                snapshot(2 * EPOCH),
+                resumed(2 * EPOCH + 1, from_seq=EPOCH + 1, epoch=2),
+                phase(2 * EPOCH + 2),
+            ],
+            False,
+        ),
     ],
 )
 def test_step_comes_twice_only_if_resumed_says_so(events: list[Frame], *, is_right: bool) -> None:
