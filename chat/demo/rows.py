@@ -141,14 +141,7 @@ class Demo:
         self, batch: Batch, owner: str, ended_at: datetime, count: int, *, is_waiting: bool
     ) -> None:
         is_live = self.now - ended_at < timedelta(seconds=30)
-        variants = [self.variants.next(self.age(ended_at)) for _ in range(count - is_live)]
-        if is_live:
-            variants.append(self.variants.live())
-        elif is_waiting:
-            variants[-1] = self.variants.made("full", "paused")
-        if count > 2 and not self.has_answered_pause:
-            self.has_answered_pause = True
-            variants[count // 2] = self.variants.made("full", "paused")
+        variants = list(self.variants_of(ended_at, count, is_live=is_live, is_waiting=is_waiting))
         gaps = [self.random.lognormvariate(4.2, 1) for _ in range(count - 1)]
         lengths = [variant.total_ms / 1000 for variant in variants[:-1]]
         passed = list(accumulate((a + b for a, b in zip(gaps, lengths, strict=True)), initial=0))
@@ -184,6 +177,21 @@ class Demo:
         if len(questions) > 2 and not self.has_versions:
             self.has_versions = True
             batch.versions.append((questions[-2], questions[-1]))
+
+    def variants_of(
+        self, ended_at: datetime, count: int, *, is_live: bool, is_waiting: bool
+    ) -> Iterator[Variant]:
+        """Yield the variants of a conversation's runs."""
+        answers_pause = count > 2 and not self.has_answered_pause
+        self.has_answered_pause |= answers_pause
+        for number in range(count):
+            is_last = number == count - 1
+            if is_last and is_live:
+                yield self.variants.live()
+            elif (is_last and is_waiting) or (answers_pause and number == count // 2):
+                yield self.variants.made("full", "paused")
+            else:
+                yield self.variants.next(self.age(ended_at))
 
     def add_run(
         self,
