@@ -117,7 +117,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
-    "servestatic.middleware.ServeStaticMiddleware",
+    "agenticfleet.assets.VersionedFilesMiddleware",
     "chat.hosts.AllowedHostMiddleware",
     "chat.sessions.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -163,6 +163,8 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = FLEET_STATE_DIR / "static"  # where workers publish them
+STORAGES = {"staticfiles": {"BACKEND": "agenticfleet.assets.VersionedStorage"}}
 SERVESTATIC_USE_FINDERS = True
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "/"

@@ -1,8 +1,8 @@
 """All pages: the chat, signing in and out, the admin, and the metrics."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
-from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
@@ -13,7 +13,7 @@ urlpatterns = [
     path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     # Asked for by browsers on pages that name no icon, as the admin's.
-    path("favicon.ico", RedirectView.as_view(url=static("chat/icon.svg"))),
+    path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}chat/icon.svg")),
     path("metrics", metrics_page),
     path("", include("chat.urls")),
 ]

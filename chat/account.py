@@ -1,8 +1,8 @@
 """What belongs to a person or a browser, apart from chats: their instructions, and the app."""
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
-from django.templatetags.static import static
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 from django_htmx.http import trigger_client_event
@@ -66,7 +66,8 @@ def manifest(request: HttpRequest) -> HttpResponse:
         # The window before the page is there; both themes look well behind it.
         "background_color": "#2456d6",
         "theme_color": "#2456d6",
-        "icons": [{**icon, "src": static(icon["src"])} for icon in ICONS],
+        # At addresses that stay: browsers take another one for another icon, and ask about it.
+        "icons": [{**icon, "src": f"{settings.STATIC_URL}{icon['src']}"} for icon in ICONS],
     }
     return JsonResponse(
         described,

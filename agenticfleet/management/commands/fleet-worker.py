@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from agenticfleet import assets
 from agenticfleet.asgi import application
 from agenticfleet.server import Server
 from chat.checks import TOOLS_TAG
@@ -40,6 +41,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, fd: int, ready_fd: int | None, **options: Any) -> None:
         classifier()  # Read its weights now, not while the first reader waits.
+        assets.publish()
         # What is imported by now lives as long as the process. Without this each full garbage
         # collection would walk through it (0.1 s).
         gc.collect()
