@@ -6,6 +6,7 @@ on who asked. A page recognises these sentences when it shows them.
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 
 from django.conf import settings
 from django.utils.formats import number_format
@@ -14,6 +15,9 @@ from django.utils.translation import get_language, gettext
 PLACE = re.compile(r"%\((\w+)\)s")
 BOUNDARY = re.compile(r"(?<=[.!?:\"”]) ")  # between two sentences
 NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+|\d+")
+# Of a text that are looked at. An agent's words may be long, and nearly always aren't ours.
+MAX_SENTENCES = 12
+MAX_CHARS = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +65,23 @@ def localized(text: str) -> str:
     """
     if get_language() in (None, settings.LANGUAGE_CODE):
         return text
-    if (found := _in_active_language(text)) is not None:
-        return found
-    for boundary in reversed(list(BOUNDARY.finditer(text))):
-        found = _in_active_language(text[: boundary.start()])
-        if found is not None:
-            return f"{found} {localized(text[boundary.end() :])}"
-    return text
+    found: list[str] = []
+    rest = text
+    while rest and len(found) < MAX_SENTENCES and (known := _known_beginning(rest)):
+        shown, rest = known
+        found.append(shown)
+    return " ".join([*found, rest] if rest else found) if found else text
+
+
+def _known_beginning(text: str) -> tuple[str, str] | None:
+    """Return the longest known beginning in the active language, and the rest; None without one."""
+    if len(text) <= MAX_CHARS and (whole := _in_active_language(text)) is not None:
+        return whole, ""
+    ends = islice(BOUNDARY.finditer(text, 0, MAX_CHARS), MAX_SENTENCES)
+    for end in reversed(list(ends)):
+        if (found := _in_active_language(text[: end.start()])) is not None:
+            return found, text[end.end() :]
+    return None
 
 
 def _in_active_language(text: str) -> str | None:
