@@ -33,6 +33,7 @@ PARAMETERS = re.compile(
 )
 # Bytes of a parameter in the files that people usually have, quantised to four bits.
 PARAMETER_BYTES = 0.65
+MAX_SIZE = 2**50  # bytes of a file; what is more is an error of its server
 
 
 BY_OWNER = {"llamacpp": Kind.LLAMA_CPP, "vllm": Kind.VLLM}  # what `owned_by` says
@@ -154,7 +155,9 @@ def ollama_models(tags: Sequence[object], loaded: Sequence[object]) -> tuple[Loc
                 model.id,
                 is_loaded=model.id in in_memory,
                 parameters=parameters,
-                size=size if type(size) is int and size > 0 else estimated_size(parameters),
+                size=size
+                if type(size) is int and 0 < size <= MAX_SIZE
+                else estimated_size(parameters),
                 can_chat=is_for_chat(model)
                 and one_line(str(details.get("family"))) not in EMBEDDING_FAMILIES,
             )

@@ -1,6 +1,5 @@
 """What a model server lists, read from the many shapes that servers give it. No I/O."""
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -214,9 +213,9 @@ def tokens_of(value: object) -> int | None:
             value = float(value.replace(",", "").replace("_", ""))
         except ValueError:
             return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if 1 <= value <= MAX_TOKENS else None
+    return int(value) if 1 <= value <= MAX_TOKENS else None  # no comparison holds for a NaN
 
 
 def chats(entry: Mapping[str, Any]) -> bool | None:

@@ -214,6 +214,13 @@ async def test_wrong_shapes_are_never_used_and_raise_nothing(content: Any) -> No
     assert (await around(Neighbour(dict.fromkeys(paths, content)))).chosen is None
 
 
+@pytest.mark.parametrize("field", ["size", "max_context_length"])
+async def test_numbers_beyond_all_bounds_raise_nothing(field: str) -> None:
+    entry = {"name": "qwen3.5:2b", field: 10**400}
+    contents = {"/api/version": {"version": "1"}, "/api/tags": {"models": [entry]}}
+    assert chosen(await around(Neighbour(contents))) == "qwen3.5:2b"
+
+
 async def test_redirect_is_not_followed() -> None:
     good = ollama(tag("qwen3.5:2b", 1))
     async with listening(good) as [place]:

@@ -80,6 +80,13 @@ def test_other_bodies_are_no_listing(body: bytes) -> None:
     assert models_in(body) is None
 
 
+@pytest.mark.parametrize("tokens", [str(10**400), '"nan"', "-1", "true"])
+def test_sizes_that_mean_nothing_are_left_out(tokens: str) -> None:
+    models = models_in(f'[{{"id": "q", "max_model_len": {tokens}}}]'.encode())
+    assert models
+    assert models[0].context_tokens is None
+
+
 def test_listing_is_cut_after_500_models() -> None:
     assert len(listed([f"model-{number}" for number in range(900)])) == MAX_MODELS == 500
 
