@@ -58,6 +58,7 @@ def reason_to_decline(text: str, *, max_tokens: int) -> Declined | None:
     """Return what the stand-in model lacks for this question; None if it can try."""
     if language_of(text) != ENGLISH:
         return "language"
-    if asks_for_translation(text):
-        return "translation"
-    return "length" if estimated_tokens(text) > max_tokens else None
+    # Before the patterns of translations, which take long on long texts.
+    if estimated_tokens(text) > max_tokens:
+        return "length"
+    return "translation" if asks_for_translation(text) else None

@@ -1,11 +1,14 @@
 """Answers with the stand-in model: always light, by tools if they can, declined if it can't."""
 
+from time import process_time
+
 import pytest
 from pytest_django import Settings
 
 from chat.llm.messages import estimated_tokens
+from chat.protocol.requests import MAX_MESSAGE
 from chat.workflow.sentences import NO_SEARCH, ONLY_ENGLISH, TOO_LONG
-from chat.workflow.stand_in import EXAMPLES
+from chat.workflow.stand_in import EXAMPLES, reason_to_decline
 from tests.chatting import Chatting, chat_request, kinds, shape, text_of
 from tests.scripted_model import ScriptedModel
 
@@ -80,6 +83,14 @@ async def test_question_beyond_the_stand_in_is_declined_at_once(
     assert events[-1]["data"]["status"] == "completed"
     assert events[-1]["data"]["declined"] == why
     assert not model.calls
+
+
+@pytest.mark.parametrize("words", ["translate to ", "translation in in ", "1-", "so "])
+def test_long_question_is_judged_in_little_time(words: str) -> None:
+    text = (words * MAX_MESSAGE)[:MAX_MESSAGE]
+    began = process_time()
+    assert reason_to_decline(text, max_tokens=1200) == "length"
+    assert process_time() - began < 0.1
 
 
 async def test_declined_question_is_asked_when_it_is_asked_again(
