@@ -78,6 +78,9 @@ def test_choice_leads_back_to_pages_of_this_server_only() -> None:
     assert choose(client, "de", "/login/?a=b").url == "/login/?a=b"
     for elsewhere in ("https://evil.example/", "//evil.example", "javascript:alert(1)", ""):
         assert choose(client, "de", elsewhere).url == "/"
+    # No view is called so, and one is.
+    for name in ("nowhere", "new_chat"):
+        assert choose(client, "de", name).url == name
 
 
 def test_answer_of_an_english_reader_is_german_for_a_german_one(client: Client) -> None:
