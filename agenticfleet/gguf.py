@@ -12,6 +12,8 @@ MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 MAX_KEYS = 10_000
 MAX_KEY_BYTES = 1000
+MAX_TEXT_BYTES = 2**20  # A chat template has some 10,000.
+MAX_ITEMS = 4_000_000  # of an array; vocabularies have up to 300,000 words
 # How the types of values are stored, by their numbers
 SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIifBQqd", strict=True))
 STRING, ARRAY = 8, 9
@@ -68,6 +70,8 @@ class Reader:
 
     def text(self) -> str:
         size = self.count()
+        if size > MAX_TEXT_BYTES:
+            raise ValueError
         begin = self._at
         self.skip(size)
         return self._content[begin : self._at].decode(errors="replace")
@@ -79,6 +83,8 @@ class Reader:
         if kind != ARRAY:
             return self.number(SCALARS[kind])
         of, length = self.count("I"), self.count()
+        if length > MAX_ITEMS:
+            raise ValueError
         if of == STRING:
             for _ in range(length):
                 self.skip(self.count())
@@ -98,7 +104,7 @@ def read_header(path: Path) -> Header:
     except OSError as exc:
         raise ModelFileError(f"{path} cannot be read: {exc.strerror}.") from exc
     except (struct.error, KeyError, ValueError) as exc:
-        raise ModelFileError(f"{path} is damaged or incomplete: its header ends early.") from exc
+        raise ModelFileError(f"{path} is damaged or incomplete: its header can't be read.") from exc
 
 
 def values_in(reader: Reader) -> dict[str, Value]:

@@ -91,7 +91,9 @@ def model_file() -> tuple[Path | None, tuple[str, ...]]:
     if settings.FLEET_MODEL_FILE:
         path = Path(settings.FLEET_MODEL_FILE).absolute()
         return checked(path, available=available_bytes()).path, ()
-    fetched = sorted(models_folder().glob("*.gguf"), key=lambda path: path.stat().st_mtime)
+    # Not links to files that are gone.
+    files = filter(Path.is_file, models_folder().glob("*.gguf"))
+    fetched = sorted(files, key=lambda path: path.stat().st_mtime)
     if not fetched:
         return None, ()
     try:

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import struct
+import time
 import urllib.request
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from agenticfleet.sources import Choice, Search, model_file, way
 from chat.llm.faults.verdicts import unreachable
 from chat.llm.listing import ListedModel, Listing
 from chat.llm.local_servers import READ_MORE, START_AGAIN, Kind
-from tests.fleet.gguf_files import CHAT, write_gguf
+from tests.fleet.gguf_files import CHAT, text, write_gguf
 from tests.fleet.neighbours import listening, ollama, tag
 from tests.scripted_model import ScriptedModel
 from tests.serving import end, launch
@@ -165,6 +167,31 @@ def test_file_that_was_cut_anywhere_in_its_header_is_refused(tmp_path: Path) -> 
         (tmp_path / "m.gguf").write_bytes(whole[:size])
         with pytest.raises(ModelFileError, match="damaged or incomplete"):
             read_header(tmp_path / "m.gguf")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        struct.pack("<IIQ", 9, 8, 2**40),  # words without an end
+        struct.pack("<IQ", 8, 2**24),  # a text
+    ],
+)
+def test_file_with_a_huge_value_is_refused_at_once(tmp_path: Path, value: bytes) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text("a") + value)
+    os.truncate(path, 2**33)  # of zeros: each is a word of no letters
+    begun = time.process_time()
+    with pytest.raises(ModelFileError, match="damaged or incomplete"):
+        read_header(path)
+    assert time.process_time() - begun < 1
+
+
+def test_link_to_a_fetched_file_that_is_gone_is_left_out(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/m.gguf").symlink_to(tmp_path / "gone.gguf")
+    assert model_file() == (None, ())
 
 
 def test_file_larger_than_the_free_memory_is_refused(
