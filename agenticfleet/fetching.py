@@ -21,7 +21,7 @@ from .errors import EmbeddedError
 TIMEOUT = 30.0  # seconds without a byte
 ATTEMPTS = 5  # that fetch nothing, one after another
 DISK_RESERVE = 200_000_000  # bytes that stay free: the fleet writes beside it
-RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+RANGE = re.compile(r"bytes (\d{1,15})-\d+/(\d{1,15})")
 GB = 1e9
 
 type Progress = Callable[[int, int], None]  # bytes that are there, and of all; 0 if unknown
@@ -86,7 +86,6 @@ def fetch(url: str, target: Path, *, sha256: str, progress: Progress) -> None:
 
     Raise FetchError if that is impossible, or the file has another checksum.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     # The certificates of SSL_CERT_FILE, and the proxies of the environment, count.
     context = ssl.create_default_context()
@@ -119,8 +118,13 @@ def fetch(url: str, target: Path, *, sha256: str, progress: Progress) -> None:
 
 @contextmanager
 def only_fetcher(part: Path) -> Iterator[IO[bytes]]:
-    """Open the file of what is there so far, for one process at a time."""
-    with part.open("ab") as file:
+    """Open the file of what is there so far, for one process at a time. Raise FetchError."""
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        file = part.open("ab")
+    except OSError as exc:
+        raise FetchError(f"{part} can't be written: {exc.strerror}.") from exc
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
@@ -142,6 +146,8 @@ def receive(client: httpx.Client, url: str, file: IO[bytes], progress: Progress)
             done = file.seek(0, os.SEEK_END)
             require_space(Path(file.name).parent, total - done)
             for chunk in response.iter_raw():
+                # Not all servers tell how much they send, or send what they told.
+                require_space(Path(file.name).parent, len(chunk))
                 file.write(chunk)
                 done += len(chunk)
                 progress(done, total)

@@ -28,6 +28,7 @@ class Hub:
         self.most = len(content)
         self.status = 200
         self.knows_ranges = True
+        self.tells_size = True
         self.ranges: list[str] = []
         self._server = LoopbackServer("/unused", self.answer, others=self.answer)
 
@@ -48,9 +49,9 @@ class Hub:
         if begin >= len(self.content):
             return web.Response(status=416)
         size = len(self.content)
-        response = web.StreamResponse(
-            status=206 if begin else 200, headers={"Content-Length": str(size - begin)}
-        )
+        response = web.StreamResponse(status=206 if begin else 200)
+        if self.tells_size:
+            response.headers["Content-Length"] = str(size - begin)
         if begin:
             response.headers["Content-Range"] = f"bytes {begin}-{size - 1}/{size}"
         await response.prepare(request)
@@ -166,6 +167,28 @@ def test_full_disk_is_said_before_anything_is_written(
     monkeypatch.setattr(fetching, "DISK_RESERVE", 10**18)
     assert "GB more, and" in refusal()
     assert part_of(target).stat().st_size == 0
+
+
+def test_server_that_sends_without_end_does_not_fill_the_disk(
+    hub: Hub, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def require_space(folder: Path, size: int) -> None:
+        if size and part_of(target).stat().st_size:
+            raise fetching.FetchError("full")
+
+    hub.content *= 100_000
+    hub.most = len(hub.content)
+    hub.tells_size = False
+    monkeypatch.setattr(fetching, "require_space", require_space)
+    assert refusal() == "full"
+    assert part_of(target).stat().st_size < len(hub.content) / 2
+
+
+def test_file_that_cannot_be_written_is_said(hub: Hub, target: Path) -> None:
+    name = "x" * 300 + ".gguf"
+    words = refusal("--file", f"{hub.address}/storage/{name}", "--sha256", "0" * 64)
+    assert "can't be written" in words
+    assert not hub.ranges
 
 
 def test_second_fetch_at_the_same_time_is_refused(hub: Hub, target: Path) -> None:
