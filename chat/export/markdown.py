@@ -28,7 +28,8 @@ NOT_PLAIN = re.compile(rf"{MARKS.pattern}|^(\s|[-+=]|\d+[.)])")
 HTML_ENDS = ("-->", "?>", "]]>", ">", "</script>", "</style>", "</pre>", "</textarea>")
 PROBE = "# probe"
 
-reader = MarkdownIt("commonmark")
+# Blocks are enough, and marks within lines take seconds if there are thousands.
+reader = MarkdownIt("commonmark").disable("inline")
 
 
 def opening(chat: Conversation) -> str:

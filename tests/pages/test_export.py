@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from time import process_time
 from typing import Any
 
 import pytest
@@ -132,6 +133,12 @@ def test_answer_that_leaves_a_block_open_takes_in_nothing(text: str) -> None:
     assert closed(text).startswith(text)
     assert headings(f"{closed(text)}\n\n# Next\n") == ["Next"]
     assert closed("Done.\n\n```\nx\n```") == "Done.\n\n```\nx\n```"
+
+
+def test_answer_of_many_marks_is_closed_in_little_time() -> None:
+    began = process_time()
+    assert closed("[" * 32_000).startswith("[")
+    assert process_time() - began < 0.3
 
 
 async def test_json_has_all_versions_and_all_answers(client: Client) -> None:
