@@ -144,6 +144,7 @@ def places_of(hits: Mapping[UUID, Hits], words: Sequence[str]) -> dict[UUID, lis
             if message in texts
         ]
         for chat, of in hits.items()
+        if chat in trees  # else it was deleted meanwhile
     }
 
 

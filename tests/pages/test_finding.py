@@ -4,6 +4,7 @@ import re
 from datetime import timedelta
 from html import unescape
 from urllib.parse import urlencode
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
@@ -88,6 +89,10 @@ def test_chat_shows_its_newest_places_and_counts_the_others(client: Client) -> N
     html = search(client, "kafka")
     assert [label for label, _ in places_in(html)] == ["Question 5", "Question 4", "Question 3"]
     assert "2 more places in this chat" in html
+
+
+def test_chat_that_is_deleted_while_it_is_looked_through_has_no_places() -> None:
+    assert finding.places_of({uuid4(): finding.Hits({1: 1}, 0)}, ["a"]) == {}
 
 
 def test_number_of_a_place_is_that_in_its_version(client: Client) -> None:
