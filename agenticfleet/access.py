@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from django.conf import settings
 
-from chat.logs import bind
+from chat.logs import bind, without_key
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +20,6 @@ HEADER = b"x-request-id"
 # What a proxy may send as an id. Anything else could break a line of the log, or fill it.
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 MAX_PATH_CHARS = 200
-# The address of a shared chat is its key, which a log must not have.
-SECRET_PATH = re.compile("(?<=^/s/)[^/]+")
 # Asked for every few seconds by programs; logged only if FLEET_LOG_LEVEL is debug.
 MACHINES = frozenset({"/healthz", "/readyz", "/metrics"})
 
@@ -57,7 +55,7 @@ class AccessLog:
             await self.application(scope, receive, send_with_id)
         finally:
             # Quoted, because a path may hold line breaks. A status of 0: no response was begun.
-            path = SECRET_PATH.sub("-", quote(scope["path"]))[:MAX_PATH_CHARS]
+            path = without_key(quote(scope["path"]))[:MAX_PATH_CHARS]
             duration_ms = round((time.perf_counter() - started) * 1000, 1)
             is_quiet = path in MACHINES or path.startswith(settings.STATIC_URL)
             logger.log(

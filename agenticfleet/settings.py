@@ -409,7 +409,7 @@ FLEET_LOG_FORMAT = env.choice("FLEET_LOG_FORMAT", "text", ("text", "json"))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"ids": {"()": "chat.logs.Ids"}},
+    "filters": {"ids": {"()": "chat.logs.Ids"}, "keys": {"()": "chat.logs.WithoutKeys"}},
     "formatters": {
         "text": {"()": "chat.logs.LineFormatter"},
         "json": {
@@ -423,7 +423,7 @@ LOGGING = {
         "stderr": {
             "class": "logging.StreamHandler",
             "formatter": FLEET_LOG_FORMAT,
-            "filters": ["ids"],
+            "filters": ["ids", "keys"],
         }
     },
     "root": {"handlers": ["stderr"], "level": "WARNING"},

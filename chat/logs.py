@@ -1,6 +1,7 @@
-"""The ids that log records carry, and how a record is shown as a line."""
+"""What log records carry and must not carry, and how a record is shown as a line."""
 
 import logging
+import re
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Literal
 
@@ -8,6 +9,9 @@ if TYPE_CHECKING:
     from chat.models import Run
 
 type IdName = Literal["request_id", "conversation_id", "run_id", "trace_id"]
+
+# The address of a shared chat is its key, which a log must not have.
+SECRET_PATH = re.compile("(?<=^/s/)[^/]+")
 
 # Replaced, never changed: a task that starts another one passes on what it has at that moment.
 _ids: ContextVar[dict[IdName, str]] = ContextVar("ids")
@@ -33,6 +37,23 @@ class Ids(logging.Filter):
         for name, value in _ids.get({}).items():
             # A record that names an id itself knows better.
             record.__dict__.setdefault(name, value)
+        return True
+
+
+def without_key(path: str) -> str:
+    return SECRET_PATH.sub("-", path)
+
+
+class WithoutKeys(logging.Filter):
+    """Removes the keys of shared chats from what Django logs of requests that it refuses."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith("django.") and isinstance(record.args, tuple):
+            record.args = tuple(
+                without_key(value) if isinstance(value, str) else value for value in record.args
+            )
+            # Its text has the path, too.
+            record.__dict__.pop("request", None)
         return True
 
 

@@ -1,15 +1,16 @@
 """Chats that are shared by a link: what it shows, to whom, and for how long."""
 
 import pytest
+from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from agenticfleet.access import SECRET_PATH
 from chat.conversations import Conversation
 from chat.instructions import Instructions
+from chat.logs import WithoutKeys, without_key
 from chat.models import Run
 from chat.owners import Owner
 from chat.protocol.errors import ErrorInfo
@@ -251,6 +252,21 @@ def test_long_chat_is_shown_in_pages(
     assert page(stranger, f"{path}?page=x") == first
 
 
-def test_log_has_no_key_of_a_shared_chat() -> None:
-    assert SECRET_PATH.sub("-", "/s/abc-_1/") == "/s/-/"
-    assert SECRET_PATH.sub("-", "/c/abc/s/d/") == "/c/abc/s/d/"
+def test_log_has_no_key_of_a_shared_chat(
+    client: Client, stranger: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    chat = conversation_of(client)
+    run_of(chat)
+    path = share(client, chat)
+    strict = Client(enforce_csrf_checks=True)
+    for refused in (stranger.post(path), strict.post(path), stranger.get(f"{path}x/")):
+        assert refused.status_code in (403, 404, 405)
+    assert len(caplog.records) == 3
+    key = path.split("/")[2]
+    assert "keys" in django_settings.LOGGING["handlers"]["stderr"]["filters"]
+    for record in caplog.records:
+        WithoutKeys().filter(record)
+        assert "/s/-/" in record.getMessage()
+        assert key not in f"{record.getMessage()} {record.__dict__}"
+    assert without_key(path) == "/s/-/"
+    assert without_key("/c/abc/s/d/") == "/c/abc/s/d/"
