@@ -8,7 +8,6 @@ import asyncio
 import logging
 import re
 import time
-import unicodedata
 from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -31,6 +30,7 @@ from chat.telemetry.figures import Figures, ModelFigures
 from chat.telemetry.periods import Period, start_of
 from chat.workflow.calls import CallRecord
 from tooling.clusters import shortened
+from tooling.untrusted import visible
 
 from .supervisor import LiveRun
 
@@ -133,12 +133,8 @@ def start_of_text(text: str, size: int) -> str:
 
 def cleaned(reply: str) -> str:
     """Return the title in a model's reply; empty if there is none."""
-    lines = (line.strip(MARKS) for line in reply.splitlines())
-    line = LABEL.sub("", next(filter(None, lines), ""))
-    # Controls, and what turns the direction of the text that stands beside it.
-    line = "".join(sign for sign in line if unicodedata.category(sign) not in ("Cc", "Cs", "Co"))
-    line = re.sub("[\u202a-\u202e\u2066-\u2069]", "", line)
-    line = line.strip(MARKS).rstrip(STOPS + MARKS)
+    lines = (line.strip(MARKS) for line in visible(reply).splitlines())
+    line = LABEL.sub("", next(filter(None, lines), "")).strip(MARKS).rstrip(STOPS + MARKS)
     return shortened(line, TITLE_LENGTH) if any(map(str.isalnum, line)) else ""
 
 

@@ -132,6 +132,7 @@ async def test_worker_that_stops_waits_for_no_title(
         ("Was ist C#?", "Was ist C#?"),
         ("<script>alert(1)</script>", "<script>alert(1)</script>"),  # pages escape it
         ("safe\u202egnp.exe\x00\x1b[2J", "safegnp.exe[2J"),
+        ("\u200f" * 90 + "Rain", "Rain"),  # no title that can't be seen
         ("x" + FAMILY * 9, "x" + FAMILY * 8 + "…"),
         (FAMILY, ""),  # says nothing to who listens
         ("x" * 500, "x" * 59 + "…"),
