@@ -2,7 +2,7 @@
 // with the first word of the answer. Once the reader has touched them, they stay as they are.
 
 import { isFollowed } from "./following.js";
-import { part, thread } from "./thread.js";
+import { thread } from "./thread.js";
 
 /** @import { Failure, Done, Shown } from "./connection.js" */
 
@@ -34,7 +34,7 @@ export function showWork(event, article) {
 
 /** @param {HTMLElement} article */
 function hasWords(article) {
-  return part(article, ":scope > .prose").childElementCount > 0;
+  return article.querySelector(":scope > .prose > *") !== null;
 }
 
 /**
@@ -42,6 +42,7 @@ function hasWords(article) {
  * @param {boolean} open
  */
 function setSteps(article, open) {
-  const steps = /** @type {HTMLDetailsElement} */ (part(article, ".steps"));
-  if (steps.open !== open && !touched.has(steps)) steps.open = open;
+  /** @type {HTMLDetailsElement | null} */
+  const steps = article.querySelector(":scope > .steps");
+  if (steps && steps.open !== open && !touched.has(steps)) steps.open = open;
 }

@@ -406,7 +406,7 @@ async def test_takeover_keeps_folds_and_words_and_drops_steps_that_are_told_agai
     )
     steps = stage.page.locator(".steps > summary")
     await steps.click()
-    await expect(stage.page.get_by_text("Only the dead worker")).to_be_visible()
+    await expect(stage.page.locator(".timeline").get_by_text("Only the dead")).to_be_visible()
     await stage.page.evaluate("document.querySelector('.answer .prose').marked = true")
     resumed = Resumed(data=ResumedData(epoch=1, from_seq=seq - 2, silent_ms=900))
     text = "Words **that** were read.\n\nAnd"
