@@ -1,14 +1,26 @@
 #!/usr/bin/env python
 import os
 import sys
+from importlib.util import find_spec
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
+
+
+def install_test_tools() -> None:
+    """Run this command again with the test tools, which `uv run` doesn't install by itself."""
+    uv = os.environ.get("UV")  # set by `uv run`
+    if uv is None:
+        sys.exit("The test tools are missing: uv sync --group dev")
+    os.execv(uv, [uv, "run", "--group", "dev", *sys.argv])  # noqa: S606
+
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agenticfleet.settings")
     if sys.argv[1:2] == ["test"]:
         os.environ["PYTHON_DOTENV_DISABLED"] = "1"
+        if find_spec("pytest") is None:
+            install_test_tools()
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as exc:

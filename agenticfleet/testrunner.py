@@ -1,17 +1,14 @@
 """Run pytest from `manage.py test`, so that there is one way to run the tests."""
 
-import os
 import re
-import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+import pytest
 from django.apps import apps
 from django.conf import settings
-from django.core.management import CommandError
 
 TESTS = Path(settings.BASE_DIR) / "tests"
 PROCESSES = 3
@@ -70,10 +67,6 @@ class PytestRunner:
 
     def run_tests(self, test_labels: Sequence[str]) -> int:
         """Return pytest's exit code, which is 0 if there were tests and all passed."""
-        if find_spec("pytest") is None:
-            install_and_rerun()
-        import pytest  # noqa: PLC0415
-
         targets = [target for label in test_labels for target in targets_of(label)]
         words = [label for label in test_labels if not targets_of(label)]
         conditions = [
@@ -89,14 +82,6 @@ class PytestRunner:
             else []
         )
         return int(pytest.main([*self._options, *spread, *narrowed, *targets]))
-
-
-def install_and_rerun() -> NoReturn:
-    """Run this command again with the test tools, which `uv run` doesn't install by itself."""
-    uv = os.environ.get("UV")  # set by `uv run`
-    if uv is None:
-        raise CommandError("The test tools are missing: uv sync --group dev")
-    os.execv(uv, [uv, "run", "--group", "dev", *sys.argv])
 
 
 def targets_of(label: str) -> list[str]:
