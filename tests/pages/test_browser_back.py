@@ -68,7 +68,7 @@ def back(page: Page) -> None:
 
 def delete_chat(page: Page) -> None:
     page.get_by_label("This chat", exact=True).click()
-    page.get_by_role("button", name="Delete").first.click()
+    page.locator(".room-title [data-chat-action=delete]").click()
     page.locator("#delete").get_by_role("button", name="Delete").click()
     expect(page.locator("#empty")).to_be_visible()
 

@@ -54,7 +54,7 @@ def test_approved_answer_goes_on_in_its_place(
     page = pause(fleet, open_page, model, "6 * 7")
     expect(page.locator("#announce")).to_have_text("The answer waits for you")
     expect(page.locator("#composer-text")).to_be_focused()
-    expect(page.locator(".waiting-mark")).to_have_text("waiting for you")
+    expect(page.locator(".waiting-mark .visually-hidden")).to_have_text("waiting for you")
     expect(page).to_have_title(re.compile(r"^\(waiting\) "))
     expect_ready_for_the_next(page)
     page.get_by_role("button", name="Approve").click()
