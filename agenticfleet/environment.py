@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -255,4 +256,12 @@ def has_place(url: str) -> bool:
         (parts.hostname or "").encode("idna")
         return bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
     except ValueError:
+        return False
+
+
+def is_installed(module: str) -> bool:
+    """Return True if a module of an optional package can be imported."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package above it
         return False

@@ -9,7 +9,6 @@ import os
 import secrets
 import tomllib
 from datetime import timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -17,7 +16,7 @@ import dj_database_url
 import msgspec
 from django.utils.csp import CSP
 
-from agenticfleet.environment import Environment, hidden, without_secrets
+from agenticfleet.environment import Environment, hidden, is_installed, without_secrets
 from chat.limits import Deadlines, PathLevels, ServiceLevels
 from chat.prices import Prices
 from chat.protocol.requests import MAX_MODEL
@@ -71,14 +70,6 @@ def prices(path: str) -> Prices | None:
         env.reject("FLEET_PRICES", f"names {path}, which cannot be read: {exc.strerror}.")
     except msgspec.MsgspecError as exc:
         env.reject("FLEET_PRICES", f"names {path}, which is no price list: {exc}.")
-
-
-def is_installed(module: str) -> bool:
-    """Return True if a module of an optional package can be imported."""
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # of a package above it
-        return False
 
 
 def version() -> str:
@@ -164,7 +155,10 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = FLEET_STATE_DIR / "static"  # where workers publish them
-STORAGES = {"staticfiles": {"BACKEND": "agenticfleet.assets.VersionedStorage"}}
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "agenticfleet.assets.VersionedStorage"},
+}
 SERVESTATIC_USE_FINDERS = True
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "/"
@@ -204,7 +198,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # A file, as in production: a shared in-memory database ignores the busy timeout.
     DATABASES["default"]["TEST"] = {"NAME": str(FLEET_STATE_DIR / f"test-{os.getpid()}.sqlite3")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-    if find_spec("psycopg") is None:
+    if not is_installed("psycopg"):
         env.reject("DATABASE_URL", "needs the PostgreSQL driver: uv sync --extra postgresql")
     DATABASES["default"]["OPTIONS"] = {"connect_timeout": 5, **_DATABASE.get("OPTIONS", {})}
 
