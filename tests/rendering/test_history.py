@@ -56,7 +56,13 @@ def test_streamed_answer_equals_the_answer_from_history(seed: int) -> None:
     )
     history = history_page(recorded)
     for name in ("body", "timeline", "activity", "sources", "outcome", "end"):
-        assert page.part(name) == history.part(name), name
+        assert folded(page.part(name)) == history.part(name), name
+
+
+def folded(html: str) -> str:
+    """Return the timeline as it is once folded: while the team works, agents' words are open."""
+    html = html.replace('class="said" open=""', 'class="said"')
+    return html.replace('class="window" tabindex="0"', 'class="window"')
 
 
 def test_replayed_stream_changes_nothing_on_the_page() -> None:
