@@ -49,7 +49,8 @@ def expression_in(question: str) -> str | None:
         if expression := calculable(told):
             return expression
     text = prepared(question)
-    return conversion(text) or longest(text)
+    # Nobody writes the size of a room with an asterisk: 10 x 12 may be a name, and 10 * 12 is not.
+    return conversion(text) or longest(text, has_asterisk="*" in question)
 
 
 def conversion(text: str) -> str | None:
@@ -70,7 +71,7 @@ def calculable(expression: str) -> str | None:
     return expression
 
 
-def longest(text: str) -> str | None:
+def longest(text: str, *, has_asterisk: bool) -> str | None:
     """Return the longest run of tokens that calculates something, if the rest is talk."""
     try:
         tokens = tokens_of(text)
@@ -86,7 +87,7 @@ def longest(text: str) -> str | None:
                 rest = tokens[:start] + tokens[start + length :]
                 return (
                     calculable(text[run[0].start : run[-1].end].rstrip("= "))
-                    if is_all(run, rest)
+                    if is_all(run, rest, has_asterisk=has_asterisk)
                     else None
                 )
     return None
@@ -99,7 +100,7 @@ def calculates(run: list[Token]) -> bool:
         return False
 
 
-def is_all(run: Sequence[Token], rest: Sequence[Token]) -> bool:
+def is_all(run: Sequence[Token], rest: Sequence[Token], *, has_asterisk: bool) -> bool:
     """Return True if the rest is talk: few words, and no number but the one of “in one word”.
 
     If the run may be a name, only words that ask for a result are talk.
@@ -109,7 +110,7 @@ def is_all(run: Sequence[Token], rest: Sequence[Token]) -> bool:
     if [token.kind for token in run] == ["number", "sign", "number"] and run[1].text == "of":
         return False  # 7 of 9 is no product, other than 7% of 9
     words = [token.text.lower() for token in rest if token.kind == "word"]
-    if may_be_a_name(run):
+    if may_be_a_name(run) and not has_asterisk:
         return _TALK.issuperset(words)
     return len(words) <= MAX_OTHER_WORDS
 
