@@ -145,4 +145,4 @@ class TestPage:
         assert stage.socket is not None
         tag = await stage.page.locator("#room").get_attribute("data-account")
         assert tag
-        assert f"?account={tag}" in stage.socket.url
+        assert f"account={tag}" in stage.socket.url
