@@ -106,7 +106,10 @@ def test_second_page_learns_that_it_was_answered_elsewhere(
     fleet: Fleet, open_page: Open, model: ScriptedModel
 ) -> None:
     page = pause(fleet, open_page, model, "6 * 7")
-    second = page.context.new_page()
+    # Another window of the same browser would be told, and show it before the click.
+    assert page.context.browser
+    elsewhere = page.context.browser.new_context(storage_state=page.context.storage_state())
+    second = elsewhere.new_page()
     second.goto(page.url)
     page.get_by_role("button", name="Approve").click()
     expect(prose(page)).to_have_text("Done.")
@@ -114,6 +117,7 @@ def test_second_page_learns_that_it_was_answered_elsewhere(
     expect(second.locator("#link-state")).to_contain_text("This was answered elsewhere.")
     expect(prose(second)).to_have_text("Done.")
     expect_ready_for_the_next(second)
+    elsewhere.close()
 
 
 def test_question_that_is_taken_back_ends_the_answer(

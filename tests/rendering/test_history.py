@@ -205,3 +205,12 @@ def test_escalation_empties_the_answer_and_is_announced() -> None:
         assert page.part(name) == history.part(name), name
     assert "cached" not in page.part("end")
     assert "Search again" not in page.part("end")
+
+
+def test_steps_of_a_team_that_works_are_open_on_a_page_that_joins() -> None:
+    events = full_run()
+    first_word = next(at for at, event in enumerate(events) if isinstance(event, ResponseDelta))
+    steps = [event for event in events[:first_word] if not is_delta(event)]
+    working = AnswerView.of_record(RUN, steps, "", None)
+    assert working.is_at_work
+    assert not AnswerView.of_record(RUN, steps, "A word", None).is_at_work
