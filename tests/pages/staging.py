@@ -119,5 +119,7 @@ async def stages(chromium: Browser, client: AsyncClient, **options: Any) -> Asyn
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     yield Stage(page, client)
+    # What the page asks for now must not reach the database of the next test.
+    await page.unroute_all(behavior="wait")
     await page.close()
     assert errors == []
