@@ -9,7 +9,6 @@ import logging
 import re
 import time
 from collections.abc import Sequence
-from contextlib import aclosing
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -22,13 +21,13 @@ from chat.conversations import TITLE_LENGTH, Conversation, ConversationQuerySet
 from chat.database import in_database, reason_of
 from chat.llm.client import ModelClient
 from chat.llm.errors import ModelError
-from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage, Retraction, Text
+from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage
 from chat.protocol.payloads import ModelCall
 from chat.protocol.terms import Ending
 from chat.telemetry import metrics
 from chat.telemetry.figures import Figures, ModelFigures
-from chat.telemetry.periods import Period, start_of
-from chat.workflow.calls import CallRecord
+from chat.telemetry.periods import LENGTHS, Period, start_of
+from chat.workflow.calls import CallRecord, text_of
 from tooling.clusters import shortened
 from tooling.untrusted import visible
 
@@ -101,7 +100,6 @@ class Titles:
             logger.warning("conversation=%s keeps its title: %s", chat, reason_of(exc))
 
     async def _ask(self, call: CallRecord, messages: Sequence[ChatMessage]) -> str:
-        words: list[str] = []
         pieces = self._models.stream(
             messages,
             model=call.model,
@@ -110,14 +108,7 @@ class Titles:
             is_aside=True,
             may_retry=False,
         )
-        async with aclosing(pieces):
-            async for piece in pieces:
-                call.hear(piece)
-                if isinstance(piece, Text):
-                    words.append(piece.text)
-                elif isinstance(piece, Retraction):
-                    words.clear()
-        return "".join(words)
+        return await text_of(pieces, call)
 
 
 def messages_for(question: str, answer: str) -> list[ChatMessage]:
@@ -159,6 +150,5 @@ def count(call: ModelCall) -> None:
         cost=(prices.cost_of([call], []) if prices else None) or 0,
     )
     now = datetime.now(UTC)
-    spans = ("minute", "hour", "day")
     with transaction.atomic():
-        Period.objects.add({(span, start_of(span, now)): figures for span in spans})
+        Period.objects.add({(span, start_of(span, now)): figures for span in LENGTHS})

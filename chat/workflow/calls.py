@@ -1,7 +1,7 @@
 """What each model call costs, from its start."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
 from chat.clock import Stopwatch
@@ -11,6 +11,7 @@ from chat.llm.messages import (
     Finished,
     Piece,
     Reasoning,
+    Retraction,
     Text,
     WantedCall,
     estimated_usage,
@@ -120,6 +121,19 @@ class CallRecord:
             finish_reason=self._finish_reason,
             error=self._error,
         )
+
+
+async def text_of(pieces: AsyncGenerator[Piece], call: CallRecord) -> str:
+    """Return the text that a model writes, and note its pieces in `call`."""
+    words: list[str] = []
+    async with aclosing(pieces):
+        async for piece in pieces:
+            call.hear(piece)
+            if isinstance(piece, Text):
+                words.append(piece.text)
+            elif isinstance(piece, Retraction):
+                words.clear()
+    return "".join(words)
 
 
 def known_calls(memory: Memory) -> "list[CallRecord | KeptCall]":

@@ -3,7 +3,6 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated, Literal
@@ -14,12 +13,13 @@ from msgspec import Meta, Struct
 
 from chat.llm.client import ModelClient
 from chat.llm.errors import ModelError
-from chat.llm.messages import ChatMessage, Retraction, Text
+from chat.llm.messages import ChatMessage
 from routing.features import head_and_tail
 from routing.policy import Path
 from tooling.sentences import sentence
 from tooling.untrusted import one_line
 
+from .calls import text_of
 from .question import Question
 from .replies import parsed
 from .work import Work
@@ -90,7 +90,6 @@ class Opinions:
 
     async def ask(self, messages: Sequence[ChatMessage], work: Work) -> str:
         """Return the model's reply."""
-        words: list[str] = []
         model = settings.FLEET_ROUTER_MODEL
         with work.calling(model, messages, is_of_agent=False) as call:
             pieces = self._models.stream(
@@ -101,11 +100,4 @@ class Opinions:
                 schema=msgspec.json.schema(Reply),
                 traceparent=call.traceparent,
             )
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    call.hear(piece)
-                    if isinstance(piece, Text):
-                        words.append(piece.text)
-                    elif isinstance(piece, Retraction):
-                        words.clear()
-        return "".join(words)
+            return await text_of(pieces, call)
