@@ -136,7 +136,7 @@ def places_of(hits: Mapping[UUID, Hits], words: Sequence[str]) -> dict[UUID, lis
         chat: [
             Place(
                 question,
-                len(trees[chat].path(question)),
+                trees[chat].number(question),
                 message != question,
                 snippet(texts[message], words),
             )

@@ -80,7 +80,7 @@ class Thread:
     questions: Sequence[QuestionWithAnswers] = ()
     before: int | None = None  # cursor for earlier questions, if there are any
     after: int | None = None  # cursor for later ones, if they aren't shown
-    count: int = 0  # questions in all, if later ones aren't shown
+    count: int = 0  # of the questions up to the end of the path
     newest: int = 0  # cursor for what comes later: the message of the newest answer
     has_more: bool = False  # there is more behind `newest`
     fork: int = 0  # the number from which on these replace what a page shows, if they do

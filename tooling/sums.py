@@ -35,9 +35,15 @@ _DIGITS = r"(?:\d[\d.,'’]*\d|\d)"
 _CURRENCY = (
     r"(?:[$€£¥]|euros?|eur|dollars?|usd|bucks|pounds?|gbp|quid|franken|francs?|chf|yen|cents?)"
 )
-_COUNTS = {
-    name: number
-    for number, names in {
+
+
+def numbers_of(names: dict[int, str]) -> dict[str, int]:
+    """Return the number of each name. `names` has those of a number with blanks between them."""
+    return {name: number for number, named in names.items() for name in named.split()}
+
+
+_COUNTS = numbers_of(
+    {
         2: "two zwei",
         3: "three drei",
         4: "four vier",
@@ -47,12 +53,10 @@ _COUNTS = {
         8: "eight acht",
         9: "nine neun",
         10: "ten zehn",
-    }.items()
-    for name in names.split()
-}
-_ORDINALS = {
-    name: number
-    for number, names in {
+    }
+)
+_ORDINALS = numbers_of(
+    {
         3: "third 3rd cube cubic dritte 3. kubik",
         4: "fourth 4th vierte 4.",
         5: "fifth 5th fünfte 5.",
@@ -61,12 +65,10 @@ _ORDINALS = {
         8: "eighth 8th achte 8.",
         9: "ninth 9th neunte 9.",
         10: "tenth 10th zehnte 10.",
-    }.items()
-    for name in names.split()
-}
-_PARTS = {
-    name: number
-    for number, names in {
+    }
+)
+_PARTS = numbers_of(
+    {
         2: "half halves hälfte",
         3: "third thirds drittel",
         4: "quarter quarters fourth fourths viertel",
@@ -74,9 +76,8 @@ _PARTS = {
         6: "sixth sixths sechstel",
         8: "eighth eighths achtel",
         10: "tenth tenths zehntel",
-    }.items()
-    for name in names.split()
-}
+    }
+)
 _MULTIPLES = {
     "double": 2,
     "twice": 2,

@@ -5,6 +5,7 @@ Nothing here knows sockets, logs or rows.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from django.conf import settings
 from django.utils.text import capfirst
@@ -97,6 +98,11 @@ class Answer:
     def window(self) -> Window:
         return self.work.models.window(self.model)
 
+    @cached_property
+    def exact(self) -> tuple[str, ...]:
+        """The tools that answer the question exactly."""
+        return exact_tools(ASSISTANT.tools, self.question.text)
+
     @property
     def had_escalated(self) -> bool:
         """True if an earlier worker took a light answer back."""
@@ -160,11 +166,7 @@ class Answer:
     def decline(self) -> bool:
         """Say what the stand-in model can't do instead of asking it. Return False if it can try."""
         question = self.question
-        if (
-            not settings.FLEET_MODEL_IS_STAND_IN
-            or question.is_repeated
-            or exact_tools(ASSISTANT.tools, question.text)
-        ):
+        if not settings.FLEET_MODEL_IS_STAND_IN or question.is_repeated or self.exact:
             return False
         max_tokens = self.window.context_tokens
         self.declined = reason_to_decline(question.text, max_tokens=max_tokens)
@@ -184,7 +186,7 @@ class Answer:
             context=context,
             mode=question.mode,
             phrases=phrases_of(ASSISTANT.tools),
-            exact=exact_tools(ASSISTANT.tools, question.text),
+            exact=self.exact,
             has_team=not settings.FLEET_MODEL_IS_STAND_IN,
         )
         if route.is_grey and settings.FLEET_ROUTER_MODEL:
