@@ -22,9 +22,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.http import require_GET
 
+from chat.access.owners import is_local
 from chat.database import in_database, reason_of
 from chat.models import Run
-from chat.owners import is_local
 from chat.runs.worker import Worker
 from chat.telemetry import metrics
 from tooling.bounded import redis_problem

@@ -17,7 +17,7 @@ import msgspec
 from django.utils.csp import CSP
 
 from agenticfleet.environment import Environment, hidden, is_installed, without_secrets
-from chat.limits import Deadlines, PathLevels, ServiceLevels
+from chat.deadlines import Deadlines, PathLevels, ServiceLevels
 from chat.prices import Prices
 from chat.protocol.requests import MAX_MODEL
 from routing.caps import Caps
@@ -109,8 +109,8 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "agenticfleet.assets.VersionedFilesMiddleware",
-    "chat.hosts.AllowedHostMiddleware",
-    "chat.sessions.SessionMiddleware",
+    "chat.access.hosts.AllowedHostMiddleware",
+    "chat.access.sessions.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -7,8 +7,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 from django_htmx.http import trigger_client_event
 
+from .access.owners import Owner
 from .instructions import MAX_INSTRUCTIONS, Instructions, InstructionsTooLong
-from .owners import Owner
 from .views import for_owner
 
 KEPT = "fleet:instructions-kept"  # The event that closes the dialog: static/chat/account.js

@@ -25,13 +25,13 @@ from chat.runs.replay import Entry, entry_of
 from chat.runs.worker import Worker
 from chat.telemetry import metrics
 
-from .browsers import account_tag, origin_is_ours, owner_of_cookies
+from .access.browsers import account_tag, origin_is_ours, owner_of_cookies
+from .access.owners import Owner
 from .chains import earlier_than
 from .database import in_database
 from .languages import language_of
 from .logs import bind_run
 from .models import Run
-from .owners import Owner
 from .protocol.errors import (
     CLOSE_OF,
     FOREIGN_ORIGIN,

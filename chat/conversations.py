@@ -7,8 +7,8 @@ from django.db.models.functions import Now
 
 from tooling.clusters import shortened
 
+from .access.owners import Owner
 from .branches import Asked, Tree
-from .owners import Owner
 from .protocol.errors import FORBIDDEN, ProtocolError
 from .protocol.requests import ChatRequest
 from .record import Exchange

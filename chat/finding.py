@@ -13,10 +13,10 @@ from uuid import UUID
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Coalesce
 
+from .access.owners import Owner
 from .branches import Asked, Tree
 from .conversations import Message
 from .folding import Folded
-from .owners import Owner
 from .sidebar import Cursor, Filters, chats_of
 from .snippets import Part, marked, snippet, words_of
 from .words import Words

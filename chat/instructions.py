@@ -7,7 +7,7 @@ go on with it (`Run.instructions`).
 
 from django.db import models, transaction
 
-from .owners import Owner
+from .access.owners import Owner
 
 MAX_INSTRUCTIONS = 2_000  # characters: a page of text, which models of all sizes can follow
 

@@ -9,8 +9,8 @@ import secrets
 
 from django.db import models
 
+from .access.owners import Owner
 from .conversations import TITLE_LENGTH, Conversation
-from .owners import Owner
 
 TOKEN_BYTES = 24  # 192 random bits, as 32 characters of an address
 

@@ -26,16 +26,16 @@ from django.views.decorators.http import (
     require_safe,
 )
 
+from .access.owners import Owner
+from .access.sessions import is_encrypted
 from .chains import chains_of, results_with_sources
 from .conversations import Conversation
 from .languages import language_of
 from .models import Run
-from .owners import Owner
 from .rendering.answer import AnswerView
 from .rendering.ending import MAX_MODEL_CHARS, PATHS
 from .rendering.turns import turn
 from .rendering.wording import duration, shortened
-from .sessions import is_encrypted
 from .shares import NothingToShare, Share, answers_to_share
 from .views import for_owner
 

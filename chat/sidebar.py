@@ -16,10 +16,10 @@ from django.utils.dateparse import parse_datetime
 from django.utils.formats import date_format
 from django.utils.translation import gettext
 
+from .access.owners import Owner
 from .asks import Ask
 from .conversations import Conversation
 from .models import Run
-from .owners import Owner
 from .runs import titles
 
 MAX_CHATS = 40  # in the list; a button loads older ones

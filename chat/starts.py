@@ -12,12 +12,12 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Now
 
+from .access.owners import Owner
 from .asks import Ask
 from .conversations import Conversation, Message
 from .instructions import Instructions
 from .journal import StepResult
 from .llm.offers import offers
-from .owners import Owner
 from .protocol.errors import (
     ALREADY_ANSWERED,
     CONVERSATION_BUSY,

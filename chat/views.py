@@ -36,13 +36,13 @@ from django_htmx.middleware import HtmxDetails
 from routing.models import RoutingDecision
 from tooling.clusters import shortened
 
+from .access.browsers import account_tag, owner_of_request, reader_tag, remember
+from .access.owners import Owner, may_see_settings
 from .better_model import ways
-from .browsers import account_tag, owner_of_request, reader_tag, remember
 from .conversations import TITLE_LENGTH, Conversation
 from .finding import results_of
 from .llm.offers import BUILTIN_NAME, Offer, offers
 from .models import Run
-from .owners import Owner, may_see_settings
 from .pages import (
     QuestionWithAnswers,
     Thread,

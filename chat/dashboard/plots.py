@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from chat.limits import PathLevels
+from chat.deadlines import PathLevels
 from chat.rendering.wording import counted
 from chat.telemetry.figures import Figures, Histogram, PathFigures
 

@@ -17,8 +17,8 @@ from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
+from chat.access.owners import Owner
 from chat.conversations import Conversation
-from chat.owners import Owner
 from chat.rendering.markdown.characters import without_controls
 from chat.views import for_owner
 

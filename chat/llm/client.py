@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 from aiohttp import ClientResponse
 
-from chat.limits import Deadlines
+from chat.deadlines import Deadlines
 from chat.protocol.terms import Effort
 from tooling.sentences import sentence
 

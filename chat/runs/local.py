@@ -13,10 +13,10 @@ from uuid import UUID
 from django.conf import settings
 from django.db import Error as DatabaseProblem
 
+from chat.access.owners import Owner
 from chat.database import BatchedCalls, in_database, reason_of
 from chat.logs import bind_run
 from chat.models import Run
-from chat.owners import Owner
 from chat.protocol.errors import STORAGE_UNAVAILABLE, ProtocolError
 from chat.protocol.events import StreamEvent
 from chat.protocol.requests import ChatRequest, ReplyRequest

@@ -12,12 +12,12 @@ import msgspec
 from django.conf import settings
 from django.db import Error as DatabaseProblem
 
+from chat.access.owners import is_operator
 from chat.clock import Clock
 from chat.database import in_database, reason_of
-from chat.limits import Deadlines
+from chat.deadlines import Deadlines
 from chat.llm.errors import ModelError
 from chat.models import UNSTORABLE, Run
-from chat.owners import is_operator
 from chat.protocol.errors import (
     ENDING_NOT_STORED,
     IDLE_TIMEOUT,

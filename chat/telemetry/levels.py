@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 from django.conf import settings
 
-from chat.limits import PathLevels
+from chat.deadlines import PathLevels
 from chat.protocol.terms import Ending, Level, Path, Slowest, StepKind, Timings, Verdict
 from chat.spans import Span
 

@@ -12,7 +12,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from agenticfleet.environment import Environment, without_secrets
-from chat.limits import Deadlines, PathLevels, ServiceLevels
+from chat.deadlines import Deadlines, PathLevels, ServiceLevels
 from routing.caps import Caps
 from tests.serving import OWN_SETTINGS
 

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from chat.limits import Deadlines
+from chat.deadlines import Deadlines
 from chat.llm import client as module
 from chat.llm.attempts import LOADING
 from chat.llm.client import ModelClient

@@ -11,8 +11,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from chat.access.browsers import browser_id_of
 from chat.asks import Ask
-from chat.browsers import browser_id_of
 from chat.conversations import Conversation, Message
 from chat.models import Run
 from chat.protocol.terms import AskData, Asked, Ending, Timings, Usage

@@ -7,8 +7,8 @@ from django.contrib.auth.models import User
 from django.contrib.staticfiles import finders
 from django.test import Client
 
+from chat.access.owners import Owner
 from chat.instructions import MAX_INSTRUCTIONS, Instructions
-from chat.owners import Owner
 
 from .conversations import HTMX, owner_of, page
 

@@ -10,11 +10,11 @@ from django.contrib.auth.models import User
 from django.test import AsyncClient, Client
 from playwright.async_api import Browser, Route, expect
 
-from chat.browsers import account_tag
+from chat.access.browsers import account_tag
+from chat.access.owners import Owner
 from chat.conversations import Conversation
 from chat.database import in_database
 from chat.models import Run
-from chat.owners import Owner
 from tests.chatting import Chatting, chat_request, cookie_header
 
 from .browsing import MARKS

@@ -8,12 +8,12 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
 
+from chat.access.browsers import claim
+from chat.access.owners import Owner
 from chat.asks import Ask
-from chat.browsers import claim
 from chat.conversations import Conversation
 from chat.database import in_database
 from chat.models import Run
-from chat.owners import Owner
 from tests.chatting import Chatting, chat_request, cookie_header
 from tests.scripted_model import ScriptedModel
 

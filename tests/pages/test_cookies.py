@@ -11,8 +11,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from chat import sessions
-from chat.browsers import session_store
+from chat.access import sessions
+from chat.access.browsers import session_store
 from chat.database import in_database
 from chat.models import Run
 from tests.chatting import Chatting, cookie_header
@@ -173,7 +173,7 @@ def test_cookie_of_a_browser_is_renewed_once_a_day(
     name = django_settings.FLEET_BROWSER_COOKIE
     owner = owner_of(client)
     assert name not in client.get("/").cookies
-    monkeypatch.setattr("chat.browsers.RENEWED_AFTER", -1)
+    monkeypatch.setattr("chat.access.browsers.RENEWED_AFTER", -1)
     assert name in client.get("/").cookies
     assert owner_of(client) == owner
 

@@ -4,8 +4,8 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from chat import hosts
-from chat.browsers import origin_is_ours
+from chat.access import hosts
+from chat.access.browsers import origin_is_ours
 
 pytestmark = pytest.mark.django_db
 

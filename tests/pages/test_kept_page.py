@@ -10,9 +10,9 @@ from django.contrib.auth.models import User
 from django.test import AsyncClient, Client
 from playwright.async_api import Browser, expect
 
-from chat.browsers import reader_tag
+from chat.access.browsers import reader_tag
+from chat.access.owners import Owner
 from chat.conversations import Conversation
-from chat.owners import Owner
 
 from .browsing import MARKS
 from .conversations import address, conversation_of, owner_of, run_of

@@ -8,11 +8,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from chat.access.owners import Owner
 from chat.conversations import Conversation
 from chat.instructions import Instructions
 from chat.logs import WithoutKeys, without_key
 from chat.models import Run
-from chat.owners import Owner
 from chat.protocol.errors import ErrorInfo
 from chat.protocol.events import AgentMessage, ToolStart, stored
 from chat.protocol.payloads import ToolCallData

@@ -5,8 +5,8 @@ import uuid
 import pytest
 from django.test import Client
 
+from chat.access.owners import Owner
 from chat.conversations import TITLE_LENGTH, Conversation
-from chat.owners import Owner
 from chat.protocol.requests import ChatRequest
 
 from .conversations import address, conversation_of

@@ -13,10 +13,10 @@ from django.contrib.auth.models import Permission, User
 from msgspec import Meta
 from pytest_django import Settings
 
+from chat.access.owners import SCRIPT
 from chat.database import in_database
 from chat.journal import StepResult
 from chat.models import Run
-from chat.owners import SCRIPT
 from chat.protocol.requests import ReplyRequest
 from chat.protocol.terms import Reply
 from chat.runs.worker import Worker

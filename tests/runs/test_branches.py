@@ -9,9 +9,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from chat.access.owners import Owner
 from chat.conversations import Conversation, Message
 from chat.models import Run
-from chat.owners import Owner
 from chat.protocol.errors import ProtocolError
 from chat.protocol.requests import ChatRequest
 from chat.protocol.terms import Ending

@@ -6,11 +6,11 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
+from chat.access.owners import SCRIPT, TERMINAL, Owner
 from chat.database import in_database
 from chat.instructions import MAX_INSTRUCTIONS, Instructions
 from chat.llm.messages import estimated_tokens
 from chat.models import Run
-from chat.owners import SCRIPT, TERMINAL, Owner
 from chat.runs.worker import Worker
 from chat.workflow.agents import ASSISTANT, EDITOR, PLANNER, RESEARCHER, REVIEWER, WRITER, Agent
 from chat.workflow.prompt import prompt

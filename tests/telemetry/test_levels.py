@@ -6,7 +6,7 @@ import pytest
 from pytest_django import Settings
 
 from chat.clock import Clock
-from chat.limits import PathLevels, ServiceLevels
+from chat.deadlines import PathLevels, ServiceLevels
 from chat.protocol.payloads import AgentTiming, PhaseTiming, ToolResultData
 from chat.protocol.terms import CANCELLED, Path, Slowest, Timings, paused
 from chat.spans import Span

@@ -19,11 +19,11 @@ from agenticfleet import embedded
 from agenticfleet.errors import EmbeddedError
 from agenticfleet.startup import migrate
 from agenticfleet.terminal import Left, Questioner
+from chat.access.owners import TERMINAL
 from chat.asks import Ask
 from chat.checks import TOOLS_TAG
 from chat.database import in_database
 from chat.models import Run
-from chat.owners import TERMINAL
 from chat.protocol.errors import ALREADY_ANSWERED, EXPIRED, ProtocolError
 from chat.protocol.events import (
     AskOpened,

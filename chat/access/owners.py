@@ -1,6 +1,6 @@
 """The owners of conversations: signed-in users, browsers, scripts and the terminal.
 
-A browser is known by a random id in a cookie (chat/browsers.py), a script by having no cookie.
+A browser is known by a random id in a cookie (`browsers.py`), a script by having no cookie.
 """
 
 from dataclasses import dataclass

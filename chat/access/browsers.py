@@ -20,11 +20,12 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils.crypto import salted_hmac
 from django.utils.http import is_same_domain
 
-from .asks import Ask
-from .conversations import Conversation
+from chat.asks import Ask
+from chat.conversations import Conversation
+from chat.instructions import Instructions
+from chat.models import Run
+
 from .hosts import is_allowed
-from .instructions import Instructions
-from .models import Run
 from .owners import SCRIPT, Owner
 from .sessions import adopt_old_session
 
