@@ -3,10 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from contextlib import aclosing
 from functools import cached_property
-from itertools import groupby
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -19,9 +18,8 @@ from django.http.cookie import parse_cookie
 from django.utils import translation
 
 from chat.rendering.answer import AnswerView
-from chat.rendering.turns import turn
 from chat.runs.local import JOIN_TIMEOUT
-from chat.runs.replay import Entry, entry_of
+from chat.runs.replay import Entry
 from chat.runs.worker import Worker
 from chat.telemetry import metrics
 
@@ -29,6 +27,7 @@ from .access.browsers import account_tag, origin_is_ours, owner_of_cookies
 from .access.owners import Owner
 from .chains import earlier_than
 from .database import in_database
+from .frames import merge_deltas, pause_after, rendered
 from .languages import language_of
 from .logs import bind_run
 from .models import Run
@@ -70,9 +69,6 @@ access_logger = logging.getLogger("chat.access")
 
 REQUEST_TIMEOUT = 15.0  # seconds until the first frame. A page sends it at once
 LINGER = 10.0  # seconds between an ending and a close by the server. Clients close before
-FRAME_TIME = 0.016  # seconds between two frames of a screen
-RENDER_SHARE = 10  # a rendering is followed by a pause of this many times its cost
-MAX_PAUSE = 0.1  # seconds between two renderings
 MAX_NOTICES = 16  # that wait for a reader
 
 
@@ -394,44 +390,3 @@ async def joined(joining: "asyncio.Task[Run]") -> Run:
     if not done:
         raise ProtocolError(STORAGE_UNAVAILABLE)
     return joining.result()
-
-
-def pause_after(cost: float) -> float:
-    """Return the seconds until the next frame, if the last one took `cost` seconds to render.
-
-    Frames come no more often than a screen shows them. If rendering is slow, it gets a fixed share
-    of the processor, but readers never wait longer than MAX_PAUSE.
-    """
-    return min(max(FRAME_TIME, RENDER_SHARE * cost), MAX_PAUSE)
-
-
-async def rendered(view: AnswerView, event: StreamEvent) -> str:
-    """Return the event's html. What takes long is rendered in a thread, to keep the loop free."""
-    if view.may_take_long(event):
-        language = translation.get_language()
-        return await asyncio.to_thread(rendered_in_turn, view, event, language)
-    return view.render(event)
-
-
-def rendered_in_turn(view: AnswerView, event: StreamEvent, language: str | None) -> str:
-    # Django's active language doesn't come along into the thread.
-    with turn, translation.override(language):
-        return view.render(event)
-
-
-def merge_deltas(entries: list[Entry]) -> Iterator[Entry]:
-    """Yield the entries, with neighbouring deltas of the answer joined into one."""
-    for is_answer, group in groupby(
-        entries, key=lambda entry: isinstance(entry.event, ResponseDelta)
-    ):
-        deltas = list(group)
-        if not is_answer or len(deltas) == 1:
-            yield from deltas
-        else:
-            text = "".join(
-                entry.event.delta for entry in deltas if isinstance(entry.event, ResponseDelta)
-            )
-            last = deltas[-1]
-            yield entry_of(
-                ResponseDelta(delta=text), seq=last.seq, run_id=UUID(last.event.workflow_id)
-            )

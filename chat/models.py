@@ -15,6 +15,8 @@ from django.db.models.functions import Now
 
 from routing.models import RoutingDecision
 
+from .access.signins import Session  # noqa: F401  # Django finds models by this module
+from .access.tokens import Token
 from .asks import Ask
 from .conversations import Conversation, Message
 from .instructions import Instructions  # noqa: F401  # Django finds models by this module
@@ -24,6 +26,7 @@ from .protocol.events import AnyEvent, event_of
 from .protocol.terms import LOST, Ending, Summary
 from .record import Outcome
 from .refusals import RefusedPart  # noqa: F401  # Django finds models by this module
+from .run_indexes import RUN_INDEXES
 from .shares import Share  # noqa: F401  # Django finds models by this module
 from .starts import RELEASED, StartQueries
 from .telemetry.periods import Period  # noqa: F401  # Django finds models by this module
@@ -267,6 +270,9 @@ class Run(models.Model):
         help_text="the paused run that this one goes on with",
     )
     owner = models.CharField(max_length=80)
+    token = models.ForeignKey(Token, models.SET_NULL, null=True, blank=True, related_name="runs")
+    # During an update, workers of the version before don't know this column.
+    address = models.CharField(max_length=45, blank=True, default="", db_default="")
     message_id = models.UUIDField(help_text="made by the client; the idempotency key")
     mode = models.CharField(max_length=5)
     path = models.CharField(
@@ -358,40 +364,7 @@ class Run(models.Model):
                 name="one_live_run_per_conversation",
             ),
         )
-        indexes = (
-            models.Index(fields=("status", "lease_expires_at")),
-            # The admin's list is filtered and sorted in this index alone: rows are so wide that
-            # each one takes a page of its own. It is read backwards, because appending is cheaper.
-            models.Index(
-                fields=(
-                    "created_at",
-                    "id",
-                    "status",
-                    "path",
-                    "escalated",
-                    "error_code",
-                    "sla_met",
-                    "total_ms",
-                    "model",
-                    "model_asked",
-                    "owner",
-                ),
-                name="runs_listed",
-            ),
-            models.Index(fields=("owner", "status")),
-            # All workers poll for unclosed runs, and hardly any of a million runs is one.
-            models.Index(
-                fields=("ended_at",), condition=models.Q(closed_at=None), name="runs_to_close"
-            ),
-            models.Index(
-                fields=("ended_at",), condition=models.Q(pruned_at=None), name="runs_to_prune"
-            ),
-            models.Index(
-                fields=("ended_at",),
-                condition=models.Q(counted=False, ended_at__isnull=False),
-                name="runs_to_count",
-            ),
-        )
+        indexes = RUN_INDEXES
 
     def __str__(self) -> str:
         return str(self.pk)

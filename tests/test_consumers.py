@@ -2,7 +2,7 @@
 
 import pytest
 
-from chat.consumers import FRAME_TIME, MAX_PAUSE, pause_after
+from chat.frames import FRAME_TIME, MAX_PAUSE, pause_after
 
 
 @pytest.mark.parametrize(

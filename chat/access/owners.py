@@ -1,6 +1,7 @@
-"""The owners of conversations: signed-in users, browsers, scripts and the terminal.
+"""The owners of conversations: users, services, browsers, scripts and the terminal.
 
-A browser is known by a random id in a cookie (`browsers.py`), a script by having no cookie.
+A browser is known by a random id in a cookie (`browsers.py`), a service by its token, a script by
+having neither.
 """
 
 from dataclasses import dataclass
@@ -20,11 +21,24 @@ PROXY_HEADERS = frozenset({"forwarded", "via", "x-real-ip"})
 class Owner:
     """The owner of conversations and runs. Rows store `str(owner)`."""
 
-    kind: Literal["user", "browser", "script", "terminal"]
+    kind: Literal["user", "service", "browser", "script", "terminal"]
     id: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks: the owner of what is asked, and what limits count besides."""
+
+    owner: Owner
+    address: str = ""  # of an anonymous person or program, as limits count it (addresses.py)
+    token_id: str | None = None
+
+    @property
+    def is_anonymous(self) -> bool:
+        return self.owner.kind in ("browser", "script")
 
 
 SCRIPT = Owner("script")

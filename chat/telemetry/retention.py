@@ -11,11 +11,11 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.contrib.sessions.models import Session
 from django.db import connection, transaction
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
+from chat.access.signins import Session
 from chat.asks import Ask
 from chat.conversations import Conversation, Message
 from chat.models import Run

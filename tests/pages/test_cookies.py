@@ -6,13 +6,13 @@ from datetime import timedelta
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
-from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
 from chat.access import sessions
 from chat.access.browsers import session_store
+from chat.access.signins import Session
 from chat.database import in_database
 from chat.models import Run
 from tests.chatting import Chatting, cookie_header

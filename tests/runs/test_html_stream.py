@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from chat.consumers import FRAME_TIME
+from chat.frames import FRAME_TIME
 from chat.protocol.events import ResponseDelta
 from chat.protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
 from chat.runs.log import RunLog

@@ -7,7 +7,6 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from django.contrib.sessions.models import Session
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connection
@@ -16,6 +15,7 @@ from django.test import Client
 from django.utils import timezone
 
 from agenticfleet.environment import Environment
+from chat.access.signins import Session
 from chat.asks import Ask
 from chat.conversations import Conversation, Message
 from chat.database import in_database

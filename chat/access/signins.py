@@ -1,0 +1,51 @@
+"""Sessions as rows that know whose they are, so that people see and end their own.
+
+This is Django's way to extend its sessions in the database (SESSION_ENGINE names this module).
+"""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.backends import db
+from django.contrib.sessions.base_session import AbstractBaseSession
+from django.db import models
+
+MAX_AGENT = 200  # characters of a browser's name that are kept
+# Where a session has what its row shows of it.
+AGENT_KEY = "agent"
+ADDRESS_KEY = "address"
+
+
+class Session(AbstractBaseSession):
+    """A session. Those of people who have not signed in have no user."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="sessions"
+    )
+    agent = models.CharField(max_length=MAX_AGENT, blank=True, help_text="the browser's own words")
+    address = models.CharField(max_length=45, blank=True, help_text="where it signed in")
+    created_at = models.DateTimeField(auto_now_add=True)
+    used_at = models.DateTimeField(auto_now=True, help_text="to the day")
+
+    class Meta(AbstractBaseSession.Meta):
+        verbose_name = "session"
+
+    @classmethod
+    def get_session_store_class(cls) -> type["SessionStore"]:
+        return SessionStore
+
+
+class SessionStore(db.SessionStore):
+    @classmethod
+    def get_model_class(cls) -> type[Session]:
+        return Session
+
+    def create_model_instance(self, data: dict[str, Any]) -> Session:
+        row = super().create_model_instance(data)
+        assert isinstance(row, Session)
+        user_id = data.get(SESSION_KEY)
+        row.user_id = int(user_id) if user_id else None
+        row.agent = str(data.get(AGENT_KEY, ""))[:MAX_AGENT]
+        row.address = str(data.get(ADDRESS_KEY, ""))[:45]
+        return row

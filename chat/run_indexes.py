@@ -1,0 +1,39 @@
+"""The indexes of runs, with the reason of each that is not plain."""
+
+from django.db import models
+
+RUN_INDEXES = (
+    models.Index(fields=("status", "lease_expires_at")),
+    # The admin's list is filtered and sorted in this index alone: rows are so wide that
+    # each one takes a page of its own. It is read backwards, because appending is cheaper.
+    models.Index(
+        fields=(
+            "created_at",
+            "id",
+            "status",
+            "path",
+            "escalated",
+            "error_code",
+            "sla_met",
+            "total_ms",
+            "model",
+            "model_asked",
+            "owner",
+        ),
+        name="runs_listed",
+    ),
+    models.Index(fields=("owner", "status")),
+    models.Index(
+        fields=("address", "created_at"),
+        condition=~models.Q(address=""),
+        name="runs_by_address",
+    ),
+    # All workers poll for unclosed runs, and hardly any of a million runs is one.
+    models.Index(fields=("ended_at",), condition=models.Q(closed_at=None), name="runs_to_close"),
+    models.Index(fields=("ended_at",), condition=models.Q(pruned_at=None), name="runs_to_prune"),
+    models.Index(
+        fields=("ended_at",),
+        condition=models.Q(counted=False, ended_at__isnull=False),
+        name="runs_to_count",
+    ),
+)
