@@ -11,14 +11,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from importlib.util import find_spec
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
+import dj_database_url
 import msgspec
 from django.core.exceptions import ImproperlyConfigured
 from dotenv.parser import parse_stream
+
+from chat.access.limits import Limit
+
+type Network = IPv4Network | IPv6Network
 
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off"}
@@ -122,11 +128,23 @@ class Environment:
             self.reject(name, f"must be between {least:g} and {most:g}, not {value!r}.")
         return number
 
-    def integer(self, name: str, default: int, *, least: int = 0) -> int:
-        number = self.number(name, default, least=least)
+    def integer(self, name: str, default: int, *, least: int = 0, most: float = 1e9) -> int:
+        number = self.number(name, default, least=least, most=most)
         if number != int(number):
             self.reject(name, f"must be a whole number, not {number!r}.")
         return int(number)
+
+    def limit(self, name: str, default: str) -> Limit:
+        """Return a limit such as `3,6,60`: for an owner, an address and the whole site.
+
+        `none` stands for no limit, in place of one of them or of all.
+        """
+        parts = [part.lower() for part in self.texts(name, default)]
+        if parts == ["none"]:
+            parts *= 3
+        if len(parts) != 3:
+            self.reject(name, "must be three numbers (owner, address, site), each perhaps none.")
+        return Limit(*(None if p == "none" else self._parse_number(name, p) for p in parts))
 
     def duration(self, name: str, default: str) -> timedelta | None:
         """Return a time such as 90d or 12h; None for "never"."""
@@ -181,6 +199,31 @@ class Environment:
             self.reject(name, "must be a URL with a host, and a number as the port if it has one.")
         return value
 
+    def database(self, name: str, default: str) -> dict[str, Any]:
+        """Return a database as Django's settings describe it, from its URL."""
+        url = self.text(name, default, shown=without_secrets)
+        if url.lower().partition("://")[0] not in ("postgresql", "postgres", "sqlite"):
+            self.reject(name, "must start with postgresql:// or sqlite:///.")
+        try:
+            database: dict[str, Any] = {**dj_database_url.parse(url)}
+        except (ValueError, KeyError):
+            # The library's message may quote a part of the password.
+            self.reject(name, "must be a URL; quote special characters of the password as %XX.")
+        if database["ENGINE"] == "django.db.backends.sqlite3":
+            if database["NAME"] == ":memory:":
+                # Each thread of each process would have one of its own, without a table.
+                self.reject(name, "must name a file, as in sqlite:////srv/fleet.sqlite3.")
+            database["OPTIONS"] = {
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 5,
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            }
+        if database["ENGINE"] == "django.db.backends.postgresql":
+            if not is_installed("psycopg"):
+                self.reject(name, "needs the PostgreSQL driver: uv sync --extra postgresql")
+            database["OPTIONS"] = {"connect_timeout": 5, **database.get("OPTIONS", {})}
+        return database
+
     def headers(self, name: str) -> dict[str, str]:
         """Return HTTP headers from a JSON object of texts, none of which an error shows."""
         text = self.text(name, shown=hidden)
@@ -199,6 +242,17 @@ class Environment:
         if path and not os.access(path, os.R_OK):
             self.reject(name, f"names {path}, which cannot be read.")
         return path
+
+    def networks(self, name: str) -> list[Network]:
+        """Return networks and addresses, separated by commas."""
+        found = []
+        for part in self.texts(name):
+            try:
+                found.append(ip_network(part, strict=False))
+            except ValueError:
+                problem = "must hold addresses or networks such as 10.0.0.0/8"
+                self.reject(name, f"{problem}, not {part!r}.")
+        return found
 
     def proxies(self) -> dict[str, str]:
         """Return the proxies of the environment, by the scheme of what is asked through them.

@@ -12,14 +12,15 @@ from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import dj_database_url
 import msgspec
 from django.utils.csp import CSP
 
-from agenticfleet.environment import Environment, hidden, is_installed, without_secrets
+from agenticfleet.environment import Environment, hidden, is_installed
+from chat.access.limits import NO_LIMIT, Limits
 from chat.deadlines import Deadlines, PathLevels, ServiceLevels
+from chat.logs import logging_of
 from chat.prices import Prices
-from chat.protocol.requests import MAX_MODEL
+from chat.protocol.requests import MAX_MESSAGE, MAX_MODEL
 from routing.caps import Caps
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -176,32 +177,12 @@ SECURE_CSP = {
 
 # --- Storage --------------------------------------------------------------------------------------
 
-_DATABASE_URL = env.text(
-    "DATABASE_URL", f"sqlite:///{FLEET_STATE_DIR / 'fleet.sqlite3'}", shown=without_secrets
-)
-if _DATABASE_URL.lower().partition("://")[0] not in ("postgresql", "postgres", "sqlite"):
-    env.reject("DATABASE_URL", "must start with postgresql:// or sqlite:///.")
-try:
-    _DATABASE = dj_database_url.parse(_DATABASE_URL)
-except (ValueError, KeyError):
-    # The library's message may quote a part of the password.
-    env.reject("DATABASE_URL", "must be a URL; quote special characters of the password as %XX.")
-DATABASES = {"default": dict(_DATABASE)}
+DATABASES = {
+    "default": env.database("DATABASE_URL", f"sqlite:///{FLEET_STATE_DIR / 'fleet.sqlite3'}")
+}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    if DATABASES["default"]["NAME"] == ":memory:":
-        # Each thread of each process would have one of its own, without a table.
-        env.reject("DATABASE_URL", "must name a file, as in sqlite:////srv/fleet.sqlite3.")
-    DATABASES["default"]["OPTIONS"] = {
-        "transaction_mode": "IMMEDIATE",
-        "timeout": 5,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-    }
     # A file, as in production: a shared in-memory database ignores the busy timeout.
     DATABASES["default"]["TEST"] = {"NAME": str(FLEET_STATE_DIR / f"test-{os.getpid()}.sqlite3")}
-if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-    if not is_installed("psycopg"):
-        env.reject("DATABASE_URL", "needs the PostgreSQL driver: uv sync --extra postgresql")
-    DATABASES["default"]["OPTIONS"] = {"connect_timeout": 5, **_DATABASE.get("OPTIONS", {})}
 
 # If this is empty, `manage.py fleet` starts a Valkey and passes its URL to the workers.
 REDIS_URL = env.url("REDIS_URL", ("redis", "rediss", "unix"))
@@ -362,7 +343,24 @@ FLEET_FULL_CAPS = Caps(
     # The last third of a run is left for the answer.
     seconds=FLEET_DEADLINES.runtime * 2 / 3,
 )
-FLEET_MAX_RUNS_PER_OWNER = env.integer("FLEET_MAX_RUNS_PER_OWNER", 3, least=1)
+
+# --- What people and programs may spend: an owner, an address, the whole site ---------------------
+
+FLEET_LIMITS = Limits(
+    runs=env.limit("FLEET_LIMIT_RUNS", "3,6,60"),
+    questions=env.limit("FLEET_LIMIT_QUESTIONS", "20,40,600"),
+    # Brakes for what runs away, not rations: a team spends about 30,000 on a question.
+    tokens=env.limit("FLEET_LIMIT_TOKENS", "5000000,10000000,100000000"),
+    searches=env.limit("FLEET_LIMIT_SEARCHES", "200,400,2000"),
+    money=env.limit("FLEET_LIMIT_MONEY", "none"),
+    run_money=env.number("FLEET_LIMIT_RUN_MONEY", 0) or None,
+    message=env.integer("FLEET_LIMIT_MESSAGE", MAX_MESSAGE, least=1, most=MAX_MESSAGE),
+    # Known only by their address until their first frame.
+    sockets=env.limit("FLEET_LIMIT_SOCKETS", "none,100,2000"),
+    handshakes=env.limit("FLEET_LIMIT_HANDSHAKES", "none,300,10000"),
+)
+if FLEET_PRICES is None and (FLEET_LIMITS.run_money or FLEET_LIMITS.money != NO_LIMIT):
+    env.reject("FLEET_LIMIT_MONEY", "and FLEET_LIMIT_RUN_MONEY need FLEET_PRICES.")
 
 # --- Traces and retention -------------------------------------------------------------------------
 
@@ -391,7 +389,14 @@ FLEET_KEEP_CONVERSATIONS = env.duration("FLEET_KEEP_CONVERSATIONS", "never")
 
 # --- Access, logs and metrics ---------------------------------------------------------------------
 
-FLEET_AUTH = env.choice("FLEET_AUTH", "anonymous", ("anonymous", "required"))
+# signup: as required, and everybody may make an account.
+FLEET_AUTH = env.choice("FLEET_AUTH", "anonymous", ("anonymous", "required", "signup"))
+# allowed: a fleet that other machines reach may serve people who have not signed in.
+FLEET_ANONYMOUS = env.choice("FLEET_ANONYMOUS", "refused", ("refused", "allowed"))
+# Where people reach the fleet. https:// sets all that a site needs there.
+FLEET_PUBLIC_URL = env.url("FLEET_PUBLIC_URL", ("http", "https"))
+# Proxies whose word for the address of a client counts.
+FLEET_TRUSTED_PROXIES = env.networks("FLEET_TRUSTED_PROXIES")
 # `manage.py fleet` numbers its workers from 1. 0: this process is none of them.
 FLEET_WORKER_NUMBER = env.integer("FLEET_WORKER_NUMBER", 0)
 # Part of the names of a fleet's workers, so that the parent knows their runs.
@@ -401,34 +406,7 @@ FLEET_LOG_LEVEL = env.choice(
     "FLEET_LOG_LEVEL", "info", ("debug", "info", "warning", "error")
 ).upper()
 FLEET_LOG_FORMAT = env.choice("FLEET_LOG_FORMAT", "text", ("text", "json"))
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {"ids": {"()": "chat.logs.Ids"}, "keys": {"()": "chat.logs.WithoutKeys"}},
-    "formatters": {
-        "text": {"()": "chat.logs.LineFormatter"},
-        "json": {
-            "()": "pythonjsonlogger.msgspec.MsgspecFormatter",
-            "fmt": ("levelname", "name", "message"),
-            "rename_fields": {"levelname": "level", "name": "logger", "exc_info": "exception"},
-            "timestamp": True,
-        },
-    },
-    "handlers": {
-        "stderr": {
-            "class": "logging.StreamHandler",
-            "formatter": FLEET_LOG_FORMAT,
-            "filters": ["ids", "keys"],
-        }
-    },
-    "root": {"handlers": ["stderr"], "level": "WARNING"},
-    "loggers": {
-        "agenticfleet": {"level": FLEET_LOG_LEVEL},
-        "chat": {"level": FLEET_LOG_LEVEL},
-        "tooling": {"level": FLEET_LOG_LEVEL},
-    },
-}
-
+LOGGING = logging_of(level=FLEET_LOG_LEVEL, layout=FLEET_LOG_FORMAT)
 # A scraper that is neither on this machine nor signed in sends this token.
 FLEET_METRICS_TOKEN = env.key("FLEET_METRICS_TOKEN")
 

@@ -23,8 +23,9 @@ from chat.runs.replay import Entry
 from chat.runs.worker import Worker
 from chat.telemetry import metrics
 
+from .access.addresses import address_of
 from .access.browsers import account_tag, origin_is_ours, owner_of_cookies
-from .access.owners import Owner
+from .access.owners import Asker
 from .chains import earlier_than
 from .database import in_database
 from .frames import merge_deltas, pause_after, rendered
@@ -165,7 +166,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     def begin(self, request: ChatRequest | ReplyRequest) -> None:
         self._last_seq = request.after
         self._joining = Worker.current().runs.start_or_join(
-            self.owner,
+            self.asker,
             request,
             arrived=time.perf_counter(),
             parent=TraceParent.parse(self.header(HEADER)),
@@ -352,8 +353,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             },
         )
 
-    def owner(self) -> Owner:
-        """Return the owner that the cookies name. Raise ProtocolError if they name none.
+    def asker(self) -> Asker:
+        """Return who asks, by the cookies. Raise ProtocolError if they name nobody.
 
         Reads the database.
         """
@@ -365,7 +366,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         account = self.query.get("account")
         if account and account != account_tag(owner):
             raise ProtocolError(OTHER_ACCOUNT)
-        return owner
+        return Asker(owner, address=address_of(self.scope))
 
     @cached_property
     def language(self) -> str:

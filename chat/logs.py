@@ -3,7 +3,7 @@
 import logging
 import re
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from chat.models import Run
@@ -73,3 +73,34 @@ class LineFormatter(logging.Formatter):
             if value and value not in record.message:
                 line += f" {name.removesuffix('_id')}={value}"
         return line
+
+
+def logging_of(*, level: str, layout: str) -> dict[str, Any]:
+    """Return Django's LOGGING: one line or JSON object a record, on stderr."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"ids": {"()": "chat.logs.Ids"}, "keys": {"()": "chat.logs.WithoutKeys"}},
+        "formatters": {
+            "text": {"()": "chat.logs.LineFormatter"},
+            "json": {
+                "()": "pythonjsonlogger.msgspec.MsgspecFormatter",
+                "fmt": ("levelname", "name", "message"),
+                "rename_fields": {"levelname": "level", "name": "logger", "exc_info": "exception"},
+                "timestamp": True,
+            },
+        },
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": layout,
+                "filters": ["ids", "keys"],
+            }
+        },
+        "root": {"handlers": ["stderr"], "level": "WARNING"},
+        "loggers": {
+            "agenticfleet": {"level": level},
+            "chat": {"level": level},
+            "tooling": {"level": level},
+        },
+    }

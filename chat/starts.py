@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Now
 
-from .access.owners import Owner
+from .access.owners import Asker, Owner
 from .asks import Ask
 from .conversations import Conversation, Message
 from .instructions import Instructions
@@ -58,12 +58,11 @@ class StartQueries(models.QuerySet["Run"]):
 
     def start(
         self,
-        owner: Owner,
+        asker: Asker,
         request: ChatRequest | ReplyRequest,
         *,
         worker: str | None,
         lease: timedelta,
-        max_live: int,
         parent: TraceParent | None = None,
     ) -> Started:
         """Return the run of `request`: the one that it already has, or a new one for `worker`.
@@ -71,6 +70,7 @@ class StartQueries(models.QuerySet["Run"]):
         Without a worker, start no new one. Raise ProtocolError if there is no run to return; then
         nothing was stored, and asks stay open.
         """
+        owner = asker.owner
         try:
             if worker is None:
                 raise ProtocolError(NO_NEW_RUNS)
@@ -84,11 +84,14 @@ class StartQueries(models.QuerySet["Run"]):
                     "worker": worker,
                     "lease_expires_at": Now() + lease,
                     "trace_id": trace_id_of(run_id, parent),
+                    "token_id": asker.token_id,
+                    "address": asker.address if asker.is_anonymous else "",
                 }
+                self._check_limit(owner)
                 if isinstance(request, ReplyRequest):
-                    run = self._create_for_reply(owner, request, fields, max_live=max_live)
+                    run = self._create_for_reply(owner, request, fields)
                 else:
-                    run = self._create(owner, request, fields, max_live=max_live)
+                    run = self._create(owner, request, fields)
                 return Started(run, is_new=True)
         except (IntegrityError, ProtocolError) as refusal:
             # Insert first, because most requests are new. A known message_id joins its run even if
@@ -126,11 +129,8 @@ class StartQueries(models.QuerySet["Run"]):
             return False
         return not Conversation.objects.filter(pk=request.conversation_id).exists()
 
-    def _create(
-        self, owner: Owner, request: ChatRequest, fields: dict[str, Any], *, max_live: int
-    ) -> "Run":
+    def _create(self, owner: Owner, request: ChatRequest, fields: dict[str, Any]) -> "Run":
         """Store a new run with its messages. The caller opens the transaction."""
-        self._check_limit(owner, max_live)
         if request.mode == "full" and settings.FLEET_MODEL_IS_STAND_IN:
             raise ProtocolError(NO_TEAM)
         model = model_for(request)
@@ -174,12 +174,14 @@ class StartQueries(models.QuerySet["Run"]):
             raise ProtocolError(OTHER_TEXT)
         return run
 
-    def _check_limit(self, owner: Owner, max_live: int) -> None:
+    def _check_limit(self, owner: Owner) -> None:
         """Raise ProtocolError if the owner has as many live runs as are allowed."""
+        max_live = settings.FLEET_LIMITS.runs.owner
         # All scripts share one owner, so a limit would let one of them shut out the others.
-        is_limited = owner.kind in ("user", "browser")
-        if is_limited and self.filter(owner=str(owner), status="running").count() >= max_live:
-            raise ProtocolError(too_many_runs(max_live))
+        if max_live is None or owner.kind not in ("user", "service", "browser"):
+            return
+        if self.filter(owner=str(owner), status="running").count() >= max_live:
+            raise ProtocolError(too_many_runs(int(max_live)))
 
     # --- Runs that go on after replies
 
@@ -218,7 +220,7 @@ class StartQueries(models.QuerySet["Run"]):
             raise ProtocolError(CONVERSATION_BUSY) from None
 
     def _create_for_reply(
-        self, owner: Owner, request: ReplyRequest, fields: dict[str, Any], *, max_live: int
+        self, owner: Owner, request: ReplyRequest, fields: dict[str, Any]
     ) -> "Run":
         """Close the asks of a paused run and store the run that goes on with it."""
         paused = self._paused(request.continues, owner=owner)
@@ -233,7 +235,6 @@ class StartQueries(models.QuerySet["Run"]):
         by = str(owner)
         if Ask.objects.close(paused.pk, request.replies, by=by, may_decide=may_decide):
             raise ProtocolError(MISSING_REPLY)
-        self._check_limit(owner, max_live)
         return self._continue(paused, fields)
 
     def _paused(self, run_id: uuid.UUID, *, owner: Owner | None = None) -> "Run":

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from django.utils import translation
 from agenticfleet import embedded
 from agenticfleet.asgi import application
 from chat import database
+from chat.access.limits import NO_LIMIT
 from chat.refusals import KEY as REFUSALS_KEY
 from chat.runs.worker import Worker
 from tests.chatting import Chatting
@@ -97,6 +99,12 @@ def _services(valkey_url: str, model_server: ScriptedModel) -> Iterator[None]:
         FLEET_LIGHT_MODEL="scripted",
         FLEET_LIGHT_THRESHOLD=0,  # Only tests about the router need more than the light path.
         FLEET_TITLES=False,
+        FLEET_LIMITS=replace(
+            django_settings.FLEET_LIMITS,
+            **dict.fromkeys(
+                ("runs", "questions", "tokens", "searches", "sockets", "handshakes"), NO_LIMIT
+            ),
+        ),
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
         ALLOWED_HOSTS=["testserver", "127.0.0.1", "localhost"],
     ):

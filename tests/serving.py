@@ -24,6 +24,11 @@ from tests.scripted_model import ScriptedModel
 
 MANAGE = Path(__file__).parent.parent / "manage.py"
 OWN_SETTINGS = ("FLEET_", "OPENAI_", "TAVILY_", "REDIS_", "DATABASE_", "DJANGO_", "OTEL_")
+# Tests ask more, and from one address, than people do. Those about limits set their own.
+NO_LIMITS = {
+    f"FLEET_LIMIT_{name}": "none"
+    for name in ("RUNS", "QUESTIONS", "TOKENS", "SEARCHES", "SOCKETS", "HANDSHAKES")
+}
 START, STOP, GONE = 90, 30, 20  # seconds; only an overloaded machine needs so many
 
 
@@ -154,6 +159,7 @@ def launch(folder: Path, *arguments: str, through: Sequence[str] = (), **environ
                 "FLEET_STATE_DIR": str(folder / "state"),
                 "FLEET_SHUTDOWN_GRACE": "5",
                 "PYTHON_DOTENV_DISABLED": "1",
+                **NO_LIMITS,
                 **environment,
             },
             stdout=out,

@@ -13,6 +13,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_cache_control
 from django.utils.http import is_same_domain
 
+from .signins import ADDRESS_KEY, AGENT_KEY, MAX_AGENT, SIGNED_IN_KEY
+
 OLD_COOKIE = "sessionid"  # Django's name, which all its sites on a host share
 RENEWED_KEY = "renewed_at"
 RENEWED_AFTER = 86_400  # seconds: one write a day extends a session, not one for each request
@@ -69,6 +71,9 @@ def renew(session: SessionBase) -> None:
 
 @receiver(user_logged_in)
 def note_the_beginning(*, request: HttpRequest | None, **rest: Any) -> None:
-    """Spare the first request after signing in a write."""
+    """Keep what the row of a session shows, and spare the first request after it a write."""
     if request is not None:
+        request.session[AGENT_KEY] = request.headers.get("User-Agent", "")[:MAX_AGENT]
+        request.session[ADDRESS_KEY] = request.META.get("REMOTE_ADDR", "")
+        request.session[SIGNED_IN_KEY] = int(time.time())
         renew(request.session)

@@ -3,6 +3,7 @@
 This is Django's way to extend its sessions in the database (SESSION_ENGINE names this module).
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
@@ -15,6 +16,7 @@ MAX_AGENT = 200  # characters of a browser's name that are kept
 # Where a session has what its row shows of it.
 AGENT_KEY = "agent"
 ADDRESS_KEY = "address"
+SIGNED_IN_KEY = "signed_in_at"  # seconds since 1970
 
 
 class Session(AbstractBaseSession):
@@ -25,7 +27,7 @@ class Session(AbstractBaseSession):
     )
     agent = models.CharField(max_length=MAX_AGENT, blank=True, help_text="the browser's own words")
     address = models.CharField(max_length=45, blank=True, help_text="where it signed in")
-    created_at = models.DateTimeField(auto_now_add=True)
+    signed_in_at = models.DateTimeField(null=True)
     used_at = models.DateTimeField(auto_now=True, help_text="to the day")
 
     class Meta(AbstractBaseSession.Meta):
@@ -48,4 +50,6 @@ class SessionStore(db.SessionStore):
         row.user_id = int(user_id) if user_id else None
         row.agent = str(data.get(AGENT_KEY, ""))[:MAX_AGENT]
         row.address = str(data.get(ADDRESS_KEY, ""))[:45]
+        if signed_in_at := data.get(SIGNED_IN_KEY):
+            row.signed_in_at = datetime.fromtimestamp(signed_in_at, UTC)
         return row

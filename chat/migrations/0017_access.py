@@ -70,7 +70,7 @@ class Migration(migrations.Migration):
                     "address",
                     models.CharField(blank=True, help_text="where it signed in", max_length=45),
                 ),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("signed_in_at", models.DateTimeField(null=True)),
                 ("used_at", models.DateTimeField(auto_now=True, help_text="to the day")),
                 (
                     "user",

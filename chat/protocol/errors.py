@@ -13,6 +13,8 @@ Code = Literal[
     "forbidden",
     "conversation_busy",
     "too_many_runs",
+    "too_many_requests",
+    "quota_exceeded",
     "rate_limited",
     "context_too_long",
     "already_answered",
@@ -31,11 +33,15 @@ Code = Literal[
 
 
 class ErrorInfo(Struct, frozen=True):
-    """What went wrong: `code` for programs, `message` for people."""
+    """What went wrong: `code` for programs, `message` for people.
+
+    `retry_after_s`: seconds until it may be tried again; None if that is not known.
+    """
 
     code: Code
     message: str
     retryable: bool = False
+    retry_after_s: float | None = None
 
 
 class ProtocolError(Exception):
@@ -134,6 +140,8 @@ CLOSE_OF: dict[Code, int] = {
     "invalid_arguments": 4400,
     "conversation_busy": 4429,
     "too_many_runs": 4429,
+    "too_many_requests": 4429,
+    "quota_exceeded": 4429,
 }
 MAX_NAMED_MODELS = 20  # that a refusal lists
 TRY_AGAIN_LATER = 1013

@@ -13,7 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import Error as DatabaseProblem
 
-from chat.access.owners import Owner
+from chat.access.owners import Asker
 from chat.database import BatchedCalls, in_database, reason_of
 from chat.logs import bind_run
 from chat.models import Run
@@ -74,7 +74,7 @@ class Runs:
 
     def start_or_join(
         self,
-        owner: Callable[[], Owner],
+        asker: Callable[[], Asker],
         request: ChatRequest | ReplyRequest,
         *,
         arrived: float,
@@ -82,15 +82,15 @@ class Runs:
     ) -> "asyncio.Task[Run]":
         """Return a task for the run of this request, which starts the run if it is new.
 
-        The task raises ProtocolError if the request is refused. `owner` reads the database;
+        The task raises ProtocolError if the request is refused. `asker` reads the database;
         `arrived` is the request's time.perf_counter(), `parent` its traceparent. Shield the task:
         cancelling it because the socket disconnects would leave a row that no process drives.
         """
-        return self.spawn(self._start(owner, request, arrived, parent))
+        return self.spawn(self._start(asker, request, arrived, parent))
 
     async def _start(
         self,
-        owner: Callable[[], Owner],
+        asker: Callable[[], Asker],
         request: ChatRequest | ReplyRequest,
         arrived: float,
         parent: TraceParent | None,
@@ -100,7 +100,7 @@ class Runs:
             await self._resources.models.catalog.first_look()
         try:
             found = await self._starts.do(
-                partial(self._start_in_database, owner, request, arrived, parent)
+                partial(self._start_in_database, asker, request, arrived, parent)
             )
         except DatabaseProblem as exc:
             logger.error("cannot start a run: %s", reason_of(exc))
@@ -112,7 +112,7 @@ class Runs:
 
     def _start_in_database(
         self,
-        owner: Callable[[], Owner],
+        asker: Callable[[], Asker],
         request: ChatRequest | ReplyRequest,
         arrived: float,
         parent: TraceParent | None,
@@ -122,11 +122,10 @@ class Runs:
             # The request waited behind others for the database. Don't make its reader wait longer.
             raise ProtocolError(STORAGE_UNAVAILABLE)
         started = Run.objects.start(
-            owner(),
+            asker(),
             request,
             worker=self._worker if self.accepting else None,
             lease=timedelta(seconds=settings.FLEET_LEASE_TTL),
-            max_live=settings.FLEET_MAX_RUNS_PER_OWNER,
             parent=parent,
         )
         if not started.is_new:

@@ -15,6 +15,7 @@ import psutil
 
 from agenticfleet.embedded import Child, Watcher, free_port, start_valkey, wait_until_answering
 from agenticfleet.running import RunningFleet
+from tests.serving import NO_LIMITS
 
 from .client import BenchmarkError, Target
 
@@ -178,6 +179,7 @@ def product_on_uvicorn(watcher: Watcher, model_url: str) -> Iterator[Server]:
 def fleet_environment(state: str, model_url: str) -> dict[str, str]:
     return {
         **CLEAN,
+        **NO_LIMITS,
         "FLEET_STATE_DIR": state,
         "OPENAI_BASE_URL": model_url,
         "FLEET_MODEL": "paced",

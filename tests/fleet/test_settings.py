@@ -19,7 +19,7 @@ from tests.serving import OWN_SETTINGS
 ROOT = Path(__file__).parent.parent.parent
 
 
-MAX_SETTINGS = 46
+MAX_SETTINGS = 62
 INTERNAL = {
     "FLEET_MODEL_IS_STAND_IN",
     "FLEET_MODEL_SERVER",
@@ -101,8 +101,8 @@ def test_no_command_answers_if_the_tool_to_approve_does_not_exist(
     [
         ("FLEET_HEARTBEAT", "abc"),
         ("FLEET_HEARTBEAT", "-1"),
-        ("FLEET_MAX_RUNS_PER_OWNER", "0"),
-        ("FLEET_MAX_RUNS_PER_OWNER", "1.5"),
+        ("FLEET_LIMIT_RUNS", "3,6"),
+        ("FLEET_LIMIT_RUNS", "3,6,many"),
         ("FLEET_AUTH", "maybe"),
         ("FLEET_LOG_FORMAT", "xml"),
         ("FLEET_METRICS_TOKEN", "secret token"),

@@ -57,7 +57,6 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel)
         "TASK_COUNT": str(folder / "tasks"),
         "FLEET_LOG_LEVEL": "info",
         "FLEET_HEARTBEAT": "0.2",
-        "FLEET_MAX_RUNS_PER_OWNER": "20",
         "FLEET_SHUTDOWN_GRACE": "0",
     }
     with running(folder, model_server, "--workers", "1", **environment) as fleet:

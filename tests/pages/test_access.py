@@ -1,9 +1,12 @@
 """What a browser, a signed-in user, a script, a stranger and another site may see and do."""
 
+from dataclasses import replace
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from chat.access.limits import Limit
 from chat.conversations import Conversation
 from chat.database import in_database
 from chat.models import Run
@@ -151,7 +154,7 @@ async def test_scripts_and_browsers_are_refused_if_signing_in_is_required(
 async def test_run_beyond_the_limit_of_an_owner_is_refused(
     chat: Chatting, model: ScriptedModel, settings
 ) -> None:
-    settings.FLEET_MAX_RUNS_PER_OWNER = 2
+    settings.FLEET_LIMITS = replace(settings.FLEET_LIMITS, runs=Limit(2, None, None))
     client = await in_database(browser)
     model.on("hold", hold_after=0)
     running = [await chat.ask("hold", headers=headers_of(client)) for _ in range(2)]

@@ -13,7 +13,7 @@ from django.contrib.auth.models import Permission, User
 from msgspec import Meta
 from pytest_django import Settings
 
-from chat.access.owners import SCRIPT
+from chat.access.owners import SCRIPT, Asker
 from chat.database import in_database
 from chat.journal import StepResult
 from chat.models import Run
@@ -239,7 +239,9 @@ async def test_run_goes_on_at_a_worker_that_was_started_later(
             continues=uuid.UUID(pause.run_id),
             replies=[Reply(ask_id=uuid.UUID(pause.ask_ids[0]), decision="approve")],
         )
-        run = await other.runs.start_or_join(lambda: SCRIPT, reply, arrived=time.perf_counter())
+        run = await other.runs.start_or_join(
+            lambda: Asker(SCRIPT), reply, arrived=time.perf_counter()
+        )
         # A reader of the first worker follows it from there.
         events = await chat.answer(frame)
     assert events[-1]["data"]["status"] == "completed"
@@ -260,11 +262,10 @@ async def test_reply_whose_worker_dies_at_once_is_not_lost(
     )
     started = await in_database(
         Run.objects.start,
-        SCRIPT,
+        Asker(SCRIPT),
         reply,
         worker="worker.dead",
         lease=timedelta(seconds=60),
-        max_live=9,
     )
     await mark_died(started.run.pk)
     events = await chat.answer(frame)

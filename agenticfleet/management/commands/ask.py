@@ -19,7 +19,7 @@ from agenticfleet import embedded
 from agenticfleet.errors import EmbeddedError
 from agenticfleet.startup import migrate
 from agenticfleet.terminal import Left, Questioner
-from chat.access.owners import TERMINAL
+from chat.access.owners import TERMINAL, Asker
 from chat.asks import Ask
 from chat.checks import TOOLS_TAG
 from chat.database import in_database
@@ -153,7 +153,9 @@ class Command(BaseCommand):
         runs = Worker.current().runs
         run = wanted
         if not isinstance(run, Run):
-            run = await runs.start_or_join(lambda: TERMINAL, run, arrived=time.perf_counter())
+            run = await runs.start_or_join(
+                lambda: Asker(TERMINAL), run, arrived=time.perf_counter()
+            )
         async with aclosing(runs.follow(run.pk, 0, compact=False)) as batches:
             async for batch in batches:
                 for entry in batch:
