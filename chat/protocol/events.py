@@ -381,6 +381,14 @@ def ending_events(ending: Ending, text: str) -> list[StreamEvent]:
 DERIVABLE = ("workflow_id", "category", "ui_hint", "log_line")
 
 
+def is_cut_end(event: StreamEvent) -> bool:
+    """Return True for the end of a step that was not done.
+
+    A worker that was taken for dead may tell one, as its limits strike, before it is shut out.
+    """
+    return isinstance(event, PhaseComplete | AgentComplete | ToolComplete) and event.data.cut
+
+
 def stored(event: StreamEvent) -> dict[str, Any]:
     """Return the event as a run's row keeps it: without what follows from the row and the type."""
     fields: dict[str, Any] = msgspec.to_builtins(event)

@@ -161,8 +161,9 @@ class AskClosedData(Struct, frozen=True, kw_only=True):
 class ResumedData(Struct, frozen=True, kw_only=True):
     """A worker went on with a run that another one had begun.
 
-    Steps behind `from_seq` are told again. Reasoning of the agents in `redone` that was not
-    complete is void. `silent_ms` is the time in which the run had no worker.
+    Steps behind `from_seq` are told again, and so are ends of steps that were `cut`. Reasoning of
+    the agents in `redone` that was not complete is void. `silent_ms` is the time in which the run
+    had no worker.
     """
 
     epoch: int

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from chat.protocol.events import AgentOutput, ReasoningCompleted, ReasoningDelta, StreamEvent
+from chat.protocol.events import (
+    AgentOutput,
+    ReasoningCompleted,
+    ReasoningDelta,
+    StreamEvent,
+    is_cut_end,
+)
 from chat.protocol.payloads import ResumedData
 from chat.protocol.terms import Ending, Summary
 
@@ -40,14 +46,14 @@ class Earlier:
 def still_told[E: StreamEvent](told: Sequence[E], resumed: ResumedData) -> list[E]:
     """Return the events that still hold after another worker took the run over.
 
-    Steps behind `from_seq` are told again. Thinking that was not complete is void if its agent
-    works again.
+    Steps behind `from_seq` are told again, and those that ended cut. Thinking that was not complete
+    is void if its agent works again.
     """
     kept: list[E] = []
     is_void = set(resumed.redone)
     is_whole: set[str] = set()  # the agents whose thinking, up to here, was completed later
     for event in reversed(told):
-        if event.seq > resumed.from_seq:
+        if event.seq > resumed.from_seq or is_cut_end(event):
             continue
         if isinstance(event, ReasoningCompleted | AgentOutput):
             is_whole.add(event.agent_id)

@@ -29,6 +29,7 @@ from chat.protocol.events import (
     ResponseSnapshot,
     Resumed,
     StreamEvent,
+    is_cut_end,
 )
 from chat.protocol.payloads import ResumedData, SnapshotData
 from chat.protocol.terms import Summary, Timings
@@ -105,6 +106,7 @@ class Recalled:
             if not isinstance(entry.event, ResponseDelta | ReasoningDelta)
             # The workflow doesn't tell the opening of an epoch.
             and not (isinstance(entry.event, ResponseSnapshot) and opens_epoch(entry.seq))
+            and not is_cut_end(entry.event)
         ]
 
 

@@ -191,6 +191,7 @@ def text_breaks(events: Sequence[Frame], play: Play, *, was_lost: bool) -> Itera
 def repeated_steps(events: Sequence[Frame]) -> Iterator[str]:
     """Yield steps that a JSON reader got twice, though `resumed` did not announce it."""
     told: dict[tuple[object, ...], int] = {}
+    cut: set[tuple[object, ...]] = set()
     resumed = 0  # the epoch whose `resumed` it got last
     for event in events:
         epoch = event["seq"] // EPOCH
@@ -198,7 +199,10 @@ def repeated_steps(events: Sequence[Frame]) -> Iterator[str]:
             from_seq = event["data"]["from_seq"]
             # A snapshot from the row stood for the `resumed` of the epoch before.
             has_missed_one = from_seq // EPOCH != resumed
-            told = {} if has_missed_one else {s: seq for s, seq in told.items() if seq <= from_seq}
+            if has_missed_one:
+                told.clear()
+            # Ends that were cut are told again.
+            told = {s: seq for s, seq in told.items() if seq <= from_seq and s not in cut}
             resumed = epoch
         elif event["type"] in STEPS:
             if epoch != resumed:
@@ -209,6 +213,10 @@ def repeated_steps(events: Sequence[Frame]) -> Iterator[str]:
             if step in told:
                 yield f"{event['type']} {event['seq']} was told as {told[step]}"
             told[step] = event["seq"]
+            if event["data"].get("cut"):
+                cut.add(step)
+            else:
+                cut.discard(step)
 
 
 def identity(step: Frame) -> tuple[object, ...]:

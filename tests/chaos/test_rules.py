@@ -34,6 +34,11 @@ def connected(seq: int) -> Frame:
     return {"type": "connected", "seq": seq, "data": {}}
 
 
+def ended(seq: int, *, cut: bool = False) -> Frame:
+    data = {"cut": True} if cut else {}
+    return {"type": "agent.complete", "seq": seq, "agent_id": "writer", "data": data}
+
+
 def phase(seq: int, name: str = "research") -> Frame:
     return {"type": "phase.start", "seq": seq, "data": {"phase": name}}
 
@@ -66,6 +71,10 @@ def test_epoch_opens_with_a_snapshot_and_resumed(events: list[Frame], *, is_righ
         ([phase(3), phase(4)], False),
         ([phase(3), snapshot(EPOCH), resumed(EPOCH + 1, from_seq=2), phase(EPOCH + 2)], True),
         ([phase(3), snapshot(EPOCH), resumed(EPOCH + 1, from_seq=3), phase(EPOCH + 2)], False),
+        # The lost worker ended the step itself, before it was done.
+        ([ended(3, cut=True), snapshot(EPOCH), resumed(EPOCH + 1), ended(EPOCH + 2)], True),
+        ([ended(3), snapshot(EPOCH), resumed(EPOCH + 1), ended(EPOCH + 2)], False),
+        ([ended(3, cut=True), ended(4)], False),
         # A snapshot from the row stood for `resumed`.
         ([phase(3), snapshot(EPOCH + 9), phase(EPOCH + 10)], True),
         ([phase(3), snapshot(EPOCH + 9), phase(EPOCH + 10), phase(EPOCH + 11)], False),

@@ -21,7 +21,7 @@ from chat.journal import StepResult
 from chat.models import Run, RunQuerySet
 from chat.prices import ModelPrice, Prices
 from chat.protocol.events import AgentComplete, OrchestratorMessage, ResponseDelta, Resumed
-from chat.protocol.payloads import ResumedData
+from chat.protocol.payloads import AgentTiming, ResumedData
 from chat.protocol.terms import Ending
 from chat.record import Outcome
 from chat.runs.replay import EPOCH_SIZE
@@ -122,6 +122,29 @@ class TestReaders:
         assert data.redone == ["assistant"]
         assert reader.entries[-1].seq == (await Run.objects.aget(pk=run.pk)).last_seq
         assert (await socket.rest())[-1]["seq"] == reader.entries[-1].seq
+
+    @pytest.mark.parametrize("compact", [False, True], ids=["json", "html"])
+    async def test_end_that_the_lost_worker_cut_is_told_again(
+        self, chat: Chatting, other: Worker, model: ScriptedModel, compact: bool
+    ) -> None:
+        _, run = await held_run(chat, model)
+        worker = Worker.current()
+        # A frozen worker wakes up, and its limits strike before it is shut out.
+        cut = AgentTiming(started_ms=1, duration_ms=5_000, cut=True)
+        worker.runs.live[run.pk].log.append(
+            AgentComplete(agent_id=ASSISTANT.id, author=ASSISTANT.name, data=cut)
+        )
+        await worker.flusher.flush()
+        reader = Following(other, run.pk, compact=compact)
+        await reader.until("agent.complete")
+        await taken_over(run)
+        model.release()
+        await reader.to_the_end()
+        [data] = resumed(reader)
+        assert data.redone == [ASSISTANT.id]
+        ends = [e.event.data.cut for e in reader.entries if isinstance(e.event, AgentComplete)]
+        assert ends == [True, False]
+        assert reader.text == FULL
 
     async def test_late_reader_gets_the_same_steps(
         self, chat: Chatting, other: Worker, model: ScriptedModel
