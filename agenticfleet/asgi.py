@@ -14,7 +14,12 @@ http_application = get_asgi_application()
 async def no_such_socket(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Refuse a WebSocket at an unknown path. URLRouter would raise, which logs a traceback."""
     await receive()
-    await send({"type": "websocket.close"})
+    # Accepted first: a browser can't read why a handshake was refused.
+    await send({"type": "websocket.accept"})
+    refusal = Error(error=NO_SUCH_SOCKET)
+    stamp(refusal, seq=0, workflow_id="")
+    await send({"type": "websocket.send", "text": encode(refusal).decode()})
+    await send({"type": "websocket.close", "code": CLOSE_OF[NO_SUCH_SOCKET.code]})
 
 
 async def pages(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -25,7 +30,10 @@ async def pages(scope: dict[str, Any], receive: Any, send: Any) -> None:
 # Models can be imported only after Django is set up.
 from agenticfleet.access import AccessLog  # noqa: E402
 from agenticfleet.health import PROBES  # noqa: E402
+from agenticfleet.proxies import RealClient  # noqa: E402
+from chat.protocol.errors import CLOSE_OF, NO_SUCH_SOCKET  # noqa: E402
+from chat.protocol.events import Error, encode, stamp  # noqa: E402
 from chat.urls import websocket_urlpatterns  # noqa: E402
 
 sockets = URLRouter([*websocket_urlpatterns, re_path("", no_such_socket)])  # type: ignore[arg-type]
-application = AccessLog(ProtocolTypeRouter({"http": pages, "websocket": sockets}))
+application = RealClient(AccessLog(ProtocolTypeRouter({"http": pages, "websocket": sockets})))

@@ -32,6 +32,7 @@ DURATION = re.compile(r"(\d{1,9})\s*([hd])", re.ASCII)
 HOURS = {"h": 1, "d": 24}
 MAX_HOURS = 24 * 36_500  # a hundred years: databases can subtract that from any date
 HEADER = re.compile(r"[!#$%&'*+.^_`|~\w-]+", re.ASCII)
+DEFAULT_PORTS = {"http": 80, "https": 443}  # that browsers leave out
 PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h", "socks")
 HOST = re.compile(r"\*|\.?\w[\w.-]*|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
 
@@ -198,6 +199,19 @@ class Environment:
         if value and not has_place(value):
             self.reject(name, "must be a URL with a host, and a number as the port if it has one.")
         return value
+
+    def site(self, name: str) -> str:
+        """Return the address of a site as browsers write its origin; empty if it is unset."""
+        if not (url := self.url(name, ("http", "https"))):
+            return ""
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna").decode()
+        host = f"[{host}]" if ":" in host else host
+        is_host = HOST.fullmatch(host) and host[0] not in "*."
+        if not is_host or "@" in url or parts.path.strip("/") or parts.query or parts.fragment:
+            self.reject(name, "must be scheme and host alone, such as https://chat.example.")
+        is_default = parts.port in (None, DEFAULT_PORTS[parts.scheme])
+        return f"{parts.scheme}://{host}" if is_default else f"{parts.scheme}://{host}:{parts.port}"
 
     def database(self, name: str, default: str) -> dict[str, Any]:
         """Return a database as Django's settings describe it, from its URL."""

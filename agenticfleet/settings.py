@@ -13,6 +13,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
+from django.http.request import split_domain_port
 from django.utils.csp import CSP
 
 from agenticfleet.environment import Environment, hidden, is_installed
@@ -86,6 +87,17 @@ SECRET_KEY = secret_key()
 DEBUG = env.flag("DJANGO_DEBUG", False)
 ALLOWED_HOSTS = env.hosts("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.origins("DJANGO_CSRF_TRUSTED_ORIGINS")
+# Where people reach the fleet.
+if FLEET_PUBLIC_URL := env.site("FLEET_PUBLIC_URL"):
+    _PUBLIC_PLACE = FLEET_PUBLIC_URL.partition("://")[2]
+    ALLOWED_HOSTS.append(split_domain_port(_PUBLIC_PLACE)[0])
+    CSRF_TRUSTED_ORIGINS.append(FLEET_PUBLIC_URL)
+if FLEET_PUBLIC_URL.startswith("https://"):
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = True
+    SECURE_SSL_REDIRECT, SECURE_SSL_HOST = True, _PUBLIC_PLACE
+    SECURE_HSTS_SECONDS, SECURE_HSTS_INCLUDE_SUBDOMAINS = 31_536_000, True
+    # Lists of sites that browsers bring along are for whole domains, and hard to leave.
+    SILENCED_SYSTEM_CHECKS = ["security.W021"]
 
 # "daphne" is missing on purpose: its app imports the server, which costs every command 0.8 s and
 # 26 MB, and takes the choice of the event loop from `fleet-worker`. The `runserver` of
@@ -109,6 +121,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    "django_permissions_policy.PermissionsPolicyMiddleware",
     "agenticfleet.assets.VersionedFilesMiddleware",
     "chat.access.hosts.AllowedHostMiddleware",
     "chat.access.sessions.SessionMiddleware",
@@ -173,6 +186,11 @@ SECURE_CSP = {
     "base-uri": [CSP.NONE],
     "form-action": [CSP.SELF],
     "frame-ancestors": [CSP.NONE],
+}
+# Pages copy texts. Nothing else that browsers ask people for is needed.
+PERMISSIONS_POLICY = {
+    "clipboard-write": "self",
+    **dict.fromkeys(("camera", "display-capture", "geolocation", "microphone", "usb"), ()),
 }
 
 # --- Storage --------------------------------------------------------------------------------------
@@ -393,8 +411,6 @@ FLEET_KEEP_CONVERSATIONS = env.duration("FLEET_KEEP_CONVERSATIONS", "never")
 FLEET_AUTH = env.choice("FLEET_AUTH", "anonymous", ("anonymous", "required", "signup"))
 # allowed: a fleet that other machines reach may serve people who have not signed in.
 FLEET_ANONYMOUS = env.choice("FLEET_ANONYMOUS", "refused", ("refused", "allowed"))
-# Where people reach the fleet. https:// sets all that a site needs there.
-FLEET_PUBLIC_URL = env.url("FLEET_PUBLIC_URL", ("http", "https"))
 # Proxies whose word for the address of a client counts.
 FLEET_TRUSTED_PROXIES = env.networks("FLEET_TRUSTED_PROXIES")
 # `manage.py fleet` numbers its workers from 1. 0: this process is none of them.

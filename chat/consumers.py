@@ -24,7 +24,8 @@ from chat.runs.worker import Worker
 from chat.telemetry import metrics
 
 from .access.addresses import address_of
-from .access.browsers import account_tag, origin_is_ours, owner_of_cookies
+from .access.browsers import account_tag, owner_of_cookies
+from .access.origins import refusal_of
 from .access.owners import Asker
 from .chains import earlier_than
 from .database import in_database
@@ -34,7 +35,6 @@ from .logs import bind_run
 from .models import Run
 from .protocol.errors import (
     CLOSE_OF,
-    FOREIGN_ORIGIN,
     HANDSHAKE_TIMEOUT,
     INTERNAL_ERROR,
     MAX_REQUEST_CHARS,
@@ -130,10 +130,10 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             (name for name in offered if name in (SUBPROTOCOL_HTML, SUBPROTOCOL_JSON)), None
         )
         await self.accept(self._subprotocol)
-        if origin_is_ours(self.header(b"origin"), self.header(b"host")):
-            self._handshake = self.spawn(self.await_request())
+        if refusal := refusal_of(self.scope):
+            await self.refuse(refusal)
         else:
-            await self.refuse(FOREIGN_ORIGIN)
+            self._handshake = self.spawn(self.await_request())
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Handle a frame without waiting.

@@ -26,8 +26,8 @@ from django.views.decorators.http import (
     require_safe,
 )
 
+from .access.hosts import absolute
 from .access.owners import Owner
-from .access.sessions import is_encrypted
 from .chains import chains_of, results_with_sources
 from .conversations import Conversation
 from .languages import language_of
@@ -103,8 +103,7 @@ def link_of(request: HttpRequest, chat: Conversation, found: Share | None) -> Li
 
 
 def address_of(request: HttpRequest, share: Share) -> str:
-    scheme = "https" if is_encrypted(request) else "http"
-    return f"{scheme}://{request.get_host()}{reverse('shared', args=[share.token])}"
+    return absolute(request, reverse("shared", args=[share.token]))
 
 
 # --- What everybody with the link sees

@@ -18,14 +18,12 @@ from django.db import transaction
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.crypto import salted_hmac
-from django.utils.http import is_same_domain
 
 from chat.asks import Ask
 from chat.conversations import Conversation
 from chat.instructions import Instructions
 from chat.models import Run
 
-from .hosts import is_allowed
 from .owners import SCRIPT, Owner
 from .sessions import adopt_old_session
 
@@ -153,18 +151,3 @@ def claim_at_sign_in(*, request: HttpRequest | None, user: AbstractBaseUser, **r
     if count:
         chats = "1 chat of this browser is" if count == 1 else f"{count} chats of this browser are"
         messages.success(request, f"{chats} now in your account.", fail_silently=True)
-
-
-def origin_is_ours(origin: bytes, host: bytes) -> bool:
-    """Return True if a page of this server opened the socket, or a program (without Origin)."""
-    if not origin:
-        return True
-    # Not urlsplit(), which raises if the origin is malformed.
-    scheme, _, place = origin.decode("latin-1").partition("://")
-    for trusted in settings.CSRF_TRUSTED_ORIGINS:
-        trusted_scheme, _, pattern = trusted.partition("://")
-        # Like Django's check of forms: *.chat.example stands for all subdomains.
-        if scheme == trusted_scheme and is_same_domain(place, pattern.removeprefix("*")):
-            return True
-    name = host.decode("latin-1")
-    return place == name and is_allowed(name)

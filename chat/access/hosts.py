@@ -44,6 +44,13 @@ def is_allowed(host: str) -> bool:
     return False
 
 
+def absolute(request: HttpRequest, path: str) -> str:
+    """Return the address under which people elsewhere find this path."""
+    if settings.FLEET_PUBLIC_URL:
+        return f"{settings.FLEET_PUBLIC_URL}{path}"
+    return request.build_absolute_uri(path)
+
+
 def log_once(host: str) -> None:
     name = ascii(host[:MAX_LOGGED_CHARS])
     if name not in _logged and len(_logged) < MAX_LOGGED:

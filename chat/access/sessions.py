@@ -11,7 +11,6 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_cache_control
-from django.utils.http import is_same_domain
 
 from .signins import ADDRESS_KEY, AGENT_KEY, MAX_AGENT, SIGNED_IN_KEY
 
@@ -34,20 +33,10 @@ class SessionMiddleware(middleware.SessionMiddleware):
         if "public" not in response.get("Cache-Control", ""):
             patch_cache_control(response, no_store=True)
         response = super().process_response(request, response)
-        if is_encrypted(request):
+        if request.is_secure():
             for cookie in response.cookies.values():
                 cookie["secure"] = True
         return response
-
-
-def is_encrypted(request: HttpRequest) -> bool:
-    """Return True if the browser uses https, perhaps with a proxy in front of the fleet."""
-    if request.is_secure():
-        return True
-    # The proxy asks without. It passes the host on, and the operator has named its origin.
-    host = request.headers.get("Host", "")
-    origins = [origin.partition("https://")[2] for origin in settings.CSRF_TRUSTED_ORIGINS]
-    return any(origin and is_same_domain(host, origin.removeprefix("*")) for origin in origins)
 
 
 def adopt_old_session(cookies: dict[str, str]) -> None:

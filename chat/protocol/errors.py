@@ -148,7 +148,14 @@ TRY_AGAIN_LATER = 1013
 UNAUTHENTICATED = 4401
 INTERNAL_ERROR = 1011
 
-FOREIGN_ORIGIN = ErrorInfo("forbidden", sentence("This page is not of this server."))
+FOREIGN_ORIGIN = ErrorInfo(
+    "forbidden",
+    sentence("The server does not know the address of this page as its own. Its log says more."),
+)
+UNKNOWN_HOST = ErrorInfo(
+    "forbidden", sentence("The server does not answer to this name. Its log says more.")
+)
+NO_SUCH_SOCKET = ErrorInfo("bad_request", "There is no socket at this path.")
 NOT_SIGNED_IN = ErrorInfo("forbidden", sentence("Sign in first."))
 OTHER_ACCOUNT = ErrorInfo(
     "forbidden", sentence("You are no longer signed in as the reader of this page. Reload it.")

@@ -142,6 +142,11 @@ def test_no_command_answers_if_the_tool_to_approve_does_not_exist(
         ("OPENAI_API_KEY", "sk-secret…"),
         ("TAVILY_API_KEY", "tvly secret"),
         ("DJANGO_ALLOWED_HOSTS", "chat.example:8000"),
+        ("FLEET_PUBLIC_URL", "chat.example"),
+        ("FLEET_PUBLIC_URL", "https://ann:secret@chat.example"),
+        ("FLEET_PUBLIC_URL", "https://chat.example/secret"),
+        ("FLEET_PUBLIC_URL", "https://*.chat.example"),
+        ("FLEET_TRUSTED_PROXIES", "10.0.0.1, nginx"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_in_one_line(tmp_path: Path, name: str, value: str) -> None:
@@ -285,6 +290,44 @@ def test_hosts_are_taken() -> None:
     hosts = ["chat.example", ".example.org", "*", "127.0.0.1", "[::1]", "Chat_1.example"]
     env = environment_with("DJANGO_ALLOWED_HOSTS", ", ".join(hosts))
     assert env.hosts("DJANGO_ALLOWED_HOSTS", "localhost") == hosts
+
+
+# --- A site for others ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "origin", "host"),
+    [
+        ("https://chat.example", "https://chat.example", "chat.example"),
+        ("HTTPS://Chat.Example:443/", "https://chat.example", "chat.example"),
+        ("https://chat.example:8443", "https://chat.example:8443", "chat.example"),
+        ("http://[::1]:80", "http://[::1]", "[::1]"),
+        ("http://bücher.example", "http://xn--bcher-kva.example", "xn--bcher-kva.example"),
+    ],
+)
+def test_address_of_the_site_is_a_host_and_an_origin_as_browsers_send_them(
+    tmp_path: Path, url: str, origin: str, host: str
+) -> None:
+    names = ("FLEET_PUBLIC_URL", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS")
+    hosts, origins = ["own.example", host], ["https://own.example", origin]
+    environment = {
+        "FLEET_PUBLIC_URL": url,
+        "DJANGO_ALLOWED_HOSTS": "own.example",
+        "DJANGO_CSRF_TRUSTED_ORIGINS": "https://own.example",
+    }
+    assert built(tmp_path, *names, **environment) == [origin, str(hosts), str(origins)]
+
+
+def test_one_setting_makes_a_site_with_https_ready_for_the_network(tmp_path: Path) -> None:
+    def checked(url: str) -> tuple[int, str]:
+        environment = {"FLEET_STATE_DIR": str(tmp_path), "FLEET_PUBLIC_URL": url}
+        ran = manage("check", "--deploy", "--fail-level", "WARNING", **environment)
+        return ran.returncode, ran.stderr
+
+    assert checked("https://chat.example") == (0, "")
+    code, complaint = checked("http://chat.example")
+    assert code == 1
+    assert "SECURE_HSTS_SECONDS" in complaint
 
 
 # --- Unknown names --------------------------------------------------------------------------------

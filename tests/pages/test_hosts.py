@@ -5,7 +5,6 @@ from django.test import Client
 from pytest_django import Settings
 
 from chat.access import hosts
-from chat.access.browsers import origin_is_ours
 
 pytestmark = pytest.mark.django_db
 
@@ -40,14 +39,3 @@ def test_log_names_few_hosts_of_a_scanner(caplog: pytest.LogCaptureFixture) -> N
     for number in range(hosts.MAX_LOGGED + 50):
         Client().get("/", headers={"Host": f"h{number}.example"})
     assert len(naming_hosts(caplog)) == hosts.MAX_LOGGED
-
-
-def test_socket_of_an_unknown_host_is_refused_and_logged(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    assert origin_is_ours(b"http://localhost:8000", b"localhost:8000")
-    assert not origin_is_ours(b"http://192.168.1.5:8000", b"192.168.1.5:8000")
-    [line] = naming_hosts(caplog)
-    assert "asked for as '192.168.1.5:8000'" in line
-    assert not origin_is_ours(b"http://evil.example", b"localhost:8000")
-    assert len(naming_hosts(caplog)) == 1

@@ -238,7 +238,9 @@ async def test_frame_during_a_refusal_that_waits_for_its_reader_is_not_answered(
 
     socket = asyncio.create_task(
         ChatConsumer.as_asgi()(
-            {"type": "websocket", "subprotocols": [], "headers": []}, frames.get, send
+            {"type": "websocket", "subprotocols": [], "headers": [(b"host", b"testserver")]},
+            frames.get,
+            send,
         )
     )
     await frames.put({"type": "websocket.connect"})
@@ -293,4 +295,8 @@ def functions_in_tracebacks() -> list[str]:
 async def test_unknown_path_is_refused_without_warnings(worker, no_warnings: None) -> None:
     communicator = WebsocketCommunicator(application, "/ws/nothing/")
     accepted, _ = await communicator.connect()
-    assert not accepted
+    assert accepted
+    error = json.loads(await communicator.receive_from())["error"]
+    assert (error["code"], error["message"]) == ("bad_request", "There is no socket at this path.")
+    closed = await communicator.receive_output()
+    assert closed["code"] == 4400

@@ -1,0 +1,65 @@
+"""Where a socket may be opened from.
+
+Browsers send the Origin of the page with a handshake, and cookies, to any server. No token of a
+form protects sockets, so a page elsewhere must not get further than this.
+"""
+
+import logging
+from typing import Any
+
+from django.conf import settings
+from django.utils.http import is_same_domain
+
+from chat.protocol.errors import FOREIGN_ORIGIN, UNKNOWN_HOST, ErrorInfo
+
+from .hosts import is_allowed
+
+logger = logging.getLogger(__name__)
+
+SCHEMES = {"ws": "http", "wss": "https"}  # of pages, by that of their sockets
+MAX_LOGGED_CHARS = 100  # of an origin, and of a host
+MAX_LOGGED = 100  # origins; whoever sends more of them is scanning
+_logged: set[tuple[str, str]] = set()
+
+
+def refusal_of(scope: dict[str, Any]) -> ErrorInfo | None:
+    """Return why a socket may not be opened; None if it may. A program sends no Origin."""
+    origin, host = header(scope, b"origin"), header(scope, b"host")
+    if not is_allowed(host):
+        return UNKNOWN_HOST
+    if origin and not (origin == own_origin(scope, host) or is_trusted(origin)):
+        log_once(origin, host)
+        return FOREIGN_ORIGIN
+    return None
+
+
+def own_origin(scope: dict[str, Any], host: str) -> str:
+    return f"{SCHEMES[scope.get('scheme') or 'ws']}://{host}"
+
+
+def is_trusted(origin: str) -> bool:
+    """Return True if the operator has named this origin: scheme, host and port."""
+    # Not urlsplit(), which raises if the origin is malformed.
+    scheme, _, place = origin.partition("://")
+    for trusted in settings.CSRF_TRUSTED_ORIGINS:
+        trusted_scheme, _, pattern = trusted.partition("://")
+        # Like Django's check of forms: *.chat.example stands for all subdomains.
+        if scheme == trusted_scheme and is_same_domain(place, pattern.removeprefix("*")):
+            return True
+    return False
+
+
+def log_once(origin: str, host: str) -> None:
+    """Tell the operator what to set, in case the page is one of this server behind a proxy."""
+    shown = ascii(origin[:MAX_LOGGED_CHARS]), ascii(host[:MAX_LOGGED_CHARS])
+    if shown not in _logged and len(_logged) < MAX_LOGGED:
+        _logged.add(shown)
+        logger.warning(
+            "refused a socket of a page of %s, which asked for %s; if that page is yours, set"
+            " FLEET_PUBLIC_URL to its address, or add it to DJANGO_CSRF_TRUSTED_ORIGINS",
+            *shown,
+        )
+
+
+def header(scope: dict[str, Any], name: bytes) -> str:
+    return next((value for key, value in scope["headers"] if key == name), b"").decode("latin-1")
