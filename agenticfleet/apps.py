@@ -1,10 +1,16 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.contrib.admin import apps
+
+from .permissions import keep_private
 
 
 class AgenticFleetConfig(AppConfig):
     default = True
     name = "agenticfleet"
+
+    def ready(self) -> None:
+        keep_private(settings.FLEET_STATE_DIR, settings.DATABASES["default"])
 
 
 class FleetAdminConfig(apps.AdminConfig):

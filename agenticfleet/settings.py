@@ -38,7 +38,7 @@ if reads_files:
 def state_dir() -> Path:
     path = Path(env.text("FLEET_STATE_DIR", str(BASE_DIR / ".fleet"))).absolute()
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
         env.reject("FLEET_STATE_DIR", f"names {path}, which cannot be made: {exc.strerror}.")
     if not os.access(path, os.W_OK | os.X_OK):
