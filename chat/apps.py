@@ -1,3 +1,5 @@
+from importlib import import_module
+
 from django.apps import AppConfig
 from django.core import checks
 from django.db.backends.signals import connection_created
@@ -19,3 +21,5 @@ class ChatConfig(AppConfig):
         checks.register(approvals_name_tools, TOOLS_TAG)
         checks.register(questions_can_be_indexed)
         connection_created.connect(add_folding)
+        # Its receivers count for commands, too. Only now are there models.
+        import_module("chat.access.leaving")

@@ -25,6 +25,7 @@ from chat.telemetry import metrics
 
 from .access.addresses import address_of
 from .access.browsers import account_tag, owner_of_cookies
+from .access.leaving import end_when_due, tags_of
 from .access.origins import refusal_of
 from .access.owners import Asker
 from .chains import earlier_than
@@ -41,10 +42,13 @@ from .protocol.errors import (
     NO_SESSION,
     NOT_SIGNED_IN,
     OTHER_ACCOUNT,
+    SIGN_IN_ENDED,
     STORAGE_UNAVAILABLE,
+    TOKEN_ENDED,
     TOO_LARGE,
     TRY_AGAIN_LATER,
     UNAUTHENTICATED,
+    UNKNOWN_ASKER,
     ErrorInfo,
     ProtocolError,
 )
@@ -89,6 +93,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._notices: set[asyncio.Task[None]] = set()
         self.served = asyncio.Event()
         self._run: Run | None = None
+        self.tags: frozenset[str] = frozenset()  # by which the socket is ended
         self._view: AnswerView | None = None
         self._is_over = False  # a terminal or a refusal was sent, or the client disconnected
         self._next_frame_at = 0.0
@@ -166,13 +171,14 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     def begin(self, request: ChatRequest | ReplyRequest) -> None:
         self._last_seq = request.after
         self._joining = Worker.current().runs.start_or_join(
-            self.asker,
+            self.identified,
             request,
             arrived=time.perf_counter(),
             parent=TraceParent.parse(self.header(HEADER)),
         )
         self.spawn(self.serve(self._joining, request.after))
         self.spawn(self.beat())
+        self.spawn(end_when_due(self))
 
     def cancel(self) -> None:
         if self._joining is not None and (self._cancelling is None or self._cancelling.done()):
@@ -183,10 +189,10 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def serve(self, joining: "asyncio.Task[Run]", after: int) -> None:
         """Follow the run of the request to its end."""
         worker = Worker.current()
+        worker.sockets.add(self)
         try:
             self._run = await joined(joining)
             bind_run(self._run)
-            worker.sockets.add(self)
             await self.follow(worker, self._run, after)
         except ProtocolError as exc:
             await self.refuse(exc.error)
@@ -261,6 +267,11 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                     )
                 )
 
+    def end(self) -> None:
+        """Send a refusal and close; send nothing else."""
+        is_tokens = any(tag.startswith("token:") for tag in self.tags)
+        self.spawn(self.refuse(TOKEN_ENDED if is_tokens else SIGN_IN_ENDED))
+
     @property
     def run_id(self) -> UUID | None:
         """The run that this socket follows."""
@@ -297,9 +308,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         metrics.refused(error.code)
         logger.info(event.log_line)
         await self.close(
-            UNAUTHENTICATED
-            if error in (NOT_SIGNED_IN, NO_SESSION, OTHER_ACCOUNT)
-            else CLOSE_OF.get(error.code, TRY_AGAIN_LATER)
+            UNAUTHENTICATED if error in UNKNOWN_ASKER else CLOSE_OF.get(error.code, TRY_AGAIN_LATER)
         )
 
     async def send_entry(self, entry: Entry, payload: bytes) -> None:
@@ -353,13 +362,18 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             },
         )
 
+    def identified(self) -> Asker:
+        """Return who asks, and note the tags by which the socket is ended. Reads the database."""
+        asker = self.asker()
+        self.tags = tags_of(asker, self.cookies)
+        return asker
+
     def asker(self) -> Asker:
         """Return who asks, by the cookies. Raise ProtocolError if they name nobody.
 
         Reads the database.
         """
-        cookies = parse_cookie(self.header(b"cookie").decode("latin-1"))
-        owner = owner_of_cookies(cookies, is_browser=bool(self.header(b"origin")))
+        owner = owner_of_cookies(self.cookies, is_browser=bool(self.header(b"origin")))
         if owner is None:
             raise ProtocolError(NOT_SIGNED_IN if settings.FLEET_AUTH == "required" else NO_SESSION)
         # A page tells whose it is. What was written there must not be asked as somebody else.
@@ -373,9 +387,13 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """The language of the page, which tells it; else that which the handshake prefers."""
         return language_of(
             self.query.get("language", ""),
-            cookies=parse_cookie(self.header(b"cookie").decode("latin-1")),
+            cookies=self.cookies,
             accepted=self.header(b"accept-language").decode("latin-1"),
         )
+
+    @cached_property
+    def cookies(self) -> dict[str, str]:
+        return parse_cookie(self.header(b"cookie").decode("latin-1"))
 
     @property
     def query(self) -> QueryDict:

@@ -160,7 +160,11 @@ NOT_SIGNED_IN = ErrorInfo("forbidden", sentence("Sign in first."))
 OTHER_ACCOUNT = ErrorInfo(
     "forbidden", sentence("You are no longer signed in as the reader of this page. Reload it.")
 )
+SIGN_IN_ENDED = ErrorInfo("forbidden", sentence("This sign-in has ended. Reload the page."))
+TOKEN_ENDED = ErrorInfo("forbidden", "This token counts no longer.")
 NO_SESSION = ErrorInfo("forbidden", sentence("This browser's session has ended. Reload the page."))
+# Refusals of sockets that don't say, or say no longer, who asks.
+UNKNOWN_ASKER = (NOT_SIGNED_IN, NO_SESSION, OTHER_ACCOUNT, SIGN_IN_ENDED, TOKEN_ENDED)
 TOO_LARGE = ErrorInfo("bad_request", f"A frame has at most {MAX_REQUEST_CHARS:,} characters.")
 HANDSHAKE_TIMEOUT = ErrorInfo(
     "handshake_timeout", sentence("No request came in time."), retryable=True

@@ -29,7 +29,7 @@ from tooling.bounded import BoundedRedis
 from tooling.services import Services
 from tooling.toolbox import open_services
 
-from .commands import receive_commands, send_cancel
+from .commands import Tagged, keep_listed, receive_commands, send_cancel
 from .flushing import LogFlusher
 from .journal import JournalWriter
 from .leases import Leases
@@ -53,14 +53,14 @@ NEWS_TTL = 600.0
 type Job = Callable[[], Coroutine[Any, Any, None]]
 
 
-class Socket(Protocol):
+class Socket(Tagged, Protocol):
     """A reader of this event loop."""
 
     served: asyncio.Event  # set when it has its ending
 
     @property
     def run_id(self) -> UUID | None:
-        """The run that it follows."""
+        """The run that it follows; None until it has joined one."""
 
     def tell(self, code: str, message: str) -> None:
         """Show a notice to the reader."""
@@ -74,7 +74,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.name = new_worker_name()
-        self.sockets: set[Socket] = set()  # that wait for an ending
+        self.sockets: set[Socket] = set()  # that wait for their run, or for its ending
         self.store = LogStore(settings.REDIS_URL, ttl=RUN_LOG_TTL)
         self.model_client = ModelClient(
             configured_connection(),
@@ -127,7 +127,8 @@ class Worker:
             "catalog": self.model_client.catalog.keep_fresh,
             "pruning": self.pruning.keep,
             "refusals": self.sharing.keep,
-            "commands": partial(receive_commands, self.name, self.runs.live),
+            "commands": partial(receive_commands, self.name, self.runs.live, self.sockets),
+            "listing": partial(keep_listed, self.name),
             "measuring": watch_process,
             "figures": keep_counting,
         }
@@ -192,7 +193,8 @@ class Worker:
     def tell_sockets(self, code: str, message: str) -> None:
         """Show a notice to every reader that waits for an ending."""
         for socket in self.sockets:
-            socket.tell(code, message)
+            if socket.run_id:
+                socket.tell(code, message)
 
 
 def budget() -> Budget:
