@@ -177,7 +177,7 @@ async def test_drain_waits_until_a_slow_reader_has_its_ending(
 ) -> None:
     # After a delta, an html reader gets its next frame only 0.5 s later.
     for name in ("FRAME_TIME", "MAX_PAUSE"):
-        monkeypatch.setattr(f"chat.consumers.{name}", 0.5)
+        monkeypatch.setattr(f"chat.frames.{name}", 0.5)
     monkeypatch.setattr("chat.runs.worker.DELIVERY_TIMEOUT", STOP)
     model.on("hold", hold_after=1)
     socket = await chat.ask("hold", subprotocol=SUBPROTOCOL_HTML)
