@@ -23,8 +23,8 @@ from chat.runs.replay import Entry
 from chat.runs.worker import Worker
 from chat.telemetry import metrics
 
-from .access.addresses import address_of
-from .access.browsers import account_tag, owner_of_cookies
+from .access.browsers import account_tag
+from .access.credentials import asker_of, header_of, token_of
 from .access.leaving import end_when_due, tags_of
 from .access.origins import refusal_of
 from .access.owners import Asker
@@ -35,22 +35,17 @@ from .languages import language_of
 from .logs import bind_run
 from .models import Run
 from .protocol.errors import (
-    CLOSE_OF,
     HANDSHAKE_TIMEOUT,
     INTERNAL_ERROR,
     MAX_REQUEST_CHARS,
-    NO_SESSION,
-    NOT_SIGNED_IN,
     OTHER_ACCOUNT,
     SIGN_IN_ENDED,
     STORAGE_UNAVAILABLE,
     TOKEN_ENDED,
     TOO_LARGE,
-    TRY_AGAIN_LATER,
-    UNAUTHENTICATED,
-    UNKNOWN_ASKER,
     ErrorInfo,
     ProtocolError,
+    close_code_of,
 )
 from .protocol.events import (
     Error,
@@ -92,6 +87,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._cancelling: asyncio.Task[None] | None = None
         self._notices: set[asyncio.Task[None]] = set()
         self.served = asyncio.Event()
+        self._request: ChatRequest | ReplyRequest | None = None
         self._run: Run | None = None
         self.tags: frozenset[str] = frozenset()  # by which the socket is ended
         self._view: AnswerView | None = None
@@ -135,7 +131,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             (name for name in offered if name in (SUBPROTOCOL_HTML, SUBPROTOCOL_JSON)), None
         )
         await self.accept(self._subprotocol)
-        if refusal := refusal_of(self.scope):
+        if refusal := refusal_of(self.scope, shows_token=token_of(self.scope) is not None):
             await self.refuse(refusal)
         else:
             self._handshake = self.spawn(self.await_request())
@@ -169,6 +165,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await self.refuse(HANDSHAKE_TIMEOUT)
 
     def begin(self, request: ChatRequest | ReplyRequest) -> None:
+        self._request = request
         self._last_seq = request.after
         self._joining = Worker.current().runs.start_or_join(
             self.identified,
@@ -307,9 +304,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await self.send_frame(payload)
         metrics.refused(error.code)
         logger.info(event.log_line)
-        await self.close(
-            UNAUTHENTICATED if error in UNKNOWN_ASKER else CLOSE_OF.get(error.code, TRY_AGAIN_LATER)
-        )
+        await self.close(close_code_of(error))
 
     async def send_entry(self, entry: Entry, payload: bytes) -> None:
         if self._is_over:
@@ -369,18 +364,14 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         return asker
 
     def asker(self) -> Asker:
-        """Return who asks, by the cookies. Raise ProtocolError if they name nobody.
-
-        Reads the database.
-        """
-        owner = owner_of_cookies(self.cookies, is_browser=bool(self.header(b"origin")))
-        if owner is None:
-            raise ProtocolError(NOT_SIGNED_IN if settings.FLEET_AUTH == "required" else NO_SESSION)
+        """Return who asks. Raise ProtocolError if it is nobody who may. Reads the database."""
+        assert self._request is not None
+        asker = asker_of(self.scope, self._request)
         # A page tells whose it is. What was written there must not be asked as somebody else.
         account = self.query.get("account")
-        if account and account != account_tag(owner):
+        if account and account != account_tag(asker.owner):
             raise ProtocolError(OTHER_ACCOUNT)
-        return Asker(owner, address=address_of(self.scope))
+        return asker
 
     @cached_property
     def language(self) -> str:
@@ -400,7 +391,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         return QueryDict(self.scope.get("query_string", b""))
 
     def header(self, name: bytes) -> bytes:
-        return next((value for key, value in self.scope["headers"] if key == name), b"")
+        return header_of(self.scope, name)
 
 
 async def joined(joining: "asyncio.Task[Run]") -> Run:

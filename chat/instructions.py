@@ -1,7 +1,7 @@
 """Custom instructions: what every answer to a person should know or heed, as they wrote it.
 
-Signed-in users and browsers have some. Scripts share one owner, and the terminal has no page to
-write them on, so their runs have none. A run keeps a copy until it ends, because another worker may
+Signed-in users and browsers have some. Scripts, services and the terminal have no page to write
+them on, so their runs have none. A run keeps a copy until it ends, because another worker may
 go on with it (`Run.instructions`).
 """
 

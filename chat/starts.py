@@ -30,6 +30,7 @@ from .protocol.errors import (
     REUSED_MESSAGE_ID,
     UNKNOWN_MESSAGE_ID,
     ProtocolError,
+    not_allowed,
     not_offered,
     too_many_runs,
 )
@@ -91,7 +92,7 @@ class StartQueries(models.QuerySet["Run"]):
                 if isinstance(request, ReplyRequest):
                     run = self._create_for_reply(owner, request, fields)
                 else:
-                    run = self._create(owner, request, fields)
+                    run = self._create(asker, request, fields)
                 return Started(run, is_new=True)
         except (IntegrityError, ProtocolError) as refusal:
             # Insert first, because most requests are new. A known message_id joins its run even if
@@ -129,11 +130,12 @@ class StartQueries(models.QuerySet["Run"]):
             return False
         return not Conversation.objects.filter(pk=request.conversation_id).exists()
 
-    def _create(self, owner: Owner, request: ChatRequest, fields: dict[str, Any]) -> "Run":
+    def _create(self, asker: Asker, request: ChatRequest, fields: dict[str, Any]) -> "Run":
         """Store a new run with its messages. The caller opens the transaction."""
+        owner = asker.owner
         if request.mode == "full" and settings.FLEET_MODEL_IS_STAND_IN:
             raise ProtocolError(NO_TEAM)
-        model = model_for(request)
+        model = model_for(request, asker.models)
         earlier = self.earlier_run(owner, request)
         conversation = (
             earlier.conversation if earlier else Conversation.objects.for_request(owner, request)
@@ -294,20 +296,24 @@ class StartQueries(models.QuerySet["Run"]):
         return run
 
 
-def model_for(request: ChatRequest) -> str:
+def model_for(request: ChatRequest, allowed: Sequence[str] = ()) -> str:
     """Return the model that a new run is asked to use; empty if its path decides.
 
-    Raise ProtocolError if the model isn't offered.
+    A token that may use only some models gets the first of them for null. Raise ProtocolError if
+    the model isn't offered, or not `allowed`.
     """
+    default = allowed[0] if allowed else ""
     if request.model is None:
-        return ""
+        return default
+    if allowed and request.model not in allowed:
+        raise ProtocolError(not_allowed(request.model, allowed))
     offered = [offer.id for offer in offers()]
     if request.model in offered:
         return request.model
     if request.rerun_of:
         # The list may have changed since the page was loaded. A question that could be asked once
         # can be asked again.
-        return ""
+        return default
     raise ProtocolError(not_offered(request.model, offered))
 
 

@@ -24,7 +24,7 @@ from chat.conversations import Conversation
 from chat.instructions import Instructions
 from chat.models import Run
 
-from .owners import SCRIPT, Owner
+from .owners import Owner
 from .sessions import adopt_old_session
 
 SALT = "chat.browsers"
@@ -45,8 +45,8 @@ def owner_of_request(request: HttpRequest) -> Owner | None:
     return owner
 
 
-def owner_of_cookies(cookies: dict[str, str], *, is_browser: bool) -> Owner | None:
-    """Return the owner of a socket, or None if it needs a cookie and has none.
+def owner_of_cookies(cookies: dict[str, str]) -> Owner | None:
+    """Return the user or the browser of a socket, or None if its cookies name neither.
 
     Read the database, so don't call this in the event loop.
     """
@@ -55,9 +55,7 @@ def owner_of_cookies(cookies: dict[str, str], *, is_browser: bool) -> Owner | No
     request.COOKIES = cookies
     request.session = session_store(cookies.get(settings.SESSION_COOKIE_NAME))
     request.user = get_user(request)
-    if owner := owner_of(request):
-        return owner
-    return None if is_browser or settings.FLEET_AUTH == "required" else SCRIPT
+    return owner_of(request)
 
 
 def owner_of(request: HttpRequest) -> Owner | None:

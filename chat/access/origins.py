@@ -22,15 +22,24 @@ MAX_LOGGED = 100  # origins; whoever sends more of them is scanning
 _logged: set[tuple[str, str]] = set()
 
 
-def refusal_of(scope: dict[str, Any]) -> ErrorInfo | None:
-    """Return why a socket may not be opened; None if it may. A program sends no Origin."""
-    origin, host = header(scope, b"origin"), header(scope, b"host")
-    if not is_allowed(host):
+def refusal_of(scope: dict[str, Any], *, shows_token: bool = False) -> ErrorInfo | None:
+    """Return why a socket may not be opened; None if it may.
+
+    A token may allow pages of other sites; it is looked up with the request.
+    """
+    if not is_allowed(header(scope, b"host")):
         return UNKNOWN_HOST
-    if origin and not (origin == own_origin(scope, host) or is_trusted(origin)):
-        log_once(origin, host)
+    if not shows_token and is_foreign(scope):
+        log_once(header(scope, b"origin"), header(scope, b"host"))
         return FOREIGN_ORIGIN
     return None
+
+
+def is_foreign(scope: dict[str, Any]) -> bool:
+    """Return True if a page of another site asks. A program sends no Origin."""
+    origin = header(scope, b"origin")
+    own = own_origin(scope, header(scope, b"host"))
+    return bool(origin) and origin != own and not is_trusted(origin)
 
 
 def own_origin(scope: dict[str, Any], host: str) -> str:

@@ -1,7 +1,7 @@
 """The owners of conversations: users, services, browsers, scripts and the terminal.
 
-A browser is known by a random id in a cookie (`browsers.py`), a service by its token, a script by
-having neither.
+A browser is known by a random id in a cookie (`browsers.py`), a service by its token, and a script
+by what it made itself (`credentials.py`).
 """
 
 from dataclasses import dataclass
@@ -35,13 +35,13 @@ class Asker:
     owner: Owner
     address: str = ""  # of an anonymous person or program, as limits count it (addresses.py)
     token_id: str | None = None
+    models: tuple[str, ...] = ()  # that its token may use; empty: all
 
     @property
     def is_anonymous(self) -> bool:
         return self.owner.kind in ("browser", "script")
 
 
-SCRIPT = Owner("script")
 TERMINAL = Owner("terminal")
 
 

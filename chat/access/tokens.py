@@ -4,9 +4,66 @@ A token belongs to a user, whose chats it reaches, or to a service, which has ch
 no login. The row keeps a digest, never the token.
 """
 
+import re
+import secrets
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any, Literal, get_args
+from zlib import crc32
+
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import models
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from chat.protocol.errors import (
+    EXPIRED_TOKEN,
+    INACTIVE_TOKEN,
+    REVOKED_TOKEN,
+    UNKNOWN_TOKEN,
+    ProtocolError,
+    token_lacks,
+)
+
+from .owners import Owner
+
+type Scope = Literal["ask", "read", "write"]
+
+SCOPES: tuple[Scope, ...] = get_args(Scope.__value__)
+PREFIX = "fleet_"
+# fleet_<id>_<secret><checksum>: scanners of code find it, and a typing error costs no query.
+FORM = re.compile(r"fleet_([0-9a-f]{8})_[A-Za-z0-9]{43}([0-9a-f]{8})")
+LETTERS = string.ascii_letters + string.digits
+SECRET_LETTERS = 43  # 256 random bits
+TERM = timedelta(days=90)  # of a token for which no other is chosen
+USE_NOTED_EVERY = timedelta(minutes=1)
+
+
+def new_token(token_id: str) -> str:
+    secret = "".join(secrets.choice(LETTERS) for _ in range(SECRET_LETTERS))
+    body = f"{PREFIX}{token_id}_{secret}"
+    return f"{body}{checksum(body)}"
+
+
+def id_in(text: str) -> str | None:
+    """Return the id of a token; None if the text is none, or has a typing error."""
+    found = FORM.fullmatch(text)
+    if found is None or found[2] != checksum(text[: found.start(2)]):
+        return None
+    return found[1]
+
+
+def checksum(body: str) -> str:
+    return f"{crc32(body.encode()):08x}"
+
+
+def digest_of(text: str) -> str:
+    # A password hash would add nothing to 256 random bits, and cost each request 300 ms.
+    return sha256(text.encode()).hexdigest()
 
 
 class Service(models.Model):
@@ -18,12 +75,70 @@ class Service(models.Model):
     def __str__(self) -> str:
         return self.slug
 
+    @property
+    def owner(self) -> Owner:
+        return Owner("service", self.slug)
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token that was made just now. Its text can't be had again."""
+
+    row: "Token"
+    text: str = field(repr=False)
+
 
 class TokenQuerySet(models.QuerySet["Token"]):
     def usable(self) -> "TokenQuerySet":
-        """Return the tokens that are neither revoked nor expired."""
-        expires_later = models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now())
-        return self.filter(expires_later, revoked_at=None)
+        """Return the tokens that count: not revoked, not expired, and of no inactive user."""
+        is_fresh = models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now())
+        has_owner = models.Q(user=None) | models.Q(user__is_active=True)
+        return self.filter(is_fresh, has_owner, revoked_at=None)
+
+    def make(
+        self,
+        owner: User | Service,
+        name: str,
+        *,
+        scopes: Sequence[str] = SCOPES,
+        term: timedelta | None = TERM,
+        **fields: Any,
+    ) -> NewToken:
+        """Store a new token of a user or a service, which expires after `term`, and return it."""
+        token_id = secrets.token_hex(4)
+        text = new_token(token_id)
+        row = self.create(
+            id=token_id,
+            digest=digest_of(text),
+            name=name,
+            user=None if isinstance(owner, Service) else owner,
+            service=owner if isinstance(owner, Service) else None,
+            scopes=[scope for scope in SCOPES if scope in scopes],
+            expires_at=timezone.now() + term if term else None,
+            **fields,
+        )
+        return NewToken(row, text)
+
+    def accept(self, text: str, *, scope: Scope, address: str) -> "Token":
+        """Return the row of a token that allows this, and note that it was used.
+
+        Raise ProtocolError if it doesn't, for one of the reasons that only its holder is told.
+        """
+        token_id = id_in(text)
+        owners = self.select_related("user", "service")
+        token = owners.filter(pk=token_id).first() if token_id else None
+        if token is None or not constant_time_compare(token.digest, digest_of(text)):
+            raise ProtocolError(UNKNOWN_TOKEN)
+        if token.revoked_at:
+            raise ProtocolError(REVOKED_TOKEN)
+        if token.is_expired:
+            raise ProtocolError(EXPIRED_TOKEN)
+        if token.user and not token.user.is_active:
+            raise ProtocolError(INACTIVE_TOKEN)
+        if scope not in token.scopes:
+            raise ProtocolError(token_lacks(scope))
+        token.note_use(address)
+        return token
 
 
 class Token(models.Model):
@@ -58,3 +173,24 @@ class Token(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.id})"
+
+    @property
+    def owner(self) -> Owner:
+        """The owner of all that is asked with it."""
+        return self.service.owner if self.service else Owner("user", str(self.user_id))
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    @property
+    def beginning(self) -> str:
+        """The part of the token that people may see, to know it by."""
+        return f"{PREFIX}{self.id}_"
+
+    def note_use(self, address: str) -> None:
+        """Store that it was used just now, at most once a minute."""
+        now = timezone.now()
+        if self.used_at is None or now - self.used_at >= USE_NOTED_EVERY:
+            self.used_at, self.used_from = now, address
+            self.save(update_fields=["used_at", "used_from"])

@@ -51,6 +51,7 @@ class OwnerFilter(ChoiceFilter):
         for kind, label in (
             ("user", "Signed-in users"),
             ("browser", "Browsers"),
+            ("service", "Services"),
             ("script", "Scripts"),
             ("terminal", "Terminal"),
         )
@@ -58,7 +59,7 @@ class OwnerFilter(ChoiceFilter):
 
 
 def is_owner(text: str) -> bool:
-    """Return True if `text` is one owner, such as user:5. Scripts all share one, as in a filter."""
+    """Return True if `text` is one owner, such as user:5."""
     kind, _, owner_id = text.partition(":")
     return bool(owner_id) and kind in OwnerFilter.options
 

@@ -143,7 +143,7 @@ CLOSE_OF: dict[Code, int] = {
     "too_many_requests": 4429,
     "quota_exceeded": 4429,
 }
-MAX_NAMED_MODELS = 20  # that a refusal lists
+MAX_NAMED = 20  # models that a refusal lists
 TRY_AGAIN_LATER = 1013
 UNAUTHENTICATED = 4401
 INTERNAL_ERROR = 1011
@@ -163,8 +163,35 @@ OTHER_ACCOUNT = ErrorInfo(
 SIGN_IN_ENDED = ErrorInfo("forbidden", sentence("This sign-in has ended. Reload the page."))
 TOKEN_ENDED = ErrorInfo("forbidden", "This token counts no longer.")
 NO_SESSION = ErrorInfo("forbidden", sentence("This browser's session has ended. Reload the page."))
+# What only programs read.
+TOKEN_NEEDED = ErrorInfo(
+    "forbidden", "Programs need a token here: send the header Authorization: Bearer fleet_…"
+)
+UNKNOWN_TOKEN = ErrorInfo("forbidden", "This token is not known here. Check that it is complete.")
+REVOKED_TOKEN = ErrorInfo("forbidden", "This token was revoked.")
+EXPIRED_TOKEN = ErrorInfo("forbidden", "This token has expired. Make a new one.")
+INACTIVE_TOKEN = ErrorInfo("forbidden", "The account of this token is not active.")
+ONLY_ITS_OWN_RUN = ErrorInfo(
+    "forbidden",
+    "A program without a token reaches only the run of its own message_id. To go on with a"
+    " conversation, send the header Authorization: Bearer with a token of this server, or with a"
+    " key of your own making that has at least 32 characters and is the same each time.",
+)
 # Refusals of sockets that don't say, or say no longer, who asks.
-UNKNOWN_ASKER = (NOT_SIGNED_IN, NO_SESSION, OTHER_ACCOUNT, SIGN_IN_ENDED, TOKEN_ENDED)
+UNKNOWN_ASKER = frozenset(
+    {
+        NOT_SIGNED_IN,
+        NO_SESSION,
+        OTHER_ACCOUNT,
+        SIGN_IN_ENDED,
+        TOKEN_ENDED,
+        TOKEN_NEEDED,
+        UNKNOWN_TOKEN,
+        REVOKED_TOKEN,
+        EXPIRED_TOKEN,
+        INACTIVE_TOKEN,
+    }
+)
 TOO_LARGE = ErrorInfo("bad_request", f"A frame has at most {MAX_REQUEST_CHARS:,} characters.")
 HANDSHAKE_TIMEOUT = ErrorInfo(
     "handshake_timeout", sentence("No request came in time."), retryable=True
@@ -178,19 +205,40 @@ NOT_OFFERED = sentence(
 UNFIT_ARGUMENTS = sentence("These arguments do not fit: %(faults)s.")
 
 
+def close_code_of(error: ErrorInfo) -> int:
+    """Return the code with which a socket closes after a refusal."""
+    if error in UNKNOWN_ASKER:
+        return UNAUTHENTICATED
+    return CLOSE_OF.get(error.code, TRY_AGAIN_LATER)
+
+
 def too_many_runs(max_live: int) -> ErrorInfo:
     return ErrorInfo("too_many_runs", TOO_MANY_RUNS % {"count": max_live}, retryable=True)
 
 
 def not_offered(model: str, offered: Sequence[str]) -> ErrorInfo:
     """Refuse a model, and name those that can be chosen."""
-    named = ", ".join(offered[:MAX_NAMED_MODELS])
-    rest = len(offered) - MAX_NAMED_MODELS
-    others = f"{named} and {rest:,} more" if rest > 0 else named
     return ErrorInfo(
         "bad_request",
-        NOT_OFFERED % {"model": model, "others": others},
+        NOT_OFFERED % {"model": model, "others": named(offered)},
     )
+
+
+def not_allowed(model: str, allowed: Sequence[str]) -> ErrorInfo:
+    """Refuse a model that a token may not use, and name those that it may."""
+    return ErrorInfo(
+        "forbidden", f'This token may not use the model "{model}". It may use: {named(allowed)}.'
+    )
+
+
+def named(models: Sequence[str]) -> str:
+    rest = len(models) - MAX_NAMED
+    listed = ", ".join(models[:MAX_NAMED])
+    return f"{listed} and {rest:,} more" if rest > 0 else listed
+
+
+def token_lacks(scope: str) -> ErrorInfo:
+    return ErrorInfo("forbidden", f'This token has no scope "{scope}".')
 
 
 def unfit_reply(reason: str) -> ErrorInfo:

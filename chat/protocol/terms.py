@@ -9,6 +9,7 @@ from .errors import WORKER_LOST, ErrorInfo
 
 SUBPROTOCOL_JSON = "fleet.json.v1"
 SUBPROTOCOL_HTML = "fleet.html.v1"
+SUBPROTOCOL_TOKEN = "fleet.token."  # noqa: S105  # before a token; never chosen
 
 Mode = Literal["auto", "light", "full"]
 Path = Literal["light", "full"]

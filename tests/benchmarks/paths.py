@@ -21,6 +21,7 @@ from typing import Any
 from websockets.asyncio.client import connect
 
 from chat.workflow.agents import PLANNER, REVIEWER
+from tests.chatting import AS_SCRIPT
 from tests.scripted_model import Script, ScriptedModel
 from tests.serving import running
 
@@ -65,7 +66,7 @@ async def ask(
     url: str, text: str, mode: str, conversation: str | None = None
 ) -> tuple[str, dict[str, Any]]:
     """Ask a question; return its conversation and the usage of its answer."""
-    async with connect(url) as socket:
+    async with connect(url, additional_headers=AS_SCRIPT) as socket:
         request = {
             "message": text,
             "message_id": str(uuid.uuid4()),

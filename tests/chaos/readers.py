@@ -13,6 +13,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, WebSocketException
 from websockets.typing import Subprotocol
 
+from tests.chatting import AS_SCRIPT
+
 from .journal import Journal
 from .plans import Probe, ProbeKind, ReaderPlan, RunPlan
 
@@ -79,6 +81,7 @@ class Wire:
         return await connect(
             url,
             subprotocols=names,
+            additional_headers=AS_SCRIPT,
             max_size=NO_LIMIT,
             open_timeout=OPEN_TIMEOUT,
             close_timeout=CLOSE_TIMEOUT,

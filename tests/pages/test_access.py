@@ -11,6 +11,7 @@ from chat.conversations import Conversation
 from chat.database import in_database
 from chat.models import Run
 from tests.chatting import Chatting, Socket, chat_request, cookie_header
+from tests.owners import SCRIPT
 from tests.scripted_model import ScriptedModel
 
 from .conversations import owner_of
@@ -67,7 +68,7 @@ async def test_script_rejoins_its_run_by_message_id(chat: Chatting) -> None:
     request = chat_request()
     first = await chat.answer(request)
     assert (await chat.answer(request))[0]["workflow_id"] == first[0]["workflow_id"]
-    assert (await Run.objects.aget()).owner == "script:"
+    assert (await Run.objects.aget()).owner == str(SCRIPT)
 
 
 async def test_signed_in_user_owns_the_conversation(chat: Chatting) -> None:

@@ -13,6 +13,7 @@ from chat.models import Run
 from chat.runs.takeover import MAX_DEATHS
 from chat.runs.worker import Worker
 from tests.chatting import chat_request
+from tests.owners import SCRIPT
 
 
 async def orphan(
@@ -23,7 +24,7 @@ async def orphan(
     While its lease lasts, it passes for the run of a live worker elsewhere. Then it is ended: its
     workers have died too often for another to go on with it, unless a test sets `deaths`.
     """
-    conversation = await Conversation.objects.acreate(owner="script:", title="t")
+    conversation = await Conversation.objects.acreate(owner=str(SCRIPT), title="t")
     request = chat_request("orphan?")
     run = await Run.objects.acreate(
         conversation=conversation,
@@ -31,7 +32,7 @@ async def orphan(
             conversation=conversation, role="user", text="orphan?"
         ),
         answer=await Message.objects.acreate(conversation=conversation, role="assistant"),
-        owner="script:",
+        owner=str(SCRIPT),
         message_id=uuid.UUID(request["message_id"]),
         mode="auto",
         worker=worker,

@@ -13,7 +13,7 @@ from django.contrib.auth.models import Permission, User
 from msgspec import Meta
 from pytest_django import Settings
 
-from chat.access.owners import SCRIPT, Asker
+from chat.access.owners import Asker
 from chat.database import in_database
 from chat.journal import StepResult
 from chat.models import Run
@@ -23,6 +23,7 @@ from chat.runs.worker import Worker
 from chat.workflow.agents import ANALYST, ASSISTANT, PLANNER, RESEARCHER
 from routing.models import RoutingDecision
 from tests.chatting import Chatting, chat_request, kinds, text_of
+from tests.owners import SCRIPT
 from tests.scripted_model import Script, ScriptedModel
 from tests.workflow.playing import full, plan, wants
 from tooling.registry import CallKey, tool

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from chat.access.owners import SCRIPT, TERMINAL, Owner
+from chat.access.owners import TERMINAL, Owner
 from chat.database import in_database
 from chat.instructions import MAX_INSTRUCTIONS, Instructions
 from chat.llm.messages import estimated_tokens
@@ -16,6 +16,7 @@ from chat.workflow.agents import ASSISTANT, EDITOR, PLANNER, RESEARCHER, REVIEWE
 from chat.workflow.prompt import prompt
 from chat.workflow.question import Question
 from tests.chatting import Chatting, Event, Socket, chat_request, cookie_header, kinds
+from tests.owners import SCRIPT
 from tests.pages.conversations import owner_of
 from tests.scripted_model import Script, ScriptedModel
 

@@ -8,11 +8,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from chat.access.owners import SCRIPT, TERMINAL, Owner, is_operator
+from chat.access.owners import TERMINAL, Owner, is_operator
 from chat.database import in_database
 from chat.llm.errors import ALL_THINKING, MORE_THINKING
 from chat.models import Run
 from tests.chatting import Chatting, chat_request, cookie_header, is_terminal, kinds, text_of
+from tests.owners import SCRIPT
 from tests.scripted_model import ScriptedModel
 from tests.timing import quickest
 

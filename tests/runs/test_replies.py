@@ -20,6 +20,7 @@ from chat.protocol.terms import SUBPROTOCOL_HTML, Reply
 from chat.runs.replay import EPOCH_SIZE
 from chat.runs.worker import Worker
 from tests.chatting import Chatting, chat_request, kinds, text_of
+from tests.owners import SCRIPT
 from tests.scripted_model import ScriptedModel
 
 from .pausing import Pause, Plan, paused, reply_frame
@@ -51,7 +52,7 @@ async def test_each_decision_is_stored_and_reaches_the_workflow(
     row = await pause.asks().aget()
     assert (row.state, row.replied_by, row.remember) == (
         state,
-        "script:",
+        str(SCRIPT),
         reply.get("remember", False),
     )
     assert row.replied_at
@@ -242,7 +243,7 @@ async def test_reply_waits_for_another_question_of_the_conversation(
         answer=await Message.objects.acreate(
             conversation_id=pause.conversation_id, role="assistant"
         ),
-        owner="script:",
+        owner=str(SCRIPT),
         message_id=uuid.uuid4(),
         mode="auto",
         worker="worker.elsewhere",
@@ -340,7 +341,7 @@ async def test_staff_with_the_permission_release_the_run(
     assert (run.worker, run.status, run.owner, run.text_so_far) == (
         "released",
         "running",
-        "script:",
+        str(SCRIPT),
         "So far. ",
     )
     assert await pause.states() == ["approved"]
@@ -388,7 +389,7 @@ async def test_owner_who_decided_as_staff_before_joins_by_the_same_reply(
     plan.asks = [{"approver": PERMISSION}, {}]
     pause = await paused(chat)
     await reply_as_staff(staff, pause, approvals(pause, 0))
-    await pause.asks().exclude(state="open").aupdate(replied_by="script:")
+    await pause.asks().exclude(state="open").aupdate(replied_by=str(SCRIPT))
     frame = reply_frame(pause.run_id, pause.replies("refuse")[1:])
     events = await chat.answer(frame)
     assert await chat.answer({**frame, "after": 2}) == events[2:]

@@ -1,0 +1,86 @@
+"""Who asks on a socket: shown by a token, by cookies, or by a key of the program's own making.
+
+A program that shows nothing owns the run of one message: the one whose message_id it made.
+"""
+
+from typing import Any
+
+from django.conf import settings
+from django.http.cookie import parse_cookie
+from django.utils.crypto import salted_hmac
+
+from chat.protocol.errors import (
+    FOREIGN_ORIGIN,
+    NO_SESSION,
+    NOT_SIGNED_IN,
+    ONLY_ITS_OWN_RUN,
+    TOKEN_NEEDED,
+    ProtocolError,
+)
+from chat.protocol.requests import ChatRequest, ReplyRequest
+from chat.protocol.terms import SUBPROTOCOL_TOKEN
+
+from .addresses import address_of
+from .browsers import owner_of_cookies
+from .origins import is_foreign
+from .owners import Asker, Owner
+from .tokens import PREFIX, Token
+
+# Shorter ones are what libraries insist on ("none", "sk-x"), and others send the same.
+MIN_OWN_KEY = 32  # characters
+TAG_LETTERS = 32
+
+
+def asker_of(scope: dict[str, Any], request: ChatRequest | ReplyRequest) -> Asker:
+    """Return who sends this first frame. Raise ProtocolError if it is nobody who may.
+
+    A token counts, right or wrong, whatever the cookies say. It may allow pages of other sites.
+    Reads the database.
+    """
+    address = address_of(scope)
+    if (shown := token_of(scope)) is not None:
+        token = Token.objects.accept(shown, scope="ask", address=address)
+        if is_foreign(scope) and header_of(scope, b"origin").decode("latin-1") not in token.origins:
+            raise ProtocolError(FOREIGN_ORIGIN)
+        return Asker(token.owner, address, token.pk, models=tuple(token.model_ids))
+    owner = owner_of_cookies(parse_cookie(header_of(scope, b"cookie").decode("latin-1")))
+    return Asker(owner or anonymous_owner(scope, request), address)
+
+
+def anonymous_owner(scope: dict[str, Any], request: ChatRequest | ReplyRequest) -> Owner:
+    """Return the owner of what a program asks without a token. Raise ProtocolError for browsers."""
+    is_browser = bool(header_of(scope, b"origin"))
+    if settings.FLEET_AUTH != "anonymous":
+        raise ProtocolError(NOT_SIGNED_IN if is_browser else TOKEN_NEEDED)
+    if is_browser:
+        raise ProtocolError(NO_SESSION)
+    key = bearer_of(scope)
+    if len(key) >= MIN_OWN_KEY:
+        return Owner("script", tag_of("key", key))
+    if isinstance(request, ReplyRequest) or not request.is_first:
+        raise ProtocolError(ONLY_ITS_OWN_RUN)
+    return Owner("script", tag_of("message_id", str(request.message_id)))
+
+
+def tag_of(what: str, secret: str) -> str:
+    """Return what rows know the holder of a secret by; the secret can't be had from it."""
+    return salted_hmac(f"chat.scripts.{what}", secret, algorithm="sha256").hexdigest()[:TAG_LETTERS]
+
+
+def token_of(scope: dict[str, Any]) -> str | None:
+    """Return the token that a handshake shows, right or wrong; None if it shows none."""
+    if (bearer := bearer_of(scope)).startswith(PREFIX):
+        return bearer
+    # Scripts of browsers can't set headers.
+    begins = SUBPROTOCOL_TOKEN
+    shown = (name for name in scope.get("subprotocols", ()) if name.startswith(begins))
+    return next((name.removeprefix(begins) for name in shown), None)
+
+
+def bearer_of(scope: dict[str, Any]) -> str:
+    scheme, _, rest = header_of(scope, b"authorization").decode("latin-1").partition(" ")
+    return rest.strip() if scheme.lower() == "bearer" else ""
+
+
+def header_of(scope: dict[str, Any], name: bytes) -> bytes:
+    return next((value for key, value in scope["headers"] if key == name), b"")
