@@ -4,7 +4,8 @@ ENV PYTHONUNBUFFERED=1 \
     UV_COMPILE_BYTECODE=1 \
     UV_LINK_MODE=copy \
     UV_NO_DEV=1 \
-    FLEET_STATE_DIR=/state
+    FLEET_STATE_DIR=/state \
+    FLEET_AUTH=required
 
 RUN pip install --no-cache-dir uv \
     && useradd --create-home --uid 1000 fleet \

@@ -2,7 +2,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.contrib.admin import apps
 
-from .permissions import keep_private
+from .statefolder import keep_private
 
 
 class AgenticFleetConfig(AppConfig):

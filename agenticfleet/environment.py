@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from importlib.util import find_spec
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from urllib.request import getproxies_environment
 import dj_database_url
 import msgspec
 from django.core.exceptions import ImproperlyConfigured
+from django.http.request import split_domain_port
 from dotenv.parser import parse_stream
 
 from chat.access.limits import Limit
@@ -325,6 +326,21 @@ def has_place(url: str) -> bool:
         return bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def name_elsewhere(hosts: Sequence[str], origins: Sequence[str]) -> str:
+    """Return the first host name by which other machines are let in; empty if there is none."""
+    places = [each.partition("://")[2] for each in origins if each.startswith("http")]
+    names = [*hosts, *(split_domain_port(place.removeprefix("*"))[0] for place in places)]
+    return next((name for name in names if not is_of_this_machine(name)), "")
+
+
+def is_of_this_machine(name: str) -> bool:
+    """Return True if a host name or address leads every machine to itself."""
+    try:
+        return ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return f".{name.lower()}".endswith(".localhost")
 
 
 def is_installed(module: str) -> bool:

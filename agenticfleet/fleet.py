@@ -28,7 +28,7 @@ from .lifelines import Lifeline
 from .modelserver import Inquiry, warm_up
 from .overview import ready_text
 from .running import RunningFleet, announced
-from .startup import ADMIN_NAME, first_admin, first_line, migrate
+from .startup import ADMIN_NAME, first_admin, first_line, migrate, refuse_open_site
 from .workers import STOP_TIMEOUT, Workers
 
 CHECK_INTERVAL = 0.5  # seconds
@@ -77,6 +77,8 @@ class Fleet:
         return clean
 
     def start(self, workers: int) -> None:
+        host, _ = self._listener.getsockname()
+        refuse_open_site(host)
         # Start the slow services first and wait for them last.
         start_missing(self._watcher, self._started, is_local=self.is_local, own_port=self.own_port)
         if not self._started.model:
@@ -192,7 +194,7 @@ class Fleet:
     def is_local(self) -> bool:
         """True if only this machine can reach the fleet."""
         host, _ = self._listener.getsockname()
-        return ip_address(host).is_loopback
+        return ip_address(host).is_loopback and not settings.FLEET_DOOR
 
     @property
     def own_port(self) -> int:

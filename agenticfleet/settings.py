@@ -6,7 +6,6 @@ and checked here. A wrong or unknown one stops the start with `ImproperlyConfigu
 
 import hmac
 import os
-import secrets
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +15,8 @@ import msgspec
 from django.http.request import split_domain_port
 from django.utils.csp import CSP
 
-from agenticfleet.environment import Environment, hidden, is_installed
+from agenticfleet.environment import Environment, hidden, is_installed, name_elsewhere
+from agenticfleet.statefolder import kept_key, make_state_folder
 from chat.access.limits import NO_LIMIT, Limits
 from chat.deadlines import Deadlines, PathLevels, ServiceLevels
 from chat.logs import logging_of
@@ -33,33 +33,6 @@ env = Environment(os.environ)
 reads_files = not any(map(os.environ.get, ("PYTHON_DOTENV_DISABLED", "PYTEST_VERSION")))
 if reads_files:
     env.add_file(Path(".env").absolute())
-
-
-def state_dir() -> Path:
-    path = Path(env.text("FLEET_STATE_DIR", str(BASE_DIR / ".fleet"))).absolute()
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as exc:
-        env.reject("FLEET_STATE_DIR", f"names {path}, which cannot be made: {exc.strerror}.")
-    if not os.access(path, os.W_OK | os.X_OK):
-        env.reject("FLEET_STATE_DIR", f"names {path}, which is not writable.")
-    return path
-
-
-def secret_key() -> str:
-    """Return `DJANGO_SECRET_KEY`, or a random key from the state folder.
-
-    The file lets sessions survive a restart.
-    """
-    if value := env.text("DJANGO_SECRET_KEY", shown=hidden):
-        return value
-    path = FLEET_STATE_DIR / "secret_key"
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(50))
-    except FileExistsError:
-        pass
-    return path.read_text()
 
 
 def prices(path: str) -> Prices | None:
@@ -80,10 +53,12 @@ def version() -> str:
 
 # --- Django ---------------------------------------------------------------------------------------
 
-FLEET_STATE_DIR = state_dir()
+FLEET_STATE_DIR = Path(env.text("FLEET_STATE_DIR", str(BASE_DIR / ".fleet"))).absolute()
+if _PROBLEM := make_state_folder(FLEET_STATE_DIR):
+    env.reject("FLEET_STATE_DIR", _PROBLEM)
 if reads_files:
     env.add_file(FLEET_STATE_DIR / ".env")
-SECRET_KEY = secret_key()
+SECRET_KEY = env.text("DJANGO_SECRET_KEY", shown=hidden) or kept_key(FLEET_STATE_DIR)
 DEBUG = env.flag("DJANGO_DEBUG", False)
 ALLOWED_HOSTS = env.hosts("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.origins("DJANGO_CSRF_TRUSTED_ORIGINS")
@@ -263,8 +238,6 @@ FLEET_MODEL_IS_STAND_IN = env.flag("FLEET_MODEL_IS_STAND_IN", False)
 FLEET_MODEL_SERVER = env.text("FLEET_MODEL_SERVER")
 # True if `manage.py fleet` serves the model itself: until it has loaded, calls wait for it.
 FLEET_SERVES_MODEL = env.flag("FLEET_SERVES_MODEL", False)
-# True if only this machine can reach the fleet. `manage.py fleet` sets this, too.
-FLEET_IS_LOCAL = env.flag("FLEET_IS_LOCAL", False)
 # What an agent of the team may write per model call: notes and drafts, not the answer. The next
 # step must be able to read it, so a window has at least this size.
 FLEET_STEP_TOKENS = 150 if FLEET_MODEL_IS_STAND_IN else 1000
@@ -413,6 +386,12 @@ FLEET_AUTH = env.choice("FLEET_AUTH", "anonymous", ("anonymous", "required", "si
 FLEET_ANONYMOUS = env.choice("FLEET_ANONYMOUS", "refused", ("refused", "allowed"))
 # Proxies whose word for the address of a client counts.
 FLEET_TRUSTED_PROXIES = env.networks("FLEET_TRUSTED_PROXIES")
+# The proxy or name by which others get in, although the fleet listens to this machine alone.
+FLEET_DOOR = ", ".join(map(str, FLEET_TRUSTED_PROXIES)) or name_elsewhere(
+    ALLOWED_HOSTS, CSRF_TRUSTED_ORIGINS
+)
+# True if only this machine can reach the fleet. `manage.py fleet` sets it for its workers.
+FLEET_IS_LOCAL = env.flag("FLEET_IS_LOCAL", False) and not FLEET_DOOR
 # `manage.py fleet` numbers its workers from 1. 0: this process is none of them.
 FLEET_WORKER_NUMBER = env.integer("FLEET_WORKER_NUMBER", 0)
 # Part of the names of a fleet's workers, so that the parent knows their runs.

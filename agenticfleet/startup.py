@@ -6,7 +6,9 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
@@ -47,6 +49,16 @@ def listen(host: str, port: int, *, pause: Callable[[float], None]) -> socket.so
                     f"Cannot listen on {host}:{port}: {os.strerror(exc.errno or 0)}."
                 ) from exc
         pause(PORT_CHECK_INTERVAL)
+
+
+def refuse_open_site(address: str) -> None:
+    """Raise EmbeddedError if people elsewhere could ask without signing in, and nobody meant it."""
+    door = settings.FLEET_DOOR or ("" if ip_address(address).is_loopback else address)
+    if door and settings.FLEET_AUTH == "anonymous" and settings.FLEET_ANONYMOUS == "refused":
+        raise EmbeddedError(
+            f"Other machines can reach this fleet ({door}), and people there could ask without"
+            " signing in: set FLEET_AUTH=required or signup; FLEET_ANONYMOUS=allowed lets them."
+        )
 
 
 def migrate() -> None:

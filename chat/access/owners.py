@@ -64,20 +64,16 @@ def may_see_settings(request: HttpRequest) -> bool:
     """
     if request.user.is_staff:
         return True
-    host, _ = split_domain_port(request.get_host())
-    return (
-        settings.FLEET_IS_LOCAL
-        and settings.FLEET_AUTH == "anonymous"
-        and not settings.CSRF_TRUSTED_ORIGINS  # of a proxy in front
-        and is_local(request)
-        and host in LOCAL_HOSTS  # A proxy that tells nothing of its clients may pass their host.
-    )
+    return settings.FLEET_IS_LOCAL and settings.FLEET_AUTH == "anonymous" and is_local(request)
 
 
 def is_local(request: HttpRequest) -> bool:
     """Return True if a program of this machine asks, and not a proxy on behalf of another one."""
     names = map(str.lower, request.headers)
     if any(name in PROXY_HEADERS or name.startswith("x-forwarded-") for name in names):
+        return False
+    host, _ = split_domain_port(request.get_host())
+    if host not in LOCAL_HOSTS:  # A proxy that tells nothing of its clients may pass their host.
         return False
     try:
         return ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback

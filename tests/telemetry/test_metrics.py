@@ -290,14 +290,17 @@ class TestFormat:
 
 
 class ClientAt(AsyncClient):
-    """A client with this address."""
+    """A client with this address, which asks for this host."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, host: str = "localhost") -> None:
         super().__init__()
-        self.address = address
+        self.address, self.host = address, host
 
     def _base_scope(self, **request: Any) -> dict[str, Any]:
-        return {**super()._base_scope(**request), "client": [self.address, 1234]}
+        scope = super()._base_scope(**request)
+        others = [header for header in scope["headers"] if header[0] != b"host"]
+        headers = [(b"host", self.host.encode()), *others]
+        return {**scope, "headers": headers, "client": [self.address, 1234]}
 
 
 @pytest.mark.parametrize(
@@ -305,6 +308,7 @@ class ClientAt(AsyncClient):
     [
         ("local", 200),
         ("proxied", 403),
+        ("proxied under its name", 403),
         ("remote", 403),
         ("token", 200),
         ("wrong token", 403),
@@ -321,15 +325,17 @@ async def test_metrics_are_shown_to_this_machine_the_token_and_operators(
     client, headers = ClientAt("192.0.2.7"), {}
     match who:
         case "local":
-            client = ClientAt("127.0.0.1")
+            client = ClientAt("127.0.0.1", "localhost:8000")
         case "proxied":
             client, headers = ClientAt("127.0.0.1"), {"X-Forwarded-For": "127.0.0.1"}
+        case "proxied under its name":
+            client = ClientAt("127.0.0.1", "testserver")
         case "token":
             headers = {"Authorization": "Bearer right"}
         case "wrong token":
             headers = {"Authorization": "Bearer wrong"}
         case "foreign host":
-            client, headers = ClientAt("127.0.0.1"), {"Host": "evil.example"}
+            client = ClientAt("127.0.0.1", "evil.example")
         case "staff" | "staff without the permission" | "user":
             user = await User.objects.acreate(username="ann", is_staff=who != "user")
             if who != "staff without the permission":

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import signal
+import socket
 import sys
 from functools import partial
 from typing import Any
@@ -13,7 +14,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from agenticfleet import assets
 from agenticfleet.asgi import application
+from agenticfleet.errors import EmbeddedError
 from agenticfleet.server import Server
+from agenticfleet.startup import refuse_open_site
 from chat.checks import TOOLS_TAG
 from chat.runs.worker import Worker
 from routing.policy import classifier
@@ -40,6 +43,12 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, fd: int, ready_fd: int | None, **options: Any) -> None:
+        try:
+            # After a reload, settings may be others than at the fleet's start.
+            with socket.socket(fileno=os.dup(fd)) as listener:
+                refuse_open_site(listener.getsockname()[0])
+        except EmbeddedError as exc:
+            raise CommandError(str(exc)) from exc
         classifier()  # Read its weights now, not while the first reader waits.
         assets.publish()
         # What is imported by now lives as long as the process. Without this each full garbage

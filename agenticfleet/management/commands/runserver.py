@@ -1,5 +1,6 @@
 """Serve pages and sockets with Django's development server, which reloads changed code."""
 
+import socket
 import sys
 from typing import Any
 
@@ -8,6 +9,7 @@ from django.core.management.base import CommandError
 
 from agenticfleet.embedded import rerun_with_services
 from agenticfleet.errors import EmbeddedError
+from agenticfleet.startup import refuse_open_site
 
 # In this order: daphne.server adopts the event loop that agenticfleet.server has installed.
 from agenticfleet.server import Server  # isort: skip
@@ -30,6 +32,13 @@ class Command(RunserverCommand):  # type: ignore[misc]
             sys.exit(rerun_with_services())
         except EmbeddedError as exc:
             raise CommandError(str(exc)) from exc
+
+    def run(self, **options: Any) -> None:
+        try:
+            refuse_open_site(str(socket.getaddrinfo(self.addr, None)[0][4][0]))
+        except (EmbeddedError, OSError) as exc:
+            raise CommandError(str(exc)) from exc
+        super().run(**options)
 
     def log_action(self, protocol: str, action: str, details: dict[str, Any]) -> None:
         """Log nothing. AccessLog does, without the words of searches in the query."""

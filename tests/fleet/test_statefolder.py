@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agenticfleet.permissions import keep_private
+from agenticfleet.statefolder import keep_private
 from tests.fleet.test_settings import manage
 from tests.scripted_model import ScriptedModel
 from tests.serving import migrated_database, running

@@ -1,7 +1,8 @@
-"""Keep what is stored from other users of the machine: chats, session keys, the secret key."""
+"""The state folder: what a fleet keeps there, and that other users of the machine can't open it."""
 
 import logging
 import os
+import secrets
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,26 @@ logger = logging.getLogger(__name__)
 OTHERS = 0o077  # the bits of everybody's access but the owner's: as a umask, or in a mode
 SQLITE_FILES = ("", "-wal", "-shm", "-journal")
 MAX_NAMED = 3  # paths in a line of the log
+
+
+def make_state_folder(path: Path) -> str:
+    """Make the folder if it is missing. Return what is wrong with it; empty if it can be used."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        return f"names {path}, which cannot be made: {exc.strerror}."
+    return "" if os.access(path, os.W_OK | os.X_OK) else f"names {path}, which is not writable."
+
+
+def kept_key(folder: Path) -> str:
+    """Return the random key in the state folder, which lets sessions survive a restart."""
+    path = folder / "secret_key"
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(50))
+    except FileExistsError:
+        pass
+    return path.read_text()
 
 
 def keep_private(folder: Path, database: dict[str, Any]) -> None:
