@@ -39,6 +39,7 @@ PREFIX = "fleet_"
 FORM = re.compile(r"fleet_([0-9a-f]{8})_[A-Za-z0-9]{43}([0-9a-f]{8})")
 LETTERS = string.ascii_letters + string.digits
 SECRET_LETTERS = 43  # 256 random bits
+ORIGIN = re.compile(r"https?://[^\s/,]+")  # scheme, host and port, as browsers send it
 TERM = timedelta(days=90)  # of a token for which no other is chosen
 USE_NOTED_EVERY = timedelta(minutes=1)
 
@@ -142,9 +143,11 @@ class TokenQuerySet(models.QuerySet["Token"]):
 
 
 class Token(models.Model):
+    MAX_NAME = 100
+
     id = models.CharField(primary_key=True, max_length=8, editable=False, help_text="shown to all")
     digest = models.CharField(max_length=64, editable=False, help_text="sha256 of the token, hex")
-    name = models.CharField(max_length=100, help_text="what the program is for")
+    name = models.CharField(max_length=MAX_NAME, help_text="what the program is for")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True, related_name="tokens"
     )
