@@ -3,6 +3,7 @@
 from django.urls import path
 
 from . import account, sharing, views
+from .accounts.tokens import tokens
 from .consumers import ChatConsumer
 from .export.views import export
 from .languages import choose_language, javascript_catalogue
@@ -22,6 +23,7 @@ urlpatterns = [
     path("s/<str:token>/", sharing.shared, name="shared"),
     path("instructions/", account.instructions, name="instructions"),
     path("manifest.webmanifest", account.manifest, name="manifest"),
+    path("account/tokens/", tokens, name="tokens"),
     path("shares/", sharing.shares, name="shares"),
     path("chats/", views.conversations, name="conversations"),
     path("current/", views.current, name="current"),

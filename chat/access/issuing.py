@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
+from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
-from django.db import models
 from django.utils import timezone
 
 from .leaving import delete_all_of, end_sockets
@@ -28,7 +27,7 @@ def issue(
 ) -> NewToken:
     """Make a token of a user or a service. `by` is the person who does it, None at a terminal."""
     new = Token.objects.make(owner, name, scopes=scopes, term=term, **fields)
-    note(new.row, ADDITION, f"Made for {new.row.owner}.", by=by)
+    note(new.row, ADDITION, "Made.", by=by)
     return new
 
 
@@ -39,9 +38,8 @@ def revoke(token: Token, *, by: User | None) -> None:
         end_sockets(f"token:{token.pk}")
 
 
-def delete_service(service: Service, *, by: User | None) -> None:
+def delete_service(service: Service) -> None:
     """Delete a service with its tokens and its chats; live answers are cancelled."""
-    note(service, DELETION, "Deleted with its tokens and its chats.", by=by)
     owner = service.owner
     # First, so that nothing begins while its chats are deleted.
     service.delete()
@@ -49,14 +47,14 @@ def delete_service(service: Service, *, by: User | None) -> None:
     delete_all_of(owner)
 
 
-def note(row: models.Model, flag: int, message: str, *, by: User | None) -> None:
-    logger.info("%s %s: %s by=%s", type(row).__name__.lower(), row.pk, message, by and by.pk)
+def note(token: Token, flag: int, message: str, *, by: User | None) -> None:
+    logger.info("token %s of %s: %s by=%s", token.pk, token.owner, message, by.pk if by else "-")
     if by is not None:
         LogEntry.objects.create(
             user_id=by.pk,
-            content_type=ContentType.objects.get_for_model(row),
-            object_id=str(row.pk),
-            object_repr=str(row)[:200],
+            content_type=ContentType.objects.get_for_model(Token),
+            object_id=token.pk,
+            object_repr=str(token)[:200],
             action_flag=flag,
             change_message=message,
         )

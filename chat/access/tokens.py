@@ -40,6 +40,7 @@ FORM = re.compile(r"fleet_([0-9a-f]{8})_[A-Za-z0-9]{43}([0-9a-f]{8})")
 LETTERS = string.ascii_letters + string.digits
 SECRET_LETTERS = 43  # 256 random bits
 ORIGIN = re.compile(r"https?://[^\s/,]+")  # scheme, host and port, as browsers send it
+LIMITS = ("runs", "questions", "tokens", "searches", "money")  # as in limits.py
 TERM = timedelta(days=90)  # of a token for which no other is chosen
 USE_NOTED_EVERY = timedelta(minutes=1)
 
@@ -65,6 +66,21 @@ def checksum(body: str) -> str:
 def digest_of(text: str) -> str:
     # A password hash would add nothing to 256 random bits, and cost each request 300 ms.
     return sha256(text.encode()).hexdigest()
+
+
+def origin_of(text: str) -> str:
+    """Return the origin of pages that may use a token. Raise ValueError."""
+    if ORIGIN.fullmatch(text):
+        return text.lower()
+    raise ValueError(f"{text!r} is no origin, such as https://shop.example")
+
+
+def limit_of(text: str) -> tuple[str, float]:
+    """Return a limit of a token, written as in runs=2. Raise ValueError."""
+    name, _, number = text.partition("=")
+    if name in LIMITS and re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", number, re.ASCII):
+        return name, float(number)
+    raise ValueError(f"{text!r} is no limit, such as runs=2; there are: {', '.join(LIMITS)}")
 
 
 class Service(models.Model):

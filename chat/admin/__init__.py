@@ -1,3 +1,3 @@
 """What operators see of runs and conversations. Django loads the modules by this import."""
 
-from . import asks, conversations, decisions, refusals, runs  # noqa: F401  # registers their pages
+from . import asks, conversations, decisions, refusals, runs, tokens  # noqa: F401  # their pages

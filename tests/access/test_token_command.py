@@ -63,11 +63,13 @@ def test_token_expires_after_the_days_that_are_given(given: list[str], days: int
 
 def test_token_may_last_for_ever_and_allow_less() -> None:
     given = ["--scope", "read", "--scope", "ask", "--model", "small", "--days", "never"]
+    given += ["--limit", "runs=2", "--limit", "money=0.5"]
     token("create", "--service", "ci", "--origin", "https://Shop.example", *given)
     row = Token.objects.get()
     assert row.expires_at is None
     assert (row.scopes, row.model_ids) == (["ask", "read"], ["small"])
     assert row.origins == ["https://shop.example"]
+    assert row.limits == {"runs": 2, "money": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -83,6 +85,10 @@ def test_token_may_last_for_ever_and_allow_less() -> None:
         ["create", "--service", "ci", "--scope", "admin"],
         ["create", "--service", "ci", "--origin", "shop.example"],
         ["create", "--service", "ci", "--origin", "https://shop.example/"],
+        ["create", "--service", "ci", "--limit", "runs"],
+        ["create", "--service", "ci", "--limit", "runs=-1"],
+        ["create", "--service", "ci", "--limit", "runs=nan"],
+        ["create", "--service", "ci", "--limit", "walks=1"],
         ["revoke", "0123abcd"],
     ],
 )

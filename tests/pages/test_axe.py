@@ -56,6 +56,10 @@ PAGES = {
     "routing decisions": "/admin/routing/routingdecision/",
     "cached results": "/admin/tooling/cachedresult/",
     "refused parts": "/admin/chat/refusedpart/",
+    "tokens": "/admin/chat/token/",
+    "a new token": "/admin/chat/token/add/",
+    "services": "/admin/chat/service/",
+    "a person's tokens": "/account/tokens/",
 }
 VIEWS = [("light", 1440), ("dark", 390)]
 

@@ -1,6 +1,7 @@
 """Make, list and revoke tokens, by which programs say who they are."""
 
 from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.utils import timezone
 
 from agenticfleet.startup import migrate
 from chat.access.issuing import issue, revoke
-from chat.access.tokens import ORIGIN, SCOPES, TERM, Service, Token
+from chat.access.tokens import LIMITS, SCOPES, TERM, Service, Token, limit_of, origin_of
 
 MAX_DAYS = 36_500
 HEADINGS = ("id", "owner", "name", "scopes", "last used", "expires")
@@ -34,7 +35,7 @@ class Command(BaseCommand):
         )
         create.add_argument(
             "--days",
-            type=term_of,
+            type=read_by(term_of),
             default=TERM,
             metavar="N|never",
             help=f"until it expires; default: {TERM.days}",
@@ -45,8 +46,15 @@ class Command(BaseCommand):
         create.add_argument(
             "--origin",
             action="append",
-            type=origin_of,
+            type=read_by(origin_of),
             help="of another site whose pages may use it, such as https://shop.example",
+        )
+        create.add_argument(
+            "--limit",
+            action="append",
+            type=read_by(limit_of),
+            metavar="NAME=NUMBER",
+            help=f"of its own, such as runs=2; there are: {', '.join(LIMITS)}",
         )
         acts.add_parser("list", help="list the tokens that are not revoked")
         acts.add_parser("revoke", help="let a token count no more").add_argument("id")
@@ -71,6 +79,7 @@ class Command(BaseCommand):
             term=options["days"],
             model_ids=options["model"] or [],
             origins=options["origin"] or [],
+            limits=dict(options["limit"] or ()),
         )
         until = new.row.expires_at
         expires = f"until {until:%Y-%m-%d}" if until else "until it is revoked"
@@ -99,13 +108,19 @@ def term_of(text: str) -> timedelta | None:
         return None
     if text.isdecimal() and 0 < int(text[:9]) <= MAX_DAYS:
         return timedelta(days=int(text))
-    raise ArgumentTypeError(f"{text!r} is neither a number of days nor never")
+    raise ValueError(f"{text!r} is neither a number of days nor never")
 
 
-def origin_of(text: str) -> str:
-    if ORIGIN.fullmatch(text):
-        return text.lower()
-    raise ArgumentTypeError(f"{text!r} is no origin, such as https://shop.example")
+def read_by[V](read: Callable[[str], V]) -> Callable[[str], V]:
+    """Return a type of argparse that says what is wrong with a value."""
+
+    def value_of(text: str) -> V:
+        try:
+            return read(text)
+        except ValueError as exc:
+            raise ArgumentTypeError(str(exc)) from exc
+
+    return value_of
 
 
 def user_named(name: str) -> User:
