@@ -24,9 +24,9 @@ from chat.runs.worker import Worker
 from chat.telemetry import metrics
 
 from .access.browsers import account_tag
-from .access.credentials import asker_of, header_of, token_of
+from .access.credentials import asker_of, token_of
 from .access.leaving import end_when_due, tags_of
-from .access.origins import refusal_of
+from .access.origins import header, refusal_of
 from .access.owners import Asker
 from .chains import earlier_than
 from .database import in_database
@@ -171,7 +171,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self.identified,
             request,
             arrived=time.perf_counter(),
-            parent=TraceParent.parse(self.header(HEADER)),
+            parent=TraceParent.parse(header(self.scope, HEADER).encode("latin-1")),
         )
         self.spawn(self.serve(self._joining, request.after))
         self.spawn(self.beat())
@@ -379,19 +379,16 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         return language_of(
             self.query.get("language", ""),
             cookies=self.cookies,
-            accepted=self.header(b"accept-language").decode("latin-1"),
+            accepted=header(self.scope, b"accept-language"),
         )
 
     @cached_property
     def cookies(self) -> dict[str, str]:
-        return parse_cookie(self.header(b"cookie").decode("latin-1"))
+        return parse_cookie(header(self.scope, b"cookie"))
 
     @property
     def query(self) -> QueryDict:
         return QueryDict(self.scope.get("query_string", b""))
-
-    def header(self, name: bytes) -> bytes:
-        return header_of(self.scope, name)
 
 
 async def joined(joining: "asyncio.Task[Run]") -> Run:

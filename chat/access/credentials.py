@@ -22,7 +22,7 @@ from chat.protocol.terms import SUBPROTOCOL_TOKEN
 
 from .addresses import address_of
 from .browsers import owner_of_cookies
-from .origins import is_foreign
+from .origins import header, is_foreign
 from .owners import Asker, Owner
 from .tokens import PREFIX, Token
 
@@ -40,16 +40,16 @@ def asker_of(scope: dict[str, Any], request: ChatRequest | ReplyRequest) -> Aske
     address = address_of(scope)
     if (shown := token_of(scope)) is not None:
         token = Token.objects.accept(shown, scope="ask", address=address)
-        if is_foreign(scope) and header_of(scope, b"origin").decode("latin-1") not in token.origins:
+        if is_foreign(scope) and header(scope, b"origin") not in token.origins:
             raise ProtocolError(FOREIGN_ORIGIN)
         return Asker(token.owner, address, token.pk, models=tuple(token.model_ids))
-    owner = owner_of_cookies(parse_cookie(header_of(scope, b"cookie").decode("latin-1")))
+    owner = owner_of_cookies(parse_cookie(header(scope, b"cookie")))
     return Asker(owner or anonymous_owner(scope, request), address)
 
 
 def anonymous_owner(scope: dict[str, Any], request: ChatRequest | ReplyRequest) -> Owner:
     """Return the owner of what a program asks without a token. Raise ProtocolError for browsers."""
-    is_browser = bool(header_of(scope, b"origin"))
+    is_browser = bool(header(scope, b"origin"))
     if settings.FLEET_AUTH != "anonymous":
         raise ProtocolError(NOT_SIGNED_IN if is_browser else TOKEN_NEEDED)
     if is_browser:
@@ -78,9 +78,5 @@ def token_of(scope: dict[str, Any]) -> str | None:
 
 
 def bearer_of(scope: dict[str, Any]) -> str:
-    scheme, _, rest = header_of(scope, b"authorization").decode("latin-1").partition(" ")
+    scheme, _, rest = header(scope, b"authorization").partition(" ")
     return rest.strip() if scheme.lower() == "bearer" else ""
-
-
-def header_of(scope: dict[str, Any], name: bytes) -> bytes:
-    return next((value for key, value in scope["headers"] if key == name), b"")
