@@ -24,6 +24,7 @@ from django.http.request import split_domain_port
 from dotenv.parser import parse_stream
 
 from chat.access.limits import Limit
+from tooling.decoding import UNREADABLE_JSON
 
 type Network = IPv4Network | IPv6Network
 
@@ -244,7 +245,7 @@ class Environment:
         text = self.text(name, shown=hidden)
         try:
             headers = msgspec.json.decode(text or "{}", type=dict[str, str])
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE_JSON:
             headers = {"": ""}
         for header, value in headers.items():
             if not (HEADER.fullmatch(header) and value.isascii() and value.isprintable()):

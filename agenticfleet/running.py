@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 from django.conf import settings
 
+from tooling.decoding import UNREADABLE_JSON
+
 from .errors import EmbeddedError
 
 
@@ -56,7 +58,7 @@ def running_fleet() -> RunningFleet | None:
     try:
         fleet = msgspec.json.decode(fleet_file().read_bytes(), type=RunningFleet)
         descriptor = os.open(lock_file(), os.O_RDWR)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, *UNREADABLE_JSON):
         return None
     try:
         return None if lock(descriptor, fcntl.LOCK_SH, attempts=1) else fleet

@@ -11,7 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import msgspec
 from django.http.request import split_domain_port
 from django.utils.csp import CSP
 
@@ -23,6 +22,7 @@ from chat.logs import logging_of
 from chat.prices import Prices
 from chat.protocol.requests import MAX_MESSAGE, MAX_MODEL
 from routing.caps import Caps
+from tooling.decoding import UNREADABLE_JSON
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -43,7 +43,7 @@ def prices(path: str) -> Prices | None:
         return Prices.read(Path(path))
     except OSError as exc:
         env.reject("FLEET_PRICES", f"names {path}, which cannot be read: {exc.strerror}.")
-    except msgspec.MsgspecError as exc:
+    except UNREADABLE_JSON as exc:
         env.reject("FLEET_PRICES", f"names {path}, which is no price list: {exc}.")
 
 

@@ -9,6 +9,8 @@ from typing import Literal
 import msgspec
 from django.conf import settings
 
+from tooling.decoding import UNREADABLE_JSON
+
 from .gguf import ModelFileError, checked
 from .lookup.around import Look, Surroundings, places
 from .lookup.choice import Found
@@ -106,7 +108,7 @@ def remember(model: str) -> str:
     """Store which model answers. Return which one it was at the last start, if that is known."""
     path = Path(settings.FLEET_STATE_DIR) / "model.json"
     before = ""
-    with suppress(OSError, msgspec.DecodeError):
+    with suppress(OSError, *UNREADABLE_JSON):
         before = msgspec.json.decode(path.read_bytes(), type=dict[str, str]).get("model", "")
     if before != model:
         draft = path.with_suffix(f".{os.getpid()}")

@@ -11,6 +11,7 @@ from chat.asks import Ask
 from chat.protocol.requests import holds_nul
 from chat.protocol.terms import Decision, Reply
 from chat.rendering.wording import escaped
+from tooling.decoding import UNREADABLE_JSON
 from tooling.schema import faults_in
 from tooling.untrusted import one_line
 
@@ -105,7 +106,7 @@ class Questioner:
         while text := await self.line("The arguments as one line of JSON, or nothing to go back:"):
             try:
                 arguments = msgspec.json.decode(text, type=dict[str, Any])
-            except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+            except UNREADABLE_JSON as exc:
                 self._note(f"Arguments are one JSON object: {exc}.")
                 continue
             faults = faults_in(arguments, ask.schema)

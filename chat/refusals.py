@@ -14,6 +14,8 @@ import msgspec
 from django.db import models
 from redis import Redis
 
+from tooling.decoding import UNREADABLE_JSON
+
 from .llm.refusals.memory import Refusal
 
 KEY = "fleet:refusals"
@@ -46,7 +48,7 @@ def refusals_in(stored: Mapping[bytes, bytes]) -> list[Refusal]:
     for value in stored.values():
         try:
             refusals.append(msgspec.json.decode(value, type=Refusal))
-        except (msgspec.MsgspecError, UnicodeError):
+        except UNREADABLE_JSON:
             continue  # A worker of another version has written it.
     return [refusal for refusal in refusals if refusal.until > time.time()]
 

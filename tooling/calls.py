@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from .decoding import UNREADABLE_JSON
 from .registry import Tool
 from .schema import Arguments, InvalidArguments, Json
 from .untrusted import cut, without_nul
@@ -89,7 +90,7 @@ def checked(tool: Tool, arguments: str | dict[str, Any]) -> Arguments:
         if isinstance(given, str):
             # Some models encode the object twice.
             given = msgspec.json.decode(without_nul(given.encode()) or b"{}")
-    except (msgspec.MsgspecError, UnicodeError, RecursionError, TypeError) as exc:
+    except (*UNREADABLE_JSON, TypeError) as exc:
         known = ", ".join(tool.parameters.schema["properties"])
         raise NotMade(
             "malformed",

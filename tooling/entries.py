@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from .decoding import UNREADABLE_JSON
 from .results import Output, TtlClass
 
 SCHEMA_VERSION = 1  # of keys and entries; entries of another version are not read
@@ -76,7 +77,7 @@ def failure_in(text: bytes) -> Failure:
     """Return the stored failure, or a general one if the bytes cannot be read."""
     try:
         return msgspec.json.decode(text, type=Failure)
-    except (msgspec.MsgspecError, UnicodeError):
+    except UNREADABLE_JSON:
         return Failure(
             "This tool cannot be called now.", "", temporary=False, stale_will_do=True, closed_for=0
         )
@@ -96,7 +97,7 @@ def unpacked(body: bytes) -> Output | None:
         if body.startswith(_PACKED):
             body = zlib.decompressobj().decompress(body[1:], MAX_UNPACKED_BYTES)
         return msgspec.json.decode(body, type=Output)
-    except (zlib.error, msgspec.MsgspecError, UnicodeError):
+    except (zlib.error, *UNREADABLE_JSON):
         return None
 
 

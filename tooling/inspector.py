@@ -10,6 +10,7 @@ from typing import Any, cast
 import msgspec
 
 from .bounded import blocking_client
+from .decoding import UNREADABLE_JSON
 from .entries import CLOSED_INDEX, CLOSED_PREFIX, DAY_PREFIX, PREFIX, About, failure_in, unpacked
 from .services import utc_now
 
@@ -289,7 +290,7 @@ def entry_of(
             credits=float(credits_ or 0),
             now=now,
         )
-    except (msgspec.MsgspecError, ValueError, OverflowError, OSError):
+    except (*UNREADABLE_JSON, ValueError, OverflowError, OSError):
         return None
 
 

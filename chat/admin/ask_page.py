@@ -20,6 +20,7 @@ from chat.protocol.errors import ProtocolError
 from chat.protocol.requests import holds_nul
 from chat.protocol.terms import Reply
 from chat.rendering.wording import escaped
+from tooling.decoding import UNREADABLE_JSON
 from tooling.schema import faults_in
 
 from .content import may_read_content, words
@@ -62,7 +63,7 @@ class DecisionForm(forms.Form):
             return cleaned
         try:
             arguments = msgspec.json.decode(cleaned.get("arguments", ""), type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+        except UNREADABLE_JSON as exc:
             self.add_error("arguments", f"Arguments are one JSON object: {exc}.")
             return cleaned
         if holds_nul(arguments):

@@ -14,6 +14,7 @@ from chat.runs.replay import Entry
 from chat.runs.rows import row_ending_events
 from chat.runs.store import EVENTS, READ_BATCH, events_of, key_of
 from tooling.bounded import blocking_client
+from tooling.decoding import UNREADABLE_JSON
 
 
 class LogUnavailable(Exception):
@@ -40,7 +41,7 @@ def entries_of_log(run_id: UUID) -> list[Entry]:
             if len(batch) < READ_BATCH:
                 return found
             after = b"(" + batch[-1][0]
-    except (RedisError, OSError, msgspec.DecodeError) as exc:
+    except (RedisError, OSError, *UNREADABLE_JSON) as exc:
         raise LogUnavailable(str(exc)) from exc
     finally:
         client.close()

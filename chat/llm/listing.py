@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from tooling.decoding import UNREADABLE_JSON
 from tooling.untrusted import one_line, without_nul
 
 MAX_MODELS = 500
@@ -101,7 +102,7 @@ def decoded(body: bytes) -> object:
     try:
         text = without_nul(body.removeprefix(b"\xef\xbb\xbf")).decode(errors="replace")
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE_JSON:
         return None
 
 

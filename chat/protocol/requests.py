@@ -6,6 +6,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from tooling.decoding import UNREADABLE_JSON
+
 from .errors import ErrorInfo, ProtocolError
 from .terms import Effort, Mode, Reply
 
@@ -138,5 +140,5 @@ def parse[T](frame: str | bytes | None, decoder: msgspec.json.Decoder[T]) -> T:
         raise ProtocolError(ErrorInfo("bad_request", "Frames are JSON text, not binary."))
     try:
         return decoder.decode(frame)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as exc:
+    except UNREADABLE_JSON as exc:
         raise ProtocolError(ErrorInfo("bad_request", f"Invalid frame: {exc}.")) from exc

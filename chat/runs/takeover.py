@@ -36,6 +36,7 @@ from chat.protocol.terms import Summary, Timings
 from chat.starts import RELEASED
 from chat.telemetry import metrics
 from tooling.bounded import BREAKER, RedisDown
+from tooling.decoding import UNREADABLE_JSON
 
 from .continuing import Beginning, taken_over
 from .local import Runs
@@ -169,7 +170,7 @@ class Takeovers:
             except RedisDown as exc:
                 logger.warning("run=%s cannot read its log: %s", run.pk, exc)
                 await asyncio.sleep(BREAKER)
-            except msgspec.DecodeError as exc:
+            except UNREADABLE_JSON as exc:
                 logger.warning("run=%s its log is of another version: %s", run.pk, exc)
                 break
         return Recalled(run, [])

@@ -3,6 +3,7 @@
 import msgspec
 from msgspec import Struct
 
+from tooling.decoding import UNREADABLE_JSON
 from tooling.untrusted import without_nul
 
 
@@ -12,5 +13,5 @@ def parsed[T: Struct](text: str, kind: type[T]) -> T | None:
     start, end = text.find("{"), text.rfind("}")
     try:
         return msgspec.json.decode(without_nul(text[start : end + 1].encode()), type=kind)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except UNREADABLE_JSON:
         return None

@@ -11,6 +11,7 @@ from chat.protocol.errors import Code
 from chat.protocol.payloads import ModelCall
 from routing.policy import Route
 from tooling.calls import Rejection, ToolResult
+from tooling.decoding import UNREADABLE_JSON
 
 
 class Chosen(Struct, frozen=True):
@@ -116,5 +117,5 @@ def decoded[T](value: str, kind: type[T]) -> T | None:
     """Return a kept result. Return None if it can't be read: other code may have kept it."""
     try:
         return msgspec.json.decode(value, type=kind)
-    except (msgspec.DecodeError, ValueError):
+    except UNREADABLE_JSON:
         return None

@@ -9,6 +9,7 @@ import msgspec
 
 from chat.llm.errors import ModelError
 from chat.llm.messages import WantedCall
+from tooling.decoding import UNREADABLE_JSON
 from tooling.sentences import sentence
 
 from .normal import CallDelta
@@ -263,7 +264,7 @@ def object_in(text: str) -> str | None:
         value = msgspec.json.decode(text)
         if isinstance(value, str):
             text, value = value, msgspec.json.decode(value or NO_ARGUMENTS)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except UNREADABLE_JSON:
         return None
     if value is None:
         return NO_ARGUMENTS

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from tooling.decoding import UNREADABLE_JSON
+
 from .calls import NO_ARGUMENTS, JsonEnd, known_name
 from .normal import CallDelta
 
@@ -345,7 +347,7 @@ def value_in(text: str) -> Any:
     """Return the value that stands between tags. What isn't JSON is a string."""
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except UNREADABLE_JSON:
         return text
 
 
@@ -354,7 +356,7 @@ def decoded(document: str) -> object:
     for missing in ("", "}", "}}", "}]"):
         try:
             return msgspec.json.decode(document.rstrip() + missing)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
+        except UNREADABLE_JSON:
             continue
     return None
 

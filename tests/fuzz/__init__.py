@@ -1,0 +1,1 @@
+"""Inputs that nobody planned for: each is refused in a way that its sender can read."""
