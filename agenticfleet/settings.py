@@ -333,6 +333,7 @@ FLEET_FULL_CAPS = Caps(
     tokens=12_000,
     # The last third of a run is left for the answer.
     seconds=FLEET_DEADLINES.runtime * 2 / 3,
+    money=env.number("FLEET_LIMIT_RUN_MONEY", 0) or None,
 )
 
 # --- What people and programs may spend: an owner, an address, the whole site ---------------------
@@ -344,13 +345,12 @@ FLEET_LIMITS = Limits(
     tokens=env.limit("FLEET_LIMIT_TOKENS", "5000000,10000000,100000000"),
     searches=env.limit("FLEET_LIMIT_SEARCHES", "200,400,2000"),
     money=env.limit("FLEET_LIMIT_MONEY", "none"),
-    run_money=env.number("FLEET_LIMIT_RUN_MONEY", 0) or None,
     message=env.integer("FLEET_LIMIT_MESSAGE", MAX_MESSAGE, least=1, most=MAX_MESSAGE),
     # Known only by their address until their first frame.
     sockets=env.limit("FLEET_LIMIT_SOCKETS", "none,100,2000"),
     handshakes=env.limit("FLEET_LIMIT_HANDSHAKES", "none,300,10000"),
 )
-if FLEET_PRICES is None and (FLEET_LIMITS.run_money or FLEET_LIMITS.money != NO_LIMIT):
+if FLEET_PRICES is None and (FLEET_FULL_CAPS.money or FLEET_LIMITS.money != NO_LIMIT):
     env.reject("FLEET_LIMIT_MONEY", "and FLEET_LIMIT_RUN_MONEY need FLEET_PRICES.")
 
 # --- Traces and retention -------------------------------------------------------------------------

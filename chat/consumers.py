@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from contextlib import aclosing
 from functools import cached_property
 from typing import Any, ClassVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -23,6 +23,7 @@ from chat.runs.replay import Entry
 from chat.runs.worker import Worker
 from chat.telemetry import metrics
 
+from .access.addresses import address_of
 from .access.browsers import account_tag
 from .access.credentials import asker_of, token_of
 from .access.leaving import end_when_due, tags_of
@@ -81,6 +82,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
+        self.id = uuid4().hex  # as limits count it
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshake: asyncio.Task[None] | None = None
         self._joining: asyncio.Task[Run] | None = None
@@ -91,6 +93,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._run: Run | None = None
         self.tags: frozenset[str] = frozenset()  # by which the socket is ended
         self._view: AnswerView | None = None
+        self._admitted_by: Worker | None = None
         self._is_over = False  # a terminal or a refusal was sent, or the client disconnected
         self._next_frame_at = 0.0
         self._last_seq = 0
@@ -107,6 +110,8 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self._is_over = True
             for task in self._tasks:
                 task.cancel()
+            if worker := self._admitted_by:
+                worker.runs.spawn(worker.admission.release_socket(self.id, self.address))
             metrics.sockets_open.dec()
             self.log_end()
 
@@ -131,6 +136,14 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             (name for name in offered if name in (SUBPROTOCOL_HTML, SUBPROTOCOL_JSON)), None
         )
         await self.accept(self._subprotocol)
+        # Before anything else is done for the socket.
+        worker = Worker.current()
+        try:
+            await worker.admission.admit_socket(self.id, self.address)
+            self._admitted_by = worker
+        except ProtocolError as exc:
+            await self.refuse(exc.error)
+            return
         if refusal := refusal_of(self.scope, shows_token=token_of(self.scope) is not None):
             await self.refuse(refusal)
         else:
@@ -385,6 +398,10 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     @cached_property
     def cookies(self) -> dict[str, str]:
         return parse_cookie(header(self.scope, b"cookie"))
+
+    @property
+    def address(self) -> str:
+        return address_of(self.scope)
 
     @property
     def query(self) -> QueryDict:

@@ -1,6 +1,9 @@
 """Limits on the time of a run, in seconds. `settings.py` builds each of them once."""
 
 from dataclasses import dataclass
+from datetime import timedelta
+
+MAX_UNCLAIMED = timedelta(minutes=10)  # Later, readers of a lost run don't wait for it any more.
 
 
 @dataclass(frozen=True, slots=True)

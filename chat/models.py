@@ -15,7 +15,9 @@ from django.db.models.functions import Now
 
 from routing.models import RoutingDecision
 
+from .access.owners import Asker, Owner
 from .access.signins import Session  # noqa: F401  # Django finds models by this module
+from .access.spending import DayUse
 from .access.tokens import Token
 from .asks import Ask
 from .conversations import Conversation, Message
@@ -145,6 +147,7 @@ class RunQuerySet(StartQueries):
             # Check the lease in the UPDATE itself: it may have been renewed since the SELECT.
             if not self.expired().filter(pk=run_id)._end(ending, run.last_seq):
                 return None
+            DayUse.objects.add(run.asker, ending.usage, ending.cost)
             StepResult.objects.filter(run=run_id).delete()
             Message.objects.filter(run=run_id).update(text=run.text_so_far)
             return self.select_related("answer").get(pk=run_id)
@@ -165,9 +168,10 @@ class RunQuerySet(StartQueries):
                 StepResult.objects.filter(run=run_id).delete()
             Message.objects.filter(run=run_id).update(text=outcome.text)
             ending = outcome.ending
+            run = self.only("owner", "address", "token", "conversation").get(pk=run_id)
+            DayUse.objects.add(run.asker, ending.usage, ending.cost)
             if ending.status == "paused":
-                conversation_id = self.values_list("conversation", flat=True).get(pk=run_id)
-                Ask.objects.store(run_id, conversation_id, ending.asks)
+                Ask.objects.store(run_id, run.conversation_id, ending.asks)
             elif outcome.routed:
                 # A paused run has none: the one that ends its chain is rated.
                 tokens = ending.usage.input_tokens + ending.usage.output_tokens
@@ -368,6 +372,11 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+    @property
+    def asker(self) -> Asker:
+        """Who asked, as limits count it."""
+        return Asker(Owner.of(self.owner), self.address, self.token_id)
 
     @property
     def progress(self) -> dict[str, Any]:

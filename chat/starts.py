@@ -12,6 +12,8 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Now
 
+from .access.counting import check_rows
+from .access.limits import Bound
 from .access.owners import Asker, Owner
 from .asks import Ask
 from .conversations import Conversation, Message
@@ -32,7 +34,6 @@ from .protocol.errors import (
     ProtocolError,
     not_allowed,
     not_offered,
-    too_many_runs,
 )
 from .protocol.requests import ChatRequest, ReplyRequest
 from .protocol.terms import Reply
@@ -62,14 +63,16 @@ class StartQueries(models.QuerySet["Run"]):
         asker: Asker,
         request: ChatRequest | ReplyRequest,
         *,
+        run_id: uuid.UUID,
         worker: str | None,
         lease: timedelta,
+        unchecked: Sequence[Bound] = (),
         parent: TraceParent | None = None,
     ) -> Started:
         """Return the run of `request`: the one that it already has, or a new one for `worker`.
 
-        Without a worker, start no new one. Raise ProtocolError if there is no run to return; then
-        nothing was stored, and asks stay open.
+        Without a worker, start no new one. Raise ProtocolError if there is no run to return, or if
+        a new one would go beyond an `unchecked` bound; then nothing was stored, and asks stay open.
         """
         owner = asker.owner
         try:
@@ -78,7 +81,6 @@ class StartQueries(models.QuerySet["Run"]):
             if request.after:
                 raise ProtocolError(UNKNOWN_MESSAGE_ID)
             with transaction.atomic():
-                run_id = uuid.uuid4()
                 fields = {
                     "pk": run_id,
                     "message_id": request.message_id,
@@ -88,7 +90,7 @@ class StartQueries(models.QuerySet["Run"]):
                     "token_id": asker.token_id,
                     "address": asker.address if asker.is_anonymous else "",
                 }
-                self._check_limit(owner)
+                check_rows(self, unchecked)
                 if isinstance(request, ReplyRequest):
                     run = self._create_for_reply(owner, request, fields)
                 else:
@@ -175,15 +177,6 @@ class StartQueries(models.QuerySet["Run"]):
         if request.rerun_of and run.question.text != request.message:
             raise ProtocolError(OTHER_TEXT)
         return run
-
-    def _check_limit(self, owner: Owner) -> None:
-        """Raise ProtocolError if the owner has as many live runs as are allowed."""
-        max_live = settings.FLEET_LIMITS.runs.owner
-        # All scripts share one owner, so a limit would let one of them shut out the others.
-        if max_live is None or owner.kind not in ("user", "service", "browser"):
-            return
-        if self.filter(owner=str(owner), status="running").count() >= max_live:
-            raise ProtocolError(too_many_runs(int(max_live)))
 
     # --- Runs that go on after replies
 

@@ -12,3 +12,5 @@ class Caps:
     fan_out: int  # agents that work at once
     tokens: int  # written by models, without hidden thinking; on the full path, before the answer
     seconds: float  # after that, only the final answer may begin
+    # Of the whole run, in the currency of the price list. An answer is always written.
+    money: float | None = None

@@ -93,6 +93,12 @@ class Socket:
                 await self.event(timeout=timeout)
         return self.events
 
+    async def refusal(self) -> Event:
+        """Return the error with which the server refuses, and the code with which it closes."""
+        event = await self.event()
+        assert event["type"] == "error", event
+        return {**event["error"], "close": await self.close_code()}
+
     async def close_code(self) -> int:
         """Wait until the server closes the socket; return the code."""
         message = await self.communicator.receive_output(timeout=TIMEOUT)
@@ -108,7 +114,7 @@ class Chatting:
 
     def __init__(self, application: Any) -> None:
         self._application = application
-        self._open: list[Socket] = []
+        self.sockets: list[Socket] = []
 
     async def socket(
         self,
@@ -116,7 +122,9 @@ class Chatting:
         subprotocol: str | None = None,
         headers: dict[str, str] | None = None,
         query: str = "",
+        address: str = "",
     ) -> Socket:
+        """Open a socket, as a client at this address if one is given."""
         raw = [
             (name.encode(), value.encode())
             for name, value in {"host": "testserver", **AS_SCRIPT, **(headers or {})}.items()
@@ -127,11 +135,13 @@ class Chatting:
             headers=raw,
             subprotocols=[subprotocol] if subprotocol else None,
         )
+        if address:
+            communicator.scope["client"] = [address, 40_000]
         accepted, chosen = await communicator.connect(timeout=TIMEOUT)
         assert accepted
         assert chosen == subprotocol
         socket = Socket(communicator)
-        self._open.append(socket)
+        self.sockets.append(socket)
         return socket
 
     async def ask(
@@ -149,5 +159,5 @@ class Chatting:
         return await (await self.ask(request, **options)).rest()
 
     async def close(self) -> None:
-        for socket in self._open:
+        for socket in self.sockets:
             await socket.close()

@@ -140,6 +140,11 @@ class Toolbox:
         self._mark = secrets.token_hex(4)
 
     @property
+    def credits(self) -> float:
+        """What the results so far have cost at the search provider."""
+        return sum(result.credits for result in self._results.values())
+
+    @property
     def names(self) -> frozenset[str]:
         """The tools that can be called now."""
         return frozenset(name for name, tool in self._tools.items() if not self.why_off(tool))

@@ -6,7 +6,7 @@ by what it made itself (`credentials.py`).
 
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Literal
+from typing import Literal, cast
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -16,16 +16,24 @@ from django.http.request import split_domain_port
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 PROXY_HEADERS = frozenset({"forwarded", "via", "x-real-ip"})
 
+type Kind = Literal["user", "service", "browser", "script", "terminal"]
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
     """The owner of conversations and runs. Rows store `str(owner)`."""
 
-    kind: Literal["user", "service", "browser", "script", "terminal"]
+    kind: Kind
     id: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.id}"
+
+    @classmethod
+    def of(cls, text: str) -> "Owner":
+        """Return the owner that a row names."""
+        kind, _, owner_id = text.partition(":")
+        return cls(cast("Kind", kind), owner_id)
 
 
 @dataclass(frozen=True, slots=True)

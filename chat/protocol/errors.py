@@ -198,7 +198,6 @@ HANDSHAKE_TIMEOUT = ErrorInfo(
 )
 
 
-TOO_MANY_RUNS = sentence("%(count)s answers are already running.")
 NOT_OFFERED = sentence(
     'The model "%(model)s" isn\'t offered; null chooses by itself. Offered: %(others)s.'
 )
@@ -210,10 +209,6 @@ def close_code_of(error: ErrorInfo) -> int:
     if error in UNKNOWN_ASKER:
         return UNAUTHENTICATED
     return CLOSE_OF.get(error.code, TRY_AGAIN_LATER)
-
-
-def too_many_runs(max_live: int) -> ErrorInfo:
-    return ErrorInfo("too_many_runs", TOO_MANY_RUNS % {"count": max_live}, retryable=True)
 
 
 def not_offered(model: str, offered: Sequence[str]) -> ErrorInfo:

@@ -13,6 +13,7 @@ from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
 from chat.database import in_database
+from chat.deadlines import MAX_UNCLAIMED
 from chat.models import Run
 from chat.protocol.terms import CANCELLED
 from chat.telemetry import metrics
@@ -32,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 ROUNDS_PER_LEASE = 8  # times that a lease is renewed, and lost runs are looked for, while it lasts
 CHECKS_BEFORE_CLAIM = 3  # that find the same lease; one renewal between them may fail or be late
-MAX_UNCLAIMED = timedelta(minutes=10)  # Later, readers don't wait for the answer any more.
 MAX_LEASE_FACTOR = 3  # times the own lease; a longer one was written before a clock was set back
 MAX_REPAIRS = 50  # logs that are closed in one round
 

@@ -5,14 +5,16 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import Error as DatabaseProblem
 
+from chat.access.limits import Bound
 from chat.access.owners import Asker
 from chat.database import BatchedCalls, in_database, reason_of
 from chat.logs import bind_run
@@ -26,6 +28,7 @@ from chat.trace_context import RunTrace, TraceParent
 from chat.workflow.answer import Resources
 from tooling.bounded import RedisDown
 
+from .admission import Admission, Newcomer, newcomer_of
 from .continuing import Beginning, beginning_of
 from .following import follow_stored
 from .journal import JournalWriter
@@ -45,6 +48,18 @@ START_TIMEOUT = 5.0  # seconds that a request may wait in the queue for the data
 JOIN_TIMEOUT = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A run that may begin, if the rows agree: `unchecked` has the bounds that they must keep."""
+
+    asker: Asker
+    request: ChatRequest | ReplyRequest
+    run_id: UUID
+    unchecked: Sequence[Bound]
+    arrived: float
+    parent: TraceParent | None
+
+
 class Runs:
     """The runs that this process drives. Runs of other processes can be followed and cancelled."""
 
@@ -55,6 +70,7 @@ class Runs:
         store: LogStore,
         resources: Resources,
         journals: JournalWriter,
+        admission: Admission,
         on_change: Callable[[RunLog], None],
         traces: "Traces | None" = None,
     ) -> None:
@@ -63,6 +79,7 @@ class Runs:
         self.accepting = True
         self._end_at_once: Ending | None = None
         self._journals = journals
+        self._admission = admission
         self._worker = worker
         self._store = store
         self._resources = resources
@@ -99,9 +116,10 @@ class Runs:
             # A worker that has just started doesn't know yet which models there are.
             await self._resources.models.catalog.first_look()
         try:
-            found = await self._starts.do(
-                partial(self._start_in_database, asker, request, arrived, parent)
-            )
+            known = await in_database(known_run, asker, request)
+            if isinstance(known, Run):
+                return known
+            found = await self._start_within_limits(known, request, arrived, parent)
         except DatabaseProblem as exc:
             logger.error("cannot start a run: %s", reason_of(exc))
             raise ProtocolError(STORAGE_UNAVAILABLE) from exc
@@ -110,27 +128,41 @@ class Runs:
         self._launch(found, arrived, parent)
         return found.run
 
-    def _start_in_database(
+    async def _start_within_limits(
         self,
-        asker: Callable[[], Asker],
+        newcomer: Newcomer,
         request: ChatRequest | ReplyRequest,
         arrived: float,
         parent: TraceParent | None,
     ) -> Beginning | Run:
+        run_id = uuid4()
+        unchecked = await self._admission.admit_run(run_id, newcomer.bounds)
+        start = Start(newcomer.asker, request, run_id, unchecked, arrived, parent)
+        found = None
+        try:
+            found = await self._starts.do(partial(self._start_in_database, start))
+        finally:
+            if newcomer.bounds and not isinstance(found, Beginning):
+                self.spawn(self._admission.give_back(run_id, newcomer.bounds))
+        return found
+
+    def _start_in_database(self, start: Start) -> Beginning | Run:
         """Return what a new run begins with, or the run that the request already has."""
-        if time.perf_counter() - arrived > START_TIMEOUT:
+        if time.perf_counter() - start.arrived > START_TIMEOUT:
             # The request waited behind others for the database. Don't make its reader wait longer.
             raise ProtocolError(STORAGE_UNAVAILABLE)
         started = Run.objects.start(
-            asker(),
-            request,
+            start.asker,
+            start.request,
+            run_id=start.run_id,
+            unchecked=start.unchecked,
             worker=self._worker if self.accepting else None,
             lease=timedelta(seconds=settings.FLEET_LEASE_TTL),
-            parent=parent,
+            parent=start.parent,
         )
         if not started.is_new:
             return started.run
-        is_first = isinstance(request, ChatRequest) and request.is_first
+        is_first = isinstance(start.request, ChatRequest) and start.request.is_first
         return beginning_of(started.run, is_first=is_first)
 
     def _launch(self, beginning: Beginning, arrived: float, parent: TraceParent | None) -> None:
@@ -289,6 +321,12 @@ class Runs:
         if live := self.live.get(run_id):
             return live.log.follow(after, compact=compact, rest=rest)
         return follow_stored(self._store, run_id, after, compact=compact, rest=rest)
+
+
+def known_run(asker: Callable[[], Asker], request: ChatRequest | ReplyRequest) -> Run | Newcomer:
+    """Return the run that a request already has, or who asks for a new one."""
+    who = asker()
+    return Run.objects.known_run(who.owner, request) or newcomer_of(who, request)
 
 
 def log_failure(task: "asyncio.Task[Any]") -> None:

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import Error as DatabaseProblem
 
 from chat.access.owners import is_operator
+from chat.access.spending import DayUse
 from chat.clock import Clock
 from chat.database import in_database, reason_of
 from chat.deadlines import Deadlines
@@ -84,6 +85,7 @@ class LiveRun:
         """Go on with a run of which `before` are the figures, if it has any."""
         self.id: UUID = run.pk
         self.owner = run.owner
+        self.asker = run.asker
         self.conversation_id = run.conversation_id
         self.worker = run.worker
         self.epoch = run.epoch
@@ -241,6 +243,7 @@ class LiveRun:
         self.log.close(ending_events(ending, ""))
         # No other process can count what it cost.
         self.count(ending)
+        await in_database(DayUse.objects.add, self.asker, ending.usage, ending.cost)
         return ending
 
     def count(self, ending: Ending) -> None:

@@ -16,6 +16,8 @@ from django.conf import settings
 from django.db import Error as DatabaseProblem
 from django.db import transaction
 
+from chat.access.owners import Asker
+from chat.access.spending import DayUse
 from chat.clock import Clock, Stopwatch
 from chat.conversations import TITLE_LENGTH, Conversation, ConversationQuerySet
 from chat.database import in_database, reason_of
@@ -70,7 +72,7 @@ class Titles:
         if not (is_first and is_listed and are_on()) or len(self._tasks) >= AT_ONCE:
             return
         messages = messages_for(run.answer.question.text, run.log.text)
-        task = asyncio.create_task(self._entitle(run.conversation_id, messages))
+        task = asyncio.create_task(self._entitle(run.conversation_id, run.asker, messages))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -79,7 +81,7 @@ class Titles:
         for task in self._tasks:
             task.cancel()
 
-    async def _entitle(self, chat: UUID, messages: Sequence[ChatMessage]) -> None:
+    async def _entitle(self, chat: UUID, asker: Asker, messages: Sequence[ChatMessage]) -> None:
         watch = Stopwatch(Clock(time.perf_counter()))
         call = CallRecord(1, settings.FLEET_LIGHT_MODEL, messages, watch)
         try:
@@ -91,7 +93,7 @@ class Titles:
                         title = cleaned(await self._ask(call, messages))
             finally:
                 metrics.count_call(call.data)
-                await in_database(count, call.data)
+                await in_database(count, call.data, asker)
             if title:
                 await in_database(store, chat, title)
         except (TimeoutError, ModelError) as exc:
@@ -142,13 +144,12 @@ def store(chat: UUID, title: str) -> None:
     untitled(chat).update(title=title, titled_by=Conversation.TitledBy.MODEL)
 
 
-def count(call: ModelCall) -> None:
-    """Add a call to the figures of its model, as the calls of runs are."""
+def count(call: ModelCall, asker: Asker) -> None:
+    """Add a call to the figures of its model, as the calls of runs are, and to the asker's day."""
     prices = settings.FLEET_PRICES
-    figures = Figures(
-        models={call.model: ModelFigures.of_call(call, prices)},
-        cost=(prices.cost_of([call], []) if prices else None) or 0,
-    )
+    cost = (prices.cost_of([call], []) if prices else None) or 0
+    figures = Figures(models={call.model: ModelFigures.of_call(call, prices)}, cost=cost)
     now = datetime.now(UTC)
     with transaction.atomic():
         Period.objects.add({(span, start_of(span, now)): figures for span in LENGTHS})
+        DayUse.objects.add(asker, call.usage, cost)

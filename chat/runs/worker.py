@@ -29,6 +29,7 @@ from tooling.bounded import BoundedRedis
 from tooling.services import Services
 from tooling.toolbox import open_services
 
+from .admission import Admission
 from .commands import Tagged, keep_listed, receive_commands, send_cancel
 from .flushing import LogFlusher
 from .journal import JournalWriter
@@ -84,6 +85,8 @@ class Worker:
         )
         self.tools = tool_services()
         self.traces = open_traces(self.name)
+        self.redis = BoundedRedis(settings.REDIS_URL)  # of what has no client of its own
+        self.admission = Admission(self.redis)
         self.flusher = LogFlusher(self.store, notify=self.tell_sockets)
         self.journals = JournalWriter(self.name)
         self.runs = Runs(
@@ -91,6 +94,7 @@ class Worker:
             store=self.store,
             resources=Resources(self.model_client, self.tools, Opinions(self.model_client)),
             journals=self.journals,
+            admission=self.admission,
             on_change=self.flusher.add,
             traces=self.traces,
         )
@@ -104,8 +108,8 @@ class Worker:
             store=self.store,
             traces=self.traces,
         )
-        self.pruning = Pruning(self.name, BoundedRedis(settings.REDIS_URL))
-        self.sharing = RefusalSharing(self.model_client.refusals, self.pruning.redis)
+        self.pruning = Pruning(self.name, self.redis)
+        self.sharing = RefusalSharing(self.model_client.refusals, self.redis)
         self.tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -180,7 +184,7 @@ class Worker:
         await self.model_client.aclose()
         await self.tools.aclose()
         await self.store.aclose()
-        await self.pruning.redis.aclose()
+        await self.redis.aclose()
         _workers.pop(asyncio.get_running_loop(), None)
 
     async def cancel(self, joining: "asyncio.Task[Run]") -> None:

@@ -53,11 +53,15 @@ SECONDS = sentence("%(count)s seconds")
 class Meter:
     """What a path may still spend of its caps.
 
-    `written` are tokens, and `worked` seconds, that earlier workers spent on the path.
+    `written` are tokens, and `worked` seconds, that earlier workers spent on the path. `cost`
+    returns what the run has cost so far.
     """
 
-    def __init__(self, caps: Caps, *, written: int = 0, worked: float = 0) -> None:
+    def __init__(
+        self, caps: Caps, *, cost: Callable[[], float], written: int = 0, worked: float = 0
+    ) -> None:
         self.caps = caps
+        self.cost = cost
         self.supersteps = caps.supersteps
         self.tokens = caps.tokens - written
         self.overdue_at = time.monotonic() + caps.seconds - worked
@@ -70,6 +74,9 @@ class Meter:
             return WRITTEN_TOKENS % {"count": f"{self.caps.tokens:,}"}
         if time.monotonic() >= self.overdue_at:
             return SECONDS % {"count": f"{self.caps.seconds:g}"}
+        if self.caps.money is not None and self.cost() >= self.caps.money:
+            currency = settings.FLEET_PRICES.currency if settings.FLEET_PRICES else ""
+            return f"{self.caps.money:g} {currency}"
         return None
 
 
@@ -122,6 +129,7 @@ class Work:
         self._played: set[str] = set()  # the names of the steps so far
         self._said: set[str] = set()  # by `say_once`
         self._tools = tools
+        self._toolboxes: list[Toolbox] = []  # of all paths so far
         self._open: list[Callable[[bool], None]] = []
 
     def enter(self, route: Route, window: Window) -> None:
@@ -132,6 +140,7 @@ class Work:
         rounds = self.kept_on(route.path, Round)
         self.meter = Meter(
             route.caps,
+            cost=self.cost,
             written=sum(made.words for made in rounds),
             worked=self.worked_s,
         )
@@ -145,10 +154,18 @@ class Work:
             max_chars=BYTES_PER_TOKEN * window.context_tokens // RESULTS_IN_CONTEXT,
             approve=settings.FLEET_APPROVE,
         )
+        self._toolboxes.append(self.toolbox)
         for source in self.sources_on(route.path):
             self.toolbox.remember_source(source)
         for used in self.kept_on(route.path, Used):
             self.toolbox.remember(used.call.name, used.call.arguments, used.key, used.result)
+
+    def cost(self) -> float:
+        """Return what the run has cost so far, in money. What has no known price costs nothing."""
+        if (prices := settings.FLEET_PRICES) is None:
+            return 0
+        calls = sum(prices.cost_of([call.data], ()) or 0 for call in self.calls)
+        return calls + prices.search_credit * sum(box.credits for box in self._toolboxes)
 
     # --- Telling
 

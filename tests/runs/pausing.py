@@ -1,5 +1,6 @@
 """An answer that asks a person before it is written, and frames that reply."""
 
+import asyncio
 import uuid
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -81,6 +82,8 @@ class Asking(Answer):
         if self.question.text.startswith("plain"):
             self.work.tell(ResponseDelta(delta="Plain."))
             return
+        if self.question.text.startswith("endless"):
+            await asyncio.Event().wait()
         if self.plan.words:
             self.work.tell(ResponseDelta(delta=self.plan.words))
         asks = [asked(number, self.plan, **ask) for number, ask in enumerate(self.plan.asks)]

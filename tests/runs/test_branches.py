@@ -26,7 +26,7 @@ def ask(text: str, *, owner: Owner = OWNER, **fields: Any) -> Run:
     """Ask, and answer with the text in capitals."""
     request = ChatRequest(message=text, message_id=uuid4(), **fields)
     lease = timedelta(seconds=10)
-    run = Run.objects.start(Asker(owner), request, worker="w", lease=lease).run
+    run = Run.objects.start(Asker(owner), request, run_id=uuid4(), worker="w", lease=lease).run
     outcome = Outcome(Ending(status="completed"), last_seq=1, text=text.upper())
     assert Run.objects.finish(run.pk, outcome, worker="w")
     return run
@@ -110,7 +110,10 @@ class TestStarting:
         first = ask("a")
         request = ChatRequest(message="a2", message_id=uuid4(), branch_of=first.pk)
         lease = timedelta(seconds=10)
-        starts = [Run.objects.start(Asker(OWNER), request, worker="w", lease=lease) for _ in "12"]
+        starts = [
+            Run.objects.start(Asker(OWNER), request, run_id=uuid4(), worker="w", lease=lease)
+            for _ in "12"
+        ]
         assert [start.is_new for start in starts] == [True, False]
         assert starts[0].run == starts[1].run
 
@@ -119,7 +122,9 @@ class TestStarting:
         request = ChatRequest(message="b", message_id=uuid4(), conversation_id=chat)
         lease = timedelta(seconds=10)
         with CaptureQueriesContext(connection) as queries:
-            run = Run.objects.start(Asker(OWNER), request, worker="w", lease=lease).run
+            run = Run.objects.start(
+                Asker(OWNER), request, run_id=uuid4(), worker="w", lease=lease
+            ).run
             run.conversation.exchanges_before(run.question)
         words = [query["sql"].split()[0] for query in queries]
         # The conversation; both messages, its time, the run; the exchanges.
