@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from pytest_django import Settings
 
+from chat.prices import ModelPrice, Prices
 from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR, PLANNER, RESEARCHER
-from tests.chatting import Chatting, text_of
+from tests.chatting import Chatting, chat_request, text_of
 from tests.scripted_model import Script, ScriptedModel
 
 from .playing import calls_of, full, messages_of, of_kind, phases, plan, wants
@@ -174,3 +175,32 @@ async def test_light_answer_that_wants_a_tool_in_its_last_round_escalates(
     assert len(calls_of(team, ASSISTANT)) == 2
     assert "more tools" in of_kind(events, "routing.decided")[1]["data"]["reasons"][0]
     assert text_of(events) == "The final answer."
+
+
+async def test_money_cap_ends_the_preparation_and_the_answer_is_written(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
+    settings.FLEET_PRICES = Prices(
+        {"scripted": ModelPrice(input=0, output=1_000_000)}, currency="EUR"
+    )
+    settings.FLEET_FULL_CAPS = replace(settings.FLEET_FULL_CAPS, money=2)
+    team.as_agent(PLANNER.instructions, plan("analyst"))
+    counting = wants(("calculator", {"expression": "1 + 1"}))
+    counting.tokens = ["so "] * 10
+    team.as_agent(ANALYST.instructions, counting)
+    events = await chat.answer(full())
+    said = messages_of(events)
+    assert "The limit of 2 EUR is reached. Analyst stops here." in said
+    assert "The limit of 2 EUR is reached before writing. The answer is written from" in said
+    assert phases(events) == ["routing", "analysis", "research", "final"]
+    assert text_of(events) == "The final answer."
+
+
+async def test_light_answer_is_written_whatever_it_costs(
+    chat: Chatting, team: ScriptedModel, settings: Settings
+) -> None:
+    settings.FLEET_PRICES = Prices({"scripted": ModelPrice(input=1_000_000, output=1_000_000)})
+    settings.FLEET_FULL_CAPS = replace(settings.FLEET_FULL_CAPS, money=1)
+    sums = wants(("calculator", {"expression": "1 + 1"}))
+    team.as_agent(ASSISTANT.instructions, sums, Script(tokens=["It is 2."]))
+    assert text_of(await chat.answer(chat_request(mode="light"))) == "It is 2."

@@ -1,6 +1,7 @@
 """Web search in an answer: found once, cached with its age, asked afresh, broken, hostile."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest_asyncio
 from pytest_django import Settings
 from redis import Redis
 
+from chat.prices import Prices
 from chat.runs.worker import Worker
 from chat.workflow.agents import PLANNER, RESEARCHER
 from tests.chatting import Chatting, chat_request, text_of
@@ -15,7 +17,7 @@ from tests.scripted_model import Script, ScriptedModel
 from tests.scripted_search import Answer, ScriptedSearch
 from tests.timing import quickest
 
-from .playing import of_kind, plan, wants
+from .playing import messages_of, of_kind, plan, wants
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -177,3 +179,16 @@ async def test_failed_search_is_told_to_the_model_but_not_to_the_stand_in(
     [_, call] = model.calls
     assert call.question == QUESTION, "it would only repeat the reason"
     assert text_of(events) == "The answer is **42**."
+
+
+async def test_searches_count_for_the_money_of_a_run(
+    chat: Chatting, web: ScriptedSearch, team: ScriptedModel, settings: Settings
+) -> None:
+    settings.FLEET_PRICES = Prices(search_credit=3)
+    settings.FLEET_FULL_CAPS = replace(settings.FLEET_FULL_CAPS, money=2)
+    team.as_agent(PLANNER.instructions, plan("researcher"))
+    team.as_agent(RESEARCHER.instructions, wants(("web_search", {"query": "queues"})))
+    events = await chat.answer(chat_request(mode="full"))
+    assert len(web.queries) == 1
+    assert "The limit of 2 USD is reached. Researcher stops here." in messages_of(events)
+    assert text_of(events) == "The final answer."
