@@ -54,7 +54,6 @@ from .pages import (
     totals_of,
     turns_since,
 )
-from .protocol.requests import MAX_MESSAGE
 from .rendering.answer import AnswerView
 from .rendering.turns import turn
 from .sidebar import Filters, number_of, sidebar_of
@@ -374,7 +373,7 @@ def page_context(
         "search_is_off": settings.FLEET_SEARCH == "off",
         "may_see_settings": may_see_settings(request),
         "examples": STAND_IN_EXAMPLES if model.is_stand_in else EXAMPLES,
-        "max_message": MAX_MESSAGE,
+        "max_message": settings.FLEET_LIMITS.message,
         "blank_question": QuestionWithAnswers(),
         # Rounded, because templates localize floats and the script could not read the result.
         "heartbeat_ms": round(settings.FLEET_HEARTBEAT * 1000),

@@ -49,8 +49,12 @@ NEEDS_ACTION: frozenset[Code] = frozenset(
         "bad_request",
         "storage_unavailable",
         "too_many_runs",
+        "too_many_requests",
+        "quota_exceeded",
     }
 )
+# Errors whose message says how many seconds to wait. The page counts them down.
+COUNTED_DOWN: frozenset[Code] = frozenset({"rate_limited", "too_many_requests"})
 for phrase in PHRASES:  # routing knows nothing of sentences
     sentence(phrase)
 # After these errors the same question would fail again.
@@ -345,9 +349,10 @@ def without_wait(error: ErrorInfo, ended_at: datetime | None) -> tuple[str, int 
 
     The texts are in the active language.
     """
-    # The seconds are in the message only. The page counts them down from the time of the ending.
+    # From the message, because rows of earlier versions have them nowhere else. They count from the
+    # time of the ending.
     found = re.search(r"\bin (\d{1,4}) s\b", error.message)
-    if error.code != "rate_limited" or found is None:
+    if error.code not in COUNTED_DOWN or found is None:
         return localized(error.message), None, ""
     passed = (datetime.now(UTC) - ended_at).total_seconds() if ended_at else 0
     wait = max(0, int(found[1]) - int(passed))

@@ -31,6 +31,7 @@ export let live = null;
 const LOST = {
   network: gettext("Connection lost. Reconnecting…"),
   restarting: gettext("The server is restarting. Trying again…"),
+  limited: "", // the server says why, and when
   storage: "", // the server says why
   unreachable: gettext("The server cannot be reached. Your question and what came so far are kept."),
 };

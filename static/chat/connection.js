@@ -23,9 +23,9 @@ import ReconnectingWebSocket from "../vendor/reconnecting-websocket/reconnecting
 
 /**
  * Why nothing is received. `network`: the socket closed or fell silent. `restarting`: the worker
- * takes no new questions. `storage`: the server cannot read the run now. `unreachable`: every try
- * failed. After the last two only retryNow() tries again.
- * @typedef {"network" | "restarting" | "storage" | "unreachable"} Loss
+ * takes no new questions. `limited`: too many sockets for now. `storage`: the server cannot read the
+ * run now. `unreachable`: every try failed. After the last two only retryNow() tries again.
+ * @typedef {"network" | "restarting" | "limited" | "storage" | "unreachable"} Loss
  */
 
 /** @typedef {{ seq: number, workflow_id: string, html?: string }} Envelope */
@@ -37,7 +37,11 @@ import ReconnectingWebSocket from "../vendor/reconnecting-websocket/reconnecting
 /** @typedef {Envelope & { type: "heartbeat", data: { silent_ms: number } }} Heartbeat */
 /** @typedef {"completed" | "cancelled" | "paused"} Status */
 /** @typedef {Envelope & { type: "done", data: { status: Status } }} Done */
-/** @typedef {Envelope & { type: "error", error: { code: string, message: string } }} Failure */
+/**
+ * `retry_after_s`: seconds until the same may be tried again, if they are known.
+ * @typedef {{ code: string, message: string, retry_after_s?: number | null }} Fault
+ */
+/** @typedef {Envelope & { type: "error", error: Fault }} Failure */
 /**
  * Any other kind of event only brings markup, as a delta does.
  * @typedef {Envelope & { type: "notice" | "resumed" | "response.snapshot" | "response.delta" }} Marked
@@ -252,7 +256,7 @@ export class Connection {
 
   /** @param {Failure} event */
   refused(event) {
-    const { code } = event.error;
+    const { code, retry_after_s } = event.error;
     if (code === "conversation_busy") {
       this.openIn(BUSY_RETRY);
       this.state = "waiting";
@@ -261,6 +265,10 @@ export class Connection {
       // A worker that is about to exit takes nothing new; the others do, and so does the next one.
       this.openIn(RESTART_RETRY);
       this.lose("restarting");
+    } else if (code === "too_many_requests" && this.isBegun) {
+      // Of sockets: the answer goes on, and this page comes back to it.
+      this.openIn((retry_after_s ?? BUSY_RETRY / 1000) * 1000);
+      this.lose("limited", event);
     } else if (code === "storage_unavailable" && this.isBegun) {
       this.disconnect();
       this.lose("storage", event);
