@@ -1,15 +1,16 @@
 """What the rows of runs say of limits, for as long as the counts in Redis can't be trusted."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from chat.protocol.errors import ProtocolError
 
-from .limits import Bound
+from .limits import Bound, subjects_of
+from .owners import TERMINAL, Asker, Owner
 from .reached import reached
 from .spending import DayUse
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from chat.models import Run
 
 MINUTE = timedelta(minutes=1)
+type Subjects = frozenset[str]  # those that a run counts for
 
 
 def check_rows(runs: "QuerySet[Run]", bounds: Sequence[Bound]) -> None:
@@ -24,47 +26,50 @@ def check_rows(runs: "QuerySet[Run]", bounds: Sequence[Bound]) -> None:
 
     Call it in the transaction that stores the new run: others then wait for that.
     """
-    if bounds:
-        DayUse.objects.lock()
+    if not bounds:
+        return
+    DayUse.objects.lock()
+    live, asked = live_runs(runs), questions(runs)
     for bound in bounds:
-        if bound.limit == "runs":
-            if live_of(runs, bound).count() >= bound.most:
-                raise ProtocolError(reached(bound))
-        elif bound.limit == "questions":
-            wait = wait_for_question(runs, bound)
-            if wait is not None:
-                raise ProtocolError(reached(bound, wait))
+        most = int(bound.most)
+        if bound.limit == "runs" and count_of(bound, live) >= most:
+            raise ProtocolError(reached(bound))
+        if bound.limit == "questions" and len(times := times_of(bound, asked)) >= most:
+            oldest = times[most - 1] if most else timezone.now()
+            wait = oldest + MINUTE - timezone.now()
+            raise ProtocolError(reached(bound, wait.total_seconds()))
 
 
-def live_of(runs: "QuerySet[Run]", bound: Bound) -> "QuerySet[Run]":
-    """Return the live runs that count for the subject of this bound."""
-    return runs.filter(of_subject(bound), status="running").order_by()
+# Each is one query by an index whose rows are few at any time. Those of one owner, or of one
+# address, may be many.
 
 
-def questions_of(runs: "QuerySet[Run]", bound: Bound) -> "QuerySet[Run]":
-    """Return the runs of the last minute's questions, newest first. A reply is no question."""
-    recent = runs.filter(of_subject(bound), created_at__gt=timezone.now() - MINUTE, continues=None)
-    return recent.order_by("-created_at")
+def live_runs(runs: "QuerySet[Run]") -> list[Subjects]:
+    """Return whom each live run counts for."""
+    live = runs.filter(status="running").exclude(owner=str(TERMINAL)).order_by()
+    return [counted_for(*row) for row in live.values_list("owner", "address", "token")]
 
 
-def wait_for_question(runs: "QuerySet[Run]", bound: Bound) -> float | None:
-    """Return the seconds until another question may be asked; None if one may be now."""
-    most = int(bound.most)
-    asked = list(questions_of(runs, bound).values_list("created_at", flat=True)[: max(1, most)])
-    if len(asked) < most:
-        return None
-    oldest = asked[-1] if asked else timezone.now()
-    return (oldest + MINUTE - timezone.now()).total_seconds()
+def questions(runs: "QuerySet[Run]") -> list[tuple[datetime, Subjects]]:
+    """Return when the questions of the last minute were asked, newest first, and of whom."""
+    recent = runs.filter(created_at__gt=timezone.now() - MINUTE).exclude(owner=str(TERMINAL))
+    columns = ("created_at", "continues", "owner", "address", "token")
+    return [
+        (created_at, counted_for(*who))
+        for created_at, continues, *who in recent.order_by("-created_at").values_list(*columns)
+        if continues is None  # A reply is no question.
+    ]
 
 
-def of_subject(bound: Bound) -> Q:
-    """Return which runs count for the subject of this bound."""
-    match bound.whose:
-        case "token":
-            return Q(token=bound.subject.removeprefix("token:"))
-        case "owner":
-            return Q(owner=bound.subject)
-        case "address":
-            return Q(address=bound.subject.removeprefix("address:"))
-        case "site":
-            return ~Q(owner="terminal:")
+def counted_for(owner: str, address: str, token_id: str | None) -> Subjects:
+    return frozenset(subjects_of(Asker(Owner.of(owner), address, token_id)).values())
+
+
+def count_of(bound: Bound, live: Sequence[Subjects]) -> int:
+    """Return how many of these runs count for the subject of this bound."""
+    return sum(bound.subject in subjects for subjects in live)
+
+
+def times_of(bound: Bound, asked: Sequence[tuple[datetime, Subjects]]) -> list[datetime]:
+    """Return when those of these questions were asked that count for the subject of this bound."""
+    return [created_at for created_at, subjects in asked if bound.subject in subjects]

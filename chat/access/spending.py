@@ -77,6 +77,7 @@ class DayUse(models.Model):
     objects = DayUseQuerySet.as_manager()
 
     class Meta:
+        default_permissions = ("view",)
         verbose_name = "use of a day"
         verbose_name_plural = "use by day"
         constraints = (models.UniqueConstraint(fields=("day", "subject"), name="one_use_a_day"),)

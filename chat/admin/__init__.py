@@ -1,3 +1,11 @@
 """What operators see of runs and conversations. Django loads the modules by this import."""
 
-from . import asks, conversations, decisions, refusals, runs, tokens  # noqa: F401  # their pages
+from . import (  # noqa: F401  # registers their pages
+    asks,
+    conversations,
+    decisions,
+    refusals,
+    runs,
+    tokens,
+    usage,
+)

@@ -35,6 +35,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
+                "default_permissions": ("view",),
                 "verbose_name": "use of a day",
                 "verbose_name_plural": "use by day",
                 "constraints": [

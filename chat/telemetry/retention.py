@@ -14,14 +14,17 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from chat.access.signins import Session
+from chat.access.spending import DayUse
 from chat.asks import Ask
 from chat.conversations import Conversation, Message
 from chat.models import Run
 from routing.models import RoutingDecision
 
 BATCH = 100  # rows of the kind that is pruned
+KEEP_ADDRESSES = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +126,35 @@ def prune_sessions() -> int | None:
         return len(found) or None
 
 
+def addresses_due() -> QuerySet[Run]:
+    return older(Run.objects.exclude(address=""), KEEP_ADDRESSES, "ended_at")
+
+
+def prune_addresses() -> int | None:
+    """Remove where anonymous people and programs have asked from, once no limit counts it."""
+    with transaction.atomic():
+        found = [run.pk for run in locked(addresses_due()).only("pk")]
+        Run.objects.filter(pk__in=found).update(address="")
+        return len(found) or None
+
+
+def day_uses_due() -> QuerySet[DayUse]:
+    return DayUse.objects.filter(day__lt=(timezone.now() - KEEP_ADDRESSES).date()).order_by("day")
+
+
+def prune_day_uses() -> int | None:
+    with transaction.atomic():
+        found = [use.pk for use in locked(day_uses_due()).only("pk")]
+        DayUse.objects.filter(pk__in=found).delete()
+        return len(found) or None
+
+
 PRUNES: dict[str, Prune] = {
     "runs": Prune(runs_due, prune_runs),
     "conversations": Prune(conversations_due, prune_conversations),
     "sessions": Prune(sessions_due, prune_sessions),
+    "addresses": Prune(addresses_due, prune_addresses),
+    "days": Prune(day_uses_due, prune_day_uses),
 }
 
 

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from agenticfleet.environment import Environment
 from chat.access.signins import Session
+from chat.access.spending import DayUse
 from chat.asks import Ask
 from chat.conversations import Conversation, Message
 from chat.database import in_database
@@ -160,7 +161,7 @@ class TestRuns:
 
     def test_live_run_is_never_pruned(self) -> None:
         live = ended_run(91 * DAY, status="running", ended_at=None, closed_at=None, ending=None)
-        assert prune_all() == {"runs": 0, "conversations": 0, "sessions": 0}
+        assert set(prune_all().values()) == {0}
         live.refresh_from_db()
         assert live.steps
 
@@ -278,6 +279,19 @@ def test_expired_sessions_are_removed() -> None:
     assert list(Session.objects.values_list("pk", flat=True)) == ["new"]
 
 
+def test_addresses_and_use_are_kept_for_a_day() -> None:
+    for days in (0.9, 1.1):
+        ended_run(days * DAY, address=f"203.0.113.{days}"[:12])
+    ended_run(2 * DAY)
+    ended_run(2 * DAY, status="running", ended_at=None, address="203.0.113.9")
+    for days in (0, 1, 2):
+        DayUse.objects.create(day=(timezone.now() - days * DAY).date(), subject="site")
+    pruned = prune_all()
+    assert (pruned["addresses"], pruned["days"]) == (1, 1)
+    assert Run.objects.exclude(address="").count() == 2
+    assert DayUse.objects.count() == 2
+
+
 @pytest.mark.parametrize(
     ("written", "kept"),
     [
@@ -307,12 +321,20 @@ class TestCommand:
             "runs: 1 are due",
             "conversations: 0 are due",
             "sessions: 0 are due",
+            "addresses: 0 are due",
+            "days: 0 are due",
         ]
         assert Run.objects.get().steps
 
     def test_prune_removes_what_is_due(self) -> None:
         ended_run(91 * DAY)
-        assert prune() == ["runs: 1 pruned", "conversations: 0 pruned", "sessions: 0 pruned"]
+        assert prune() == [
+            "runs: 1 pruned",
+            "conversations: 0 pruned",
+            "sessions: 0 pruned",
+            "addresses: 0 pruned",
+            "days: 0 pruned",
+        ]
         assert Run.objects.get().steps == []
 
     def test_runs_are_counted_before_their_steps_are_removed(self) -> None:
@@ -339,8 +361,9 @@ class TestFleet:
         first, second = Pruning("worker.1", redis), Pruning("worker.2", redis)
         caplog.set_level("INFO", "chat")
         await in_database(ended_run, 91 * DAY)
+        nothing_else = "conversations=0 sessions=0 addresses=0 days=0"
         await asyncio.gather(first.check(), second.check())
-        assert caplog.messages.count("pruned: runs=1 conversations=0 sessions=0") == 1
+        assert caplog.messages.count(f"pruned: runs=1 {nothing_else}") == 1
         assert CLAIM_TTL < await redis.client.ttl(CLAIM) <= INTERVAL
         # A worker that starts now finds that it was done.
         await in_database(ended_run, 91 * DAY)
