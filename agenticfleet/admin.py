@@ -3,14 +3,27 @@
 from typing import Any
 
 from django.contrib.admin import AdminSite
-from django.http import HttpRequest
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
 
 from chat.dashboard.page import dashboard_of
 
 
 class FleetAdminSite(AdminSite):
     site_header = site_title = "AgenticFleet"
+
+    def login(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Send people to the page on which all sign in, if they may come back."""
+        if request.user.is_authenticated and not self.has_permission(request):
+            raise PermissionDenied
+        start = reverse("admin:index", current_app=self.name)
+        return redirect_to_login(request.GET.get(REDIRECT_FIELD_NAME, start))
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -14,6 +14,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from django.http.request import split_domain_port
 from django.utils.csp import CSP
 
+from agenticfleet.accounts import (  # noqa: F401  # settings of Django
+    AUTH_PASSWORD_VALIDATORS,
+    PASSWORD_HASHERS,
+)
 from agenticfleet.environment import Environment, hidden, is_installed, name_elsewhere
 from agenticfleet.statefolder import kept_key, make_state_folder
 from chat.access.limits import NO_LIMIT, Limits

@@ -2,7 +2,6 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 from django.views.generic import RedirectView
 
@@ -10,10 +9,9 @@ from agenticfleet.health import metrics_page
 
 urlpatterns = [
     path("admin/", admin.site.urls),
-    path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
-    path("logout/", LogoutView.as_view(), name="logout"),
     # Asked for by browsers on pages that name no icon, as the admin's.
     path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}chat/icon.svg")),
     path("metrics", metrics_page),
+    path("", include("chat.accounts.urls")),
     path("", include("chat.urls")),
 ]

@@ -28,18 +28,6 @@ async def in_database[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.k
     )
 
 
-async def in_own_thread[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run database work of seconds, or that waits for other such work, in a thread of its own."""
-
-    def closing() -> R:
-        try:
-            return call(*args, **kwargs)
-        finally:
-            connection.close()
-
-    return await asyncio.to_thread(closing)
-
-
 def with_fresh_connection[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run `call`. If the database fails, close the connection."""
     try:

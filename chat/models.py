@@ -19,6 +19,7 @@ from .access.owners import Asker, Owner
 from .access.signins import Session  # noqa: F401  # Django finds models by this module
 from .access.spending import DayUse
 from .access.tokens import Token
+from .access.tries import Tries  # noqa: F401  # Django finds models by this module
 from .asks import Ask
 from .conversations import Conversation, Message
 from .instructions import Instructions  # noqa: F401  # Django finds models by this module

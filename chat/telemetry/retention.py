@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from chat.access.signins import Session
 from chat.access.spending import DayUse
+from chat.access.tries import Tries
 from chat.asks import Ask
 from chat.conversations import Conversation, Message
 from chat.models import Run
@@ -149,12 +150,17 @@ def prune_day_uses() -> int | None:
         return len(found) or None
 
 
+def prune_tries() -> int | None:
+    return Tries.objects.due().delete()[0] or None
+
+
 PRUNES: dict[str, Prune] = {
     "runs": Prune(runs_due, prune_runs),
     "conversations": Prune(conversations_due, prune_conversations),
     "sessions": Prune(sessions_due, prune_sessions),
     "addresses": Prune(addresses_due, prune_addresses),
     "days": Prune(day_uses_due, prune_day_uses),
+    "tries": Prune(Tries.objects.due, prune_tries),
 }
 
 

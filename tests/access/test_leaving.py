@@ -1,11 +1,13 @@
 """Who signs out, or is removed, gets no further frame; who deletes everything leaves nothing."""
 
+import asyncio
 import uuid
 from collections.abc import Callable
 
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 
 from chat.access import leaving
@@ -14,7 +16,7 @@ from chat.access.owners import Owner
 from chat.access.signins import Session
 from chat.asks import Ask
 from chat.conversations import Conversation, Message
-from chat.database import in_database, in_own_thread
+from chat.database import in_database
 from chat.instructions import Instructions
 from chat.models import Run
 from chat.runs.worker import Worker
@@ -194,7 +196,13 @@ async def test_live_runs_are_cancelled_and_counted_before_they_are_deleted(
     client = await in_database(signed_in)
     socket = await begun(chat, client)
     owner = Owner("user", str((await User.objects.aget()).pk))
-    await in_own_thread(delete_all_of, owner)
+
+    def delete() -> None:
+        delete_all_of(owner)
+        connection.close()
+
+    # In another thread than the database's, as pages do it.
+    await asyncio.to_thread(delete)
     assert (await socket.rest())[-1]["data"]["status"] == "cancelled"
     assert not await Conversation.objects.aexists()
     assert await Period.objects.aexists()

@@ -111,7 +111,7 @@ def get(
     return response, body
 
 
-@pytest.mark.parametrize("page", ["/", "/admin/login/"])
+@pytest.mark.parametrize("page", ["/", "/login/"])
 def test_files_of_a_page_are_compressed_and_kept_for_a_year(fleet: Fleet, page: str) -> None:
     response, body = get(fleet, page)
     assert "no-store" in response.headers["Cache-Control"]

@@ -34,7 +34,7 @@ def account(user: User) -> Owner:
     return Owner("user", str(user.pk))
 
 
-@pytest.mark.parametrize("door", ["/login/", "/admin/login/"])
+@pytest.mark.parametrize("door", ["/login/", "/login/?next=/admin/"])
 def test_chats_of_the_browser_move_into_the_account(client: Client, ann: User, door: str) -> None:
     chat = conversation_of(client, "asked before")
     run = run_of(chat)

@@ -323,6 +323,7 @@ class TestCommand:
             "sessions: 0 are due",
             "addresses: 0 are due",
             "days: 0 are due",
+            "tries: 0 are due",
         ]
         assert Run.objects.get().steps
 
@@ -334,6 +335,7 @@ class TestCommand:
             "sessions: 0 pruned",
             "addresses: 0 pruned",
             "days: 0 pruned",
+            "tries: 0 pruned",
         ]
         assert Run.objects.get().steps == []
 
