@@ -20,7 +20,7 @@ from django.db import Error as DatabaseProblem
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
 from django.utils.crypto import constant_time_compare
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from chat.access.owners import is_local
 from chat.database import in_database, reason_of
@@ -160,7 +160,7 @@ PROBES = {"/healthz": healthz, "/readyz": readyz}
 # --- Metrics
 
 
-@require_GET
+@require_safe
 async def metrics_page(request: HttpRequest) -> HttpResponse:
     """Show the metrics of all workers to programs of this machine, to the token and to staff."""
     if not (is_local(request) or has_token(request) or await is_operator(request)):

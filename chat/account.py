@@ -4,7 +4,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 from django_htmx.http import trigger_client_event
 
 from .access.owners import Owner
@@ -25,14 +25,14 @@ ICONS = (
 )
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @for_owner
 def instructions(request: HttpRequest, owner: Owner) -> HttpResponseBase:
     """Show the form of the person's own instructions; a POST stores them.
 
     A text that is too long is refused, and stays in the form.
     """
-    if request.method == "GET":
+    if request.method != "POST":
         return form(request, Instructions.objects.of(owner))
     text, is_on = request.POST.get("text", ""), "is_on" in request.POST
     try:
@@ -52,7 +52,7 @@ def form(request: HttpRequest, written: Instructions, *, fault: str = "") -> Htt
     return render(request, "chat/account.html#instructions", context, status=status)
 
 
-@require_GET
+@require_safe
 def manifest(request: HttpRequest) -> HttpResponse:
     """Describe the page to browsers that can install it. Nothing in it is anybody's."""
     described = {

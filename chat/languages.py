@@ -7,7 +7,7 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import translation
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 from django.views.i18n import JavaScriptCatalog
 
 DIGEST_CHARS = 12
@@ -61,7 +61,7 @@ def catalogue_version(language: str) -> str:
     return sha256(catalogue(language)).hexdigest()[:DIGEST_CHARS]
 
 
-@require_GET
+@require_safe
 def javascript_catalogue(request: HttpRequest, language: str, version: str) -> HttpResponse:
     """Return the catalogue of a language. Browsers keep it: a changed one has another address."""
     if language not in dict(settings.LANGUAGES):

@@ -20,7 +20,6 @@ from django.urls import reverse
 from django.utils import translation
 from django.utils.translation import gettext as _
 from django.views.decorators.http import (
-    require_GET,
     require_http_methods,
     require_POST,
     require_safe,
@@ -55,7 +54,7 @@ class Link:
 # --- What the owner sees
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @for_owner
 def share(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     """Show the dialog of a chat; a POST makes its link, or updates what it shows."""
@@ -82,7 +81,7 @@ def revoke(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     return render(request, "chat/share.html#link", {"conversation": chat, "is_revoked": True})
 
 
-@require_GET
+@require_safe
 @for_owner
 def shares(request: HttpRequest, owner: Owner) -> HttpResponse:
     """Show the list of all links to the owner's chats."""

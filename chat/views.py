@@ -29,7 +29,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import Resolver404, resolve
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy, pgettext_lazy
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
 from django_htmx.middleware import HtmxDetails
 
@@ -177,20 +177,20 @@ def for_owner[**P](
             return response
         # After signing in, a browser opens this address as a page. A fragment or the address of a
         # POST would be none.
-        is_page = request.method == "GET" and not htmx(request)
+        is_page = request.method != "POST" and not htmx(request)
         back = redirect_to_login(request.get_full_path() if is_page else "/")
         return HttpResponseClientRedirect(back.url) if htmx(request) else back
 
     return guarded
 
 
-@require_GET
+@require_safe
 @for_owner
 def new_chat(request: HttpRequest, owner: Owner) -> HttpResponse:
     return render(request, "chat/room.html", page_context(request, owner, None, Thread()))
 
 
-@require_GET
+@require_safe
 @for_owner
 def conversation(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     """Show a conversation, around the question `at` if the reader comes from a search.
@@ -217,7 +217,7 @@ def thread_asked_for(chat: Conversation, query: QueryDict) -> Thread:
     return thread_of(chat, before=before or None)
 
 
-@require_GET
+@require_safe
 @for_owner
 def turns(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     """Show the questions with answers that the page doesn't have: others were asked elsewhere."""
@@ -238,7 +238,7 @@ def version(request: HttpRequest, owner: Owner, pk: UUID, run_id: UUID) -> HttpR
         return render(request, "chat/room.html#news", {"conversation": chat, "thread": thread})
 
 
-@require_GET
+@require_safe
 @for_owner
 def conversations(request: HttpRequest, owner: Owner) -> HttpResponse:
     """Show the list for the sidebar, also for a search and for older chats.
@@ -258,7 +258,7 @@ def conversations(request: HttpRequest, owner: Owner) -> HttpResponse:
     return render(request, "chat/chats.html", context)
 
 
-@require_GET
+@require_safe
 @for_owner
 def totals(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     """Show what the answers of a conversation took and cost; its menu asks when it is opened."""
@@ -308,7 +308,7 @@ def changed(request: HttpRequest, chat: Conversation) -> HttpResponse:
     return HttpResponse() if htmx(request) else redirect("conversation", pk=chat.pk)
 
 
-@require_GET
+@require_safe
 @for_owner
 def current(request: HttpRequest, owner: Owner) -> HttpResponse:
     """Tell a page that its browser has kept for Back whether it may still be shown."""
@@ -318,7 +318,7 @@ def current(request: HttpRequest, owner: Owner) -> HttpResponse:
     return JsonResponse({"is_current": is_current})
 
 
-@require_GET
+@require_safe
 @for_owner
 def answer(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     """Show an answer as it is now: the page asks if it was decided elsewhere."""
@@ -326,7 +326,7 @@ def answer(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     return render(request, "chat/room.html#answer", {"answer": answer_of(run)})
 
 
-@require_GET
+@require_safe
 @for_owner
 def answer_text(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     """Return an answer as the model wrote it, for the copy button."""

@@ -15,7 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.http import urlencode
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from redis.exceptions import RedisError
 
 from .inspector import DIGEST, MAX_DELETE_SECONDS, MAX_EXAMINED, TOOL, CachedEntry, Inspector
@@ -40,17 +40,17 @@ class CachedResultAdmin(admin.ModelAdmin):
             )
 
         return [
-            url("", require_GET(self.list_view), "changelist"),
+            url("", require_safe(self.list_view), "changelist"),
             url(
                 "delete/",
-                require_http_methods(["GET", "POST"])(self.delete_matching_view),
+                require_http_methods(["GET", "HEAD", "POST"])(self.delete_matching_view),
                 "delete_matching",
             ),
             url("reopen/", require_POST(self.reopen_view), "reopen"),
-            url("<slug:tool>/<slug:digest>/", require_GET(self.entry_view), "entry"),
+            url("<slug:tool>/<slug:digest>/", require_safe(self.entry_view), "entry"),
             url(
                 "<slug:tool>/<slug:digest>/delete/",
-                require_http_methods(["GET", "POST"])(self.delete_entry_view),
+                require_http_methods(["GET", "HEAD", "POST"])(self.delete_entry_view),
                 "delete_entry",
             ),
         ]

@@ -11,7 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 from redis.exceptions import RedisError
 
 from chat.llm.refusals.memory import Refusal
@@ -27,7 +27,7 @@ class RefusedPartAdmin(admin.ModelAdmin):
         wrap = self.admin_site.admin_view
         name = "chat_refusedpart"
         return [
-            path("", wrap(require_GET(self.list_view)), name=f"{name}_changelist"),
+            path("", wrap(require_safe(self.list_view)), name=f"{name}_changelist"),
             path(
                 "<slug:digest>/forget/", wrap(require_POST(self.forget_view)), name=f"{name}_forget"
             ),

@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from chat.asks import Ask
 from chat.llm.base_urls import normal
@@ -276,7 +276,7 @@ class RunPageAdmin(ReadOnly):
     """The page of one run, and its stream as JSON lines."""
 
     def get_urls(self) -> list[URLPattern]:
-        stream = self.admin_site.admin_view(require_GET(self.stream_view))
+        stream = self.admin_site.admin_view(require_safe(self.stream_view))
         return [
             path("<str:object_id>/stream/", stream, name="chat_run_stream"),
             *super().get_urls(),
@@ -289,7 +289,7 @@ class RunPageAdmin(ReadOnly):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        if request.method != "GET" or not self.has_view_permission(request):
+        if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
             raise PermissionDenied
         run = find_run(object_id)
         if run is None:

@@ -15,7 +15,7 @@ from django.shortcuts import get_object_or_404
 from django.utils import translation
 from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from chat.access.owners import Owner
 from chat.conversations import Conversation
@@ -33,7 +33,7 @@ FORMATS = {
 NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\s]+')
 
 
-@require_GET
+@require_safe
 @for_owner
 def export(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponseBase:
     """Send a chat as a file, in pieces."""
