@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0017_access"),
+        ("chat", "0018_day_use"),
     ]
 
     operations = [
