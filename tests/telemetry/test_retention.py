@@ -363,7 +363,7 @@ class TestFleet:
         first, second = Pruning("worker.1", redis), Pruning("worker.2", redis)
         caplog.set_level("INFO", "chat")
         await in_database(ended_run, 91 * DAY)
-        nothing_else = "conversations=0 sessions=0 addresses=0 days=0"
+        nothing_else = "conversations=0 sessions=0 addresses=0 days=0 tries=0"
         await asyncio.gather(first.check(), second.check())
         assert caplog.messages.count(f"pruned: runs=1 {nothing_else}") == 1
         assert CLAIM_TTL < await redis.client.ttl(CLAIM) <= INTERVAL
