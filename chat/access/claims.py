@@ -10,6 +10,7 @@ a minute ends by itself after a minute, so any 60 s hold at most as many as are 
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tooling.bounded import BoundedRedis, RedisDown
@@ -18,6 +19,7 @@ from .limits import Bound
 
 PREFIX = "fleet:limits:"
 SINCE = f"{PREFIX}since"
+MAX_OWED = 10_000  # places; those beyond become free by themselves
 # KEYS: SINCE and the sets. ARGV: the id, then for each set how many may be in it, and for how long.
 # Return the age of the counts, then the number of each full set with the ms until it has a place.
 CLAIM = """
@@ -74,6 +76,7 @@ class Claims:
         self._script = redis.client.register_script(CLAIM)
         self._trusted_after = trusted_after
         self._gap_until = 0.0
+        self._owed: list[tuple[str, str]] = []  # keys and ids of places to be given back
 
     @property
     def may_lack_some(self) -> bool:
@@ -86,6 +89,7 @@ class Claims:
         keys = [SINCE, *(place.key for place in places)]
         args: list[str | int] = [claim_id, *(number for pair in amounts for number in pair)]
         try:
+            await self._settle()
             age, *full = await self._redis.ask(lambda: self._script(keys=keys, args=args))
         except RedisDown:
             self._note_gap(self._trusted_after)
@@ -105,11 +109,24 @@ class Claims:
         return {each.decode(): now + place.life - end / 1000 for each, end in claims}
 
     async def release(self, claim_ids: Sequence[str], places: Sequence[Place]) -> None:
-        """Give these places back. Raise RedisDown."""
+        """Give these places back; if Redis is away, with the next call that reaches it."""
+        self._owed += [(place.key, claim_id) for place in places for claim_id in claim_ids]
+        with suppress(RedisDown):
+            await self._settle()
+
+    async def _settle(self) -> None:
+        """Give back what could not be given back before. Raise RedisDown."""
+        if not self._owed:
+            return
+        owed, self._owed = self._owed, []
         pipe = self._redis.client.pipeline(transaction=False)
-        for place in places:
-            pipe.zrem(place.key, *claim_ids)
-        await self._redis.ask(pipe.execute)
+        for key, claim_id in owed:
+            pipe.zrem(key, claim_id)
+        try:
+            await self._redis.ask(pipe.execute)
+        except RedisDown:
+            self._owed = [*owed, *self._owed][-MAX_OWED:]
+            raise
 
     def _note_gap(self, seconds: float) -> None:
         self._gap_until = max(self._gap_until, time.monotonic() + seconds)

@@ -6,7 +6,7 @@ each counts exactly once, and a Redis that is emptied or a chat that is deleted 
 
 from collections.abc import Mapping, Sequence
 
-from django.db import models, transaction
+from django.db import connection, models, transaction
 
 from chat.protocol.errors import ProtocolError
 from chat.protocol.terms import Usage
@@ -58,6 +58,8 @@ class DayUseQuerySet(models.QuerySet["DayUse"]):
 
     def lock(self) -> None:
         """Let no other transaction that calls this go on until this one has ended."""
+        if not connection.features.has_select_for_update:
+            return  # The transactions of SQLite wait for each other as they are.
         row = {"day": today().date(), "subject": SITE}
         self.bulk_create([DayUse(**row)], ignore_conflicts=True)
         self.select_for_update().get(**row)

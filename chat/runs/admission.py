@@ -7,6 +7,7 @@ rows count the runs, in the transaction that stores a new one, and each process 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
@@ -23,6 +24,7 @@ from chat.models import Run
 from chat.protocol.errors import ErrorInfo, ProtocolError
 from chat.protocol.requests import ChatRequest, ReplyRequest
 from tooling.bounded import BoundedRedis, RedisDown
+from tooling.flights import Flights
 
 MINUTE = 60.0  # seconds
 MARGIN = 60.0  # seconds for what comes before and after the work of a run
@@ -67,6 +69,7 @@ class Admission:
         self._longest = settings.FLEET_DEADLINES.runtime + waits + MARGIN
         self._claims = Claims(redis, trusted_after=self._longest)
         self._here = LocalClaims()
+        self._looks: Flights[None] = Flights()
 
     # --- Runs
 
@@ -92,15 +95,17 @@ class Admission:
 
     async def give_back(self, run_id: UUID, bounds: Sequence[Bound]) -> None:
         """Take back what a run has claimed that didn't begin after all."""
-        with suppress(RedisDown):
-            await self._claims.release([str(run_id)], self._places(bounds))
+        await self._claims.release([str(run_id)], self._places(bounds))
 
     async def _forget_ended(self, full: Sequence[Full]) -> None:
-        """Free the places of runs that have ended."""
+        """Free the places of runs that have ended. Those who wait for the same one share a look."""
         for place in (each.place for each in full if each.place.bound.limit == "runs"):
-            ages = await self._claims.ages(place)
-            if ended := await in_database(ended_among, ages):
-                await self._claims.release(ended, [place])
+            await self._looks.join(place.key, partial(self._look_at, place))
+
+    async def _look_at(self, place: Place) -> None:
+        ages = await self._claims.ages(place)
+        if ended := await in_database(ended_among, ages):
+            await self._claims.release(ended, [place])
 
     # --- Sockets
 
@@ -124,9 +129,7 @@ class Admission:
             if place.bound.limit == "sockets"
         ]
         self._here.release(socket_id, places)
-        if places:
-            with suppress(RedisDown):
-                await self._claims.release([socket_id], places)
+        await self._claims.release([socket_id], places)
 
     def _places(self, bounds: Sequence[Bound]) -> list[Place]:
         return [
