@@ -1,7 +1,7 @@
 """Serve with daphne, but make `send` to a WebSocket wait while its reader is behind.
 
-daphne itself buffers without bound. This is the only module that uses internal names of daphne,
-Twisted and autobahn. INTERNAL_NAMES lists them, and a test looks each of them up.
+daphne itself buffers without bound. This module and `incoming` are the only ones that use internal
+names of daphne, Twisted and autobahn. INTERNAL_NAMES lists them, and a test looks each of them up.
 """
 
 import asyncio
@@ -17,8 +17,7 @@ from typing import Any
 
 import autobahn.websocket.protocol
 import uvloop
-from twisted.internet import asyncioreactor, tcp
-from twisted.internet.main import CONNECTION_LOST
+from twisted.internet import asyncioreactor
 
 # When daphne.server is imported, it adopts the reactor that is installed. Without one it would
 # install its own, on asyncio's slower loop.
@@ -28,11 +27,15 @@ asyncioreactor.install(loop)  # type: ignore[no-untyped-call]
 import daphne.server  # noqa: E402
 from daphne.ws_protocol import WebSocketProtocol  # noqa: E402
 
+from .connections import Connections, max_connections  # noqa: E402
+from .incoming import Channel, Connection, unsent  # noqa: E402
+
 logger = logging.getLogger(__name__)
 
 # What this module uses beyond the documented interfaces, and what for. Look here first if an
 # upgrade of daphne, Twisted or autobahn fails; pyproject.toml keeps them below the next one.
 INTERNAL_NAMES = {
+    "daphne.server.Server.http_factory": "makes the channel of each connection",
     "daphne.server.Server.handle_reply": "extended: `send` waits for room",
     "daphne.server.Server.listen_success": "extended: sets the classes of new connections",
     "daphne.server.Server.listening_addresses": "is empty if the server could not listen",
@@ -45,17 +48,9 @@ INTERNAL_NAMES = {
     "autobahn.websocket.protocol.WebSocketProtocol.STATE_OPEN": "the state of an open WebSocket",
     "autobahn.websocket.protocol.WebSocketProtocol.sendCloseFrame": "closes with any code",
     "autobahn.websocket.protocol.WebSocketProtocol.state": "compared with STATE_OPEN",
-    "twisted.internet.main.CONNECTION_LOST": "returned by doRead for a lost connection",
+    "twisted.web.http.Request.channel": "of the request; None once it has ended",
     "twisted.internet.tcp.Port.transport": "the class of accepted connections",
-    "twisted.internet.tcp.Server._tempDataLen": "bytes written, but not in dataBuffer yet",
     "twisted.internet.tcp.Server.bufferSize": "bytes above which a producer is paused",
-    "twisted.internet.tcp.Server.connected": "false once the connection has ended",
-    "twisted.internet.tcp.Server.dataBuffer": "bytes that the kernel has not accepted",
-    "twisted.internet.tcp.Server.doRead": "extended: detects a reset behind data",
-    "twisted.internet.tcp.Server.offset": "bytes of dataBuffer that are sent",
-    "twisted.internet.tcp.Server.socket": "asked for a pending error",
-    "twisted.internet.tcp.Server.write": "extended: sends at once",
-    "twisted.internet.tcp.Server.writeSomeData": "passes bytes to the kernel",
 }
 
 # Bytes in this process's buffers above which senders wait; as many may wait in the kernel's.
@@ -109,6 +104,8 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         super().listen_success(port)
         self._ports.append(port)
         port.transport = Connection
+        self.http_factory.protocol = Channel
+        self.http_factory.connections = Connections(max_connections())
         self.ws_factory.protocol = Client
         self.ws_factory.setProtocolOptions(closeHandshakeTimeout=CLOSE_TIMEOUT)
 
@@ -120,9 +117,10 @@ class Server(daphne.server.Server):  # type: ignore[misc]
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         reader = self._readers.get(protocol)
         if reader is None:
-            # HTTP, whose responses are pages and need no limit; a handshake; or a client that has
-            # disconnected.
+            # HTTP, a handshake, or a client that has disconnected.
             await super().handle_reply(protocol, message)
+            if message.get("more_body") and protocol.channel:
+                await protocol.channel.wait_for_room()
             if message["type"] == "websocket.accept" and protocol.state == protocol.STATE_OPEN:
                 self._readers[protocol] = Reader(protocol)
         elif message["type"] == "websocket.close":
@@ -152,35 +150,6 @@ class Client(WebSocketProtocol):  # type: ignore[misc]
         self._queued_bytes += FRAME_OVERHEAD + len(payload)
         if self._queued_bytes <= MAX_QUEUED_BYTES:
             super().onMessage(payload, isBinary)
-
-
-class Connection(tcp.Server):
-    """A client's connection that sends at once and detects a reset that arrives behind data."""
-
-    def write(self, data: bytes) -> None:
-        """Send what the kernel accepts, and leave the rest to Twisted.
-
-        Twisted itself keeps all bytes, makes the loop watch the socket (two system calls a write)
-        and sends a turn later. Not doing so saves 39 of the 147 µs that a delta costs.
-        """
-        # Bytes that Twisted already keeps must be sent first.
-        if self.connected and not self.dataBuffer and not self._tempDataLen:
-            sent = self.writeSomeData(data)
-            # After an error leave everything to Twisted: its next attempt ends the connection.
-            data = data if isinstance(sent, Exception) else data[sent:]
-        super().write(data)  # type: ignore[no-untyped-call]
-
-    def doRead(self) -> Any:
-        lost = super().doRead()
-        # uvloop reports an error once, by calling this method, and then stops watching the socket.
-        # If that call finds data, Twisted would keep the connection forever.
-        if (
-            lost is None
-            and self.connected
-            and self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        ):
-            return CONNECTION_LOST
-        return lost
 
 
 class Reader:
@@ -267,7 +236,7 @@ class Reader:
     def untaken_bytes(self) -> int:
         """Bytes that the reader has not taken yet: those in Twisted's buffer and, on Linux, those
         in the kernel's."""
-        buffered: int = len(self._transport.dataBuffer) - self._transport.offset
+        buffered = unsent(self._transport)
         if sys.platform != "linux":
             return buffered
         return buffered + int.from_bytes(

@@ -1,8 +1,8 @@
 """Print the internal names that this installation of daphne, Twisted and autobahn lacks.
 
-Looks up server.INTERNAL_NAMES and the arguments, while a client is connected: many of them exist
-only on instances. The connection is daphne's own, so that it works even if a name is missing. This
-is a program of its own, because a process can run Twisted's reactor only once.
+Looks up the INTERNAL_NAMES of two modules and the arguments, while a client is connected: many of
+them exist only on instances. The connection is daphne's own, so that it works even if a name is
+missing. This is a program of its own, because a process can run Twisted's reactor only once.
 """
 
 import asyncio
@@ -14,7 +14,8 @@ from typing import Any
 
 from websockets.asyncio.client import connect
 
-from agenticfleet.server import INTERNAL_NAMES, loop
+from agenticfleet import incoming, server
+from agenticfleet.server import loop
 
 from daphne.server import Server  # isort: skip
 from twisted.internet import reactor  # isort: skip
@@ -41,7 +42,7 @@ def exists(name: str) -> bool:
 async def look_up(port: int) -> None:
     assert asyncio.get_running_loop() is loop, "daphne no longer adopts the installed reactor"
     async with connect(f"ws://127.0.0.1:{port}/") as client:
-        for name in [*INTERNAL_NAMES, *sys.argv[1:]]:
+        for name in [*server.INTERNAL_NAMES, *incoming.INTERNAL_NAMES, *sys.argv[1:]]:
             if not exists(name):
                 print(name)
         client.transport.abort()

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.client import ClientProtocol
@@ -13,20 +14,13 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 
-from agenticfleet import server
-from agenticfleet.server import (
-    BINARY,
-    CONTINUATION,
-    INTERNAL_NAMES,
-    MAX_FRAME_PAYLOAD,
-    TEXT,
-    Client,
-    Connection,
-    Server,
-    frame,
-)
+from agenticfleet import incoming, server
+from agenticfleet.incoming import Channel, Connection
+from agenticfleet.server import BINARY, CONTINUATION, MAX_FRAME_PAYLOAD, TEXT, Client, Server, frame
 
 ROOT = Path(__file__).parent.parent.parent
+MODULES = (server, incoming)
+INTERNAL_NAMES = server.INTERNAL_NAMES | incoming.INTERNAL_NAMES
 
 
 def read(data: bytes) -> list[Frame]:
@@ -74,6 +68,7 @@ EXTENDED = {
         (Server, Server.__base__),
         (Client, Client.__base__),
         (Connection, Connection.__base__),
+        (Channel, Channel.__base__),
     )
     for name, method in vars(subclass).items()
     if inspect.isfunction(method) and name != "__init__" and hasattr(base, name)
@@ -104,17 +99,19 @@ def test_extended_method_is_listed_and_has_its_old_signature(name: str) -> None:
     assert inspect.iscoroutinefunction(original) == inspect.iscoroutinefunction(extended)
 
 
-def test_every_listed_internal_name_is_used() -> None:
-    nodes = list(ast.walk(ast.parse(Path(server.__file__).read_text())))
+@pytest.mark.parametrize("module", MODULES)
+def test_every_listed_internal_name_is_used(module: Any) -> None:
+    nodes = list(ast.walk(ast.parse(Path(module.__file__).read_text())))
     used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
     used |= {
         node.name for node in nodes if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef)
     }
     used |= {node.name for node in nodes if isinstance(node, ast.alias)}
-    assert [name for name in INTERNAL_NAMES if name.rpartition(".")[2] not in used] == []
+    names = module.INTERNAL_NAMES
+    assert [name for name in names if name.rpartition(".")[2] not in used] == []
 
 
-def test_only_the_server_imports_daphne_twisted_and_autobahn() -> None:
+def test_only_two_modules_import_daphne_twisted_and_autobahn() -> None:
     importing = {
         str(path.relative_to(ROOT))
         for app in ("agenticfleet", "chat", "routing", "tooling")
@@ -123,5 +120,6 @@ def test_only_the_server_imports_daphne_twisted_and_autobahn() -> None:
     }
     assert importing == {
         "agenticfleet/server.py",
+        "agenticfleet/incoming.py",
         "agenticfleet/management/commands/runserver.py",
     }

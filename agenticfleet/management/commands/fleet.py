@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from agenticfleet.connections import raise_file_limit
 from agenticfleet.embedded import Watcher
 from agenticfleet.errors import EmbeddedError
 from agenticfleet.fleet import Fleet
@@ -55,6 +56,9 @@ class Command(BaseCommand):
         except BrokenWeights as exc:
             # Report it once, here. Each worker would end with a traceback.
             raise CommandError(str(exc)) from exc
+        # Before there are children, which inherit it.
+        if few := raise_file_limit():
+            self.stderr.write(few)
         inbox = Inbox()
         try:
             with (

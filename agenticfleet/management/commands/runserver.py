@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
+from agenticfleet.connections import raise_file_limit
 from agenticfleet.embedded import rerun_with_services
 from agenticfleet.errors import EmbeddedError
 from agenticfleet.startup import refuse_open_site
@@ -38,6 +39,7 @@ class Command(RunserverCommand):  # type: ignore[misc]
             refuse_open_site(str(socket.getaddrinfo(self.addr, None)[0][4][0]))
         except (EmbeddedError, OSError) as exc:
             raise CommandError(str(exc)) from exc
+        raise_file_limit()
         super().run(**options)
 
     def log_action(self, protocol: str, action: str, details: dict[str, Any]) -> None:
