@@ -36,6 +36,8 @@ MAX_HOURS = 24 * 36_500  # a hundred years: databases can subtract that from any
 HEADER = re.compile(r"[!#$%&'*+.^_`|~\w-]+", re.ASCII)
 DEFAULT_PORTS = {"http": 80, "https": 443}  # that browsers leave out
 PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h", "socks")
+ORIGIN = re.compile(r"[\w+.-]+://(\*\.)?(\w[\w.-]*|\[[\da-f:.]+\])(:\d{1,5})?", re.ASCII | re.I)
+STRAY_PASSWORD = re.compile(r":(?!\d{1,5}$).+")
 HOST = re.compile(r"\*|\.?\w[\w.-]*|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
 
 
@@ -200,6 +202,8 @@ class Environment:
             self.reject(name, f"must start with {' or '.join(f'{s}://' for s in schemes)}.")
         if value and not has_place(value):
             self.reject(name, "must be a URL with a host, and a number as the port if it has one.")
+        if has_stray_password(value):
+            self.reject(name, "must have special characters of its password quoted as %XX.")
         return value
 
     def site(self, name: str) -> str:
@@ -267,7 +271,7 @@ class Environment:
                 found.append(ip_network(part, strict=False))
             except ValueError:
                 problem = "must hold addresses or networks such as 10.0.0.0/8"
-                self.reject(name, f"{problem}, not {part!r}.")
+                self.reject(name, f"{problem}, not {without_secrets(part)!r}.")
         return found
 
     def proxies(self) -> dict[str, str]:
@@ -294,16 +298,15 @@ class Environment:
         for host in hosts or [""]:
             if not HOST.fullmatch(host):
                 problem = "must hold host names such as chat.example, without scheme and port"
-                self.reject(name, f"{problem}, not {host!r}.")
+                self.reject(name, f"{problem}, not {without_secrets(host)!r}.")
         return hosts
 
     def origins(self, name: str) -> list[str]:
         origins = self.texts(name)
         for origin in origins:
-            scheme, _, host = origin.partition("://")
-            if not scheme or not host or "/" in host:
+            if not ORIGIN.fullmatch(origin):
                 problem = "must hold origins such as https://chat.example"
-                self.reject(name, f"{problem}, not {origin!r}.")
+                self.reject(name, f"{problem}, not {without_secrets(origin)!r}.")
         return origins
 
 
@@ -312,10 +315,13 @@ def hidden(value: str) -> str:
 
 
 def without_secrets(url: str) -> str:
-    """Return the URL without user name, password and query."""
+    """Return the URL without user name, password and query, also if only a part of it is there."""
     # Not by urlsplit: it takes a password with an unquoted / or # for a host.
-    scheme, separator, rest = url.partition("://")
-    return scheme + separator + rest.rpartition("@")[2].partition("?")[0]
+    scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
+    place, slash, path = rest.rpartition("@")[2].partition("?")[0].partition("/")
+    # What follows a colon and is no port may be a password whose host is missing yet.
+    place = place if place.startswith("[") else STRAY_PASSWORD.sub(":…", place)
+    return scheme + separator + place + slash + path
 
 
 def has_place(url: str) -> bool:
@@ -342,6 +348,13 @@ def is_of_this_machine(name: str) -> bool:
         return ip_address(name.strip("[]")).is_loopback
     except ValueError:
         return f".{name.lower()}".endswith(".localhost")
+
+
+def has_stray_password(url: str) -> bool:
+    """Return True if a / ? or # in a password has ended the host: `user:12/34@host`."""
+    parts = urlsplit(url)
+    rest = parts.path + parts.query + parts.fragment
+    return ":" in parts.netloc and "@" not in parts.netloc and "@" in rest
 
 
 def is_installed(module: str) -> bool:

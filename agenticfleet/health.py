@@ -22,7 +22,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.http import require_safe
 
-from chat.access.owners import is_local
+from chat.access.owners import everybody_is_operator, is_local
 from chat.database import in_database, reason_of
 from chat.models import Run
 from chat.runs.worker import Worker
@@ -48,6 +48,10 @@ class Checked(msgspec.Struct, frozen=True):
     state: Literal["up", "down"]
     ms: float
     reason: str = ""
+
+    @property
+    def outline(self) -> "Checked":
+        return Checked(self.state, self.ms)
 
 
 class ServiceChecks:
@@ -143,8 +147,10 @@ async def readyz(scope: dict[str, Any], receive: Any, send: Any) -> None:
     is_ready = NEEDED.isdisjoint(down)
     status = "not ready" if not is_ready else "degraded" if down else "ready"
     reason = ", ".join(f"{name} is down" for name in down)
+    # Reasons may name hosts. Probes are for everybody; the log has them.
+    shown = state if everybody_is_operator() else {name: state[name].outline for name in state}
     await respond(
-        send, 200 if is_ready else 503, {"status": status, "reason": reason, "services": state}
+        send, 200 if is_ready else 503, {"status": status, "reason": reason, "services": shown}
     )
 
 
@@ -166,7 +172,7 @@ async def metrics_page(request: HttpRequest) -> HttpResponse:
     if not (is_local(request) or has_token(request) or await is_operator(request)):
         return HttpResponseForbidden(
             "Metrics are shown to this machine, to staff who may view runs, and to programs that"
-            " send FLEET_METRICS_TOKEN as a bearer token.",
+            " send the bearer token for them.",
             content_type="text/plain",
         )
     state = await ServiceChecks.current().state()

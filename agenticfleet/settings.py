@@ -18,7 +18,13 @@ from agenticfleet.accounts import (  # noqa: F401  # settings of Django
     AUTH_PASSWORD_VALIDATORS,
     PASSWORD_HASHERS,
 )
-from agenticfleet.environment import Environment, hidden, is_installed, name_elsewhere
+from agenticfleet.environment import (
+    Environment,
+    hidden,
+    is_installed,
+    name_elsewhere,
+    without_secrets,
+)
 from agenticfleet.statefolder import kept_key, make_state_folder
 from chat.access.limits import NO_LIMIT, Limits
 from chat.deadlines import Deadlines, PathLevels, ServiceLevels
@@ -228,7 +234,7 @@ FLEET_LOOK = env.choice(
 )
 # Where `fetch_model` fetches from: the hub, or a mirror of it.
 HF_ENDPOINT = env.url("HF_ENDPOINT", ("http", "https"), "https://huggingface.co")
-OLLAMA_HOST = env.text("OLLAMA_HOST")  # Ollama's own setting
+OLLAMA_HOST = env.text("OLLAMA_HOST", shown=without_secrets)  # Ollama's own setting
 # Serves if there is no other model. It reads 400 tokens/s on two cores, and its window of 2048
 # tokens includes the answer.
 BUILTIN_MODEL = "SmolLM2-135M-Instruct"

@@ -100,6 +100,8 @@ def logging_of(*, level: str, layout: str) -> dict[str, Any]:
         "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {
             "agenticfleet": {"level": level},
+            # The access log has a line for each request, also for those that are refused.
+            "django.request": {"level": "ERROR"},
             "chat": {"level": level},
             "tooling": {"level": level},
         },

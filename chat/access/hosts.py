@@ -1,7 +1,8 @@
 """The host names under which pages and sockets may be asked for.
 
 Django refuses other names with a traceback in the log and a bare page. Somebody who opens the fleet
-from another device for the first time must see what to do.
+from another device for the first time must see what to do: where to find it, because a page for
+everybody names no setting.
 """
 
 import logging
@@ -24,7 +25,7 @@ _logged: set[str] = set()
 
 
 class AllowedHostMiddleware(MiddlewareMixin):
-    """Answer requests for a host name that isn't allowed with a page that says what to set."""
+    """Answer requests for a host name that isn't allowed with a page that says where to look."""
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
         try:
@@ -55,4 +56,8 @@ def log_once(host: str) -> None:
     name = ascii(host[:MAX_LOGGED_CHARS])
     if name not in _logged and len(_logged) < MAX_LOGGED:
         _logged.add(name)
-        logger.warning("asked for as %s; to allow it, add it to DJANGO_ALLOWED_HOSTS", name)
+        logger.warning(
+            "asked for as %s; to allow it, set FLEET_PUBLIC_URL to the address that people use, or"
+            " add it to DJANGO_ALLOWED_HOSTS, and start again",
+            name,
+        )

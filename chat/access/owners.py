@@ -53,26 +53,29 @@ class Asker:
 TERMINAL = Owner("terminal")
 
 
+def everybody_is_operator() -> bool:
+    """Return True at a fleet that only this machine can reach and that asks nobody to sign in.
+
+    Who uses it has started it.
+    """
+    return bool(settings.FLEET_IS_LOCAL) and settings.FLEET_AUTH == "anonymous"
+
+
 def is_operator(owner: str) -> bool:
-    """Return True if a row's owner may see hosts and names of settings: the terminal, or staff.
+    """Return True if a row's owner may see hosts and names of settings.
 
     Read the database, so don't call this in the event loop.
     """
     kind, _, user_id = owner.partition(":")
     if kind != "user":
-        return owner == str(TERMINAL)
-    return get_user_model().objects.filter(pk=user_id, is_staff=True, is_active=True).exists()
+        return owner == str(TERMINAL) or everybody_is_operator()
+    staff = get_user_model().objects.filter(pk=user_id, is_staff=True, is_active=True)
+    return everybody_is_operator() or staff.exists()
 
 
 def may_see_settings(request: HttpRequest) -> bool:
-    """Return True if a page may tell this person the names of settings, and how to set them.
-
-    These are staff, and everybody at a fleet that only this machine can reach and that asks nobody
-    to sign in: who uses it has started it.
-    """
-    if request.user.is_staff:
-        return True
-    return settings.FLEET_IS_LOCAL and settings.FLEET_AUTH == "anonymous" and is_local(request)
+    """Return True if a page may tell this person the names of settings, and how to set them."""
+    return request.user.is_staff or (everybody_is_operator() and is_local(request))
 
 
 def is_local(request: HttpRequest) -> bool:

@@ -64,15 +64,17 @@ class Connection:
         # A server that refuses connections has not finished starting: it will answer.
         self.may_be_starting = may_be_starting
         self.proxy = proxy_for(URL(self.base_url, encoded=True), proxies or {})
+        own = {**authorization(url, api_key), **(headers or {})}
         self._headers = {
             # Compression would make proxies on the way wait for more bytes.
             "Accept-Encoding": "identity",
             "Content-Type": "application/json",
-            **authorization(url, api_key),
-            **(headers or {}),
+            **own,
         }
         # What errors must not show.
-        self.secrets = [*filter(None, (api_key, *secrets_in(url))), *header_secrets(headers or {})]
+        places = [url, *([URL(self.proxy)] if self.proxy else [])]
+        in_urls = [secret for place in places for secret in secrets_in(place)]
+        self.secrets = [*filter(None, (api_key, *in_urls)), *header_secrets(own)]
         # Sessions belong to an event loop, so it is made by the first request.
         self._session: ClientSession | None = None
 
@@ -244,7 +246,8 @@ def reason_of(exc: BaseException) -> str:
 def secrets_in(url: URL) -> list[str]:
     """Return what a URL has of credentials, also in its query."""
     asked = [value for name, value in url.query.items() if SECRET_NAME.search(name)]
-    return [unquote(url.raw_password or url.raw_user or ""), *asked]
+    password = url.raw_password or url.raw_user or ""
+    return [password, unquote(password), *asked]
 
 
 def header_secrets(headers: Mapping[str, str]) -> list[str]:
@@ -256,7 +259,7 @@ def header_secrets(headers: Mapping[str, str]) -> list[str]:
 
 def authorization(url: URL, api_key: str) -> dict[str, str]:
     """Return the header for the user of a URL, or else for the key."""
-    if url.user is not None:
+    if url.raw_user is not None or url.raw_password is not None:
         user = f"{unquote(url.raw_user or '')}:{unquote(url.raw_password or '')}"
         return {"Authorization": f"Basic {b64encode(user.encode()).decode()}"}
     return {"Authorization": f"Bearer {api_key}"} if api_key else {}

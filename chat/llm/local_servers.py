@@ -16,7 +16,7 @@ class Kind(StrEnum):
     VLLM = "vLLM"
 
 
-# For readers, if one that was found at the start doesn't answer any more.
+# For operators, if one that was found at the start doesn't answer any more.
 START_AGAIN: dict[str, str] = {
     Kind.OLLAMA: sentence("It is Ollama on this machine. Start it again: ollama serve"),
     Kind.LM_STUDIO: sentence(
@@ -25,7 +25,7 @@ START_AGAIN: dict[str, str] = {
     Kind.LLAMA_CPP: sentence("It is llama.cpp on this machine. Start it again: llama-server"),
     Kind.VLLM: sentence("It is vLLM on this machine. Start it again: vllm serve"),
 }
-# How to make them read more. For operators, but readers of their own machine see it, too.
+# How to make them read more. For operators.
 READ_MORE: dict[str, str] = {
     Kind.OLLAMA: "OLLAMA_CONTEXT_LENGTH=16384 ollama serve",
     Kind.LM_STUDIO: "lms load --context-length 16384",

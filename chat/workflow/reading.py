@@ -1,7 +1,9 @@
 """What a model reads of its messages, and what people are told if that isn't all of them."""
 
+import logging
 from collections.abc import Sequence
 
+from chat.access.owners import everybody_is_operator
 from chat.llm.local_servers import how_to_read_more
 from chat.llm.messages import ChatMessage
 from chat.llm.windows import Window
@@ -10,6 +12,8 @@ from tooling.sentences import sentence
 
 from .prompt import within
 from .work import Work
+
+logger = logging.getLogger(__name__)
 
 READS_THE_END = sentence("The model reads only the last %(tokens)s tokens of what it is given.")
 READ_LESS = sentence("The model server read only %(read)s of about %(sent)s tokens.")
@@ -43,5 +47,8 @@ def tell_unread(messages: Sequence[ChatMessage], usage: Usage, window: Window, w
     if window.read_tokens:
         parts.append(ITS_CONTEXT % {"tokens": f"{window.read_tokens:,}"})
     command = how_to_read_more(is_ollama=window.read_tokens is not None)
-    parts.append(MORE_CONTEXT % {"command": command} if command else SET_CONTEXT)
+    advice = MORE_CONTEXT % {"command": command} if command else SET_CONTEXT
+    logger.warning("%s %s", " ".join(parts), advice)
+    if everybody_is_operator():
+        parts.append(advice)
     work.say_once(" ".join(parts))

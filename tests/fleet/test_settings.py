@@ -466,6 +466,65 @@ def test_settings_that_are_shown_hide_secrets(tmp_path: Path) -> None:
     assert "name='REDIS_URL', value='redis://redis:6379/0'" in shown
 
 
+PLACE_LIKE = re.compile(r"_(URL|HOST|HOSTS|ORIGINS|PROXIES|PROXY|ENDPOINT)$")
+HALF_WRITTEN = [
+    "{scheme}://ann:s3cret@",
+    "{scheme}://ann:s3cret",
+    "{scheme}://ann:s3cret@host:port",
+    "{scheme}://ann:s3cret@[::1",
+    "{scheme}://ann:s3cret@host/path/",
+    "{scheme}://ann:s3cret/9@host",
+    "{scheme}://ann:12/s3cret@host",
+    "{scheme}://ann:12#s3cret@host",
+    "{scheme}://ann:s3 cret@host",
+    "{scheme}//ann:s3cret@host",
+    "ann:s3cret@host",
+    "{scheme}://ann:s3cret@host/{{trace_id}}",
+    "nonsense://ann:s3cret@host",
+]
+READ_ALL = """
+import os, runpy, sys
+from django.core.exceptions import ImproperlyConfigured
+names, values = sys.argv[1].split(), sys.argv[2:]
+for name in names:
+    for value in values:
+        for scheme in ("http", "redis", "postgresql", "smtp"):
+            os.environ[name] = value.format(scheme=scheme)
+            try:
+                read = runpy.run_path("agenticfleet/settings.py")["SETTINGS_READ"]
+                print(name, [setting for setting in read if setting.name == name])
+            except ImproperlyConfigured as exc:
+                print(name, exc)
+    del os.environ[name]
+"""
+
+
+def test_neither_an_error_nor_the_list_of_settings_has_a_password_however_it_is_written(
+    tmp_path: Path,
+) -> None:
+    names = {name for name in read_names() if PLACE_LIKE.search(name)}
+    assert {"OPENAI_BASE_URL", "DATABASE_URL", "DJANGO_CSRF_TRUSTED_ORIGINS"} < names
+    names |= {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(OWN_SETTINGS)},
+        "FLEET_STATE_DIR": str(tmp_path),
+        "PYTHONPATH": str(ROOT),
+        "OPENAI_API_KEY": "k",
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", READ_ALL, " ".join(sorted(names)), *HALF_WRITTEN],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stdout.splitlines()
+    assert len(lines) == len(names) * len(HALF_WRITTEN) * 4
+    assert [line for line in lines if re.search("s3.?cret", line)] == []
+
+
 @pytest.mark.parametrize("password", ["pa/ss", "pa#ss", "pa?ss", "pa@ss", "pa:ss"])
 def test_a_password_is_hidden_however_it_is_written(password: str) -> None:
     assert without_secrets(f"redis://user:{password}@h:1/0?x=pass") == "redis://h:1/0"

@@ -285,8 +285,9 @@ def test_start_says_what_was_found_and_how_to_raise_its_context() -> None:
     ]
 
 
-def test_reader_learns_how_to_start_a_server_that_is_gone(settings: Settings) -> None:
+def test_operator_alone_learns_how_to_start_a_server_that_is_gone(settings: Settings) -> None:
     settings.FLEET_MODEL_SERVER = "Ollama"
     gone = unreachable("127.0.0.1:11434", proxy="", reason="connection refused")
-    assert str(gone).endswith("It is Ollama on this machine. Start it again: ollama serve")
+    assert gone.advice.startswith("It is Ollama on this machine. Start it again: ollama serve")
+    assert "Ollama" not in str(gone)
     assert set(START_AGAIN) == set(READ_MORE) == set(Kind)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from yarl import URL
 
 from chat.llm.connection import COMPLETIONS, Connection, is_loopback, may_get_key, proxy_for
 from chat.llm.errors import ModelError
+from chat.llm.faults.redaction import without_keys
+from chat.llm.faults.verdicts import ServerError
 
 OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
 NO_MORE = "\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -113,6 +116,7 @@ async def test_path_and_query_of_the_base_url_are_kept(path: str, asked: str) ->
         ("", "k1", "Bearer k1"),
         ("me:p%40ss@", "", "Basic bWU6cEBzcw=="),
         ("me:p%40ss@", "k1", "Basic bWU6cEBzcw=="),
+        (":pass@", "k1", "Basic OnBhc3M="),
     ],
 )
 async def test_user_of_the_url_or_the_key_is_sent(user: str, key: str, sent: str | None) -> None:
@@ -142,6 +146,20 @@ def test_credentials_of_all_places_are_secrets(word: str) -> None:
     )
     assert word in connection.secrets
     assert "2024" not in connection.secrets
+
+
+async def test_no_error_and_no_log_has_the_passwords_of_server_and_proxy() -> None:
+    proxies = {"http": "http://ann:proxy%2Fpass@127.0.0.1:9"}
+    connection = Connection("http://me:user%2Fpass@model.test/v1", proxies=proxies)
+    with pytest.raises(ServerError) as caught:
+        await post(connection)
+    told = f"{caught.value} {caught.value.advice} {connection.server} {connection.base_url}"
+    logged = without_keys(repr(caught.value.__cause__), connection.secrets)
+    basic = b64encode(b"me:user/pass").decode()
+    for secret in ("proxy%2Fpass", "proxy/pass", "user%2Fpass", "user/pass", basic):
+        assert secret in connection.secrets
+        assert secret not in told + logged
+    assert "127.0.0.1:9" in told
 
 
 async def test_http_proxy_is_asked_for_a_server_elsewhere() -> None:

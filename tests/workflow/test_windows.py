@@ -3,6 +3,7 @@
 import json
 import re
 
+import pytest
 from pytest_django import Settings
 
 from chat.llm.messages import BYTES_PER_TOKEN
@@ -75,9 +76,15 @@ async def test_reader_is_told_once_that_the_model_reads_less_than_it_gets(
     assert told not in messages_of(await chat.answer(full("What is short?")))
 
 
-async def test_reader_is_told_once_what_the_server_has_not_read_and_how_to_raise_it(
-    chat: Chatting, team: ScriptedModel, settings: Settings
+@pytest.mark.parametrize("is_own_machine", [True, False])
+async def test_reader_is_told_once_what_the_server_has_not_read_and_operators_how_to_raise_it(
+    chat: Chatting,
+    team: ScriptedModel,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    is_own_machine: bool,
 ) -> None:
+    settings.FLEET_IS_LOCAL = is_own_machine
     settings.FLEET_CONTEXT_TOKENS = 4000
     await Worker.current().stop()  # the next one reads the setting
     team.default = Script(tokens=["Fine."], read_tokens=2050)
@@ -85,11 +92,13 @@ async def test_reader_is_told_once_what_the_server_has_not_read_and_how_to_raise
     await Worker.current().model_client.catalog.refresh()
     said = messages_of(await chat.answer(chat_request(LONG, mode="light")))
     [told] = [message for message in said if "read only" in message]
+    advice = " This makes it read more: OLLAMA_CONTEXT_LENGTH=16384 ollama serve"
     assert re.fullmatch(
         r"The model server read only 2,050 of about 4,0\d\d tokens\. Its context is 4,096 tokens\."
-        r" This makes it read more: OLLAMA_CONTEXT_LENGTH=16384 ollama serve",
+        + advice * is_own_machine,
         told,
     )
+    assert advice in caplog.text
 
 
 async def test_request_fits_into_what_a_silent_server_reads(

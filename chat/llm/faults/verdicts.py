@@ -361,11 +361,12 @@ def unreachable(server: str, *, proxy: str, reason: str, model: str = "") -> Ser
     kind = Kind.UNREACHABLE
     through = f", asked through the proxy {proxy}" if proxy else ""
     why = CONNECTION_FAILED % {"reason": reason}
-    advice = f"{advice_of(kind, server + through, model)} {why}"
+    # One that was found on this machine has no settings, and its own way to be started.
+    advice = f"{start_again() or advice_of(kind, server + through, model)} {why}"
     return ServerError(
         kind,
         Complaint(body=reason),
-        f"{HANDLING[kind].sentence} {start_again()}".strip(),
+        HANDLING[kind].sentence,
         cut(one_line(advice), MAX_ADVICE_CHARS),
     )
 
