@@ -60,6 +60,7 @@
   const zone = "public" in root.dataset ? "" : Intl.DateTimeFormat().resolvedOptions().timeZone;
   if (zone) {
     const kept = "path=/; max-age=31536000; SameSite=Lax";
-    document.cookie = `fleet_zone_${installation}=${encodeURIComponent(zone)}; ${kept}`;
+    const secure = location.protocol === "https:" ? "; Secure" : "";
+    document.cookie = `fleet_zone_${installation}=${encodeURIComponent(zone)}; ${kept}${secure}`;
   }
 }
