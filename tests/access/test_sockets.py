@@ -240,14 +240,20 @@ async def another_run(chat: Chatting, **options: Any) -> tuple[dict[str, Any], d
     return request, events[0]
 
 
-async def test_program_without_a_token_owns_the_run_of_its_message_id(chat: Chatting) -> None:
+async def test_program_without_a_token_owns_the_run_of_its_message_id(
+    chat: Chatting, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     request, connected = await another_run(chat, headers=NOTHING)
     again = await chat.answer(request, headers=NOTHING)
     assert again[0]["workflow_id"] == connected["workflow_id"]
     run, other = await Run.objects.aget(), await another_run(chat, headers=NOTHING)
     assert (await Run.objects.aget(pk=other[1]["workflow_id"])).owner != run.owner
     assert run.owner.startswith("script:")
-    assert request["message_id"].replace("-", "") not in run.owner.replace("-", "")
+    # It is the key to the run, so nobody else is shown it.
+    for shown in (run.owner, *(str(vars(record)) for record in caplog.records)):
+        assert request["message_id"] not in shown
+        assert run.message_id.hex not in shown
 
 
 async def test_program_without_a_token_cancels_its_run_by_its_message_id(
