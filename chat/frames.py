@@ -15,7 +15,7 @@ from .protocol.events import ResponseDelta, StreamEvent
 
 FRAME_TIME = 0.016  # seconds between two frames of a screen
 RENDER_SHARE = 10  # a rendering is followed by a pause of this many times its cost
-MAX_PAUSE = 0.1  # seconds between two renderings
+MAX_PAUSE = 0.5  # seconds between two renderings; only hostile text takes that long to render
 
 
 def pause_after(cost: float) -> float:

@@ -12,7 +12,8 @@ from chat.frames import FRAME_TIME, MAX_PAUSE, pause_after
         (0.001, FRAME_TIME),
         (0.002, 0.02),
         (0.005, 0.05),
-        (0.02, MAX_PAUSE),
+        (0.02, 0.2),
+        (0.05, MAX_PAUSE),
         (3, MAX_PAUSE),
     ],
 )

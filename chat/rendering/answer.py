@@ -16,6 +16,8 @@ from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from chat.protocol.events import (
     TYPE_OF,
+    AgentMessage,
+    AgentOutput,
     AnyEvent,
     AskOpened,
     Cancelled,
@@ -24,6 +26,7 @@ from chat.protocol.events import (
     Error,
     Heartbeat,
     Notice,
+    ReasoningCompleted,
     ReasoningDelta,
     ResponseCompleted,
     ResponseDelta,
@@ -41,12 +44,12 @@ from .elements import out_of_band
 from .ending import AnswerSoFar, End, SourceLink, end_of
 from .gantt import Gantt, gantt_of
 from .markdown.blocks import Blocks
+from .markdown.parts import LONG_TEXT
 from .partials import worded_pattern
 from .steps import Steps
 from .timeline import Timeline, slug, stopped, waiting
 from .wording import Elapsed, capitalized, number, shortened, time_of
 
-LONG_TEXT = 4000  # characters; rendering them takes 5 to 20 ms
 MAX_SOURCE_NUMBERS = 8  # sources that the closed line names
 MAX_CITED_TITLE_CHARS = 60  # characters of a source's title in each link to it
 # Until the new worker shows something.
@@ -184,15 +187,20 @@ class AnswerView:
     def may_take_long(self, event: AnyEvent | StreamEvent) -> bool:
         """Return True if rendering the event may take more than 20 ms."""
         match event:
-            case ResponseDelta(delta=text) | ResponseCompleted(message=text):
-                is_end = isinstance(event, ResponseCompleted)
+            case ResponseDelta():
+                return self._blocks.may_take_long(event.delta)
+            case ResponseCompleted():
+                return self._blocks.may_take_long(event.message, is_end=True)
             case ResponseSnapshot():
-                text, is_end = event.data.text, False
+                return len(event.data.text) > LONG_TEXT
             case Cancelled() | Done() | Error():
-                text, is_end = "", True
+                return self._blocks.may_take_long("", is_end=True)
+            case AgentMessage() | AgentOutput():
+                return len(event.message) > LONG_TEXT
+            case ReasoningDelta() | ReasoningCompleted():
+                return self.steps.may_take_long(event)
             case _:
-                return False
-        return len(text) > LONG_TEXT or self._blocks.may_take_long(text, is_end=is_end)
+                return isinstance(event, Resumed)  # which renders all thinking again
 
     def render(self, event: AnyEvent | StreamEvent) -> str:
         """Return the out-of-band HTML that shows this event; empty if there is nothing to show."""

@@ -34,6 +34,7 @@ from .elements import out_of_band
 from .ending import SourceLink, path_title
 from .markdown.blocks import Blocks, render_all
 from .markdown.elements import Element
+from .markdown.parts import LONG_TEXT
 from .timeline import Step, Timeline
 from .wording import listed, shortened, time_of
 
@@ -194,6 +195,15 @@ class Steps:
         reasoning = self._reasoning[event.agent_id]
         reasoning.settle()
         return reasoning.step
+
+    def may_take_long(self, event: ReasoningDelta | ReasoningCompleted) -> bool:
+        """Return True if rendering this piece, or the end, of an agent's reasoning may."""
+        if event.agent_id not in self._reasoning:
+            return len(event.delta) > LONG_TEXT if isinstance(event, ReasoningDelta) else False
+        blocks = self._reasoning[event.agent_id].blocks
+        if isinstance(event, ReasoningCompleted):
+            return blocks.may_take_long("", is_end=True)
+        return blocks.may_take_long(event.delta)
 
     def is_reasoning(self, agent_id: str) -> bool:
         return agent_id in self._reasoning

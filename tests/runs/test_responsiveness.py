@@ -26,7 +26,7 @@ from chat.protocol.terms import SUBPROTOCOL_HTML, Ending
 from chat.runs.log import RunLog
 from chat.runs.store import MAX_EVENTS_PER_ENTRY, READ_BATCH, LogStore
 from chat.runs.worker import Worker
-from tests.chatting import Chatting, Socket, text_of
+from tests.chatting import Chatting, Socket, chat_request, text_of
 from tests.scripted_model import ScriptedModel
 from tests.timing import quickest
 
@@ -105,6 +105,30 @@ async def test_heavy_answer_does_not_delay_another_reader(
         return max(gaps)
 
     assert await quickest(longest_gap, enough=PACE + MAX_GAP, tries=TRIES) < PACE + MAX_GAP
+
+
+WIDE = [f"{'|a' * 3000}|\n", f"{'|-' * 3000}|\n", *["|1"] * 600]  # a table, as a model streams it
+FOLLOWERS = 6
+MAX_WAIT = 0.25  # seconds beyond the pace, for 99 of 100 deltas
+
+
+async def test_followers_of_a_wide_table_do_not_delay_other_readers(
+    chat: Chatting, model: ScriptedModel
+) -> None:
+    model.on("paced", tokens=["x"] * 150, pace=PACE)
+    model.on("wide", tokens=WIDE, pace=0.005)
+
+    async def wait_of_the_slowest() -> float:
+        other = await chat.ask("paced")
+        await other.until("response.delta")
+        request = chat_request("wide")
+        wide = [await chat.ask(request, subprotocol=SUBPROTOCOL_HTML) for _ in range(FOLLOWERS)]
+        gaps, *_ = await asyncio.gather(
+            gaps_of(other, time.monotonic, time.process_time), *map(raw_frames_of, wide)
+        )
+        return sorted(gaps)[len(gaps) * 99 // 100]
+
+    assert await quickest(wait_of_the_slowest, enough=MAX_WAIT, tries=3) < PACE + MAX_WAIT
 
 
 LONG_LOG = 20_000  # events

@@ -5,7 +5,7 @@ from typing import Literal
 
 from .code.listing import Listing
 from .elements import Element
-from .parts import Part
+from .parts import LONG_TEXT, Part
 from .renderers import Render, flow
 
 BLOCK_ATTRIBUTES = ' class="block" dir="auto"'
@@ -58,6 +58,14 @@ class Block:
         """Return True for fenced code that is Markdown itself."""
         return self.values.get("language", "").lower() in ("markdown", "md", "mdx")
 
+    @property
+    def may_take_long(self) -> bool:
+        """Return True if rendering the newest part, or colouring all, may take more than 20 ms."""
+        if self.listing:
+            return self.listing.may_take_long
+        newest = self.parts[-1:]
+        return any(part.chars > LONG_TEXT or part.has_code for part in newest)
+
     def with_children(self, html: str) -> Element:
         """Return the block as an element, with the HTML of the blocks in it."""
         if not self.wrapper:
@@ -68,11 +76,12 @@ class Block:
 
     def refresh(self, growing: Part | None, *, is_complete: bool) -> list[Part]:
         """Render the parts that have changed; return them."""
-        changed = {
-            number
-            for number, part in enumerate(self.parts)
-            if part.refresh(is_growing=part is growing)
-        }
+        changed = set()
+        for number in range(len(self.parts) - 1, -1, -1):
+            part = self.parts[number]
+            if not part.refresh(is_growing=part is growing):
+                break  # Lines are added at the end, so the parts above are not stale either.
+            changed.add(number)
         if self.listing and is_complete:
             changed |= self.listing.colour_all()
         elif self.listing and changed:

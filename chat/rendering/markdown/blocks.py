@@ -45,7 +45,7 @@ from .lines import (
     is_undecided,
     list_kind,
 )
-from .parts import Part
+from .parts import LONG_TEXT, Part
 from .renderers import Render, code, flow, item, paragraph, row_renderer, table_head
 from .syntax.maths import displayed
 
@@ -131,16 +131,13 @@ class Blocks(Extensions):
         self._around.clear()
         return [*self.changed(), *self.resolved()]
 
-    def may_take_long(self, text: str, *, is_end: bool) -> bool:
-        """Return True if the text may begin or end code, whose colours can take 100 ms."""
-        if "```" in text or "~~~" in text:
+    def may_take_long(self, text: str, *, is_end: bool = False) -> bool:
+        """Return True if taking the text may need more than 20 ms: for much, or for colours."""
+        if len(text) > LONG_TEXT or "```" in text or "~~~" in text:
             return True
-        block = self._open
-        if block is None or not (is_end or "\n" in text):
+        if not is_end and "\n" not in text and self._placed and self._placed.tail:
             return False
-        if block.kind in ("list", "quote"):
-            return any("```" in line or "~~~" in line for line in block.parts[-1].lines)
-        return block.listing is not None and block.listing.may_take_long
+        return len(self._line) > LONG_TEXT or bool(self._open and self._open.may_take_long)
 
     def is_half(self, line: str) -> bool:
         """Return True if the line has only a mark so far, such as of an item or of code."""

@@ -35,7 +35,7 @@ UNDECIDED = re.compile(
 # text begins at the first character that is no indentation; and of the newest cell in a table.
 LEAD = re.compile(
     r"[ \t]*(?:(?:>|#{1,6}(?=[ \t])"
-    r"|(?:[-+*]|\d{1,9}[.)])(?=[ \t])(?:[ \t]+\[[ xX]\](?=[ \t]))?)[ \t]*)*"
+    r"|(?:[-+*]|\d{1,9}[.)])(?=[ \t])(?:[ \t]+\[[ xX]\](?=[ \t]))?)[ \t]*){0,100}"
 )
 INDENT = re.compile(r"[ \t>]*")
 PIPES = re.compile(r"(?:(?:[^|\\]|\\.)*\|)+[ \t]*")

@@ -3,6 +3,7 @@
 from markdown_it import MarkdownIt
 
 from .syntax.addresses import addresses
+from .syntax.bounds import bounds
 from .syntax.citations import citations
 from .syntax.cjk import cjk_emphasis
 from .syntax.comments import comments
@@ -35,4 +36,5 @@ parser = (
     .use(fences)
     .use(tasks)
     .use(details)
+    .use(bounds)
 )

@@ -11,7 +11,10 @@ from .tail import Tail
 from .words import settled
 
 MAX_PART_LINES = 40  # lines of a quote or list item before it is continued in the next part
-MAX_FENCED_LINES = 10 * MAX_PART_LINES  # the same inside fenced code, which can't be cut anywhere
+MAX_PART_CHARS = 4000  # the same in characters
+FENCED = 10  # times as much inside fenced code, which can't be cut anywhere and is quick to render
+LONG_TEXT = 1500  # characters; rendering them takes 2 to 20 ms
+MAX_CODE_LINE = 400  # characters of a line of code that are sent again with each delta
 
 # How a part grows, by the example of a list item whose second line is being written:
 #
@@ -52,10 +55,17 @@ class Part:
         Every line of a part is rendered again when one is added, so that a part without a limit
         would make the work quadratic.
         """
-        count = len(self.lines)
-        return count >= MAX_PART_LINES and (
-            count >= MAX_FENCED_LINES or not is_in_fence(self.lines)
-        )
+        size = max(len(self.lines) / MAX_PART_LINES, self.chars / MAX_PART_CHARS)
+        return size >= 1 and (size >= FENCED or not is_in_fence(self.lines))
+
+    @property
+    def has_code(self) -> bool:
+        """Return True if there is fenced code in the part, whose colours can take 100 ms."""
+        return any("```" in line or "~~~" in line for line in self.lines)
+
+    @property
+    def chars(self) -> int:
+        return sum(map(len, self.lines))
 
     def dedented(self, line: str) -> str:
         return line[min(self.dedent, indent_of(line)) :] if self.dedent else line
@@ -83,7 +93,8 @@ class Part:
         if not self.is_stale:
             return False
         self.is_stale = False
-        if is_growing and self.render is not code and self.open_tail():
+        is_short_code = self.render is code and len(self.lines[-1]) <= MAX_CODE_LINE
+        if is_growing and not is_short_code and self.open_tail():
             return True
         self.head, self.tail, self.foot = self.render(self.lines), None, ""
         if is_growing:

@@ -2,6 +2,9 @@
 
 import re
 from collections.abc import Callable
+from functools import lru_cache, wraps
+
+from django.utils.translation import get_language
 
 from .characters import CURSOR, PIPE
 from .cleaning import cleaned
@@ -16,8 +19,30 @@ CODE = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)")
 
 type Render = Callable[[list[str]], str]
 
+SHARED = 512  # results that are remembered
+MAX_SHARED_CHARS = 4000  # of the source of one; bounds the memory
+
 # The beginning of a line whose words can't be the marker of a block.
 WORDS = re.compile(f"[*`]{{0,2}}[^\\W\\d_]|{CURSOR}")
+
+
+def shared(render: Render) -> Render:
+    """Have the renderer remember its results: all followers of a run need the same ones."""
+
+    @wraps(render)
+    def recalled(lines: list[str]) -> str:
+        source = "\n".join(lines)
+        if len(source) > MAX_SHARED_CHARS:
+            return render(lines)
+        # Buttons and labels are in the reader's language.
+        return remembered(render, source, get_language())
+
+    return recalled
+
+
+@lru_cache(maxsize=SHARED)
+def remembered(render: Render, source: str, _language: str | None) -> str:
+    return render(source.split("\n"))
 
 
 def simple_line(line: str) -> str | None:
@@ -29,6 +54,11 @@ def flow(lines: list[str]) -> str:
     """Render lines as blocks: a paragraph, a heading, a quote."""
     if len(lines) == 1 and (html := simple_line(lines[0])):
         return f"<p>{html}</p>"
+    return document(lines)
+
+
+@shared
+def document(lines: list[str]) -> str:
     return cleaned(parser.render("\n".join(lines))).strip()
 
 
@@ -42,6 +72,11 @@ def item(lines: list[str]) -> str:
     words = lines[0][marker.end() :] if marker and len(lines) == 1 else ""
     if marker and len(marker[3] or "") < 5 and (html := simple_line(words)):
         return html
+    return whole_item(lines)
+
+
+@shared
+def whole_item(lines: list[str]) -> str:
     tokens = parser.parse("\n".join(lines))
     items = sum(token.type == "list_item_open" and token.level == 1 for token in tokens)
     if (
@@ -65,6 +100,7 @@ def code(lines: list[str]) -> str:
     return "".join(f"{line}\n" for line in plain("\n".join(lines)))
 
 
+@shared
 def table(lines: list[str]) -> str:
     tokens = parser.parse("\n".join(lines))
     for token in tokens:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from .elements import Element
 from .formulas import cut_outside_formulas, decided, without_formulas
 from .lines import UNDECIDED
+from .syntax.bounds import MAX_PARSED
 from .syntax.details import MAYBE_TAG
 from .words import inline_html, is_balanced, is_plain, plain_html, settled, simple_html
 
@@ -81,4 +82,4 @@ class Tail:
         # Many open brackets or asterisks are no prose, and looking for their ends is quadratic.
         marks, _ = without_formulas(words)
         is_prose = marks.count("[") <= MAX_BRACKETS and marks.count("*") <= MAX_ASTERISKS
-        return inline_html(words) if is_prose else plain_html(words)
+        return inline_html(words) if is_prose and self.start < MAX_PARSED else plain_html(words)
