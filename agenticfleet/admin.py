@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.contrib.admin import AdminSite
+from django.contrib.admin import AdminSite, ModelAdmin
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
@@ -11,6 +11,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from chat.dashboard.page import dashboard_of
+
+from .guarded import GuardedPages
 
 
 class FleetAdminSite(AdminSite):
@@ -24,6 +26,12 @@ class FleetAdminSite(AdminSite):
             raise PermissionDenied
         start = reverse("admin:index", current_app=self.name)
         return redirect_to_login(request.GET.get(REDIRECT_FIELD_NAME, start))
+
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """Register models like Django's, with guarded pages."""
+        pages = admin_class or ModelAdmin
+        guarded = type(pages.__name__, (GuardedPages, pages), {"__module__": pages.__module__})
+        super().register(model_or_iterable, guarded, **options)
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

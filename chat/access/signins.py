@@ -33,6 +33,10 @@ class Session(AbstractBaseSession):
     class Meta(AbstractBaseSession.Meta):
         verbose_name = "session"
 
+    def __str__(self) -> str:
+        # Without the key, which opens the account: the page that deletes a user lists sessions.
+        return f"session of user {self.user_id}" if self.user_id else "session"
+
     @classmethod
     def get_session_store_class(cls) -> type["SessionStore"]:
         return SessionStore

@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
+from chat.access.signins import Session
 from chat.conversations import Conversation, Message
 from chat.models import Run
 from chat.protocol.terms import Ending, Timings, Usage
@@ -106,3 +107,33 @@ def test_run_list_needs_few_queries(admin: Client, run: Run, django_assert_max_n
 
 def test_stranger_is_redirected_to_sign_in(client: Client, run: Run) -> None:
     assert client.get("/admin/chat/run/").status_code == 302
+
+
+@pytest.mark.parametrize("chosen", ["", "x", "9" * 40])
+@pytest.mark.parametrize("path", ["auth/user", "chat/run", "routing/routingdecision"])
+def test_action_on_ids_that_no_row_can_have_does_nothing(
+    admin: Client, run: Run, path: str, chosen: str
+) -> None:
+    form = {"action": "delete_selected", "_selected_action": [chosen, str(run.pk)], "post": "yes"}
+    page = admin.post(f"/admin/{path}/", form, follow=True).text
+    assert "no row can have such an id" in page
+    assert Run.objects.exists()
+
+
+@pytest.mark.parametrize("path", ["auth/user", "chat/run"])
+def test_history_tells_staff_without_permission_no_ids(run: Run, path: str) -> None:
+    user = User.objects.create_user("bob", is_staff=True)
+    client = Client()
+    client.force_login(user)
+    found = user.pk if path == "auth/user" else run.pk
+    unknown = 10**6 if path == "auth/user" else uuid.uuid4()
+    for pk in (found, unknown):
+        assert client.get(f"/admin/{path}/{pk}/history/").status_code == 403
+
+
+def test_page_that_deletes_a_user_shows_no_key_of_a_session(admin: Client) -> None:
+    user = User.objects.get(username="ada")
+    session = Session.objects.get(user=user)
+    page = admin.get(f"/admin/auth/user/{user.pk}/delete/").text
+    assert f"session of user {user.pk}" in page
+    assert session.session_key not in page
