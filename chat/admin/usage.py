@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from chat.access.limits import SITE
 from chat.access.reached import today
@@ -33,7 +33,7 @@ class DayUseAdmin(admin.ModelAdmin):
     """Show who has used most today. Replace all URLs of ModelAdmin: nothing is to be changed."""
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(require_GET(self.list_view))
+        view = self.admin_site.admin_view(require_safe(self.list_view))
         return [path("", view, name="chat_dayuse_changelist")]
 
     def has_add_permission(self, request: HttpRequest) -> bool:

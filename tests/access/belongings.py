@@ -68,8 +68,8 @@ def things_of(owner: Owner, name: str, redis: Redis) -> Things:
     words["link"] = share.token
     group = Group.objects.create(name=word("group"))
     user = User.objects.filter(pk=owner.id).first() if owner.kind == "user" else None
-    holder = user or Service.objects.create(slug=f"{name}zqservice")
-    token = Token.objects.make(holder, word("token"))
+    service = Service.objects.create(slug=word("service"))
+    token = Token.objects.make(user or service, word("token"))
     secrets = {token.text, token.row.digest}
     if user:
         words |= {"name": user.username, "mail": user.email}
@@ -92,6 +92,7 @@ def things_of(owner: Owner, name: str, redis: Redis) -> Things:
             "routing.routingdecision": str(run.pk),
             "content type": str(ContentType.objects.get_for_model(Conversation).pk),
             "chat.token": token.row.pk,
+            "chat.service": str(service.pk),
             "auth.group": str(group.pk),
             "auth.user": str(user.pk if user else 0),
         },

@@ -128,7 +128,7 @@ class Matrix:
 
         An address with several ids is also asked for with all but one of them the person's own.
         """
-        asked = {*names_of(address, row).values(), *row.query.values()}
+        asked = {*names_of(address, row).values(), *row.query.values(), *row.form.values()}
         if address.model in self.things.ids:
             asked.add(address.model)  # for the form of a list
         ids = {name: self.things.ids[name] for name in asked}
@@ -140,12 +140,10 @@ class Matrix:
     def right_answers(self, row: Row, method: str) -> set[Answer]:
         get, post = (rule(self.visit.person, self.auth) for rule in (row.get, row.post))
         match method:
-            case "GET":
+            case "GET" | "HEAD":
                 return {get}
             case "POST":
                 return {post}
-            case "HEAD":
-                return {get, Answer.NO_SUCH_METHOD, Answer.REFUSED}
             case _:
                 return {get, post, Answer.NO_SUCH_METHOD, Answer.DONE}
 
@@ -214,7 +212,8 @@ def request_for(
     named = {name: ids[thing] for name, thing in names_of(address, row).items()}
     path = address.filled({**VALUES, **named})
     query = {**row.constants, **{name: ids[thing] for name, thing in row.query.items()}}
-    form = {**FORM, "_selected_action": ids.get(address.model, "")}
+    given = {name: ids[thing] for name, thing in row.form.items()}
+    form = {**FORM, "_selected_action": ids.get(address.model, ""), **given}
     page = f"http://testserver/c/{ids['chat']}/" if "chat" in ids else "http://testserver/"
     headers = {**HTMX, "HX-Current-URL": page} if is_htmx else {}
     return Request(method, path, query, form if method == "POST" else None, headers)

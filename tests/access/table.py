@@ -47,6 +47,11 @@ def owner(person: Person, auth: str) -> Answer:
     return Answer.UNKNOWN
 
 
+def accounts(person: Person, auth: str) -> Answer:
+    """Let everybody in who has signed in."""
+    return Answer.SIGN_IN if person in ANONYMOUS else Answer.DONE
+
+
 def of_staff(*people: Person, otherwise: Answer = Answer.REFUSED) -> Rule:
     """Return the rule of an admin page for these members of staff; the others get `otherwise`."""
 
@@ -70,9 +75,10 @@ unknown_to_staff = of_staff(otherwise=Answer.UNKNOWN)
 class Row:
     get: Rule
     post: Rule
-    # The parameters of the address, and those of the query, by the things that they name.
+    # The parameters of the address, of the query and of a form, by the things that they name.
     names: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, str] = field(default_factory=dict)  # more of the query
     # The words that everybody sees who is let in. Owners and superusers see all.
     shows: frozenset[str] = frozenset()
@@ -88,8 +94,8 @@ def of_answer(get: Rule, post: Rule = nobody) -> Row:
     return Row(get, post, names={"pk": "run"})
 
 
-def in_admin(get: Rule, post: Rule, names: Mapping[str, str] = {}, **constants: str) -> Row:
-    return Row(get, post, names=names, constants=constants, tells_what_exists=True)
+def in_admin(get: Rule, post: Rule, *shows: str, **fields: Mapping[str, str]) -> Row:
+    return Row(get, post, shows=frozenset(shows), tells_what_exists=True, **fields)
 
 
 CHATS: dict[str, Row] = {
@@ -119,6 +125,9 @@ CHATS: dict[str, Row] = {
         tells_what_exists=True,
     ),
 }
+ACCOUNT: dict[str, Row] = {
+    "tokens": Row(accounts, accounts, form={"revoke": "chat.token"}),
+}
 PUBLIC: dict[str, Row] = {
     "manifest": Row(everybody, nobody),
     "javascript_catalogue": Row(everybody, nobody),
@@ -137,9 +146,17 @@ def admin_logout(person: Person, auth: str) -> Answer:
     return Answer.NO_SUCH_METHOD if person in STAFF else Answer.DONE
 
 
+PROGRAMS = ("token", "service", "name")
+
+
+def admin_login(person: Person, auth: str) -> Answer:
+    """Lead to the page on which all sign in, and from there back; others couldn't come back."""
+    return Answer.REFUSED if person in ("owner", "other") else Answer.SIGN_IN
+
+
 ADMIN: dict[str, Row] = {
     "admin:index": in_admin(staff, staff),
-    "admin:login": in_admin(everybody, everybody),
+    "admin:login": in_admin(admin_login, admin_login),
     "admin:logout": in_admin(admin_logout, everybody),
     "admin:password_change": in_admin(staff, staff),
     "admin:password_change_done": in_admin(staff, by_another_method),
@@ -147,10 +164,7 @@ ADMIN: dict[str, Row] = {
     "admin:autocomplete": in_admin(
         superusers,
         by_another_method,
-        app_label="auth",
-        model_name="user",
-        field_name="groups",
-        term="",
+        constants={"app_label": "auth", "model_name": "user", "field_name": "groups", "term": ""},
     ),
     "admin:app_list": in_admin(
         of_staff("keeper", "superuser", otherwise=Answer.UNKNOWN),
@@ -160,13 +174,21 @@ ADMIN: dict[str, Row] = {
     "admin:view_on_site": in_admin(
         unknown_to_staff,
         unknown_to_staff,
-        {"content_type_id": "content type", "object_id": "chat"},
+        names={"content_type_id": "content type", "object_id": "chat"},
     ),
     "admin/(?P<url>.*)": in_admin(unknown_to_staff, unknown_to_staff),
     # The addresses of Django 1.8. They lead to the page of the change.
     "admin/*/*/<path:object_id>/": in_admin(staff, staff),
     # People and their permissions
     "admin:auth_*": in_admin(superusers, superusers),
+    # Programs. Whose tokens are, and what for, is no secret from those who revoke them.
+    "admin:chat_token_delete": in_admin(no_staff, no_staff),
+    "admin:chat_token_add": in_admin(keepers, keepers, *PROGRAMS),
+    "admin:chat_token_change": in_admin(keepers, no_staff, *PROGRAMS),
+    "admin:chat_token_*": in_admin(keepers, keepers, *PROGRAMS),
+    "admin:chat_service_change": in_admin(keepers, no_staff, *PROGRAMS),
+    "admin:chat_service_*": in_admin(keepers, keepers, *PROGRAMS),
+    "admin:chat_dayuse_changelist": in_admin(keepers, by_another_method, "name", "service"),
     # What models refuse, and what tools have found: in Redis
     "admin:chat_refusedpart_changelist": in_admin(keepers, by_another_method),
     "admin:chat_refusedpart_forget": in_admin(by_another_method, keepers),
@@ -185,7 +207,7 @@ ADMIN: dict[str, Row] = {
     "admin:*_change": in_admin(keepers, no_staff),
     "admin:*_add": in_admin(no_staff, no_staff),
 }
-TABLE: dict[str, Row] = {**CHATS, **PUBLIC, **ADMIN}
+TABLE: dict[str, Row] = {**CHATS, **ACCOUNT, **PUBLIC, **ADMIN}
 
 # Parameters that name nothing of anybody's.
 VALUES = {

@@ -34,10 +34,12 @@ SEEN_BY_OWNERS = ONLY_FOR_OWNERS | {
 @pytest.fixture(autouse=True)
 def _quiet_refusals() -> Iterator[None]:
     """Log no line for each of thousands of refusals."""
-    logger = logging.getLogger("django.request")
-    logger.disabled = True
+    loggers = [logging.getLogger(f"django.{name}") for name in ("request", "security.csrf")]
+    for logger in loggers:
+        logger.disabled = True
     yield
-    logger.disabled = False
+    for logger in loggers:
+        logger.disabled = False
 
 
 def test_every_address_has_a_row_that_says_who_may_open_it() -> None:
