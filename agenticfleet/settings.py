@@ -14,10 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from django.http.request import split_domain_port
 from django.utils.csp import CSP
 
-from agenticfleet.accounts import (  # noqa: F401  # settings of Django
-    AUTH_PASSWORD_VALIDATORS,
-    PASSWORD_HASHERS,
-)
+from agenticfleet import accounts
 from agenticfleet.environment import (
     Environment,
     hidden,
@@ -160,6 +157,8 @@ STORAGES = {
     "staticfiles": {"BACKEND": "agenticfleet.assets.VersionedStorage"},
 }
 SERVESTATIC_USE_FINDERS = True
+PASSWORD_HASHERS = accounts.PASSWORD_HASHERS
+AUTH_PASSWORD_VALIDATORS = accounts.AUTH_PASSWORD_VALIDATORS
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/"
@@ -402,6 +401,10 @@ FLEET_DOOR = ", ".join(map(str, FLEET_TRUSTED_PROXIES)) or name_elsewhere(
 )
 # True if only this machine can reach the fleet. `manage.py fleet` sets it for its workers.
 FLEET_IS_LOCAL = env.flag("FLEET_IS_LOCAL", False) and not FLEET_DOOR
+# Links for new passwords go there. Without it, into the log.
+_MAIL_SERVER = env.url("EMAIL_URL", tuple(accounts.SMTP_PORTS))
+FLEET_SENDS_MAIL = bool(_MAIL_SERVER)
+MAILERS, DEFAULT_FROM_EMAIL = accounts.mailers(_MAIL_SERVER), accounts.sender(_MAIL_SERVER)
 # `manage.py fleet` numbers its workers from 1. 0: this process is none of them.
 FLEET_WORKER_NUMBER = env.integer("FLEET_WORKER_NUMBER", 0)
 # Part of the names of a fleet's workers, so that the parent knows their runs.

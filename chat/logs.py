@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 type IdName = Literal["request_id", "conversation_id", "run_id", "trace_id"]
 
-# The address of a shared chat is its key, which a log must not have.
-SECRET_PATH = re.compile("(?<=^/s/)[^/]+")
+# The addresses of a shared chat and of a new password are keys, which a log must not have.
+SECRET_PATH = re.compile("(?<=^/s/)[^/]+|(?<=^/password/reset/)[^/]+/[^/]+")
 
 # Replaced, never changed: a task that starts another one passes on what it has at that moment.
 _ids: ContextVar[dict[IdName, str]] = ContextVar("ids")

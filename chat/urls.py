@@ -2,11 +2,13 @@
 
 from django.urls import path
 
-from . import account, sharing, views
+from . import sharing, views
+from .accounts.instructions import instructions
 from .accounts.tokens import tokens
 from .consumers import ChatConsumer
 from .export.views import export
 from .languages import choose_language, javascript_catalogue
+from .manifest import manifest
 
 urlpatterns = [
     path("", views.new_chat, name="new_chat"),
@@ -21,8 +23,8 @@ urlpatterns = [
     path("c/<uuid:pk>/share/", sharing.share, name="share"),
     path("c/<uuid:pk>/share/revoke/", sharing.revoke, name="revoke_share"),
     path("s/<str:token>/", sharing.shared, name="shared"),
-    path("instructions/", account.instructions, name="instructions"),
-    path("manifest.webmanifest", account.manifest, name="manifest"),
+    path("instructions/", instructions, name="instructions"),
+    path("manifest.webmanifest", manifest, name="manifest"),
     path("account/tokens/", tokens, name="tokens"),
     path("shares/", sharing.shares, name="shares"),
     path("chats/", views.conversations, name="conversations"),

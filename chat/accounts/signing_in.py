@@ -1,26 +1,45 @@
-"""Signing in: the page, for people and staff alike."""
+"""Signing in, for people and staff alike, and making an account."""
 
 from typing import Any
 
-from django.contrib.auth.forms import AuthenticationForm
+from django.conf import settings
+from django.contrib.auth import login
 from django.contrib.auth.views import LoginView
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.utils.decorators import method_decorator
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.generic import FormView
 
-from .trying import PasswordTry, TryingForm, TryingView
-
-
-class SignInForm(TryingForm, AuthenticationForm):
-    """Django's form, whose password may be wrong only so often."""
-
-    def clean(self) -> dict[str, Any]:
-        if {"username", "password"} <= self.cleaned_data.keys():
-            assert self.request
-            attempt = PasswordTry(self.request, self.cleaned_data["username"])
-            self.take(attempt.of_name, attempt.of_address)
-            super().clean()
-            attempt.was_right()
-        return self.cleaned_data
+from .forms import SignInForm, SignUpForm
+from .trying import TryingView
 
 
 class SignIn(TryingView, LoginView):
     authentication_form = SignInForm
     redirect_authenticated_user = True
+
+    def get_context_data(self, **more: Any) -> dict[str, Any]:
+        return super().get_context_data(may_sign_up=settings.FLEET_AUTH == "signup", **more)
+
+
+@method_decorator(sensitive_post_parameters(), name="dispatch")
+class SignUp(TryingView, FormView):
+    """Make an account, where everybody may, and sign its owner in."""
+
+    form_class = SignUpForm
+    template_name = "registration/sign_up.html"
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if settings.FLEET_AUTH != "signup":
+            raise Http404
+        if request.user.is_authenticated:
+            return redirect("new_chat")
+        return super().dispatch(request, *args, **kwargs)
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {**super().get_form_kwargs(), "request": self.request}
+
+    def form_valid(self, form: SignUpForm) -> HttpResponse:
+        login(self.request, form.save(), backend=settings.AUTHENTICATION_BACKENDS[0])
+        return HttpResponseRedirect(settings.LOGIN_REDIRECT_URL)
