@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from chat.protocol.errors import ProtocolError
 
-from .limits import Bound, subjects_of
-from .owners import TERMINAL, Asker, Owner
+from .limits import Bound
+from .owners import TERMINAL
 from .reached import reached
 from .spending import DayUse
 
@@ -18,7 +18,25 @@ if TYPE_CHECKING:
     from chat.models import Run
 
 MINUTE = timedelta(minutes=1)
-type Subjects = frozenset[str]  # those that a run counts for
+
+
+class Who(NamedTuple):
+    """Whom the row of a run counts for."""
+
+    owner: str
+    address: str
+    token_id: str | None
+
+    def is_of(self, bound: Bound) -> bool:
+        match bound.whose:
+            case "owner":
+                return self.owner == bound.subject
+            case "address":
+                return f"address:{self.address}" == bound.subject
+            case "token":
+                return f"token:{self.token_id}" == bound.subject
+            case "site":
+                return self.owner != str(TERMINAL)
 
 
 def check_rows(runs: "QuerySet[Run]", bounds: Sequence[Bound]) -> None:
@@ -44,32 +62,28 @@ def check_rows(runs: "QuerySet[Run]", bounds: Sequence[Bound]) -> None:
 # address, may be many.
 
 
-def live_runs(runs: "QuerySet[Run]") -> list[Subjects]:
+def live_runs(runs: "QuerySet[Run]") -> list[Who]:
     """Return whom each live run counts for."""
-    live = runs.filter(status="running").exclude(owner=str(TERMINAL)).order_by()
-    return [counted_for(*row) for row in live.values_list("owner", "address", "token")]
+    live = runs.filter(status="running").order_by()
+    return [Who(*row) for row in live.values_list("owner", "address", "token")]
 
 
-def questions(runs: "QuerySet[Run]") -> list[tuple[datetime, Subjects]]:
+def questions(runs: "QuerySet[Run]") -> list[tuple[datetime, Who]]:
     """Return when the questions of the last minute were asked, newest first, and of whom."""
-    recent = runs.filter(created_at__gt=timezone.now() - MINUTE).exclude(owner=str(TERMINAL))
+    recent = runs.filter(created_at__gt=timezone.now() - MINUTE).order_by("-created_at")
     columns = ("created_at", "continues", "owner", "address", "token")
     return [
-        (created_at, counted_for(*who))
-        for created_at, continues, *who in recent.order_by("-created_at").values_list(*columns)
+        (created_at, Who(*who))
+        for created_at, continues, *who in recent.values_list(*columns)
         if continues is None  # A reply is no question.
     ]
 
 
-def counted_for(owner: str, address: str, token_id: str | None) -> Subjects:
-    return frozenset(subjects_of(Asker(Owner.of(owner), address, token_id)).values())
-
-
-def count_of(bound: Bound, live: Sequence[Subjects]) -> int:
+def count_of(bound: Bound, live: Sequence[Who]) -> int:
     """Return how many of these runs count for the subject of this bound."""
-    return sum(bound.subject in subjects for subjects in live)
+    return sum(who.is_of(bound) for who in live)
 
 
-def times_of(bound: Bound, asked: Sequence[tuple[datetime, Subjects]]) -> list[datetime]:
+def times_of(bound: Bound, asked: Sequence[tuple[datetime, Who]]) -> list[datetime]:
     """Return when those of these questions were asked that count for the subject of this bound."""
-    return [created_at for created_at, subjects in asked if bound.subject in subjects]
+    return [created_at for created_at, who in asked if who.is_of(bound)]
