@@ -18,7 +18,7 @@ TEMPLATES = sorted(
 )
 PLACE = re.compile(r"%\(\w+\)s|</?\w+>")
 # Words that are the same in all languages.
-NAMES = {"AgenticFleet", "JSON", "UTC"}
+NAMES = {"AgenticFleet", "JSON", "UTC", "Authorization", "Bearer"}
 
 
 def by_name(path: Path) -> str:
