@@ -24,7 +24,7 @@ MAIL_TIMEOUT = 20  # seconds
 def mailers(url: str) -> dict[str, Any]:
     """Return what sends e-mails, from the URL of a mail server; without one, the log has them."""
     if not url:
-        return {"default": {"BACKEND": "django.core.mail.backends.console.EmailBackend"}}
+        return {"default": {"BACKEND": "chat.accounts.mail.EmailBackend"}}
     parts = urlsplit(url)
     options = {
         "host": parts.hostname,

@@ -22,8 +22,10 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from chat.access.leaving import delete_all_of, end_all_sessions, end_sockets, tag_of_session
-from chat.access.owners import Owner
+from chat.access.owners import Asker, Owner
 from chat.access.signins import Session
+from chat.access.tokens import Token
+from chat.access.usage import usage_of
 from chat.conversations import Conversation
 from chat.models import Run
 from chat.shares import Share
@@ -31,7 +33,7 @@ from chat.views import for_owner
 
 from .devices import browser_of
 from .forms import DeleteForm, NewPasswordForm, ProfileForm
-from .trying import refused
+from .trying import address_of, refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Belongings:
     chats: int
     links: int
     live: int  # answers that are being written
+    tokens: int
 
     @classmethod
     def of(cls, owner: Owner) -> "Belongings":
@@ -60,6 +63,9 @@ class Belongings:
             Conversation.objects.for_owner(owner).count(),
             Share.objects.for_owner(owner).count(),
             Run.objects.live().filter(owner=str(owner)).count(),
+            Token.objects.usable().filter(user=int(owner.id)).count()
+            if owner.kind == "user"
+            else 0,
         )
 
 
@@ -77,7 +83,8 @@ def account(request: HttpRequest, owner: Owner) -> HttpResponse:
 
 def shown(request: HttpRequest, owner: Owner, **filled: forms.BaseForm) -> HttpResponse:
     """Return the page; forms that were filled in wrongly stand in it."""
-    context: dict[str, Any] = {"belongings": Belongings.of(owner)}
+    asker = Asker(owner, address=address_of(request))
+    context: dict[str, Any] = {"belongings": Belongings.of(owner), "usage": usage_of(asker)}
     if owner.kind == "user":
         user = user_of(request)
         context |= {"sessions": sessions_of(request), "profile": ProfileForm(request, user)}

@@ -127,6 +127,15 @@ class TestNewPassword:
         settings.FLEET_SENDS_MAIL = True
         assert "on its way" in client.get("/password/reset/sent/").content.decode()
 
+    def test_operator_finds_the_link_in_the_log_where_no_e_mail_is_sent(
+        self, client: Client, settings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        settings.MAILERS = mailers("")
+        signed_in()
+        ask_for_a_link(client)
+        assert "not sent to ann@chat.example: A new password for AgenticFleet" in caplog.text
+        assert "http://testserver/password/reset/" in caplog.text
+
     def test_link_is_in_no_log_of_requests(self) -> None:
         assert without_key("/password/reset/MQ/c1-4f/") == "/password/reset/-/"
         assert without_key("/password/reset/sent/") == "/password/reset/sent/"
