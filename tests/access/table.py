@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from .addresses import Address
+from .addresses import Address, all_addresses
 from .people import ANONYMOUS, OWNERS, STAFF, Person
 
 
@@ -227,6 +227,12 @@ def pattern_of(address: Address) -> str | None:
     if address.key in TABLE:
         return address.key
     return next((each for each in TABLE if fnmatchcase(address.key, each)), None)
+
+
+def rows() -> list[tuple[Address, Row]]:
+    """Return all addresses with their rows, but those that have none: another test fails."""
+    found = ((address, pattern_of(address)) for address in all_addresses())
+    return [(address, TABLE[pattern]) for address, pattern in found if pattern]
 
 
 def names_of(address: Address, row: Row) -> dict[str, str]:

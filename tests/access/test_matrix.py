@@ -12,7 +12,7 @@ from .addresses import all_addresses
 from .belongings import things_of
 from .matrix import Matrix, request_for
 from .people import OWNERS, PEOPLE, Person, visit_of
-from .table import TABLE, pattern_of
+from .table import TABLE, names_of, pattern_of, rows
 
 pytestmark = pytest.mark.django_db
 
@@ -50,6 +50,16 @@ def test_every_address_has_a_row_that_says_who_may_open_it() -> None:
 def test_every_row_has_an_address() -> None:
     used = {pattern_of(address) for address in all_addresses()}
     assert not TABLE.keys() - used, "These rows of tests/access/table.py are of no address."
+
+
+def test_every_parameter_names_something_of_the_owner(redis: Redis) -> None:
+    owner = visit_of("owner").owner
+    assert owner
+    ids = things_of(owner, "owner", redis).ids
+    for address, row in rows():
+        for name, thing in names_of(address, row).items():
+            assert thing, f"Say in the row of {address} what <{name}> names."
+            assert thing in ids, f"Store a {thing} in tests/access/belongings.py, for {address}."
 
 
 @pytest.mark.parametrize("auth", AUTHS)
@@ -93,8 +103,7 @@ def test_forms_of_other_sites_are_refused_everywhere(settings: Settings, redis: 
     things = things_of(visit.owner, visit.person, redis)
     visit.client.handler.enforce_csrf_checks = True
     taken = []
-    for address in all_addresses():
-        row = TABLE[pattern_of(address) or ""]
+    for address, row in rows():
         request = request_for(address, row, "POST", things.ids, is_htmx=False)
         if request.send_by(visit.client).status_code != FORGED:
             taken.append(str(address))
