@@ -265,6 +265,7 @@ async def test_reply_whose_worker_dies_at_once_is_not_lost(
         Run.objects.start,
         Asker(SCRIPT),
         reply,
+        run_id=uuid.uuid4(),
         worker="worker.dead",
         lease=timedelta(seconds=60),
     )
