@@ -1,5 +1,6 @@
 """The page of an account: what its owner sees, changes and ends there."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from chat.access.leaving import tag_of_session
+from chat.access.limits import Limit
 from chat.access.signins import Session
 from chat.accounts.devices import browser_of
 from chat.accounts.trying import PASSWORDS
@@ -160,3 +162,13 @@ def test_person_who_is_made_inactive_is_signed_out_everywhere() -> None:
 )
 def test_browser_is_named_by_what_it_says_of_itself(agent: str, words: str) -> None:
     assert browser_of(agent) == words
+
+
+def test_page_shows_what_is_used_up(client: Client, settings) -> None:
+    settings.FLEET_LIMITS = replace(settings.FLEET_LIMITS, questions=Limit(20, 40, 600))
+    assert "0 of 20" in html_of(signed_in())
+    of_browser = html_of(client)
+    assert "0 of 20" in of_browser
+    assert "Questions in the last minute, of your network address" in of_browser
+    assert "0 of 40" in of_browser
+    assert "of 600" not in of_browser

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from django.db import OperationalError
 
-from chat.access.limits import Limit
+from chat.access.limits import NO_LIMIT, Limit
 from chat.access.owners import TERMINAL, Asker, Owner
 from chat.access.tokens import Service, Token
 from chat.database import in_database
@@ -222,6 +222,30 @@ async def test_redis_that_forgets_everything_lets_no_more_runs_begin(
     assert (await chat.answer(address=ADDRESS))[-1]["type"] == "done"
     [refusal] = await all_begun([await chat.ask(address=ADDRESS)])
     assert refusal["code"] == "too_many_requests"
+
+
+async def test_place_that_redis_could_not_take_back_is_taken_back_later(
+    network: Proxy, worker: Worker, settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tooling.bounded.BREAKER", 0)
+    limit(settings, questions=Limit(1, None, None))
+    asker = Asker(Owner("browser", "b"))
+    bounds = (await newcomer(asker)).bounds
+    failed = uuid4()
+    await worker.admission.admit_run(failed, bounds)
+    network.set("refuse")
+    await worker.admission.give_back(failed, bounds)
+    network.set("open")
+    await worker.admission.admit_run(uuid4(), bounds)
+    with pytest.raises(ProtocolError):
+        await worker.admission.admit_run(uuid4(), bounds)
+
+
+async def test_limit_of_none_lets_nobody_ask(counting: Counting, chat: Chatting, settings) -> None:
+    for name, code in (("runs", "too_many_runs"), ("questions", "too_many_requests")):
+        limit(settings, **{"runs": NO_LIMIT, name: Limit(None, 0, None)})
+        [refusal] = await all_begun([await chat.ask(address=ADDRESS)])
+        assert refusal["code"] == code
 
 
 async def test_token_has_limits_of_its_own_below_those_of_its_owner(
