@@ -14,7 +14,7 @@ from agenticfleet.server import Server
 incoming.HEAD_TIMEOUT = 1.0
 incoming.BODY_TIMEOUT = 2.0
 incoming.IDLE_TIMEOUT = 1.5
-incoming.LINGER = 1.0
+incoming.LINGER = 5.0
 
 CHUNK = bytes(64 * 1024)
 MAX_CHUNKS = 3200  # 200 MB
