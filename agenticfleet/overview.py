@@ -42,7 +42,8 @@ def ready_text(
     )
     return "\n".join(
         [
-            f"AgenticFleet is ready on {address}",
+            f"AgenticFleet is ready on {address}"
+            + (f" for {settings.FLEET_PUBLIC_URL}" if settings.FLEET_PUBLIC_URL else ""),
             *model_lines(listing, choice=started.choice, proxy=proxy),
             f"  web search  {search_text()}",
             f"  database    {database_text()}",
