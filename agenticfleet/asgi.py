@@ -3,12 +3,12 @@
 import os
 from typing import Any
 
+import django
 from channels.routing import ProtocolTypeRouter, URLRouter
-from django.core.asgi import get_asgi_application
 from django.urls import re_path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agenticfleet.settings")
-http_application = get_asgi_application()
+django.setup(set_prefix=False)
 
 
 async def no_such_socket(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -30,10 +30,12 @@ async def pages(scope: dict[str, Any], receive: Any, send: Any) -> None:
 # Models can be imported only after Django is set up.
 from agenticfleet.access import AccessLog  # noqa: E402
 from agenticfleet.health import PROBES  # noqa: E402
+from agenticfleet.pages import Pages  # noqa: E402
 from agenticfleet.proxies import RealClient  # noqa: E402
 from chat.protocol.errors import CLOSE_OF, NO_SUCH_SOCKET  # noqa: E402
 from chat.protocol.events import Error, encode, stamp  # noqa: E402
 from chat.urls import websocket_urlpatterns  # noqa: E402
 
+http_application = Pages()
 sockets = URLRouter([*websocket_urlpatterns, re_path("", no_such_socket)])  # type: ignore[arg-type]
 application = RealClient(AccessLog(ProtocolTypeRouter({"http": pages, "websocket": sockets})))

@@ -105,6 +105,8 @@ class Channel(HTTPChannel):
             self.setTimeout(BODY_TIMEOUT)  # type: ignore[no-untyped-call]
             # Twisted would parse forms in the event loop, in addition to Django.
             self.requests[-1]._parsePOSTFormSubmission = False
+        # daphne takes a client's word for where the site begins, and fails if it isn't ASCII.
+        self.requests[-1].requestHeaders.removeHeader(b"Daphne-Root-Path")
         super().allHeadersReceived()  # type: ignore[no-untyped-call]
 
     def rawDataReceived(self, data: bytes) -> None:

@@ -106,6 +106,7 @@ MIDDLEWARE = [
     "django_permissions_policy.PermissionsPolicyMiddleware",
     "agenticfleet.assets.VersionedFilesMiddleware",
     "chat.access.hosts.AllowedHostMiddleware",
+    "chat.access.forms.readable_forms",
     "chat.access.sessions.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",

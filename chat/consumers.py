@@ -26,6 +26,7 @@ from chat.telemetry import metrics
 from .access.addresses import address_of
 from .access.browsers import account_tag
 from .access.credentials import asker_of, token_of
+from .access.forms import fields_of
 from .access.leaving import end_when_due, tags_of
 from .access.origins import header, refusal_of
 from .access.owners import Asker
@@ -405,7 +406,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     @property
     def query(self) -> QueryDict:
-        return QueryDict(self.scope.get("query_string", b""))
+        return fields_of(self.scope.get("query_string", b""))
 
 
 async def joined(joining: "asyncio.Task[Run]") -> Run:

@@ -57,6 +57,16 @@ class WithoutKeys(logging.Filter):
         return True
 
 
+class WithoutRefusedTracebacks(logging.Filter):
+    """Takes the traceback from what Django logs of requests that it refuses: that is no fault."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith("django.security."):
+            record.exc_info = record.exc_text = None
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True
+
+
 class LineFormatter(logging.Formatter):
     """One readable line: time, level, logger, message, and the ids that the message lacks."""
 
@@ -80,7 +90,11 @@ def logging_of(*, level: str, layout: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"ids": {"()": "chat.logs.Ids"}, "keys": {"()": "chat.logs.WithoutKeys"}},
+        "filters": {
+            "ids": {"()": "chat.logs.Ids"},
+            "keys": {"()": "chat.logs.WithoutKeys"},
+            "refused": {"()": "chat.logs.WithoutRefusedTracebacks"},
+        },
         "formatters": {
             "text": {"()": "chat.logs.LineFormatter"},
             "json": {
@@ -94,7 +108,7 @@ def logging_of(*, level: str, layout: str) -> dict[str, Any]:
             "stderr": {
                 "class": "logging.StreamHandler",
                 "formatter": layout,
-                "filters": ["ids", "keys"],
+                "filters": ["ids", "keys", "refused"],
             }
         },
         "root": {"handlers": ["stderr"], "level": "WARNING"},

@@ -412,7 +412,7 @@ def current_of(request: HttpRequest) -> UUID | None:
     try:
         # A link to a source leaves its fragment in the address.
         match = resolve(urlsplit(htmx(request).current_url_abs_path or "").path)
-    except Resolver404:
+    except (Resolver404, ValueError):  # The header may hold anything.
         return None
     pk = match.kwargs.get("pk")
     return pk if isinstance(pk, UUID) else None

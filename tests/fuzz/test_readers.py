@@ -43,7 +43,7 @@ from tooling.toolbox import TOOLS
 
 from .inputs import DEEP, TEXTS
 
-EXAMPLES = 60  # texts for each reader
+EXAMPLES = 120  # texts for each reader
 # The kinds of settings, with their defaults.
 SETTINGS: dict[str, tuple[object, ...]] = {
     "flag": (False,),
