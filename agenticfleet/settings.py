@@ -406,6 +406,20 @@ FLEET_IS_LOCAL = env.flag("FLEET_IS_LOCAL", False) and not FLEET_DOOR
 _MAIL_SERVER = env.url("EMAIL_URL", tuple(accounts.SMTP_PORTS))
 FLEET_SENDS_MAIL = bool(_MAIL_SERVER)
 MAILERS, DEFAULT_FROM_EMAIL = accounts.mailers(_MAIL_SERVER), accounts.sender(_MAIL_SERVER)
+# Single sign-on with an OpenID Connect server.
+_SSO = (
+    env.url("FLEET_OIDC_URL", ("https", "http")),
+    env.text("FLEET_OIDC_CLIENT_ID"),
+    env.key("FLEET_OIDC_CLIENT_SECRET"),
+    env.text("FLEET_OIDC_NAME", "single sign-on"),
+)
+FLEET_SSO = _SSO[-1] if any(_SSO[:-1]) else ""  # what people call it
+if FLEET_SSO:
+    if problem := accounts.sso_problem(*_SSO):
+        env.reject("FLEET_OIDC_URL", problem)
+    INSTALLED_APPS += accounts.SSO_APPS
+    MIDDLEWARE.append(accounts.SSO_MIDDLEWARE)
+    globals().update(accounts.sso_settings(*_SSO))
 # `manage.py fleet` numbers its workers from 1. 0: this process is none of them.
 FLEET_WORKER_NUMBER = env.integer("FLEET_WORKER_NUMBER", 0)
 # Part of the names of a fleet's workers, so that the parent knows their runs.

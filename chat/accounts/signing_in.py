@@ -20,7 +20,11 @@ class SignIn(TryingView, LoginView):
     redirect_authenticated_user = True
 
     def get_context_data(self, **more: Any) -> dict[str, Any]:
-        return super().get_context_data(may_sign_up=settings.FLEET_AUTH == "signup", **more)
+        return super().get_context_data(
+            may_sign_up=settings.FLEET_AUTH == "signup",
+            sso=settings.FLEET_SSO,
+            **more,
+        )
 
 
 @method_decorator(sensitive_post_parameters(), name="dispatch")

@@ -1,7 +1,8 @@
 """The addresses of accounts."""
 
+from django.conf import settings
 from django.contrib.auth.views import LogoutView
-from django.urls import path
+from django.urls import URLPattern, URLResolver, include, path
 
 from chat.export.everything import export_all
 
@@ -9,7 +10,7 @@ from . import page
 from .resetting import NewPassword, Reset, ResetDone, ResetSent
 from .signing_in import SignIn, SignUp
 
-urlpatterns = [
+urlpatterns: list[URLPattern | URLResolver] = [
     path("login/", SignIn.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("signup/", SignUp.as_view(), name="sign_up"),
@@ -26,3 +27,5 @@ urlpatterns = [
     path("account/chats/delete/", page.delete_chats, name="delete_chats"),
     path("account/delete/", page.delete_account, name="delete_account"),
 ]
+if settings.FLEET_SSO:
+    urlpatterns.append(path("sso/", include("chat.accounts.sso")))
