@@ -1,15 +1,17 @@
 """What is somebody's: one row of every kind, full of words that are found wherever they show."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from django.contrib.auth.models import Group, User
 from django.contrib.contenttypes.models import ContentType
+from django.test import Client
+from django.utils.http import urlsafe_base64_encode
 from redis import Redis
 
+from chat.access.leaving import tag_of_session
 from chat.access.owners import Owner
-from chat.access.signins import Session
 from chat.access.tokens import Service, Token
 from chat.conversations import Conversation
 from chat.instructions import Instructions
@@ -41,6 +43,35 @@ def things_of(owner: Owner, name: str, redis: Redis) -> Things:
     def word(kind: str) -> str:
         return words.setdefault(kind, f"{name}zq{kind}")
 
+    ids = {**store_chats(owner, word), **store_in_redis(redis)}
+    words["link"] = ids["share"]
+    Instructions.objects.keep(owner, word("instructions"), is_on=True)
+    group = Group.objects.create(name=word("group"))
+    service = Service.objects.create(slug=word("service"))
+    user = User.objects.filter(pk=owner.id).first() if owner.kind == "user" else None
+    token = Token.objects.make(user or service, word("token"))
+    secrets = {token.text, token.row.digest}
+    if user:
+        elsewhere = Client()
+        elsewhere.force_login(user)
+        secrets |= {user.password, *user.sessions.values_list("pk", flat=True)}
+        words |= {"name": user.username, "mail": user.email}
+        words["sign-in"] = tag_of_session(elsewhere.session.session_key or "")
+    user_id = str(user.pk if user else 0)
+    ids |= {
+        "chat.token": token.row.pk,
+        "chat.service": str(service.pk),
+        "auth.group": str(group.pk),
+        "auth.user": user_id,
+        "user": urlsafe_base64_encode(user_id.encode()),
+        "wrong link": "c0ffee-00000000000000000000000000000000",
+        "session": words.get("sign-in", tag_of_session(name)),
+    }
+    return Things(owner, ids, words | WORDS_IN_REDIS, frozenset(secrets), token.text)
+
+
+def store_chats(owner: Owner, word: Callable[[str], str]) -> dict[str, str]:
+    """Store a chat that is shared, with a run that has ended and one that waits, and a live one."""
     chat = Conversation.objects.create(owner=str(owner), title=word("shared"))
     searched = ToolCallData(tool="web_search", call_id="c1", arguments={"q": word("arguments")})
     run = run_of(
@@ -64,42 +95,21 @@ def things_of(owner: Owner, name: str, redis: Redis) -> Things:
     busy = Conversation.objects.create(owner=str(owner), title=word("title"))
     live = run_of(busy, word("question"), "", ending=None, text_so_far=word("beginning"))
     index_questions([run.question_id, paused.question_id, live.question_id])
-    Instructions.objects.keep(owner, word("instructions"), is_on=True)
-    words["link"] = share.token
-    group = Group.objects.create(name=word("group"))
-    user = User.objects.filter(pk=owner.id).first() if owner.kind == "user" else None
-    service = Service.objects.create(slug=word("service"))
-    token = Token.objects.make(user or service, word("token"))
-    secrets = {token.text, token.row.digest}
-    if user:
-        words |= {"name": user.username, "mail": user.email}
-        secrets |= {user.password, *Session.objects.filter(user=user).values_list("pk", flat=True)}
-    return Things(
-        owner,
-        ids={
-            **store_in_redis(redis),
-            "chat": str(chat.pk),
-            "run": str(run.pk),
-            "live": str(live.pk),
-            "message": str(run.message_id),
-            "paused": str(paused.pk),
-            "paused message": str(paused.message_id),
-            "open ask": str(paused.asks.get().pk),
-            "share": share.token,
-            "chat.conversation": str(chat.pk),
-            "chat.run": str(run.pk),
-            "chat.ask": str(refused.pk),
-            "routing.routingdecision": str(run.pk),
-            "content type": str(ContentType.objects.get_for_model(Conversation).pk),
-            "chat.token": token.row.pk,
-            "chat.service": str(service.pk),
-            "auth.group": str(group.pk),
-            "auth.user": str(user.pk if user else 0),
-        },
-        words=words | WORDS_IN_REDIS,
-        secrets=frozenset(secrets),
-        token=token.text,
-    )
+    return {
+        "chat": str(chat.pk),
+        "run": str(run.pk),
+        "live": str(live.pk),
+        "message": str(run.message_id),
+        "paused": str(paused.pk),
+        "paused message": str(paused.message_id),
+        "open ask": str(paused.asks.get().pk),
+        "share": share.token,
+        "chat.conversation": str(chat.pk),
+        "chat.run": str(run.pk),
+        "chat.ask": str(refused.pk),
+        "routing.routingdecision": str(run.pk),
+        "content type": str(ContentType.objects.get_for_model(Conversation).pk),
+    }
 
 
 def store_in_redis(redis: Redis) -> dict[str, str]:

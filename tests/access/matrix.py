@@ -1,6 +1,8 @@
 """One person tries every address, with what is somebody else's and with what doesn't exist."""
 
+import io
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from copy import deepcopy
@@ -24,7 +26,12 @@ from .people import OWNERS, Visit
 from .table import VALUES, Answer, Row, names_of, rows
 
 METHODS = ("GET", "POST", "HEAD", "OPTIONS")
-STATUSES = {403: Answer.REFUSED, 404: Answer.UNKNOWN, 405: Answer.NO_SUCH_METHOD}
+STATUSES = {
+    403: Answer.REFUSED,
+    404: Answer.UNKNOWN,
+    405: Answer.NO_SUCH_METHOD,
+    422: Answer.DONE,  # let in, with a form that doesn't fit
+}
 # What forms of the pages send. Each view takes what it knows.
 FORM = {
     "title": "another",
@@ -36,7 +43,7 @@ FORM = {
     "post": "yes",
     "action": "delete_selected",
 }
-NOT_IN_THE_ADMIN = frozenset({"link", "shared", "instructions"})
+NOT_IN_THE_ADMIN = frozenset({"link", "shared", "instructions", "sign-in"})
 # A token against forged requests looks different in each response.
 MASKED = re.compile(rb"\b[A-Za-z0-9]{64}\b")
 OF_THE_MOMENT = frozenset({"Set-Cookie", "Content-Length", "Expires"})
@@ -229,6 +236,15 @@ def answer_of(response: HttpResponseBase) -> Answer | str:
 
 
 def body_of(response: HttpResponseBase) -> bytes:
+    """Return the whole body; of a zip file, what is in it."""
+    body = content_of(response)
+    if response.headers.get("Content-Type") != "application/zip" or not body:
+        return body
+    with zipfile.ZipFile(io.BytesIO(body)) as file:
+        return b"".join(file.read(name) for name in file.namelist())
+
+
+def content_of(response: HttpResponseBase) -> bytes:
     if not isinstance(response, StreamingHttpResponse):
         return response.content
 

@@ -13,7 +13,7 @@ from .people import ANONYMOUS, OWNERS, STAFF, Person
 
 
 class Answer(StrEnum):
-    DONE = "does it"  # a page, or the redirect after a form
+    DONE = "does it"  # or says why a form doesn't fit
     UNKNOWN = "404"
     REFUSED = "403"
     NO_SUCH_METHOD = "405"
@@ -125,7 +125,29 @@ CHATS: dict[str, Row] = {
         tells_what_exists=True,
     ),
 }
+
+
+def sign_up(person: Person, auth: str) -> Answer:
+    return Answer.DONE if auth == "signup" else Answer.UNKNOWN
+
+
 ACCOUNT: dict[str, Row] = {
+    "login": Row(everybody, everybody),
+    "logout": Row(nobody, everybody),
+    "sign_up": Row(sign_up, sign_up),
+    "reset": Row(everybody, everybody),
+    "reset_sent": Row(everybody, nobody),
+    "reset_done": Row(everybody, nobody),
+    # By a link that isn't the one in the e-mail
+    "new_password": Row(everybody, everybody, names={"uidb64": "user", "token": "wrong link"}),
+    "account": Row(readers, nobody),
+    "change_profile": Row(nobody, accounts),
+    "change_password": Row(nobody, accounts),
+    "end_session": Row(nobody, accounts, names={"tag": "session"}),
+    "end_other_sessions": Row(nobody, accounts),
+    "export_all": Row(readers, nobody),
+    "delete_chats": Row(readers, readers),
+    "delete_account": Row(accounts, accounts),
     "tokens": Row(accounts, accounts, form={"revoke": "chat.token"}),
 }
 PUBLIC: dict[str, Row] = {
@@ -133,8 +155,6 @@ PUBLIC: dict[str, Row] = {
     "javascript_catalogue": Row(everybody, nobody),
     "choose_language": Row(nobody, everybody),
     "favicon.ico": Row(everybody, everybody),
-    "login": Row(everybody, everybody),
-    "logout": Row(nobody, everybody),
     "metrics": Row(
         lambda person, auth: Answer.DONE if person in ("keeper", "superuser") else Answer.REFUSED,
         nobody,
