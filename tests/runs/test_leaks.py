@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 
 from chat.protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
 from chat.runs.worker import Worker
-from tests.chatting import Chatting, chat_request, is_terminal
+from tests.chatting import AS_SCRIPT, Chatting, chat_request, is_terminal
 from tests.scripted_model import ScriptedModel
 from tests.serving import Fleet, running, until
 from tests.timing import TRIES
@@ -112,7 +112,9 @@ def play(model: ScriptedModel) -> None:
 
 async def go(url: str, way: Way) -> str:
     """Ask this way, and return the run's status, the code of an error, or "left"."""
-    async with connect(url, subprotocols=[Subprotocol(way.subprotocol)]) as socket:
+    async with connect(
+        url, subprotocols=[Subprotocol(way.subprotocol)], additional_headers=AS_SCRIPT
+    ) as socket:
         await socket.send(way.frame or json.dumps(chat_request(way.question, **way.fields)))
         return await ending(socket, way)
 
@@ -134,7 +136,7 @@ async def ending(socket: ClientConnection, way: Way) -> str:
 @asynccontextmanager
 async def busy_conversation(url: str) -> AsyncIterator[str]:
     """Yield the id of a conversation that has a live run while the block runs."""
-    async with connect(url) as socket:
+    async with connect(url, additional_headers=AS_SCRIPT) as socket:
         await socket.send(json.dumps(chat_request("keeps its conversation busy")))
         yield json.loads(await socket.recv())["data"]["conversation_id"]
         await socket.send('{"type": "cancel"}')
