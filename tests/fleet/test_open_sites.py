@@ -1,5 +1,8 @@
 """A fleet that other machines reach serves people who have not signed in only on purpose."""
 
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from agenticfleet.environment import name_elsewhere
 from agenticfleet.errors import EmbeddedError
 from agenticfleet.startup import refuse_open_site
 from tests.fleet.test_settings import ROOT, manage
+from tests.serving import MANAGE, clean_environment
 
 OPEN = {"FLEET_AUTH": "anonymous", "FLEET_ANONYMOUS": "refused", "FLEET_DOOR": ""}
 
@@ -81,6 +85,25 @@ def test_start_of_an_open_site_is_refused_in_one_line(
     assert line.startswith(f"CommandError: Other machines can reach this fleet ({door}), ")
     assert "FLEET_AUTH=required" in line
     assert "FLEET_ANONYMOUS=allowed" in line
+
+
+def test_worker_refuses_an_open_site_too_because_settings_may_have_changed(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ran = subprocess.run(
+            [sys.executable, MANAGE, "fleet-worker", "--fd", str(listener.fileno())],
+            env={
+                **clean_environment(),
+                "FLEET_STATE_DIR": str(tmp_path),
+                "FLEET_PUBLIC_URL": "https://chat.example",
+            },
+            pass_fds=[listener.fileno()],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert ran.returncode == 1
+    assert "Other machines can reach this fleet (chat.example)" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_containers_are_for_this_machine_and_ask_people_to_sign_in() -> None:

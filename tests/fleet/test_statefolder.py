@@ -34,7 +34,8 @@ def old(tmp_path: Path) -> Path:
     folder.mkdir()
     database = folder / "fleet.sqlite3"
     database.write_bytes(migrated_database())
-    for name in ("secret_key", "lock", "fleet.sqlite3-wal", "fleet.sqlite3-shm"):
+    (folder / "secret_key").write_text("a key that was long enough in an earlier version, too")
+    for name in ("lock", "fleet.sqlite3-wal", "fleet.sqlite3-shm"):
         (folder / name).touch()
     (folder / "static").mkdir()
     assert len(open_to_others(folder)) == 7
