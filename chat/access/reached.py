@@ -24,7 +24,7 @@ AMOUNTS: dict[LimitName, str] = {
     "questions": sentence("%(count)s questions a minute"),
     "tokens": sentence("%(count)s tokens a day"),
     "searches": sentence("%(count)s web searches a day"),
-    "money": sentence("%(count)s a day"),
+    "money": sentence("spending %(count)s a day"),
     "sockets": sentence("%(count)s connections at once"),
     "handshakes": sentence("%(count)s new connections a minute"),
 }

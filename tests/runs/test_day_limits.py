@@ -174,7 +174,7 @@ class TestAmounts:
     CASES: tuple[tuple[str, dict[str, Any], str], ...] = (
         ("tokens", {"tokens": Limit(100, None, None)}, "Your limit of 100 tokens a day"),
         ("searches", {"searches": Limit(None, 4, None)}, "address, 4 web searches a day,"),
-        ("money", {"money": Limit(None, None, 2.5)}, "this server, 2.50 EUR a day,"),
+        ("money", {"money": Limit(None, None, 2.5)}, "this server, spending 2.50 EUR a day,"),
     )
 
     @pytest.mark.parametrize(("kind", "limits", "words"), CASES, ids=[case[0] for case in CASES])
