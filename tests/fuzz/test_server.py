@@ -20,9 +20,9 @@ from .addresses import address_of, routes
 from .inputs import DEEP, TEXTS, Choice
 from .test_pages import NAMES, TYPES
 
-REQUESTS = 400  # of a seed
+REQUESTS = 200  # of a seed
 TIMEOUT = 20  # seconds
-SILENCE = 1.5  # seconds after which half a request is left alone
+SILENCE = 1.0  # seconds after which half a request is left alone
 AT_ONCE = 8  # requests
 MANY = b"&".join([b"a=1"] * 1100)
 WHOLE = (
