@@ -122,16 +122,22 @@ async def test_deleted_users_answer_ends(chat: Chatting, model: ScriptedModel) -
     assert await in_database(model.calls[0].ended.wait, 20)
 
 
-@pytest.mark.parametrize("fate", ["session gone", "password changed", "inactive"])
+@pytest.mark.parametrize(
+    "fate", ["session gone", "session gone, browser known", "password changed", "inactive"]
+)
 async def test_socket_notices_by_itself_that_its_sign_in_has_ended(
     chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch, fate: str
 ) -> None:
     """As while Redis is away, which loses commands."""
     monkeypatch.setattr(leaving, "CHECK_INTERVAL", 0.05)
     model.on("hold", hold_after=1)
-    client = await in_database(signed_in)
+    client = Client()
+    if fate == "session gone, browser known":
+        await in_database(client.get, "/")
+    user = await User.objects.acreate(username="ann")
+    await in_database(client.force_login, user)
     socket = await begun(chat, client)
-    if fate == "session gone":
+    if fate.startswith("session gone"):
         await Session.objects.all().adelete()
     else:
         changed = {"password": "x"} if fate == "password changed" else {"is_active": False}

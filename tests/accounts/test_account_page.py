@@ -75,10 +75,10 @@ def test_new_email_address_needs_the_password() -> None:
 def test_new_password_signs_out_everywhere_else() -> None:
     client, elsewhere, bob = signed_in(), signed_in(), signed_in("bob")
     assert changed(client, "password", **new_password()) == 302
+    assert Session.objects.filter(user__username="ann").count() == 1
     assert is_signed_in(client)
     assert not is_signed_in(elsewhere)
     assert is_signed_in(bob)
-    assert Session.objects.filter(user__username="ann").count() == 1
     assert client.post("/login/", {"username": "ann", "password": NEW}).status_code == 302
 
 
