@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from tooling.sentences import sentence
 
@@ -35,13 +35,13 @@ Code = Literal[
 class ErrorInfo(Struct, frozen=True):
     """What went wrong: `code` for programs, `message` for people.
 
-    `retry_after_s`: seconds until it may be tried again; None if that is not known.
+    `retry_after_s`: seconds until it may be tried again; left out if that is not known.
     """
 
     code: Code
     message: str
     retryable: bool = False
-    retry_after_s: float | None = None
+    retry_after_s: float | UnsetType = UNSET
 
 
 class ProtocolError(Exception):

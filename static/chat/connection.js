@@ -39,7 +39,7 @@ import ReconnectingWebSocket from "../vendor/reconnecting-websocket/reconnecting
 /** @typedef {Envelope & { type: "done", data: { status: Status } }} Done */
 /**
  * `retry_after_s`: seconds until the same may be tried again, if they are known.
- * @typedef {{ code: string, message: string, retry_after_s?: number | null }} Fault
+ * @typedef {{ code: string, message: string, retry_after_s?: number }} Fault
  */
 /** @typedef {Envelope & { type: "error", error: Fault }} Failure */
 /**

@@ -31,6 +31,8 @@ WITHOUT_A_RUN = {
     "forbidden",
     "conversation_busy",
     "too_many_runs",
+    "too_many_requests",
+    "quota_exceeded",
     "already_answered",
     "expired",
     "invalid_arguments",

@@ -77,7 +77,6 @@ async def test_model_that_is_not_offered_is_refused_and_nothing_is_stored(
         "message": 'The model "<b>other" isn\'t offered; null chooses by itself.'
         " Offered: weak, strong, chosen.",
         "retryable": False,
-        "retry_after_s": None,
     }
     assert await socket.close_code() == 4400
     assert not await Conversation.objects.aexists()

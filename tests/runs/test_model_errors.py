@@ -85,7 +85,6 @@ async def test_address_of_an_unreachable_model_is_in_the_log_alone(
         "code": "model_unavailable",
         "message": "The model server cannot be reached.",
         "retryable": True,
-        "retry_after_s": None,
     }
     [line] = [
         record.message for record in caplog.records if record.name == "chat.llm.faults.verdicts"
