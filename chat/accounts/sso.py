@@ -10,7 +10,7 @@ from allauth.socialaccount.providers.base import AuthError
 from allauth.socialaccount.providers.openid_connect import views
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils.translation import gettext as _
@@ -60,6 +60,10 @@ def sign_in(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Lead to the other server, if a page of ours does."""
     if request.headers.get("Sec-Fetch-Site") not in OURS:
         return redirect("login")
+    # allauth reads more of a query: `process=connect` would let one more person into the account.
+    where = request.GET.get("next", "")
+    request.GET = QueryDict(mutable=True)
+    request.GET["next"] = where
     return answered(views.login, request, provider_id)
 
 

@@ -146,6 +146,17 @@ def test_only_pages_of_this_server_lead_to_the_other_one(browser: httpx.Client) 
     assert page.url.path == "/login/"
 
 
+def test_signed_in_person_is_joined_with_no_other_person(
+    fleet: Fleet, browser: httpx.Client, server: OidcServer
+) -> None:
+    browser.get(START)
+    server.reset(sub="2", preferred_username="bob")
+    browser.get(START, params={"process": "connect"})
+    accounts = rows(fleet, "select user_id, uid from socialaccount_socialaccount order by uid")
+    assert [uid for _, uid in accounts] == ["1", "2"]
+    assert len({user_id for user_id, _ in accounts}) == 2
+
+
 def test_inactive_account_is_refused_with_words(fleet: Fleet, browser: httpx.Client) -> None:
     browser.get(START)
     rows(fleet, "update auth_user set is_active = 0 where username = 'ann'")
