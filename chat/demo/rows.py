@@ -115,7 +115,11 @@ class Demo:
             sizes.append(size)
             left -= size
         long, *others = sizes
-        planned = [(self.owner(), self.moment(), size) for size in others]
+        # One of each kind is there, whatever chance says, which depends on the time.
+        each_kind = [owners[0] for owners in OWNERS_BY_KIND]
+        planned = [
+            (each_kind.pop() if each_kind else self.owner(), self.moment(), size) for size in others
+        ]
         planned.append((texts.USERS[0], self.now - timedelta(hours=26), long))
         planned.sort(key=lambda conversation: conversation[1])
         # The last conversations are being answered.
