@@ -62,15 +62,14 @@ def everybody_is_operator() -> bool:
 
 
 def is_operator(owner: str) -> bool:
-    """Return True if a row's owner may see hosts and names of settings.
+    """Return True if a row's owner may see hosts and names of settings: the terminal, or staff.
 
     Read the database, so don't call this in the event loop.
     """
     kind, _, user_id = owner.partition(":")
     if kind != "user":
-        return owner == str(TERMINAL) or everybody_is_operator()
-    staff = get_user_model().objects.filter(pk=user_id, is_staff=True, is_active=True)
-    return everybody_is_operator() or staff.exists()
+        return owner == str(TERMINAL)
+    return get_user_model().objects.filter(pk=user_id, is_staff=True, is_active=True).exists()
 
 
 def may_see_settings(request: HttpRequest) -> bool:

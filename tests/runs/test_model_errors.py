@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from pytest_django import Settings
 
 from chat.access.owners import TERMINAL, Owner, is_operator
 from chat.database import in_database
@@ -113,7 +112,7 @@ async def test_advice_with_names_of_settings_is_for_staff_alone(
     assert message == (f"{ALL_THINKING} {MORE_THINKING}" if reader == "staff" else ALL_THINKING)
 
 
-def test_terminal_and_active_staff_are_operators(settings: Settings) -> None:
+def test_terminal_and_active_staff_are_operators() -> None:
     staff = User.objects.create_user("ann", is_staff=True)
     former = User.objects.create_user("bob", is_staff=True, is_active=False)
     user = User.objects.create_user("cay")
@@ -125,11 +124,6 @@ def test_terminal_and_active_staff_are_operators(settings: Settings) -> None:
         Owner("user", str(former.pk)): False,
         Owner("user", str(user.pk)): False,
     }
-    assert {owner: is_operator(str(owner)) for owner in owners} == owners
-    # On their own machine, people have started the fleet that they use.
-    settings.FLEET_IS_LOCAL = True
-    assert all(is_operator(str(owner)) for owner in owners)
-    settings.FLEET_AUTH = "required"
     assert {owner: is_operator(str(owner)) for owner in owners} == owners
 
 

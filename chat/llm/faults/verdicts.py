@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from http import HTTPStatus
 
+from chat.access.owners import everybody_is_operator
 from chat.llm.errors import ModelError
 from chat.llm.local_servers import start_again
 from chat.protocol.errors import IN_A_MOMENT, IN_SECONDS, LATER, SERVER_SAYS, TRY_AGAIN, Code
@@ -361,12 +362,15 @@ def unreachable(server: str, *, proxy: str, reason: str, model: str = "") -> Ser
     kind = Kind.UNREACHABLE
     through = f", asked through the proxy {proxy}" if proxy else ""
     why = CONNECTION_FAILED % {"reason": reason}
-    # One that was found on this machine has no settings, and its own way to be started.
-    advice = f"{start_again() or advice_of(kind, server + through, model)} {why}"
+    # One that was found on this machine has no settings, and its own way to be started, which
+    # people on a network can't do.
+    again = start_again()
+    told = again if everybody_is_operator() else ""
+    advice = why if told else f"{again or advice_of(kind, server + through, model)} {why}"
     return ServerError(
         kind,
         Complaint(body=reason),
-        HANDLING[kind].sentence,
+        f"{HANDLING[kind].sentence} {told}".strip(),
         cut(one_line(advice), MAX_ADVICE_CHARS),
     )
 
