@@ -211,6 +211,8 @@ class StartQueries(models.QuerySet["Run"]):
         try:
             with transaction.atomic():
                 run = self._paused(paused)
+                # It counts for whom it counted before.
+                fields |= {"token_id": run.token_id, "address": run.address}
                 if Ask.objects.close(run.pk, replies, by=by, may_decide=may_decide):
                     return None
                 return self._continue(run, fields)

@@ -281,6 +281,7 @@ async def test_failing_database_closes_no_ask(
 # --- Staff
 
 
+ADDRESS = "198.51.100.7"
 PERMISSION = "perm:chat.export_run"
 
 
@@ -333,7 +334,7 @@ async def test_staff_with_the_permission_release_the_run(
     chat: Chatting, plan: Plan, staff: User
 ) -> None:
     plan.asks = [{"approver": PERMISSION}]
-    pause = await paused(chat)
+    pause = await paused(chat, address=ADDRESS)
     # No worker here may take the run while the test looks at it.
     Worker.current().takeovers.is_on = False
     run = await reply_as_staff(staff, pause, approvals(pause, 0))
@@ -344,6 +345,7 @@ async def test_staff_with_the_permission_release_the_run(
         str(SCRIPT),
         "So far. ",
     )
+    assert run.address == ADDRESS
     assert await pause.states() == ["approved"]
     assert (await pause.asks().aget()).replied_by == f"user:{staff.pk}"
     # The asker's client joins it, although it made no frame for it.
