@@ -380,7 +380,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     def asker(self) -> Asker:
         """Return who asks. Raise ProtocolError if it is nobody who may. Reads the database."""
         assert self._request is not None
-        asker = asker_of(self.scope, self._request)
+        asker = asker_of(self.scope, self.cookies, self._request)
         # A page tells whose it is. What was written there must not be asked as somebody else.
         account = self.query.get("account")
         if account and account != account_tag(asker.owner):

@@ -6,7 +6,6 @@ A program that shows nothing owns the run of one message: the one whose message_
 from typing import Any
 
 from django.conf import settings
-from django.http.cookie import parse_cookie
 from django.utils.crypto import salted_hmac
 
 from chat.protocol.errors import (
@@ -31,7 +30,9 @@ MIN_OWN_KEY = 32  # characters
 TAG_LETTERS = 32
 
 
-def asker_of(scope: dict[str, Any], request: ChatRequest | ReplyRequest) -> Asker:
+def asker_of(
+    scope: dict[str, Any], cookies: dict[str, str], request: ChatRequest | ReplyRequest
+) -> Asker:
     """Return who sends this first frame. Raise ProtocolError if it is nobody who may.
 
     A token counts, right or wrong, whatever the cookies say. It may allow pages of other sites.
@@ -43,7 +44,7 @@ def asker_of(scope: dict[str, Any], request: ChatRequest | ReplyRequest) -> Aske
         if is_foreign(scope) and header(scope, b"origin") not in token.origins:
             raise ProtocolError(FOREIGN_ORIGIN)
         return Asker(token.owner, address, token.pk, models=tuple(token.model_ids))
-    owner = owner_of_cookies(parse_cookie(header(scope, b"cookie")))
+    owner = owner_of_cookies(cookies)
     return Asker(owner or anonymous_owner(scope, request), address)
 
 

@@ -139,6 +139,16 @@ async def test_socket_of_a_page_of_the_version_before_is_its_browsers(chat: Chat
 
 
 @pytest.mark.django_db(transaction=True)
+async def test_socket_of_a_person_of_the_version_before_is_theirs(chat: Chatting) -> None:
+    client = await in_database(signed_in)
+    name = django_settings.SESSION_COOKIE_NAME
+    client.cookies["sessionid"] = client.cookies.pop(name).value
+    events = await chat.answer(headers={"cookie": cookie_header(client), "origin": ORIGIN})
+    run = await Run.objects.aget(pk=events[0]["workflow_id"])
+    assert run.owner.startswith("user:")
+
+
+@pytest.mark.django_db(transaction=True)
 async def test_socket_with_an_unknown_session_is_its_browsers(chat: Chatting) -> None:
     client = Client()
     owner = await in_database(owner_of, client)
