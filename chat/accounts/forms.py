@@ -71,9 +71,10 @@ class SignUpForm(TryingForm, UserCreationForm[User]):
         word(self.fields["password1"], _("Password"), rules())
         word(self.fields["password2"], _("Password, once more"))
 
-    def clean(self) -> dict[str, Any] | None:
+    def clean_username(self) -> str | None:
+        # Before anything tells whether there is such a name.
         self.take(SIGN_UPS.of(address_of(self.request)))
-        return super().clean()
+        return super().clean_username()
 
 
 class ResetForm(TryingForm, PasswordResetForm):

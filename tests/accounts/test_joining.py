@@ -74,6 +74,10 @@ class TestSigningUp:
         assert response.status_code == 429
         assert int(response["Retry-After"]) > 3000
         assert not User.objects.exists()
+        # Nor does it tell any more who has an account.
+        User.objects.create_user("bob")
+        faults = [sign_up(client, name).context["form"].errors for name in ("bob", "eve")]
+        assert faults[0] == faults[1]
 
 
 def ask_for_a_link(client: Client, email: str = "ann@chat.example") -> Any:
