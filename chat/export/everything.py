@@ -66,8 +66,8 @@ def zip_of(owner: Owner) -> Iterator[bytes]:
                 with file.open(name_of(chat, ending), "w", force_zip64=True) as entry:
                     for piece in pieces:
                         entry.write(piece)
-            if outbox.size > PIECE:
-                yield outbox.take()
+                        if outbox.size > PIECE:
+                            yield outbox.take()
     yield outbox.take()
 
 

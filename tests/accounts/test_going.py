@@ -12,10 +12,12 @@ from django.test import AsyncClient, Client
 
 from chat.access.owners import Owner
 from chat.access.signins import Session
+from chat.access.tokens import Token
 from chat.conversations import Conversation
 from chat.database import in_database
 from chat.export.everything import PIECE, zip_of
 from chat.models import Run
+from chat.protocol.errors import ProtocolError
 from tests.chatting import Chatting, cookie_header
 from tests.pages.conversations import conversation_of, owner_of, run_of
 from tests.scripted_model import ScriptedModel
@@ -78,6 +80,9 @@ class TestExport:
         for number in range(12):
             chat = Conversation.objects.create(owner=str(who), title="long")
             run_of(chat, answer="".join(f"{number} {n * n * 7919} " for n in range(20_000)))
+        chat = Conversation.objects.create(owner=str(who), title="of many questions")
+        for number in range(200):
+            run_of(chat, answer="".join(f"{number} {n * n * 7919} " for n in range(1000)))
         pieces = list(zip_of(who))
         assert len(pieces) > 5
         assert max(map(len, pieces)) < 8 * PIECE
@@ -103,6 +108,25 @@ class TestDeletion:
         assert Session.objects.count() == 1
         assert not is_signed_in(phone)
         assert is_signed_in(bob)
+
+    def test_neither_token_nor_password_counts_while_the_account_is_deleted(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        client = signed_in()
+        token = Token.objects.make(User.objects.get(), "laptop")
+        tried: list[str] = []
+
+        def try_all(who: Owner) -> None:
+            with pytest.raises(ProtocolError):
+                Token.objects.accept(token.text, scope="ask", address="")
+            fields = {"username": "ann", "password": PASSWORD}
+            assert Client().post("/login/", fields).status_code == 200
+            tried.append(str(who))
+
+        monkeypatch.setattr("chat.accounts.page.delete_all_of", try_all)
+        who = owner()
+        assert delete(client, password=PASSWORD).status_code == 200
+        assert tried == [str(who)]
 
     def test_wrong_password_deletes_nothing(self) -> None:
         client = signed_in()
