@@ -211,5 +211,5 @@ class Token(models.Model):
         """Store that it was used just now, at most once a minute."""
         now = timezone.now()
         if self.used_at is None or now - self.used_at >= USE_NOTED_EVERY:
-            self.used_at, self.used_from = now, address
-            self.save(update_fields=["used_at", "used_from"])
+            # Not save(), which fails if the token was deleted just now.
+            Token.objects.filter(pk=self.pk).update(used_at=now, used_from=address)
