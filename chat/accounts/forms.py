@@ -71,7 +71,7 @@ class SignUpForm(TryingForm, UserCreationForm[User]):
         word(self.fields["password1"], _("Password"), rules())
         word(self.fields["password2"], _("Password, once more"))
 
-    def clean_username(self) -> str | None:
+    def clean_username(self) -> str:
         # Before anything tells whether there is such a name.
         self.take(SIGN_UPS.of(address_of(self.request)))
         return super().clean_username()

@@ -2,6 +2,7 @@
 
 import logging
 from typing import Any
+from urllib.parse import urlencode
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.exceptions import ImmediateHttpResponse
@@ -61,9 +62,7 @@ def sign_in(request: HttpRequest, provider_id: str) -> HttpResponse:
     if request.headers.get("Sec-Fetch-Site") not in OURS:
         return redirect("login")
     # allauth reads more of a query: `process=connect` would let one more person into the account.
-    where = request.GET.get("next", "")
-    request.GET = QueryDict(mutable=True)
-    request.GET["next"] = where
+    request.GET = QueryDict(urlencode({"next": request.GET.get("next", "")}))
     return answered(views.login, request, provider_id)
 
 
