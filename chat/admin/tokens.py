@@ -88,7 +88,8 @@ class LinesField(forms.CharField):
 
     def clean(self, value: Any) -> list[Any]:
         try:
-            return [self.read(line.strip()) for line in super().clean(value).split("\n") if line]
+            lines = map(str.strip, super().clean(value).split("\n"))
+            return [self.read(line) for line in lines if line]
         except ValueError as exc:
             raise ValidationError(f"{exc}.") from exc
 

@@ -46,7 +46,7 @@ def test_staff_make_a_token_of_a_service_which_is_shown_once(ci: Service) -> Non
     client = staff("add_token", "view_token")
     given = fields(
         ci,
-        model_ids="small\r\nlarge\r\n",
+        model_ids="small\r\n\r\nlarge\r\n",
         origins="https://Shop.example",
         limits="runs=2\r\nmoney=0.5",
     )
