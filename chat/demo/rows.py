@@ -126,6 +126,10 @@ class Demo:
         for index in range(len(planned) - self.live, len(planned)):
             owner, _, size = planned[index]
             planned[index] = (owner, self.now - timedelta(seconds=random.uniform(2, 25)), size)
+        # The newest of the others waits for a person, so its pause must not be over.
+        index = len(planned) - self.live - 1
+        owner, ended_at, size = planned[index]
+        planned[index] = (owner, max(ended_at, self.now - timedelta(days=2)), size)
         return planned
 
     def owner(self) -> str:

@@ -73,7 +73,7 @@ def test_demo_has_every_kind_of_run() -> None:
         RoutingDecision.objects.filter(rating=1),
         RoutingDecision.objects.filter(asked=True),
     ):
-        assert found.exists(), found.query
+        assert found.exists(), str(found.query)
     assert {owner.partition(":")[0] for owner in runs.values_list("owner", flat=True)} == {
         "user",
         "browser",
