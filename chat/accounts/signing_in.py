@@ -19,6 +19,11 @@ class SignIn(TryingView, LoginView):
     authentication_form = SignInForm
     redirect_authenticated_user = True
 
+    def get_redirect_url(self, request: HttpRequest | None = None) -> str:
+        """Return where a person goes then. Not back here, where Django fails with a person."""
+        url = super().get_redirect_url(request)
+        return "" if url == self.request.path else url
+
     def get_context_data(self, **more: Any) -> dict[str, Any]:
         return super().get_context_data(
             may_sign_up=settings.FLEET_AUTH == "signup",

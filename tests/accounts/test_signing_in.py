@@ -88,6 +88,11 @@ def test_person_who_is_no_staff_is_told_so_by_the_admin(client: Client) -> None:
     assert "Not permitted" in response.content.decode()
 
 
+def test_person_who_is_signed_in_is_not_led_back_to_the_door(client: Client, ann: User) -> None:
+    client.force_login(ann)
+    assert client.get("/login/?next=/login/").headers["Location"] == "/"
+
+
 def test_failure_is_logged_with_a_short_escaped_name_and_the_address(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
