@@ -405,6 +405,9 @@ FLEET_IS_LOCAL = env.flag("FLEET_IS_LOCAL", False) and not FLEET_DOOR
 # Links for new passwords go there. Without it, into the log.
 _MAIL_SERVER = env.url("EMAIL_URL", tuple(accounts.SMTP_PORTS))
 FLEET_SENDS_MAIL = bool(_MAIL_SERVER)
+if FLEET_SENDS_MAIL and not FLEET_PUBLIC_URL and any(host[0] in "*." for host in ALLOWED_HOSTS):
+    # Whoever asks for a link could name a host of their own for it.
+    env.reject("EMAIL_URL", "needs FLEET_PUBLIC_URL: any name of DJANGO_ALLOWED_HOSTS is allowed.")
 MAILERS, DEFAULT_FROM_EMAIL = accounts.mailers(_MAIL_SERVER), accounts.sender(_MAIL_SERVER)
 # Single sign-on with an OpenID Connect server.
 _SSO = (

@@ -164,6 +164,17 @@ def test_a_model_that_nobody_serves_is_refused(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("hosts", ["*", "localhost,.chat.example"])
+def test_links_in_emails_lead_to_no_host_that_a_stranger_has_named(
+    tmp_path: Path, hosts: str
+) -> None:
+    sends = {"EMAIL_URL": "smtp://mail.example", "DJANGO_ALLOWED_HOSTS": hosts}
+    refusal = "Wrong setting: EMAIL_URL needs FLEET_PUBLIC_URL"
+    assert start(tmp_path, **sends).stderr.startswith(refusal)
+    site = {"FLEET_PUBLIC_URL": "https://chat.example"}
+    assert built(tmp_path, "FLEET_SENDS_MAIL", **sends, **site) == ["True"]
+
+
 @pytest.mark.skipif(find_spec("psycopg") is not None, reason="the driver is there")
 def test_a_database_without_its_driver_is_refused(tmp_path: Path) -> None:
     words = "Wrong setting: DATABASE_URL needs the PostgreSQL driver: uv sync --extra postgresql\n"
