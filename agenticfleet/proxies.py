@@ -10,13 +10,13 @@ from typing import Any
 from django.conf import settings
 
 from chat.access.origins import is_trusted
+from chat.logs import Once
 
 logger = logging.getLogger(__name__)
 
 FORWARDED_FOR, FORWARDED_PROTO = b"x-forwarded-for", b"x-forwarded-proto"
 ENCRYPTED = {"http": "https", "ws": "wss"}
-MAX_HINTS = 20  # addresses; whoever sends the header from more of them is no proxy
-_hinted: set[str] = set()
+_hinted = Once(20)  # addresses
 
 type Address = IPv4Address | IPv6Address
 
@@ -97,8 +97,7 @@ def is_proxy(address: Address | None) -> bool:
 def hint_once(peer: str) -> None:
     """Tell the operator of a proxy that isn't trusted: all its clients count as one."""
     address = parsed(peer)
-    if address and address.is_private and peer not in _hinted and len(_hinted) < MAX_HINTS:
-        _hinted.add(peer)
+    if address and address.is_private and _hinted.is_first(peer):
         logger.warning(
             "%s names other clients in X-Forwarded-For; if it is your proxy, limits need"
             " FLEET_TRUSTED_PROXIES=%s to tell them apart",

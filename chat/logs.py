@@ -85,6 +85,20 @@ class LineFormatter(logging.Formatter):
         return line
 
 
+class Once:
+    """Tells what was not logged before. Whoever makes more than `most` of them is scanning."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._seen: set[object] = set()
+
+    def is_first(self, key: object) -> bool:
+        if key in self._seen or len(self._seen) >= self._most:
+            return False
+        self._seen.add(key)
+        return True
+
+
 def logging_of(*, level: str, layout: str) -> dict[str, Any]:
     """Return Django's LOGGING: one line or JSON object a record, on stderr."""
     return {

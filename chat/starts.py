@@ -92,7 +92,7 @@ class StartQueries(models.QuerySet["Run"]):
                 }
                 check_rows(self, unchecked)
                 if isinstance(request, ReplyRequest):
-                    run = self._create_for_reply(owner, request, fields)
+                    run = self._create_for_reply(asker, request, fields)
                 else:
                     run = self._create(asker, request, fields)
                 return Started(run, is_new=True)
@@ -220,10 +220,13 @@ class StartQueries(models.QuerySet["Run"]):
             raise ProtocolError(CONVERSATION_BUSY) from None
 
     def _create_for_reply(
-        self, owner: Owner, request: ReplyRequest, fields: dict[str, Any]
+        self, asker: Asker, request: ReplyRequest, fields: dict[str, Any]
     ) -> "Run":
         """Close the asks of a paused run and store the run that goes on with it."""
+        owner = asker.owner
         paused = self._paused(request.continues, owner=owner)
+        if asker.models and paused.model_asked not in asker.models:
+            raise ProtocolError(not_allowed(paused.model_asked, asker.models))
         user = user_of(owner)
 
         def may_decide(ask: Ask, reply: Reply) -> bool:

@@ -14,14 +14,16 @@ from django.http.request import split_domain_port, validate_host
 from django.template.loader import render_to_string
 from django.utils.deprecation import MiddlewareMixin
 
+from chat.logs import Once
+
 from .owners import LOCAL_HOSTS
 
 logger = logging.getLogger(__name__)
 
 
 MAX_LOGGED_CHARS = 100  # of a name
-MAX_LOGGED = 100  # names; whoever sends more of them is scanning
-_logged: set[str] = set()
+MAX_LOGGED = 100  # names
+_logged = Once(MAX_LOGGED)
 
 
 class AllowedHostMiddleware(MiddlewareMixin):
@@ -54,8 +56,7 @@ def absolute(request: HttpRequest, path: str) -> str:
 
 def log_once(host: str) -> None:
     name = ascii(host[:MAX_LOGGED_CHARS])
-    if name not in _logged and len(_logged) < MAX_LOGGED:
-        _logged.add(name)
+    if _logged.is_first(name):
         logger.warning(
             "asked for as %s; to allow it, set FLEET_PUBLIC_URL to the address that people use, or"
             " add it to DJANGO_ALLOWED_HOSTS, and start again",

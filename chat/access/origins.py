@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.http import is_same_domain
 
+from chat.logs import Once
 from chat.protocol.errors import FOREIGN_ORIGIN, UNKNOWN_HOST, ErrorInfo
 
 from .hosts import is_allowed
@@ -18,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 SCHEMES = {"ws": "http", "wss": "https"}  # of pages, by that of their sockets
 MAX_LOGGED_CHARS = 100  # of an origin, and of a host
-MAX_LOGGED = 100  # origins; whoever sends more of them is scanning
-_logged: set[tuple[str, str]] = set()
+MAX_LOGGED = 100  # origins
+_logged = Once(MAX_LOGGED)
 
 
 def refusal_of(scope: dict[str, Any], *, shows_token: bool = False) -> ErrorInfo | None:
@@ -61,8 +62,7 @@ def is_trusted(origin: str) -> bool:
 def log_once(origin: str, host: str) -> None:
     """Tell the operator what to set, in case the page is one of this server behind a proxy."""
     shown = ascii(origin[:MAX_LOGGED_CHARS]), ascii(host[:MAX_LOGGED_CHARS])
-    if shown not in _logged and len(_logged) < MAX_LOGGED:
-        _logged.add(shown)
+    if _logged.is_first(shown):
         logger.warning(
             "refused a socket of a page of %s, which asked for %s; if that page is yours, set"
             " FLEET_PUBLIC_URL to its address, or add it to DJANGO_CSRF_TRUSTED_ORIGINS",

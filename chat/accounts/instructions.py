@@ -7,8 +7,11 @@ from django.views.decorators.http import require_http_methods
 from django_htmx.http import trigger_client_event
 
 from chat.access.owners import Owner
+from chat.access.tries import TooManyTries, Tries
 from chat.instructions import MAX_INSTRUCTIONS, Instructions, InstructionsTooLong
 from chat.views import for_owner
+
+from .trying import INSTRUCTIONS_OF_ADDRESS, address_of, too_often
 
 KEPT = "fleet:instructions-kept"  # The event that closes the dialog: static/chat/account.js
 
@@ -24,7 +27,11 @@ def instructions(request: HttpRequest, owner: Owner) -> HttpResponseBase:
         return form(request, Instructions.objects.of(owner))
     text, is_on = request.POST.get("text", ""), "is_on" in request.POST
     try:
+        if owner.kind == "browser":
+            Tries.objects.take([INSTRUCTIONS_OF_ADDRESS.of(address_of(request))])
         kept = Instructions.objects.keep(owner, text, is_on=is_on)
+    except TooManyTries as often:
+        return too_often(often)
     except InstructionsTooLong as refusal:
         fault = _("They are too long: %(count)s of at most %(most)s characters.")
         places = {"count": f"{refusal.characters:,}", "most": f"{MAX_INSTRUCTIONS:,}"}

@@ -25,6 +25,10 @@ PASSWORDS = Allowance("passwords", 5, A_QUARTER)
 PASSWORDS_OF_ADDRESS = Allowance("passwords of address", 50, A_QUARTER)
 SIGN_UPS = Allowance("sign-ups", 20, AN_HOUR)
 RESETS = Allowance("resets", 3, AN_HOUR)  # of an account
+# Each keeps a thread busy.
+EXPORTS = Allowance("exports", 10, AN_HOUR)  # of an owner
+# Of people who have not signed in: each request may be from one more browser.
+INSTRUCTIONS_OF_ADDRESS = Allowance("instructions of address", 60, AN_HOUR)
 RESETS_OF_ADDRESS = Allowance("resets of address", 20, AN_HOUR)
 
 MAX_LOGGED = 30  # characters of a name
@@ -62,6 +66,12 @@ def refused(response: HttpResponse, form: forms.BaseForm) -> HttpResponse:
         response.status_code = 429
         response["Retry-After"] = str(seconds_of(form.refusal))
     return response
+
+
+def too_often(refusal: TooManyTries) -> HttpResponse:
+    """Refuse what no form can show."""
+    headers = {"Retry-After": str(seconds_of(refusal))}
+    return HttpResponse(words_of(refusal), status=429, content_type="text/plain", headers=headers)
 
 
 def seconds_of(refusal: TooManyTries) -> int:

@@ -5,11 +5,13 @@ import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils import translation
 from django.views.decorators.http import require_safe
 
 from chat.access.owners import Owner
+from chat.access.tries import TooManyTries, Tries
+from chat.accounts.trying import EXPORTS, too_often
 from chat.conversations import Conversation
 from chat.views import for_owner
 
@@ -25,11 +27,20 @@ ID_CHARS = 8
 @for_owner
 def export_all(request: HttpRequest, owner: Owner) -> HttpResponseBase:
     """Send each chat of the owner as Markdown and as JSON."""
+    name = f"agenticfleet-{datetime.now(UTC):%Y-%m-%d}.zip"
+    headers = {
+        "Content-Type": "application/zip",
+        "Content-Disposition": f'attachment; filename="{name}"',
+    }
+    if request.method == "HEAD":
+        return HttpResponse(headers=headers)
+    try:
+        Tries.objects.take([EXPORTS.of(str(owner))])
+    except TooManyTries as refusal:
+        return too_often(refusal)
     # The pieces are made after the view, when its language is no longer active.
     pieces = while_sent(zip_of(owner), translation.get_language())
-    name = f"agenticfleet-{datetime.now(UTC):%Y-%m-%d}.zip"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingHttpResponse(pieces, content_type="application/zip", headers=headers)
+    return StreamingHttpResponse(pieces, headers=headers)
 
 
 class Outbox(io.RawIOBase):

@@ -7,6 +7,7 @@ from pytest_django import Settings
 
 from chat.access import hosts, origins
 from chat.access.origins import refusal_of
+from chat.logs import Once
 from chat.protocol.errors import FOREIGN_ORIGIN, UNKNOWN_HOST, ErrorInfo
 
 HOSTS = ["chat.example", "localhost", "[::1]"]
@@ -15,8 +16,8 @@ HOSTS = ["chat.example", "localhost", "[::1]"]
 @pytest.fixture(autouse=True)
 def _site(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.ALLOWED_HOSTS = HOSTS
-    monkeypatch.setattr(hosts, "_logged", set())
-    monkeypatch.setattr(origins, "_logged", set())
+    monkeypatch.setattr(hosts, "_logged", Once(hosts.MAX_LOGGED))
+    monkeypatch.setattr(origins, "_logged", Once(origins.MAX_LOGGED))
 
 
 def refused(origin: str, host: str, scheme: str | None = None) -> ErrorInfo | None:

@@ -13,6 +13,7 @@ from django.test import AsyncClient, Client
 from chat.access.owners import Owner
 from chat.access.signins import Session
 from chat.access.tokens import Token
+from chat.accounts.trying import EXPORTS
 from chat.conversations import Conversation
 from chat.database import in_database
 from chat.export.everything import PIECE, zip_of
@@ -74,6 +75,15 @@ class TestExport:
     async def test_empty_zip_can_be_opened(self, client: Client) -> None:
         with await exported(client) as file:
             assert file.namelist() == []
+
+    def test_so_many_exports_an_hour_are_made_and_headers_are_free(self, client: Client) -> None:
+        path = "/account/export/"
+        for _ in range(EXPORTS.count):
+            assert client.head(path).status_code == client.get(path).status_code == 200
+        refused = client.get(path)
+        assert refused.status_code == 429
+        assert 0 < int(refused["Retry-After"]) <= 3600
+        assert client.head(path).status_code == 200
 
     def test_large_zip_is_made_in_pieces(self) -> None:
         who = Owner("browser", "b")

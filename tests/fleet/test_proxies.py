@@ -12,6 +12,7 @@ from pytest_django import Settings
 from agenticfleet import proxies
 from agenticfleet.asgi import PROBES, application
 from agenticfleet.proxies import RealClient
+from chat.logs import Once
 
 PROXY, OTHER_PROXY, CLIENT = "10.0.0.1", "10.1.2.3", "203.0.113.7"
 
@@ -19,7 +20,7 @@ PROXY, OTHER_PROXY, CLIENT = "10.0.0.1", "10.1.2.3", "203.0.113.7"
 @pytest.fixture(autouse=True)
 def _trusting(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.FLEET_TRUSTED_PROXIES = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
-    monkeypatch.setattr(proxies, "_hinted", set())
+    monkeypatch.setattr(proxies, "_hinted", Once(20))
 
 
 async def seen(

@@ -8,6 +8,7 @@ from django.contrib.staticfiles import finders
 from django.test import Client
 
 from chat.access.owners import Owner
+from chat.accounts.trying import INSTRUCTIONS_OF_ADDRESS
 from chat.instructions import MAX_INSTRUCTIONS, Instructions
 
 from .conversations import HTMX, owner_of, page
@@ -40,6 +41,15 @@ def test_each_person_has_instructions_of_their_own(client: Client, stranger: Cli
     assert "Be short" in page(client, "/instructions/")
     for other in (stranger, teammate):
         assert "Be short" not in page(other, "/instructions/")
+
+
+def test_instructions_of_new_browsers_at_an_address_have_a_limit() -> None:
+    statuses = [keep(Client(), "Be short.")[0] for _ in range(INSTRUCTIONS_OF_ADDRESS.count + 2)]
+    assert statuses[-3:] == [200, 429, 429]
+    assert Instructions.objects.count() == INSTRUCTIONS_OF_ADDRESS.count
+    ann = Client()
+    ann.force_login(User.objects.create_user("ann"))
+    assert keep(ann, "Be short.")[0] == 200
 
 
 def test_instructions_can_be_switched_off_and_are_kept(client: Client) -> None:

@@ -5,6 +5,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from chat.access import hosts
+from chat.logs import Once
 
 pytestmark = pytest.mark.django_db
 
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _allowed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.ALLOWED_HOSTS = ["localhost"]
-    monkeypatch.setattr(hosts, "_logged", set())
+    monkeypatch.setattr(hosts, "_logged", Once(hosts.MAX_LOGGED))
 
 
 def naming_hosts(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -17,6 +17,7 @@ from chat.access.owners import Asker
 from chat.database import in_database
 from chat.journal import StepResult
 from chat.models import Run
+from chat.protocol.errors import ProtocolError
 from chat.protocol.requests import ReplyRequest
 from chat.protocol.terms import Reply
 from chat.runs.worker import Worker
@@ -276,6 +277,25 @@ async def test_reply_whose_worker_dies_at_once_is_not_lost(
     assert light == ["Rome"]
     assert len(model.calls) == 2
     assert await StepResult.objects.acount() == 0
+
+
+async def test_token_lets_no_run_go_on_whose_model_it_may_not_use(
+    chat: Chatting, light: Booked
+) -> None:
+    pause = await paused(chat, request())
+    reply = ReplyRequest(
+        message_id=uuid.uuid4(),
+        continues=uuid.UUID(pause.run_id),
+        replies=[Reply(ask_id=uuid.UUID(pause.ask_ids[0]), decision="approve")],
+    )
+    lease = timedelta(seconds=60)
+    narrow = Asker(SCRIPT, models=("small",))
+    with pytest.raises(ProtocolError, match="It may use: small"):
+        await in_database(
+            Run.objects.start, narrow, reply, run_id=uuid.uuid4(), worker="w", lease=lease
+        )
+    assert await Run.objects.acount() == 1
+    assert light == []
 
 
 async def test_run_that_staff_let_go_on_is_taken_by_a_worker(
