@@ -60,7 +60,7 @@ def test_what_readers_and_operators_see_of_an_error_is_translated(german: None, 
 
 
 def test_english_readers_get_the_text_itself() -> None:
-    text = errors.TOO_MANY_RUNS % {"count": 3}
+    text = errors.UNFIT_ARGUMENTS % {"faults": "no city"}
     assert localized(text) is text
 
 
