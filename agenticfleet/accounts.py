@@ -62,7 +62,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SSO_MIDDLEWARE = "allauth.account.middleware.AccountMiddleware"
 
 
-def sso_problem(url: str, client_id: str, secret: str, name: str) -> str:
+def sso_problem(url: str, client_id: str, secret: str) -> str:
     """Return what is wrong with FLEET_OIDC_URL and what belongs to it; empty if nothing is."""
     if not (url and client_id and secret):
         return "needs FLEET_OIDC_CLIENT_ID and FLEET_OIDC_CLIENT_SECRET, and they need it."

@@ -4,11 +4,11 @@ Only proxies in FLEET_TRUSTED_PROXIES are believed, because every client can sen
 """
 
 import logging
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from django.conf import settings
 
+from chat.access.addresses import Address, parsed_address
 from chat.access.origins import is_trusted
 from chat.logs import Once
 
@@ -17,8 +17,6 @@ logger = logging.getLogger(__name__)
 FORWARDED_FOR, FORWARDED_PROTO = b"x-forwarded-for", b"x-forwarded-proto"
 ENCRYPTED = {"http": "https", "ws": "wss"}
 _hinted = Once(20)  # addresses
-
-type Address = IPv4Address | IPv6Address
 
 
 class RealClient:
@@ -83,11 +81,7 @@ def parsed(text: str) -> Address | None:
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+    return parsed_address(text)
 
 
 def is_proxy(address: Address | None) -> bool:

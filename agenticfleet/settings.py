@@ -418,7 +418,7 @@ _SSO = (
 )
 FLEET_SSO = _SSO[-1] if any(_SSO[:-1]) else ""  # what people call it
 if FLEET_SSO:
-    if problem := accounts.sso_problem(*_SSO):
+    if problem := accounts.sso_problem(*_SSO[:-1]):
         env.reject("FLEET_OIDC_URL", problem)
     INSTALLED_APPS += accounts.SSO_APPS
     MIDDLEWARE.append(accounts.SSO_MIDDLEWARE)

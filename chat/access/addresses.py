@@ -1,7 +1,11 @@
 """Network addresses, as limits count them and as rows keep them."""
 
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
+
+from django.http import HttpRequest
+
+type Address = IPv4Address | IPv6Address
 
 SUBSCRIBER_PREFIX = 64  # bits. Who has one IPv6 address has all that begin with these
 
@@ -16,14 +20,23 @@ def address_of(scope: dict[str, Any]) -> str:
     return counted(client[0]) if client else ""
 
 
+def address_of_request(request: HttpRequest) -> str:
+    """Return the same of a page's request."""
+    return counted(request.META.get("REMOTE_ADDR", ""))
+
+
 def counted(address: str) -> str:
     """Return an address as limits count it; empty if it is none."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return ""
+    parsed = parsed_address(address)
     if isinstance(parsed, IPv6Address):
-        if parsed.ipv4_mapped:
-            return str(parsed.ipv4_mapped)
         return str(ip_network((parsed.packed, SUBSCRIBER_PREFIX), strict=False))
-    return str(parsed)
+    return str(parsed) if parsed else ""
+
+
+def parsed_address(text: str) -> Address | None:
+    """Return an address, as IPv4 if it is one that IPv6 maps; None if the text is none."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address

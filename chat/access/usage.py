@@ -12,7 +12,7 @@ from chat.rendering.wording import age, money, number
 
 from .counting import MINUTE, count_of, live_runs, questions, times_of
 from .limits import SITE, Bound, LimitName, Whose, bounds_of, subjects_of
-from .owners import Asker, Owner
+from .owners import Asker
 from .reached import today
 from .spending import BY_DAY, DayUse
 
@@ -66,10 +66,9 @@ class Used:
         return number(amount)
 
 
-def usage_of(asker: Asker | Owner) -> list[Used]:
-    """Return what an asker, or an owner, has used up of each limit of theirs. Three queries."""
-    who = asker if isinstance(asker, Asker) else Asker(asker)
-    subjects = subjects_of(who)
+def usage_of(asker: Asker) -> list[Used]:
+    """Return what an asker has used up of each limit of theirs. Three queries."""
+    subjects = subjects_of(asker)
     del subjects["site"]
     return used_up(subjects)
 

@@ -18,13 +18,14 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from chat.access.addresses import address_of_request
+
 from .trying import (
     RESETS,
     RESETS_OF_ADDRESS,
     SIGN_UPS,
     PasswordTry,
     TryingForm,
-    address_of,
 )
 
 # E-mails are sent behind the answer: else it would take longer for addresses that are known.
@@ -73,7 +74,7 @@ class SignUpForm(TryingForm, UserCreationForm[User]):
 
     def clean_username(self) -> str:
         # Before anything tells whether there is such a name.
-        self.take(SIGN_UPS.of(address_of(self.request)))
+        self.take(SIGN_UPS.of(address_of_request(self.request)))
         return super().clean_username()
 
 
@@ -87,7 +88,7 @@ class ResetForm(TryingForm, PasswordResetForm):
 
     def clean_email(self) -> str:
         email: str = self.cleaned_data["email"]
-        address = address_of(self.request)
+        address = address_of_request(self.request)
         self.take(RESETS.of(email.casefold()), RESETS_OF_ADDRESS.of(address))
         return email
 

@@ -6,12 +6,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 from django_htmx.http import trigger_client_event
 
+from chat.access.addresses import address_of_request
 from chat.access.owners import Owner
 from chat.access.tries import TooManyTries, Tries
 from chat.instructions import MAX_INSTRUCTIONS, Instructions, InstructionsTooLong
 from chat.views import for_owner
 
-from .trying import INSTRUCTIONS_OF_ADDRESS, address_of, too_often
+from .trying import INSTRUCTIONS_OF_ADDRESS, too_often
 
 KEPT = "fleet:instructions-kept"  # The event that closes the dialog: static/chat/account.js
 
@@ -28,7 +29,7 @@ def instructions(request: HttpRequest, owner: Owner) -> HttpResponseBase:
     text, is_on = request.POST.get("text", ""), "is_on" in request.POST
     try:
         if owner.kind == "browser":
-            Tries.objects.take([INSTRUCTIONS_OF_ADDRESS.of(address_of(request))])
+            Tries.objects.take([INSTRUCTIONS_OF_ADDRESS.of(address_of_request(request))])
         kept = Instructions.objects.keep(owner, text, is_on=is_on)
     except TooManyTries as often:
         return too_often(often)

@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from chat.access.addresses import address_of_request
 from chat.access.leaving import delete_all_of, end_sockets, tag_of_session
 from chat.access.owners import Asker, Owner
 from chat.access.signins import Session
@@ -33,7 +34,7 @@ from chat.views import for_owner
 
 from .devices import browser_of
 from .forms import DeleteForm, NewPasswordForm, ProfileForm
-from .trying import address_of, refused
+from .trying import refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def account(request: HttpRequest, owner: Owner) -> HttpResponse:
 
 def shown(request: HttpRequest, owner: Owner, **filled: forms.BaseForm) -> HttpResponse:
     """Return the page; forms that were filled in wrongly stand in it."""
-    asker = Asker(owner, address=address_of(request))
+    asker = Asker(owner, address=address_of_request(request))
     context: dict[str, Any] = {"belongings": Belongings.of(owner), "usage": usage_of(asker)}
     if owner.kind == "user":
         user = user_of(request)

@@ -11,7 +11,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
-from chat.access.addresses import counted
+from chat.access.addresses import address_of_request
 from chat.access.tries import Allowance, Subject, TooManyTries, Tries
 from chat.rendering.wording import age
 
@@ -25,17 +25,13 @@ PASSWORDS = Allowance("passwords", 5, A_QUARTER)
 PASSWORDS_OF_ADDRESS = Allowance("passwords of address", 50, A_QUARTER)
 SIGN_UPS = Allowance("sign-ups", 20, AN_HOUR)
 RESETS = Allowance("resets", 3, AN_HOUR)  # of an account
+RESETS_OF_ADDRESS = Allowance("resets of address", 20, AN_HOUR)
 # Each keeps a thread busy.
 EXPORTS = Allowance("exports", 10, AN_HOUR)  # of an owner
 # Of people who have not signed in: each request may be from one more browser.
 INSTRUCTIONS_OF_ADDRESS = Allowance("instructions of address", 60, AN_HOUR)
-RESETS_OF_ADDRESS = Allowance("resets of address", 20, AN_HOUR)
 
 MAX_LOGGED = 30  # characters of a name
-
-
-def address_of(request: HttpRequest) -> str:
-    return counted(request.META.get("REMOTE_ADDR", ""))
 
 
 class TryingForm(forms.BaseForm):
@@ -89,7 +85,7 @@ class PasswordTry:
     """A try of a name's password from where a request comes from."""
 
     def __init__(self, request: HttpRequest, name: str) -> None:
-        address = address_of(request)
+        address = address_of_request(request)
         self.of_name = PASSWORDS.of(name.casefold(), address)
         self.of_address = PASSWORDS_OF_ADDRESS.of(address)
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from django.conf import settings
 
 from chat.access.claims import Claims, Full, LocalClaims, Place
+from chat.access.counting import MINUTE
 from chat.access.limits import SITE, Bound, LimitName, bounds_of, subject_of_address, subjects_of
 from chat.access.owners import Asker
 from chat.access.reached import ASK_AGAIN_AFTER, reached, too_long
@@ -26,7 +27,6 @@ from chat.protocol.requests import ChatRequest, ReplyRequest
 from tooling.bounded import BoundedRedis, RedisDown
 from tooling.flights import Flights
 
-MINUTE = 60.0  # seconds
 MARGIN = 60.0  # seconds for what comes before and after the work of a run
 STARTING = 15.0  # seconds in which a run is stored, or its start has failed
 
@@ -132,8 +132,9 @@ class Admission:
         await self._claims.release([socket_id], places)
 
     def _places(self, bounds: Sequence[Bound]) -> list[Place]:
+        minute = MINUTE.total_seconds()
         return [
-            Place(bound, MINUTE if bound.limit in ("questions", "handshakes") else self._longest)
+            Place(bound, minute if bound.limit in ("questions", "handshakes") else self._longest)
             for bound in bounds
         ]
 

@@ -196,12 +196,12 @@ def test_server_that_is_away_is_told(
     ],
 )
 def test_problem_of_the_settings_is_one_line(url: str, client_id: str, problem: str) -> None:
-    told = accounts.sso_problem(url, client_id, "secret", "Example")
+    told = accounts.sso_problem(url, client_id, "secret")
     assert problem in told
     assert bool(told) == bool(problem)
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounts, "is_installed", lambda module: False)
-    told = accounts.sso_problem("https://login.example", "a", "b", "c")
+    told = accounts.sso_problem("https://login.example", "a", "b")
     assert told == "needs django-allauth: uv sync --extra sso"

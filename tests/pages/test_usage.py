@@ -56,7 +56,7 @@ def test_owner_sees_what_is_used_up_and_when_it_starts_again() -> None:
     asked(owner, age_s=120)
     asked(Owner("user", "2"), is_live=True)
     DayUse.objects.add(Asker(owner), Usage(input_tokens=400_000, output_tokens=12_000), 1.5)
-    used = usage_of(owner)
+    used = usage_of(Asker(owner))
     assert figures(used) == {
         "Answers at once": "1 of 3",
         "Questions in the last minute": "1 of 20",
@@ -80,7 +80,7 @@ def test_anonymous_asker_sees_the_limits_of_the_address_too(settings: Settings) 
 def test_limit_that_is_reached_is_marked_and_none_is_said(settings: Settings) -> None:
     owner = Owner("user", "1")
     DayUse.objects.add(Asker(owner), Usage(input_tokens=1_000_000), None)
-    assert "bad-words" in render_to_string("chat/usage.html", {"usage": usage_of(owner)})
+    assert "bad-words" in render_to_string("chat/usage.html", {"usage": usage_of(Asker(owner))})
     assert "There are no limits." in render_to_string("chat/usage.html", {"usage": []})
 
 
