@@ -30,10 +30,9 @@ from django.db.models import Count
 from django.test import Client
 
 from tests.chatting import cookie_header
+from tests.postgresql import postgresql
 from tests.scripted_model import ScriptedModel
 from tests.serving import Fleet, running
-
-from .postgresql import postgresql
 
 BUDGET_MS = 300
 MAX_COUNTED = 10_000  # rows that a list counts, so its last page
@@ -171,8 +170,8 @@ def pages_of_conversations() -> Iterator[tuple[str, str]]:
 @contextmanager
 def database(kind: str, folder: Path) -> Iterator[str]:
     if kind == "postgresql":
-        with postgresql(folder) as url:
-            yield url
+        with postgresql(folder) as server:
+            yield server.url()
     else:
         yield f"sqlite:///{folder / 'fleet.sqlite3'}"
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from agenticfleet.embedded import Watcher, start_valkey, wait_until_answering
 from chat.workflow.agents import EDITOR, PLANNER, REVIEWER, SPECIALISTS
-from tests.benchmarks.postgresql import postgresql
+from tests.postgresql import postgresql
 from tests.scripted_model import Call, Script, ScriptedModel
 from tests.serving import Fleet, running
 
@@ -143,7 +143,8 @@ def start_stage(storm: Storm, folder: Path) -> Iterator[Stage]:
         }
         database: Database = folder / "state/fleet.sqlite3"
         if storm.database == "postgresql":
-            database = environment["DATABASE_URL"] = stack.enter_context(postgresql(folder))
+            database = stack.enter_context(postgresql(folder)).url()
+            environment["DATABASE_URL"] = database
         fleet = stack.enter_context(
             running(folder, model, "--workers", str(storm.workers), **environment)
         )

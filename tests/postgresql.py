@@ -1,0 +1,127 @@
+"""A PostgreSQL server of its own, in a folder, for tests, storms and benchmarks."""
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from agenticfleet.embedded import free_port
+
+DEBIAN = "/usr/lib/postgresql"  # Debian's packages leave these programs out of PATH
+USERS = ("postgres", "nobody")  # PostgreSQL refuses to run as root
+SUPERUSER = "fleet"
+
+
+class MissingProgram(Exception):
+    """Raised if PostgreSQL isn't installed."""
+
+
+@dataclass
+class PostgreSQL:
+    """A server with its data in a folder. It is as durable as one in production, but for fsync."""
+
+    data: Path
+    port: int = field(default_factory=free_port)
+
+    def url(self, database: str = "postgres") -> str:
+        """Return the DATABASE_URL of one of its databases."""
+        return f"postgresql://{SUPERUSER}@127.0.0.1:{self.port}/{database}"
+
+    def make(self) -> None:
+        self.data.mkdir()
+        if owner := unprivileged_user():
+            os.chown(self.data, owner.pw_uid, owner.pw_gid)
+            # pytest's folders are closed to other users.
+            for folder in self.data.parents:
+                if folder.owner() == "root" and not folder.stat().st_mode & 0o001:
+                    folder.chmod(folder.stat().st_mode | 0o011)
+        options = ("--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8", "--no-sync")
+        self.run("initdb", "-D", str(self.data), *options)
+
+    def start(self) -> None:
+        options = f"-p {self.port} -k {self.data} -c listen_addresses=127.0.0.1 -c fsync=off"
+        log = str(self.data / "log")
+        self.run("pg_ctl", "-D", str(self.data), "-w", "-l", log, "-o", options, "start")
+
+    def stop(self, mode: Literal["smart", "fast", "immediate"] = "immediate") -> None:
+        self.run("pg_ctl", "-D", str(self.data), "-w", "-m", mode, "stop")
+
+    def is_running(self) -> bool:
+        return (self.data / "postmaster.pid").exists()
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the server's process and those of its connections."""
+        pid = int((self.data / "postmaster.pid").read_text().partition("\n")[0])
+        server = psutil.Process(pid)
+        return [server, *server.children(recursive=True)]
+
+    def freeze(self) -> None:
+        """Let it be silent: the kernel takes what is sent to it, and nothing is answered."""
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+
+    def thaw(self) -> None:
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+    def sql(self, statements: str, database: str = "postgres") -> str:
+        """Run SQL; return the rows as text, with a line for each."""
+        return self.run(
+            "psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", statements, self.url(database)
+        )
+
+    def run(self, program: str, *arguments: str) -> str:
+        """Run one of PostgreSQL's programs as the user of the server; return what it prints."""
+        owner = unprivileged_user()
+        result = subprocess.run(
+            [found(program), *arguments],
+            check=True,
+            cwd=self.data,
+            # pg_ctl leaves its output to the server, which would keep a pipe open.
+            stdout=subprocess.DEVNULL if program == "pg_ctl" else subprocess.PIPE,
+            text=True,
+            user=owner.pw_uid if owner else None,
+            group=owner.pw_gid if owner else None,
+            extra_groups=[] if owner else None,
+        )
+        return (result.stdout or "").strip()
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[PostgreSQL]:
+    """Start a server on a free port, with its data below `folder`. Stop it after the block."""
+    server = PostgreSQL(folder / "pg")
+    server.make()
+    server.start()
+    try:
+        yield server
+    finally:
+        if server.is_running():
+            server.thaw()
+            server.stop()
+
+
+def found(program: str) -> str:
+    """Return the path of one of PostgreSQL's programs, of its newest version."""
+    versions = sorted(Path(DEBIAN).glob("*/bin"), key=lambda path: float(path.parent.name))
+    path = os.pathsep.join([os.environ.get("PATH", ""), *map(str, reversed(versions))])
+    if program_path := shutil.which(program, path=path):
+        return program_path
+    raise MissingProgram(f"{program} is missing: apt-get install postgresql")
+
+
+def unprivileged_user() -> pwd.struct_passwd | None:
+    """Return the user to run as; None if this isn't root."""
+    if os.getuid():
+        return None
+    known = {user.pw_name: user for user in pwd.getpwall()}
+    return next(known[name] for name in USERS if name in known)
