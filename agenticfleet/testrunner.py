@@ -1,6 +1,8 @@
 """Run pytest from `manage.py test`, so that there is one way to run the tests."""
 
+import os
 import re
+import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +14,8 @@ from django.conf import settings
 
 TESTS = Path(settings.BASE_DIR) / "tests"
 PROCESSES = 3
-USUAL = "not long"
+# By database. Fleets that tests start have an SQLite of their own, so others prove nothing more.
+USUAL = {"sqlite": "not long", "postgresql": "database and not browser and not long"}
 
 
 class PytestRunner:
@@ -29,16 +32,19 @@ class PytestRunner:
         failfast: bool = False,
         keepdb: bool = False,
         keyword: str = "",
-        markers: str = USUAL,
+        markers: str | None = None,
         processes: int = PROCESSES,
+        database: str = "sqlite",
         **_: Any,
     ) -> None:
         self._options = ["-v"] * (verbosity - 1) if verbosity else ["-q"]
         self._options += ["--exitfirst"] if failfast else []
         self._options += ["--reuse-db"] if keepdb else []
+        markers = USUAL[database] if markers is None else markers
         self._options += ["-m", markers] if markers else []
         self._keyword = keyword
         self._processes = processes
+        self._database = database
 
     @classmethod
     def add_arguments(cls, parser: ArgumentParser) -> None:
@@ -61,8 +67,13 @@ class PytestRunner:
         parser.add_argument(
             "-m",
             dest="markers",
-            default=USUAL,
-            help="Only tests whose marks match this pytest expression (%(default)s).",
+            help=f"Only tests whose marks match this pytest expression ({USUAL['sqlite']}).",
+        )
+        parser.add_argument(
+            "--database",
+            choices=tuple(USUAL),
+            default="sqlite",
+            help="postgresql starts one, for the tests that use the database of their own process.",
         )
 
     def run_tests(self, test_labels: Sequence[str]) -> int:
@@ -81,7 +92,12 @@ class PytestRunner:
             if several
             else []
         )
-        return int(pytest.main([*self._options, *spread, *narrowed, *targets]))
+        arguments = [*self._options, *spread, *narrowed, *targets]
+        if self._database == "postgresql":
+            # In a process of its own, because this one has read its settings.
+            with_server = [sys.executable, "-m", "tests.postgresql", sys.executable, "-m", "pytest"]
+            os.execv(sys.executable, [*with_server, *arguments])  # noqa: S606
+        return int(pytest.main(arguments))
 
 
 def targets_of(label: str) -> list[str]:

@@ -1,13 +1,21 @@
-"""A PostgreSQL server of its own, in a folder, for tests, storms and benchmarks."""
+"""A PostgreSQL server of its own, in a folder, for tests, storms and benchmarks.
+
+    python -m tests.postgresql COMMAND…
+
+runs a command whose DATABASE_URL is such a server, which is then removed.
+"""
 
 import os
 import pwd
+import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import psutil
@@ -17,6 +25,8 @@ from agenticfleet.embedded import free_port
 DEBIAN = "/usr/lib/postgresql"  # Debian's packages leave these programs out of PATH
 USERS = ("postgres", "nobody")  # PostgreSQL refuses to run as root
 SUPERUSER = "fleet"
+# Of a server whose data nobody needs after a power cut, such as the suite's.
+CARELESS = ("synchronous_commit=off", "full_page_writes=off", "autovacuum=off")
 
 
 class MissingProgram(Exception):
@@ -29,6 +39,7 @@ class PostgreSQL:
 
     data: Path
     port: int = field(default_factory=free_port)
+    settings: tuple[str, ...] = ()  # such as "max_connections=20"
 
     def url(self, database: str = "postgres") -> str:
         """Return the DATABASE_URL of one of its databases."""
@@ -46,7 +57,8 @@ class PostgreSQL:
         self.run("initdb", "-D", str(self.data), *options)
 
     def start(self) -> None:
-        options = f"-p {self.port} -k {self.data} -c listen_addresses=127.0.0.1 -c fsync=off"
+        settings = ("listen_addresses=127.0.0.1", "fsync=off", *self.settings)
+        options = f"-p {self.port} -k {self.data} {' '.join(f'-c {one}' for one in settings)}"
         log = str(self.data / "log")
         self.run("pg_ctl", "-D", str(self.data), "-w", "-l", log, "-o", options, "start")
 
@@ -97,9 +109,9 @@ class PostgreSQL:
 
 
 @contextmanager
-def postgresql(folder: Path) -> Iterator[PostgreSQL]:
+def postgresql(folder: Path, *settings: str) -> Iterator[PostgreSQL]:
     """Start a server on a free port, with its data below `folder`. Stop it after the block."""
-    server = PostgreSQL(folder / "pg")
+    server = PostgreSQL(folder / "pg", settings=settings)
     server.make()
     server.start()
     try:
@@ -125,3 +137,24 @@ def unprivileged_user() -> pwd.struct_passwd | None:
         return None
     known = {user.pw_name: user for user in pwd.getpwall()}
     return next(known[name] for name in USERS if name in known)
+
+
+def run_with_server(command: Sequence[str]) -> int:
+    """Return the exit code of a command, which alone decides how it ends on Ctrl-C."""
+    with (
+        TemporaryDirectory(prefix="postgresql-") as folder,
+        postgresql(Path(folder), *CARELESS) as server,
+    ):
+        # Fleets need a key if their database may be that of several hosts.
+        settings = {"DATABASE_URL": server.url(), "DJANGO_SECRET_KEY": secrets.token_hex()}
+        with subprocess.Popen(command, env={**os.environ, **settings}) as process:
+            while True:
+                with suppress(KeyboardInterrupt):
+                    return process.wait()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(run_with_server(sys.argv[1:]))
+    except MissingProgram as exc:
+        sys.exit(str(exc))
