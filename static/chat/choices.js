@@ -144,12 +144,14 @@ function shown(options) {
 // --- The search for a model
 
 menu.addEventListener("toggle", () => {
-  if (!menu.open) return;
-  if (search?.value) {
+  // What was searched for goes when the menu closes: this event may come after the first letter that
+  // is typed into an open one.
+  if (menu.open) {
+    choices.model?.chosen.scrollIntoView({ block: "nearest" });
+  } else if (search?.value) {
     search.value = "";
     filter();
   }
-  choices.model?.chosen.scrollIntoView({ block: "nearest" });
 });
 search?.addEventListener("input", filter);
 
