@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
 
-CHROMIUM = Path("/usr/bin/chromium")
+# The same engine in both; without windows and their frames, a page costs a fifth of the CPU time.
+CHROMIUMS = [Path("/usr/bin") / name for name in ("chromium-headless-shell", "chromium")]
+CHROMIUM = next((path for path in CHROMIUMS if path.exists()), CHROMIUMS[0])
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -26,7 +28,7 @@ MARKS = [
     pytest.mark.browser,
     pytest.mark.skipif(
         not CHROMIUM.exists() and not REQUIRED,
-        reason="no /usr/bin/chromium: apt-get install chromium",
+        reason="no Chromium: apt-get install chromium-headless-shell",
     ),
 ]
 
