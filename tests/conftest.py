@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 import redis
+from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.management.commands import flush
-from django.db import connection
+from django.db import connection, connections
 from django.test import override_settings
 from django.utils import translation
 
@@ -177,6 +178,8 @@ async def worker(transactional_db: None) -> AsyncIterator[Worker]:
         await Worker.current().drain(grace=0)
     await Worker.current().stop()
     database.close_connections()
+    # That of the thread in which the ORM's `a…` methods run.
+    await sync_to_async(connections.close_all)()
 
 
 @pytest_asyncio.fixture

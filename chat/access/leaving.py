@@ -84,7 +84,8 @@ async def end_when_due(socket: Socket) -> None:
             continue
         except ProtocolError:
             return socket.end()
-        if socket.tags != tags:
+        # Without tags, its first frame was still being looked at.
+        if tags and socket.tags != tags:
             return socket.end()
 
 

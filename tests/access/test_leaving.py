@@ -11,8 +11,8 @@ from django.db import connection
 from django.test import Client
 
 from chat.access import leaving
-from chat.access.leaving import delete_all_of, end_sockets
-from chat.access.owners import Owner
+from chat.access.leaving import delete_all_of, end_sockets, end_when_due
+from chat.access.owners import Asker, Owner
 from chat.access.signins import Session
 from chat.asks import Ask
 from chat.conversations import Conversation, Message
@@ -155,6 +155,33 @@ async def test_socket_that_may_stay_stays(
     model.release()
     for socket in sockets:
         assert (await socket.rest())[-1]["type"] == "done"
+
+
+class Newcomer:
+    """A socket whose first frame is looked at for longer than CHECK_INTERVAL."""
+
+    tags: frozenset[str] = frozenset()
+    looks = 0
+    has_ended = False
+
+    def identified(self) -> Asker:
+        self.tags = frozenset({"user:1"})
+        self.looks += 1
+        return Asker(Owner("user", "1"))
+
+    def end(self) -> None:
+        self.has_ended = True
+
+
+async def test_socket_whose_first_frame_takes_long_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaving, "CHECK_INTERVAL", 0)
+    socket = Newcomer()
+    looking = asyncio.create_task(end_when_due(socket))
+    async with asyncio.timeout(10):
+        while socket.looks < 3 and not socket.has_ended:
+            await asyncio.sleep(0)
+    looking.cancel()
+    assert not socket.has_ended
 
 
 def all_kinds(owner: Owner) -> None:
