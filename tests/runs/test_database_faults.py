@@ -1,16 +1,14 @@
 """The database fails while runs are live: answers are kept, and readers are told in time."""
 
 import asyncio
-import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import (
     AbstractContextManager,
     asynccontextmanager,
     closing,
-    contextmanager,
     suppress,
 )
 from datetime import timedelta
@@ -29,6 +27,7 @@ from tests.serving import START, STOP, until
 from tests.timing import quickest
 
 from .rows import orphan, until_closed, until_true
+from .troubles import full_disk, locked_database, rejecting
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,18 +36,6 @@ FAR = 20  # seconds until a lease expires; with the default lease one of more th
 LONG = "word " * 4000  # more than fits into the free space of the database's pages
 
 type Trouble = Callable[[], AbstractContextManager[None]]
-
-
-@contextmanager
-def locked_database() -> Iterator[None]:
-    """Hold the database's write lock."""
-    other = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        other.execute("ROLLBACK")
-        other.close()
 
 
 @asynccontextmanager
@@ -63,34 +50,13 @@ async def busy_database() -> AsyncIterator[None]:
         await asyncio.gather(*calls)
 
 
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """Let SQLite find no further page. A connection reads this limit when it is opened."""
-    options = connection.settings_dict["OPTIONS"]
-    usual = options["init_command"]
-    with closing(sqlite3.connect(connection.settings_dict["NAME"])) as other:
-        # Rows that other tests deleted have left free pages.
-        other.execute("VACUUM")
-        [pages] = other.execute("PRAGMA page_count").fetchone()
-    options["init_command"] = f"{usual} PRAGMA max_page_count = {pages};"
-    close_connections()
-    try:
-        yield
-    finally:
-        options["init_command"] = usual
-        close_connections()
-
-
 @pytest.fixture(params=[locked_database, full_disk])
 def trouble(request: pytest.FixtureRequest) -> Trouble:
     return request.param
 
 
+@pytest.mark.usefixtures("short_lock_timeout")
 class TestDatabase:
-    @pytest.fixture(autouse=True)
-    def _short_lock_timeout(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.3)
-
     async def test_refused_question_stores_nothing_while_the_database_is_away(
         self, chat: Chatting, trouble: Trouble
     ) -> None:
@@ -195,33 +161,19 @@ class TestDatabase:
         assert await quickest(longest_gap, enough=0.2) < 0.2
 
 
-@contextmanager
-def rejecting(change: str) -> Iterator[None]:
-    """Let the database reject this change, as PostgreSQL rejects a NUL: it quotes the value."""
-    with closing(sqlite3.connect(connection.settings_dict["NAME"])) as other:
-        message = "not this\nDETAIL: Failing row contains (marmalade)"
-        other.execute(
-            f"CREATE TRIGGER rejecting BEFORE {change} BEGIN SELECT RAISE(ABORT, '{message}'); END"
-        )
-        try:
-            yield
-        finally:
-            other.execute("DROP TRIGGER rejecting")
-
-
 class TestRejectedValues:
     @pytest.mark.parametrize(
         ("rejected", "kept"),
         [
-            ("UPDATE ON chat_run WHEN NEW.steps != '[]'", FULL),
-            ("UPDATE ON chat_message WHEN NEW.text != ''", ""),
+            (("chat_run", "CAST(NEW.steps AS text) != '[]'"), FULL),
+            (("chat_message", "NEW.text != ''"), ""),
         ],
         ids=["steps", "text"],
     )
     async def test_rejected_ending_is_stored_as_an_error_without_the_rejected_part(
-        self, chat: Chatting, caplog: pytest.LogCaptureFixture, rejected: str, kept: str
+        self, chat: Chatting, caplog: pytest.LogCaptureFixture, rejected: tuple[str, str], kept: str
     ) -> None:
-        with rejecting(rejected):
+        with rejecting(*rejected):
             events = await chat.answer()
         assert "without details: not this" in caplog.text
         assert "marmalade" not in caplog.text
@@ -243,7 +195,7 @@ class TestRejectedValues:
         settings.FLEET_LEASE_TTL = 1
         model.on("taken", hold_after=1)
         model.on("not taken", tokens=["strange ", "words"], hold_after=1)
-        with rejecting("UPDATE ON chat_run WHEN NEW.text_so_far LIKE 'strange%'"):
+        with rejecting("chat_run", "NEW.text_so_far LIKE 'strange%'"):
             runs = {}
             for question in ("taken", "not taken"):
                 socket = await chat.ask(question)
@@ -260,10 +212,10 @@ class TestRejectedValues:
         model.release()
 
 
+@pytest.mark.usefixtures("short_lock_timeout")
 def test_ask_reports_an_ending_that_cannot_be_stored_and_exits(
-    transactional_db: None, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+    model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.3)
     monkeypatch.setattr("chat.runs.supervisor.ENDING_TIMEOUT", 0.3)
     monkeypatch.setattr("chat.runs.worker.ENDINGS_TIMEOUT", 2.0)
     model.on("hold", hold_after=1)
@@ -293,13 +245,10 @@ async def test_repeated_cancels_of_a_socket_ask_the_database_once(
     _, request = await orphan(expires_in=FAR, last_seq=1, text_so_far="Elsewhere")
     socket = await chat.ask(request)
     await socket.until("response.snapshot")
-    held = threading.Event()
-    holding = asyncio.create_task(in_database(held.wait, STOP))
-    for _ in range(50):
-        await socket.send({"type": "cancel"})
-    await socket.send("nonsense")
-    await socket.until("notice")
-    held.set()
-    await holding
-    await in_database(lambda: None)  # Waits until the queued calls are done.
+    async with busy_database():
+        for _ in range(50):
+            await socket.send({"type": "cancel"})
+        await socket.send("nonsense")
+        await socket.until("notice")
+    await asyncio.to_thread(close_connections)  # waits until the queued calls are done
     assert len(asked) == 1

@@ -22,7 +22,7 @@ from tests.chatting import Chatting, chat_request
 from tests.scripted_model import Script, ScriptedModel
 
 from .rows import orphan, until_closed
-from .test_database_faults import full_disk, locked_database
+from .troubles import full_disk, locked_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -171,14 +171,11 @@ class TestFence:
             await journal.flush()
 
 
+@pytest.mark.usefixtures("short_lock_timeout")
 class TestDatabaseFaults:
     @pytest.fixture(params=[locked_database, full_disk])
     def trouble(self, request: pytest.FixtureRequest) -> Trouble:
         return request.param
-
-    @pytest.fixture(autouse=True)
-    def _short_lock_timeout(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.3)
 
     async def test_journal_falls_behind_and_is_written_later(
         self, writer: JournalWriter, trouble: Trouble
