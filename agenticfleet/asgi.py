@@ -32,10 +32,12 @@ from agenticfleet.access import AccessLog  # noqa: E402
 from agenticfleet.health import PROBES  # noqa: E402
 from agenticfleet.pages import Pages  # noqa: E402
 from agenticfleet.proxies import RealClient  # noqa: E402
+from chat.postgresql import IS_SERVING  # noqa: E402
 from chat.protocol.errors import CLOSE_OF, NO_SUCH_SOCKET  # noqa: E402
 from chat.protocol.events import Error, encode, stamp  # noqa: E402
 from chat.urls import websocket_urlpatterns  # noqa: E402
 
+IS_SERVING.set()
 http_application = Pages()
 sockets = URLRouter([*websocket_urlpatterns, re_path("", no_such_socket)])  # type: ignore[arg-type]
 application = RealClient(AccessLog(ProtocolTypeRouter({"http": pages, "websocket": sockets})))

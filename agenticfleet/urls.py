@@ -7,6 +7,8 @@ from django.views.generic import RedirectView
 
 from agenticfleet.health import metrics_page
 
+handler500 = "chat.outages.server_error"
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     # Asked for by browsers on pages that name no icon, as the admin's.

@@ -6,15 +6,28 @@ here live as long as the process, so their connections can't pile up.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Barrier
+from typing import Any
 
-from django.db import Error, connection, transaction
+from django.db import (
+    Error,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    connection,
+    transaction,
+)
+
+from .postgresql import is_closed_by_server
 
 # SQLite allows one writer and makes others sleep and retry. With one thread, calls queue instead.
 THREADS = 1 if connection.vendor == "sqlite" else 4
+
+READ_ONLY = "25006"  # PostgreSQL's code: a standby, or a server that is being replaced
 
 AT_ONCE = 8  # Calls in one transaction. With more, the first would wait too long for the last.
 
@@ -28,14 +41,67 @@ async def in_database[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.k
     )
 
 
+async def read_in_database[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Do the same with a call that only reads, once more if its connection was cut meanwhile."""
+    return await in_database(again_if_cut, partial(call, *args, **kwargs))
+
+
+def again_if_cut[R](call: Callable[[], R]) -> R:
+    used = connection.connection
+    try:
+        return call()
+    except Error:
+        if not is_cut(used):
+            raise
+    connection.close()
+    return call()
+
+
+def is_cut(used: Any) -> bool:
+    """Return True if the server has ended this connection of psycopg. A new one may do.
+
+    If the server is silent or away, a new one fails at once.
+    """
+    return connection.vendor == "postgresql" and used is not None and bool(used.closed)
+
+
 def with_fresh_connection[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run `call`. If the database fails, close the connection."""
+    """Run `call`. If the database fails, close the connection.
+
+    One that the server has closed meanwhile is replaced before anything is sent.
+    """
+    if connection.vendor == "postgresql" and connection.connection:
+        raw = connection.connection
+        if raw.closed or is_closed_by_server(raw.fileno()):
+            connection.close()
     try:
         return call(*args, **kwargs)
     except Error:
         # The server may have restarted. The next call opens a new connection.
         connection.close()
         raise
+
+
+def is_unavailable(fault: BaseException | None) -> bool:
+    """Return True if the database may take the same later: it is away, locked, full or read-only.
+
+    What it says of wrong SQL, or of values that it rejects, is an error of this program.
+    """
+    if isinstance(fault, InterfaceError):
+        return True
+    cause = fault.__cause__ if fault else None
+    if isinstance(fault, InternalError):
+        return sqlstate_of(cause) == READ_ONLY
+    if not isinstance(fault, OperationalError):
+        return False
+    # SQLite calls wrong SQL an OperationalError, too.
+    return not isinstance(cause, sqlite3.Error) or cause.sqlite_errorcode != sqlite3.SQLITE_ERROR
+
+
+def sqlstate_of(fault: BaseException | None) -> str | None:
+    """Return the code with which PostgreSQL says why."""
+    state = getattr(fault, "sqlstate", None)  # only psycopg's errors have one
+    return state if isinstance(state, str) else None
 
 
 def reason_of(fault: Error) -> str:
@@ -56,8 +122,9 @@ class BatchedCalls[R]:
     async def do(self, call: Callable[[], R]) -> R:
         """Return the result of `call` once it is stored.
 
-        What a call raises is raised here and doesn't affect the rest of its batch, unless it is an
-        error of the database: then the whole batch is rolled back and fails.
+        What a call raises is raised here and doesn't affect the rest of its batch. If the database
+        fails, the batch is rolled back. Its calls are then done one by one, unless that would fail
+        for the same reason. They must bear that: a COMMIT may have been done but not confirmed.
         """
         done: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((call, done))
@@ -74,7 +141,7 @@ class BatchedCalls[R]:
         while self._waiting:
             batch, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
             try:
-                outcomes = await in_database(in_one_transaction, [call for call, _ in batch])
+                outcomes = await in_database(outcomes_of, [call for call, _ in batch])
             except Error as exc:
                 outcomes = [exc] * len(batch)
             for (_, done), outcome in zip(batch, outcomes, strict=True):
@@ -84,6 +151,26 @@ class BatchedCalls[R]:
                     done.set_exception(outcome)
                 else:
                     done.set_result(outcome)
+
+
+def outcomes_of[R](calls: Sequence[Callable[[], R]]) -> list[R | Exception]:
+    """Return what each call returns or raises: all in one transaction, if possible."""
+    used = connection.connection
+    try:
+        return in_one_transaction(calls)
+    except Error as fault:
+        if is_unavailable(fault) and not is_cut(used):
+            raise
+    outcomes: list[R | Exception] = []
+    for call in calls:
+        try:
+            outcomes += with_fresh_connection(in_one_transaction, [call])
+        except Error as fault:
+            if is_unavailable(fault):
+                # The others would wait for the same.
+                return outcomes + [fault] * (len(calls) - len(outcomes))
+            outcomes.append(fault)
+    return outcomes
 
 
 def in_one_transaction[R](calls: Sequence[Callable[[], R]]) -> list[R | Exception]:

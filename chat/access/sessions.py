@@ -27,7 +27,9 @@ class SessionMiddleware(middleware.SessionMiddleware):
         super().process_request(request)
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        renew(request.session)
+        # While the database is away, reading the session would fail, and would take as long again.
+        if response.status_code < 500:
+            renew(request.session)
         # Nearly every page holds somebody's words. After a sign-out, Back must ask the server.
         # What holds none says that it is public.
         if "public" not in response.get("Cache-Control", ""):

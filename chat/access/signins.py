@@ -9,8 +9,11 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends import db
+from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.db import models
+
+from chat.database import is_unavailable
 
 MAX_AGENT = 200  # characters of a browser's name that are kept
 # Where a session has what its row shows of it.
@@ -57,3 +60,15 @@ class SessionStore(db.SessionStore):
         if signed_in_at := data.get(SIGNED_IN_KEY):
             row.signed_in_at = datetime.fromtimestamp(signed_in_at, UTC)
         return row
+
+    def save(self, must_create: bool = False) -> None:
+        """Store the session. Raise UpdateError only if it was deleted meanwhile.
+
+        Django takes each failure of the database for that, and says that the request was wrong.
+        """
+        try:
+            super().save(must_create)
+        except UpdateError as exc:
+            if exc.__context__ and is_unavailable(exc.__context__):
+                raise exc.__context__ from None
+            raise

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from uuid import UUID
 
-from chat.database import in_database
+from chat.database import read_in_database
 from tooling.bounded import RedisDown
 
 from .log import Rest
@@ -31,7 +31,7 @@ async def follow_stored(
         if stored is not None and stored.connects(replay.cursor):
             batch = replay.from_log(stored)
         else:
-            batch = replay.from_row(await in_database(row_state, run_id))
+            batch = replay.from_row(await read_in_database(row_state, run_id))
             if not batch and (stored is None or stored.entries):
                 # The read didn't wait: Redis is away, or its log begins behind a gap. Don't spin.
                 await asyncio.sleep(ROW_POLL_INTERVAL)

@@ -16,7 +16,7 @@ from django.db import Error as DatabaseProblem
 
 from chat.access.limits import Bound
 from chat.access.owners import Asker
-from chat.database import BatchedCalls, in_database, reason_of
+from chat.database import BatchedCalls, in_database, read_in_database, reason_of
 from chat.logs import bind_run
 from chat.models import Run
 from chat.protocol.errors import STORAGE_UNAVAILABLE, ProtocolError
@@ -116,7 +116,7 @@ class Runs:
             # A worker that has just started doesn't know yet which models there are.
             await self._resources.models.catalog.first_look()
         try:
-            known = await in_database(known_run, asker, request)
+            known = await read_in_database(known_run, asker, request)
             if isinstance(known, Run):
                 return known
             found = await self._start_within_limits(known, request, arrived, parent)
@@ -160,7 +160,8 @@ class Runs:
             lease=timedelta(seconds=settings.FLEET_LEASE_TTL),
             parent=start.parent,
         )
-        if not started.is_new:
+        # The same id: this very start was stored, and the answer of the database was lost.
+        if not started.is_new and started.run.pk != start.run_id:
             return started.run
         is_first = isinstance(start.request, ChatRequest) and start.request.is_first
         return beginning_of(started.run, is_first=is_first)

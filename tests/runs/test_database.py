@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from django.db import DatabaseError, transaction
+from django.db import DataError, OperationalError, transaction
 
 from chat.conversations import Conversation
 from chat.database import BatchedCalls, in_database
@@ -44,8 +44,16 @@ async def test_failing_call_is_rolled_back_alone(worker: Worker) -> None:
     assert await titles() == ["one", "two"]
 
 
-async def test_database_error_rolls_back_the_whole_batch(worker: Worker) -> None:
-    fault = DatabaseError("gone")
+async def test_rejected_value_fails_its_own_call_alone(worker: Worker) -> None:
+    fault = DataError("not this")
+    assert await do_together(
+        partial(store, "one"), partial(fail, fault), partial(store, "two")
+    ) == ["one", fault, "two"]
+    assert await titles() == ["one", "two"]
+
+
+async def test_batch_fails_together_while_the_database_takes_nothing(worker: Worker) -> None:
+    fault = OperationalError("locked")
     assert await do_together(
         partial(store, "one"), partial(fail, fault), partial(store, "two")
     ) == [fault, fault, fault]
