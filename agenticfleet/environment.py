@@ -38,20 +38,13 @@ DEFAULT_PORTS = {"http": 80, "https": 443}  # that browsers leave out
 PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h", "socks")
 ORIGIN = re.compile(r"[\w+.-]+://(\*\.)?(\w[\w.-]*|\[[\da-f:.]+\])(:\d{1,5})?", re.ASCII | re.I)
 STRAY_PASSWORD = re.compile(r":(?!\d{1,5}$).+")
-SERVER_OPTION = re.compile(r"-c\s*(\w+)=(\S*)")
-# Of all processes: a server or a network that has died is noticed within half a minute.
+# A server or a network that has died is noticed within half a minute, also by commands.
 POSTGRESQL_OPTIONS = {
-    "connect_timeout": "5",
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "20000",
-}
-# Of processes that serve, in milliseconds. 0: none. Readers are told of a fault within 6 s.
-POSTGRESQL_LIMITS = {
-    "statement_timeout": "5000",
-    "lock_timeout": "4000",
-    "idle_in_transaction_session_timeout": "30000",
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20000,
 }
 HOST = re.compile(r"\*|\.?\w[\w.-]*|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
 
@@ -256,24 +249,9 @@ class Environment:
         if database["ENGINE"] == "django.db.backends.postgresql":
             if not is_installed("psycopg"):
                 self.reject(name, "needs the PostgreSQL driver: uv sync --extra postgresql")
-            options = {**POSTGRESQL_OPTIONS, **database.get("OPTIONS", {})}
-            named = {**options, **dict(SERVER_OPTION.findall(options.get("options", "")))}
-            database["LIMITS"] = {
-                limit: self._milliseconds(name, limit, str(named.get(limit, default)))
-                for limit, default in POSTGRESQL_LIMITS.items()
-            }
-            database["OPTIONS"] = {
-                option: value
-                for option, value in options.items()
-                if option not in POSTGRESQL_LIMITS
-            }
+            database["OPTIONS"] = {**POSTGRESQL_OPTIONS, **database.get("OPTIONS", {})}
             database["ENGINE"] = "chat.postgresql"
         return database
-
-    def _milliseconds(self, name: str, limit: str, value: str) -> int:
-        if not (value.isascii() and value.isdigit() and len(value) < 10):
-            self.reject(name, f"must have {limit} in milliseconds, without a unit.")
-        return int(value)
 
     def headers(self, name: str) -> dict[str, str]:
         """Return HTTP headers from a JSON object of texts, none of which an error shows."""

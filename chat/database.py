@@ -190,7 +190,7 @@ def _outcome[R](call: Callable[[], R]) -> R | Exception:
 
 
 def close_connections() -> None:
-    """Close the connections of all threads. Tests need this before they drop the database."""
+    """Close all connections. Tests need this before they drop the database."""
     everyone_here = Barrier(THREADS)
 
     def close() -> None:
@@ -199,3 +199,5 @@ def close_connections() -> None:
 
     for closed in [_executor.submit(close) for _ in range(THREADS)]:
         closed.result()
+    if connection.vendor == "postgresql":
+        connection.close_pool()  # type: ignore[attr-defined]
