@@ -17,6 +17,10 @@ from jsonschema.exceptions import ValidationError
 MAX_FAULTS = 5
 MAX_FAULT_CHARS = 200
 
+# A keyword of schemas that people fill in: the names of the properties in their order, because
+# PostgreSQL stores the objects of JSON in another one.
+ORDER = "propertyOrder"
+
 type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 type Arguments = dict[str, Any]  # typed by the signature of each tool
 
@@ -31,6 +35,11 @@ class Parameters:
 
     schema: dict[str, Any]
     _struct: type[msgspec.Struct]
+
+    @property
+    def schema_in_order(self) -> dict[str, Any]:
+        """The schema, with the order of its properties as a keyword of its own."""
+        return {**self.schema, ORDER: list(self.schema["properties"])}
 
     def check(self, given: dict[str, Json]) -> Arguments:
         """Return the arguments with their defaults, also for null, or raise InvalidArguments."""

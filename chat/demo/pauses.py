@@ -52,7 +52,7 @@ def ask_of(run: Run, random: Random, *, is_answered: bool, now: datetime) -> Mad
         tool=tool.name,
         call_id="call-1",
         arguments={"query": random.choice(texts.THINGS)},
-        schema=tool.parameters.schema,
+        schema=tool.parameters.schema_in_order,
         approver=random.choices(("owner", "perm:chat.export_run"), (2, 1))[0],
         expires_at=expires_at.isoformat(),
     )

@@ -10,6 +10,7 @@ from django.utils.translation import gettext, gettext_lazy, pgettext
 
 from chat.protocol.payloads import AskClosedData
 from chat.protocol.terms import AskData
+from tooling.schema import ORDER
 from tooling.sentences import localized
 
 from .timeline import agent_title, tool_title
@@ -115,10 +116,12 @@ class AskView:
 
     @property
     def fields(self) -> list[Field]:
-        """The arguments, in the order of the schema; then those that the schema doesn't name."""
+        """The arguments, in the order of the tool; then those that the schema doesn't name."""
         arguments, properties = self.data.arguments, self.data.schema.get("properties")
         known: Mapping[str, Any] = properties if isinstance(properties, dict) else {}
-        names = [*known, *(name for name in arguments if name not in known)]
+        order = self.data.schema.get(ORDER)
+        named = [name for name in order if name in known] if isinstance(order, list) else []
+        names = list(dict.fromkeys([*named, *known, *arguments]))
         return [
             field_of(f"{self.id}-{index}", name, known.get(name), arguments)
             for index, name in enumerate(names)

@@ -131,7 +131,7 @@ class ToolUse:
                 tool=call.name,
                 call_id=call.id,
                 arguments=msgspec.to_builtins(checked.arguments) if has_call else {},
-                schema=checked.tool.parameters.schema if has_call else {},
+                schema=checked.tool.parameters.schema_in_order if has_call else {},
                 options=options or [],
                 approver=approver,
                 expires_at=(datetime.now(UTC) + settings.FLEET_PAUSE_TTL).isoformat(

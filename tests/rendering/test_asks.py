@@ -195,6 +195,10 @@ def test_fields_are_those_of_the_schema_and_what_the_model_added() -> None:
         ("Topic", False),
         ("More", True),
     ]
+    # As PostgreSQL returns them: in the order of their lengths.
+    schema = {"properties": {"to": {}, "query": {}}, "propertyOrder": ["query", "gone", "to"]}
+    fields = ask(schema=schema, arguments={"to": 1, "query": "kafka"}).fields
+    assert [field.name for field in fields] == ["query", "to"]
     assert [field.name for field in ask(schema={"properties": []}, arguments={"a": 1}).fields] == [
         "a"
     ]

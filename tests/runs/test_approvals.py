@@ -100,6 +100,7 @@ async def test_approved_call_is_made_and_nothing_is_done_twice(
         {"city": "Rome"},
     )
     assert "city" in asked["schema"]["properties"]
+    assert asked["schema"]["propertyOrder"] == ["city"]
     assert text_of(pause.events) == "One moment. "
     assert await StepResult.objects.acount() > 0
 

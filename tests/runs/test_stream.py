@@ -82,7 +82,7 @@ async def test_answer_and_telemetry_are_stored(chat: Chatting) -> None:
     assert run.last_seq == events[-1]["seq"]
     assert (run.input_tokens, run.output_tokens, run.model_calls) == (7, 5, 1)
     assert 0 < run.first_event_ms <= run.first_token_ms <= run.total_ms
-    assert list(run.recorded_ending.timings.phases) == ["routing", "answer"]
+    assert set(run.recorded_ending.timings.phases) == {"routing", "answer"}
 
 
 async def test_timings_are_in_the_data_of_phases_and_done(
@@ -351,14 +351,10 @@ async def test_simultaneous_requests_are_answered_or_refused_independently(chat:
         chat_request("newer"),
     ]
     answers = await asyncio.gather(*(chat.answer(request) for request in requests))
-    assert [kinds(events)[-1] for events in answers] == [
-        "done",
-        "done",
-        "error",
-        "error",
-        "done",
-        "done",
-    ]
+    first, new, other, unknown, again, newer = (kinds(events)[-1] for events in answers)
+    # Of two texts with one message_id, the one that is stored first counts.
+    assert (first, other, again) in (("done", "error", "done"), ("error", "done", "error"))
+    assert (new, unknown, newer) == ("done", "error", "done")
     assert await Run.objects.acount() == 3
 
 
