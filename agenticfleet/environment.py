@@ -227,8 +227,11 @@ class Environment:
         is_default = parts.port in (None, DEFAULT_PORTS[parts.scheme])
         return f"{parts.scheme}://{host}" if is_default else f"{parts.scheme}://{host}:{parts.port}"
 
-    def database(self, name: str, default: str) -> dict[str, Any]:
-        """Return a database as Django's settings describe it, from its URL."""
+    def database(self, name: str, default: str, *, user: str = "") -> dict[str, Any]:
+        """Return a database as Django's settings describe it, from its URL.
+
+        `user` is how connections call themselves.
+        """
         url = self.text(name, default, shown=without_secrets)
         if url.lower().partition("://")[0] not in ("postgresql", "postgres", "sqlite"):
             self.reject(name, "must start with postgresql:// or sqlite:///.")
@@ -249,7 +252,8 @@ class Environment:
         if database["ENGINE"] == "django.db.backends.postgresql":
             if not is_installed("psycopg"):
                 self.reject(name, "needs the PostgreSQL driver: uv sync --extra postgresql")
-            database["OPTIONS"] = {**POSTGRESQL_OPTIONS, **database.get("OPTIONS", {})}
+            options = {**POSTGRESQL_OPTIONS, "application_name": user}
+            database["OPTIONS"] = {**options, **database.get("OPTIONS", {})}
             database["ENGINE"] = "chat.postgresql"
         return database
 

@@ -23,12 +23,13 @@ from .embedded import (
 )
 from .environment import without_secrets
 from .errors import EmbeddedError
+from .hosts import hosts_text, refuse_kept_key
 from .inbox import Inbox, StopRequested
 from .lifelines import Lifeline
 from .modelserver import Inquiry, warm_up
 from .overview import ready_text
 from .running import RunningFleet, announced
-from .startup import ADMIN_NAME, first_admin, first_line, migrate, refuse_open_site
+from .startup import first_line, prepare_database, refuse_open_site
 from .workers import STOP_TIMEOUT, Workers
 
 CHECK_INTERVAL = 0.5  # seconds
@@ -79,6 +80,9 @@ class Fleet:
     def start(self, workers: int) -> None:
         host, _ = self._listener.getsockname()
         refuse_open_site(host)
+        if told := hosts_text():
+            self._warn(told)
+        refuse_kept_key()
         # Start the slow services first and wait for them last.
         start_missing(self._watcher, self._started, is_local=self.is_local, own_port=self.own_port)
         if not self._started.model:
@@ -88,20 +92,16 @@ class Fleet:
                 f"REDIS_URL: {without_secrets(settings.REDIS_URL)} does not answer: "
                 f"{first_line(problem)}"
             )
-        migrate()
+        prepare_database(self._say, self._inbox.pause)
         started = self._workers.start(workers, self.environment())
-        if password := first_admin():
-            self._say(
-                f"The first start: sign in to /admin/ as {ADMIN_NAME} with the password {password}"
-                " (shown only now)"
-            )
-        # This process hardly needs the database any more.
-        connection.close()
         services = self._started.children
         # A model takes long to load. Pages are served meanwhile, and questions wait for it.
         loading = [service for service in services if service is self._started.model]
         awaited = [service for service in services if service not in loading]
         wait_until_answering([*awaited, *started], pause=self._inbox.pause, beside=loading)
+        # This process hardly needs the database any more. Until now, the connection has shown other
+        # hosts that start, too, which key this one has.
+        connection.close()
         self._lifelines = [Lifeline(service, time.monotonic()) for service in services]
 
     def environment(self) -> dict[str, str]:

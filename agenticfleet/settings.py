@@ -180,9 +180,8 @@ PERMISSIONS_POLICY = {
 
 # --- Storage --------------------------------------------------------------------------------------
 
-DATABASES = {
-    "default": env.database("DATABASE_URL", f"sqlite:///{FLEET_STATE_DIR / 'fleet.sqlite3'}")
-}
+_FILE = f"sqlite:///{FLEET_STATE_DIR / 'fleet.sqlite3'}"
+DATABASES = {"default": env.database("DATABASE_URL", _FILE, user=f"fleet-{FLEET_INSTALLATION}")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # A file, as in production: a shared in-memory database ignores the busy timeout.
     DATABASES["default"]["TEST"] = {"NAME": str(FLEET_STATE_DIR / f"test-{os.getpid()}.sqlite3")}

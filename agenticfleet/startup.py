@@ -5,16 +5,21 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
+from django.core.management.commands.migrate import Command as DjangoMigrate
 from django.db import Error as DatabaseProblem
+from django.db.migrations.exceptions import InconsistentMigrationHistory
 
+from .changing import changing_tables
 from .errors import EmbeddedError
+from .hosts import refuse_other_key
 from .overview import database_text
 from .running import was_killed
 
@@ -61,11 +66,43 @@ def refuse_open_site(address: str) -> None:
         )
 
 
-def migrate() -> None:
-    """Apply the migrations. Raise EmbeddedError if the database cannot be used."""
+def migrate(say: Callable[[str], None]) -> None:
+    """Apply the migrations, after any other process. Raise EmbeddedError if that is impossible."""
+    with migrated(say, time.sleep):
+        pass
+
+
+def prepare_database(say: Callable[[str], None], pause: Callable[[float], None]) -> None:
+    """Apply the migrations and make the first administrator, unless another host did that.
+
+    Raise EmbeddedError if the database cannot be used, or not together with the other hosts.
+    """
+    with usable_database():
+        refuse_other_key(pause)
+    with migrated(say, pause):
+        password = first_admin()
+    if password:
+        say(
+            f"The first start: sign in to /admin/ as {ADMIN_NAME} with the password {password}"
+            " (shown only now)"
+        )
+
+
+@contextmanager
+def migrated(say: Callable[[str], None], pause: Callable[[float], None]) -> Iterator[None]:
+    """Apply the migrations, and keep other hosts from changing the database during the block."""
+    with usable_database(), changing_tables(say, pause=pause):
+        # Django's own command: the project's would wait until this block has ended.
+        call_command(DjangoMigrate(), verbosity=0, interactive=False)
+        yield
+
+
+@contextmanager
+def usable_database() -> Iterator[None]:
+    """Raise EmbeddedError for errors of the database in the block."""
     try:
-        call_command("migrate", verbosity=0, interactive=False)
-    except (DatabaseProblem, ImproperlyConfigured) as exc:
+        yield
+    except (DatabaseProblem, ImproperlyConfigured, InconsistentMigrationHistory) as exc:
         raise EmbeddedError(
             f"DATABASE_URL: {database_text()} cannot be used: {first_line(str(exc))}"
         ) from exc

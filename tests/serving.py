@@ -29,6 +29,7 @@ NO_LIMITS = {
     f"FLEET_LIMIT_{name}": "none"
     for name in ("RUNS", "QUESTIONS", "TOKENS", "SEARCHES", "SOCKETS", "HANDSHAKES")
 }
+SHARED_KEY = "for tests: the same on all hosts of a database"
 START, STOP, GONE = 90, 30, 20  # seconds; only an overloaded machine needs so many
 
 
@@ -160,6 +161,7 @@ def launch(folder: Path, *arguments: str, through: Sequence[str] = (), **environ
                 "FLEET_SHUTDOWN_GRACE": "5",
                 "PYTHON_DOTENV_DISABLED": "1",
                 **NO_LIMITS,
+                **key_for(environment),
                 **environment,
             },
             stdout=out,
@@ -167,6 +169,11 @@ def launch(folder: Path, *arguments: str, through: Sequence[str] = (), **environ
             start_new_session=True,
         )
     return Fleet(process, folder)
+
+
+def key_for(environment: dict[str, str]) -> dict[str, str]:
+    """Return the secret key that fleets must have that share a database."""
+    return {"DJANGO_SECRET_KEY": SHARED_KEY} if "DATABASE_URL" in environment else {}
 
 
 def end(fleet: Fleet) -> None:

@@ -155,6 +155,12 @@ class TestRunning:
             tmp_path, FLEET_STATE_DIR=str(shared.folder / "state")
         )
 
+    def test_second_fleet_on_the_same_file_is_refused(self, shared: Fleet, tmp_path: Path) -> None:
+        url = f"sqlite:///{shared.folder}/state/fleet.sqlite3"
+        line = refused(tmp_path, DATABASE_URL=url)
+        assert "another fleet is running on SQLite" in line
+        assert "must all have the same REDIS_URL and DJANGO_SECRET_KEY" in line
+
 
 class TestNotStarting:
     def test_busy_port_is_named(self, tmp_path: Path) -> None:

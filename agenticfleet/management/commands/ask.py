@@ -108,7 +108,7 @@ class Command(BaseCommand):
 
     def answer_here(self, options: dict[str, Any]) -> int:
         """Answer in this process. Return the exit code."""
-        migrate()
+        migrate(self.stderr.write)
         run_id = options["run_id"]
         wanted = [request_of(options)] if run_id is None else chain_of(run_id)
         if not options["json"] and settings.FLEET_LOG_LEVEL == "INFO":

@@ -9,6 +9,7 @@ from agenticfleet.connections import raise_file_limit
 from agenticfleet.embedded import Watcher
 from agenticfleet.errors import EmbeddedError
 from agenticfleet.fleet import Fleet
+from agenticfleet.hosts import sharing_file
 from agenticfleet.inbox import Inbox, StopRequested
 from agenticfleet.overview import settings_text
 from agenticfleet.running import only_fleet
@@ -63,6 +64,7 @@ class Command(BaseCommand):
         try:
             with (
                 only_fleet(),
+                sharing_file(),
                 listen(host, port, pause=inbox.pause) as listener,
                 Watcher() as watcher,
             ):

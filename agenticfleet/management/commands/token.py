@@ -60,7 +60,7 @@ class Command(BaseCommand):
         acts.add_parser("revoke", help="let a token count no more").add_argument("id")
 
     def handle(self, *args: Any, act: str, **options: Any) -> None:
-        migrate()  # A fleet that is being set up may not have been started yet.
+        migrate(self.stderr.write)  # A fleet that is being set up may not have been started yet.
         match act:
             case "create":
                 self.create(options)
