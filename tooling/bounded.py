@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Literal
 
 import redis
@@ -12,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 CALL_TIMEOUT = 0.3  # seconds that a call waits for Redis
+TURNS = 15  # of the event loop, at least, in which Redis doesn't answer
 BREAKER = 1.0  # seconds after a failed call in which no other is tried
 BLOCKING_TIMEOUT = 1.0  # seconds that a call outside of event loops waits for Redis
 
@@ -20,10 +22,37 @@ class RedisDown(Exception):
     """Raised if Redis did not answer in time, refused, or failed a moment ago."""
 
 
+@asynccontextmanager
+async def patience(seconds: float, *, after: float = 0) -> AsyncIterator[None]:
+    """Raise TimeoutError if the block takes longer than `after` and these seconds.
+
+    They are counted in TURNS parts. However long one takes, because this process does something
+    else or gets no processor, it counts as one: the answer may be there, and nobody has read it.
+    """
+    loop = asyncio.get_running_loop()
+    part = seconds / TURNS
+    waiting: asyncio.TimerHandle
+
+    def count(left: int) -> None:
+        nonlocal waiting
+        if left:
+            waiting = loop.call_later(part, count, left - 1)
+        else:
+            limit.reschedule(loop.time())
+
+    waiting = loop.call_later(after + part, count, TURNS - 1)
+    async with asyncio.timeout(None) as limit:
+        try:
+            yield
+        finally:
+            waiting.cancel()
+
+
 class BoundedRedis:
     """The Redis client of one event loop.
 
-    No call waits longer than CALL_TIMEOUT. After a failure, calls fail at once for BREAKER seconds.
+    No call waits longer than CALL_TIMEOUT, as `patience` counts it. After a failure, calls fail at
+    once for BREAKER seconds.
     """
 
     def __init__(self, url: str) -> None:
@@ -33,7 +62,7 @@ class BoundedRedis:
             url,
             protocol=2,
             socket_timeout=None,
-            socket_connect_timeout=CALL_TIMEOUT,
+            socket_connect_timeout=None,
             retry=Retry(NoBackoff(), 0),
             max_connections=10_000,
         )
@@ -44,7 +73,7 @@ class BoundedRedis:
         if time.monotonic() < self._closed_until:
             raise RedisDown("Redis did not answer a moment ago")
         try:
-            async with asyncio.timeout(blocks + CALL_TIMEOUT):
+            async with patience(CALL_TIMEOUT, after=blocks):
                 return await call()
         except (RedisError, OSError, TimeoutError) as exc:
             self._closed_until = time.monotonic() + BREAKER
@@ -69,14 +98,15 @@ def blocking_client(url: str, *, protocol: Literal[2, 3] = 2) -> redis.Redis:
 
 
 def redis_problem(url: str) -> str | None:
-    """Return why the Redis at this URL cannot be used, or None if it answers."""
+    """Return why the Redis at this URL cannot be used, or None if it stores things."""
     try:
         # The channel layer speaks this protocol.
         client = blocking_client(url, protocol=3)
     except ValueError as exc:
         return str(exc)
     try:
-        client.ping()
+        # Not a ping, which a full one answers, too, and one that has become a replica.
+        client.set("fleet:check", "", px=1000)
     except (RedisError, OSError) as exc:
         return str(exc)
     finally:

@@ -17,7 +17,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from chat.protocol.terms import CANCELLED
-from tooling.bounded import CALL_TIMEOUT
+from tooling.bounded import CALL_TIMEOUT, patience
 
 if TYPE_CHECKING:
     from .supervisor import LiveRun
@@ -43,7 +43,7 @@ class Tagged(Protocol):
 async def send_cancel(worker: str, run_id: UUID) -> None:
     """Notify a worker that one of its runs is cancelled. Log if the command can't be sent."""
     try:
-        async with asyncio.timeout(CALL_TIMEOUT):
+        async with patience(CALL_TIMEOUT):
             await get_channel_layer().send(worker, {"type": "cancel", "run_id": str(run_id)})
     except UNREACHED as exc:
         logger.warning(
@@ -57,7 +57,7 @@ async def send_cancel(worker: str, run_id: UUID) -> None:
 async def send_end_of_sockets(tag: str) -> None:
     """Have all workers end their sockets with this tag. Log if the command can't be sent."""
     try:
-        async with asyncio.timeout(CALL_TIMEOUT):
+        async with patience(CALL_TIMEOUT):
             command = {"type": "end_sockets", "tag": tag}
             await get_channel_layer().group_send(ALL_WORKERS, command)
     except UNREACHED as exc:
@@ -71,7 +71,7 @@ async def keep_listed(worker: str) -> None:
     """Keep the worker among those that get commands for all, for as long as it lives."""
     while True:
         try:
-            async with asyncio.timeout(CALL_TIMEOUT):
+            async with patience(CALL_TIMEOUT):
                 await get_channel_layer().group_add(ALL_WORKERS, worker)
         except UNREACHED as exc:
             logger.debug("%s is not listed: %s", worker, exc)
