@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from django.conf import settings
 
+from agenticfleet.proxies import below_root
 from chat.logs import bind, without_key
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class AccessLog:
             # Quoted, because a path may hold line breaks. A status of 0: no response was begun.
             path = without_key(quote(scope["path"]))[:MAX_PATH_CHARS]
             duration_ms = round((time.perf_counter() - started) * 1000, 1)
-            is_quiet = path in MACHINES or path.startswith(settings.STATIC_URL)
+            is_quiet = below_root(scope) in MACHINES or path.startswith(settings.STATIC_URL)
             logger.log(
                 logging.DEBUG if is_quiet else logging.INFO,
                 "%s %s %d %.1f ms",

@@ -8,7 +8,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import reverse, reverse_lazy
 
 from chat.dashboard.page import dashboard_of
 
@@ -17,6 +17,7 @@ from .guarded import GuardedPages
 
 class FleetAdminSite(AdminSite):
     site_header = site_title = "AgenticFleet"
+    site_url = reverse_lazy("new_chat")  # type: ignore[assignment]  # may be lazy
 
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

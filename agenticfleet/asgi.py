@@ -8,7 +8,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import re_path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agenticfleet.settings")
-django.setup(set_prefix=False)
+django.setup()
 
 
 async def no_such_socket(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -24,14 +24,14 @@ async def no_such_socket(scope: dict[str, Any], receive: Any, send: Any) -> None
 
 async def pages(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Answer a probe, or pass the request to Django."""
-    await PROBES.get(scope["path"], http_application)(scope, receive, send)
+    await PROBES.get(below_root(scope), http_application)(scope, receive, send)
 
 
 # Models can be imported only after Django is set up.
 from agenticfleet.access import AccessLog  # noqa: E402
 from agenticfleet.health import PROBES  # noqa: E402
 from agenticfleet.pages import Pages  # noqa: E402
-from agenticfleet.proxies import RealClient  # noqa: E402
+from agenticfleet.proxies import RealClient, below_root  # noqa: E402
 from chat.postgresql import IS_SERVING  # noqa: E402
 from chat.protocol.errors import CLOSE_OF, NO_SUCH_SOCKET  # noqa: E402
 from chat.protocol.events import Error, encode, stamp  # noqa: E402

@@ -23,6 +23,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http.request import split_domain_port
 from dotenv.parser import parse_stream
 
+from agenticfleet.site import Site, site_at
 from chat.access.limits import Limit
 from tooling.decoding import UNREADABLE_JSON
 
@@ -34,7 +35,6 @@ DURATION = re.compile(r"(\d{1,9})\s*([hd])", re.ASCII)
 HOURS = {"h": 1, "d": 24}
 MAX_HOURS = 24 * 36_500  # a hundred years: databases can subtract that from any date
 HEADER = re.compile(r"[!#$%&'*+.^_`|~\w-]+", re.ASCII)
-DEFAULT_PORTS = {"http": 80, "https": 443}  # that browsers leave out
 PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h", "socks")
 ORIGIN = re.compile(r"[\w+.-]+://(\*\.)?(\w[\w.-]*|\[[\da-f:.]+\])(:\d{1,5})?", re.ASCII | re.I)
 STRAY_PASSWORD = re.compile(r":(?!\d{1,5}$).+")
@@ -214,18 +214,14 @@ class Environment:
             self.reject(name, "must have special characters of its password quoted as %XX.")
         return value
 
-    def site(self, name: str) -> str:
-        """Return the address of a site as browsers write its origin; empty if it is unset."""
+    def site(self, name: str) -> Site:
+        """Return the site at an address; one without an origin if it is unset."""
         if not (url := self.url(name, ("http", "https"))):
-            return ""
-        parts = urlsplit(url)
-        host = (parts.hostname or "").encode("idna").decode()
-        host = f"[{host}]" if ":" in host else host
-        is_host = HOST.fullmatch(host) and host[0] not in "*."
-        if not is_host or "@" in url or parts.path.strip("/") or parts.query or parts.fragment:
-            self.reject(name, "must be scheme and host alone, such as https://chat.example.")
-        is_default = parts.port in (None, DEFAULT_PORTS[parts.scheme])
-        return f"{parts.scheme}://{host}" if is_default else f"{parts.scheme}://{host}:{parts.port}"
+            return Site()
+        try:
+            return site_at(url)
+        except ValueError as exc:
+            self.reject(name, str(exc))
 
     def database(self, name: str, default: str, *, user: str = "") -> dict[str, Any]:
         """Return a database as Django's settings describe it, from its URL.

@@ -1,4 +1,4 @@
-"""Clients behind proxies: where a request really comes from, and whether by https.
+"""Clients behind proxies: where a request really comes from, by which scheme, and for which path.
 
 Only proxies in FLEET_TRUSTED_PROXIES are believed, because every client can send the same headers.
 """
@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from django.conf import settings
+from django.urls import set_script_prefix
 
 from chat.access.addresses import Address, parsed_address
 from chat.access.origins import is_trusted
@@ -20,14 +21,23 @@ _hinted = Once(20)  # addresses
 
 
 class RealClient:
-    """An ASGI application around another one, whose scopes get the real client and scheme."""
+    """An ASGI application around another one, whose scopes get the real client, scheme and path."""
 
     def __init__(self, application: Any) -> None:
         self.application = application
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] in ("http", "websocket"):
-            scope = {**scope, "client": client_of(scope), "scheme": scheme_of(scope)}
+            root = settings.FORCE_SCRIPT_NAME or ""
+            # Django does so for pages alone. Sockets get addresses, too, in markup.
+            set_script_prefix(f"{root}/")
+            scope = {
+                **scope,
+                "client": client_of(scope),
+                "scheme": scheme_of(scope),
+                "path": path_of(scope, root),
+                "root_path": root,
+            }
         await self.application(scope, receive, send)
 
 
@@ -66,6 +76,18 @@ def scheme_of(scope: dict[str, Any]) -> str:
             len(hosts) == 1 and is_trusted(f"https://{hosts[0]}")
         )
     return ENCRYPTED[plain] if is_encrypted else plain
+
+
+def path_of(scope: dict[str, Any], root: str) -> str:
+    """Return the path as browsers ask for it: some proxies strip what all paths begin with."""
+    path: str = scope["path"]
+    return path if f"{path}/".startswith(f"{root}/") else root + path
+
+
+def below_root(scope: dict[str, Any]) -> str:
+    """Return the path without what all paths of this site begin with."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def listed(scope: dict[str, Any], name: bytes) -> list[str]:

@@ -70,16 +70,12 @@ DEBUG = env.flag("DJANGO_DEBUG", False)
 ALLOWED_HOSTS = env.hosts("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.origins("DJANGO_CSRF_TRUSTED_ORIGINS")
 # Where people reach the fleet.
-if FLEET_PUBLIC_URL := env.site("FLEET_PUBLIC_URL"):
-    _PUBLIC_PLACE = FLEET_PUBLIC_URL.partition("://")[2]
-    ALLOWED_HOSTS.append(split_domain_port(_PUBLIC_PLACE)[0])
-    CSRF_TRUSTED_ORIGINS.append(FLEET_PUBLIC_URL)
-if FLEET_PUBLIC_URL.startswith("https://"):
-    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = True
-    SECURE_SSL_REDIRECT, SECURE_SSL_HOST = True, _PUBLIC_PLACE
-    SECURE_HSTS_SECONDS, SECURE_HSTS_INCLUDE_SUBDOMAINS = 31_536_000, True
-    # Lists of sites that browsers bring along are for whole domains, and hard to leave.
-    SILENCED_SYSTEM_CHECKS = ["security.W021"]
+_SITE = env.site("FLEET_PUBLIC_URL")
+if FLEET_PUBLIC_URL := _SITE.url:
+    ALLOWED_HOSTS.append(split_domain_port(_SITE.place)[0])
+    CSRF_TRUSTED_ORIGINS.append(_SITE.origin)
+STATIC_URL = f"{_SITE.root}static/"
+globals().update(_SITE.settings)
 
 # "daphne" is missing on purpose: its app imports the server, which costs every command 0.8 s and
 # 26 MB, and takes the choice of the event loop from `fleet-worker`. The `runserver` of
@@ -133,8 +129,9 @@ TEMPLATES = [
     },
 ]
 # Cookies know no ports, so each installation on a host needs names of its own. They stay the same
-# as long as the key that signs what is in them.
-FLEET_INSTALLATION = hmac.new(SECRET_KEY.encode(), b"installation", "sha256").hexdigest()[:8]
+# as long as the key that signs what is in them. One at / of a host gets those of all its paths.
+_NAMED = f"installation{_SITE.root.removesuffix('/')}".encode()
+FLEET_INSTALLATION = hmac.new(SECRET_KEY.encode(), _NAMED, "sha256").hexdigest()[:8]
 SESSION_COOKIE_NAME = f"fleet_session_{FLEET_INSTALLATION}"
 CSRF_COOKIE_NAME = f"fleet_csrf_{FLEET_INSTALLATION}"
 LANGUAGE_COOKIE_NAME = f"fleet_language_{FLEET_INSTALLATION}"
@@ -150,7 +147,6 @@ LOCALE_PATHS = [BASE_DIR / "chat" / "locale"]
 LANGUAGE_COOKIE_AGE = 31_536_000
 TIME_ZONE = "UTC"
 USE_TZ = True
-STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = FLEET_STATE_DIR / "static"  # where workers publish them
 STORAGES = {
@@ -161,8 +157,7 @@ SERVESTATIC_USE_FINDERS = True
 PASSWORD_HASHERS = accounts.PASSWORD_HASHERS
 AUTH_PASSWORD_VALIDATORS = accounts.AUTH_PASSWORD_VALIDATORS
 LOGIN_URL = "login"
-LOGIN_REDIRECT_URL = "/"
-LOGOUT_REDIRECT_URL = "/"
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "new_chat"
 TEST_RUNNER = "agenticfleet.testrunner.PytestRunner"
 SECURE_CSP = {
     "default-src": [CSP.SELF],

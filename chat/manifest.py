@@ -2,6 +2,7 @@
 
 from django.conf import settings
 from django.http import HttpRequest, JsonResponse
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
@@ -21,13 +22,14 @@ ICONS = (
 @require_safe
 def manifest(request: HttpRequest) -> JsonResponse:
     """Describe the page to browsers that can install it. Nothing in it is anybody's."""
+    start = reverse("new_chat")
     described = {
-        "id": "/",
+        "id": start,
         "name": "AgenticFleet",
         "short_name": "Fleet",
         "description": _("Ask a question. The fleet answers live, and you see every step."),
-        "start_url": "/",
-        "scope": "/",
+        "start_url": start,
+        "scope": start,
         "display": "standalone",
         # The window before the page is there; both themes look well behind it.
         "background_color": "#2456d6",

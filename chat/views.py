@@ -26,7 +26,7 @@ from django.http import (
     QueryDict,
 )
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404, resolve, reverse
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy, pgettext_lazy
 from django.views.decorators.http import require_POST, require_safe
@@ -178,7 +178,7 @@ def for_owner[**P](
         # After signing in, a browser opens this address as a page. A fragment or the address of a
         # POST would be none.
         is_page = request.method != "POST" and not htmx(request)
-        back = redirect_to_login(request.get_full_path() if is_page else "/")
+        back = redirect_to_login(request.get_full_path() if is_page else reverse("new_chat"))
         return HttpResponseClientRedirect(back.url) if htmx(request) else back
 
     return guarded
@@ -411,7 +411,8 @@ def current_of(request: HttpRequest) -> UUID | None:
     """Return the conversation of the page that sent this request."""
     try:
         # A link to a source leaves its fragment in the address.
-        match = resolve(urlsplit(htmx(request).current_url_abs_path or "").path)
+        path = urlsplit(htmx(request).current_url_abs_path or "").path
+        match = resolve(path.removeprefix(settings.FORCE_SCRIPT_NAME or ""))
     except (Resolver404, ValueError):  # The header may hold anything.
         return None
     pk = match.kwargs.get("pk")

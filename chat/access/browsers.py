@@ -95,6 +95,7 @@ def remember(request: HttpRequest, response: HttpResponseBase, owner: Owner) -> 
             browser_id,
             salt=SALT,
             max_age=MAX_AGE,
+            path=settings.SESSION_COOKIE_PATH,
             httponly=True,
             samesite="Lax",
         )

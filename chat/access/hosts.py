@@ -6,6 +6,7 @@ everybody names no setting.
 """
 
 import logging
+from urllib.parse import urljoin
 
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
@@ -49,9 +50,8 @@ def is_allowed(host: str) -> bool:
 
 def absolute(request: HttpRequest, path: str) -> str:
     """Return the address under which people elsewhere find this path."""
-    if settings.FLEET_PUBLIC_URL:
-        return f"{settings.FLEET_PUBLIC_URL}{path}"
-    return request.build_absolute_uri(path)
+    base = settings.FLEET_PUBLIC_URL
+    return urljoin(base, path) if base else request.build_absolute_uri(path)
 
 
 def log_once(host: str) -> None:

@@ -12,6 +12,7 @@ import { moveFromNewChat } from "./kept.js";
 import {
   dropWaiting, enqueue, onTakenBack, recallQuestions, setAsking, takeNext, tellTakenBack,
 } from "./queue.js";
+import { root } from "./site.js";
 import {
   account, announce, byId, linkState, nameQuestion, newAnswer, newTurn, newVersion, room, runOf,
   secondsWords, setNumber, show, showRefusal, textOf, thread, turnAnsweredBy, turnOf, wordsOf,
@@ -68,7 +69,7 @@ export class Answer {
     const query = new URLSearchParams({ language: document.documentElement.lang });
     if (account) query.set("account", account);
     this.connection = new Connection({
-      url: `${scheme}//${location.host}/ws/chat/?${query}`,
+      url: `${scheme}//${location.host}${root}ws/chat/?${query}`,
       request,
       observer: this,
       heartbeat: Number(room.dataset.heartbeatMs),

@@ -2,6 +2,7 @@
 
 import { interpolate } from "./i18n.js";
 import { chatChanged, conversation, offerPin, tellOtherTabs } from "./chats.js";
+import { root } from "./site.js";
 import { byId, htmx, part } from "./thread.js";
 
 const menu = byId("chat-menu");
@@ -77,7 +78,7 @@ async function pin(isPinned) {
   const of = chat;
   const values = { pinned: isPinned ? "1" : "0" };
   const how = { source: menu, values, swap: "none" };
-  await htmx.ajax("POST", `/c/${of}/pin/`, how).catch(() => {});
+  await htmx.ajax("POST", `${root}c/${of}/pin/`, how).catch(() => {});
   await chatChanged(of);
   // Its row stands elsewhere now.
   if (document.activeElement === document.body) buttonOf(of)?.focus();
@@ -108,7 +109,7 @@ document.addEventListener("submit", async (event) => {
   fault.replaceChildren();
   const how = { source: form, target: `#${fault.id}`, swap: "innerHTML" };
   // The server answers with nothing, or with the reason why it refuses.
-  await htmx.ajax("POST", `/c/${of}/${chatForm}/`, how).catch(() => {});
+  await htmx.ajax("POST", `${root}c/${of}/${chatForm}/`, how).catch(() => {});
   if (fault.textContent) return;
   const isGone = chatForm === "delete";
   const next = nextTo(of);

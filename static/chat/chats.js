@@ -1,6 +1,7 @@
 // The list of chats, the chat that this page shows, and what other tabs are told of both.
 
 import { marked, whenSeen } from "./done.js";
+import { root } from "./site.js";
 import { keyOf } from "./storage.js";
 import { byId, htmx, part, room, thread } from "./thread.js";
 
@@ -24,7 +25,7 @@ let otherTabs;
 export function enter(id) {
   conversation = id;
   room.dataset.conversation = id;
-  moveTo(`/c/${id}/`);
+  moveTo(`${root}c/${id}/`);
 }
 
 /**
@@ -43,7 +44,7 @@ export function leave() {
   conversation = null;
   room.dataset.conversation = "";
   room.dataset.newest = "0";
-  moveTo("/");
+  moveTo(root);
   document.title = "AgenticFleet";
   title().replaceChildren();
   const { content } = /** @type {HTMLTemplateElement} */ (byId("gone-template"));

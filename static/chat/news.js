@@ -9,6 +9,7 @@ import {
   checkRunning, conversation, joinOtherTabs, leave, leaveOtherTabs, refreshList, retitle,
 } from "./chats.js";
 import { giveBackEdits } from "./editing.js";
+import { root } from "./site.js";
 import {
   byId, foldAway, headers, htmx, room, runOf, setNumber, setVersions, startClocks, thread, versionsOf,
 } from "./thread.js";
@@ -35,7 +36,7 @@ async function catchUp() {
   isPutOff = live !== null;
   if (!chat || isAsking()) return;
   const query = `after=${room.dataset.newest}&shown=${lastRun()}`;
-  const html = await fetchTurns(`/c/${chat}/turns/?${query}`);
+  const html = await fetchTurns(`${root}c/${chat}/turns/?${query}`);
   // Meanwhile the reader may have asked.
   isPutOff = live !== null;
   if (html !== null && !isAsking() && chat === conversation) takeTurns(html);

@@ -6,8 +6,15 @@
   const root = document.documentElement;
   // Other installations may be served from the same address in turn, or from other ports, which
   // cookies don't tell apart.
-  const { installation } = root.dataset;
+  const { installation, root: site = "/" } = root.dataset;
   const key = `fleet:${installation}:theme`;
+  // A server below a path of its host also answers without it, because a proxy may have stripped it.
+  // Only the browser knows if one has. Without that path, the page would get no cookies.
+  const { pathname, search, hash } = location;
+  if (!pathname.startsWith(site) && !pathname.includes("%")) {
+    const place = `${pathname}/` === site ? site : site + pathname.slice(1);
+    location.replace(place + search + hash);
+  }
   /** @type {NodeListOf<HTMLMetaElement>} The colours of the browser's own bars: light, dark. */
   const bars = document.querySelectorAll('meta[name="theme-color"]');
   const [light = "", dark = ""] = [...bars].map((bar) => bar.content);
@@ -59,7 +66,7 @@
   // A page for everybody sets no cookie.
   const zone = "public" in root.dataset ? "" : Intl.DateTimeFormat().resolvedOptions().timeZone;
   if (zone) {
-    const kept = "path=/; max-age=31536000; SameSite=Lax";
+    const kept = `path=${site}; max-age=31536000; SameSite=Lax`;
     const secure = location.protocol === "https:" ? "; Secure" : "";
     document.cookie = `fleet_zone_${installation}=${encodeURIComponent(zone)}; ${kept}${secure}`;
   }

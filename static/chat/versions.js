@@ -5,6 +5,7 @@ import { chatChanged, conversation } from "./chats.js";
 import { keepPlace } from "./following.js";
 import { gettext, interpolate } from "./i18n.js";
 import { fetchTurns, takeTurns } from "./news.js";
+import { root } from "./site.js";
 import { announce, part, thread, turnOf, versionsOf } from "./thread.js";
 
 let isStepping = false;
@@ -25,7 +26,7 @@ export async function step(button) {
     return;
   }
   isStepping = true;
-  const html = await fetchTurns(`/c/${conversation}/versions/${run}/`, "POST");
+  const html = await fetchTurns(`${root}c/${conversation}/versions/${run}/`, "POST");
   isStepping = false;
   if (html === null) {
     announce(gettext("The server did not do it. Try again."));

@@ -40,7 +40,8 @@ async def seen(
     headers += [(b"x-forwarded-for", value.encode("latin-1")) for value in forwarded_for]
     headers += [(b"x-forwarded-proto", value.encode()) for value in proto]
     client = (peer, 1234) if peer else None
-    outer = {"type": "http", "scheme": "http", "headers": headers, "client": client, **scope}
+    outer = {"type": "http", "scheme": "http", "headers": headers, "client": client}
+    outer = {"path": "/", **outer, **scope}
     await RealClient(inner)(outer, None, None)
     return got[0]
 

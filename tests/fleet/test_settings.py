@@ -144,7 +144,7 @@ def test_no_command_answers_if_the_tool_to_approve_does_not_exist(
         ("DJANGO_ALLOWED_HOSTS", "chat.example:8000"),
         ("FLEET_PUBLIC_URL", "chat.example"),
         ("FLEET_PUBLIC_URL", "https://ann:secret@chat.example"),
-        ("FLEET_PUBLIC_URL", "https://chat.example/secret"),
+        ("FLEET_PUBLIC_URL", "https://chat.example/secret?"),
         ("FLEET_PUBLIC_URL", "https://*.chat.example"),
         ("FLEET_TRUSTED_PROXIES", "10.0.0.1, nginx"),
     ],
