@@ -46,15 +46,35 @@ class PostgreSQL:
         return f"postgresql://{SUPERUSER}@127.0.0.1:{self.port}/{database}"
 
     def make(self) -> None:
-        self.data.mkdir()
+        self.make_folder()
+        options = ("--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8", "--no-sync")
+        self.run("initdb", "-D", str(self.data), *options)
+
+    def make_folder(self) -> None:
+        self.data.mkdir(mode=0o700)
         if owner := unprivileged_user():
             os.chown(self.data, owner.pw_uid, owner.pw_gid)
             # pytest's folders are closed to other users.
             for folder in self.data.parents:
                 if folder.owner() == "root" and not folder.stat().st_mode & 0o001:
                     folder.chmod(folder.stat().st_mode | 0o011)
-        options = ("--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8", "--no-sync")
-        self.run("initdb", "-D", str(self.data), *options)
+
+    def standby(self) -> "PostgreSQL":
+        """Return a running server with its data beside, which follows this one until `promote`.
+
+        From then on, nothing counts as stored here before it is stored there, too.
+        """
+        other = PostgreSQL(self.data.with_name(f"{self.data.name}-standby"), settings=self.settings)
+        other.make_folder()
+        copying = ("--write-recovery-conf", "--checkpoint=fast", "--no-sync")
+        other.run("pg_basebackup", "-D", str(other.data), "-d", self.url(), *copying)
+        other.start()
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self.sql("SELECT pg_reload_conf()")
+        return other
+
+    def promote(self) -> None:
+        self.run("pg_ctl", "-D", str(self.data), "-w", "promote")
 
     def start(self) -> None:
         settings = ("listen_addresses=127.0.0.1", "fsync=off", *self.settings)
