@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
 from random import Random
 
 import httpx
@@ -18,6 +19,7 @@ from tests.chaos.rows import read_rows
 
 from .stage import Topology
 
+NUMBERS = count()  # of runs, whose questions the model tells apart
 STAYS = 0.2  # seconds for which readers listen after the terminal
 
 
@@ -67,7 +69,7 @@ class Streams:
             ReaderPlan(name, joins_after, (), STAYS)
             for name, joins_after in ((SUBPROTOCOL_JSON, 0.0), (SUBPROTOCOL_HTML, 1.0))
         ]
-        plan = RunPlan(len(self.runs), uuid.uuid4(), self.play, plans)
+        plan = RunPlan(next(NUMBERS), uuid.uuid4(), self.play, plans)
         self.place.model.on(plan.question, **self.play.script)
         wires = [self.wire, elsewhere or self.wire]
         followers = [
