@@ -66,8 +66,12 @@ class LogStore:
         """Close the log of a run that another process left open."""
         await self.write_parts([Unstored(run_id, [], ending)])
 
-    async def fence(self, run_id: UUID, epoch: int) -> None:
-        """Refuse what workers of earlier epochs still write to the log of this run."""
+    async def fence(self, run_id: UUID, epoch: int) -> bool:
+        """Refuse what workers of earlier epochs still write to the log of this run.
+
+        Return False if the log goes beyond this epoch, or has an ending. Then it is of a later
+        time than the run's row, and the store refuses what this epoch writes.
+        """
         key, last_id = key_of(run_id), f"{first_seq(epoch) - 1}-0"
 
         def call() -> Awaitable[None]:
@@ -80,6 +84,13 @@ class LogStore:
             return execute(pipe)
 
         await self._redis.ask(call)
+        stream = await self._redis.ask(lambda: self._redis.client.xinfo_stream(key))
+        # Greater only if it was refused, and not because a reply was lost and it was sent again.
+        return bool(stream["last-generated-id"] == last_id.encode())
+
+    async def drop(self, run_id: UUID) -> None:
+        """Forget the log of this run. Its followers read the row until it has another one."""
+        await self._redis.ask(lambda: self._redis.client.delete(key_of(run_id)))
 
     async def read_all(self, run_id: UUID) -> list[Entry]:
         """Return the events of the log from the first one on; nothing if some are missing."""

@@ -165,7 +165,12 @@ class Takeovers:
         """Return what readers have seen, after which they see nothing more of earlier epochs."""
         for _ in range(LOG_TRIES):
             try:
-                await self._store.fence(run.pk, run.epoch)
+                if not await self._store.fence(run.pk, run.epoch) and await in_database(holds, run):
+                    # The database was restored from a backup, or a replica that lacks the last
+                    # transactions has taken over.
+                    logger.warning("run=%s its log is of a later time than its row", run.pk)
+                    await self._store.drop(run.pk)
+                    await self._store.fence(run.pk, run.epoch)
                 return Recalled(run, await self._store.read_all(run.pk))
             except RedisDown as exc:
                 logger.warning("run=%s cannot read its log: %s", run.pk, exc)
@@ -188,6 +193,11 @@ def claim(lost: LostRun, worker: str, ttl: timedelta) -> Claimed | None:
     renewed_at = lost.lease_expires_at - (timedelta() if lost.is_ownerless else ttl)
     silent_ms = max(0, (timezone.now() - renewed_at).total_seconds() * 1000)
     return Claimed(taken_over(run), silent_ms)
+
+
+def holds(run: Run) -> bool:
+    """Return True if no other worker has claimed the run since `run` was read."""
+    return Run.objects.live().filter(pk=run.pk, worker=run.worker, epoch=run.epoch).exists()
 
 
 def opening(claimed: Claimed, recalled: Recalled) -> list[StreamEvent]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -20,7 +21,13 @@ from chat.database import in_database
 from chat.journal import StepResult
 from chat.models import Run, RunQuerySet
 from chat.prices import ModelPrice, Prices
-from chat.protocol.events import AgentComplete, OrchestratorMessage, ResponseDelta, Resumed
+from chat.protocol.events import (
+    AgentComplete,
+    OrchestratorMessage,
+    ResponseDelta,
+    Resumed,
+    ending_events,
+)
 from chat.protocol.payloads import AgentTiming, ResumedData
 from chat.protocol.terms import Ending
 from chat.record import Outcome
@@ -76,6 +83,13 @@ async def taken_over(run: Run) -> Run:
     await freeze(Worker.current())
     await mark_died(run.pk)
     return await until_epoch(run.pk, 1)
+
+
+async def until_opened(worker: Worker, run_id: UUID) -> None:
+    """Wait until this worker goes on with the run."""
+    async with asyncio.timeout(20):
+        while run_id not in worker.runs.live:
+            await asyncio.sleep(0.01)
 
 
 def resumed(following: Following) -> list[ResumedData]:
@@ -245,13 +259,48 @@ class TestLostLog:
         with redis.Redis.from_url(valkey_url) as client:
             client.xadd(key_of(run.pk), {"events": '[{"type": "of.tomorrow"}]'}, id="99-0")
         await mark_died(run.pk)
-        async with asyncio.timeout(20):
-            while run.pk not in other.runs.live:
-                await asyncio.sleep(0.01)
+        await until_opened(other, run.pk)
         model.release()
         reader = await Following(other, run.pk).to_the_end()
         assert reader.seqs[0] == EPOCH_SIZE
         assert reader.text == FULL
+
+    @pytest.mark.parametrize("later", ["ending", "epoch"])
+    async def test_log_of_a_later_time_than_the_row_is_replaced(
+        self, chat: Chatting, other: Worker, model: ScriptedModel, later: str
+    ) -> None:
+        """A backup was restored, or a replica took over that lacked the last transactions."""
+        _, run = await held_run(chat, model)
+        await freeze(Worker.current())
+        if later == "ending":
+            ending = ending_events(Ending(status="completed"), "Of later.")
+            for seq, event in enumerate(ending, run.last_seq + 1):
+                event.seq = seq
+            await other.store.write_ending(run.pk, ending)
+        else:
+            await other.store.fence(run.pk, epoch=3)
+        await mark_died(run.pk)
+        await until_epoch(run.pk, 1)
+        async with another_worker(has_jobs=False) as third:
+            await until_opened(other, run.pk)
+            model.release()
+            reader = await Following(third, run.pk).to_the_end()
+        assert reader.text == FULL
+        assert breaks(reader.seqs) == []
+        assert reader.entries[-1].seq == (await Run.objects.aget(pk=run.pk)).last_seq
+
+    async def test_slow_worker_leaves_the_log_of_the_next_one(
+        self, chat: Chatting, other: Worker, model: ScriptedModel
+    ) -> None:
+        _, run = await held_run(chat, model)
+        await taken_over(run)
+        await until_opened(other, run.pk)
+        await other.flusher.flush()
+        await other.store.fence(run.pk, epoch=2)
+        # It claimed the run for epoch 1, and has been too slow.
+        run.epoch = 1
+        await Worker.current().takeovers.recall(run)
+        assert (await other.store.read(run.pk, EPOCH_SIZE - 1)).entries
 
     async def test_log_of_every_epoch_expires(
         self, chat: Chatting, other: Worker, model: ScriptedModel, valkey_url: str
