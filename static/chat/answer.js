@@ -33,7 +33,7 @@ const LOST = {
   network: gettext("Connection lost. Reconnecting…"),
   restarting: gettext("The server is restarting. Trying again…"),
   limited: "", // the server says why, and when
-  storage: "", // the server says why
+  storage: "", // the server says it
   unreachable: gettext("The server cannot be reached. Your question and what came so far are kept."),
 };
 const ENDED = {
@@ -173,7 +173,8 @@ export class Answer {
    * @param {Failure} [event]
    */
   lost(why, event) {
-    linkState(event ? wordsOf(event) : LOST[why], ["retry"], { urgent: why === "unreachable" });
+    const actions = this.connection.isWaiting ? ["retry", "give-up"] : ["retry"];
+    linkState(event ? wordsOf(event) : LOST[why], actions, { urgent: why === "unreachable" });
   }
 
   reconnected() {
@@ -194,7 +195,7 @@ export class Answer {
   // --- What the reader does
 
   stop() {
-    if (this.connection.state === "waiting") {
+    if (this.connection.isWaiting) {
       this.takeBack();
       return;
     }

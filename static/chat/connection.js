@@ -11,6 +11,7 @@
 //            └──────► lost ◄──────────────┘
 //
 //   any of them ── conversation_busy ──► waiting ── first event ──► open
+//   any of them ── storage_unavailable ──► lost, and asked again
 //   any of them ── any other refusal, close() ──► over
 //
 // In `connecting` and in `lost` the socket tries again by itself; the difference is that in `lost`
@@ -23,8 +24,8 @@ import ReconnectingWebSocket from "../vendor/reconnecting-websocket/reconnecting
 
 /**
  * Why nothing is received. `network`: the socket closed or fell silent. `restarting`: the worker
- * takes no new questions. `limited`: too many sockets for now. `storage`: the server cannot read the
- * run now. `unreachable`: every try failed. After the last two only retryNow() tries again.
+ * takes no new questions. `limited`: too many sockets for now. `storage`: the server's database does
+ * not answer or takes nothing now. `unreachable`: every try failed; only retryNow() tries again.
  * @typedef {"network" | "restarting" | "limited" | "storage" | "unreachable"} Loss
  */
 
@@ -105,6 +106,8 @@ const MAX_RETRIES = 40;
 const LOSS_DELAY = 400; // ms in which a closed socket may come back before the reader is told
 const BUSY_RETRY = 3_000; // ms between tries while another answer is written in the conversation
 const RESTART_RETRY = 1_000; // ms
+const STORAGE_RETRY = 1_000; // ms until the first try while the database takes nothing
+const MAX_STORAGE_RETRY = 10_000; // ms
 const OPTIONS = {
   // Random, so that the pages of a restarted server do not all come back at the same moment.
   minReconnectionDelay: 250 + Math.random() * 500,
@@ -121,6 +124,7 @@ export class Connection {
   isStopping = false;
   cursor = 0; // the last seq that was shown
   failures = 0; // closed sockets since the last event
+  storageRefusals = 0; // since the last event
   heardAt = 0; // when the last frame arrived, on the clock of performance.now()
   /** @type {number | null} When the model was last at work, if it has been quiet for long. */
   quietSince = null;
@@ -212,7 +216,7 @@ export class Connection {
 
   /** @param {StreamEvent} event */
   receive(event) {
-    this.heard();
+    this.heard(event);
     if (event.type === "heartbeat") {
       this.setQuiet(event.data.silent_ms);
     } else if (event.type === "notice") {
@@ -224,11 +228,24 @@ export class Connection {
     }
   }
 
-  heard() {
+  /** @param {StreamEvent} event */
+  heard(event) {
     this.heardAt = performance.now();
     this.setTimer(undefined);
+    // While the database takes nothing, sockets open, and bring heartbeats before their refusal.
+    if (this.isHeldUp && !isOfRun(event)) return;
     if (this.state === "lost") this.observer.reconnected();
     if (this.state !== "waiting") this.state = "open";
+  }
+
+  /** True if the database took nothing when it was last asked. */
+  get isHeldUp() {
+    return this.state === "lost" && this.storageRefusals > 0;
+  }
+
+  /** True if the server has not taken the question, and it is asked again. */
+  get isWaiting() {
+    return this.state === "waiting" || (this.isHeldUp && !this.isBegun);
   }
 
   /** @param {Connected | Done | Failure | Shown} event */
@@ -240,7 +257,7 @@ export class Connection {
     const isKnown = event.seq <= this.cursor;
     if (isKnown && !isTerminal && event.type !== "response.snapshot") return;
     this.cursor = Math.max(this.cursor, event.seq);
-    this.failures = 0;
+    this.failures = this.storageRefusals = 0;
     this.isBegun = true;
     if (this.state === "waiting") {
       this.state = "open";
@@ -269,8 +286,11 @@ export class Connection {
       // Of sockets: the answer goes on, and this page comes back to it.
       this.openIn((retry_after_s ?? BUSY_RETRY / 1000) * 1000);
       this.lose("limited", event);
-    } else if (code === "storage_unavailable" && this.isBegun) {
-      this.disconnect();
+    } else if (code === "storage_unavailable") {
+      // If it was stored after all, its message_id joins the run.
+      const grown = STORAGE_RETRY * 1.5 ** this.storageRefusals;
+      this.openIn(Math.min(grown, MAX_STORAGE_RETRY) * (0.75 + Math.random() / 2));
+      this.storageRefusals += 1;
       this.lose("storage", event);
     } else {
       this.close();
@@ -327,6 +347,15 @@ export class Connection {
  */
 function isRefusal(event) {
   return !event.workflow_id || event.error.code === "storage_unavailable";
+}
+
+/**
+ * Return true if the event shows that the run can be read.
+ * @param {StreamEvent} event
+ */
+function isOfRun(event) {
+  const isAside = event.type === "heartbeat" || event.type === "notice";
+  return !isAside && !(event.type === "error" && isRefusal(event));
 }
 
 /** Return a new message_id. */

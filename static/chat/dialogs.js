@@ -1,7 +1,9 @@
 // Dialogs whose content the server sends.
 
 import { gettext, interpolate, ngettext } from "./i18n.js";
-import { announce, byId } from "./thread.js";
+import { announce, byId, linkState } from "./thread.js";
+
+const NOTE_TIME = 8_000; // ms
 
 /** @typedef {{ xhr: XMLHttpRequest, shouldSwap: boolean, isError: boolean }} Swapped */
 
@@ -24,12 +26,26 @@ function say(target, words) {
   if (place) place.textContent = words;
 }
 
-// Without an answer of the server a dialog must say so.
+// Without an answer of the server a dialog must say so, and other parts of the page, too.
 for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
-  document.addEventListener(failure, ({ target }) => {
-    say(target, gettext("The server did not do it. Try again."));
+  document.addEventListener(failure, (event) => {
+    const { xhr } = /** @type {CustomEvent<Swapped>} */ (event).detail;
+    const isAway = xhr?.status === 503;
+    // While its database takes nothing, the server sends the words alone.
+    const words = isAway ? textIn(xhr.responseText) : gettext("The server did not do it. Try again.");
+    if (dialogOf(event.target)) say(event.target, words);
+    else if (isAway && byId("link-state").hidden) {
+      linkState(words);
+      setTimeout(() => linkState(null, [], { onlyIf: words }), NOTE_TIME);
+    }
   });
 }
+
+/** @param {string} html */
+function textIn(html) {
+  return new DOMParser().parseFromString(html, "text/html").body.textContent?.trim() ?? "";
+}
+
 document.addEventListener("htmx:beforeRequest", ({ target }) => say(target, ""));
 
 // What the server refused comes back in its form, with the reason.

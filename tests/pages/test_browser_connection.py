@@ -17,6 +17,9 @@ from .browsing import MARKS
 from .conversations import owner_of
 from .staging import CONVERSATION, Stage, stages
 
+NO_DATABASE = {"code": "storage_unavailable", "message": "The database does not answer."}
+MAX_STORAGE_RETRY = 12_500  # ms
+
 pytestmark = [*MARKS, pytest.mark.asyncio(loop_scope="module")]  # the browser's loop
 
 
@@ -45,6 +48,40 @@ async def test_page_asks_another_worker_when_this_one_shuts_down(stage: Stage) -
     await expect(stage.link_state).to_contain_text("The server is restarting.")
     await stage.wait(1_000)
     assert await stage.next_request() == request
+
+
+async def test_question_that_the_database_does_not_take_is_asked_again_until_it_does(
+    stage: Stage,
+) -> None:
+    request = await stage.ask()
+    for _ in range(3):
+        stage.send("heartbeat", 0, run="", data={"silent_ms": 0})
+        stage.send("error", 0, run="", error=NO_DATABASE)
+        await expect(stage.link_state).to_contain_text("The database does not answer.")
+        await stage.wait(MAX_STORAGE_RETRY)
+        assert await stage.next_request() == request
+    stage.send("connected", 1, data={"conversation_id": CONVERSATION})
+    await expect(stage.link_state).to_contain_text("Reconnected")
+
+
+async def test_question_that_the_database_does_not_take_can_be_taken_back(stage: Stage) -> None:
+    await stage.ask("Which one?")
+    stage.send("error", 0, run="", error=NO_DATABASE)
+    await stage.link_state.get_by_role("button", name="Take back").click()
+    await expect(stage.page.locator("#composer-text")).to_have_value("Which one?")
+    await expect(stage.link_state).to_be_hidden()
+    await stage.wait(MAX_STORAGE_RETRY)
+    assert stage.requests.empty()
+
+
+async def test_answer_that_cannot_be_read_now_is_joined_again_at_its_cursor(stage: Stage) -> None:
+    request = await stage.begin()
+    stage.show(7, "step", "shown")
+    stage.send("error", 7, error=NO_DATABASE)
+    await expect(stage.link_state).to_contain_text("The database does not answer.")
+    await expect(stage.link_state.get_by_role("button", name="Take back")).to_be_hidden()
+    await stage.wait(MAX_STORAGE_RETRY)
+    assert await stage.next_request() == {**request, "after": 7}
 
 
 async def test_page_ignores_events_that_it_has_shown(stage: Stage) -> None:
