@@ -120,6 +120,15 @@ class ScriptedModel:
         self._scripts[question] = Script(**script)
         return self._scripts[question]
 
+    def forget(self, question: str) -> list[Call]:
+        """Forget a question's scripts, and the calls that were about it; return these."""
+        self._scripts.pop(question, None)
+        for key in [key for key in self._assignments if key[1] == question]:
+            del self._assignments[key]
+        about = [n for n, c in enumerate(self.calls) if question in str(c.body["messages"])]
+        # From the end: the server adds calls meanwhile.
+        return [self.calls.pop(number) for number in reversed(about)][::-1]
+
     def as_agent(self, instructions: str, *scripts: Script) -> None:
         """Play these scripts in turn for the agent with these instructions; repeat the last one."""
         self._agents[instructions] = list(scripts)

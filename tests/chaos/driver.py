@@ -232,15 +232,7 @@ class Play:
             await asyncio.sleep(rng.expovariate(5))
 
     def start(self, plan: RunPlan) -> None:
-        model, play = self._stage.model, plan.play
-        if not play.by_team or play.doubtful:
-            model.on(plan.question, **(play.doubtful or play.script))
-        if play.by_team:
-            model.as_agent_on(EDITOR.instructions, plan.question, Script(**play.script))
-        for agent in SPECIALISTS:
-            if agent.id in play.acts:
-                calling = Script(tokens=[], calls=[plan.call_of(agent.id)])
-                model.as_agent_on(agent.instructions, plan.question, calling, model.default)
+        set_scripts(self._stage.model, plan)
         self._following.add(asyncio.create_task(self.take_slot(plan)))
 
     async def take_slot(self, plan: RunPlan) -> None:
@@ -390,6 +382,19 @@ class Play:
                 f"{len(self._evidence)} of {planned} runs started, {over} over,"
                 f" {self._journal.counts.total()} faults"
             )
+
+
+def set_scripts(model: ScriptedModel, plan: RunPlan) -> None:
+    """Let the model play what is planned for this question."""
+    play = plan.play
+    if not play.by_team or play.doubtful:
+        model.on(plan.question, **(play.doubtful or play.script))
+    if play.by_team:
+        model.as_agent_on(EDITOR.instructions, plan.question, Script(**play.script))
+    for agent in SPECIALISTS:
+        if agent.id in play.acts:
+            calling = Script(tokens=[], calls=[plan.call_of(agent.id)])
+            model.as_agent_on(agent.instructions, plan.question, calling, model.default)
 
 
 def is_about(call: Call, question: str) -> bool:

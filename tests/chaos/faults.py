@@ -114,6 +114,7 @@ class RedisFaults:
         port = urlsplit(valkey.url).port
         assert port
         self._valkey = valkey
+        self.valkey_url = valkey.url
         self.proxy = TearingProxy(port)
         self.url = valkey.url.replace(f":{port}", f":{self.proxy.port}")
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
@@ -70,10 +70,11 @@ class Socket:
 
 
 class Wire:
-    """Opens sockets on the fleet."""
+    """Opens sockets on the fleet, as the owner that these headers tell."""
 
-    def __init__(self, address: Callable[[], str]) -> None:
+    def __init__(self, address: Callable[[], str], headers: Mapping[str, str] = AS_SCRIPT) -> None:
         self._address = address
+        self._headers = headers
 
     async def open(self, subprotocol: str) -> ClientConnection:
         url = self._address().replace("http", "ws", 1) + "ws/chat/"
@@ -81,7 +82,7 @@ class Wire:
         return await connect(
             url,
             subprotocols=names,
-            additional_headers=AS_SCRIPT,
+            additional_headers=self._headers,
             max_size=NO_LIMIT,
             open_timeout=OPEN_TIMEOUT,
             close_timeout=CLOSE_TIMEOUT,
