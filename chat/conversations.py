@@ -1,6 +1,7 @@
 """Conversations and their messages."""
 
 import uuid
+from collections.abc import Sequence
 
 from django.db import models
 from django.db.models.functions import Now
@@ -141,12 +142,16 @@ class Conversation(models.Model):
 
         One query; one more if the conversation has versions.
         """
-        runs = self.runs.exclude(answer__text="").order_by("-question_id", "-answer_id")
+        before: Sequence[int] | models.QuerySet[Message, int]
         if self.head is None:
-            runs = runs.filter(question__lt=question.pk)
+            # Named by a query of their own, which has an index. PostgreSQL would look for their
+            # runs among those of everybody.
+            earlier = self.messages.filter(role=Message.Role.USER, pk__lt=question.pk)
+            before = earlier.order_by("-pk").values_list("pk", flat=True)[:MAX_EXCHANGES]
         else:
-            before = self.tree().path(question.pk)[:-1]
-            runs = runs.filter(question__in=before[-MAX_EXCHANGES:])
+            before = self.tree().path(question.pk)[:-1][-MAX_EXCHANGES:]
+        runs = self.runs.filter(question__in=before).exclude(answer__text="")
+        runs = runs.order_by("-question_id", "-answer_id")
         newest: dict[int, Exchange] = {}
         for question_id, asked, answered in runs.values_list(
             "question_id", "question__text", "answer__text"
@@ -177,6 +182,15 @@ class Message(models.Model):
 
     class Meta:
         ordering = ("pk",)
+        indexes = (
+            # The tree of a chat is read from this index alone: the rows of a long chat are far
+            # apart.
+            models.Index(
+                fields=("conversation", "id", "branch_of", "follows"),
+                condition=models.Q(role="user"),
+                name="questions_of_chat",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.role} {self.pk}"

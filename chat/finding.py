@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
 from .access.owners import Owner
@@ -79,8 +79,12 @@ def results_of(owner: Owner, filters: Filters, *, current: UUID | None, zone: tz
     size = max(MAX_CHATS, min(filters.shown, 5 * MAX_CHATS))
     titled = reduce(and_, [Q(title_words__contains=word) for word in words])
     said = Words.objects.filter(conversation=OuterRef("pk")).containing(words)
-    found = chats_of(owner, running=filters.running).alias(title_words=Folded("title"))
-    found = found.filter(titled | Exists(said)).order_by("-updated_at")
+    found = chats_of(owner, running=filters.running).alias(
+        title_words=Folded("title"),
+        # Not EXISTS, for which PostgreSQL would first look for the words in all chats of everybody.
+        said=Subquery(said.values("message_id")[:1]),
+    )
+    found = found.filter(titled | Q(said__isnull=False)).order_by("-updated_at")
     if filters.before:
         found = found.filter(updated_at__lt=filters.before.moment)
     page = list(found[: size + 1])

@@ -135,7 +135,7 @@ def turns_since(chat: Conversation, newest: int, *, shown: UUID | None = None) -
         kept = shared(page, path)
         if kept < len(page):
             return end_of(path, tree, newest=newest_answer_of(chat), fork=kept + 1)
-    runs = chat.runs.filter(answer__gt=newest).order_by("answer")
+    runs = chat.runs.filter(answer__gt=newest).order_by("answer_id")
     found = list(runs.values_list("answer_id", "question_id")[: MAX_QUESTIONS + 1])
     changed = found[:MAX_QUESTIONS]
     if not changed:

@@ -23,6 +23,9 @@ RUN_INDEXES = (
         name="runs_listed",
     ),
     models.Index(fields=("owner", "status")),
+    # The newest answers of a chat, from this index alone. Without it, PostgreSQL reads the runs of
+    # everybody, newest first, until it meets one of the chat.
+    models.Index(fields=("conversation", "answer", "question"), name="runs_of_chat"),
     models.Index(
         fields=("address", "created_at"),
         condition=~models.Q(address=""),

@@ -9,9 +9,16 @@ answer, and doesn't find words of two characters, as most Chinese ones are.
 from collections.abc import Iterable
 
 from django.db import models, transaction
+from django.db.models.functions import StrIndex
+from django.db.models.lookups import GreaterThan
 
 from .conversations import Conversation, Message
 from .folding import folded
+
+# Characters of a word up to which LIKE is used. It is fastest with words of people, but compares
+# nearly the whole word at each place of a text such as "aaaa…": 0.4 s for a MB and 100 characters,
+# for which the other way takes 0.01 s on SQLite, and at most 0.2 s on PostgreSQL.
+MAX_LIKE = 20
 
 
 class WordsQuerySet(models.QuerySet["Words"]):
@@ -51,7 +58,10 @@ class WordsQuerySet(models.QuerySet["Words"]):
         """Return those with all of these words, which are folded. Each may be a part of one."""
         found = self
         for word in words:
-            found = found.filter(text__contains=word)
+            if len(word) <= MAX_LIKE:
+                found = found.filter(text__contains=word)
+            else:
+                found = found.filter(GreaterThan(StrIndex("text", models.Value(word)), 0))
         return found
 
 

@@ -1,0 +1,44 @@
+"""Index what the pages of a chat read.
+
+PostgreSQL makes the indexes while workers go on writing, which takes two transactions or more. What
+a migration that was cut leaves behind is made again.
+"""
+
+from django.db import migrations, models
+
+
+class AddIndex(migrations.AddIndex):
+    atomic = False
+
+    def database_forwards(self, app_label, schema_editor, from_state, to_state):
+        is_postgresql = schema_editor.connection.vendor == "postgresql"
+        concurrently = "CONCURRENTLY " if is_postgresql else ""
+        schema_editor.execute(f'DROP INDEX {concurrently}IF EXISTS "{self.index.name}"')
+        model = to_state.apps.get_model(app_label, self.model_name)
+        if is_postgresql:
+            schema_editor.add_index(model, self.index, concurrently=True)
+        else:
+            schema_editor.add_index(model, self.index)
+
+    def database_backwards(self, app_label, schema_editor, from_state, to_state):
+        model = from_state.apps.get_model(app_label, self.model_name)
+        schema_editor.remove_index(model, self.index)
+
+
+class Migration(migrations.Migration):
+    atomic = False
+    dependencies = [("chat", "0019_tries")]
+    operations = [
+        AddIndex(
+            model_name="message",
+            index=models.Index(
+                condition=models.Q(("role", "user")),
+                fields=["conversation", "id", "branch_of", "follows"],
+                name="questions_of_chat",
+            ),
+        ),
+        AddIndex(
+            model_name="run",
+            index=models.Index(fields=["conversation", "answer", "question"], name="runs_of_chat"),
+        ),
+    ]
