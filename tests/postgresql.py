@@ -21,6 +21,7 @@ from typing import Literal
 import psutil
 
 from agenticfleet.embedded import free_port
+from tests.serving import START, until
 
 DEBIAN = "/usr/lib/postgresql"  # Debian's packages leave these programs out of PATH
 USERS = ("postgres", "nobody")  # PostgreSQL refuses to run as root
@@ -69,6 +70,8 @@ class PostgreSQL:
         copying = ("--write-recovery-conf", "--checkpoint=fast", "--no-sync")
         other.run("pg_basebackup", "-D", str(other.data), "-d", self.url(), *copying)
         other.start()
+        following = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+        until(lambda: self.sql(following) == "1", START, "the standby does not follow")
         self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
         self.sql("SELECT pg_reload_conf()")
         return other

@@ -9,7 +9,7 @@ Mode = Literal["open", "refuse", "hang"]
 
 
 class Proxy:
-    """A proxy of the port `target`, in a thread with its own event loop.
+    """A proxy of the port `target`, which tests may change, in a thread with its own event loop.
 
     In mode `open` it forwards bytes, each piece after `delay` seconds; in `refuse` it drops
     connections; in `hang` it keeps them and forwards nothing.
@@ -19,7 +19,7 @@ class Proxy:
         self.mode: Mode = "open"
         self.delay = 0.0
         self.port = 0
-        self._target = target
+        self.target = target  # of new connections
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
         self._ready = threading.Event()
@@ -77,7 +77,7 @@ class Proxy:
             writer.transport.abort()
             return
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+            there, back = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
             writer.transport.abort()
             return

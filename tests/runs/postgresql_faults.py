@@ -16,7 +16,7 @@ CUT = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Server:
     """A server, and the proxy by which a fleet reaches it."""
 
@@ -94,6 +94,23 @@ def locked(server: Server) -> Iterator[None]:
     with psycopg.connect(server.postgresql.url("fleet")) as session:
         session.execute("LOCK TABLE chat_run, chat_conversation, chat_session")
         yield
+
+
+@contextmanager
+def failed_over(server: Server) -> Iterator[None]:
+    """The server dies. Its address leads to the standby, which takes no writes until later."""
+    primary = server.postgresql
+    standby = primary.standby()
+    primary.stop("fast")
+    server.proxy.target = standby.port
+    server.proxy.cut()
+    server.postgresql = standby
+    try:
+        yield
+    finally:
+        standby.promote()
+        standby.sql("ALTER SYSTEM RESET ALL")
+        standby.sql("SELECT pg_reload_conf()")
 
 
 @contextmanager

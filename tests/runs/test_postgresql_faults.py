@@ -19,7 +19,7 @@ from chat.protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
 from tests.chaos.journal import Journal
 from tests.chaos.plans import Play, ReaderPlan, RunPlan
 from tests.chaos.readers import Follower, Wire, is_refusal
-from tests.postgresql import PostgreSQL
+from tests.postgresql import PostgreSQL, postgresql
 from tests.proxy import Proxy
 from tests.scripted_model import Script, ScriptedModel
 from tests.serving import Fleet, running
@@ -29,6 +29,7 @@ from .postgresql_faults import (
     Fault,
     Server,
     cut,
+    failed_over,
     frozen,
     full,
     locked,
@@ -49,12 +50,17 @@ MAX_RECOVERY = 8.0  # seconds from the end of a fault until pages are as before
 
 
 @pytest.fixture(scope="module")
-def server(postgresql_server: PostgreSQL) -> Iterator[Server]:
-    postgresql_server.sql("CREATE DATABASE fleet")
-    proxy = Proxy(postgresql_server.port)
-    yield Server(postgresql_server, proxy)
-    proxy.stop()
-    postgresql_server.sql("DROP DATABASE fleet WITH (FORCE)")
+def server(
+    postgresql_server: PostgreSQL, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """Yield a server of these tests' own, because it fails over to another one."""
+    with postgresql(tmp_path_factory.mktemp("faults")) as own:
+        own.sql("CREATE DATABASE fleet")
+        proxy = Proxy(own.port)
+        yield (server := Server(own, proxy))
+        proxy.stop()
+        if server.postgresql is not own:
+            server.postgresql.stop()
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +172,12 @@ class TestFaults:
         self, fleet: Fleet, server: Server, model: ScriptedModel, fault: Fault
     ) -> None:
         await play(fleet, server, model, fault)
+
+    @pytest.mark.long
+    async def test_nothing_is_lost_by_a_failover(
+        self, fleet: Fleet, server: Server, model: ScriptedModel
+    ) -> None:
+        await play(fleet, server, model, failed_over)
 
     @pytest.mark.long
     @pytest.mark.parametrize("fault", [frozen, swallowed])
