@@ -5,10 +5,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import DataError, Error, OperationalError, ProgrammingError, connection
 from django.http import HttpResponse
 from pytest_django import Settings
 from redis import Redis
+
+from chat.access.sessions import RENEWED_KEY
 
 from .belongings import things_of
 from .matrix import request_for
@@ -32,18 +34,16 @@ def every_write(sql: str) -> bool:
 
 
 @contextmanager
-def failing(fails: Fault) -> Iterator[list[str]]:
-    """Let the database fail for these statements; yield those that failed."""
-    failed: list[str] = []
+def failing(fails: Fault, fault: Exception | None = None) -> Iterator[None]:
+    """Let the database fail for these statements."""
 
     def execute(call: Any, sql: str, *rest: Any) -> Any:
         if not fails(sql):
             return call(sql, *rest)
-        failed.append(sql)
-        raise OperationalError("the database is away")
+        raise fault or OperationalError("the database is away")
 
     with connection.execute_wrapper(execute):
-        yield failed
+        yield
 
 
 @pytest.mark.parametrize("fails", [every_statement, every_write])
@@ -67,6 +67,31 @@ def test_no_address_fails_while_the_database_does(
                 wrong.append(f"{method} {address}: {answer.status_code}")
     assert not wrong, "\n".join(wrong)
     assert told >= 20
+
+
+def test_session_that_cannot_be_stored_is_not_taken_for_one_that_was_deleted() -> None:
+    visit = visit_of("owner")
+    visit.client.raise_request_exception = False
+    session = visit.client.session
+    session[RENEWED_KEY] = 0  # It is due.
+    session.save()
+    with failing(every_write):
+        assert is_told(visit.client.get("/account/"), is_htmx=False)
+
+
+def test_wrong_sql_and_rejected_values_stay_failures() -> None:
+    visit = visit_of("owner")
+    visit.client.raise_request_exception = False
+    for fault in (ProgrammingError("no such column"), DataError("too long"), wrong_sql()):
+        with failing(every_statement, fault):
+            assert visit.client.get("/account/").status_code == 500
+
+
+def wrong_sql() -> Error:
+    """Return what the database says of SQL that is wrong: SQLite has no error of its own for it."""
+    with pytest.raises(Error) as raised, connection.cursor() as cursor:
+        cursor.execute("SELECT nothing")
+    return raised.value
 
 
 def is_told(answer: HttpResponse, *, is_htmx: bool) -> bool:
