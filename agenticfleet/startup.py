@@ -22,6 +22,7 @@ from .errors import EmbeddedError
 from .hosts import refuse_other_key
 from .overview import database_text
 from .running import was_killed
+from .versions import newer_text
 
 BACKLOG = 1024  # connections that wait for a worker
 # Seconds
@@ -81,6 +82,9 @@ def prepare_database(say: Callable[[str], None], pause: Callable[[float], None])
         refuse_other_key(pause)
     with migrated(say, pause):
         password = first_admin()
+        newer = newer_text()
+    if newer:
+        say(newer)
     if password:
         say(
             f"The first start: sign in to /admin/ as {ADMIN_NAME} with the password {password}"

@@ -17,6 +17,7 @@ from agenticfleet.asgi import application
 from agenticfleet.errors import EmbeddedError
 from agenticfleet.server import Server
 from agenticfleet.startup import refuse_open_site
+from agenticfleet.versions import refuse_missing
 from chat.checks import TOOLS_TAG
 from chat.runs.worker import Worker
 from routing.policy import classifier
@@ -49,6 +50,8 @@ class Command(BaseCommand):
                 refuse_open_site(listener.getsockname()[0])
         except EmbeddedError as exc:
             raise CommandError(str(exc)) from exc
+        # A worker that is started again may have newer code than the fleet.
+        refuse_missing()
         classifier()  # Read its weights now, not while the first reader waits.
         assets.publish()
         # What is imported by now lives as long as the process. Without this each full garbage

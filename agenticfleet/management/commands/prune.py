@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from agenticfleet.versions import refuse_missing
 from chat.runs.pruning import pause_after
 from chat.telemetry.retention import PRUNES, Prune
 from chat.telemetry.rollup import count_all
@@ -21,6 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="only count what is due")
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
+        refuse_missing()
         # Runs are not due before they are counted, and no fleet may be running that does it.
         count_all()
         for name, prune in PRUNES.items():

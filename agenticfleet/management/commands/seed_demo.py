@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from agenticfleet.versions import refuse_missing
 from chat.demo import rows
 
 MAX_RUNS = 2_000_000
@@ -28,6 +29,7 @@ class Command(BaseCommand):
     def handle(
         self, *args: Any, runs: int, seed: int, days: int, remove: bool, **options: Any
     ) -> None:
+        refuse_missing()
         if remove:
             self.remove()
             return
