@@ -12,8 +12,6 @@ from ipaddress import ip_address
 from django.conf import settings
 from django.db import connection
 
-from tooling.bounded import redis_problem
-
 from .embedded import (
     Child,
     Started,
@@ -21,15 +19,15 @@ from .embedded import (
     start_missing,
     wait_until_answering,
 )
-from .environment import without_secrets
 from .errors import EmbeddedError
 from .hosts import hosts_text, refuse_kept_key
 from .inbox import Inbox, StopRequested
 from .lifelines import Lifeline
 from .modelserver import Inquiry, warm_up
 from .overview import ready_text
+from .redischeck import check_redis
 from .running import RunningFleet, announced
-from .startup import first_line, prepare_database, refuse_open_site
+from .startup import prepare_database, refuse_open_site
 from .workers import STOP_TIMEOUT, Workers
 
 CHECK_INTERVAL = 0.5  # seconds
@@ -87,11 +85,8 @@ class Fleet:
         start_missing(self._watcher, self._started, is_local=self.is_local, own_port=self.own_port)
         if not self._started.model:
             self._inquiry = Inquiry(self._started.in_use())
-        if settings.REDIS_URL and (problem := redis_problem(settings.REDIS_URL)):
-            raise EmbeddedError(
-                f"REDIS_URL: {without_secrets(settings.REDIS_URL)} does not answer: "
-                f"{first_line(problem)}"
-            )
+        for warning in check_redis(settings.REDIS_URL) if settings.REDIS_URL else ():
+            self._warn(warning)
         prepare_database(self._say, self._inbox.pause)
         started = self._workers.start(workers, self.environment())
         services = self._started.children
