@@ -23,21 +23,24 @@ async def no_such_socket(scope: dict[str, Any], receive: Any, send: Any) -> None
 
 
 async def pages(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Answer a probe, or pass the request to Django."""
-    await PROBES.get(below_root(scope), http_application)(scope, receive, send)
+    """Answer a probe or half a handshake, or pass the request to Django."""
+    await PLAIN.get(below_root(scope), http_application)(scope, receive, send)
 
 
 # Models can be imported only after Django is set up.
 from agenticfleet.access import AccessLog  # noqa: E402
+from agenticfleet.handshakes import no_upgrade  # noqa: E402
 from agenticfleet.health import PROBES  # noqa: E402
 from agenticfleet.pages import Pages  # noqa: E402
-from agenticfleet.proxies import RealClient, below_root  # noqa: E402
+from agenticfleet.proxies import RealClient  # noqa: E402
+from agenticfleet.site import below_root  # noqa: E402
 from chat.postgresql import IS_SERVING  # noqa: E402
 from chat.protocol.errors import CLOSE_OF, NO_SUCH_SOCKET  # noqa: E402
 from chat.protocol.events import Error, encode, stamp  # noqa: E402
-from chat.urls import websocket_urlpatterns  # noqa: E402
+from chat.urls import SOCKET_PATH, websocket_urlpatterns  # noqa: E402
 
 IS_SERVING.set()
 http_application = Pages()
+PLAIN = {**PROBES, f"/{SOCKET_PATH}": no_upgrade}
 sockets = URLRouter([*websocket_urlpatterns, re_path("", no_such_socket)])  # type: ignore[arg-type]
 application = RealClient(AccessLog(ProtocolTypeRouter({"http": pages, "websocket": sockets})))

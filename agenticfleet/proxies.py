@@ -5,10 +5,15 @@ Only proxies in FLEET_TRUSTED_PROXIES are believed, because every client can sen
 
 import logging
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.http.request import split_domain_port
 from django.urls import set_script_prefix
 
+from agenticfleet.access import MACHINES
+from agenticfleet.environment import is_of_this_machine
+from agenticfleet.site import below_root
 from chat.access.addresses import Address, parsed_address
 from chat.access.origins import is_trusted
 from chat.logs import Once
@@ -17,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 FORWARDED_FOR, FORWARDED_PROTO = b"x-forwarded-for", b"x-forwarded-proto"
 ENCRYPTED = {"http": "https", "ws": "wss"}
-_hinted = Once(20)  # addresses
+MAX_LOGGED_CHARS = 100  # of a header
+_hinted = Once(20)  # of what proxies lack, each with an address or a host
 
 
 class RealClient:
@@ -31,13 +37,9 @@ class RealClient:
             root = settings.FORCE_SCRIPT_NAME or ""
             # Django does so for pages alone. Sockets get addresses, too, in markup.
             set_script_prefix(f"{root}/")
-            scope = {
-                **scope,
-                "client": client_of(scope),
-                "scheme": scheme_of(scope),
-                "path": path_of(scope, root),
-                "root_path": root,
-            }
+            scope = {**scope, "path": path_of(scope, root), "root_path": root}
+            hint_of_host(scope)
+            scope |= {"client": client_of(scope), "scheme": scheme_of(scope)}
         await self.application(scope, receive, send)
 
 
@@ -68,8 +70,11 @@ def scheme_of(scope: dict[str, Any]) -> str:
     if plain not in ENCRYPTED:
         return plain
     told = listed(scope, FORWARDED_PROTO)
-    if told and (client := scope.get("client")) and is_proxy(parsed(client[0])):
+    if told and (proxy := proxy_of(scope)):
         is_encrypted = told[-1].lower() in ("https", "wss")
+        if not is_encrypted and is_proof_of_https(scope):
+            hint_of_scheme(proxy)
+            is_encrypted = True
     else:
         hosts = listed(scope, b"host")
         is_encrypted = settings.FLEET_PUBLIC_URL.startswith("https://") or (
@@ -78,16 +83,23 @@ def scheme_of(scope: dict[str, Any]) -> str:
     return ENCRYPTED[plain] if is_encrypted else plain
 
 
+def is_proof_of_https(scope: dict[str, Any]) -> bool:
+    """Return True if a browser came by https, whatever a proxy behind another one says.
+
+    Browsers tell what they ask for only by https and, by http, to their own machine.
+    """
+    if not settings.FLEET_PUBLIC_URL.startswith("https://"):
+        return False
+    hosts = listed(scope, b"host")
+    return bool(listed(scope, b"sec-fetch-mode")) and not any(
+        is_of_this_machine(split_domain_port(host)[0]) for host in hosts
+    )
+
+
 def path_of(scope: dict[str, Any], root: str) -> str:
     """Return the path as browsers ask for it: some proxies strip what all paths begin with."""
     path: str = scope["path"]
     return path if f"{path}/".startswith(f"{root}/") else root + path
-
-
-def below_root(scope: dict[str, Any]) -> str:
-    """Return the path without what all paths of this site begin with."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
 
 
 def listed(scope: dict[str, Any], name: bytes) -> list[str]:
@@ -110,12 +122,48 @@ def is_proxy(address: Address | None) -> bool:
     return address is not None and any(address in each for each in settings.FLEET_TRUSTED_PROXIES)
 
 
+def proxy_of(scope: dict[str, Any]) -> str:
+    """Return the address of the trusted proxy that asks; empty if none does."""
+    peer: str = client[0] if (client := scope.get("client")) else ""
+    return peer if is_proxy(parsed(peer)) else ""
+
+
+# --- What operators are told, once
+
+
 def hint_once(peer: str) -> None:
     """Tell the operator of a proxy that isn't trusted: all its clients count as one."""
     address = parsed(peer)
-    if address and address.is_private and _hinted.is_first(peer):
+    if address and address.is_private and _hinted.is_first(("clients", peer)):
         logger.warning(
             "%s names other clients in X-Forwarded-For; if it is your proxy, limits need"
             " FLEET_TRUSTED_PROXIES=%s to tell them apart",
             *(peer, address),
+        )
+
+
+def hint_of_scheme(peer: str) -> None:
+    if _hinted.is_first(("scheme", peer)):
+        logger.warning(
+            "the proxy %s says http in X-Forwarded-Proto, but browsers come by https; it must pass"
+            " on what the proxy before it says, or say https",
+            peer,
+        )
+
+
+def hint_of_host(scope: dict[str, Any]) -> None:
+    """Tell of a proxy that names itself or no port: then the Host leads nobody back here."""
+    proxy = proxy_of(scope)
+    if not settings.FLEET_PUBLIC_URL or not proxy:
+        return
+    host, place = ", ".join(listed(scope, b"host")), urlsplit(settings.FLEET_PUBLIC_URL).netloc
+    domain = split_domain_port(host)[0]
+    is_changed = host.lower() != place and (
+        domain == split_domain_port(place)[0] or is_of_this_machine(domain)
+    )
+    if is_changed and below_root(scope) not in MACHINES and _hinted.is_first(("host", host)):
+        logger.warning(
+            "the proxy %s asks for %s, but people for %s: it must pass the Host on as it is (nginx:"
+            " proxy_set_header Host $http_host)",
+            *(proxy, ascii(host[:MAX_LOGGED_CHARS]), place),
         )

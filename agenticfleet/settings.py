@@ -137,6 +137,7 @@ CSRF_COOKIE_NAME = f"fleet_csrf_{FLEET_INSTALLATION}"
 LANGUAGE_COOKIE_NAME = f"fleet_language_{FLEET_INSTALLATION}"
 FLEET_BROWSER_COOKIE = f"fleet_browser_{FLEET_INSTALLATION}"
 FLEET_ZONE_COOKIE = f"fleet_zone_{FLEET_INSTALLATION}"  # set by static/chat/theme.js
+CSRF_FAILURE_VIEW = "chat.access.origins.refused_form"
 SESSION_ENGINE = "chat.access.signins"
 # The name of Django's cookie for messages can't be set.
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"

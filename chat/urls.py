@@ -40,4 +40,5 @@ urlpatterns = [
     ),
 ]
 
-websocket_urlpatterns = [path("ws/chat/", ChatConsumer.as_asgi())]
+SOCKET_PATH = "ws/chat/"
+websocket_urlpatterns = [path(SOCKET_PATH, ChatConsumer.as_asgi())]

@@ -33,11 +33,6 @@ class Proxy:
         if mode == "refuse":
             self.cut()
 
-    def lead_to(self, port: int) -> None:
-        """Forward new connections to another port, and cut the others."""
-        self._target = port
-        self.cut()
-
     def cut(self) -> None:
         """Reset all open connections."""
         done = threading.Event()

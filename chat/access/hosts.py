@@ -56,7 +56,16 @@ def absolute(request: HttpRequest, path: str) -> str:
 
 def log_once(host: str) -> None:
     name = ascii(host[:MAX_LOGGED_CHARS])
-    if _logged.is_first(name):
+    if not _logged.is_first(name):
+        return
+    if settings.FLEET_PUBLIC_URL:
+        logger.warning(
+            "asked for as %s, but FLEET_PUBLIC_URL is %s; if a proxy in front calls it so, it must"
+            " pass the Host on as it is (nginx: proxy_set_header Host $http_host); to allow the"
+            " name, add it to DJANGO_ALLOWED_HOSTS, and start again",
+            *(name, settings.FLEET_PUBLIC_URL),
+        )
+    else:
         logger.warning(
             "asked for as %s; to allow it, set FLEET_PUBLIC_URL to the address that people use, or"
             " add it to DJANGO_ALLOWED_HOSTS, and start again",

@@ -2,7 +2,7 @@
 
 import logging
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.exceptions import ImmediateHttpResponse
@@ -74,6 +74,9 @@ def come_back(request: HttpRequest, provider_id: str) -> HttpResponse:
 
 def answered(view: Any, request: HttpRequest, provider_id: str) -> HttpResponse:
     """Return what a view of allauth does, which asks the other server."""
+    if place := urlsplit(settings.FLEET_PUBLIC_URL).netloc:
+        # By which the other server knows where to send people back, whatever a proxy calls us.
+        request.META["HTTP_HOST"] = place
     try:
         response: HttpResponse = view(request, provider_id)
     except (RequestException, KeyError, TypeError, ValueError) as exc:

@@ -155,6 +155,11 @@ FOREIGN_ORIGIN = ErrorInfo(
 UNKNOWN_HOST = ErrorInfo(
     "forbidden", sentence("The server does not answer to this name. Its log says more.")
 )
+NEEDS_UPGRADE = ErrorInfo(
+    "bad_request",
+    "A WebSocket is opened here, and this was a plain request. If a client tried to open one, a"
+    " proxy on the way does not pass the headers Upgrade and Connection on.",
+)
 NO_SUCH_SOCKET = ErrorInfo("bad_request", "There is no socket at this path.")
 NOT_SIGNED_IN = ErrorInfo("forbidden", sentence("Sign in first."))
 OTHER_ACCOUNT = ErrorInfo(

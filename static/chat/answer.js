@@ -34,8 +34,16 @@ const LOST = {
   restarting: gettext("The server is restarting. Trying again…"),
   limited: "", // the server says why, and when
   storage: "", // the server says it
+  blocked: gettext(
+    "A proxy on the way to the server does not let WebSockets through, which bring the answers. If it is the server's own, the server's log says what to set.",
+  ),
+  held: gettext(
+    "The connection opens, but a proxy on the way holds back what the server sends. Trying again…",
+  ),
   unreachable: gettext("The server cannot be reached. Your question and what came so far are kept."),
 };
+/** @type {Set<Loss>} After which the page tries no more. */
+const URGENT = new Set(["unreachable", "blocked"]);
 const ENDED = {
   completed: gettext("Answer complete"),
   cancelled: gettext("Stopped"),
@@ -174,7 +182,7 @@ export class Answer {
    */
   lost(why, event) {
     const actions = this.connection.isWaiting ? ["retry", "give-up"] : ["retry"];
-    linkState(event ? wordsOf(event) : LOST[why], actions, { urgent: why === "unreachable" });
+    linkState(event ? wordsOf(event) : LOST[why], actions, { urgent: URGENT.has(why) });
   }
 
   reconnected() {

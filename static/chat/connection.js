@@ -6,7 +6,7 @@
 //            ▼                           │
 //   ──► connecting ── first frame ───► open ── terminal event ──► over
 //            │                         ▲  │
-//            │ 400 ms     first frame  │  │ silence,
+//            │ 1.5 s      first frame  │  │ silence,
 //            │          ┌──────────────┘  │ shutting_down
 //            └──────► lost ◄──────────────┘
 //
@@ -25,8 +25,10 @@ import ReconnectingWebSocket from "../vendor/reconnecting-websocket/reconnecting
 /**
  * Why nothing is received. `network`: the socket closed or fell silent. `restarting`: the worker
  * takes no new questions. `limited`: too many sockets for now. `storage`: the server's database does
- * not answer or takes nothing now. `unreachable`: every try failed; only retryNow() tries again.
- * @typedef {"network" | "restarting" | "limited" | "storage" | "unreachable"} Loss
+ * not answer or takes nothing now. `unreachable`: every try failed. `blocked`: the server is there, but
+ * a proxy on the way lets no socket through. After these two only retryNow() tries again. `held`:
+ * sockets open, but bring nothing.
+ * @typedef {"network" | "restarting" | "limited" | "storage" | "unreachable" | "blocked" | "held"} Loss
  */
 
 /** @typedef {{ seq: number, workflow_id: string, html?: string }} Envelope */
@@ -103,7 +105,13 @@ const MIN_SILENCE = 12_000; // ms without a frame before a connection counts as 
 const HEARTBEAT_DELAY = 2_000; // ms by which a heartbeat may be late
 const MODEL_QUIET = 12_000; // ms without a sign of the model after which the reader is told
 const MAX_RETRIES = 40;
-const LOSS_DELAY = 400; // ms in which a closed socket may come back before the reader is told
+// ms in which a closed socket may come back before the reader is told. Some proxies cut each
+// connection once a minute.
+const LOSS_DELAY = 1_500;
+const CERTAIN = 2; // times in a row that a cause is found before the reader is told
+// Statuses of plain requests for the address of the socket: the server itself answers 426. With the
+// others, which it never sends there, a proxy says that it passes nothing on.
+const NO_SOCKETS = [400, 404, 405, 426, 501];
 const BUSY_RETRY = 3_000; // ms between tries while another answer is written in the conversation
 const RESTART_RETRY = 1_000; // ms
 const STORAGE_RETRY = 1_000; // ms until the first try while the database takes nothing
@@ -125,6 +133,10 @@ export class Connection {
   cursor = 0; // the last seq that was shown
   failures = 0; // closed sockets since the last event
   storageRefusals = 0; // since the last event
+  unopened = 0; // sockets that could not be opened, since the last one that was
+  blocked = 0; // of these, how many in a row while the server answered plain requests
+  isLooking = false; // for the cause
+  unheard = 0; // sockets in a row that were opened and brought nothing
   heardAt = 0; // when the last frame arrived, on the clock of performance.now()
   /** @type {number | null} When the model was last at work, if it has been quiet for long. */
   quietSince = null;
@@ -166,6 +178,8 @@ export class Connection {
   /** @param {ReconnectingWebSocket} socket */
   ask(socket) {
     this.heardAt = performance.now();
+    this.unopened = this.blocked = 0;
+    this.unheard += 1;
     socket.send(JSON.stringify({ ...this.request, after: this.cursor }));
     if (this.isStopping) this.sendCancel();
   }
@@ -195,7 +209,7 @@ export class Connection {
   }
 
   retryNow() {
-    this.failures = 0;
+    this.failures = this.unopened = this.blocked = this.unheard = 0;
     this.lose("network");
     this.open();
   }
@@ -205,7 +219,9 @@ export class Connection {
     const now = performance.now();
     if (this.socket?.readyState === WebSocket.OPEN && now - this.heardAt > this.silence) {
       // The connection is half open: no close event will arrive.
-      this.lose("network");
+      const isHeld = this.unheard >= CERTAIN;
+      this.lose(isHeld ? "held" : "network");
+      if (isHeld) this.askPlainly("unheard");
       this.open();
     } else if (this.socket && this.quietSince !== null && this.state !== "lost") {
       this.observer.quiet(now - this.quietSince);
@@ -231,6 +247,7 @@ export class Connection {
   /** @param {StreamEvent} event */
   heard(event) {
     this.heardAt = performance.now();
+    this.unheard = 0;
     this.setTimer(undefined);
     // While the database takes nothing, sockets open, and bring heartbeats before their refusal.
     if (this.isHeldUp && !isOfRun(event)) return;
@@ -317,6 +334,37 @@ export class Connection {
     }
     if (this.state === "open") this.state = "connecting";
     this.timer ??= setTimeout(() => this.lose("network"), LOSS_DELAY);
+    this.unopened += 1;
+    // The first one may have met a server that was just starting.
+    if (this.unopened > 1) this.findCause();
+  }
+
+  /** Find out if the server can be reached, and only sockets to it cannot be opened. */
+  async findCause() {
+    const { socket, unopened } = this;
+    if (this.isLooking) return;
+    this.isLooking = true;
+    const status = await this.askPlainly("unopened");
+    this.isLooking = false;
+    // Meanwhile a socket may have been opened, or the page left.
+    if (socket !== this.socket || this.unopened < unopened) return;
+    this.blocked = NO_SOCKETS.includes(status) ? this.blocked + 1 : 0;
+    if (this.blocked < CERTAIN) return;
+    this.disconnect();
+    this.lose("blocked");
+  }
+
+  /**
+   * Ask for the address of the socket without one, which also tells the operator; return the status
+   * of the answer, 0 if there is none.
+   * @param {"unopened" | "unheard"} complaint
+   */
+  async askPlainly(complaint) {
+    const url = new URL(this.url);
+    url.protocol = url.protocol.replace("ws", "http");
+    url.search = `?socket=${complaint}`;
+    const response = await fetch(url).catch(() => null);
+    return response?.status ?? 0;
   }
 
   /**

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from django.test import Client
 from pytest_django import Settings
 
 from chat.access import hosts, origins
@@ -108,3 +109,52 @@ def test_log_names_few_origins_and_hosts_of_a_scanner(caplog: pytest.LogCaptureF
         refused("", f"h{number}.example")
     assert len(lines(caplog)) == origins.MAX_LOGGED + hosts.MAX_LOGGED
     assert all(line.isprintable() and len(line) < 500 for line in lines(caplog))
+
+
+# --- A proxy that drops the Origin
+
+
+def without_origin(**headers: str) -> ErrorInfo | None:
+    sent = {"host": "localhost", "user_agent": "Mozilla/5.0", "cookie": "a=b", **headers}
+    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in sent.items()]
+    return refusal_of({"type": "websocket", "headers": pairs, "scheme": "ws"})
+
+
+def test_operator_is_told_once_of_a_proxy_that_drops_the_origin(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for _ in range(3):
+        assert without_origin() is None
+        assert without_origin(sec_fetch_site="same-origin") is None
+    [line] = lines(caplog)
+    assert "Origin" in line
+    assert "'localhost'" in line
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_page_that_the_browser_calls_foreign_is_refused_without_an_origin(site: str) -> None:
+    assert without_origin(sec_fetch_site=site) == FOREIGN_ORIGIN
+
+
+def test_programs_without_origin_are_no_browsers(caplog: pytest.LogCaptureFixture) -> None:
+    assert without_origin(user_agent="python-websockets") is None
+    assert without_origin(cookie="") is None
+    assert lines(caplog) == []
+
+
+# --- Forms
+
+
+@pytest.mark.django_db
+def test_form_of_a_page_that_a_proxy_hides_gets_a_page_and_a_line_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client = Client(enforce_csrf_checks=True, headers={"Host": "chat.example"})
+    for origin in ("https://chat.example:8443", "https://chat.example:8443", "http://chat.example"):
+        response = client.post("/language/", {"language": "de"}, headers={"Origin": origin})
+        assert response.status_code == 403
+        assert "Not accepted" in response.content.decode()
+        assert "FLEET_" not in response.content.decode()
+    [line] = [line for line in lines(caplog) if line.startswith("refused a form")]
+    for told in ("'https://chat.example:8443'", "'chat.example'", "FLEET_PUBLIC_URL", "$http_host"):
+        assert told in line

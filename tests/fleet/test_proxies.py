@@ -28,6 +28,7 @@ async def seen(
     *forwarded_for: str,
     proto: Iterable[str] = (),
     host: str = "chat.example",
+    more: Iterable[tuple[bytes, bytes]] = (),
     **scope: Any,
 ) -> dict[str, Any]:
     """Return the scope that an application gets behind the wrapper."""
@@ -36,7 +37,7 @@ async def seen(
     async def inner(scope: dict[str, Any], receive: Any, send: Any) -> None:
         got.append(scope)
 
-    headers = [(b"host", host.encode())]
+    headers = [(b"host", host.encode()), *more]
     headers += [(b"x-forwarded-for", value.encode("latin-1")) for value in forwarded_for]
     headers += [(b"x-forwarded-proto", value.encode()) for value in proto]
     client = (peer, 1234) if peer else None
@@ -134,6 +135,47 @@ async def test_site_with_https_is_asked_for_so_if_no_proxy_says_otherwise(
     assert (await seen(peer, type="websocket", scheme="ws"))["scheme"] == "wss"
     told = (await seen(peer, proto=["http"]))["scheme"]
     assert told == ("http" if peer == PROXY else "https")
+
+
+async def test_browsers_that_came_by_https_are_believed_before_a_proxy_that_says_http(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.FLEET_PUBLIC_URL = "https://chat.example"
+    browser = [(b"sec-fetch-mode", b"navigate")]
+    for _ in range(2):
+        assert (await seen(proto=["http"], more=browser))["scheme"] == "https"
+    [record] = caplog.records
+    assert f"the proxy {PROXY} says http in X-Forwarded-Proto" in record.getMessage()
+    # A browser says it to its own machine by http, too.
+    assert (await seen(proto=["http"], more=browser, host="localhost"))["scheme"] == "http"
+    assert (await seen(proto=["http"]))["scheme"] == "http"
+    settings.FLEET_PUBLIC_URL = "http://chat.example"
+    assert (await seen(proto=["http"], more=browser))["scheme"] == "http"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "chat.example"])
+async def test_operator_of_a_proxy_that_changes_the_host_is_told_once(
+    settings: Settings, caplog: pytest.LogCaptureFixture, host: str
+) -> None:
+    settings.FLEET_PUBLIC_URL = "https://chat.example:8443/fleet/"
+    settings.FORCE_SCRIPT_NAME = "/fleet"
+    for path in ("/", "/fleet/", "/healthz", "/fleet/readyz"):
+        await seen(host=host, path=path)
+        await seen(CLIENT, host=host, path=path)
+        await seen(host="chat.example:8443", path=path)
+        await seen(host="other.example", path=path)
+    [record] = caplog.records
+    for told in (PROXY, f"{host!r}", "chat.example:8443", "$http_host"):
+        assert told in record.getMessage()
+
+
+async def test_health_checks_of_a_proxy_change_no_host(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.FLEET_PUBLIC_URL = "https://chat.example"
+    for path in ("/healthz", "/readyz", "/metrics"):
+        await seen(host="127.0.0.1:8000", path=path)
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(

@@ -37,11 +37,11 @@ expect.set_options(timeout=TIMEOUT)
 
 
 @contextmanager
-def chromium_running() -> Iterator[Browser]:
+def chromium_running(*arguments: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM,
-            args=ARGUMENTS,
+            args=[*ARGUMENTS, *arguments],
             # Playwright disables the back/forward cache, which readers have.
             ignore_default_args=["--disable-back-forward-cache"],
         )

@@ -34,6 +34,8 @@ class Stage:
         self.link_state = page.locator("#link-state")
         self.client = client
         self.socket: WebSocketRoute | None = None  # the newest
+        self.plain_status = 502  # of requests for the socket's address without a socket
+        self.plain: list[str] = []  # the queries of those
         self.requests: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.closed: asyncio.Queue[WebSocketRoute] = asyncio.Queue()
 
@@ -50,6 +52,9 @@ class Stage:
             file = finders.find(url.path.removeprefix("/static/"))
             assert isinstance(file, str), url.path
             await route.fulfill(path=file, content_type=guess_type(file)[0])
+        elif url.path == "/ws/chat/":
+            self.plain.append(url.query)
+            await route.fulfill(status=self.plain_status)
         else:
             passed = ("hx-request", "fleet-account", "accept-language")
             headers = {name: route.request.headers.get(name, "") for name in passed}

@@ -110,8 +110,8 @@ async def test_page_closes_its_socket_when_left_and_rejoins_when_shown_again(
     assert await stage.next_request() == {**request, "after": 1}
 
 
-async def test_page_waits_longer_before_each_reconnect(stage: Stage) -> None:
-    # Every try fails at once and notes its time.
+async def fail_sockets(stage: Stage) -> None:
+    """Ask a question whose sockets all fail at once; `tries` gets the times."""
     await stage.page.evaluate(
         """() => {
             window.tries = [];
@@ -131,12 +131,71 @@ async def test_page_waits_longer_before_each_reconnect(stage: Stage) -> None:
             input.form.requestSubmit();
         }"""
     )
+
+
+async def test_page_waits_longer_before_each_reconnect(stage: Stage) -> None:
+    await fail_sockets(stage)
     await stage.wait(15_000)
     tries = await stage.page.evaluate("window.tries")
     delays = [after - before for before, after in pairwise(tries)]
     growing = [delay for delay in delays[1:] if delay < 2_900]
     assert growing == sorted(growing)
     assert max(delays) == pytest.approx(3_000, abs=100)
+
+
+@pytest.mark.parametrize("status", [400, 404, 426])
+async def test_page_says_that_a_proxy_lets_no_socket_through_and_stops(
+    stage: Stage, status: int
+) -> None:
+    stage.plain_status = status
+    await fail_sockets(stage)
+    while len(stage.plain) < 2:
+        await stage.wait(500)
+    await expect(stage.link_state).to_contain_text("does not let WebSockets through")
+    await expect(stage.link_state).to_have_attribute("role", "alert")
+    assert stage.plain == ["socket=unopened"] * 2
+    tries = await stage.page.evaluate("tries.length")
+    await stage.wait(60_000)
+    assert await stage.page.evaluate("tries.length") == tries
+    # The reader may have it tried again.
+    await stage.link_state.locator("[data-action=retry]").click()
+    await stage.wait(1_000)
+    assert await stage.page.evaluate("tries.length") > tries
+
+
+async def test_page_goes_on_trying_while_a_server_starts(stage: Stage) -> None:
+    await fail_sockets(stage)
+    await stage.wait(5_000)
+    # It answers plain requests a moment before the next socket can be opened.
+    stage.plain_status = 426
+    before = len(stage.plain)
+    while len(stage.plain) == before:
+        await stage.wait(500)
+    stage.plain_status = 502
+    await stage.wait(10_000)
+    await expect(stage.link_state).to_contain_text("Connection lost. Reconnecting…")
+
+
+async def test_page_says_that_a_proxy_holds_frames_back(stage: Stage) -> None:
+    await stage.ask()
+    for expected in ("Connection lost", "a proxy on the way holds back", "holds back"):
+        await stage.wait(14_000)
+        await expect(stage.link_state).to_contain_text(expected)
+        await stage.next_request()
+    assert stage.plain == ["socket=unheard"] * 2
+
+
+async def test_socket_that_comes_back_soon_was_never_lost(stage: Stage) -> None:
+    await stage.begin()
+    for seq in range(2, 5):
+        assert stage.socket is not None
+        await stage.socket.close()
+        await stage.wait(1_000)
+        await stage.next_request()
+        await expect(stage.link_state).to_be_hidden()
+        stage.show(seq, f"step-{seq}", "at work")
+        await expect(stage.page.locator(f"#step-{seq}")).to_have_text("at work")
+    await expect(stage.page.locator("article li")).to_have_count(3)
 
 
 @pytest.mark.parametrize(("heartbeat", "silence"), [(5, 12_000), (20, 42_000)])

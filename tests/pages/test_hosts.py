@@ -41,3 +41,13 @@ def test_log_names_few_hosts_of_a_scanner(caplog: pytest.LogCaptureFixture) -> N
     for number in range(hosts.MAX_LOGGED + 50):
         Client().get("/", headers={"Host": f"h{number}.example"})
     assert len(naming_hosts(caplog)) == hosts.MAX_LOGGED
+
+
+def test_operator_of_a_proxy_that_loses_the_host_is_told_what_it_must_pass(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.FLEET_PUBLIC_URL = "https://chat.example/fleet/"
+    Client().get("/", headers={"Host": "upstream:8000"})
+    [line] = naming_hosts(caplog)
+    for told in ("'upstream:8000'", "https://chat.example/fleet/", "$http_host"):
+        assert told in line

@@ -184,7 +184,8 @@ async def test_database_may_fail_over_while_answers_stream(
         with streams.journal.noting("database", "failover"):
             await asyncio.to_thread(primary.stop, "immediate")
             await asyncio.to_thread(standby.promote)
-            place.database_door.lead_to(standby.port)
+            place.database_door.target = standby.port
+            place.database_door.cut()
             place.database = standby
         await asyncio.sleep(2)
 
