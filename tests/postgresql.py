@@ -55,10 +55,6 @@ class PostgreSQL:
         self.data.mkdir(mode=0o700)
         if owner := unprivileged_user():
             os.chown(self.data, owner.pw_uid, owner.pw_gid)
-            # pytest's folders are closed to other users.
-            for folder in self.data.parents:
-                if folder.owner() == "root" and not folder.stat().st_mode & 0o001:
-                    folder.chmod(folder.stat().st_mode | 0o011)
 
     def standby(self) -> "PostgreSQL":
         """Return a running server with its data beside, which follows this one until `promote`.
@@ -114,9 +110,17 @@ class PostgreSQL:
             "psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", statements, self.url(database)
         )
 
+    def open_way(self) -> None:
+        """Let other users reach the data: each pytest that starts closes the folders of all."""
+        for folder in self.data.parents:
+            if folder.owner() == "root" and not folder.stat().st_mode & 0o001:
+                folder.chmod(folder.stat().st_mode | 0o011)
+
     def run(self, program: str, *arguments: str) -> str:
         """Run one of PostgreSQL's programs as the user of the server; return what it prints."""
         owner = unprivileged_user()
+        if owner:
+            self.open_way()
         result = subprocess.run(
             [found(program), *arguments],
             check=True,
