@@ -3,6 +3,7 @@
 The base image isn't here: Python and its libraries are those of this machine.
 """
 
+import json
 import os
 import re
 import shlex
@@ -15,8 +16,11 @@ from typing import Any
 
 import pytest
 from docker.utils import exclude_paths
+from websockets.sync.client import connect
 
 from agenticfleet.embedded import free_port
+from tests.chaos.streams import kind_of
+from tests.chatting import chat_request
 from tests.fleet.test_fleet import read_to_end
 from tests.scripted_model import ScriptedModel
 from tests.serving import START, Fleet, clean_environment, end, until
@@ -156,8 +160,10 @@ def test_any_user_can_run_it_without_writing_beside_its_state(image: Path) -> No
         token = as_anybody(["token", "create", "--service", "ci"], stdout=subprocess.PIPE)
         said, _ = token.communicate()
         bearer = {"Authorization": f"Bearer {re.findall(rb'fleet_\S+', said)[0].decode()}"}
-        with fleet.ask("Hello?", **bearer) as client:
-            assert read_to_end(client)[-1]["data"]["status"] == "completed"
+        address = f"ws://127.0.0.1:{port}/ws/chat/"
+        with connect(address, additional_headers=bearer) as client:
+            client.send(json.dumps(chat_request()))
+            assert kind_of(read_to_end(client)[-1]) == "completed"
         assert fleet.stop() == 0
     finally:
         end(fleet)
