@@ -219,9 +219,9 @@ async def test_flood_does_not_block_the_event_loop() -> None:
 
     async def tick() -> None:
         while True:
-            begin = time.process_time()
+            begin = time.thread_time()
             await asyncio.sleep(0)
-            gaps.append(time.process_time() - begin)
+            gaps.append(time.thread_time() - begin)
 
     async with serving(handle) as port:
         client = ModelClient(
@@ -233,7 +233,9 @@ async def test_flood_does_not_block_the_event_loop() -> None:
                 assert [piece async for piece in pieces]
         ticking.cancel()
         await client.aclose()
-    assert sorted(gaps)[-3] < 0.02
+    # A share of all the work, so that it doesn't matter how fast the machine is. Two gaps may be
+    # longer: the first call's, and one in which garbage is collected.
+    assert sorted(gaps)[-3] < sum(gaps) / 20
 
 
 async def test_closing_the_stream_ends_the_call(client: ModelClient, model: ScriptedModel) -> None:
