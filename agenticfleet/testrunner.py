@@ -14,8 +14,14 @@ from django.conf import settings
 
 TESTS = Path(settings.BASE_DIR) / "tests"
 PROCESSES = 3
-# By database. Fleets that tests start have an SQLite of their own, so others prove nothing more.
-USUAL = {"sqlite": "not long", "postgresql": "database and not browser and not long"}
+# By database: the tests of a run that names none, as a pytest expression. Browsers and processes
+# take longer than all the rest; those for smoke show that both work. Fleets that tests start have
+# an SQLite of their own, so on PostgreSQL they would prove nothing more.
+QUICK = {
+    "sqlite": "smoke or not (browser or processes or long)",
+    "postgresql": "database and not (browser or processes or long)",
+}
+NAMED = {"sqlite": "not long", "postgresql": "database and not long"}  # of a run that names some
 
 
 class PytestRunner:
@@ -40,8 +46,7 @@ class PytestRunner:
         self._options = ["-v"] * (verbosity - 1) if verbosity else ["-q"]
         self._options += ["--exitfirst"] if failfast else []
         self._options += ["--reuse-db"] if keepdb else []
-        markers = USUAL[database] if markers is None else markers
-        self._options += ["-m", markers] if markers else []
+        self._markers = markers
         self._keyword = keyword
         self._processes = processes
         self._database = database
@@ -67,17 +72,27 @@ class PytestRunner:
         parser.add_argument(
             "-m",
             dest="markers",
-            help=f"Only tests whose marks match this pytest expression ({USUAL['sqlite']}).",
+            help="Only tests whose marks match this pytest expression"
+            f" ({QUICK['sqlite']}; {NAMED['sqlite']} if tests are named).",
         )
         parser.add_argument(
             "--database",
-            choices=tuple(USUAL),
+            choices=tuple(QUICK),
             default="sqlite",
             help="postgresql starts one, for the tests that use the database of their own process.",
         )
 
     def run_tests(self, test_labels: Sequence[str]) -> int:
         """Return pytest's exit code, which is 0 if there were tests and all passed."""
+        arguments = self.arguments(test_labels)
+        if self._database == "postgresql":
+            # In a process of its own, because this one has read its settings.
+            with_server = [sys.executable, "-m", "tests.postgresql", sys.executable, "-m", "pytest"]
+            os.execv(sys.executable, [*with_server, *arguments])  # noqa: S606
+        return int(pytest.main(arguments))
+
+    def arguments(self, test_labels: Sequence[str]) -> list[str]:
+        """Return pytest's arguments for these labels."""
         targets = [target for label in test_labels for target in targets_of(label)]
         words = [label for label in test_labels if not targets_of(label)]
         conditions = [
@@ -92,12 +107,11 @@ class PytestRunner:
             if several
             else []
         )
-        arguments = [*self._options, *spread, *narrowed, *targets]
-        if self._database == "postgresql":
-            # In a process of its own, because this one has read its settings.
-            with_server = [sys.executable, "-m", "tests.postgresql", sys.executable, "-m", "pytest"]
-            os.execv(sys.executable, [*with_server, *arguments])  # noqa: S606
-        return int(pytest.main(arguments))
+        is_named = bool(narrowed) or not all(map(apps.is_installed, test_labels))
+        usual = (NAMED if is_named else QUICK)[self._database]
+        markers = usual if self._markers is None else self._markers
+        chosen = ["-m", markers] if markers else []
+        return [*self._options, *chosen, *spread, *narrowed, *targets]
 
 
 def targets_of(label: str) -> list[str]:

@@ -30,23 +30,31 @@ from tests.scripted_search import ScriptedSearch
 from tooling import bounded
 
 KEPT = [table._meta.db_table for table in (ContentType, Permission)]
-# Files that start fleets or browsers take longest. Begun last, they would keep one process busy
-# while the others have nothing to do.
-FIRST = ("chaos/", "compat/", "runs/test_slow", "fleet/", "pages/test_browser", "pages/test_axe")
 CALL_TIMEOUT = bounded.CALL_TIMEOUT
 DATABASE_FIXTURES = {"db", "transactional_db"}
+STARTERS = ("launch", "running", "fleet_of")  # of tests/serving.py and tests/compat/asking.py
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark the tests that `manage.py test --database postgresql` runs."""
-    fixtures = DATABASE_FIXTURES.intersection(getattr(item, "fixturenames", ()))
-    if fixtures or item.get_closest_marker("django_db"):
+    """Set the marks by which `manage.py test` chooses, except those that say `by hand`."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if DATABASE_FIXTURES & fixtures or item.get_closest_marker("django_db"):
         item.add_marker("database")
+    module = item.getparent(pytest.Module)
+    names = vars(module.obj) if module else {}
+    if "fleet" in fixtures or any(callable(names.get(name)) for name in STARTERS):
+        item.add_marker("processes")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.removeprefix("tests/").startswith(FIRST))
+    """Begin with the files that take longest.
+
+    Begun last, one would keep a process busy while the others have nothing to do.
+    """
+    marks = ("processes", "browser")
+    long_files = {item.path for item in items if any(map(item.get_closest_marker, marks))}
+    items.sort(key=lambda item: item.path not in long_files)
 
 
 @pytest.fixture(scope="session")

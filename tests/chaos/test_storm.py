@@ -12,6 +12,7 @@ from tests.chaos.rows import Row
 from tests.scripted_model import Call, Script
 
 
+@pytest.mark.processes
 def test_short_storm_breaks_no_rule() -> None:
     report = run(Storm(runs=24, seed=55, concurrency=12, max_freeze=5), write=print)
     assert not report.violations, report.text()

@@ -19,6 +19,8 @@ from tests.scripted_model import Script, ScriptedModel
 from tests.serving import MANAGE, OWN_SETTINGS, START, STOP
 from tests.workflow.playing import wants
 
+pytestmark = pytest.mark.processes
+
 
 def ask(
     question: str | bytes,

@@ -75,10 +75,12 @@ class TestRunning:
         assert "database    SQLite, " in shared.said
         assert "Redis       an embedded Valkey, " in shared.said
 
+    @pytest.mark.smoke
     def test_page_is_served(self, shared: Fleet) -> None:
         with urllib.request.urlopen(shared.address) as response:
             assert response.status == 200
 
+    @pytest.mark.smoke
     def test_question_is_answered(self, shared: Fleet) -> None:
         with shared.ask("What is the answer?") as client:
             assert read_to_end(client)[-1]["data"]["status"] == "completed"
@@ -426,6 +428,7 @@ def test_built_in_model_answers_if_nothing_is_configured(tmp_path: Path) -> None
         end(fleet)
 
 
+@pytest.mark.smoke
 def test_client_in_the_documentation_works(shared: Fleet) -> None:
     wire = (MANAGE.parent / "chat/protocol/README.md").read_text()
     code = wire.split("```python")[1].split("```")[0]

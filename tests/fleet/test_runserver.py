@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import pytest
 from django.core.management import get_commands, load_command_class
 from websockets.sync.client import connect
 
@@ -24,6 +25,7 @@ def test_runserver_uses_the_server_with_back_pressure() -> None:
     assert load_command_class(app, "runserver").server_cls is Server
 
 
+@pytest.mark.processes
 def test_runserver_serves_pages_and_sockets_and_stops_its_children(
     tmp_path: Path, model: ScriptedModel
 ) -> None:

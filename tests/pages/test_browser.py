@@ -26,6 +26,7 @@ pytestmark = MARKS
 COLOURS = {"light": "rgb(255, 255, 255)", "dark": "rgb(17, 20, 24)"}  # of the background
 
 
+@pytest.mark.smoke
 def test_question_can_be_asked_and_its_answer_read(fleet: Fleet, open_page: Open) -> None:
     page = open_page(fleet.address)
     ask(page, "What is the answer?")
@@ -67,6 +68,7 @@ def time_to_the_stream(page: Page, model: ScriptedModel) -> float:
     return milliseconds / 1000
 
 
+@pytest.mark.smoke
 def test_stop_works_within_250_ms_and_keeps_the_partial_answer(
     fleet: Fleet, open_page: Open, model: ScriptedModel
 ) -> None:
@@ -94,6 +96,7 @@ def time_to_stop(page: Page) -> float:
     return milliseconds / 1000
 
 
+@pytest.mark.smoke
 def test_reload_during_an_answer_continues_it(
     fleet: Fleet, open_page: Open, model: ScriptedModel
 ) -> None:

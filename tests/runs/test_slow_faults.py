@@ -23,6 +23,8 @@ from .scenes import (
     sleep_through_the_end,
 )
 
+pytestmark = pytest.mark.processes
+
 # Seconds from kill -9 of a worker until its runs go on at each follower, with the default lease and
 # no word of the parent. By construction it is 13.75 s: a lease of 10 s, then three checks 1.25 s
 # apart.
