@@ -147,8 +147,8 @@ def _services(valkey_url: str, model_server: ScriptedModel) -> Iterator[None]:
 def _quick_flush() -> Iterator[None]:
     """Empty the tables between tests, but keep content types and permissions.
 
-    Django makes those anew after a flush. PostgreSQL takes longer for its TRUNCATE than for a
-    DELETE of the few rows of a test.
+    Django makes those anew after a flush. PostgreSQL takes 0.1 s for its TRUNCATE, but
+    hardly a millisecond for a DELETE of the few rows of a test.
     """
     tables = [table for table in connection.introspection.django_table_names() if table not in KEPT]
     deletions = [f'DELETE FROM "{table}"' for table in tables]

@@ -303,7 +303,9 @@ def test_unsure_act_can_be_done_again_or_left(approver: Client) -> None:
 
 
 def test_hostile_words_are_escaped_and_hidden_characters_are_shown() -> None:
-    hostile = f"{ATTACK}\u202eelbisivni\0"
+    # PostgreSQL holds no NUL. SQLite may have them from an earlier version.
+    nul = "\0" if connection.vendor == "sqlite" else ""
+    hostile = f"{ATTACK}\u202eelbisivni{nul}"
     ask = stored_ask(
         message=hostile, author=hostile[:80], tool=hostile, arguments={"order": hostile}
     )
@@ -311,7 +313,7 @@ def test_hostile_words_are_escaped_and_hidden_characters_are_shown() -> None:
     for page in (client.get(ASKS).text, client.get(address(ask)).text):
         assert "<script>alert" not in page
     shown = client.get(address(ask)).text
-    assert "\\u202eelbisivni\\u0000" in shown
+    assert f"\\u202eelbisivni{nul and '\\u0000'}" in shown
     # What is sent back unchanged is the same value.
     form = client.get(address(ask)).context["page"].form
     assert json.loads(form.initial["arguments"]) == {"order": hostile}

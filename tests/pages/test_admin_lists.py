@@ -29,7 +29,9 @@ RUNS = "/admin/chat/run/"
 CONVERSATIONS = "/admin/chat/conversation/"
 DECISIONS = "/admin/routing/routingdecision/"
 LISTS = (RUNS, CONVERSATIONS, DECISIONS)
-NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> \u202eevil \0 end"
+# PostgreSQL holds no NUL. SQLite may have them from an earlier version.
+NUL = "\0" if connection.vendor == "sqlite" else ""
+NASTY = f"<script>alert(1)</script>\"'><img src=x onerror=alert(2)> \u202eevil {NUL} end"
 FIGURES = ("view_run", "view_conversation", "view_routingdecision", "view_message")
 
 
