@@ -9,6 +9,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -167,7 +168,7 @@ def unprivileged_user() -> pwd.struct_passwd | None:
 
 
 def run_with_server(command: Sequence[str]) -> int:
-    """Return the exit code of a command, which alone decides how it ends on Ctrl-C."""
+    """Return the exit code of a command, which alone decides how it ends on Ctrl-C or SIGTERM."""
     with (
         TemporaryDirectory(prefix="postgresql-") as folder,
         postgresql(Path(folder), *CARELESS) as server,
@@ -175,6 +176,7 @@ def run_with_server(command: Sequence[str]) -> int:
         # Fleets need a key if their database may be that of several hosts.
         settings = {"DATABASE_URL": server.url(), "DJANGO_SECRET_KEY": secrets.token_hex()}
         with subprocess.Popen(command, env={**os.environ, **settings}) as process:
+            signal.signal(signal.SIGTERM, lambda *_: process.terminate())
             while True:
                 with suppress(KeyboardInterrupt):
                     return process.wait()
