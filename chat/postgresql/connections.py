@@ -14,7 +14,8 @@ from psycopg.pq import TransactionStatus
 from . import is_closed_by_server
 
 CHECK_INTERVAL = 0.1  # seconds between looks for Ctrl-C while a call waits
-MAX_OPEN = 16  # connections of a process. A server has 100 by default, for all workers
+MAX_OPEN = 40  # connections of a process; a slow download of a chat has one, too
+MAX_KEPT = 8  # of them without use. A server has 100 by default, for all workers
 MAX_WAIT = 3.0  # seconds for one of them to become free
 MAX_IDLE = 60.0  # seconds that one is kept without use
 PROBE_INTERVAL = 1.0  # seconds after the server was silent until it is asked again
@@ -105,7 +106,8 @@ class Pool:
         with self._lock:
             expired = [each for each, since in self._idle if now - since > MAX_IDLE]
             self._idle = [kept for kept in self._idle if kept[0] not in expired]
-            if connection.is_idle and self._silent_since is None:
+            has_room = len(self._idle) < MAX_KEPT and self._silent_since is None
+            if has_room and connection.is_idle:
                 self._idle.append((connection, now))
             else:
                 expired.append(connection)
