@@ -9,17 +9,19 @@ def take_over_sessions(apps, schema_editor):
     """Keep people signed in: Django's own table of sessions doesn't know whose they are."""
     Session = apps.get_model("chat", "Session")
     users = set(apps.get_model("auth", "User").objects.values_list("pk", flat=True))
+    sessions = []
     for row in apps.get_model("sessions", "Session").objects.iterator():
         user_id = SessionStore().decode(row.session_data).get(SESSION_KEY)
         if user_id and int(user_id) in users:
-            Session.objects.get_or_create(
-                session_key=row.session_key,
-                defaults={
-                    "session_data": row.session_data,
-                    "expire_date": row.expire_date,
-                    "user_id": int(user_id),
-                },
+            sessions.append(
+                Session(
+                    session_key=row.session_key,
+                    session_data=row.session_data,
+                    expire_date=row.expire_date,
+                    user_id=int(user_id),
+                )
             )
+    Session.objects.bulk_create(sessions, batch_size=1000, ignore_conflicts=True)
 
 
 class Migration(migrations.Migration):
@@ -43,11 +45,6 @@ class Migration(migrations.Migration):
                 ("slug", models.SlugField(max_length=60, unique=True)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
-        ),
-        migrations.AddField(
-            model_name="run",
-            name="address",
-            field=models.CharField(blank=True, db_default="", default="", max_length=45),
         ),
         migrations.CreateModel(
             name="Session",
@@ -88,6 +85,8 @@ class Migration(migrations.Migration):
                 "abstract": False,
             },
         ),
+        # Before the first change of the runs' table, which locks it until the end.
+        migrations.RunPython(take_over_sessions, migrations.RunPython.noop),
         migrations.CreateModel(
             name="Token",
             fields=[
@@ -159,6 +158,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="run",
+            name="address",
+            field=models.CharField(blank=True, db_default="", default="", max_length=45),
+        ),
+        migrations.AddField(
+            model_name="run",
             name="token",
             field=models.ForeignKey(
                 blank=True,
@@ -183,5 +187,4 @@ class Migration(migrations.Migration):
                 name="token_of_a_user_or_a_service",
             ),
         ),
-        migrations.RunPython(take_over_sessions, migrations.RunPython.noop),
     ]
