@@ -8,7 +8,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import re_path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agenticfleet.settings")
-django.setup()
+django.setup(set_prefix=False)
 
 
 async def no_such_socket(scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.urls import get_script_prefix
 from pytest_django import Settings
 
 from agenticfleet.access import MACHINES
@@ -65,7 +66,7 @@ async def seen(path: str, **scope: Any) -> dict[str, Any]:
     got: list[dict[str, Any]] = []
 
     async def inner(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        got.append(scope)
+        got.append({**scope, "prefix": get_script_prefix()})
 
     outer = {"type": "http", "scheme": "http", "headers": [], "client": None, **scope}
     await RealClient(inner)({**outer, "path": path}, None, None)
@@ -95,6 +96,8 @@ async def test_path_counts_with_and_without_the_root(
     for kind in ("http", "websocket"):
         scope = await seen(asked, type=kind)
         assert (scope["path"], scope["root_path"], below_root(scope)) == (path, "/fleet", below)
+        # Of addresses in markup, which sockets get, too.
+        assert scope["prefix"] == "/fleet/"
 
 
 @pytest.mark.parametrize("path", ["/", "/fleet/", "//x", "/c/1/"])
