@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from socket import create_connection
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from websockets.sync.client import ClientConnection, connect
 
+from tests.accounts.oidc_server import CLIENT_ID, SECRET, OidcServer
 from tests.nginx import SNIPPET, free_port, needs_nginx, nginx, server
 from tests.proxy import Proxy
 from tests.scripted_model import ScriptedModel
@@ -124,8 +125,11 @@ class Place:
 def place(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Place]:
     ports = {name: free_port() for name in PROXIES}
     folder = tmp_path_factory.mktemp("nginx")
-    front = Proxy(ports[PASSED])
+    front, sign_in_server = Proxy(ports[PASSED]), OidcServer()
     environment = {
+        "FLEET_OIDC_URL": sign_in_server.url,
+        "FLEET_OIDC_CLIENT_ID": CLIENT_ID,
+        "FLEET_OIDC_CLIENT_SECRET": SECRET,
         "FLEET_PUBLIC_URL": f"https://{HOST}:{front.port}/fleet",
         "FLEET_TRUSTED_PROXIES": "127.0.0.1",
         "FLEET_ANONYMOUS": "allowed",
@@ -139,6 +143,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel)
         with nginx(folder, *servers):
             yield Place(fleet, folder, front, ports)
     front.stop()
+    sign_in_server.stop()
 
 
 @pytest.fixture(params=BOTH)
@@ -256,6 +261,14 @@ def test_socket_answers_below_the_path(place: Place) -> None:
     own = [each for each in parser.found if each.startswith("/")]
     assert own
     assert all(each.startswith(ROOT) for each in own)
+
+
+@pytest.mark.parametrize("proxy", [PASSED, "own host"])
+def test_sign_in_elsewhere_leads_back_below_the_path(place: Place, proxy: str) -> None:
+    place.through(proxy)
+    with place.client() as client:
+        sent = client.get("sso/login/").headers["Location"]
+    assert parse_qs(urlsplit(sent).query)["redirect_uri"] == [f"{place.url}sso/callback/"]
 
 
 def test_fleet_itself_answers_with_and_without_the_path(place: Place) -> None:
