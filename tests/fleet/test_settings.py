@@ -336,9 +336,24 @@ def test_one_setting_makes_a_site_with_https_ready_for_the_network(tmp_path: Pat
         return ran.returncode, ran.stderr
 
     assert checked("https://chat.example") == (0, "")
+    assert checked("https://host.example/fleet/") == (0, "")
     code, complaint = checked("http://chat.example")
     assert code == 1
     assert "SECURE_HSTS_SECONDS" in complaint
+
+
+def test_sites_of_one_host_with_one_key_share_no_cookies(tmp_path: Path) -> None:
+    names = ("SESSION_COOKIE_NAME", "SESSION_COOKIE_PATH", "STATIC_URL", "CSRF_TRUSTED_ORIGINS")
+    found = [
+        built(tmp_path, *names, FLEET_PUBLIC_URL=f"https://host.example{path}")
+        for path in ("", "/a", "/b/")
+    ]
+    assert [each[1:] for each in found] == [
+        ["None", "/static/", "['https://host.example']"],
+        ["/a/", "/a/static/", "['https://host.example']"],
+        ["/b/", "/b/static/", "['https://host.example']"],
+    ]
+    assert len({cookie for cookie, *_ in found}) == 3
 
 
 # --- Unknown names --------------------------------------------------------------------------------
