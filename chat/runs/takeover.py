@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
+from django.db import Error as DatabaseProblem
 from django.db import transaction
 from django.utils import timezone
 
@@ -172,7 +173,7 @@ class Takeovers:
                     await self._store.drop(run.pk)
                     await self._store.fence(run.pk, run.epoch)
                 return Recalled(run, await self._store.read_all(run.pk))
-            except RedisDown as exc:
+            except (RedisDown, DatabaseProblem) as exc:
                 logger.warning("run=%s cannot read its log: %s", run.pk, exc)
                 await asyncio.sleep(BREAKER)
             except UNREADABLE_JSON as exc:

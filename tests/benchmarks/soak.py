@@ -36,7 +36,7 @@ from tests.chaos.rows import count, count_leftovers, count_open, read_rows
 from .measures import percentile
 
 SAMPLE_INTERVAL, CHECK_INTERVAL, REPORT_INTERVAL = 2.0, 5.0, 30.0  # seconds
-WARM_UP = 1 / 3  # of the time, in which caches fill and the allocator finds its size
+WARM_UP = 1 / 2  # of the time, in which caches fill and the allocator finds its size
 LEAST = 300.0  # seconds after it that a judgement needs
 MAX_GROWTH = 10.0  # MB per hour that a process may grow, if the slope is known that well
 CLOSED_WITHIN = 30.0  # seconds after its last reader

@@ -289,6 +289,26 @@ class TestLostLog:
         assert breaks(reader.seqs) == []
         assert reader.entries[-1].seq == (await Run.objects.aget(pk=run.pk)).last_seq
 
+    async def test_run_goes_on_if_the_database_fails_while_its_log_is_looked_at(
+        self,
+        chat: Chatting,
+        other: Worker,
+        model: ScriptedModel,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        _, run = await held_run(chat, model)
+        await freeze(Worker.current())
+        await other.store.fence(run.pk, epoch=3)
+
+        def locked(_: Run) -> bool:
+            raise OperationalError("database is locked")
+
+        monkeypatch.setattr("chat.runs.takeover.holds", locked)
+        await mark_died(run.pk)
+        await until_opened(other, run.pk)
+        model.release()
+        assert (await Following(other, run.pk).to_the_end()).text == FULL
+
     async def test_slow_worker_leaves_the_log_of_the_next_one(
         self, chat: Chatting, other: Worker, model: ScriptedModel
     ) -> None:
