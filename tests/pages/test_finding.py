@@ -56,6 +56,15 @@ def test_search_finds_titles_questions_and_answers_with_their_places(client: Cli
     assert "No chat has “&lt;zebra”" in search(client, "<zebra")
 
 
+def test_long_words_are_found_as_short_ones_are(client: Client) -> None:
+    place = "https://Example.com/Straße/100%_of_it?a=1"
+    run_of(conversation_of(client, "first"), f"What is at {place}, please?")
+    run_of(conversation_of(client, "second"), f"What is at {place.replace('%', 'x')}, please?")
+    assert titles_in(search(client, "EXAMPLE.com/STRASSE/100%_of_it?A")) == ["first"]
+    assert titles_in(search(client, "what example.com/strasse/100%_of_it?a please")) == ["first"]
+    assert titles_in(search(client, "example.com/strasse/100_")) == []
+
+
 def test_all_words_must_be_in_one_text(client: Client) -> None:
     run_of(conversation_of(client, "kafka"), "Which queue?", "Rabbit")
     run_of(conversation_of(client, "Both"), "Rabbit, or is it Kafka?")
