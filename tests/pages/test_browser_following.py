@@ -196,7 +196,8 @@ async def test_steps_opened_above_the_text_that_is_read_do_not_lose_its_place(
     live = await ask(stage)
     await live.step(60)
     await live.write(3)
-    await live.article.locator(".steps > summary").click()
+    # Playwright would scroll if it had to click again, as a reader does who leaves the end.
+    await live.article.locator(".steps > summary").evaluate("summary => summary.click()")
     await live.write(3)
     await expect_in_view(live.end)
     await expect(stage.page.locator("#jump")).to_be_hidden()
