@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _is_migrated(monkeypatch: pytest.MonkeyPatch) -> None:
     """The database of tests is, and a migration would end their transaction."""
-    monkeypatch.setattr("agenticfleet.management.commands.token.migrate", lambda: None)
+    monkeypatch.setattr("agenticfleet.management.commands.token.migrate", lambda say: None)
 
 
 def token(*arguments: str) -> tuple[str, str]:
