@@ -9,6 +9,7 @@ import { edit } from "./editing.js";
 import { followEnd } from "./following.js";
 import { gettext, interpolate } from "./i18n.js";
 import { moveFromNewChat } from "./kept.js";
+import { LOST, URGENT } from "./losses.js";
 import {
   dropWaiting, enqueue, onTakenBack, recallQuestions, setAsking, takeNext, tellTakenBack,
 } from "./queue.js";
@@ -28,22 +29,6 @@ export let live = null;
 
 // --- One answer
 
-/** @type {Record<Loss, string>} */
-const LOST = {
-  network: gettext("Connection lost. Reconnecting…"),
-  restarting: gettext("The server is restarting. Trying again…"),
-  limited: "", // the server says why, and when
-  storage: "", // the server says it
-  blocked: gettext(
-    "A proxy on the way to the server does not let WebSockets through, which bring the answers. Your question is kept. If the proxy is the server's own, the log of the server says what to set.",
-  ),
-  held: gettext(
-    "The connection opens, but a proxy on the way holds back what the server sends. Trying again…",
-  ),
-  unreachable: gettext("The server cannot be reached. Your question and what came so far are kept."),
-};
-/** @type {Set<Loss>} After which the page tries no more. */
-const URGENT = new Set(["unreachable", "blocked"]);
 const ENDED = {
   completed: gettext("Answer complete"),
   cancelled: gettext("Stopped"),
