@@ -140,6 +140,12 @@ def _services(valkey_url: str, model_server: ScriptedModel) -> Iterator[None]:
         ALLOWED_HOSTS=["testserver", "127.0.0.1", "localhost"],
     ):
         yield
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """Close the connections of database threads before the tests' database is dropped."""
+    yield
     database.close_connections()
 
 

@@ -195,6 +195,7 @@ async def test_socket_that_comes_back_soon_was_never_lost(stage: Stage) -> None:
         await expect(stage.link_state).to_be_hidden()
         stage.show(seq, f"step-{seq}", "at work")
         await expect(stage.page.locator(f"#step-{seq}")).to_have_text("at work")
+        await stage.wait(5_000)  # A socket that is cut sooner comes back later each time.
     await expect(stage.page.locator("article li")).to_have_count(3)
 
 
