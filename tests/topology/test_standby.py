@@ -10,6 +10,8 @@ from pytest_django import DjangoDbBlocker
 from agenticfleet.environment import Environment
 from tests.postgresql import MissingProgram, PostgreSQL, found, postgresql
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[PostgreSQL, PostgreSQL]]:

@@ -27,6 +27,8 @@ from tests.postgresql import found
 from .stage import HOSTS, Topology, topology
 from .streams import Door, Streams, until_true
 
+pytestmark = pytest.mark.processes
+
 WORDS = [f"word{number} " for number in range(20)]
 PACE = 0.25  # seconds between two words: an answer takes five
 AT_ONCE = 20  # streams during a restart
