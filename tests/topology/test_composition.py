@@ -58,6 +58,12 @@ def test_nothing_starts_without_a_secret(name: str) -> None:
         Composition.read({**SECRETS, name: ""})
 
 
+def test_no_secret_has_a_default() -> None:
+    uses = re.findall(r"\$\{(\w+)([^}]*)", COMPOSE.read_text())
+    ways = {(name, way) for name, way in uses if name in SECRETS}
+    assert ways == {(name, ":?is missing in .env") for name in SECRETS}
+
+
 def test_example_has_each_variable_that_is_read_and_otherwise_settings() -> None:
     settings = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "AGENTS.md").read_text(), re.MULTILINE))
     assert settings > {"FLEET_MODEL"}

@@ -104,7 +104,8 @@ async def test_reader_rejoins_on_the_other_host(place: Topology, browser: httpx.
     [html] = run.followers[1].sockets
     kinds = [frame["type"] for frame in html.frames]
     assert kinds[-1] == "done"
-    assert len(kinds) > 4
+    # Live, by the log that both have, not from the database at the end.
+    assert kinds.count("response.delta") >= 5
 
 
 async def test_cancel_on_the_other_host_ends_the_answer(
