@@ -15,10 +15,10 @@ from django.conf import settings
 TESTS = Path(settings.BASE_DIR) / "tests"
 PROCESSES = 3
 # By database: the tests of a run that names none, as a pytest expression. Browsers and processes
-# take longer than all the rest; those for smoke show that both work. Fleets that tests start have
-# an SQLite of their own, so on PostgreSQL they would prove nothing more.
+# take longer than all the rest; those for smoke show that both work. Inputs in bulk are for CI.
+# Fleets that tests start have an SQLite of their own: on PostgreSQL they would prove nothing more.
 QUICK = {
-    "sqlite": "smoke or not (browser or processes or long)",
+    "sqlite": "smoke or not (browser or processes or bulk or long)",
     "postgresql": "database and not (browser or processes or long)",
 }
 NAMED = {"sqlite": "not long", "postgresql": "database and not long"}  # of a run that names some

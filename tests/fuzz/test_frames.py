@@ -22,7 +22,7 @@ from tests.scripted_model import ScriptedModel
 from .driving import Headers, operators_log
 from .inputs import Choice
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.bulk]
 
 PER_SEED = 150  # sockets
 NAMES = ("cookie", "origin", "authorization", "accept-language", "traceparent", "x-forwarded-for")

@@ -23,7 +23,7 @@ from .addresses import Asked, address_of, listening, routes
 from .driving import Headers, Reply, exchange, operators_log
 from .inputs import Choice
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.bulk]
 
 PER_SEED = 250  # requests, after one to each address
 PROBES = ("/healthz", "/readyz")

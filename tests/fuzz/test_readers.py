@@ -43,6 +43,8 @@ from tooling.toolbox import TOOLS
 
 from .inputs import DEEP, TEXTS
 
+pytestmark = pytest.mark.bulk
+
 EXAMPLES = 120  # texts for each reader
 # The kinds of settings, with their defaults.
 SETTINGS: dict[str, tuple[object, ...]] = {

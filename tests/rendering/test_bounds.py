@@ -16,6 +16,8 @@ from chat.rendering.markdown.parts import LONG_TEXT, MAX_PART_CHARS, Part
 from chat.rendering.markdown.syntax.bounds import MAX_COLUMNS, MAX_PARSED
 from tests.cases import one_in
 
+pytestmark = pytest.mark.bulk
+
 SIZE = 2**14  # characters
 STEP = 120  # characters of a delta; those that wait for a frame are merged
 MAX_HOLD = 0.05  # seconds of CPU time for which a rendering may keep the loop
