@@ -196,7 +196,7 @@ async def test_phases_explain_nearly_all_of_a_runs_time(stage: Stage, name: str)
         assert timings["waiting_ms"] >= 0
         return 1 - sum(timings["phases"].values()) / timings["total_ms"]
 
-    assert await quickest(unexplained, enough=0.05) <= 0.05
+    assert await quickest(unexplained, enough=0.05, tries=8) <= 0.05
 
 
 @pytest.mark.parametrize("name", ["with an opinion", "cancelled in routing"])
