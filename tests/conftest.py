@@ -1,7 +1,6 @@
 """The real parts that tests use: a Valkey, scripted servers, the ASGI application."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
@@ -25,6 +24,7 @@ from chat.refusals import KEY as REFUSALS_KEY
 from chat.runs.worker import Worker
 from tests.chatting import Chatting
 from tests.postgresql import MissingProgram, PostgreSQL, found, postgresql
+from tests.programs import REQUIRED
 from tests.scripted_model import ScriptedModel
 from tests.scripted_search import ScriptedSearch
 from tooling import bounded
@@ -72,7 +72,7 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Post
     try:
         found("initdb")
     except MissingProgram as exc:
-        if os.environ.get("REQUIRE_POSTGRESQL") == "on":
+        if REQUIRED:
             raise
         pytest.skip(str(exc))
     with postgresql(tmp_path_factory.mktemp("postgresql")) as server:

@@ -1,9 +1,7 @@
 """A real nginx on loopback in front of a fleet, with TLS."""
 
-import os
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +10,12 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.programs import REQUIRED
 from tests.serving import until
 
 PROGRAM = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-REQUIRED = os.environ.get("REQUIRE_NGINX") == "on"
 needs_nginx = pytest.mark.skipif(
-    PROGRAM is None and not REQUIRED, reason="no nginx: apt-get install nginx-light"
+    PROGRAM is None and not REQUIRED, reason="no nginx: apt-get install nginx"
 )
 # What the README says that a proxy in front of a fleet must pass on, without the address to ask.
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -38,13 +36,6 @@ http {{
 """
 
 
-def free_port() -> int:
-    """Return a port that nothing listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
-
-
 def server(port: int, locations: str) -> str:
     return f"server {{ listen 127.0.0.1:{port} ssl; {locations} }}"
 
@@ -52,7 +43,7 @@ def server(port: int, locations: str) -> str:
 @contextmanager
 def nginx(folder: Path, *servers: str) -> Iterator[None]:
     """Run an nginx with these servers."""
-    assert PROGRAM, "REQUIRE_NGINX is on, and there is no nginx"
+    assert PROGRAM, "nginx is missing"
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1", "chat.test")
     certificate.private_key_pem.write_to_path(folder / "key.pem")

@@ -1,12 +1,13 @@
 """Chromium, and the page as a user handles it, for the browser tests."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
+
+from tests.programs import REQUIRED
 
 # The same engine in both; without windows and their frames, a page costs a fifth of the CPU time.
 CHROMIUMS = [Path("/usr/bin") / name for name in ("chromium-headless-shell", "chromium")]
@@ -23,7 +24,6 @@ CONNECTION_ERRORS = ("WebSocket connection to", "htmx:", "net::ERR_")
 # An answer with all kinds of Markdown.
 EVERY_KIND = Path(__file__).with_name("every_kind.md").read_text()
 TIMEOUT = 40_000  # ms; only an overloaded machine needs so many
-REQUIRED = os.environ.get("REQUIRE_BROWSER") == "on"
 MARKS = [
     pytest.mark.browser,
     pytest.mark.skipif(

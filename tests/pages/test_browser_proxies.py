@@ -17,8 +17,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from websockets.sync.client import ClientConnection, connect
 
+from agenticfleet.embedded import free_port
 from tests.accounts.oidc_server import CLIENT_ID, SECRET, OidcServer
-from tests.nginx import SNIPPET, free_port, needs_nginx, nginx, server
+from tests.nginx import SNIPPET, needs_nginx, nginx, server
 from tests.proxy import Proxy
 from tests.scripted_model import ScriptedModel
 from tests.serving import Fleet, running, until

