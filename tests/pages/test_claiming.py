@@ -1,6 +1,7 @@
 """What a browser has asked before somebody signs in there belongs to the account afterwards."""
 
 import uuid
+from http.cookies import SimpleCookie
 
 import pytest
 from django.conf import settings
@@ -129,6 +130,10 @@ def test_question_that_came_with_the_old_cookies_is_claimed_by_the_next_page(
     assert "asked during sign-in" not in page(client, "/")
 
 
+def values_of(cookies: SimpleCookie) -> dict[str, str]:
+    return {name: cookie.value for name, cookie in cookies.items()}
+
+
 def test_session_that_another_site_puts_into_a_browser_takes_nothing(
     client: Client, stranger: Client, ann: User
 ) -> None:
@@ -136,12 +141,12 @@ def test_session_that_another_site_puts_into_a_browser_takes_nothing(
     stranger.post("/login/", CREDENTIALS)  # its own account
     chat = conversation_of(client, "private")
     run_of(chat)
-    before = dict(client.cookies)
+    before = values_of(client.cookies)
     name = settings.SESSION_COOKIE_NAME
     client.cookies[name] = stranger.cookies[name].value
     assert "private" not in page(client, "/")
     del client.cookies[name]
-    assert dict(client.cookies) == before
+    assert values_of(client.cookies) == before  # Their times go on.
     assert client.get(address(chat)).status_code == 200
     # A browser without an id doesn't get that of the session, which the stranger has, too.
     empty = Client()
