@@ -24,6 +24,7 @@ UNLIMITED = {
     "idle_in_transaction_session_timeout": "0",
     "lock_timeout": f"{LOCK_TIMEOUT:g}s",
 }
+SET = "SELECT set_config(%s, %s, false)"
 
 
 @contextmanager
@@ -122,13 +123,18 @@ def locked_folder(connection: BaseDatabaseWrapper) -> Iterator[Callable[[], bool
 def without_limits(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Let statements of this connection take their time, until the end of the block."""
     with connection.cursor() as cursor:
-        for name, value in UNLIMITED.items():
-            cursor.execute(f"SET {name} = '{value}'")
+        cursor.execute(
+            "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", [list(UNLIMITED)]
+        )
+        # In processes that serve, these are not those to which RESET would lead.
+        before = dict(cursor.fetchall())
+        for each in UNLIMITED.items():
+            cursor.execute(SET, each)
     try:
         yield
     finally:
         # A connection that was lost takes them along: a new one has the limits.
         if connection.connection and not connection.connection.closed:
             with connection.cursor() as cursor:
-                for name in UNLIMITED:
-                    cursor.execute(f"RESET {name}")
+                for each in before.items():
+                    cursor.execute(SET, each)

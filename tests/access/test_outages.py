@@ -11,6 +11,7 @@ from pytest_django import Settings
 from redis import Redis
 
 from chat.access.sessions import RENEWED_KEY
+from tests.runs.troubles import locked_database, short_lock_timeout
 
 from .belongings import things_of
 from .matrix import request_for
@@ -72,6 +73,19 @@ def test_no_address_fails_while_the_database_does(
                 wrong.append(f"{method} {address}: {answer.status_code}")
     assert not wrong, "\n".join(wrong)
     assert told >= 20
+
+
+def test_form_that_a_lock_kept_out_is_stored_when_it_is_sent_again() -> None:
+    visit = visit_of("owner")
+    visit.client.raise_request_exception = False
+    form = {"text": "Be brief."}
+    connection.close()
+    with short_lock_timeout():
+        with locked_database():
+            answer = visit.client.post("/instructions/", form)
+        assert is_told(answer, is_htmx=False)
+        assert visit.client.post("/instructions/", form).status_code == 200
+    connection.close()
 
 
 def test_session_that_cannot_be_stored_is_not_taken_for_one_that_was_deleted() -> None:
