@@ -4,7 +4,29 @@ PostgreSQL makes the indexes while workers go on writing, which takes two transa
 a migration that was cut leaves behind is made again.
 """
 
+from contextlib import contextmanager
+
 from django.db import migrations, models
+
+
+@contextmanager
+def patient(connection):
+    """Let statements of PostgreSQL wait in the block for all transactions that are open now.
+
+    A backup is one for as long as it takes. Nobody queues behind such a wait.
+    """
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('lock_timeout')")
+        [limit] = cursor.fetchone()
+        cursor.execute("SET lock_timeout = 0")
+        try:
+            yield
+        finally:
+            if not connection.connection.closed:
+                cursor.execute("SELECT set_config('lock_timeout', %s, false)", [limit])
 
 
 class AddIndex(migrations.AddIndex):
@@ -13,12 +35,13 @@ class AddIndex(migrations.AddIndex):
     def database_forwards(self, app_label, schema_editor, from_state, to_state):
         is_postgresql = schema_editor.connection.vendor == "postgresql"
         concurrently = "CONCURRENTLY " if is_postgresql else ""
-        schema_editor.execute(f'DROP INDEX {concurrently}IF EXISTS "{self.index.name}"')
         model = to_state.apps.get_model(app_label, self.model_name)
-        if is_postgresql:
-            schema_editor.add_index(model, self.index, concurrently=True)
-        else:
-            schema_editor.add_index(model, self.index)
+        with patient(schema_editor.connection):
+            schema_editor.execute(f'DROP INDEX {concurrently}IF EXISTS "{self.index.name}"')
+            if is_postgresql:
+                schema_editor.add_index(model, self.index, concurrently=True)
+            else:
+                schema_editor.add_index(model, self.index)
 
     def database_backwards(self, app_label, schema_editor, from_state, to_state):
         model = from_state.apps.get_model(app_label, self.model_name)

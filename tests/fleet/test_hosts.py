@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Timer
 from uuid import uuid4
 
 import psycopg
@@ -126,6 +127,29 @@ class TestPostgreSQL:
         migrated = manage(tmp_path, "migrate", DATABASE_URL=url)
         assert migrated.returncode == 0, migrated.stderr
         assert int(postgresql_server.sql(MIGRATED, database)) > 0
+
+    @pytest.mark.long
+    def test_indexes_are_made_during_a_backup(
+        self, tmp_path: Path, postgresql_server: PostgreSQL, database: str
+    ) -> None:
+        url = postgresql_server.url(database)
+        before = manage(tmp_path, "migrate", "chat", "0019", DATABASE_URL=url)
+        assert before.returncode == 0, before.stderr
+        # No lock of its own, but PostgreSQL waits for it as if it had one.
+        code = (
+            "from agenticfleet import changing; changing.UNLIMITED['lock_timeout'] = '100ms';"
+            " from django.core.management import call_command; call_command('migrate')"
+        )
+        with psycopg.connect(url) as dump:
+            dump.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            dump.execute("SELECT 1 FROM chat_run")
+            ending = Timer(5, dump.rollback)
+            ending.start()
+            migrated = manage(tmp_path, "shell", "--no-imports", "-c", code, DATABASE_URL=url)
+            ending.join()
+        assert migrated.returncode == 0, migrated.stderr
+        invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
+        assert postgresql_server.sql(invalid, database) == "0"
 
     def test_wait_for_another_host_has_an_end(
         self, tmp_path: Path, postgresql_server: PostgreSQL, database: str
