@@ -17,12 +17,12 @@ from .running import lock
 # Seconds to wait until processes of a fleet that was killed have left the database.
 LEAVING_TIMEOUT = 3.0
 CHECK_INTERVAL = 0.5
-# Each connection tells PostgreSQL of which fleet it is.
+# Each connection tells PostgreSQL of which fleet it is, unless DATABASE_URL gives it another name.
 OTHERS = r"""
 SELECT DISTINCT coalesce(host(client_addr), 'this machine')
 FROM pg_stat_activity
 WHERE datname = current_database()
-    AND application_name LIKE 'fleet-%%' AND application_name <> %s
+    AND application_name ~ '^fleet-[0-9a-f]{8}$' AND application_name <> %s
 """
 COMMON = "all hosts of one database need the same"
 
@@ -43,13 +43,14 @@ def refuse_other_key(pause: Callable[[float], None]) -> None:
     """
     if connection.vendor != "postgresql":
         return
-    own_name = connection.settings_dict["OPTIONS"]["application_name"]
+    own_name = f"fleet-{settings.FLEET_INSTALLATION}"
     deadline = time.monotonic() + LEAVING_TIMEOUT
     while others := connected_as_others(own_name):
         if time.monotonic() >= deadline:
             raise EmbeddedError(
                 f"DJANGO_SECRET_KEY: a fleet with another key uses {database_text()}, from"
-                f" {', '.join(others)}; {COMMON}. To change the key, stop all of them first."
+                f" {', '.join(others)}; {COMMON}, and the same path in FLEET_PUBLIC_URL. To change"
+                " them, stop all hosts first."
             )
         pause(CHECK_INTERVAL)
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Timer
 from uuid import uuid4
@@ -108,6 +109,19 @@ class TestPostgreSQL:
             line = refusal_of(odd)
             assert "DJANGO_SECRET_KEY: a fleet with another key uses PostgreSQL" in line
             assert "another" * 9 not in line
+
+    def test_names_of_connections_that_an_operator_gave_are_no_keys(
+        self, tmp_path: Path, postgresql_server: PostgreSQL, database: str
+    ) -> None:
+        url = postgresql_server.url(database)
+        code = "from agenticfleet import hosts; hosts.refuse_other_key(lambda seconds: None)"
+        asked = partial(manage, tmp_path, "shell", "--no-imports", "-c", code)
+        with psycopg.connect(url, application_name="fleet-frankfurt"):
+            for own in ("", "?application_name=fleet-paris"):
+                refused = asked(DATABASE_URL=url + own)
+                assert refused.returncode == 0, refused.stderr
+        with psycopg.connect(url, application_name="fleet-0123abcd"):
+            assert "another key" in asked(DATABASE_URL=f"{url}?application_name=paris").stderr
 
     def test_fleet_without_a_key_is_refused(
         self, tmp_path: Path, model: ScriptedModel, postgresql_server: PostgreSQL, database: str
