@@ -49,10 +49,12 @@ class Site:
         """What Django is set to for this site, apart from names and addresses."""
         found: dict[str, Any] = {}
         if self.root != "/":
-            found["FORCE_SCRIPT_NAME"] = self.root.removesuffix("/")
-            # Other sites on the host neither get these cookies nor send theirs here.
+            found["FORCE_SCRIPT_NAME"] = prefix = self.root.removesuffix("/")
+            # Other sites on the host neither get these cookies nor send theirs here. With a slash,
+            # browsers would not send them for /fleet, which some proxies make / of without a
+            # redirect: that would look like a new browser, and its cookie would replace this one's.
             for name in ("SESSION", "CSRF", "LANGUAGE"):
-                found[f"{name}_COOKIE_PATH"] = self.root
+                found[f"{name}_COOKIE_PATH"] = prefix
         if self.is_encrypted:
             for name in ("SESSION", "CSRF", "LANGUAGE"):
                 found[f"{name}_COOKIE_SECURE"] = True

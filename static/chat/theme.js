@@ -66,7 +66,7 @@
   // A page for everybody sets no cookie.
   const zone = "public" in root.dataset ? "" : Intl.DateTimeFormat().resolvedOptions().timeZone;
   if (zone) {
-    const kept = `path=${site}; max-age=31536000; SameSite=Lax`;
+    const kept = `path=${site.slice(0, -1) || "/"}; max-age=31536000; SameSite=Lax`;
     const secure = location.protocol === "https:" ? "; Secure" : "";
     document.cookie = `fleet_zone_${installation}=${encodeURIComponent(zone)}; ${kept}${secure}`;
   }

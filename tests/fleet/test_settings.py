@@ -350,8 +350,8 @@ def test_sites_of_one_host_with_one_key_share_no_cookies(tmp_path: Path) -> None
     ]
     assert [each[1:] for each in found] == [
         ["None", "/static/", "['https://host.example']"],
-        ["/a/", "/a/static/", "['https://host.example']"],
-        ["/b/", "/b/static/", "['https://host.example']"],
+        ["/a", "/a/static/", "['https://host.example']"],
+        ["/b", "/b/static/", "['https://host.example']"],
     ]
     assert len({cookie for cookie, *_ in found}) == 3
 

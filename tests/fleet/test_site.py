@@ -1,6 +1,8 @@
 """A site below a path of a host: what FLEET_PUBLIC_URL may be, and what Django is set to for it."""
 
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
+from urllib.request import Request
 
 import pytest
 from django.urls import get_script_prefix
@@ -55,11 +57,19 @@ def test_own_names_are_those_of_all_addresses() -> None:
 
 def test_cookies_and_policies_of_a_site_below_a_path_are_no_other_sites() -> None:
     whole, part = site_at("https://chat.example").settings, site_at("https://a.example/b").settings
-    assert {value for name, value in part.items() if name.endswith("_COOKIE_PATH")} == {"/b/"}
+    assert {value for name, value in part.items() if name.endswith("_COOKIE_PATH")} == {"/b"}
     assert part["SECURE_SSL_HOST"] == "a.example"
     assert "SECURE_HSTS_SECONDS" in whole
     # It would count for the whole host.
     assert "SECURE_HSTS_SECONDS" not in part
+
+
+def test_cookies_come_back_below_the_path_with_and_without_its_slash() -> None:
+    path = site_at("https://a.example/b").settings["SESSION_COOKIE_PATH"]
+    policy = DefaultCookiePolicy()
+    asked = [Request(f"https://a.example{each}") for each in ("/b", "/b/", "/b/c/1/", "/", "/bc/")]
+    sent = [policy.path_return_ok(path, each) for each in asked]
+    assert sent == [True, True, True, False, False]
 
 
 async def seen(path: str, **scope: Any) -> dict[str, Any]:
