@@ -13,11 +13,13 @@ from functools import partial
 from threading import Barrier
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.db import (
     Error,
     InterfaceError,
     InternalError,
     OperationalError,
+    close_old_connections,
     connection,
     transaction,
 )
@@ -44,6 +46,22 @@ async def in_database[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.k
 async def read_in_database[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Do the same with a call that only reads, once more if its connection was cut meanwhile."""
     return await in_database(again_if_cut, partial(call, *args, **kwargs))
+
+
+async def for_slow_reader[**P, R](call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a call of a response that is sent in pieces, in the thread of its request.
+
+    No connection is kept until the next piece: a reader takes as long for this one as it likes, and
+    a process has only so many.
+    """
+
+    def run() -> R:
+        try:
+            return call(*args, **kwargs)
+        finally:
+            close_old_connections()
+
+    return await sync_to_async(run)()
 
 
 def again_if_cut[R](call: Callable[[], R]) -> R:

@@ -8,8 +8,9 @@ from io import StringIO
 from typing import Any
 
 import msgspec
-from asgiref.sync import sync_to_async
 from django.db.models import QuerySet
+
+from chat.database import for_slow_reader
 
 from .content import length
 
@@ -26,8 +27,8 @@ class Export:
     """The rows of a list, newest first, in pieces.
 
     Each piece is a query of its own that continues after the last row of the piece before. So no
-    cursor and no transaction stays open while a slow client reads, and nothing more is read once
-    the client has disconnected.
+    cursor, transaction or connection stays open while a slow client reads, and nothing more is read
+    once the client has disconnected.
     """
 
     rows: QuerySet[Any]
@@ -41,7 +42,7 @@ class Export:
         if file_format == "csv":
             yield csv_of([{name: name for name in self.columns}])
         after: Row | None = None
-        while piece := await sync_to_async(self.piece)(after):
+        while piece := await for_slow_reader(self.piece, after):
             yield encode([self.shown(row) for row in piece])
             after = piece[-1]
 

@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncIterator, Iterator
 
-from asgiref.sync import sync_to_async
 from django.utils import translation
 
 from chat.conversations import Conversation
+from chat.database import for_slow_reader
 
 from . import document, markdown
 from .rows import Questions
@@ -33,5 +33,5 @@ async def while_sent(pieces: Iterator[bytes], language: str | None) -> AsyncIter
         with translation.override(language):
             return next(pieces, None)
 
-    while (made := await sync_to_async(piece)()) is not None:
+    while (made := await for_slow_reader(piece)) is not None:
         yield made

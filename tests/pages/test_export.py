@@ -1,18 +1,22 @@
 """A chat as a file: Markdown for people, JSON for programs."""
 
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from time import process_time
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import AsyncClient, Client
 from markdown_it import MarkdownIt
 
 from chat.conversations import Conversation, Message
 from chat.database import in_database
 from chat.export.markdown import closed, quoted
+from chat.export.pieces import while_sent
 from chat.export.rows import QUESTIONS_AT_ONCE
 from chat.protocol.errors import WORKER_LOST
 from chat.protocol.events import RoutingDecided, ToolComplete, stored
@@ -240,3 +244,20 @@ def test_file_has_the_name_of_the_chat(client: Client) -> None:
     dots = conversation_of(client, "../..")
     header = client.get(f"{address(dots, 'export')}?as=json").headers["Content-Disposition"]
     assert header == 'attachment; filename="chat.json"'
+
+
+def test_slow_reader_holds_no_connection() -> None:
+    was_open = []
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(3):
+            was_open.append(connection.connection is not None)
+            Conversation.objects.exists()
+            yield b"piece"
+
+    @async_to_sync
+    async def read() -> None:
+        assert [piece async for piece in while_sent(pieces(), None)] == [b"piece"] * 3
+
+    read()
+    assert was_open[1:] == [False, False]
