@@ -29,7 +29,11 @@ from .postgresql import is_closed_by_server
 # SQLite allows one writer and makes others sleep and retry. With one thread, calls queue instead.
 THREADS = 1 if connection.vendor == "sqlite" else 4
 
-READ_ONLY = "25006"  # PostgreSQL's code: a standby, or a server that is being replaced
+# PostgreSQL's codes: a standby, or a server that is being replaced; transactions of a process that
+# was frozen; and a class of what is too long or too complex at any time.
+READ_ONLY = "25006"
+TIMED_OUT = ("25P03", "25P04")
+BEYOND_LIMITS = "54"
 
 AT_ONCE = 8  # Calls in one transaction. With more, the first would wait too long for the last.
 
@@ -109,8 +113,10 @@ def is_unavailable(fault: BaseException | None) -> bool:
         return True
     cause = fault.__cause__ if fault else None
     if isinstance(fault, InternalError):
-        return sqlstate_of(cause) == READ_ONLY
+        return sqlstate_of(cause) in (READ_ONLY, *TIMED_OUT)
     if not isinstance(fault, OperationalError):
+        return False
+    if (sqlstate_of(cause) or "").startswith(BEYOND_LIMITS):
         return False
     # SQLite calls wrong SQL an OperationalError, too.
     return not isinstance(cause, sqlite3.Error) or cause.sqlite_errorcode != sqlite3.SQLITE_ERROR

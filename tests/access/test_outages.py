@@ -5,7 +5,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from django.db import DataError, Error, OperationalError, ProgrammingError, connection
+from django.db import (
+    DataError,
+    Error,
+    InternalError,
+    OperationalError,
+    ProgrammingError,
+    connection,
+)
 from django.http import HttpResponse
 from pytest_django import Settings
 from redis import Redis
@@ -104,6 +111,27 @@ def test_wrong_sql_and_rejected_values_stay_failures() -> None:
     for fault in (ProgrammingError("no such column"), DataError("too long"), wrong_sql()):
         with failing(every_statement, fault):
             assert visit.client.get("/account/").status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("fault", "state", "status"),
+    [
+        (OperationalError, "57014", 503),  # a time limit
+        (InternalError, "25006", 503),  # a standby
+        (InternalError, "25P03", 503),  # this process was frozen
+        (InternalError, "25P02", 500),
+        (OperationalError, "54000", 500),  # a row that is too long for an index
+    ],
+)
+def test_codes_of_postgresql_tell_outages_from_failures(
+    fault: type[Error], state: str, status: int
+) -> None:
+    visit = visit_of("owner")
+    visit.client.raise_request_exception = False
+    raised, cause = fault("no"), Exception()
+    raised.__cause__, cause.sqlstate = cause, state  # type: ignore[attr-defined]
+    with failing(every_statement, raised):
+        assert visit.client.get("/account/").status_code == status
 
 
 def wrong_sql() -> Error:
