@@ -14,8 +14,8 @@ from psycopg.pq import TransactionStatus
 from . import is_closed_by_server
 
 CHECK_INTERVAL = 0.1  # seconds between looks for Ctrl-C while a call waits
-MAX_OPEN = 40  # connections of a process
-MAX_KEPT = 8  # of them without use. A server has 100 by default, for all workers
+MAX_OPEN = 16  # connections of a process. A server has 100 by default, for all workers
+MAX_KEPT = 8  # of them without use
 MAX_WAIT = 3.0  # seconds for one of them to become free
 MAX_IDLE = 60.0  # seconds that one is kept without use
 PROBE_INTERVAL = 1.0  # seconds after the server was silent until it is asked again
