@@ -106,8 +106,7 @@ def test_worker_refuses_an_open_site_too_because_settings_may_have_changed(tmp_p
     assert "Traceback" not in ran.stderr
 
 
-def test_containers_are_for_this_machine_and_ask_people_to_sign_in() -> None:
+def test_containers_ask_people_to_sign_in() -> None:
     compose, image = (ROOT / "docker-compose.yml").read_text(), (ROOT / "Dockerfile").read_text()
-    assert 'ports: ["127.0.0.1:8000:8000"]' in compose
     assert "FLEET_AUTH: ${FLEET_AUTH:-required}" in compose
     assert "FLEET_AUTH=required" in image
