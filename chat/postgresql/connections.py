@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable
-from threading import BoundedSemaphore, Lock
+from queue import Empty, SimpleQueue
+from threading import Lock
 from typing import Any
 from weakref import finalize
 
@@ -31,7 +32,7 @@ class Connection(psycopg.Connection[Any]):
     patience: float | None = None
     pool: "Pool | None" = None
     # Frees the place in the pool, also if the thread that has the connection ends without a word.
-    frees_place: "finalize[[], Connection] | None" = None
+    frees_place: "finalize[[None], Connection] | None" = None
     is_read_only = False  # the server took no writes; the next one at its address may
 
     def wait[T](
@@ -77,7 +78,10 @@ class Pool:
         self._connect = connect
         self._idle: list[tuple[Connection, float]] = []
         self._lock = Lock()
-        self._free = BoundedSemaphore(MAX_OPEN)
+        # Not a semaphore, whose lock a finalizer may find held by the very thread that it runs in.
+        self._places: SimpleQueue[None] = SimpleQueue()
+        for _ in range(MAX_OPEN):
+            self._places.put(None)
         self._silent_since: float | None = None
         self._probing = Lock()
 
@@ -86,15 +90,17 @@ class Pool:
 
     def getconn(self) -> Connection:
         """Return an idle connection, or a new one. Raise OperationalError if there is none."""
-        if not self._free.acquire(timeout=MAX_WAIT):
-            raise psycopg.OperationalError(f"all {MAX_OPEN} connections are in use")
+        try:
+            self._places.get(timeout=MAX_WAIT)
+        except Empty:
+            raise psycopg.OperationalError(f"all {MAX_OPEN} connections are in use") from None
         try:
             connection = self._kept() or self._new()
         except BaseException:
-            self._free.release()
+            self._places.put(None)
             raise
         connection.pool = self
-        connection.frees_place = finalize(connection, self._free.release)
+        connection.frees_place = finalize(connection, self._places.put, None)
         connection.frees_place.atexit = False
         return connection
 

@@ -1,9 +1,12 @@
 """Connections to PostgreSQL: kept while they work, and given up if the server is silent."""
 
 import gc
+import itertools
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from pytest_django import DjangoDbBlocker
 from agenticfleet.environment import Environment
 from chat.postgresql import base
 from chat.postgresql.base import DatabaseWrapper
+from chat.postgresql.connections import Pool
 from tests.postgresql import SUPERUSER, PostgreSQL
 
 PATIENCE = 0.6  # seconds: of the statement_timeout below, and GRACE
@@ -141,6 +145,35 @@ def test_places_are_freed_by_threads_that_end_without_a_word(
         thread.start()
         thread.join()
         gc.collect()
+
+
+class Unused:
+    closed, is_idle = False, True
+
+    def close(self) -> None: ...
+
+
+def take_and_free(moment: int) -> None:
+    """Take a place, and have another one freed at a line of the code that takes it."""
+    pool = Pool(Unused)  # type: ignore[arg-type]
+    forgotten, lines = [pool.getconn()], itertools.count()
+
+    def trace(frame: FrameType, event: str, arg: Any) -> Any:
+        if event == "line" and next(lines) == moment:
+            forgotten.clear()
+        return trace
+
+    sys.settrace(trace)  # of this thread
+    pool.getconn()
+
+
+@pytest.mark.parametrize("moment", range(20))
+def test_place_may_be_freed_while_another_one_is_taken(moment: int) -> None:
+    # Python collects garbage in any thread, between any two lines.
+    thread = threading.Thread(target=take_and_free, args=[moment], daemon=True)
+    thread.start()
+    thread.join(3)
+    assert not thread.is_alive()
 
 
 def test_limits_of_the_role_count_before_those_of_the_fleet(
