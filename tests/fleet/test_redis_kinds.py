@@ -1,5 +1,6 @@
 """What a fleet says of a Redis that it can't use, or not as it should be."""
 
+import re
 import ssl
 import subprocess
 import threading
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import trustme
+from django.conf import settings
 from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
@@ -106,6 +108,24 @@ class TestUsable:
         with Redis.from_url(valkey_url) as client:
             check_redis(valkey_url)
             assert not [key for key in client.keys("*:check:*") if client.ttl(key) > 1]
+
+    def test_each_command_of_the_code_is_tried(self, start: StartRedis) -> None:
+        port = start("")
+        # As methods of clients and pipelines, and within scripts.
+        call = re.compile(r"""(?:client|pipe)\.([a-z]+)[a-z_]*\(|redis\.call\(['"]([A-Z]+)""")
+        with Redis(port=port, decode_responses=True) as client:
+            known = client.command()
+            assert check_redis(f"redis://127.0.0.1:{port}/0") == []
+            tried = {name.split("_")[1].partition("|")[0] for name in client.info("commandstats")}
+        used = {
+            (method or command).lower()
+            for folder in ("chat", "tooling")
+            for path in (settings.BASE_DIR / folder).rglob("*.py")
+            for method, command in call.findall(path.read_text())
+        }
+        assert {"xinfo", "zrem", "hmget"} < used
+        # The inspector of the cache may go without this one.
+        assert (used & known.keys()) - {"memory"} <= tried
 
     def test_eviction_is_told_if_it_can_happen(self, start: StartRedis) -> None:
         port = start("maxmemory 100mb\nmaxmemory-policy allkeys-lru\n")
