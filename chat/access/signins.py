@@ -69,6 +69,7 @@ class SessionStore(db.SessionStore):
         try:
             super().save(must_create)
         except UpdateError as exc:
-            if exc.__context__ and is_unavailable(exc.__context__):
-                raise exc.__context__ from None
+            fault = exc.__context__
+            if fault and is_unavailable(fault):
+                raise fault from fault.__cause__  # which has the database's code
             raise

@@ -95,13 +95,16 @@ def test_form_that_a_lock_kept_out_is_stored_when_it_is_sent_again() -> None:
     connection.close()
 
 
-def test_session_that_cannot_be_stored_is_not_taken_for_one_that_was_deleted() -> None:
+@pytest.mark.parametrize("fault", [None, (InternalError, "25006")], ids=["away", "read-only"])
+def test_session_that_cannot_be_stored_is_not_taken_for_one_that_was_deleted(
+    fault: tuple[type[Error], str] | None,
+) -> None:
     visit = visit_of("owner")
     visit.client.raise_request_exception = False
     session = visit.client.session
     session[RENEWED_KEY] = 0  # It is due.
     session.save()
-    with failing(every_write):
+    with failing(every_write, fault and fault_of(*fault)):
         assert is_told(visit.client.get("/account/"), is_htmx=False)
 
 
@@ -128,10 +131,15 @@ def test_codes_of_postgresql_tell_outages_from_failures(
 ) -> None:
     visit = visit_of("owner")
     visit.client.raise_request_exception = False
+    with failing(every_statement, fault_of(fault, state)):
+        assert visit.client.get("/account/").status_code == status
+
+
+def fault_of(fault: type[Error], state: str) -> Error:
+    """Return what Django raises for an error of PostgreSQL with this code."""
     raised, cause = fault("no"), Exception()
     raised.__cause__, cause.sqlstate = cause, state  # type: ignore[attr-defined]
-    with failing(every_statement, raised):
-        assert visit.client.get("/account/").status_code == status
+    return raised
 
 
 def wrong_sql() -> Error:
