@@ -149,6 +149,14 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     database.close_connections()
 
 
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """Leave no connection in other threads, for which PostgreSQL would keep the database."""
+    yield
+    asyncio.run(sync_to_async(connections.close_all)())
+    database.close_connections()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quick_flush() -> Iterator[None]:
     """Empty the tables between tests, but keep content types and permissions.
