@@ -63,7 +63,8 @@ async def for_slow_reader[**P, R](call: Callable[P, R], *args: P.args, **kwargs:
         try:
             return call(*args, **kwargs)
         finally:
-            close_old_connections()
+            if not connection.in_atomic_block:
+                close_old_connections()
 
     return await sync_to_async(run)()
 

@@ -144,13 +144,6 @@ def _services(valkey_url: str, model_server: ScriptedModel) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
-    """Close the connections of database threads before the tests' database is dropped."""
-    yield
-    database.close_connections()
-
-
-@pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """Leave no connection in other threads, for which PostgreSQL would keep the database."""
     yield
     asyncio.run(sync_to_async(connections.close_all)())

@@ -16,6 +16,7 @@ CALL_TIMEOUT = 0.3  # seconds that a call waits for Redis
 TURNS = 15  # of the event loop, at least, in which Redis doesn't answer
 BREAKER = 1.0  # seconds after a failed call in which no other is tried
 BLOCKING_TIMEOUT = 1.0  # seconds that a call outside of event loops waits for Redis
+PROBE_KEY = "fleet:check"  # which probes write for a second
 
 
 class RedisDown(Exception):
@@ -106,7 +107,7 @@ def redis_problem(url: str) -> str | None:
         return str(exc)
     try:
         # Not a ping, which a full one answers, too, and one that has become a replica.
-        client.set("fleet:check", "", px=1000)
+        client.set(PROBE_KEY, "", px=1000)
     except (RedisError, OSError) as exc:
         return str(exc)
     finally:
