@@ -73,7 +73,7 @@ class AskQuerySet(models.QuerySet["Ask"]):
         isn't accepted. The caller opens the transaction, and rolls it back then.
         """
         # Locked, so that of two requests with replies the second sees what the first decided.
-        asks = {ask.pk: ask for ask in self.select_for_update().filter(run=run_id)}
+        asks = {ask.pk: ask for ask in self.select_for_update(no_key=True).filter(run=run_id)}
         waiting = {pk: ask for pk, ask in asks.items() if ask.state == Ask.State.OPEN}
         if any(ask.has_expired for ask in asks.values()):
             raise ProtocolError(EXPIRED)
@@ -115,7 +115,9 @@ class AskQuerySet(models.QuerySet["Ask"]):
         with transaction.atomic():
             # An ask that is locked is being decided, or another worker closes it.
             skip_locked = connection.features.has_select_for_update_skip_locked
-            locked = list(due.select_for_update(skip_locked=skip_locked)[:EXPIRED_AT_ONCE])
+            locked = list(
+                due.select_for_update(skip_locked=skip_locked, no_key=True)[:EXPIRED_AT_ONCE]
+            )
             runs = {ask.run_id for ask in locked}
             closed = self.open().filter(run__in=runs).update(state=Ask.State.EXPIRED)
             StepResult.objects.filter(run__in=runs).delete()

@@ -105,7 +105,7 @@ class RunQuerySet(StartQueries):
         with transaction.atomic():
             # Locked, so that no worker claims one of these runs before its results are stored.
             rows = self.owned_by_worker(worker).filter(pk__in=epochs).order_by()
-            locked = rows.select_for_update().values_list("pk", "epoch")
+            locked = rows.select_for_update(no_key=True).values_list("pk", "epoch")
             held = {pk for pk, epoch in locked if epochs[pk] == epoch}
             # A step that was done again has the same result, or one that is as good.
             StepResult.objects.bulk_create(
@@ -141,7 +141,7 @@ class RunQuerySet(StartQueries):
         Return None if the run has ended or its lease was renewed meanwhile.
         """
         with transaction.atomic():
-            run = self.live().select_for_update().filter(pk=run_id).first()
+            run = self.live().select_for_update(no_key=True).filter(pk=run_id).first()
             if run is None:
                 return None
             ending = run.lost_ending

@@ -30,7 +30,11 @@ class WordsQuerySet(models.QuerySet["Words"]):
         """
         with transaction.atomic():
             # Locked, so that none is deleted meanwhile.
-            rows = Message.objects.filter(pk__in=messages).select_for_update().order_by("pk")
+            rows = (
+                Message.objects.filter(pk__in=messages)
+                .select_for_update(no_key=True)
+                .order_by("pk")
+            )
             found = rows.values_list("pk", "conversation_id", "text")
             self.bulk_create(
                 [

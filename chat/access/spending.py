@@ -29,7 +29,7 @@ class DayUseQuerySet(models.QuerySet["DayUse"]):
         rows = self.filter(day=day, subject__in=subjects)
         with transaction.atomic():
             # Two transactions may need the same rows: both lock them in the same order.
-            locked = rows.select_for_update().order_by("subject")
+            locked = rows.select_for_update(no_key=True).order_by("subject")
             known = set(locked.values_list("subject", flat=True))
             if new := [subject for subject in subjects if subject not in known]:
                 self.bulk_create(
@@ -62,7 +62,7 @@ class DayUseQuerySet(models.QuerySet["DayUse"]):
             return  # The transactions of SQLite wait for each other as they are.
         row = {"day": today().date(), "subject": SITE}
         self.bulk_create([DayUse(**row)], ignore_conflicts=True)
-        self.select_for_update().get(**row)
+        self.select_for_update(no_key=True).get(**row)
 
 
 class DayUse(models.Model):

@@ -22,7 +22,7 @@ class PeriodQuerySet(models.QuerySet["Period"]):
             [Period(span=span, start=start) for span, start in keys], ignore_conflicts=True
         )
         for span, start in keys:
-            period = self.select_for_update().get(span=span, start=start)
+            period = self.select_for_update(no_key=True).get(span=span, start=start)
             total = total_of([figures[span, start]], period.decoded)
             self.filter(pk=period.pk).update(figures=msgspec.json.encode(total).decode())
 

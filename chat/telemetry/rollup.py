@@ -69,7 +69,7 @@ def count_batch(size: int = BATCH, among: QuerySet[Run] | None = None) -> int:
     with transaction.atomic():
         # Skip runs that another worker counts now. SQLite ignores this: its transactions begin
         # with the only lock for writing.
-        locked = uncounted.select_for_update(skip_locked=True)
+        locked = uncounted.select_for_update(skip_locked=True, no_key=True)
         ids = ("pk", "question_id", "answer_id")
         rows = list(locked.order_by("ended_at").values_list(*ids, *COLUMNS)[:size])
         Period.objects.add(by_period([EndedRun(*columns) for _, _, _, *columns in rows]))

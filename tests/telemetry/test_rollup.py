@@ -8,7 +8,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -174,3 +174,18 @@ def test_periods_start_at_whole_units() -> None:
     assert start_of("minute", moment) == datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
     assert start_of("hour", moment) == datetime(2026, 3, 4, 5, tzinfo=UTC)
     assert start_of("day", moment) == datetime(2026, 3, 4, tzinfo=UTC)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rows_can_be_referred_to_while_they_are_counted() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("needs postgresql")
+    run = stored()
+    others = connection.copy()
+    with transaction.atomic():
+        rollup.count_all()
+        # So does a COMMIT for each foreign key to these rows, in an order of its own.
+        for table, pk in (("chat_run", run.pk), ("chat_message", run.question_id)):
+            with others.cursor() as cursor:
+                cursor.execute(f"SELECT 1 FROM {table} WHERE id = %s FOR KEY SHARE NOWAIT", [pk])
+    others.close()
