@@ -232,7 +232,7 @@ OWN_DISK = (
     "--map-root-user",
     "sh",
     "-c",
-    'mount -t tmpfs -o size=8m none "$FLEET_STATE_DIR" && exec "$@"',
+    'mount -t tmpfs -o size=16m none "$FLEET_STATE_DIR" && exec "$@"',
     "sh",
 )
 
