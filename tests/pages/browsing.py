@@ -77,7 +77,7 @@ def pages(chromium: Browser, *, ignored: Sequence[str] = ()) -> Iterator[Open]:
     yield open_page
     for context in contexts:
         context.close()
-    assert problems == []
+    assert problems == [], problems
 
 
 def ask(page: Page, question: str) -> None:
