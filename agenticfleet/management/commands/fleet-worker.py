@@ -76,20 +76,23 @@ async def work_until_stopped(server: Server, ready_fd: int | None) -> None:
     """Wait for a signal to stop, then until this worker has no runs.
 
     After a first signal, runs are handed over, but answers that stream have the grace to finish. A
-    second SIGTERM hands these over, too; a second signal that is a SIGINT ends all runs at once.
+    second one hands these over, too, or ends all runs at once if one of the two is a SIGINT: the
+    kernel delivers two that wait in the order of their numbers.
 
     After SIGTERM and SIGINT go on listening, so that clients get a readable refusal. After SIGHUP
     stop listening: another worker serves.
     """
     worker, loop = Worker.current(), asyncio.get_running_loop()
-    stopping, is_told = asyncio.Event(), asyncio.Event()
+    stopping = asyncio.Event()
+    arrived: set[signal.Signals] = set()
 
     def stop(number: signal.Signals) -> None:
-        if is_told.is_set() and number is signal.SIGINT:
+        is_first = not arrived
+        arrived.add(number)
+        if not is_first and signal.SIGINT in arrived:
             worker.end_all_runs()
-        elif is_told.is_set():
+        elif not is_first:
             worker.runs.hand_over(all_runs=True)
-        is_told.set()
         stopping.set()
 
     def leave() -> None:
