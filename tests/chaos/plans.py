@@ -140,7 +140,8 @@ class RunPlan:
 
     @property
     def question(self) -> str:
-        return f"question {self.number} ({self.play.name})"
+        # Five digits, because four may be a year, for which the web would be searched.
+        return f"question {self.number:05d} ({self.play.name})"
 
     @property
     def endings(self) -> frozenset[str]:
