@@ -115,6 +115,9 @@ class Variants:
     def next(self, age: float) -> Variant:
         """Return the variant of the next run, with the models in use at this age (0 to 1)."""
         self.given += 1
+        if self.given == 1:
+            # The oldest run: what an earlier version stored of a team.
+            return self.made("full", "completed", generation=0)
         if self.still_missing and self.given % self.interval == 0:
             return self.still_missing.pop()
         pool = self.pools[0] if age > 0.7 else self.pools[1] if age > 0.25 else self.pools[2]

@@ -20,7 +20,8 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 # What the browser and htmx report about a lost socket or request.
-CONNECTION_ERRORS = ("WebSocket connection to", "htmx:", "net::ERR_")
+# 426 is what the page gets that looks why its sockets can't be opened.
+CONNECTION_ERRORS = ("WebSocket connection to", "htmx:", "net::ERR_", "a status of 426")
 # An answer with all kinds of Markdown.
 EVERY_KIND = Path(__file__).with_name("every_kind.md").read_text()
 TIMEOUT = 40_000  # ms; only an overloaded machine needs so many

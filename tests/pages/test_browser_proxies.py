@@ -309,7 +309,7 @@ def open_below(chromium: Browser, model: ScriptedModel) -> Iterator[Open]:
         page.goto(address)
         return page
 
-    with pages(chromium, ignored=(*CONNECTION_ERRORS, "status of 426")) as open_page:
+    with pages(chromium, ignored=CONNECTION_ERRORS) as open_page:
         yield opened
     assert strays == []
 
