@@ -123,10 +123,11 @@ class ScriptedModel:
     def forget(self, question: str) -> list[Call]:
         """Forget a question's scripts, and the calls that were about it; return these."""
         self._scripts.pop(question, None)
-        for key in [key for key in self._assignments if key[1] == question]:
+        # A copy, because another thread adds questions meanwhile, and the server calls.
+        for key in [key for key in list(self._assignments) if key[1] == question]:
             del self._assignments[key]
         about = [n for n, c in enumerate(self.calls) if question in str(c.body["messages"])]
-        # From the end: the server adds calls meanwhile.
+        # From the end, for the same reason.
         return [self.calls.pop(number) for number in reversed(about)][::-1]
 
     def as_agent(self, instructions: str, *scripts: Script) -> None:
