@@ -130,6 +130,7 @@ def test_jump_gives_the_focus_to_a_place_that_stays(fleet: Fleet, open_page: Ope
         page = open_page(fleet.address, width=390, height=600, **options)
         asked(page, "long")
         page.locator("#scroll").evaluate("(place) => place.scrollTo(0, 0)")
+        expect(page.locator("#jump")).to_be_visible()
         page.locator("#jump").focus()
         page.keyboard.press("Enter")
         expect(page.locator("#jump")).to_be_hidden()
