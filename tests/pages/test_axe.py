@@ -64,6 +64,10 @@ PAGES = {
 VIEWS = [("light", 1440), ("dark", 390)]
 
 
+# What fades in or out has other colours meanwhile.
+STILL = {"reduced_motion": "reduce"}
+
+
 @dataclass
 class Site:
     """A fleet whose database has the demo, with an operator."""
@@ -124,7 +128,7 @@ def faults(page: Page, *rules: str) -> list[str]:
 
 @pytest.mark.parametrize(("theme", "width"), VIEWS)
 def test_admin(site: Site, open_page: Open, theme: str, width: int) -> None:
-    page = open_page(site.address("/admin/"), width=width, color_scheme=theme)
+    page = open_page(site.address("/admin/"), width=width, color_scheme=theme, **STILL)
     site.sign_in(page)
     addresses = dict(PAGES)
     for kind, condition in RUNS.items():
@@ -156,7 +160,7 @@ def test_admin(site: Site, open_page: Open, theme: str, width: int) -> None:
 
 @pytest.mark.parametrize(("theme", "width"), VIEWS)
 def test_chat(site: Site, open_page: Open, theme: str, width: int) -> None:
-    page = open_page(site.address("/"), width=width, color_scheme=theme)
+    page = open_page(site.address("/"), width=width, color_scheme=theme, **STILL)
     assert faults(page) == []
     ask(page, "What is the answer?")
     expect_ready_for_the_next(page)
@@ -178,7 +182,7 @@ def test_states_of_a_chat(
 ) -> None:
     model.on("hold", tokens=[EVERY_KIND, "\n\n```python\nx = 1\ny", " = 2"], hold_after=2)
     model.on("fail", status=500)
-    page = open_page(site.address("/"), width=width, height=height, color_scheme=theme)
+    page = open_page(site.address("/"), width=width, height=height, color_scheme=theme, **STILL)
     found = {}
 
     def look(state: str) -> None:
@@ -251,7 +255,7 @@ def test_chat_that_waits(
 ) -> None:
     sums = [("calculator", '{"expression": "6 * 7"}'), ("calculator", '{"expression": "1 + 1"}')]
     model.as_agent(ASSISTANT.instructions, Script(tokens=["So far."], calls=sums))
-    page = open_page(site.address("/"), width=width, color_scheme=theme)
+    page = open_page(site.address("/"), width=width, color_scheme=theme, **STILL)
     ask(page, "Tell me something")
     expect(page.locator(".ask")).to_have_count(2)
     assert faults(page) == []
