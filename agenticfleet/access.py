@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from django.conf import settings
 
-from agenticfleet.site import below_root
+from chat.access.origins import below_root
 from chat.logs import bind, without_key
 
 logger = logging.getLogger(__name__)

@@ -13,9 +13,8 @@ from django.urls import set_script_prefix
 
 from agenticfleet.access import MACHINES
 from agenticfleet.environment import is_of_this_machine
-from agenticfleet.site import below_root
 from chat.access.addresses import Address, parsed_address
-from chat.access.origins import is_trusted
+from chat.access.origins import below_root, is_trusted
 from chat.logs import Once
 
 logger = logging.getLogger(__name__)

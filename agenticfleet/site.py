@@ -85,9 +85,3 @@ def site_at(url: str) -> Site:
     is_default = parts.port in (None, DEFAULT_PORTS[parts.scheme])
     port = "" if is_default else f":{parts.port}"
     return Site(f"{parts.scheme}://{host}{port}", root)
-
-
-def below_root(scope: dict[str, Any]) -> str:
-    """Return the path of a request without what all paths of this site begin with."""
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))

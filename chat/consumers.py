@@ -18,7 +18,7 @@ from django.http.cookie import parse_cookie
 from django.utils import translation
 
 from chat.rendering.answer import AnswerView
-from chat.runs.local import JOIN_TIMEOUT
+from chat.runs.local import joined
 from chat.runs.replay import Entry
 from chat.runs.worker import Worker
 from chat.telemetry import metrics
@@ -407,11 +407,3 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     @property
     def query(self) -> QueryDict:
         return fields_of(self.scope.get("query_string", b""))
-
-
-async def joined(joining: "asyncio.Task[Run]") -> Run:
-    """Return the run when it is joined. Raise ProtocolError if it is refused or takes too long."""
-    done, _ = await asyncio.wait({joining}, timeout=JOIN_TIMEOUT)
-    if not done:
-        raise ProtocolError(STORAGE_UNAVAILABLE)
-    return joining.result()

@@ -10,6 +10,7 @@ from tooling.clusters import shortened
 
 from .access.owners import Owner
 from .branches import Asked, Tree
+from .entrance import SOCKET, Entrance
 from .protocol.errors import FORBIDDEN, ProtocolError
 from .protocol.requests import ChatRequest
 from .record import Exchange
@@ -22,7 +23,13 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def for_owner(self, owner: Owner) -> "ConversationQuerySet":
         return self.filter(owner=str(owner))
 
-    def for_request(self, owner: Owner, request: ChatRequest) -> "Conversation":
+    def in_list(self, owner: Owner) -> "ConversationQuerySet":
+        """Return the conversations in an owner's list: programs also have others, of one run."""
+        return self.for_owner(owner).filter(is_kept=True)
+
+    def for_request(
+        self, owner: Owner, request: ChatRequest, entrance: Entrance = SOCKET
+    ) -> "Conversation":
         """Return the conversation that `request` names, or a new one.
 
         Raise the same ProtocolError for a foreign id as for an unknown one, so that the answer
@@ -30,7 +37,8 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """
         if request.conversation_id is None:
             title = shortened(request.message, TITLE_LENGTH)
-            return self.create(owner=str(owner), title=title)
+            chosen = {"pk": entrance.conversation_id} if entrance.conversation_id else {}
+            return self.create(owner=str(owner), title=title, is_kept=entrance.is_kept, **chosen)
         if conversation := self.for_owner(owner).filter(pk=request.conversation_id).first():
             return conversation
         raise ProtocolError(FORBIDDEN)
@@ -54,6 +62,12 @@ class Conversation(models.Model):
         # During an update, workers of the version before don't know this column.
         db_default=TitledBy.QUESTION,
     )
+    is_kept = models.BooleanField(
+        default=True,
+        # During an update, workers of the version before don't know this column.
+        db_default=True,
+        help_text="in its owner's list; others are of programs, and removed after 30 days",
+    )
     pinned_at = models.DateTimeField(null=True, blank=True)
     head = models.BigIntegerField(
         null=True,
@@ -69,6 +83,15 @@ class Conversation(models.Model):
         ordering = ("-updated_at",)
         indexes = (
             models.Index(fields=("owner", "-updated_at")),
+            # A program may have made many that its owner's list doesn't show.
+            models.Index(
+                fields=("owner", "-updated_at"),
+                condition=models.Q(is_kept=True),
+                name="chats_kept",
+            ),
+            models.Index(
+                fields=("updated_at",), condition=models.Q(is_kept=False), name="chats_to_prune"
+            ),
             models.Index(
                 fields=("owner", "-pinned_at"),
                 condition=models.Q(pinned_at__isnull=False),

@@ -22,6 +22,7 @@ from .access.tokens import Token
 from .access.tries import Tries  # noqa: F401  # Django finds models by this module
 from .asks import Ask
 from .conversations import Conversation, Message
+from .entrance import Entered
 from .instructions import Instructions  # noqa: F401  # Django finds models by this module
 from .journal import StepResult
 from .protocol.errors import OTHER_VERSION
@@ -249,7 +250,7 @@ class RunQuerySet(StartQueries):
         self.filter(pk=run_id).update(closed_at=Now())
 
 
-class Run(models.Model):
+class Run(Entered):
     """One answer, from its start to its ending. `pk` is the workflow_id on the wire."""
 
     class Status(models.TextChoices):

@@ -31,6 +31,11 @@ RUN_INDEXES = (
         condition=~models.Q(address=""),
         name="runs_by_address",
     ),
+    models.Index(
+        fields=("owner", "digest", "created_at"),
+        condition=~models.Q(digest=""),
+        name="runs_by_digest",
+    ),
     # All workers poll for unclosed runs, and hardly any of a million runs is one.
     models.Index(fields=("ended_at",), condition=models.Q(closed_at=None), name="runs_to_close"),
     models.Index(fields=("ended_at",), condition=models.Q(pruned_at=None), name="runs_to_prune"),

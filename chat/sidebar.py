@@ -212,7 +212,7 @@ def chats_of(owner: Owner, *, running: bool) -> "QuerySet[Listed]":
         approver="owner",
         expires_at__gt=Now(),
     )
-    found = Conversation.objects.for_owner(owner).annotate(
+    found = Conversation.objects.in_list(owner).annotate(
         is_running=Exists(Run.objects.live().filter(conversation=OuterRef("pk"))),
         is_waiting=Exists(asks),
         last_status=Subquery(runs.values("status")[:1]),

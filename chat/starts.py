@@ -17,6 +17,7 @@ from .access.limits import Bound
 from .access.owners import Asker, Owner
 from .asks import Ask
 from .conversations import Conversation, Message
+from .entrance import SOCKET, Entrance, Told
 from .instructions import Instructions
 from .journal import StepResult
 from .llm.offers import offers
@@ -68,6 +69,7 @@ class StartQueries(models.QuerySet["Run"]):
         lease: timedelta,
         unchecked: Sequence[Bound] = (),
         parent: TraceParent | None = None,
+        entrance: Entrance = SOCKET,
     ) -> Started:
         """Return the run of `request`: the one that it already has, or a new one for `worker`.
 
@@ -89,12 +91,15 @@ class StartQueries(models.QuerySet["Run"]):
                     "trace_id": trace_id_of(run_id, parent),
                     "token_id": asker.token_id,
                     "address": asker.address if asker.is_anonymous else "",
+                    "door": entrance.door,
+                    "end_user": entrance.end_user,
+                    "digest": entrance.digest,
                 }
                 check_rows(self, unchecked)
                 if isinstance(request, ReplyRequest):
                     run = self._create_for_reply(asker, request, fields)
                 else:
-                    run = self._create(asker, request, fields)
+                    run = self._create(asker, request, fields, entrance)
                 return Started(run, is_new=True)
         except (IntegrityError, ProtocolError) as refusal:
             # Insert first, because most requests are new. A known message_id joins its run even if
@@ -135,7 +140,9 @@ class StartQueries(models.QuerySet["Run"]):
             return False
         return not Conversation.objects.filter(pk=request.conversation_id).exists()
 
-    def _create(self, asker: Asker, request: ChatRequest, fields: dict[str, Any]) -> "Run":
+    def _create(
+        self, asker: Asker, request: ChatRequest, fields: dict[str, Any], entrance: Entrance
+    ) -> "Run":
         """Store a new run with its messages. The caller opens the transaction."""
         owner = asker.owner
         if request.mode == "full" and settings.FLEET_MODEL_IS_STAND_IN:
@@ -143,8 +150,13 @@ class StartQueries(models.QuerySet["Run"]):
         model = model_for(request, asker.models)
         earlier = self.earlier_run(owner, request)
         conversation = (
-            earlier.conversation if earlier else Conversation.objects.for_request(owner, request)
+            earlier.conversation
+            if earlier
+            else Conversation.objects.for_request(owner, request, entrance)
         )
+        told = entrance.told
+        if told is None and earlier and request.rerun_of:
+            told = Told.of(earlier.told)
         if earlier and request.rerun_of:
             asked = earlier.question
         else:
@@ -164,7 +176,8 @@ class StartQueries(models.QuerySet["Run"]):
             fresh=request.fresh,
             reasoning_effort=request.reasoning_effort or "",
             model_asked=model,
-            instructions=Instructions.objects.text_for(owner),
+            instructions=told.instructions if told else Instructions.objects.text_for(owner),
+            told=msgspec.to_builtins(told),
             **fields,
         )
 
@@ -274,6 +287,7 @@ class StartQueries(models.QuerySet["Run"]):
             reasoning_effort=paused.reasoning_effort,
             model_asked=paused.model_asked,
             instructions=paused.instructions,
+            told=paused.told,
             text_so_far=paused.answer.text,
             **fields,
         )

@@ -23,7 +23,7 @@ from .addresses import address_of
 from .browsers import owner_of_cookies
 from .origins import header, is_foreign
 from .owners import Asker, Owner
-from .tokens import PREFIX, Token
+from .tokens import PREFIX, Scope, Token
 
 # Shorter ones are what libraries insist on ("none", "sk-x"), and others send the same.
 MIN_OWN_KEY = 32  # characters
@@ -46,6 +46,31 @@ def asker_of(
         return Asker(token.owner, address, token.pk, models=tuple(token.model_ids))
     owner = owner_of_cookies(cookies)
     return Asker(owner or anonymous_owner(scope, request), address)
+
+
+def program_of(scope: dict[str, Any], *, needs: Scope) -> Asker:
+    """Return who asks at a door. Raise ProtocolError if it is nobody who may.
+
+    No cookie counts there. A program without a token is known by a key of its own making, or else
+    by its address. Reads the database.
+    """
+    address = address_of(scope)
+    if (shown := token_of(scope)) is not None:
+        token = Token.objects.accept(shown, scope=needs, address=address)
+        origins = frozenset(token.origins)
+        return Asker(token.owner, address, token.pk, tuple(token.model_ids), origins)
+    if settings.FLEET_API != "open":
+        raise ProtocolError(TOKEN_NEEDED)
+    key = bearer_of(scope)
+    own = tag_of("key", key) if len(key) >= MIN_OWN_KEY else tag_of("address", address)
+    return Asker(Owner("script", own), address)
+
+
+def may_read_from(scope: dict[str, Any], asker: Asker | None) -> bool:
+    """Return True if the page that asks at a door may: one of this site, or of one named for it."""
+    origin = header(scope, b"origin")
+    named = {*settings.FLEET_API_ORIGINS, *(asker.origins if asker else ())}
+    return origin in named or not is_foreign(scope)
 
 
 def anonymous_owner(scope: dict[str, Any], request: ChatRequest | ReplyRequest) -> Owner:

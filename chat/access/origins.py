@@ -75,7 +75,8 @@ def lacks_origin(scope: dict[str, Any]) -> bool:
 
 
 def own_origin(scope: dict[str, Any], host: str) -> str:
-    return f"{SCHEMES[scope.get('scheme') or 'ws']}://{host}"
+    scheme = scope.get("scheme") or "ws"
+    return f"{SCHEMES.get(scheme, scheme)}://{host}"
 
 
 def is_trusted(origin: str) -> bool:
@@ -104,3 +105,9 @@ def log_once(what: str, origin: str, host: str) -> None:
 
 def header(scope: dict[str, Any], name: bytes) -> str:
     return next((value for key, value in scope["headers"] if key == name), b"").decode("latin-1")
+
+
+def below_root(scope: dict[str, Any]) -> str:
+    """Return the path of a request without what all paths of this site begin with."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))

@@ -44,6 +44,7 @@ class Asker:
     address: str = ""  # of an anonymous person or program, as limits count it (addresses.py)
     token_id: str | None = None
     models: tuple[str, ...] = ()  # that its token may use; empty: all
+    origins: frozenset[str] = frozenset()  # of pages that its token allows
 
     @property
     def is_anonymous(self) -> bool:

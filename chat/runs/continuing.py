@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import msgspec
 
 from chat.asks import Ask
+from chat.entrance import Told
 from chat.journal import StepResult
 from chat.models import Run
 from chat.protocol.events import AskClosed, Connected, ResponseSnapshot, StreamEvent
 from chat.protocol.payloads import AskClosedData, ConnectedData, SnapshotData
 from chat.protocol.terms import Effort, Mode
+from chat.record import Exchange
 from chat.workflow.memory import Kept, Memory
 from chat.workflow.question import Question
 
@@ -48,11 +50,17 @@ def question_of(run: Run, *, is_first: bool = False) -> Question:
 
     The first question of a conversation has nothing before it, which saves two queries.
     """
+    told = Told.of(run.told)
+    earlier: Sequence[Exchange] = ()
+    if told:
+        earlier = told.exchanges
+    elif not is_first:
+        earlier = run.conversation.exchanges_before(run.question)
     return Question(
         run.question.text,
         msgspec.convert(run.mode, Mode),
         msgspec.convert(run.reasoning_effort or None, Effort | None),
-        () if is_first else run.conversation.exchanges_before(run.question),
+        earlier,
         fresh=run.fresh,
         run_id=str([*run.paused_before, run][0].pk),
         model=run.model_asked,

@@ -17,6 +17,7 @@ from django.db import Error as DatabaseProblem
 from chat.access.limits import Bound
 from chat.access.owners import Asker
 from chat.database import BatchedCalls, in_database, read_in_database, reason_of
+from chat.entrance import SOCKET, Entrance
 from chat.logs import bind_run
 from chat.models import Run
 from chat.protocol.errors import STORAGE_UNAVAILABLE, ProtocolError
@@ -58,6 +59,7 @@ class Start:
     unchecked: Sequence[Bound]
     arrived: float
     parent: TraceParent | None
+    entrance: Entrance
 
 
 class Runs:
@@ -96,6 +98,7 @@ class Runs:
         *,
         arrived: float,
         parent: TraceParent | None = None,
+        entrance: Entrance = SOCKET,
     ) -> "asyncio.Task[Run]":
         """Return a task for the run of this request, which starts the run if it is new.
 
@@ -103,7 +106,7 @@ class Runs:
         `arrived` is the request's time.perf_counter(), `parent` its traceparent. Shield the task:
         cancelling it because the socket disconnects would leave a row that no process drives.
         """
-        return self.spawn(self._start(asker, request, arrived, parent))
+        return self.spawn(self._start(asker, request, arrived, parent, entrance))
 
     async def _start(
         self,
@@ -111,6 +114,7 @@ class Runs:
         request: ChatRequest | ReplyRequest,
         arrived: float,
         parent: TraceParent | None,
+        entrance: Entrance,
     ) -> Run:
         if isinstance(request, ChatRequest) and request.model:
             # A worker that has just started doesn't know yet which models there are.
@@ -119,7 +123,7 @@ class Runs:
             known = await read_in_database(known_run, asker, request)
             if isinstance(known, Run):
                 return known
-            found = await self._start_within_limits(known, request, arrived, parent)
+            found = await self._start_within_limits(known, request, arrived, parent, entrance)
         except DatabaseProblem as exc:
             logger.error("cannot start a run: %s", reason_of(exc))
             raise ProtocolError(STORAGE_UNAVAILABLE) from exc
@@ -134,10 +138,11 @@ class Runs:
         request: ChatRequest | ReplyRequest,
         arrived: float,
         parent: TraceParent | None,
+        entrance: Entrance,
     ) -> Beginning | Run:
         run_id = uuid4()
         unchecked = await self._admission.admit_run(run_id, newcomer.bounds)
-        start = Start(newcomer.asker, request, run_id, unchecked, arrived, parent)
+        start = Start(newcomer.asker, request, run_id, unchecked, arrived, parent, entrance)
         found = None
         try:
             found = await self._starts.do(partial(self._start_in_database, start))
@@ -159,6 +164,7 @@ class Runs:
             worker=self._worker if self.accepting else None,
             lease=timedelta(seconds=settings.FLEET_LEASE_TTL),
             parent=start.parent,
+            entrance=start.entrance,
         )
         # The same id: this very start was stored, and the answer of the database was lost.
         if not started.is_new and started.run.pk != start.run_id:
@@ -322,6 +328,14 @@ class Runs:
         if live := self.live.get(run_id):
             return live.log.follow(after, compact=compact, rest=rest)
         return follow_stored(self._store, run_id, after, compact=compact, rest=rest)
+
+
+async def joined(joining: "asyncio.Task[Run]") -> Run:
+    """Return the run when it is joined. Raise ProtocolError if it is refused or takes too long."""
+    done, _ = await asyncio.wait({joining}, timeout=JOIN_TIMEOUT)
+    if not done:
+        raise ProtocolError(STORAGE_UNAVAILABLE)
+    return joining.result()
 
 
 def known_run(asker: Callable[[], Asker], request: ChatRequest | ReplyRequest) -> Run | Newcomer:

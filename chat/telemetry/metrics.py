@@ -27,7 +27,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from chat.llm.offers import models_in_use
-from chat.protocol.errors import Code
 from chat.protocol.payloads import ModelCall, ToolResultData
 from chat.protocol.terms import AskKind, Decision, Ending, Level, Mode, Path
 from chat.spans import Span, unexplained
@@ -265,8 +264,8 @@ def configured_models() -> tuple[str, ...]:
     return *models_in_use(), *settings.FLEET_MODELS
 
 
-def refused(code: Code) -> None:
-    """Count a socket that was refused."""
+def refused(code: str) -> None:
+    """Count a socket or a request at a door that was refused."""
     refusals.labels(code).inc()
 
 

@@ -8,6 +8,7 @@ are in no period yet, and paused runs that may still go on are never due.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -26,6 +27,7 @@ from routing.models import RoutingDecision
 
 BATCH = 100  # rows of the kind that is pruned
 KEEP_ADDRESSES = timedelta(days=1)
+KEEP_UNLISTED = timedelta(days=30)  # conversations of programs that are in no list
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ def prune_runs() -> int | None:
         pruned.filter(pruned_at=None).update(steps=[], pruned_at=Now())
         # Of paused runs that nobody let go on.
         pruned.exclude(instructions="").update(instructions="")
+        pruned.filter(told__isnull=False).update(told=None)
         # Its row stays: it has the reader's rating. The features and a reason may show words.
         RoutingDecision.objects.filter(pk__in=[run.pk for run in runs]).update(
             reasons="", features={}, text_hash=""
@@ -87,21 +90,31 @@ def steps_with_sources(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return kept
 
 
-def conversations_due() -> QuerySet[Conversation]:
+def conversations_due(*, is_kept: bool = True) -> QuerySet[Conversation]:
     open_run = Q(status=Run.Status.RUNNING) | Q(closed_at=None) | Q(counted=False)
     busy = Run.objects.filter(open_run, conversation=OuterRef("pk"))
-    old = older(Conversation.objects.all(), settings.FLEET_KEEP_CONVERSATIONS, "updated_at")
+    keep = settings.FLEET_KEEP_CONVERSATIONS
+    unlisted = min(keep, KEEP_UNLISTED) if keep is not None else KEEP_UNLISTED
+    old = older(
+        Conversation.objects.filter(is_kept=is_kept), keep if is_kept else unlisted, "updated_at"
+    )
     waiting = Ask.objects.open().filter(conversation=OuterRef("pk"))
     return old.exclude(Exists(busy)).exclude(Exists(waiting))
 
 
-def prune_conversations() -> int | None:
+def unlisted_due() -> QuerySet[Conversation]:
+    return conversations_due(is_kept=False)
+
+
+def prune_conversations(
+    due: Callable[[], QuerySet[Conversation]] = conversations_due,
+) -> int | None:
     """Delete conversations, oldest first, with all that is in them.
 
     A long one takes several batches. If it is continued meanwhile, its rest stays.
     """
     with transaction.atomic():
-        found = [conversation.pk for conversation in locked(conversations_due()).only("pk")]
+        found = [conversation.pk for conversation in locked(due()).only("pk")]
         if not found:
             return None
         in_them = Message.objects.filter(conversation__in=found)
@@ -157,6 +170,7 @@ def prune_tries() -> int | None:
 PRUNES: dict[str, Prune] = {
     "runs": Prune(runs_due, prune_runs),
     "conversations": Prune(conversations_due, prune_conversations),
+    "unlisted": Prune(unlisted_due, partial(prune_conversations, unlisted_due)),
     "sessions": Prune(sessions_due, prune_sessions),
     "addresses": Prune(addresses_due, prune_addresses),
     "days": Prune(day_uses_due, prune_day_uses),

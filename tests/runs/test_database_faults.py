@@ -116,7 +116,7 @@ class TestDatabase:
         self, chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("chat.runs.supervisor.ENDING_TIMEOUT", 0.3)
-        monkeypatch.setattr("chat.consumers.JOIN_TIMEOUT", 0.3)
+        monkeypatch.setattr("chat.runs.local.JOIN_TIMEOUT", 0.3)
         model.on("hold", hold_after=4)
         request = chat_request("hold")
         socket = await chat.ask(request)

@@ -320,6 +320,7 @@ class TestCommand:
         assert prune("--dry-run") == [
             "runs: 1 are due",
             "conversations: 0 are due",
+            "unlisted: 0 are due",
             "sessions: 0 are due",
             "addresses: 0 are due",
             "days: 0 are due",
@@ -332,6 +333,7 @@ class TestCommand:
         assert prune() == [
             "runs: 1 pruned",
             "conversations: 0 pruned",
+            "unlisted: 0 pruned",
             "sessions: 0 pruned",
             "addresses: 0 pruned",
             "days: 0 pruned",
@@ -363,7 +365,7 @@ class TestFleet:
         first, second = Pruning("worker.1", redis), Pruning("worker.2", redis)
         caplog.set_level("INFO", "chat")
         await in_database(ended_run, 91 * DAY)
-        nothing_else = "conversations=0 sessions=0 addresses=0 days=0 tries=0"
+        nothing_else = "conversations=0 unlisted=0 sessions=0 addresses=0 days=0 tries=0"
         await asyncio.gather(first.check(), second.check())
         assert caplog.messages.count(f"pruned: runs=1 {nothing_else}") == 1
         assert CLAIM_TTL < await redis.client.ttl(CLAIM) <= INTERVAL

@@ -23,6 +23,7 @@ from chat.access.owners import TERMINAL, Asker
 from chat.asks import Ask
 from chat.checks import TOOLS_TAG
 from chat.database import in_database
+from chat.entrance import TERMINAL_DOOR
 from chat.models import Run
 from chat.protocol.errors import ALREADY_ANSWERED, EXPIRED, ProtocolError
 from chat.protocol.events import (
@@ -154,7 +155,7 @@ class Command(BaseCommand):
         run = wanted
         if not isinstance(run, Run):
             run = await runs.start_or_join(
-                lambda: Asker(TERMINAL), run, arrived=time.perf_counter()
+                lambda: Asker(TERMINAL), run, arrived=time.perf_counter(), entrance=TERMINAL_DOOR
             )
         async with aclosing(runs.follow(run.pk, 0, compact=False)) as batches:
             async for batch in batches:

@@ -1,0 +1,13 @@
+"""The table of all routes: requests are dispatched by it, and the contract is made of it.
+
+Each door has its own part of the table beside its functions.
+"""
+
+from collections.abc import Sequence
+
+from .calls import Route
+
+# Paths that begin so are answered here, and never by Django.
+PREFIXES = ("/v1/", "/api/v1/", "/agui")
+
+ROUTES: Sequence[Route] = ()

@@ -1,0 +1,152 @@
+"""Following a run for a call: head, pieces, beats, refusals, and clients that leave."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Sequence
+
+import pytest
+from pytest_django import Settings
+
+from chat.doors.calls import Call, Reply, Route
+from chat.doors.http import Doors as Application
+from chat.doors.streams import Stream, Whole
+from chat.entrance import Entrance
+from chat.models import Run
+from chat.protocol.errors import ErrorInfo
+from chat.protocol.events import ResponseDelta
+from chat.protocol.requests import ChatRequest
+from chat.runs.local import joined
+from chat.runs.replay import Entry
+from chat.runs.worker import Worker
+from tests.scripted_model import ScriptedModel
+
+from .calling import Doors
+
+
+class Words:
+    """The words of the answer, and what else a rendering is asked for."""
+
+    def events(self, batch: Sequence[Entry]) -> bytes:
+        return "".join(
+            entry.event.delta for entry in batch if isinstance(entry.event, ResponseDelta)
+        ).encode()
+
+    def beat(self, silent_ms: int) -> bytes:
+        return b"*"
+
+    def notice(self, code: str, message: str) -> bytes:
+        return f"({code})".encode()
+
+    def refusal(self, error: ErrorInfo) -> bytes:
+        return f"[{error.code}]".encode()
+
+
+QUESTION = "What is the answer?"
+left: list[Run] = []
+
+
+async def run_of(call: Call) -> Run:
+    request = ChatRequest(message=QUESTION, message_id=uuid.uuid4())
+    runs = Worker.current().runs
+    return await joined(
+        runs.start_or_join(
+            lambda: call.who, request, arrived=call.arrived, entrance=Entrance("events")
+        )
+    )
+
+
+async def stream(call: Call) -> Stream:
+    run = await run_of(call)
+    return Stream(call, run, Words(), on_leave=lambda: left.append(run))
+
+
+async def held(call: Call) -> Stream:
+    return Stream(call, await run_of(call), Words(), hold=0.3)
+
+
+async def whole(call: Call) -> Reply:
+    reading = Whole(call, await run_of(call))
+    await reading.follow()
+    return Reply([entry.event.log_line for entry in reading.events])
+
+
+async def broken(call: Call) -> Reply:
+    raise ZeroDivisionError
+
+
+@pytest.fixture
+def doors(worker: Worker, model: ScriptedModel) -> Doors:
+    left.clear()
+    functions = {"stream": stream, "held": held, "whole": whole, "broken": broken}
+    return Doors(
+        Application([Route("GET", f"/{name}", each, "", "ask") for name, each in functions.items()])
+    )
+
+
+async def test_pieces_arrive_as_the_model_sends_them(doors: Doors, model: ScriptedModel) -> None:
+    model.on(QUESTION, tokens=["One", " two"], hold_after=1)
+    async with doors.stream("GET", "/stream") as exchange:
+        assert await exchange.until("One") == "One"
+        assert exchange.response.headers["content-type"].startswith("text/event-stream")
+        model.release()
+        assert (await exchange.rest()).text == "One two"
+    assert left == []
+
+
+async def test_client_that_leaves_is_noted_once(doors: Doors, model: ScriptedModel) -> None:
+    model.on(QUESTION, tokens=["One", " two"], hold_after=1)
+    async with doors.stream("GET", "/stream") as exchange:
+        await exchange.until("One")
+    assert len(left) == 1
+    assert Worker.current().sockets == set()
+    model.release()
+
+
+async def test_failure_before_the_first_word_is_a_status(
+    doors: Doors, model: ScriptedModel
+) -> None:
+    model.on(QUESTION, status=400)
+    response = await doors.get("/held")
+    assert (response.status, response.error["type"]) == (502, "api_error")
+
+
+async def test_head_waits_no_longer_than_it_may(doors: Doors, model: ScriptedModel) -> None:
+    model.on(QUESTION, tokens=["One"], hold_after=0)
+    async with doors.stream("GET", "/held") as exchange:
+        started = time.monotonic()
+        await exchange.message()
+        assert exchange.response.status == 200
+        assert time.monotonic() - started >= 0.3
+        model.release()
+        assert (await exchange.rest()).text == "One"
+
+
+async def test_silence_has_beats(doors: Doors, model: ScriptedModel, settings: Settings) -> None:
+    settings.FLEET_HEARTBEAT = 0.05
+    model.on(QUESTION, tokens=["One"], hold_after=0)
+    async with doors.stream("GET", "/stream") as exchange:
+        await exchange.until("**")
+        model.release()
+        await exchange.rest()
+
+
+async def test_whole_run_is_read_before_it_is_answered(doors: Doors) -> None:
+    response = await doors.get("/whole")
+    assert "done" in response.json[-1]
+
+
+async def test_bug_is_an_internal_error(doors: Doors) -> None:
+    response = await doors.get("/broken")
+    assert (response.status, response.error["code"]) == (500, "internal")
+
+
+async def test_reader_whose_token_ends_gets_a_refusal(doors: Doors, model: ScriptedModel) -> None:
+    model.on(QUESTION, tokens=["One", " two"], hold_after=1)
+    async with doors.stream("GET", "/stream") as exchange:
+        await exchange.until("One")
+        [socket] = Worker.current().sockets
+        socket.end()
+        assert (await exchange.rest()).text == "One[forbidden]"
+    model.release()
+    await asyncio.sleep(0)
