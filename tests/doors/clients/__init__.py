@@ -1,0 +1,1 @@
+"""Unmodified clients of other projects, each in an environment of its own, against a real fleet."""
