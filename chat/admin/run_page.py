@@ -16,6 +16,7 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_safe
 
 from chat.asks import Ask
+from chat.entrance import Told
 from chat.llm.base_urls import normal
 from chat.llm.faults.verdicts import HANDLING, advice_on
 from chat.models import Run
@@ -61,6 +62,15 @@ PAUSED = "The run waits for a person. A reply starts the run that goes on with i
 CONTINUED = "The run waited for a person. Another run goes on with it."
 SERVER_ERRORS: frozenset[Code] = frozenset(handling.code for handling in HANDLING.values())
 NOT_ROUTED = "The run ended before a path was chosen."
+
+DOORS = {
+    "socket": "socket",
+    "openai": "/v1/chat/completions",
+    "responses": "/v1/responses",
+    "agui": "/agui",
+    "events": "/api/v1",
+    "terminal": "terminal",
+}
 
 Outcome = Literal["completed", "cancelled", "failed", "paused", "lost", "running"]
 
@@ -262,6 +272,21 @@ class RunPage:
     def skipped(self) -> str:
         route = self.steps.routes[-1] if self.steps.routes else None
         return ", ".join(phase_title(phase).lower() for phase in route.skipped) if route else ""
+
+    @property
+    def came_by(self) -> str:
+        """The door, the token and whom a program says it has asked for; empty if unknown."""
+        run = self.run
+        parts = [DOORS.get(run.door, run.door)]
+        if run.token_id:
+            parts.append(f"token {run.token_id}")
+        if run.end_user:
+            parts.append(f"for {run.end_user}, as the program says")
+        if told := Told.of(run.told):
+            instructions = " and instructions" if told.instructions else ""
+            earlier = counted(len(told.exchanges), "earlier exchange")
+            parts.append(f"with {earlier}{instructions} of its own")
+        return ", ".join(filter(None, parts))
 
     @property
     def trace_link(self) -> str:

@@ -288,6 +288,15 @@ def test_model_that_the_person_chose_is_named(admin: Client, client: Client) -> 
     assert "the person chose" not in shown(admin, run_of(chat, model="big"))
 
 
+def test_run_of_a_program_shows_how_it_came_in(admin: Client, run: Run) -> None:
+    assert "Came by" not in shown(admin, run)
+    run.door, run.end_user = "openai", "ada@shop.example"
+    run.told = {"exchanges": [{"question": "a", "answer": "b"}], "instructions": "Be short."}
+    run.save()
+    came_by = "/v1/chat/completions, for ada@shop.example, as the program says"
+    assert f"{came_by}, with 1 earlier exchange and instructions" in shown(admin, run)
+
+
 def test_lost_run_says_so(admin: Client, client: Client) -> None:
     ending = msgspec.structs.replace(LOST, timings=Timings(total_ms=900))
     run = run_of(conversation_of(client), answer="Half", ending=ending, error_code="worker_lost")
