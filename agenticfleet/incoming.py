@@ -1,40 +1,62 @@
-"""The connections of clients: HTTP whose requests must be small and must arrive in time.
+"""The connections of clients: HTTP whose requests must be small and must arrive in time, and whose
+responses wait for their readers.
 
-Twisted gives a client more time for each byte that it sends, and keeps bodies of any size.
+Twisted gives a client more time for each byte that it sends, and keeps bodies of any size. daphne
+keeps what a reader doesn't take, and leaves a response open whose application has failed.
 """
 
 import asyncio
+import fcntl
+import logging
 import socket
 import sys
+import termios
+from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
+from daphne.http_protocol import WebRequest
 from twisted.internet import tcp
 from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.protocol import connectionDone
-from twisted.web.http import HTTPChannel
+from twisted.web.http import RESPONSES, HTTPChannel
+from twisted.web.http_headers import Headers
 
 from .connections import Connections
 
+logger = logging.getLogger(__name__)
+
 # As in `server`: what is used beyond the documented interfaces, and what for.
 INTERNAL_NAMES = {
+    "daphne.http_protocol.WebRequest._response_started": "set back, to answer with an error",
+    "daphne.http_protocol.WebRequest.basic_error": "answers with an error",
+    "daphne.http_protocol.WebRequest.handle_exception": "replaced: cuts what has begun",
+    "twisted.web.http.RESPONSES": "extended: the reason phrases of all statuses",
     "twisted.web.http.HTTPChannel._handlingRequest": "true from a whole request to its response",
     "twisted.web.http.HTTPChannel._savedTimeOut": "seconds of the timer after a response",
     "twisted.web.http.HTTPChannel.allHeadersReceived": "extended: bounds the body",
     "twisted.web.http.HTTPChannel.connectionMade": "extended: counts connections",
-    "twisted.web.http.HTTPChannel.connectionLost": "extended: wakes a waiting response",
+    "twisted.web.http.HTTPChannel.connectionLost": "extended: wakes waiting responses",
     "twisted.web.http.HTTPChannel.dataReceived": "extended: begins the time of a request",
     "twisted.web.http.HTTPChannel.lineLengthExceeded": "extended: answers",
     "twisted.web.http.HTTPChannel.length": "of the body; None if it isn't told",
     "twisted.web.http.HTTPChannel.pauseProducing": "extended: a response has to wait",
     "twisted.web.http.HTTPChannel.rawDataReceived": "extended: bounds a body without a length",
+    "twisted.web.http.HTTPChannel.requestFactory": "makes the request of each head",
     "twisted.web.http.HTTPChannel.requestDone": "extended: begins the time until the next request",
     "twisted.web.http.HTTPChannel.resetTimeout": "replaced: no byte gives a client more time",
     "twisted.web.http.HTTPChannel.requests": "those that were begun and not answered",
     "twisted.web.http.HTTPChannel.resumeProducing": "extended: a response goes on",
     "twisted.web.http.HTTPChannel.timeoutConnection": "extended: answers",
+    "twisted.web.http.HTTPChannel.writeSequence": "replaced: sends a piece at once",
     "twisted.web.http.Request._parsePOSTFormSubmission": "false: Django parses forms",
+    "twisted.web.http.Request.channel": "of the request; None once it has ended",
+    "twisted.web.http.Request.finished": "true once the response is whole",
+    "twisted.web.http.Request.responseHeaders": "emptied, to answer with an error",
+    "twisted.web.http.Request.startedWriting": "true once the head is written",
     "twisted.internet.main.CONNECTION_LOST": "returned by doRead for a lost connection",
     "twisted.internet.tcp.Server._tempDataLen": "bytes written, but not in dataBuffer yet",
+    "twisted.internet.tcp.Server.bufferSize": "bytes above which a producer is paused",
     "twisted.internet.tcp.Server.client": "address and port of the client",
     "twisted.internet.tcp.Server.connectionLost": "extended: counts connections",
     "twisted.internet.tcp.Server.connected": "false once the connection has ended",
@@ -53,6 +75,83 @@ IDLE_TIMEOUT = 60.0  # from a response to the next request
 LINGER = 5.0  # in which what a refused client still sends is dropped, so that it can read why
 MAX_BODY = 1024 * 1024  # bytes. The largest form has a question
 
+# Bytes in this process's buffers above which senders wait; as many may wait in the kernel's.
+HIGH_WATER_MARK = 64 * 1024
+CHECK_INTERVAL = 1.0  # seconds between checks of a reader that a sender waits for
+MAX_IDLE_CHECKS = 10  # checks in a row that find no progress before the reader is dropped
+MAX_LOGGED_PATH = 200  # bytes
+
+# Twisted says "Unknown Status" of those that are newer than it.
+for _status in HTTPStatus:
+    RESPONSES.setdefault(_status.value, _status.phrase.encode())
+
+
+class Room:
+    """Tells senders when the reader of a connection has room for more.
+
+    It is a Twisted push producer, because a transport tells its producer when its buffer is full.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._is_free = asyncio.Event()
+        self._is_free.set()
+        # By default the kernel buffers megabytes for a reader that has stopped reading.
+        transport.getHandle().setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, HIGH_WATER_MARK
+        )
+        transport.bufferSize = HIGH_WATER_MARK
+
+    def pauseProducing(self) -> None:
+        self._is_free.clear()
+
+    def resumeProducing(self) -> None:
+        self._is_free.set()
+
+    def stopProducing(self) -> None:
+        """Wake the waiting senders; they check whether the connection has ended."""
+        self._is_free.set()
+
+    @property
+    def is_free(self) -> bool:
+        return self._is_free.is_set()
+
+    async def wait(self) -> bool:
+        """Wait until the reader has taken what is buffered, or has disconnected.
+
+        Return False if it takes nothing.
+        """
+        left, idle_checks = sys.maxsize, 0
+        # Count checks, not seconds: while this process's loop is blocked, no reader makes progress.
+        while idle_checks < MAX_IDLE_CHECKS:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_INTERVAL):
+                    await self._is_free.wait()
+            # Check the event, not the timeout: both can happen in the same turn of the loop.
+            if self._is_free.is_set():
+                return True
+            before, left = left, self.untaken_bytes
+            idle_checks = 0 if left < before else idle_checks + 1
+        logger.info(
+            "a reader has taken nothing for %.0f s and is dropped", MAX_IDLE_CHECKS * CHECK_INTERVAL
+        )
+        return False
+
+    async def wait_for_the_end(self) -> None:
+        """Wait until a reader that is dropped has disconnected, or has taken all after all."""
+        await self._is_free.wait()
+
+    @property
+    def untaken_bytes(self) -> int:
+        """Bytes that the reader has not taken yet: those in Twisted's buffer and, on Linux, those
+        in the kernel's."""
+        buffered = unsent(self._transport)
+        if sys.platform != "linux":
+            return buffered
+        return buffered + int.from_bytes(
+            fcntl.ioctl(self._transport.getHandle(), termios.TIOCOUTQ, bytes(4)), sys.byteorder
+        )
+
 
 class Channel(HTTPChannel):
     """HTTP on a connection, whose requests must be small and must arrive in time."""
@@ -65,8 +164,8 @@ class Channel(HTTPChannel):
 
     def connectionMade(self) -> None:
         super().connectionMade()  # type: ignore[no-untyped-call]
-        self.has_room = asyncio.Event()
-        self.has_room.set()
+        self.requestFactory = Request
+        self.room = Room(self.transport)
         self.setTimeout(HEAD_TIMEOUT)  # type: ignore[no-untyped-call]
         if not self.transport.count_in(self.factory.connections):
             self.transport.write(response("503 Service Unavailable"))
@@ -75,7 +174,7 @@ class Channel(HTTPChannel):
 
     def connectionLost(self, reason: Any = connectionDone) -> None:
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
-        self.has_room.set()
+        self.room.stopProducing()
 
     # --- Requests
 
@@ -145,19 +244,54 @@ class Channel(HTTPChannel):
 
     def pauseProducing(self) -> None:
         super().pauseProducing()  # type: ignore[no-untyped-call]
-        self.has_room.clear()
+        self.room.pauseProducing()
 
     def resumeProducing(self) -> None:
         super().resumeProducing()  # type: ignore[no-untyped-call]
-        self.has_room.set()
+        self.room.resumeProducing()
+
+    def writeSequence(self, iovec: Any) -> None:
+        """Write a piece of a response as one, so that the connection sends it at once."""
+        self.transport.write(b"".join(iovec))
+
+
+class Request(WebRequest):  # type: ignore[misc]
+    """A request whose response waits for its reader, and is cut if its application fails."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # The lock is fair: pieces are sent in the order in which they were passed to `send`.
+        self.turn = asyncio.Lock()
 
     async def wait_for_room(self) -> None:
-        """Wait until the reader of a response has taken most of it. Cut one that takes nothing."""
-        try:
-            async with asyncio.timeout(IDLE_TIMEOUT):
-                await self.has_room.wait()
-        except TimeoutError:
-            self.transport.abortConnection()
+        """Wait until the reader has taken most of the response. Cut one that takes nothing."""
+        if not self.channel or self.channel.room.is_free:
+            return
+        transport = self.channel.transport
+        if not await self.channel.room.wait():
+            transport.abortConnection()
+
+    def application_done(self, application: "asyncio.Task[None]") -> None:
+        """Let no client wait for the rest of a response, or take its beginning for all of it."""
+        if self.finished or self.channel is None:
+            return
+        if not application.cancelled() and not application.exception():
+            logger.error("a response has no end: %s", ascii(self.path[:MAX_LOGGED_PATH]))
+        self.handle_exception(None)
+
+    def handle_exception(self, exception: BaseException | None) -> None:
+        """Answer 500, or cut the connection if the response has begun.
+
+        daphne's own answers again and fails with that, in the job that looks after all connections.
+        """
+        if self.finished or self.channel is None:
+            return
+        if self.startedWriting:
+            self.channel.transport.abortConnection()
+        else:
+            self._response_started = False
+            self.responseHeaders = Headers()
+            self.basic_error(500, b"Internal Server Error", "Exception inside application.")
 
 
 def response(status: str) -> bytes:

@@ -1,17 +1,11 @@
-"""Serve with daphne, but make `send` to a WebSocket wait while its reader is behind.
+"""Serve with daphne, but make `send` wait while its reader is behind.
 
 daphne itself buffers without bound. This module and `incoming` are the only ones that use internal
 names of daphne, Twisted and autobahn. INTERNAL_NAMES lists them, and a test looks each of them up.
 """
 
 import asyncio
-import fcntl
-import logging
-import socket
-import sys
-import termios
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
 from struct import pack
 from typing import Any
 
@@ -28,13 +22,13 @@ import daphne.server  # noqa: E402
 from daphne.ws_protocol import WebSocketProtocol  # noqa: E402
 
 from .connections import Connections, max_connections  # noqa: E402
-from .incoming import Channel, Connection, unsent  # noqa: E402
-
-logger = logging.getLogger(__name__)
+from .incoming import HIGH_WATER_MARK, Channel, Connection, Request, Room  # noqa: E402
 
 # What this module uses beyond the documented interfaces, and what for. Look here first if an
 # upgrade of daphne, Twisted or autobahn fails; pyproject.toml keeps them below the next one.
 INTERNAL_NAMES = {
+    "daphne.server.Server.connections": "the applications that answer now",
+    "daphne.server.Server.create_application": "extended: an application's end is looked at",
     "daphne.server.Server.http_factory": "makes the channel of each connection",
     "daphne.server.Server.handle_reply": "extended: `send` waits for room",
     "daphne.server.Server.listen_success": "extended: sets the classes of new connections",
@@ -48,17 +42,11 @@ INTERNAL_NAMES = {
     "autobahn.websocket.protocol.WebSocketProtocol.STATE_OPEN": "the state of an open WebSocket",
     "autobahn.websocket.protocol.WebSocketProtocol.sendCloseFrame": "closes with any code",
     "autobahn.websocket.protocol.WebSocketProtocol.state": "compared with STATE_OPEN",
-    "twisted.web.http.Request.channel": "of the request; None once it has ended",
     "twisted.internet.tcp.Port.transport": "the class of accepted connections",
-    "twisted.internet.tcp.Server.bufferSize": "bytes above which a producer is paused",
 }
 
-# Bytes in this process's buffers above which senders wait; as many may wait in the kernel's.
-HIGH_WATER_MARK = 64 * 1024
 # Bytes. A longer message is sent in several frames, because one frame may exceed the mark.
 MAX_FRAME_PAYLOAD = 2**16 - 1
-CHECK_INTERVAL = 1.0  # seconds between checks of a reader that a sender waits for
-MAX_IDLE_CHECKS = 10  # checks in a row that find no progress before the reader is dropped
 CLOSE_TIMEOUT = 5.0  # seconds to answer a close frame before the connection is cut
 MAX_QUEUED_BYTES = 8 * 1024 * 1024  # of one client's frames that wait to be handled
 FRAME_OVERHEAD = 1024  # bytes that a queued frame costs in addition to its payload
@@ -75,7 +63,7 @@ autobahn.websocket.protocol.pformat = repr  # type: ignore[attr-defined, assignm
 
 
 class Server(daphne.server.Server):  # type: ignore[misc]
-    """daphne, whose `send` to a WebSocket returns once its reader has room or has disconnected."""
+    """daphne, whose `send` returns once its reader has room or has disconnected."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -114,13 +102,23 @@ class Server(daphne.server.Server):  # type: ignore[misc]
         for port in self._ports:
             port.stopListening()
 
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        queue = super().create_application(protocol, scope)
+        if queue is not None and isinstance(protocol, Request):
+            application = self.connections[protocol]["application_instance"]
+            application.add_done_callback(protocol.application_done)
+        return queue
+
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         reader = self._readers.get(protocol)
-        if reader is None:
-            # HTTP, a handshake, or a client that has disconnected.
+        if message["type"] == "http.response.body":
+            async with protocol.turn:
+                for piece in pieces_of(message):
+                    await protocol.wait_for_room()
+                    await super().handle_reply(protocol, piece)
+        elif reader is None:
+            # A response's head, a handshake, or a client that has disconnected.
             await super().handle_reply(protocol, message)
-            if message.get("more_body") and protocol.channel:
-                await protocol.channel.wait_for_room()
             if message["type"] == "websocket.accept" and protocol.state == protocol.STATE_OPEN:
                 self._readers[protocol] = Reader(protocol)
         elif message["type"] == "websocket.close":
@@ -133,7 +131,7 @@ class Server(daphne.server.Server):  # type: ignore[misc]
     def protocol_disconnected(self, protocol: Any) -> None:
         super().protocol_disconnected(protocol)
         if reader := self._readers.pop(protocol, None):
-            reader.stopProducing()
+            reader.room.stopProducing()
 
 
 class Client(WebSocketProtocol):  # type: ignore[misc]
@@ -153,26 +151,17 @@ class Client(WebSocketProtocol):  # type: ignore[misc]
 
 
 class Reader:
-    """The far end of an accepted WebSocket.
-
-    It is a Twisted push producer, because a transport tells its producer when its buffer is full.
-    """
+    """The far end of an accepted WebSocket."""
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
         self._transport = protocol.transport
         # The lock is fair: messages are sent in the order in which they were passed to `send`.
         self._turn = asyncio.Lock()
-        self._has_room = asyncio.Event()
-        self._has_room.set()
-        # By default the kernel buffers megabytes for a reader that has stopped reading.
-        self._transport.getHandle().setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, HIGH_WATER_MARK
-        )
-        self._transport.bufferSize = HIGH_WATER_MARK
+        self.room = Room(self._transport)
         # A transport has one producer, so replace daphne's HTTP channel, which made the handshake.
         self._transport.unregisterProducer()
-        self._transport.registerProducer(self, True)
+        self._transport.registerProducer(self.room, True)
 
     async def send(self, payload: bytes, opcode: int) -> None:
         """Send a message after all earlier ones, when there is room.
@@ -181,7 +170,7 @@ class Reader:
         """
         async with self._turn:
             for start in range(0, len(payload), MAX_FRAME_PAYLOAD):
-                if not self._has_room.is_set():
+                if not self.room.is_free:
                     await self.wait_for_room()
                 if not self.is_open:
                     return
@@ -197,20 +186,10 @@ class Reader:
     async def close(self, code: int) -> None:
         """Send a close frame after all earlier messages."""
         async with self._turn:
-            if not self._has_room.is_set():
+            if not self.room.is_free:
                 await self.wait_for_room()
             # The public sendClose() rejects the codes 1011 and 1013.
             self._protocol.sendCloseFrame(code)
-
-    def pauseProducing(self) -> None:
-        self._has_room.clear()
-
-    def resumeProducing(self) -> None:
-        self._has_room.set()
-
-    def stopProducing(self) -> None:
-        # Wake the waiting senders; they check `is_open`.
-        self._has_room.set()
 
     @property
     def is_open(self) -> bool:
@@ -218,40 +197,27 @@ class Reader:
 
     async def wait_for_room(self) -> None:
         """Wait until the reader has taken what is buffered, or has disconnected or been dropped."""
-        left, idle_checks = sys.maxsize, 0
-        # Count checks, not seconds: while this process's loop is blocked, no reader makes progress.
-        while idle_checks < MAX_IDLE_CHECKS:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CHECK_INTERVAL):
-                    await self._has_room.wait()
-            # Check the event, not the timeout: both can happen in the same turn of the loop.
-            if self._has_room.is_set():
-                return
-            before, left = left, self.untaken_bytes
-            idle_checks = 0 if left < before else idle_checks + 1
-        self.drop()
-        await self._has_room.wait()
-
-    @property
-    def untaken_bytes(self) -> int:
-        """Bytes that the reader has not taken yet: those in Twisted's buffer and, on Linux, those
-        in the kernel's."""
-        buffered = unsent(self._transport)
-        if sys.platform != "linux":
-            return buffered
-        return buffered + int.from_bytes(
-            fcntl.ioctl(self._transport.getHandle(), termios.TIOCOUTQ, bytes(4)), sys.byteorder
-        )
+        if not await self.room.wait():
+            self.drop()
+            await self.room.wait_for_the_end()
 
     def drop(self) -> None:
         """Ask the reader to come back later, and cut its connection if it does not answer."""
-        logger.info(
-            "a reader has taken nothing for %.0f s and is dropped", MAX_IDLE_CHECKS * CHECK_INTERVAL
-        )
         self._protocol.sendCloseFrame(TRY_AGAIN_LATER)
         # autobahn's own timeout is not enough: if the reader has sent a close frame before, the
         # closing handshake is over, but the last frames may never be taken.
         loop.call_later(CLOSE_TIMEOUT, self._transport.abortConnection)
+
+
+def pieces_of(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a part of a response's body as parts that have room."""
+    body: bytes = message.get("body", b"")
+    start = 0
+    while len(body) - start > HIGH_WATER_MARK:
+        end = start + HIGH_WATER_MARK
+        yield {**message, "body": body[start:end], "more_body": True}
+        start = end
+    yield {**message, "body": body[start:]} if start else message
 
 
 def frame(opcode: int, payload: bytes, *, is_last: bool) -> bytes:

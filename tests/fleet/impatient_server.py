@@ -15,20 +15,52 @@ incoming.HEAD_TIMEOUT = 1.0
 incoming.BODY_TIMEOUT = 2.0
 incoming.IDLE_TIMEOUT = 1.5
 incoming.LINGER = 5.0
+incoming.CHECK_INTERVAL = 0.15
 
 CHUNK = bytes(64 * 1024)
 MAX_CHUNKS = 3200  # 200 MB
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Answer with the size of the request's body; at /stream with as many chunks as were asked."""
+    """Answer with the size of the request's body.
+
+    /stream: with as many chunks as were asked. /status: with a status. Others fail: in mid-stream,
+    or before the first byte; or they wait for the client to leave.
+    """
     size, more = 0, True
     while more:
         message = await receive()
         size, more = size + len(message["body"]), message["more_body"]
     print(scope["method"], scope["path"], size, flush=True)
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    if scope["path"] == "/stream":
+    await answer(scope, receive, send, size)
+
+
+async def answer(scope: dict[str, Any], receive: Any, send: Any, size: int) -> None:
+    path = scope["path"]
+    if path == "/connections":
+        size = len(server.connections)
+    if path == "/nothing":
+        return
+    if path == "/fails":
+        raise ZeroDivisionError
+    status = int(scope["query_string"]) if path == "/status" else 200
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    if path == "/fails-before-a-byte":
+        raise ZeroDivisionError
+    if path in ("/breaks", "/stops", "/waits"):
+        await send({"type": "http.response.body", "body": b"one ", "more_body": True})
+        if path == "/breaks":
+            raise ZeroDivisionError
+        if path == "/waits":
+            message = await receive()
+            print("received", message["type"], flush=True)
+        return
+    if path == "/long":
+        body = CHUNK * int(scope["query_string"])
+        await send({"type": "http.response.body", "body": body})
+        print("sent", path, flush=True)
+        return
+    if path == "/stream":
         for number in range(int(scope["query_string"] or MAX_CHUNKS)):
             await send({"type": "http.response.body", "body": CHUNK, "more_body": True})
             if number % 100 == 0:
@@ -39,6 +71,7 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
 if __name__ == "__main__":
     listener = socket.create_server(("127.0.0.1", 0), backlog=200)
     print(listener.getsockname()[1], flush=True)
-    Server(
+    server = Server(
         application=application, endpoints=[f"fd:fileno={listener.detach()}"], signal_handlers=False
-    ).run()
+    )
+    server.run()

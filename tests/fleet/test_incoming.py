@@ -1,6 +1,7 @@
 """What clients may send over HTTP, how long that may take, and how many may be connected."""
 
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -244,6 +246,92 @@ def test_response_that_nobody_reads_waits_and_is_cut(server: Serving) -> None:
 def test_response_that_is_read_arrives_whole(server: Serving) -> None:
     response = httpx.get(f"{server.address}/stream?300", timeout=STOP)
     assert len(response.content) == 300 * 65536 + 1
+
+
+def test_response_in_one_piece_waits_for_its_reader_too(server: Serving) -> None:
+    with server.connect() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        client.sendall(b"GET /long?300 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        until(lambda: "GET /long 0" in server.requests, STOP, "nothing is sent")
+        assert server.answers()
+        assert "sent /long" not in server.requests
+        body = received(client)
+    # With the head, and the sizes of the chunks.
+    assert 300 * 65536 < len(body) < 301 * 65536
+    assert "sent /long" in server.requests
+
+
+def test_slow_reader_of_a_response_gets_all_of_it(server: Serving) -> None:
+    with server.connect() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        client.sendall(b"GET /stream?30 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        size = 0
+        # Longer than one that takes nothing may stay.
+        for _ in range(20):
+            time.sleep(0.1)
+            size += len(client.recv(16384))
+        assert size < 30 * 65536
+        assert size + len(received(client)) > 30 * 65536
+
+
+@pytest.mark.parametrize("path", ["/breaks", "/stops"])
+def test_response_whose_application_fails_is_cut_at_once(server: Serving, path: str) -> None:
+    for _ in range(2):
+        started = time.monotonic()
+        with pytest.raises(httpx.HTTPError) as caught:
+            httpx.get(f"{server.address}{path}", timeout=STOP)
+        assert not isinstance(caught.value, httpx.TimeoutException)
+        assert time.monotonic() - started < 1
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
+def test_curl_sees_that_a_response_was_cut(server: Serving) -> None:
+    ran = subprocess.run(["curl", "-sN", f"{server.address}/breaks"], timeout=STOP)
+    assert ran.returncode in (18, 56)
+
+
+@pytest.mark.parametrize("path", ["/fails", "/nothing", "/fails-before-a-byte"])
+def test_failure_before_the_first_byte_is_a_status(server: Serving, path: str) -> None:
+    started = time.monotonic()
+    for _ in range(3):
+        response = httpx.get(f"{server.address}{path}", timeout=STOP)
+        assert (response.status_code, response.reason_phrase) == (500, "Internal Server Error")
+    assert time.monotonic() - started < 1
+
+
+def test_server_looks_after_connections_however_many_applications_fail(server: Serving) -> None:
+    for path in ("/breaks", "/stops", "/fails", "/nothing"):
+        with suppress(httpx.HTTPError):
+            httpx.get(f"{server.address}{path}", timeout=STOP)
+    # daphne forgets the applications that have ended once a second, in a job that must go on.
+    until(
+        lambda: httpx.get(f"{server.address}/connections", timeout=STOP).text == "1",
+        STOP,
+        "ended applications are kept",
+    )
+    assert server.answers()
+
+
+@pytest.mark.parametrize("how", [socket.SHUT_WR, None], ids=["half", "whole"])
+def test_reader_that_leaves_a_silent_response_is_noticed(server: Serving, how: int | None) -> None:
+    before = server.requests.count("received http.disconnect")
+    with server.connect() as client:
+        client.sendall(b"GET /waits HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
+        if how is not None:
+            client.shutdown(how)
+            assert b"0\r\n\r\n" not in received(client)
+    until(
+        lambda: server.requests.count("received http.disconnect") == before + 1,
+        1,
+        "the reader's leaving isn't noticed",
+    )
+
+
+@pytest.mark.parametrize("status", [422, 429, 431, 451, 511])
+def test_status_has_its_reason_phrase(server: Serving, status: int) -> None:
+    response = httpx.get(f"{server.address}/status?{status}", timeout=STOP)
+    assert response.reason_phrase == HTTPStatus(status).phrase
 
 
 # --- Connections
