@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 from uuid import UUID
@@ -26,6 +26,7 @@ from .http import ClientGone
 
 logger = logging.getLogger(__name__)
 
+MAX_PART = 16 * 1024  # bytes of events that are rendered at once; a longer event is one part
 EVENT_STREAM = "text/event-stream"
 # Proxies such as nginx would keep pieces back to send them together.
 STREAM_HEADERS = {"content-type": f"{EVENT_STREAM}; charset=utf-8", "x-accel-buffering": "no"}
@@ -196,18 +197,16 @@ class Stream(Follower):
         await call.write(b"", is_last=True)
 
     async def take(self, batch: Sequence[Entry]) -> None:
-        if self._held is not None:
-            event = batch[-1].event
-            if isinstance(event, Error):
-                raise refusal_of(event.error, may_retry=not event.data.usage.output_tokens)
-            piece = self.rendering.events(batch)
-            if not self.is_over and not any(has_words(entry) for entry in batch):
+        if self._held is not None and isinstance(ending := batch[-1].event, Error):
+            raise refusal_of(ending.error, may_retry=not ending.data.usage.output_tokens)
+        for part in parts_of(batch):
+            piece = self.rendering.events(part)
+            is_worth_the_head = part[-1].is_terminal or any(has_words(entry) for entry in part)
+            if self._held is not None and not is_worth_the_head:
                 self._held.append(piece)
-                return
+                continue
             await self.begin()
-        else:
-            piece = self.rendering.events(batch)
-        await self.write(piece)
+            await self.write(piece)
 
     def tell(self, code: str, message: str) -> None:
         if self._held is None and (piece := self.rendering.notice(code, message)):
@@ -219,7 +218,8 @@ class Stream(Follower):
             return
         held, self._held = self._held, None
         await self.call.begin(200, self.headers)
-        await self.write(b"".join(held))
+        # Even if nothing was held: the head leaves with the first piece.
+        await self.call.write(b"".join(held))
 
     async def write(self, piece: bytes) -> None:
         if piece:
@@ -249,6 +249,17 @@ class Whole(Follower):
 
     async def take(self, batch: Sequence[Entry]) -> None:
         self.events.extend(batch)
+
+
+def parts_of(batch: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Yield these events as parts of which each reader may keep one while it has no room."""
+    start = size = 0
+    for number, entry in enumerate(batch):
+        size += len(entry.payload)
+        if size > MAX_PART and number > start:
+            yield batch[start:number]
+            start, size = number, len(entry.payload)
+    yield batch[start:]
 
 
 def has_words(entry: Entry) -> bool:

@@ -10,14 +10,14 @@ from pytest_django import Settings
 
 from chat.doors.calls import Call, Reply, Route
 from chat.doors.http import Doors as Application
-from chat.doors.streams import Stream, Whole
+from chat.doors.streams import MAX_PART, Stream, Whole, parts_of
 from chat.entrance import Entrance
 from chat.models import Run
 from chat.protocol.errors import ErrorInfo
 from chat.protocol.events import ResponseDelta
 from chat.protocol.requests import ChatRequest
 from chat.runs.local import joined
-from chat.runs.replay import Entry
+from chat.runs.replay import Entry, entry_of
 from chat.runs.worker import Worker
 from tests.scripted_model import ScriptedModel
 
@@ -92,6 +92,32 @@ async def test_pieces_arrive_as_the_model_sends_them(doors: Doors, model: Script
         model.release()
         assert (await exchange.rest()).text == "One two"
     assert left == []
+
+
+async def test_head_leaves_before_the_first_event_is_rendered(
+    doors: Doors, model: ScriptedModel
+) -> None:
+    model.on(QUESTION, tokens=["One"], hold_after=0)
+    async with doors.stream("GET", "/stream") as exchange:
+        await exchange.message()
+        message = await exchange.message()
+        # The server sends a head together with the first piece.
+        assert message
+        assert (message["body"], message["more_body"]) == (b"", True)
+        model.release()
+        assert (await exchange.rest()).text == "One"
+
+
+def test_long_replay_is_rendered_in_parts() -> None:
+    words = [f"{number:0500} " for number in range(200)]
+    entries = [
+        entry_of(ResponseDelta(delta=word), seq=number, run_id=uuid.uuid4())
+        for number, word in enumerate(words)
+    ]
+    parts = list(parts_of(entries))
+    assert [entry for part in parts for entry in part] == entries
+    sizes = [sum(len(entry.payload) for entry in part) for part in parts]
+    assert MAX_PART / 2 < min(sizes[:-1]) <= max(sizes) <= MAX_PART
 
 
 async def test_client_that_leaves_is_noted_once(doors: Doors, model: ScriptedModel) -> None:
