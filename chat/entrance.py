@@ -39,6 +39,7 @@ class Entrance:
     told: Told | None = None
     end_user: str = ""  # whom the program asks for, in its own words: shown, never trusted
     digest: str = ""  # of the request, by which a repeated one is found
+    is_retry: bool = False  # the client says that it has sent this request before
     # Of a new conversation: its id, if it follows from an id of the program's, and whether it is in
     # its owner's list.
     conversation_id: UUID | None = None

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from .access.counting import check_rows
 from .access.limits import Bound
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from .models import Run
 
 
+RETRIED_WITHIN = timedelta(minutes=15)
+TOLD_AGAIN_WITHIN = timedelta(seconds=15)  # some libraries obey no header
 # Stored as the worker of a run that no worker has: the first one that looks takes it.
 RELEASED = "released"
 
@@ -131,6 +134,29 @@ class StartQueries(models.QuerySet["Run"]):
         ):
             raise ProtocolError(REUSED_BY_REPLY)
         return run
+
+    def repeated(self, owner: Owner, entrance: Entrance) -> "Run | None":
+        """Return the run that a client's earlier request with the same digest has started.
+
+        Libraries ask again by themselves, and send no id. A retry joins the run unless it was
+        cancelled or failed for nothing. A failure that has cost something is told again to all
+        that ask at once.
+        """
+        if not entrance.digest:
+            return None
+        recent = self.filter(
+            owner=str(owner),
+            digest=entrance.digest,
+            created_at__gt=Now() - RETRIED_WITHIN,
+        )
+        run = recent.order_by("-created_at").select_related("question").first()
+        if run is None:
+            return None
+        if run.status == run.Status.FAILED and run.output_tokens:
+            is_new = run.ended_at and run.ended_at > timezone.now() - TOLD_AGAIN_WITHIN
+            return run if entrance.is_retry or is_new else None
+        is_void = run.status in (run.Status.CANCELLED, run.Status.FAILED)
+        return run if entrance.is_retry and not is_void else None
 
     def is_deleted(self, request: ChatRequest | ReplyRequest) -> bool:
         """Return True if the request names a conversation, or a run, that doesn't exist."""

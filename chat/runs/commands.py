@@ -1,4 +1,4 @@
-"""Commands between workers: cancel a run that another one answers, and end sockets everywhere.
+"""Commands between workers: cancel a run of another one, end sockets, and look for readers.
 
 Commands travel through the channel layer, so Redis may lose them. They only save time: a cancel is
 in the run's row first, and the run's worker reads it there when it next renews its leases. Sockets
@@ -7,7 +7,7 @@ look from time to time whether they may still be there.
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
@@ -67,6 +67,20 @@ async def send_end_of_sockets(tag: str) -> None:
         )
 
 
+async def send_look_for_readers(run_id: UUID) -> None:
+    """Have all workers that have a reader of this run mark it. Log if the command can't be sent."""
+    try:
+        async with patience(CALL_TIMEOUT):
+            command = {"type": "look_for_readers", "run_id": str(run_id)}
+            await get_channel_layer().group_send(ALL_WORKERS, command)
+    except UNREACHED as exc:
+        logger.warning(
+            "run=%s could not ask workers for its readers: %s",
+            run_id,
+            str(exc) or type(exc).__name__,
+        )
+
+
 async def keep_listed(worker: str) -> None:
     """Keep the worker among those that get commands for all, for as long as it lives."""
     while True:
@@ -79,7 +93,10 @@ async def keep_listed(worker: str) -> None:
 
 
 async def receive_commands(
-    worker: str, live: "Mapping[UUID, LiveRun]", sockets: Collection[Tagged]
+    worker: str,
+    live: "Mapping[UUID, LiveRun]",
+    sockets: Collection[Tagged],
+    mark_if_read_here: Callable[[UUID], Awaitable[None]],
 ) -> None:
     """Do what other workers send commands for, for as long as the worker lives."""
     layer = get_channel_layer()
@@ -98,3 +115,5 @@ async def receive_commands(
             case "end_sockets":
                 for socket in [each for each in sockets if message["tag"] in each.tags]:
                     socket.end()
+            case "look_for_readers":
+                await mark_if_read_here(UUID(message["run_id"]))

@@ -120,7 +120,7 @@ class Runs:
             # A worker that has just started doesn't know yet which models there are.
             await self._resources.models.catalog.first_look()
         try:
-            known = await read_in_database(known_run, asker, request)
+            known = await read_in_database(known_run, asker, request, entrance)
             if isinstance(known, Run):
                 return known
             found = await self._start_within_limits(known, request, arrived, parent, entrance)
@@ -338,10 +338,13 @@ async def joined(joining: "asyncio.Task[Run]") -> Run:
     return joining.result()
 
 
-def known_run(asker: Callable[[], Asker], request: ChatRequest | ReplyRequest) -> Run | Newcomer:
+def known_run(
+    asker: Callable[[], Asker], request: ChatRequest | ReplyRequest, entrance: Entrance
+) -> Run | Newcomer:
     """Return the run that a request already has, or who asks for a new one."""
     who = asker()
-    return Run.objects.known_run(who.owner, request) or newcomer_of(who, request)
+    known = Run.objects.known_run(who.owner, request) or Run.objects.repeated(who.owner, entrance)
+    return known or newcomer_of(who, request)
 
 
 def log_failure(task: "asyncio.Task[Any]") -> None:

@@ -37,6 +37,7 @@ from .leases import Leases
 from .local import Runs
 from .naming import new_worker_name
 from .pruning import Pruning
+from .readers import Readers
 from .refusals import RefusalSharing
 from .store import LogStore
 from .takeover import Takeovers
@@ -87,6 +88,7 @@ class Worker:
         self.traces = open_traces(self.name)
         self.redis = BoundedRedis(settings.REDIS_URL)  # of what has no client of its own
         self.admission = Admission(self.redis)
+        self.readers = Readers(self.redis, self.sockets)
         self.flusher = LogFlusher(self.store, notify=self.tell_sockets)
         self.journals = JournalWriter(self.name)
         self.runs = Runs(
@@ -131,7 +133,13 @@ class Worker:
             "catalog": self.model_client.catalog.keep_fresh,
             "pruning": self.pruning.keep,
             "refusals": self.sharing.keep,
-            "commands": partial(receive_commands, self.name, self.runs.live, self.sockets),
+            "commands": partial(
+                receive_commands,
+                self.name,
+                self.runs.live,
+                self.sockets,
+                self.readers.mark_if_read_here,
+            ),
             "listing": partial(keep_listed, self.name),
             "measuring": watch_process,
             "figures": keep_counting,
@@ -190,7 +198,10 @@ class Worker:
     async def cancel(self, joining: "asyncio.Task[Run]") -> None:
         """Cancel a run on any worker once it is joined. Raise ProtocolError if joining fails."""
         # Shielded, because the socket waits for the same task.
-        run_id = (await asyncio.shield(joining)).pk
+        await self.cancel_run((await asyncio.shield(joining)).pk)
+
+    async def cancel_run(self, run_id: UUID) -> None:
+        """Cancel a run on any worker."""
         if owner := await self.runs.cancel(run_id):
             await send_cancel(owner, run_id)
 
