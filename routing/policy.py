@@ -10,10 +10,10 @@ from django.conf import settings
 
 from .caps import Caps
 from .classifier import Classifier
-from .reasons import CHOSE_FULL, CHOSE_LIGHT, LIGHT_IS_OFF, NO_TEAM, THRESHOLD_SAYS
+from .reasons import CHOSE_FULL, CHOSE_LIGHT, CHOSE_PLAIN, LIGHT_IS_OFF, NO_TEAM, THRESHOLD_SAYS
 
 Path = Literal["light", "full"]
-Mode = Literal["auto", "light", "full"]
+Mode = Literal["auto", "light", "full", "plain"]
 
 # From the first confidence and below the second, the router's model is asked if there is one. It
 # costs up to 1.5 s, so it is asked only near the classifier's threshold (0.62).
@@ -25,7 +25,7 @@ class Route:
     """How a question is answered, and why.
 
     `confidence` is the classifier's probability that the light path answers well, also if the full
-    path was chosen.
+    path was chosen; 1 in the mode plain, in which it isn't asked.
     """
 
     path: Path
@@ -73,6 +73,8 @@ def choose(
     each tool, the wordings that obviously ask for it; `exact` are the tools that answer this
     question exactly. `has_team` is False if the model is too weak for a team.
     """
+    if mode == "plain":
+        return Route("light", confidence=1, reasons=(CHOSE_PLAIN,), caps=caps_of("light"))
     # Also for a path that the reader chose: the decision is stored with the confidence.
     judgement = classifier().judge(text, context)
     threshold, usual = settings.FLEET_LIGHT_THRESHOLD, classifier().threshold

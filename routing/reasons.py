@@ -143,6 +143,7 @@ _SAYS = _("says “%(word)s”")
 # Reasons that are not the classifier's.
 CHOSE_LIGHT = _("you chose the light path")
 CHOSE_FULL = _("you chose the full team")
+CHOSE_PLAIN = _("a program asks the model alone")
 LIGHT_IS_OFF = _("the light path is switched off")
 THRESHOLD_SAYS = _("the threshold that is set here says so")
 NO_TEAM = _("the stand-in model has no team")
@@ -150,7 +151,7 @@ NO_TEAM = _("the stand-in model has no team")
 PHRASES = frozenset(
     (
         *(*_LIGHT.values(), *_FULL.values(), *_WORDING.values(), *_REST[True], *_REST[False]),
-        *(_SAYS, CHOSE_LIGHT, CHOSE_FULL, LIGHT_IS_OFF, THRESHOLD_SAYS, NO_TEAM),
+        *(_SAYS, CHOSE_LIGHT, CHOSE_FULL, CHOSE_PLAIN, LIGHT_IS_OFF, THRESHOLD_SAYS, NO_TEAM),
     )
 )
 # Concepts whose words are worth quoting, unlike those of “the” or “is”.

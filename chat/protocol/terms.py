@@ -11,7 +11,7 @@ SUBPROTOCOL_JSON = "fleet.json.v1"
 SUBPROTOCOL_HTML = "fleet.html.v1"
 SUBPROTOCOL_TOKEN = "fleet.token."  # noqa: S105  # before a token; never chosen
 
-Mode = Literal["auto", "light", "full"]
+Mode = Literal["auto", "light", "full", "plain"]
 Path = Literal["light", "full"]
 Effort = Literal["minimal", "medium", "maximal"]
 Status = Literal["completed", "cancelled", "failed", "paused"]

@@ -258,7 +258,7 @@ def why_of(answer: AnswerSoFar, ending: Ending) -> Why | None:
     }
     if route.mode != "auto":
         asked = gettext("%(path)s: asked for by you.") % {"path": path_title(route.path)}
-        return Why((asked, confidence), rest=rest)
+        return Why((asked,) if route.mode == "plain" else (asked, confidence), rest=rest)
     reasons = tuple(capitalized(shortened(localized(reason))) for reason in route.reasons)
     return Why((confidence,), reasons, rest)
 

@@ -412,7 +412,7 @@ class LiveRun:
 
     def routed(self) -> Routed | None:
         answer = self.answer
-        if answer.route is None:
+        if answer.route is None or answer.question.mode == "plain":
             return None
         return Routed(
             text=answer.question.text,

@@ -135,7 +135,9 @@ def cleaned(reply: str) -> str:
 
 
 def untitled(chat: UUID) -> ConversationQuerySet:
-    return Conversation.objects.filter(pk=chat, titled_by=Conversation.TitledBy.QUESTION)
+    # No list shows the others.
+    kept = Conversation.objects.filter(is_kept=True)
+    return kept.filter(pk=chat, titled_by=Conversation.TitledBy.QUESTION)
 
 
 def store(chat: UUID, title: str) -> None:

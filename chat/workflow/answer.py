@@ -101,6 +101,8 @@ class Answer:
     @cached_property
     def exact(self) -> tuple[str, ...]:
         """The tools that answer the question exactly."""
+        if self.question.mode == "plain":
+            return ()
         return exact_tools(ASSISTANT.tools, self.question.text)
 
     @property
@@ -166,7 +168,8 @@ class Answer:
     def decline(self) -> bool:
         """Say what the stand-in model can't do instead of asking it. Return False if it can try."""
         question = self.question
-        if not settings.FLEET_MODEL_IS_STAND_IN or question.is_repeated or self.exact:
+        is_wanted = question.is_repeated or question.mode == "plain"
+        if not settings.FLEET_MODEL_IS_STAND_IN or is_wanted or self.exact:
             return False
         max_tokens = self.window.context_tokens
         self.declined = reason_to_decline(question.text, max_tokens=max_tokens)
