@@ -5,7 +5,7 @@
 PING = b": ping\n"
 
 
-def message(data: bytes, *, id: str = "", event: str = "") -> bytes:
+def message(data: bytes, *, id: str = "", event: str = "") -> bytes:  # noqa: A002
     """Return a message with this data, which is one line, as JSON is."""
     lines = [b"data: ", data, b"\n\n"]
     if event:
