@@ -6,8 +6,12 @@ Each door has its own part of the table beside its functions.
 from collections.abc import Sequence
 
 from .calls import Route
+from .openai import completions, models
 
 # Paths that begin so are answered here, and never by Django.
 PREFIXES = ("/v1/", "/api/v1/", "/agui")
 
-ROUTES: Sequence[Route] = ()
+ROUTES: Sequence[Route] = (
+    *completions.ROUTES,
+    *models.ROUTES,
+)
