@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from datetime import timedelta
 from functools import partial
@@ -204,6 +205,16 @@ class Worker:
         """Cancel a run on any worker."""
         if owner := await self.runs.cancel(run_id):
             await send_cancel(owner, run_id)
+
+    @contextmanager
+    def serving(self, socket: Socket) -> Iterator[None]:
+        """Know a reader while it waits for its run or for its ending; `drain` waits for it."""
+        self.sockets.add(socket)
+        try:
+            yield
+        finally:
+            socket.served.set()
+            self.sockets.discard(socket)
 
     def tell_sockets(self, code: str, message: str) -> None:
         """Show a notice to every reader that waits for an ending."""

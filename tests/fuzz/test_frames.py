@@ -144,6 +144,6 @@ async def test_hostile_frames_get_typed_refusals_or_answers_that_end(
     async with asyncio.timeout(TIMEOUT):
         while worker.runs.live:
             await asyncio.sleep(0.01)
-    left = {task for task in asyncio.all_tasks() - before if "ChatConsumer" in str(task)}
+    left = {task for task in asyncio.all_tasks() - before if "Reader." in str(task)}
     assert not {task for task in left if not task.done()}
     assert kinds(await chat.answer(headers=headers))[-1] == "done"

@@ -95,7 +95,7 @@ class TestLostRun:
         events = await socket.rest()
         assert kinds(events) == ["response.snapshot", "cancelled", "done"]
         assert [event["seq"] for event in events] == [9, 10, 11]
-        assert "a socket failed" not in caplog.text
+        assert "a reader failed" not in caplog.text
 
     async def test_ending_of_another_version_is_an_error_and_blocks_no_other_run(
         self, worker: Worker, chat: Chatting
