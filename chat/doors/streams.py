@@ -117,24 +117,22 @@ class Follower:
         """
         worker = Worker.current()
         bind_run(self.run)
-        worker.sockets.add(self)
-        self._following = self.spawn(self._read(worker))
-        leaving = self.spawn(self.call.gone())
-        if self.call.route.scope:
-            self.spawn(end_when_due(self))
         try:
-            await asyncio.wait({self._following, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not self._following.done():
-                raise ClientGone
-            self._result()
+            with worker.serving(self):
+                self._following = self.spawn(self._read(worker))
+                leaving = self.spawn(self.call.gone())
+                if self.call.route.scope:
+                    self.spawn(end_when_due(self))
+                await asyncio.wait({self._following, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                if not self._following.done():
+                    raise ClientGone
+                self._result()
         except DatabaseProblem as exc:
             logger.warning("cannot serve a program: %s", exc)
             raise ProtocolError(STORAGE_UNAVAILABLE) from exc
         finally:
             for task in self._tasks:
                 task.cancel()
-            self.served.set()
-            worker.sockets.discard(self)
             if not self.is_over and self.on_leave:
                 self.on_leave()
 
