@@ -1,7 +1,7 @@
-"""Handshakes of WebSockets that arrive as plain requests, because a proxy passes only half of them.
+"""Plain requests for the address of the socket: a proxy passes only half of a handshake on.
 
-A browser doesn't tell its page why a socket can't be opened. So the page then asks for the same
-address without a socket: this answer shows that the server is there, and the log what to set.
+A browser doesn't tell its page why a socket can't be opened. So the page then follows its answer
+without one, at the same address, and the log shows what to set.
 """
 
 import logging
@@ -10,6 +10,7 @@ from typing import Any
 from chat.access.forms import fields_of
 from chat.access.origins import header
 from chat.logs import Once
+from chat.pagestreams import stream
 from chat.protocol.errors import NEEDS_UPGRADE
 from chat.protocol.events import Error, encode, stamp
 
@@ -31,9 +32,17 @@ UNHEARD = (
 COMPLAINTS = {"unopened": UNOPENED, "unheard": UNHEARD}
 
 
-async def no_upgrade(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Answer 426 with the refusal that a socket would get, and tell the operator once."""
+async def without_upgrade(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Let a page follow its answer without a socket, and tell the operator once."""
     complain_once(scope)
+    if scope["method"] == "POST":
+        await stream(scope, receive, send)
+    else:
+        await needs_upgrade(scope, send)
+
+
+async def needs_upgrade(scope: dict[str, Any], send: Any) -> None:
+    """Answer 426 with the refusal that a socket would get."""
     refusal = Error(error=NEEDS_UPGRADE)
     stamp(refusal, seq=0, workflow_id="")
     headers = [

@@ -41,4 +41,5 @@ urlpatterns = [
 ]
 
 SOCKET_PATH = "ws/chat/"
+CANCEL_PATH = f"{SOCKET_PATH}cancel/"  # for pages that have no socket
 websocket_urlpatterns = [path(SOCKET_PATH, ChatConsumer.as_asgi())]

@@ -1,4 +1,4 @@
-"""Where a socket may be opened from.
+"""Where a socket may be opened from, and its stand-in over HTTP.
 
 Browsers send the Origin of the page with a handshake, and cookies, to any server. No token of a
 form protects sockets, so a page elsewhere must not get further than this.
@@ -42,6 +42,20 @@ def refusal_of(scope: dict[str, Any], *, shows_token: bool = False) -> ErrorInfo
     if not shows_token and lacks_origin(scope):
         return FOREIGN_ORIGIN
     return None
+
+
+def refusal_of_request(scope: dict[str, Any]) -> ErrorInfo | None:
+    """Return why a page may not send a request that its cookies alone let in; None if it may.
+
+    Browsers name the page of each POST. If a proxy drops that, they must say that it is ours.
+    """
+    if not is_allowed(header(scope, b"host")):
+        return UNKNOWN_HOST
+    if is_foreign(scope):
+        log_once("a request", header(scope, b"origin"), header(scope, b"host"))
+        return FOREIGN_ORIGIN
+    is_named = header(scope, b"origin") or header(scope, b"sec-fetch-site") == "same-origin"
+    return None if is_named else FOREIGN_ORIGIN
 
 
 def refused_form(request: HttpRequest, reason: str = "") -> HttpResponse:

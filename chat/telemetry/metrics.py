@@ -129,7 +129,9 @@ model_tokens = counter(
 )
 refusals = counter("refusals_total", "Sockets that were refused, by code of the error.", "code")
 runs_live = gauge("runs_live", "Runs that workers are answering now.")
-sockets_open = gauge("sockets_open", "WebSockets that are open now.")
+sockets_open = gauge(
+    "sockets_open", "WebSockets, and streams of pages without them, that are open now."
+)
 workers = gauge("workers", "Workers that are running now.")
 loop_lag = histogram(
     "event_loop_lag_seconds",

@@ -1,13 +1,14 @@
 """Each caller with each command of the socket, on what is a signed-in user's.
 
-The commands come from the structs of the protocol: each id that a frame can hold is one.
+A page without sockets sends the same over HTTP, where only its cookies count. The commands come
+from the structs of the protocol: each id that a frame can hold is one.
 """
 
 import inspect
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import pytest
@@ -20,6 +21,7 @@ from msgspec.structs import fields
 from pytest_django import Settings
 from redis import Redis
 
+from agenticfleet.asgi import application
 from chat import urls
 from chat.access.credentials import tag_of
 from chat.access.owners import Owner
@@ -32,6 +34,7 @@ from chat.protocol import requests
 from chat.protocol.errors import (
     ALREADY_ANSWERED,
     FORBIDDEN,
+    FOREIGN_ORIGIN,
     NO_SESSION,
     NOT_SIGNED_IN,
     ONLY_ITS_OWN_RUN,
@@ -44,7 +47,9 @@ from chat.protocol.errors import (
     token_lacks,
 )
 from chat.shares import Share
-from tests.chatting import OWN_KEY, PATH, Chatting, chat_request, cookie_header
+from tests.chatting import OWN_KEY, PATH, Chatting, Event, chat_request, cookie_header
+from tests.doors.calling import Doors
+from tests.pages.streaming import frames_in
 from tests.scripted_model import ScriptedModel
 
 from .belongings import Things, things_of, unknown_like
@@ -164,6 +169,10 @@ class Caller:
                 return REVOKED_TOKEN
         return command.for_strangers
 
+    def right_over_http(self, auth: str, command: Command) -> Outcome:
+        """Return the same of a page's request over HTTP, where nothing but its cookies counts."""
+        return self.right(auth, command) if "origin" in self.headers else FOREIGN_ORIGIN
+
 
 def page(client: Client) -> dict[str, str]:
     """Return the headers of a page's socket. Tests' programs have a key, which pages haven't."""
@@ -240,22 +249,46 @@ async def call(chat: Chatting, headers: Mapping[str, str], frame: Frame, things:
     """Send a first frame, and read to the end."""
     socket = await chat.ask(frame, headers=dict(headers))
     events = await socket.rest()
-    frames = json.dumps(events)
     if events[0]["type"] == "error":
-        error = events[0]["error"]
-        found = next((each for each in REFUSALS if each.message == error["message"]), None)
+        called = refused(events)
         code = await socket.close_code()
-        if found is None or close_code_of(found) != code or found.code != error["code"]:
-            return Called(f"{error} and {code}", json.dumps(error), frames)
-        return Called(found, json.dumps(error), frames)
+        if isinstance(called.outcome, ErrorInfo) and close_code_of(called.outcome) != code:
+            return replace(called, outcome=f"{called.error} and {code}")
+        return called
     await socket.close()
+    return await following(events, things)
+
+
+async def call_over_http(
+    chat: Chatting, headers: Mapping[str, str], frame: Frame, things: Things
+) -> Called:
+    """Send the same as a page that has no socket."""
+    response = await Doors(application).post(PATH, frame, headers=dict(headers))
+    events = frames_in(response.text)
+    return refused(events) if events[0]["type"] == "error" else await following(events, things)
+
+
+def refused(events: list[Event]) -> Called:
+    error = events[0]["error"]
+    found = next((each for each in REFUSALS if each.message == error["message"]), None)
+    is_known = found is not None and found.code == error["code"]
+    return Called(
+        found if found and is_known else f"{error}", json.dumps(error), json.dumps(events)
+    )
+
+
+async def following(events: list[Event], things: Things) -> Called:
+    frames = json.dumps(events)
     run = await Run.objects.aget(pk=events[0]["workflow_id"])
     return Called(OWNERS_RUN if run.owner == str(things.owner) else OWN_RUN, "", frames)
 
 
+type Call = Callable[[Chatting, Mapping[str, str], Frame, Things], Awaitable[Called]]
+
 REFUSALS = (
     ALREADY_ANSWERED,
     FORBIDDEN,
+    FOREIGN_ORIGIN,
     NO_SESSION,
     NOT_SIGNED_IN,
     ONLY_ITS_OWN_RUN,
@@ -268,9 +301,11 @@ REFUSALS = (
 
 
 @pytest.mark.parametrize("auth", AUTHS)
+@pytest.mark.parametrize("call", [call, call_over_http])
 async def test_commands_reach_only_what_is_the_callers(
-    chat: Chatting, model: ScriptedModel, settings: Settings, redis: Redis, auth: str
+    chat: Chatting, model: ScriptedModel, settings: Settings, redis: Redis, auth: str, call: Call
 ) -> None:
+    is_over_http = call is call_over_http
     things, callers = await in_database(callers_of, redis)
     ids = await in_database(ids_of, things)
     settings.FLEET_AUTH = auth
@@ -282,7 +317,8 @@ async def test_commands_reach_only_what_is_the_callers(
                 continue
             frame = command.frame({**ids, **caller.own})
             called = await call(chat, caller.headers, frame, things)
-            right = caller.right(auth, command)
+            rule = caller.right_over_http if is_over_http else caller.right
+            right = rule(auth, command)
             if called.outcome != right:
                 faults.append(f"{field}: {name} gets {called.outcome}, not {right}")
             sent = json.dumps(frame)
@@ -324,6 +360,21 @@ async def test_commands_reach_what_is_the_callers_own(
     for field, command in COMMANDS.items():
         frame = command.frame({**ids, "own paused": ids["paused"]})
         called = await call(chat, headers, frame, things)
+        assert called.outcome == refusals.get(way, command.for_owner), field
+
+
+@pytest.mark.parametrize("auth", AUTHS)
+@pytest.mark.parametrize("way", ["account", "browser"])
+async def test_commands_over_http_reach_what_is_the_callers_own(
+    chat: Chatting, model: ScriptedModel, settings: Settings, redis: Redis, auth: str, way: str
+) -> None:
+    things, headers = await in_database(owner_by, way, redis)
+    ids = await in_database(ids_of, things)
+    settings.FLEET_AUTH = auth
+    refusals = {} if auth == "anonymous" else {"browser": NOT_SIGNED_IN}
+    for field, command in COMMANDS.items():
+        frame = command.frame({**ids, "own paused": ids["paused"]})
+        called = await call_over_http(chat, headers, frame, things)
         assert called.outcome == refusals.get(way, command.for_owner), field
 
 
