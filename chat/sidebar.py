@@ -204,7 +204,12 @@ def label_of_day(day: date, today: date) -> Label:
 
 
 def chats_of(owner: Owner, *, running: bool) -> "QuerySet[Listed]":
-    """Return the owner's chats, each with its State."""
+    """Return the chats in the owner's list, each with its State."""
+    found = with_state(Conversation.objects.in_list(owner))
+    return found.filter(is_running=True) if running else found
+
+
+def with_state(chats: "QuerySet[Conversation]") -> "QuerySet[Listed]":
     runs = Run.objects.filter(conversation=OuterRef("pk")).order_by("-answer_id")
     asks = Ask.objects.filter(
         conversation=OuterRef("pk"),
@@ -212,12 +217,10 @@ def chats_of(owner: Owner, *, running: bool) -> "QuerySet[Listed]":
         approver="owner",
         expires_at__gt=Now(),
     )
-    found = Conversation.objects.in_list(owner).annotate(
+    found = chats.annotate(
         is_running=Exists(Run.objects.live().filter(conversation=OuterRef("pk"))),
         is_waiting=Exists(asks),
         last_status=Subquery(runs.values("status")[:1]),
         answered_at=Coalesce(Subquery(runs.values("ended_at")[:1]), "updated_at"),
     )
-    if running:
-        found = found.filter(is_running=True)
     return cast("QuerySet[Listed]", found)

@@ -40,6 +40,7 @@ from .access.browsers import account_tag, owner_of_request, reader_tag, remember
 from .access.owners import Owner, may_see_settings
 from .better_model import ways
 from .conversations import TITLE_LENGTH, Conversation
+from .deleting import delete_chat
 from .finding import results_of
 from .llm.offers import BUILTIN_NAME, Offer, offers
 from .models import Run
@@ -54,11 +55,11 @@ from .pages import (
     totals_of,
     turns_since,
 )
+from .protocol.errors import ProtocolError
 from .rendering.answer import AnswerView
 from .rendering.turns import turn
 from .sidebar import Filters, number_of, sidebar_of
 from .snippets import words_of
-from .telemetry.rollup import count_all
 
 # The router must send each example the way that its label promises; a test checks that.
 EXAMPLES = [
@@ -289,14 +290,13 @@ def rename(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
 @for_owner
 def delete(request: HttpRequest, owner: Owner, pk: UUID) -> HttpResponse:
     chat = get_object_or_404(Conversation.objects.for_owner(owner), pk=pk)
-    if Run.objects.live().filter(conversation=chat).exists():
+    try:
+        delete_chat(chat)
+    except ProtocolError:
         if htmx(request):
             return HttpResponse(STILL_ANSWERING)  # in the dialog, which stays open
         messages.error(request, STILL_ANSWERING)
         return redirect("conversation", pk=chat.pk)
-    # Without the rows, only the figures of their periods tell what the last answers took.
-    count_all(chat.runs.all())
-    chat.delete()
     if htmx(request) and current_of(request) != pk:
         return HttpResponse()  # deleted from the list of another chat's page
     start = redirect("new_chat")

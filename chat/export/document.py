@@ -22,6 +22,8 @@ VERSION = 1
 
 
 class ChatHead(Struct, frozen=True, kw_only=True):
+    """A chat without its questions."""
+
     id: UUID
     title: str
     created_at: str
@@ -30,6 +32,11 @@ class ChatHead(Struct, frozen=True, kw_only=True):
 
 
 class Answer(Struct, frozen=True, kw_only=True):
+    """An answer, perhaps of several runs: `continues` has those that paused, `workflow_id` is last.
+
+    A live answer has the text and the figures of some seconds ago.
+    """
+
     workflow_id: UUID
     message_id: UUID
     continues: list[UUID]
@@ -53,12 +60,28 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 class Question(Struct, frozen=True, kw_only=True):
+    """A question with its answers, oldest first.
+
+    `number` counts the questions in the order in which they were asked. `follows` is the number of
+    the one before: versions of a question follow the same one, and `shown` are those on the page.
+    """
+
     number: int
     follows: int | None
     shown: bool
     asked_at: str
     text: str
     answers: list[Answer]
+
+
+class Document(Struct, frozen=True, kw_only=True):
+    """A chat with all questions and answers."""
+
+    schema: str = SCHEMA
+    version: int = VERSION
+    exported_at: str
+    chat: ChatHead
+    questions: list[Question]
 
 
 def opening(chat: Conversation) -> bytes:
@@ -70,13 +93,8 @@ def opening(chat: Conversation) -> bytes:
         updated_at=moment(chat.updated_at),
         pinned_at=moment(chat.pinned_at) if chat.pinned_at else None,
     )
-    fields = {
-        "schema": SCHEMA,
-        "version": VERSION,
-        "exported_at": moment(datetime.now(UTC)),
-        "chat": head,
-    }
-    return msgspec.json.encode(fields).removesuffix(b"}") + b',"questions":['
+    document = Document(exported_at=moment(datetime.now(UTC)), chat=head, questions=[])
+    return msgspec.json.encode(document).removesuffix(b"]}")
 
 
 def piece(asked: Sequence[Asked], *, is_first: bool) -> bytes:

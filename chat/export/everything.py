@@ -15,8 +15,7 @@ from chat.accounts.trying import EXPORTS, too_often
 from chat.conversations import Conversation
 from chat.views import for_owner
 
-from .pieces import document_of, markdown_of, while_sent
-from .views import file_name
+from .pieces import document_of, file_name, markdown_of, while_sent
 
 PIECE = 64 * 1024  # bytes that are sent at once
 MAX_NAME = 80  # characters of a title in a file's name

@@ -35,6 +35,9 @@ class Questions:
         self._is_shown = set(self.shown)
         self._numbers = {pk: number for number, pk in enumerate(self.all, 1)}
 
+    def number(self, pk: int) -> int:
+        return self._numbers[pk]
+
     @staticmethod
     def pieces(pks: Sequence[int]) -> Iterator[Sequence[int]]:
         """Return the questions in pieces of one `read` each."""

@@ -351,10 +351,15 @@ _SUMMARISED = {kind for kind in EVENT_TYPES if kind.summary is not StreamEvent.s
 
 def stamp(event: StreamEvent, *, seq: int, workflow_id: str) -> None:
     """Give the event its envelope, in place."""
-    kind = type(event)
     event.seq = seq
-    event.workflow_id = workflow_id
     event.timestamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    derive(event, workflow_id=workflow_id)
+
+
+def derive(event: StreamEvent, *, workflow_id: str) -> None:
+    """Fill the parts of the envelope that follow from the run and the rest of the event."""
+    kind = type(event)
+    seq, event.workflow_id = event.seq, workflow_id
     event.category, event.ui_hint = HINTS[kind]
     line = f"run={workflow_id or '-'} seq={seq} {TYPE_OF[kind]}"
     event.log_line = f"{line} {event.summary()}" if kind in _SUMMARISED else line
@@ -378,6 +383,7 @@ def ending_events(ending: Ending, text: str) -> list[StreamEvent]:
     ]
 
 
+# As `derive` fills them.
 DERIVABLE = ("workflow_id", "category", "ui_hint", "log_line")
 
 

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from chat.models import Run
 from chat.protocol.events import StreamEvent, ending_events
+from chat.protocol.requests import MAX_SEQ
 from chat.protocol.terms import DELETED
 
 from .replay import Transcript
@@ -29,6 +30,15 @@ def row_ending_events(row: Run) -> list[StreamEvent]:
         for seq, event in enumerate(events, row.last_seq - len(events) + 1):
             event.seq = seq
     return events
+
+
+def is_past_ending(row: Run, seq: int) -> bool:
+    """Return True if a follower that has seen the events up to `seq` has seen the ending.
+
+    That of a lost run has no place of its own, so only a cursor behind all of them is past it.
+    """
+    ending = row.recorded_ending
+    return ending is not None and seq >= (MAX_SEQ if ending.lost else row.last_seq)
 
 
 def row_state(run_id: UUID) -> Transcript:
