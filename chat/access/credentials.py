@@ -23,6 +23,8 @@ from .addresses import address_of
 from .browsers import owner_of_cookies
 from .origins import header, is_foreign
 from .owners import Asker, Owner
+from .tickets import PREFIX as TICKET_PREFIX
+from .tickets import token_id_of
 from .tokens import PREFIX, Scope, Token
 
 # Shorter ones are what libraries insist on ("none", "sk-x"), and others send the same.
@@ -40,6 +42,10 @@ def asker_of(
     """
     address = address_of(scope)
     if (shown := token_of(scope)) is not None:
+        if shown.startswith(TICKET_PREFIX):
+            token = Token.objects.named(token_id_of(scope, shown))
+            token.check_allows("ask")
+            return Asker(token.owner, address, token.pk, models=tuple(token.model_ids))
         token = Token.objects.accept(shown, scope="ask", address=address)
         if is_foreign(scope) and header(scope, b"origin") not in token.origins:
             raise ProtocolError(FOREIGN_ORIGIN)
@@ -48,11 +54,11 @@ def asker_of(
     return Asker(owner or anonymous_owner(scope, request), address)
 
 
-def program_of(scope: dict[str, Any], *, needs: Scope) -> Asker:
+def program_of(scope: dict[str, Any], *, needs: Scope | None) -> Asker:
     """Return who asks at a door. Raise ProtocolError if it is nobody who may.
 
     No cookie counts there. A program without a token is known by a key of its own making, or else
-    by its address. Reads the database.
+    by its address. A token must have the scope that is needed. Reads the database.
     """
     address = address_of(scope)
     if (shown := token_of(scope)) is not None:
@@ -94,7 +100,7 @@ def tag_of(what: str, secret: str) -> str:
 
 
 def token_of(scope: dict[str, Any]) -> str | None:
-    """Return the token that a handshake shows, right or wrong; None if it shows none."""
+    """Return the token or ticket that a handshake shows, right or wrong; None for none."""
     if (bearer := bearer_of(scope)).startswith(PREFIX):
         return bearer
     # Scripts of browsers can't set headers.

@@ -136,26 +136,25 @@ class TokenQuerySet(models.QuerySet["Token"]):
         )
         return NewToken(row, text)
 
-    def accept(self, text: str, *, scope: Scope, address: str) -> "Token":
+    def accept(self, text: str, *, scope: Scope | None, address: str) -> "Token":
         """Return the row of a token that allows this, and note that it was used.
 
         Raise ProtocolError if it doesn't, for one of the reasons that only its holder is told.
+        None: any scope will do.
         """
-        token_id = id_in(text)
-        owners = self.select_related("user", "service")
-        token = owners.filter(pk=token_id).first() if token_id else None
-        if token is None or not constant_time_compare(token.digest, digest_of(text)):
+        token = self.named(id_in(text))
+        if not constant_time_compare(token.digest, digest_of(text)):
             raise ProtocolError(UNKNOWN_TOKEN)
-        if token.revoked_at:
-            raise ProtocolError(REVOKED_TOKEN)
-        if token.is_expired:
-            raise ProtocolError(EXPIRED_TOKEN)
-        if token.user and not token.user.is_active:
-            raise ProtocolError(INACTIVE_TOKEN)
-        if scope not in token.scopes:
-            raise ProtocolError(token_lacks(scope))
+        token.check_allows(scope)
         token.note_use(address)
         return token
+
+    def named(self, token_id: str | None) -> "Token":
+        """Return the row with this id. Raise ProtocolError if there is none."""
+        owners = self.select_related("user", "service")
+        if token_id and (token := owners.filter(pk=token_id).first()):
+            return token
+        raise ProtocolError(UNKNOWN_TOKEN)
 
 
 class Token(models.Model):
@@ -206,6 +205,17 @@ class Token(models.Model):
     def beginning(self) -> str:
         """The part of the token that people may see, to know it by."""
         return f"{PREFIX}{self.id}_"
+
+    def check_allows(self, scope: Scope | None) -> None:
+        """Raise ProtocolError if it counts no longer, or doesn't allow this."""
+        if self.revoked_at:
+            raise ProtocolError(REVOKED_TOKEN)
+        if self.is_expired:
+            raise ProtocolError(EXPIRED_TOKEN)
+        if self.user and not self.user.is_active:
+            raise ProtocolError(INACTIVE_TOKEN)
+        if scope and scope not in self.scopes:
+            raise ProtocolError(token_lacks(scope))
 
     def note_use(self, address: str) -> None:
         """Store that it was used just now, at most once a minute."""

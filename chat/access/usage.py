@@ -1,7 +1,9 @@
 """What is used up of each limit, for people and operators to see."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
@@ -66,11 +68,14 @@ class Used:
         return number(amount)
 
 
-def usage_of(asker: Asker) -> list[Used]:
-    """Return what an asker has used up of each limit of theirs. Three queries."""
+def usage_of(asker: Asker, own: Mapping[str, Any] | None = None) -> list[Used]:
+    """Return what an asker has used up of each limit of theirs. Three queries.
+
+    `own` are the limits of the token.
+    """
     subjects = subjects_of(asker)
     del subjects["site"]
-    return used_up(subjects)
+    return used_up(subjects, own)
 
 
 def usage_of_site() -> list[Used]:
@@ -78,12 +83,12 @@ def usage_of_site() -> list[Used]:
     return used_up({"site": SITE})
 
 
-def used_up(subjects: dict[Whose, str]) -> list[Used]:
+def used_up(subjects: dict[Whose, str], own: Mapping[str, Any] | None = None) -> list[Used]:
     runs = Run.objects.all()
     spent = DayUse.objects.of(list(subjects.values()))
     live, asked = live_runs(runs), questions(runs)
     found: list[Used] = []
-    for bound in bounds_of(SHOWN, subjects, settings.FLEET_LIMITS):
+    for bound in bounds_of(SHOWN, subjects, settings.FLEET_LIMITS, own):
         match bound.limit:
             case "runs":
                 used = Used(bound, count_of(bound, live))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -58,7 +58,8 @@ class Call:
     def identify(self) -> None:
         """Find out who asks. Raise ProtocolError if it is nobody who may. Reads the database."""
         assert self.route.scope
-        self.asker = program_of(self.scope, needs=self.route.scope)
+        needs = None if self.route.scope == "any" else self.route.scope
+        self.asker = program_of(self.scope, needs=needs)
         self.tags = tags_of(self.asker, {})
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
@@ -119,8 +120,9 @@ class Route:
     path: str
     function: Function
     summary: str  # a sentence
-    scope: Scope | None  # of the token; None: nobody has to say who asks
+    scope: Scope | Literal["any"] | None  # of the token; None: nobody has to say who asks
     body: type | None = None  # the struct of the JSON that is sent
+    other_body: type | None = None  # another struct that may be sent, known by its tag
     query: type | None = None  # the struct of the fields behind the ?
     gives: Any = None  # the type of the JSON that is answered
     status: int = 200

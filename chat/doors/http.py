@@ -166,9 +166,21 @@ def read(call: Call) -> None:
             raise unfit(exc) from exc
     if route.body:
         try:
-            call.body = msgspec.json.decode(call.raw, type=route.body)
+            call.body = msgspec.json.decode(call.raw, type=body_type(call))
         except UNREADABLE_JSON as exc:
             raise unfit(exc) from exc
+
+
+def body_type(call: Call) -> type:
+    """Return the struct of which the body is, of those that the route takes."""
+    body, other = call.route.body, call.route.other_body
+    assert body
+    if other is None:
+        return body
+    config = other.__struct_config__  # type: ignore[attr-defined]
+    fields = msgspec.json.decode(call.raw)
+    is_other = isinstance(fields, dict) and fields.get(config.tag_field) == config.tag
+    return other if is_other else body
 
 
 def unfit(exc: Exception) -> Refusal:

@@ -176,6 +176,10 @@ UNKNOWN_TOKEN = ErrorInfo("forbidden", "This token is not known here. Check that
 REVOKED_TOKEN = ErrorInfo("forbidden", "This token was revoked.")
 EXPIRED_TOKEN = ErrorInfo("forbidden", "This token has expired. Make a new one.")
 INACTIVE_TOKEN = ErrorInfo("forbidden", "The account of this token is not active.")
+UNKNOWN_TICKET = ErrorInfo(
+    "forbidden", "This ticket is not known here: each opens one socket, within 60 s."
+)
+OTHER_ORIGIN = ErrorInfo("forbidden", "This ticket was made for pages of another site.")
 ONLY_ITS_OWN_RUN = ErrorInfo(
     "forbidden",
     "A program without a token reaches only the run of its own message_id. To go on with a"
@@ -195,6 +199,7 @@ UNKNOWN_ASKER = frozenset(
         REVOKED_TOKEN,
         EXPIRED_TOKEN,
         INACTIVE_TOKEN,
+        UNKNOWN_TICKET,
     }
 )
 TOO_LARGE = ErrorInfo("bad_request", f"A frame has at most {MAX_REQUEST_CHARS:,} characters.")
