@@ -5,6 +5,7 @@ Each door has its own part of the table beside its functions.
 
 from collections.abc import Sequence
 
+from . import runs
 from .calls import Route
 from .openai import completions, models
 
@@ -15,3 +16,4 @@ ROUTES: Sequence[Route] = (
     *completions.ROUTES,
     *models.ROUTES,
 )
+ROUTES: Sequence[Route] = (*runs.ROUTES,)
