@@ -5,7 +5,7 @@ Each door has its own part of the table beside its functions.
 
 from collections.abc import Sequence
 
-from . import runs
+from . import history, me, runs
 from .calls import Route
 from .openai import completions, models
 
@@ -17,3 +17,7 @@ ROUTES: Sequence[Route] = (
     *models.ROUTES,
 )
 ROUTES: Sequence[Route] = (*runs.ROUTES,)
+    *history.ROUTES,
+    *me.ROUTES,
+    *runs.ROUTES,
+)
