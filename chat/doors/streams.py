@@ -61,13 +61,18 @@ class Follower:
         *,
         after: int = 0,
         compact: bool = False,
+        every: bool = False,
         on_leave: Callable[[], None] | None = None,
     ) -> None:
-        """`on_leave` is called if the client leaves before the run has ended."""
+        """`on_leave` is called if the client leaves before the run has ended.
+
+        `every`: read every event, however late this reads, and no snapshots in place of deltas.
+        """
         self.call = call
         self.run = run
         self.after = after
         self.compact = compact
+        self.every = every
         self.on_leave = on_leave
         self.tags: Collection[str] = call.tags
         self.served = asyncio.Event()
@@ -143,7 +148,10 @@ class Follower:
         self._following.result()
 
     async def _read(self, worker: Worker) -> None:
-        events = worker.runs.follow(self.run.pk, self.after, compact=self.compact)
+        if self.every:
+            events = worker.runs.follow_every(self.run.pk, self.after)
+        else:
+            events = worker.runs.follow(self.run.pk, self.after, compact=self.compact)
         async with aclosing(events) as batches:
             async for batch in batches:
                 self.last_event_at = time.monotonic()
@@ -171,11 +179,12 @@ class Stream(Follower):
         rendering: Rendering,
         *,
         after: int = 0,
+        every: bool = False,
         hold: float = 0,
         headers: Mapping[str, str] | None = None,
         on_leave: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(call, run, after=after, on_leave=on_leave)
+        super().__init__(call, run, after=after, every=every, on_leave=on_leave)
         self.rendering = rendering
         self.hold = hold
         self.headers = {**STREAM_HEADERS, **(headers or {})}
@@ -241,8 +250,15 @@ class Stream(Follower):
 class Whole(Follower):
     """Reads a run to its end before anything is answered. `events` has all of them then."""
 
-    def __init__(self, call: Call, run: Run, *, on_leave: Callable[[], None] | None = None) -> None:
-        super().__init__(call, run, compact=True, on_leave=on_leave)
+    def __init__(
+        self,
+        call: Call,
+        run: Run,
+        *,
+        every: bool = False,
+        on_leave: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(call, run, compact=not every, every=every, on_leave=on_leave)
         self.events: list[Entry] = []
 
     async def take(self, batch: Sequence[Entry]) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -328,6 +328,26 @@ class Runs:
         if live := self.live.get(run_id):
             return live.log.follow(after, compact=compact, rest=rest)
         return follow_stored(self._store, run_id, after, compact=compact, rest=rest)
+
+    async def follow_every(self, run_id: UUID, after: int) -> AsyncGenerator[list[Entry]]:
+        """Yield every event of a run behind `after`, in batches, up to its terminal event.
+
+        Old ones that are no longer in memory are read in Redis. Only if they are gone there, too, a
+        snapshot takes their place.
+        """
+        seen = after
+        if live := self.live.get(run_id):
+            async with aclosing(live.log.follow(after, compact=False)) as batches:
+                async for batch in batches:
+                    if not live.log.transcript.has_all_behind(seen):
+                        break
+                    yield batch
+                    seen = batch[-1].seq
+                    if batch[-1].is_terminal:
+                        return
+        async with aclosing(follow_stored(self._store, run_id, seen, compact=False)) as batches:
+            async for batch in batches:
+                yield batch
 
 
 async def joined(joining: "asyncio.Task[Run]") -> Run:

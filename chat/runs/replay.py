@@ -145,6 +145,10 @@ class Transcript:
     def steps(self) -> list[Entry]:
         return [entry for entry, _ in self._steps]
 
+    def has_all_behind(self, seen: int) -> bool:
+        """Return True if every event behind `seen` is in the window."""
+        return bool(self.window) and self.window[0].seq <= seen + 1
+
     def add(self, entry: Entry) -> None:
         """Add the run's next event, which isn't part of its ending."""
         if entry.seq != self.last_seq + 1:

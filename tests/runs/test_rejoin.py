@@ -1,10 +1,12 @@
 """Rejoining a run, or joining it late, as a client of the socket sees it."""
 
 import asyncio
+from uuid import UUID
 
 import pytest
 
 from chat.models import RunQuerySet
+from chat.runs.replay import WINDOW
 from chat.runs.worker import Worker
 from tests.chatting import Chatting, chat_request, kinds, text_of
 from tests.scripted_model import ScriptedModel
@@ -136,3 +138,21 @@ async def test_run_that_a_bug_abandons_goes_on_when_its_lease_expires(
     assert [event["data"]["epoch"] for event in events if event["type"] == "resumed"] == [1]
     assert kinds(events)[-2:] == ["response.completed", "done"]
     assert text_of(events) == "The answer is **42**."
+
+
+async def test_reader_that_needs_every_event_reads_old_ones_in_the_log(
+    chat: Chatting, model: ScriptedModel, worker: Worker
+) -> None:
+    words = [f"{number} " for number in range(2 * WINDOW)]
+    model.on("long", tokens=words, hold_after=len(words) - 1)
+    socket = await chat.ask(chat_request("long"))
+    while socket.events == [] or text_of(socket.events) != "".join(words[:-1]):
+        await socket.event()
+    seqs = []
+    batches = worker.runs.follow_every(UUID(socket.events[0]["workflow_id"]), 0)
+    async for batch in batches:
+        model.release()
+        seqs += [entry.seq for entry in batch]
+    assert seqs == list(range(1, len(seqs) + 1))
+    live = await socket.rest()
+    assert seqs[-1] == live[-1]["seq"]
