@@ -27,7 +27,8 @@ from chat.access.limits import NO_LIMIT, Limits
 from chat.deadlines import Deadlines, PathLevels, ServiceLevels
 from chat.logs import logging_of
 from chat.prices import Prices
-from chat.protocol.requests import MAX_MESSAGE, MAX_MODEL
+from chat.protocol.requests import MAX_MODEL
+from chat.protocol.terms import MAX_MESSAGE
 from routing.caps import Caps
 from tooling.decoding import UNREADABLE_JSON
 

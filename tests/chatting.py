@@ -8,6 +8,8 @@ from typing import Any
 from channels.testing import WebsocketCommunicator
 from django.test import Client
 
+from tests.contract import check_event
+
 Event = dict[str, Any]
 PATH = "/ws/chat/"
 # What a program makes itself and sends each time, so that all its sockets have one owner.
@@ -74,6 +76,7 @@ class Socket:
 
     async def event(self, *, timeout: float = TIMEOUT) -> Event:
         event: Event = json.loads(await self.communicator.receive_from(timeout=timeout))
+        check_event(event)
         self.events.append(event)
         return event
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from . import history, me, runs
 from .calls import Route
+from .contract import serving
 from .openai import completions, models
 
 # Paths that begin so are answered here, and never by Django.
@@ -15,9 +16,8 @@ PREFIXES = ("/v1/", "/api/v1/", "/agui")
 ROUTES: Sequence[Route] = (
     *completions.ROUTES,
     *models.ROUTES,
-)
-ROUTES: Sequence[Route] = (*runs.ROUTES,)
+    *runs.ROUTES,
     *history.ROUTES,
     *me.ROUTES,
-    *runs.ROUTES,
+    *serving.ROUTES,
 )

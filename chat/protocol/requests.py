@@ -1,6 +1,6 @@
 """The frames that a client sends, parsed and checked."""
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -9,11 +9,16 @@ from msgspec import Struct
 from tooling.decoding import UNREADABLE_JSON
 
 from .errors import ErrorInfo, ProtocolError
-from .terms import Effort, Mode, Reply
+from .terms import MAX_MESSAGE, Effort, Mode, Reply, in_contract
 
-MAX_MESSAGE = 32_000  # characters
 MAX_MODEL = 200  # characters
 MAX_SEQ = 2**31 - 1  # that a run's row can hold
+NOT_BLANK = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
+
+type Question = Annotated[str, in_contract(minLength=1, maxLength=MAX_MESSAGE, pattern=NOT_BLANK)]
+type ModelName = Annotated[str, in_contract(minLength=1, maxLength=MAX_MODEL, pattern=NOT_BLANK)]
+type Seq = Annotated[int, in_contract(minimum=0, maximum=MAX_SEQ)]
+type Replies = Annotated[list[Reply], in_contract(minItems=1)]
 
 
 class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,7 +28,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     last seq that a client which rejoins has seen. Without a `model`, the path's one answers.
     """
 
-    message: str
+    message: Question
     message_id: UUID
     conversation_id: UUID | None = None
     mode: Mode = "auto"
@@ -31,8 +36,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     reasoning_effort: Effort | None = None
     rerun_of: UUID | None = None
     branch_of: UUID | None = None
-    model: str | None = None
-    after: int = 0
+    model: ModelName | None = None
+    after: Seq = 0
 
     @property
     def is_first(self) -> bool:
@@ -65,8 +70,8 @@ class ReplyRequest(
 
     message_id: UUID
     continues: UUID
-    replies: list[Reply]
-    after: int = 0
+    replies: Replies
+    after: Seq = 0
 
     def __post_init__(self) -> None:
         if not self.replies:

@@ -1,15 +1,18 @@
 """The words that requests, events and rows share."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from msgspec import Struct, structs
+from msgspec import Meta, Struct, structs
 
 from .errors import WORKER_LOST, ErrorInfo
 
 SUBPROTOCOL_JSON = "fleet.json.v1"
 SUBPROTOCOL_HTML = "fleet.html.v1"
 SUBPROTOCOL_TOKEN = "fleet.token."  # noqa: S105  # before a token; never chosen
+
+MAX_MESSAGE = 32_000  # characters
+NO_NUL = r"^[^\u0000]*$"
 
 Mode = Literal["auto", "light", "full", "plain"]
 Path = Literal["light", "full"]
@@ -25,6 +28,17 @@ Declined = Literal["language", "translation", "length"]
 Level = Literal["first_event", "first_token", "total", "cancel", "tool"]
 StepKind = Literal["phase", "agent", "tool"]
 Category = Literal["status", "step", "tool", "thought", "answer", "ending"]
+
+
+def in_contract(**keywords: Any) -> Meta:
+    """Return a bound as the JSON Schema tells it.
+
+    `__post_init__` checks it, also in values that were not decoded, and with readable messages.
+    """
+    return Meta(extra_json_schema=keywords)
+
+
+type ReplyText = Annotated[str, in_contract(maxLength=MAX_MESSAGE, pattern=NO_NUL)]
 
 
 class Timings(Struct, frozen=True, omit_defaults=True):
@@ -146,7 +160,7 @@ class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     ask_id: UUID
     decision: Decision
     arguments: dict[str, Any] | None = None
-    text: str = ""
+    text: ReplyText = ""
     remember: bool = False
 
 

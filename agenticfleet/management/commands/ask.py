@@ -40,8 +40,8 @@ from chat.protocol.events import (
     ToolRejected,
 )
 from chat.protocol.payloads import SourceData
-from chat.protocol.requests import MAX_MESSAGE, ChatRequest, ReplyRequest
-from chat.protocol.terms import CANCELLED, Effort, Mode
+from chat.protocol.requests import ChatRequest, ReplyRequest
+from chat.protocol.terms import CANCELLED, MAX_MESSAGE, Effort, Mode
 from chat.rendering.wording import duration, result_words
 from chat.runs.replay import Entry
 from chat.runs.worker import Worker

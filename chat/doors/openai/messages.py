@@ -10,7 +10,7 @@ from chat.conversations import MAX_EXCHANGES
 from chat.doors.errors import Refusal, refusal_of
 from chat.entrance import Told
 from chat.protocol.errors import ErrorInfo
-from chat.protocol.requests import MAX_MESSAGE
+from chat.protocol.terms import MAX_MESSAGE
 from chat.record import Exchange
 
 BETWEEN = "\n\n"

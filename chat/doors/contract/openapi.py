@@ -1,0 +1,120 @@
+"""OpenAPI 3.1 of all that is asked over HTTP, out of the table of routes."""
+
+import inspect
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from chat.access.tokens import SCOPES
+from chat.doors.calls import JSON, NAME, Route
+from chat.doors.errors import ErrorBody
+from chat.doors.streams import EVENT_STREAM
+
+from .schemas import Schema, Schemas, both, of_sent
+
+AT = "#/components/schemas/"
+INTRODUCTION = (
+    "How programs ask the fleet over HTTP. Programs must skip fields, types of events and values"
+    " that they don't know: later versions add some. Every refusal is an error object, also one"
+    " that no operation names: 400, 401, 403, 404, 405, 413, 415, 429, 5xx."
+)
+BEARER = (
+    "A token of this server (`fleet_…`). With FLEET_API=open, programs may ask without one, or with"
+    " a key of their own making of at least 32 characters, by which they are known again."
+)
+
+
+def openapi(routes: Sequence[Route], *, version: str) -> Schema:
+    """Return the document of these routes."""
+    bodies = [route.body for route in routes if route.body]
+    results = [route.gives for route in routes if route.gives is not None]
+    sent, got = both(bodies, [*results, ErrorBody], at=AT)
+    wanted, given = iter(sent.of), iter(got.of)
+    paths: dict[str, Schema] = {}
+    named = {**got.named, **sent.named}
+    for route in routes:
+        body = next(wanted) if route.body else None
+        result = next(given) if route.gives is not None else None
+        query = of_sent([route.query], at=AT) if route.query else Schemas([])
+        named |= {name: schema for name, schema in query.named.items() if name != title_of(query)}
+        path = paths.setdefault(NAME.sub(r"{\1}", route.path), {})
+        path[route.method.lower()] = operation(route, body, result, query)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "AgenticFleet", "version": version, "description": INTRODUCTION},
+        "servers": [{"url": "/"}],
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": dict(sorted(named.items())),
+            "responses": {"Error": {"description": "A refusal.", "content": error_content()}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": BEARER}
+            },
+        },
+    }
+
+
+def operation(
+    route: Route, body: Schema | None, result: Schema | None, query: Schemas
+) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "operationId": operation_id(route),
+        "summary": route.summary.rstrip("."),
+        "responses": {
+            str(route.status): response(route, result),
+            "default": {"$ref": "#/components/responses/Error"},
+        },
+        "security": [{"token": []}] if route.scope else [],
+    }
+    if words := inspect.getdoc(route.function):
+        found["description"] = words
+    if route.tag:
+        found["tags"] = [route.tag]
+    if route.scope:
+        assert route.scope in SCOPES
+        found["x-scope"] = route.scope
+    if parameters := [*path_parameters(route), *query_parameters(query)]:
+        found["parameters"] = parameters
+    if body is not None:
+        found["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
+    return found
+
+
+def response(route: Route, result: Schema | None) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    if result is not None:
+        content[JSON] = {"schema": result}
+    if route.streams:
+        content[EVENT_STREAM] = {"schema": {"type": "string", "description": route.streams}}
+    return {"description": route.summary, **({"content": content} if content else {})}
+
+
+def operation_id(route: Route) -> str:
+    """Return a name for functions of clients: the method and the words of the path."""
+    return "_".join([route.method.lower(), *re.findall(r"\w+", NAME.sub(r"\1", route.path))])
+
+
+def path_parameters(route: Route) -> list[Schema]:
+    return [
+        {"name": found[1], "in": "path", "required": True, "schema": {"type": "string"}}
+        for found in NAME.finditer(route.path)
+    ]
+
+
+def query_parameters(query: Schemas) -> list[Schema]:
+    if not query.of:
+        return []
+    struct = query.named[title_of(query)]
+    return [
+        {"name": name, "in": "query", "required": name in struct["required"], "schema": schema}
+        for name, schema in struct["properties"].items()
+    ]
+
+
+def title_of(query: Schemas) -> str:
+    """Return the name of the struct of a query."""
+    return str(query.of[0]["$ref"].removeprefix(AT)) if query.of else ""
+
+
+def error_content() -> Schema:
+    return {JSON: {"schema": {"$ref": f"{AT}ErrorBody"}}}
