@@ -121,7 +121,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str
     message_id: UUID
     conversation_id: UUID | None = None
-    mode: Literal["auto", "full", "light"] = "auto"
+    mode: Literal["auto", "full", "light", "plain"] = "auto"
     fresh: bool = False
     reasoning_effort: Literal["maximal", "medium", "minimal"] | None = None
     rerun_of: UUID | None = None

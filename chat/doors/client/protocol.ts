@@ -188,7 +188,7 @@ export interface ChatRequest {
   message: string;
   message_id: string;
   conversation_id?: string | null;
-  mode?: "auto" | "full" | "light";
+  mode?: "auto" | "full" | "light" | "plain";
   fresh?: boolean;
   reasoning_effort?: "maximal" | "medium" | "minimal" | null;
   rerun_of?: string | null;
@@ -533,7 +533,7 @@ export interface ResumedData {
  */
 export interface RouteData {
   path: "full" | "light";
-  mode: "auto" | "full" | "light";
+  mode: "auto" | "full" | "light" | "plain";
   confidence: number;
   reasons: Array<string>;
   skipped: Array<string>;
