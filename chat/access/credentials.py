@@ -9,6 +9,7 @@ from django.conf import settings
 from django.utils.crypto import salted_hmac
 
 from chat.protocol.errors import (
+    API_IS_OFF,
     FOREIGN_ORIGIN,
     NO_SESSION,
     NOT_SIGNED_IN,
@@ -42,6 +43,7 @@ def asker_of(
     """
     address = address_of(scope)
     if (shown := token_of(scope)) is not None:
+        check_api_is_on()
         if shown.startswith(TICKET_PREFIX):
             token = Token.objects.named(token_id_of(scope, shown))
             token.check_allows("ask")
@@ -65,8 +67,7 @@ def program_of(scope: dict[str, Any], *, needs: Scope | None) -> Asker:
         token = Token.objects.accept(shown, scope=needs, address=address)
         origins = frozenset(token.origins)
         return Asker(token.owner, address, token.pk, tuple(token.model_ids), origins)
-    if settings.FLEET_API != "open":
-        raise ProtocolError(TOKEN_NEEDED)
+    check_api_is_open()
     key = bearer_of(scope)
     own = tag_of("key", key) if len(key) >= MIN_OWN_KEY else tag_of("address", address)
     return Asker(Owner("script", own), address)
@@ -81,17 +82,28 @@ def may_read_from(scope: dict[str, Any], asker: Asker | None) -> bool:
 
 def anonymous_owner(scope: dict[str, Any], request: ChatRequest | ReplyRequest) -> Owner:
     """Return the owner of what a program asks without a token. Raise ProtocolError for browsers."""
-    is_browser = bool(header(scope, b"origin"))
-    if settings.FLEET_AUTH != "anonymous":
-        raise ProtocolError(NOT_SIGNED_IN if is_browser else TOKEN_NEEDED)
-    if is_browser:
-        raise ProtocolError(NO_SESSION)
+    if header(scope, b"origin"):
+        raise ProtocolError(NO_SESSION if settings.FLEET_AUTH == "anonymous" else NOT_SIGNED_IN)
+    check_api_is_open()
     key = bearer_of(scope)
     if len(key) >= MIN_OWN_KEY:
         return Owner("script", tag_of("key", key))
     if isinstance(request, ReplyRequest) or not request.is_first:
         raise ProtocolError(ONLY_ITS_OWN_RUN)
     return Owner("script", tag_of("message_id", str(request.message_id)))
+
+
+def check_api_is_on() -> None:
+    """Raise ProtocolError if no program may ask. Pages ask by cookies."""
+    if settings.FLEET_API == "off":
+        raise ProtocolError(API_IS_OFF)
+
+
+def check_api_is_open() -> None:
+    """Raise ProtocolError if no program without a token may ask."""
+    check_api_is_on()
+    if settings.FLEET_API != "open":
+        raise ProtocolError(TOKEN_NEEDED)
 
 
 def tag_of(what: str, secret: str) -> str:

@@ -14,12 +14,13 @@ import msgspec
 from django.conf import settings
 from django.db import Error as DatabaseProblem
 
-from chat.access.credentials import may_read_from
+from chat.access.credentials import may_read_from, token_of
 from chat.access.forms import fields_of
 from chat.access.hosts import is_allowed
 from chat.access.origins import below_root, header
 from chat.database import read_in_database
 from chat.protocol.errors import (
+    API_IS_OFF,
     FOREIGN_ORIGIN,
     INTERNAL,
     STORAGE_UNAVAILABLE,
@@ -43,7 +44,7 @@ COMMON = {
     "x-content-type-options": "nosniff",
     "vary": "Origin",
 }
-EXPOSED = "Fleet-Run, Fleet-Ignored, Retry-After, X-Request-Id"
+EXPOSED = ", ".join(["Fleet-Run", "Fleet-Ignored", "Retry-After", "X-Request-Id", "X-Should-Retry"])
 PREFLIGHT = {
     "access-control-allow-methods": "GET, POST, PATCH, DELETE",
     "access-control-allow-headers": "*, Authorization",
@@ -87,19 +88,20 @@ class Doors:
     async def answer(self, call: Call) -> None:
         scope = call.scope
         if not is_allowed(header(scope, b"host")):
-            raise Refusal.of(ProtocolError(UNKNOWN_HOST))
+            raise ProtocolError(UNKNOWN_HOST)
+        if settings.FLEET_API == "off":
+            raise refused(404, "not_found", API_IS_OFF.message)
         if scope["method"] == "OPTIONS":
             # Whether the page may ask at all is decided when it does: a preflight has no token.
             allow_origin(call)
             await Reply(b"", 204, PREFLIGHT).respond(call)
             return
+        check_origin(call, is_known=token_of(scope) is None)
         self.find(call)
-        if settings.FLEET_API == "off":
-            raise refused(404, "not_found", "This server has no API: FLEET_API is off.")
-        call.raw = await body_of(call)
         if call.route.scope:
             await read_in_database(call.identify)
-        check_origin(call)
+        check_origin(call, is_known=True)
+        call.raw = await body_of(call)
         read(call)
         response = await call.route.function(call)
         await response.respond(call)
@@ -121,13 +123,15 @@ class Doors:
         raise refused(404, "not_found", f"There is nothing at {method} {path[:200]}.")
 
 
-def check_origin(call: Call) -> None:
-    """Let pages of other sites read what they may. Raise ProtocolError for all others."""
-    if not header(call.scope, b"origin"):
-        return
-    if not may_read_from(call.scope, call.asker):
+def check_origin(call: Call, *, is_known: bool) -> None:
+    """Let pages of other sites read what they may. Raise ProtocolError for all others.
+
+    `is_known`: the call's asker is known, or shows no token, which may allow more pages.
+    """
+    if may_read_from(call.scope, call.asker):
+        allow_origin(call)
+    elif is_known:
         raise ProtocolError(FOREIGN_ORIGIN)
-    allow_origin(call)
 
 
 def allow_origin(call: Call) -> None:

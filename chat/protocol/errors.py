@@ -169,6 +169,7 @@ SIGN_IN_ENDED = ErrorInfo("forbidden", sentence("This sign-in has ended. Reload 
 TOKEN_ENDED = ErrorInfo("forbidden", "This token counts no longer.")
 NO_SESSION = ErrorInfo("forbidden", sentence("This browser's session has ended. Reload the page."))
 # What only programs read.
+API_IS_OFF = ErrorInfo("forbidden", "This server has no API for programs.")
 TOKEN_NEEDED = ErrorInfo(
     "forbidden", "Programs need a token here: send the header Authorization: Bearer fleet_…"
 )

@@ -309,6 +309,7 @@ async def test_commands_reach_only_what_is_the_callers(
     things, callers = await in_database(callers_of, redis)
     ids = await in_database(ids_of, things)
     settings.FLEET_AUTH = auth
+    settings.FLEET_API = "open" if auth == "anonymous" else "tokens"
     before = await in_database(state_of, things.owner)
     faults = []
     for name, caller in callers.items():
@@ -356,6 +357,7 @@ async def test_commands_reach_what_is_the_callers_own(
     things, headers = await in_database(owner_by, way, redis)
     ids = await in_database(ids_of, things)
     settings.FLEET_AUTH = auth
+    settings.FLEET_API = "open" if auth == "anonymous" else "tokens"
     refusals = {} if auth == "anonymous" else {"browser": NOT_SIGNED_IN, "key": TOKEN_NEEDED}
     for field, command in COMMANDS.items():
         frame = command.frame({**ids, "own paused": ids["paused"]})

@@ -16,6 +16,7 @@ from chat.conversations import Conversation
 from chat.database import in_database
 from chat.models import Run
 from chat.protocol.errors import (
+    API_IS_OFF,
     EXPIRED_TOKEN,
     FOREIGN_ORIGIN,
     NO_SESSION,
@@ -201,15 +202,35 @@ async def test_token_with_models_asks_these_alone(
         assert run.model_asked == expected
 
 
-@pytest.mark.parametrize("auth", ["required", "signup"])
-async def test_program_needs_a_token_where_people_must_sign_in(
+@pytest.mark.parametrize("auth", ["anonymous", "required"])
+async def test_program_needs_a_token_unless_the_api_is_open(
     chat: Chatting, settings: Any, auth: str
 ) -> None:
-    settings.FLEET_AUTH = auth
+    settings.FLEET_AUTH, settings.FLEET_API = auth, "tokens"
     for headers in (NOTHING, {}, {"cookie": "sessionid=x"}):
         assert await refusal(await chat.ask(headers=headers)) == (TOKEN_NEEDED.message, 4401)
     new = await in_database(of_service)
     assert await owner_of(await chat.answer(headers=bearer(new.text))) == "service:ci"
+
+
+@pytest.mark.parametrize("auth", ["anonymous", "required"])
+async def test_open_api_lets_programs_in_whatever_people_must_do(
+    chat: Chatting, settings: Any, auth: str
+) -> None:
+    settings.FLEET_AUTH, settings.FLEET_API = auth, "open"
+    assert (await owner_of(await chat.answer(headers=NOTHING))).startswith("script:")
+
+
+async def test_api_that_is_off_refuses_programs_and_never_the_page(
+    chat: Chatting, settings: Any
+) -> None:
+    settings.FLEET_API = "off"
+    new = await in_database(of_service)
+    for headers in (NOTHING, bearer(new.text), bearer("x" * 40)):
+        assert await refusal(await chat.ask(headers=headers)) == (API_IS_OFF.message, 4403)
+    client, _ = await in_database(of_user)
+    page = {"cookie": cookie_header(client), "origin": ORIGIN}
+    assert (await owner_of(await chat.answer(headers=page))).startswith("user:")
 
 
 @pytest.mark.parametrize("kind", ["counts", "revoked", "misspelt"])

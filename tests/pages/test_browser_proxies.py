@@ -134,6 +134,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel)
         "FLEET_PUBLIC_URL": f"https://{HOST}:{front.port}/fleet",
         "FLEET_TRUSTED_PROXIES": "127.0.0.1",
         "FLEET_ANONYMOUS": "allowed",
+        "FLEET_API": "open",
         "FLEET_HEARTBEAT": "1",
     }
     with running(tmp_path_factory.mktemp("fleet"), model_server, **environment) as fleet:

@@ -35,6 +35,7 @@ def test_socket_outlives_a_silent_model(
         "FLEET_PUBLIC_URL": f"https://127.0.0.1:{port}",
         "FLEET_TRUSTED_PROXIES": "127.0.0.1",
         "FLEET_ANONYMOUS": "allowed",
+        "FLEET_API": "open",
         "FLEET_IDLE_TIMEOUT": "600",
         "FLEET_MAX_RUNTIME": "600",
     }

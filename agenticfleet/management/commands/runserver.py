@@ -1,7 +1,9 @@
 """Serve pages and sockets with Django's development server, which reloads changed code."""
 
+import os
 import socket
 import sys
+from ipaddress import ip_address
 from typing import Any
 
 from django.conf import settings
@@ -36,9 +38,13 @@ class Command(RunserverCommand):  # type: ignore[misc]
 
     def run(self, **options: Any) -> None:
         try:
-            refuse_open_site(str(socket.getaddrinfo(self.addr, None)[0][4][0]))
+            address = str(socket.getaddrinfo(self.addr, None)[0][4][0])
+            refuse_open_site(address)
         except (EmbeddedError, OSError) as exc:
             raise CommandError(str(exc)) from exc
+        if ip_address(address).is_loopback:
+            # For the process that serves, which this one starts.
+            os.environ.setdefault("FLEET_IS_LOCAL", "on")
         raise_file_limit()
         super().run(**options)
 
