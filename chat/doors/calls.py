@@ -129,6 +129,11 @@ class Route:
     streams: str = ""  # what a text/event-stream has, in words; empty: there is none
     tag: str = ""  # the part of the contract
 
+    @property
+    def asks(self) -> bool:
+        """True if its requests may start runs."""
+        return self.scope == "ask" and self.method == "POST" and self.body is not None
+
     @cached_property
     def pattern(self) -> re.Pattern[str]:
         parts: list[str] = []

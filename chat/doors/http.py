@@ -7,8 +7,10 @@ there are none here. So host, origin, size and type of what is sent are checked 
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 from django.conf import settings
@@ -28,11 +30,13 @@ from chat.protocol.errors import (
     ErrorInfo,
     ProtocolError,
 )
+from chat.runs.worker import Worker
 from chat.telemetry import metrics
 from tooling.decoding import UNREADABLE_JSON
 
 from .calls import JSON, Call, Reply, Route
 from .errors import Refusal, refusal_of, refused
+from .rates import RATE_HEADERS, Rates, headers_of, rates_of
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +48,9 @@ COMMON = {
     "x-content-type-options": "nosniff",
     "vary": "Origin",
 }
-EXPOSED = ", ".join(["Fleet-Run", "Fleet-Ignored", "Retry-After", "X-Request-Id", "X-Should-Retry"])
+EXPOSED = ", ".join(
+    ["Fleet-Run", "Fleet-Ignored", "Retry-After", "X-Request-Id", "X-Should-Retry", *RATE_HEADERS]
+)
 PREFLIGHT = {
     "access-control-allow-methods": "GET, POST, PATCH, DELETE",
     "access-control-allow-headers": "*, Authorization",
@@ -99,7 +105,16 @@ class Doors:
         check_origin(call, is_known=token_of(scope) is None)
         self.find(call)
         if call.route.scope:
-            await read_in_database(call.identify)
+            async with admitted(call):
+                await self.serve(call)
+        else:
+            await self.serve(call)
+
+    async def serve(self, call: Call) -> None:
+        if call.route.scope:
+            rates = await read_in_database(identified, call)
+            if call.route.asks:
+                call.headers |= await headers_of(rates, Worker.current().admission)
         check_origin(call, is_known=True)
         call.raw = await body_of(call)
         read(call)
@@ -121,6 +136,26 @@ class Doors:
             message = f"The method {method} isn't allowed here; allowed: {allowed}."
             raise refused(405, "method_not_allowed", message, headers={"allow": allowed})
         raise refused(404, "not_found", f"There is nothing at {method} {path[:200]}.")
+
+
+@asynccontextmanager
+async def admitted(call: Call) -> AsyncIterator[None]:
+    """Let a request be served within the limits of sockets, for which it counts while it lasts.
+
+    Raise ProtocolError if it must not be served.
+    """
+    worker, request_id = Worker.current(), uuid4().hex
+    await worker.admission.admit_socket(request_id, call.address)
+    try:
+        yield
+    finally:
+        worker.runs.spawn(worker.admission.release_socket(request_id, call.address))
+
+
+def identified(call: Call) -> Rates:
+    """Find out who asks, and what the limits leave. Raise ProtocolError. Reads the database."""
+    call.identify()
+    return rates_of(call.who) if call.route.asks else Rates()
 
 
 def check_origin(call: Call, *, is_known: bool) -> None:

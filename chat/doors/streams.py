@@ -19,6 +19,7 @@ from chat.protocol.errors import STORAGE_UNAVAILABLE, TOKEN_ENDED, ErrorInfo, Pr
 from chat.protocol.events import Error, ReasoningDelta, ResponseDelta
 from chat.runs.replay import Entry
 from chat.runs.worker import Worker
+from chat.telemetry import metrics
 
 from .calls import Call
 from .errors import refusal_of
@@ -196,7 +197,8 @@ class Stream(Follower):
             await self.begin()
         self.spawn(self.beat())
         try:
-            await self.follow()
+            with metrics.streams_open.labels(call.route.path).track_inprogress():
+                await self.follow()
         except ProtocolError as exc:
             if not call.has_begun:
                 raise

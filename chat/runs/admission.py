@@ -107,7 +107,12 @@ class Admission:
         if ended := await in_database(ended_among, ages):
             await self._claims.release(ended, [place])
 
-    # --- Sockets
+    async def counts(self, bounds: Sequence[Bound]) -> list[int]:
+        """Return how much of each of these bounds is taken now. Raise RedisDown."""
+        places = self._places(bounds)
+        return await self._claims.counts(places) if places else []
+
+    # --- Sockets, and requests at doors
 
     async def admit_socket(self, socket_id: str, address: str) -> None:
         """Let a socket be served. Raise ProtocolError if it must not be."""

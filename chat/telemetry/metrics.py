@@ -127,10 +127,17 @@ model_tokens = counter(
     "Tokens of models, by model and direction: input or output.",
     *("model", "direction"),
 )
-refusals = counter("refusals_total", "Sockets that were refused, by code of the error.", "code")
+refusals = counter(
+    "refusals_total",
+    "Sockets, and requests of programs, that were refused, by code of the error.",
+    "code",
+)
 runs_live = gauge("runs_live", "Runs that workers are answering now.")
 sockets_open = gauge(
     "sockets_open", "WebSockets, and streams of pages without them, that are open now."
+)
+streams_open = gauge(
+    "streams_open", "Streams of programs over HTTP that are open now, by path.", "path"
 )
 workers = gauge("workers", "Workers that are running now.")
 loop_lag = histogram(

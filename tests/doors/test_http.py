@@ -1,20 +1,31 @@
 """What is common to all doors: hosts, origins, tokens, bodies, and the API as a whole."""
 
+import asyncio
 import json
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
 from pytest_django import Settings
 
+from agenticfleet.embedded import free_port
 from chat.access.issuing import revoke
+from chat.access.limits import Limit, bounds_of
+from chat.access.owners import Asker, Owner
+from chat.access.spending import DayUse
 from chat.access.tokens import SCOPES, Service, Token
 from chat.database import in_database
 from chat.doors.calls import Call, Reply, Route
 from chat.doors.http import MAX_BODY
 from chat.doors.http import Doors as Application
+from chat.doors.rates import duration
+from chat.protocol.terms import Usage
 from chat.runs.worker import Worker
+from tests.chatting import TIMEOUT
 from tests.scripted_model import ScriptedModel
+from tooling.bounded import BoundedRedis
 
 from .calling import Doors, Response
 
@@ -35,6 +46,15 @@ async def ask(call: Call) -> Reply:
     return Reply({"owner": str(call.who.owner)})
 
 
+has_begun, may_end = asyncio.Event(), asyncio.Event()
+
+
+async def wait(call: Call) -> Reply:
+    has_begun.set()
+    await may_end.wait()
+    return Reply({})
+
+
 async def public(call: Call) -> Reply:
     return Reply({})
 
@@ -47,6 +67,7 @@ def doors(worker: Worker, model: ScriptedModel) -> Doors:
             [
                 Route("POST", "/v1/ask", ask, "Ask.", "ask", body=Asked),
                 Route("GET", "/v1/read", ask, "Read.", "read"),
+                Route("GET", "/v1/wait", wait, "Wait.", "read"),
                 Route("GET", "/v1/public", public, "Look.", None),
             ]
         )
@@ -228,3 +249,97 @@ async def test_unknown_paths_and_methods_are_errors_of_the_same_form(doors: Door
     response = await doors.get("/v1/ask")
     assert refusal(response) == (405, "method_not_allowed")
     assert response.headers["allow"] == "POST"
+
+
+# --- Limits
+
+
+def limits(settings: Settings, **changes: Limit) -> None:
+    settings.FLEET_LIMITS = replace(settings.FLEET_LIMITS, **changes)
+
+
+async def questions(doors: Doors, **options: Any) -> Response:
+    return await doors.post("/v1/ask", {"question": "?"}, **options)
+
+
+async def test_request_counts_as_a_socket_of_its_address(doors: Doors, settings: Settings) -> None:
+    limits(settings, handshakes=Limit(None, 2, None))
+    address = "203.0.113.7"
+    assert [(await doors.get("/v1/read", address=address)).status for _ in range(2)] == [200, 200]
+    response = await doors.get("/v1/read", address=address)
+    assert refusal(response) == (429, "rate_limit_exceeded")
+    assert 1 <= int(response.headers["retry-after"]) <= 60
+    assert (await doors.get("/v1/read", address="203.0.113.8")).status == 200
+    # What nobody has to ask for costs nothing.
+    assert (await doors.get("/v1/public", address=address)).status == 200
+
+
+async def test_request_is_open_until_it_is_answered(doors: Doors, settings: Settings) -> None:
+    limits(settings, sockets=Limit(None, 1, None))
+    waiting = doors.begin("GET", "/v1/wait", address="203.0.113.7")
+    await asyncio.wait_for(has_begun.wait(), TIMEOUT)
+    response = await doors.get("/v1/read", address="203.0.113.7")
+    assert refusal(response) == (429, "rate_limit_exceeded")
+    may_end.set()
+    assert (await waiting.rest()).status == 200
+    while (await doors.get("/v1/read", address="203.0.113.7")).status == 429:
+        await asyncio.sleep(0.01)
+
+
+async def test_headers_say_what_is_left_of_the_tightest_limit(
+    doors: Doors, settings: Settings
+) -> None:
+    limits(settings, questions=Limit(20, 40, 600), tokens=Limit(5000, 10_000, None))
+    headers = await bearer(limits={"questions": 5})
+    day = DayUse.objects
+    service = Asker(Owner("service", "ci"))
+    await in_database(day.add, service, Usage(input_tokens=900, output_tokens=100), None)
+    found = (await questions(doors, headers=headers)).headers
+    rates = {name: value for name, value in found.items() if name.startswith("x-ratelimit")}
+    assert rates.pop("x-ratelimit-reset-tokens").endswith("s")
+    assert rates == {
+        "x-ratelimit-limit-requests": "5",
+        "x-ratelimit-remaining-requests": "4",
+        "x-ratelimit-reset-requests": "1m0s",
+        "x-ratelimit-limit-tokens": "5000",
+        "x-ratelimit-remaining-tokens": "4000",
+    }
+    # Routes that start no run have none.
+    assert not any(
+        name.startswith("x-ratelimit")
+        for name in (await doors.get("/v1/read", headers=headers)).headers
+    )
+
+
+async def test_headers_count_what_was_asked(doors: Doors, settings: Settings) -> None:
+    limits(settings, questions=Limit(None, 4, None))
+    script = {"address": "203.0.113.7"}
+    bounds = bounds_of(["questions"], {"address": "address:203.0.113.7"}, settings.FLEET_LIMITS)
+    left = []
+    for _ in range(4):
+        left.append((await questions(doors, **script)).headers["x-ratelimit-remaining-requests"])
+        await Worker.current().admission.admit_run(uuid4(), bounds)
+    left.append((await questions(doors, **script)).headers["x-ratelimit-remaining-requests"])
+    assert left == ["3", "2", "1", "0", "0"]
+
+
+async def test_without_redis_requests_have_no_such_headers(
+    doors: Doors, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits(settings, questions=Limit(20, 40, 600))
+    redis = Worker.current().redis
+    # Nobody listens there.
+    away = BoundedRedis(f"redis://127.0.0.1:{free_port()}/0")
+    monkeypatch.setattr(redis, "client", away.client)
+    response = await questions(doors)
+    assert response.status == 200
+    assert "x-ratelimit-remaining-requests" not in response.headers
+    await away.aclose()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.2, "1s"), (60, "1m0s"), (3599, "59m59s"), (3600, "1h0m0s"), (86_399.1, "24h0m0s")],
+)
+def test_times_have_the_form_of_openai(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
