@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from chat.protocol.payloads import SourceData
 
-CITED = re.compile(r"\[(\d{1,4})\](?![(:])")
+CITED = re.compile(r"\[(\d{1,4}(?:, ?\d{1,4})*)\](?![(:])")
 CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
 
 
@@ -29,7 +29,7 @@ class Annotation(Struct, frozen=True):
 def annotations_of(
     text: str, sources: Mapping[int, SourceData], *, offset: int = 0
 ) -> list[Annotation]:
-    """Return an annotation for each [n] in the text that cites a source.
+    """Return an annotation for each [n] in the text that cites a source; [1, 2] has two.
 
     `offset` is the length of what the reader has before the text.
     """
@@ -37,7 +37,9 @@ def annotations_of(
         return []
     found = []
     for mark in CITED.finditer(CODE.sub(lambda code: " " * len(code[0]), text)):
-        if source := sources.get(int(mark[1])):
-            place = (offset + mark.start(), offset + mark.end())
-            found.append(Annotation(UrlCitation(*place, source.url, source.title or source.host)))
+        place = (offset + mark.start(), offset + mark.end())
+        for number in mark[1].split(","):
+            if source := sources.get(int(number)):
+                title = source.title or source.host
+                found.append(Annotation(UrlCitation(*place, source.url, title)))
     return found
