@@ -1,14 +1,17 @@
 """Clients of chat completions. Each script checks many things, because its start takes longest."""
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.scripted_model import Call, ScriptedModel
-from tests.serving import Fleet
+from tests.serving import Fleet, until
 
 from .running import in_node, in_python
 
+OPENAI = "openai==3.57.0"
 TEXT, THOUGHT = "It is 42.", "Let me see."
 SILENCE = 2.1  # seconds: 20 beats
 LEFT_WITHIN = 2.3  # seconds until the model is told that nobody reads it
@@ -44,7 +47,7 @@ def streamed(reply: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def test_openai_python(fleet: Fleet, scripts: ScriptedModel) -> None:
-    found = in_python("openai_chat.py", api_of(fleet), packages=("openai==3.57.0",))
+    found = in_python("openai_chat.py", api_of(fleet), packages=(OPENAI,))
     assert "fleet-plain" in found["models"]
     assert found["model"] == "fleet"
     assert (found["text"], found["finish"], found["tokens"]) == (TEXT, "stop", 9)
@@ -146,3 +149,31 @@ def test_ai_sdk(fleet: Fleet, scripts: ScriptedModel) -> None:
     # It obeys no header, but nothing is paid for again.
     assert found["failure"] == "RetryError"
     assert len(calls_of(scripts, "fails late in the SDK")) == 1
+
+
+@pytest.mark.parametrize("how", ["streamed", "whole"])
+def test_killed_worker_never_looks_like_the_end_of_an_answer(
+    fleet: Fleet, model: ScriptedModel, tmp_path: Path, how: str
+) -> None:
+    mark = tmp_path / "first word"
+    question = f"killed, {how}"
+    model.on(question, tokens=["It is ", "42."], hold_after=1)
+
+    def kill() -> None:
+        until(lambda: any(call.sent for call in calls_of(model, question)), 60, "it was not asked")
+        if how == "streamed":
+            until(mark.exists, 60, "the first word has not arrived")
+        for process in fleet.children("fleet-worker"):
+            process.kill()
+        model.release()
+
+    with ThreadPoolExecutor(1) as thread:
+        killing = thread.submit(kill)
+        words = (api_of(fleet), question, how, str(mark))
+        found = in_python("openai_killed.py", *words, packages=(OPENAI,))
+        killing.result()
+    if how == "streamed":
+        assert found == {"text": "It is ", "error": "APIConnectionError"}
+    else:
+        # The library asks again, and joins the run, with which another worker goes on.
+        assert found == {"text": TEXT, "error": None}
