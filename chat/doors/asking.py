@@ -13,7 +13,7 @@ from chat.access.owners import Owner
 from chat.entrance import Entrance
 from chat.models import Run
 from chat.protocol.errors import ProtocolError
-from chat.protocol.requests import ChatRequest
+from chat.protocol.requests import ChatRequest, ReplyRequest
 from chat.runs.local import joined
 from chat.runs.worker import Worker
 from chat.trace_context import HEADER, TraceParent
@@ -25,7 +25,9 @@ KEYS = UUID("5a3c0f6e-0d8e-4f0b-9a53-6d1c6c1f2f52")  # the namespace of ids that
 LEFT_AFTER = 2.0
 
 
-async def ask(call: Call, request: ChatRequest, entrance: Entrance, *, key: str = "") -> Run:
+async def ask(
+    call: Call, request: ChatRequest | ReplyRequest, entrance: Entrance, *, key: str = ""
+) -> Run:
     """Start the run of a request, or join the one that it already has.
 
     A request with the same `key`, or header Idempotency-Key, is the same one. So is one without a
@@ -52,8 +54,8 @@ async def ask(call: Call, request: ChatRequest, entrance: Entrance, *, key: str 
         if not joining.done():
             worker.runs.spawn(cancel_late(worker, joining))
         raise
-    if key or run.message_id != request.message_id:
-        # Another worker may be about to cancel it, because its reader has left.
+    if not worker.runs.was_started_at(call.arrived, run.pk):
+        # It was joined. Another worker may be about to cancel it, because its reader has left.
         await worker.readers.mark(run.pk)
     return run
 

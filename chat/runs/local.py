@@ -318,6 +318,11 @@ class Runs:
         live = self.live.get(run_id)
         return live.last_activity_at if live else 0
 
+    def was_started_at(self, arrived: float, run_id: UUID) -> bool:
+        """Return True if the request that arrived then has started this run, which is live here."""
+        live = self.live.get(run_id)
+        return live is not None and live.began == arrived
+
     def follow(
         self, run_id: UUID, after: int, *, compact: bool, rest: Rest | None = None
     ) -> AsyncGenerator[list[Entry]]:

@@ -114,7 +114,7 @@ class LiveRun:
         )
         self.limits = limits
         self._worked_before = run.worked_s
-        self._began = time.perf_counter() if before else arrived
+        self.began = time.perf_counter() if before else arrived
         self._is_working = True
         self.is_leaving = False  # the work has stopped, and another worker may go on
         self._stopping = asyncio.Event()
@@ -141,7 +141,7 @@ class LiveRun:
     @property
     def worked_here_s(self) -> float:
         """Seconds that this worker has spent on the run."""
-        return time.perf_counter() - self._began
+        return time.perf_counter() - self.began
 
     @property
     def worked_s(self) -> float:
