@@ -1,7 +1,7 @@
-// Follow one answer over a WebSocket that may break. There is no DOM here: an observer is told what
-// happens, and shows it.
+// Follow one answer over a connection that may break. There is no DOM here: an observer is told
+// what happens, and shows it.
 //
-//                    socket closed
+//                  connection closed
 //            ┌───────────────────────────┐
 //            ▼                           │
 //   ──► connecting ── first frame ───► open ── terminal event ──► over
@@ -14,20 +14,23 @@
 //   any of them ── storage_unavailable ──► lost, and asked again
 //   any of them ── any other refusal, close() ──► over
 //
-// In `connecting` and in `lost` the socket tries again by itself; the difference is that in `lost`
-// the reader has been told. `waiting` lasts through lost connections, because the question itself
-// still waits: the reader can take it back, and there is no run that a cancel could stop.
+// In `connecting` and in `lost` it tries again by itself; the difference is that in `lost` the
+// reader has been told. `waiting` lasts through lost connections, because the question itself still
+// waits: the reader can take it back, and there is no run that a cancel could stop.
+//
+// Each question is first asked over a WebSocket. After two tries in a row that brought nothing, the
+// next one goes over HTTP, and so on by turns, until something arrives: that way is kept.
 
-import ReconnectingWebSocket from "../vendor/reconnecting-websocket/reconnecting-websocket.mjs";
+import { delayAfter, SocketCarrier, StreamCarrier } from "./carriers.js";
 
 /** @typedef {"connecting" | "open" | "lost" | "waiting" | "over"} State */
 
 /**
- * Why nothing is received. `network`: the socket closed or fell silent. `restarting`: the worker
- * takes no new questions. `limited`: too many sockets for now. `storage`: the server's database does
- * not answer or takes nothing now. `unreachable`: every try failed. `blocked`: the server is there, but
- * a proxy on the way lets no socket through. After these two only retryNow() tries again. `held`:
- * sockets open, but bring nothing.
+ * Why nothing is received. `network`: the connection closed or fell silent. `restarting`: the
+ * worker takes no new questions. `limited`: too many sockets for now. `storage`: the server's
+ * database does not answer or takes nothing now. `unreachable`: every try failed. `blocked`: a proxy
+ * on the way lets neither sockets nor streams through. After these two only retryNow() tries again.
+ * `held`: connections open, but bring nothing.
  * @typedef {"network" | "restarting" | "limited" | "storage" | "unreachable" | "blocked" | "held"} Loss
  */
 
@@ -100,7 +103,6 @@ import ReconnectingWebSocket from "../vendor/reconnecting-websocket/reconnecting
  * @property {(ms: number | null) => void} quiet how long the model has been quiet; null: it is not
  */
 
-const SUBPROTOCOL = "fleet.html.v1";
 const MIN_SILENCE = 12_000; // ms without a frame before a connection counts as lost, at least
 const HEARTBEAT_DELAY = 2_000; // ms by which a heartbeat may be late
 const MODEL_QUIET = 12_000; // ms without a sign of the model after which the reader is told
@@ -108,42 +110,43 @@ const MAX_RETRIES = 40;
 // ms in which a closed socket may come back before the reader is told. Some proxies cut each
 // connection once a minute.
 const LOSS_DELAY = 1_500;
-const CERTAIN = 2; // times in a row that a cause is found before the reader is told
-// Statuses of plain requests for the address of the socket: the server itself answers 426. With the
-// others, which it never sends there, a proxy says that it passes nothing on.
-const NO_SOCKETS = [400, 404, 405, 426, 501];
+const CERTAIN = 2; // tries in a row that must go wrong before anything is concluded
+// Statuses in place of a stream with which a proxy, or an older server, says that there is none. A
+// server that is starting, or away, is answered for with others.
+const NO_STREAMS = [400, 404, 405, 426, 501];
+const OPEN_TIMEOUT = 4_000; // ms in which a socket must open
+const SUSPECT_TIMEOUT = 1_000; // ms; the same, if sockets could not be used before
 const BUSY_RETRY = 3_000; // ms between tries while another answer is written in the conversation
 const RESTART_RETRY = 1_000; // ms
 const STORAGE_RETRY = 1_000; // ms until the first try while the database takes nothing
 const MAX_STORAGE_RETRY = 10_000; // ms
-const OPTIONS = {
-  // Random, so that the pages of a restarted server do not all come back at the same moment.
-  minReconnectionDelay: 250 + Math.random() * 500,
-  reconnectionDelayGrowFactor: 1.5,
-  maxReconnectionDelay: 3_000,
-  maxRetries: MAX_RETRIES,
-  connectionTimeout: 4_000,
-  maxEnqueuedMessages: 0, // the request is sent on every open, with the cursor of that moment
-};
+
+/** True if the last question needed HTTP: the next one is not held up by a second try. */
+let isSuspect = false;
 
 export class Connection {
   /** @type {State} */
   state = "connecting";
   isStopping = false;
   cursor = 0; // the last seq that was shown
-  failures = 0; // closed sockets since the last event
+  isOverHttp = false;
+  failures = 0; // closed connections since the last event
   storageRefusals = 0; // since the last event
-  unopened = 0; // sockets that could not be opened, since the last one that was
-  blocked = 0; // of these, how many in a row while the server answered plain requests
-  isLooking = false; // for the cause
-  unheard = 0; // sockets in a row that were opened and brought nothing
+  hasBrought = false; // this try has brought a frame
+  fruitless = 0; // tries in a row that have brought none
+  unheard = 0; // of these, how many were opened and fell silent
+  blocked = 0; // of these, how many over HTTP were answered with one of NO_STREAMS
+  /** What the operator is told with the next try. */
+  complaint = "";
   heardAt = 0; // when the last frame arrived, on the clock of performance.now()
   /** @type {number | null} When the model was last at work, if it has been quiet for long. */
   quietSince = null;
-  /** @type {ReconnectingWebSocket | null} */
-  socket = null;
-  /** @type {ReturnType<typeof setTimeout> | undefined} What this state does next by itself. */
+  /** @type {SocketCarrier | StreamCarrier | null} */
+  carrier = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} The next try. */
   timer = undefined;
+  /** @type {ReturnType<typeof setTimeout> | undefined} Telling the reader of a loss. */
+  lossTimer = undefined;
 
   /**
    * @param {object} options
@@ -162,34 +165,40 @@ export class Connection {
     this.isBegun = isBegun;
   }
 
-  /** Send the request on a new socket, which replaces the old one. */
+  /** Send the request on a new connection, which replaces the old one. */
   open() {
-    this.disconnect();
+    this.drop();
     if (this.state === "open") this.state = "connecting";
-    const socket = new ReconnectingWebSocket(this.url, [SUBPROTOCOL], OPTIONS);
-    this.socket = socket;
-    // close() waits for the other end, so a replaced socket may still deliver frames. Ignore them.
-    const isCurrent = () => socket === this.socket;
-    socket.addEventListener("open", () => isCurrent() && this.ask(socket));
-    socket.addEventListener("message", ({ data }) => isCurrent() && this.receive(JSON.parse(data)));
-    socket.addEventListener("close", () => isCurrent() && this.failed());
+    this.hasBrought = false;
+    const listener = {
+      opened: () => this.ask(),
+      received: (/** @type {StreamEvent} */ event) => this.receive(event),
+      failed: (/** @type {number} */ status) => this.failed(status),
+    };
+    const patience = isSuspect ? SUSPECT_TIMEOUT : OPEN_TIMEOUT;
+    this.carrier = this.isOverHttp
+      ? new StreamCarrier(this.url, listener, this.complaint)
+      : new SocketCarrier(this.url, listener, patience);
+    this.complaint = "";
   }
 
-  /** @param {ReconnectingWebSocket} socket */
-  ask(socket) {
+  ask() {
     this.heardAt = performance.now();
-    this.unopened = this.blocked = 0;
-    this.unheard += 1;
-    socket.send(JSON.stringify({ ...this.request, after: this.cursor }));
+    this.carrier?.ask({ ...this.request, after: this.cursor });
     if (this.isStopping) this.sendCancel();
   }
 
-  /** Close the socket and leave the state as it is: open() continues from here. */
+  /** Close the connection and leave the state as it is: open() continues from here. */
   disconnect() {
-    const { socket } = this;
-    this.socket = null;
-    this.setTimer(undefined);
-    socket?.close();
+    this.drop();
+    this.setLossTimer(undefined);
+  }
+
+  /** Close the connection; another try follows. */
+  drop() {
+    clearTimeout(this.timer);
+    this.carrier?.close();
+    this.carrier = null;
   }
 
   /** Close for good. */
@@ -198,32 +207,33 @@ export class Connection {
     this.state = "over";
   }
 
-  /** Stop the run: now, and again on every new socket until the server says that it has ended. */
+  /** Stop the run: now, and on every new connection until the server says that it has ended. */
   stop() {
     this.isStopping = true;
     this.sendCancel();
   }
 
   sendCancel() {
-    this.socket?.send('{"type":"cancel"}');
+    this.carrier?.cancel();
   }
 
   retryNow() {
-    this.failures = this.unopened = this.blocked = this.unheard = 0;
+    this.failures = this.fruitless = this.blocked = this.unheard = 0;
+    this.isOverHttp = false;
     this.lose("network");
     this.open();
   }
 
-  /** Replace a socket that has gone silent, and report a quiet model. To be called every second. */
+  /** Replace a connection that has gone silent; report a quiet model. To be called every second. */
   check() {
     const now = performance.now();
-    if (this.socket?.readyState === WebSocket.OPEN && now - this.heardAt > this.silence) {
-      // The connection is half open: no close event will arrive.
-      const isHeld = this.unheard >= CERTAIN;
-      this.lose(isHeld ? "held" : "network");
-      if (isHeld) this.askPlainly("unheard");
+    if (this.carrier?.isOpen && now - this.heardAt > this.silence) {
+      // The connection is half open: nothing will say that it has closed.
+      if (!this.hasBrought) this.unheard += 1;
+      this.lose(this.unheard >= CERTAIN ? "held" : "network");
+      this.missed("unheard");
       this.open();
-    } else if (this.socket && this.quietSince !== null && this.state !== "lost") {
+    } else if (this.carrier && this.quietSince !== null && this.state !== "lost") {
       this.observer.quiet(now - this.quietSince);
     }
   }
@@ -247,9 +257,11 @@ export class Connection {
   /** @param {StreamEvent} event */
   heard(event) {
     this.heardAt = performance.now();
-    this.unheard = 0;
-    this.setTimer(undefined);
-    // While the database takes nothing, sockets open, and bring heartbeats before their refusal.
+    this.hasBrought = true;
+    this.fruitless = this.unheard = this.blocked = 0;
+    isSuspect = this.isOverHttp;
+    this.setLossTimer(undefined);
+    // While the database takes nothing, connections bring heartbeats before their refusal.
     if (this.isHeldUp && !isOfRun(event)) return;
     if (this.state === "lost") this.observer.reconnected();
     if (this.state !== "waiting") this.state = "open";
@@ -325,46 +337,37 @@ export class Connection {
 
   // --- Failures
 
-  failed() {
+  /** @param {number} status what was answered in place of frames, or 0 */
+  failed(status) {
     this.failures += 1;
-    if (this.failures > MAX_RETRIES) {
+    if (this.isOverHttp) this.blocked = NO_STREAMS.includes(status) ? this.blocked + 1 : 0;
+    if (this.failures > MAX_RETRIES || this.blocked >= CERTAIN) {
       this.disconnect();
-      this.lose("unreachable");
+      this.lose(this.blocked >= CERTAIN ? "blocked" : "unreachable");
       return;
     }
     if (this.state === "open") this.state = "connecting";
-    this.timer ??= setTimeout(() => this.lose("network"), LOSS_DELAY);
-    this.unopened += 1;
-    // The first one may have met a server that was just starting.
-    if (this.unopened > 1) this.findCause();
-  }
-
-  /** Find out if the server can be reached, and only sockets to it cannot be opened. */
-  async findCause() {
-    const { socket, unopened } = this;
-    if (this.isLooking) return;
-    this.isLooking = true;
-    const status = await this.askPlainly("unopened");
-    this.isLooking = false;
-    // Meanwhile a socket may have been opened, or the page left.
-    if (socket !== this.socket || this.unopened < unopened) return;
-    this.blocked = NO_SOCKETS.includes(status) ? this.blocked + 1 : 0;
-    if (this.blocked < CERTAIN) return;
-    this.disconnect();
-    this.lose("blocked");
+    this.lossTimer ??= setTimeout(() => this.lose("network"), LOSS_DELAY);
+    const before = this.isOverHttp;
+    this.missed("unopened");
+    this.hasBrought = false;
+    if (this.isOverHttp !== before) this.openIn(this.complaint ? 0 : delayAfter(this.failures));
+    // A socket comes back by itself.
+    else if (this.isOverHttp) this.openIn(delayAfter(this.failures));
   }
 
   /**
-   * Ask for the address of the socket without one, which also tells the operator; return the status
-   * of the answer, 0 if there is none.
-   * @param {"unopened" | "unheard"} complaint
+   * Use the other way next, if enough tries have brought nothing.
+   * @param {"unopened" | "unheard"} why
    */
-  async askPlainly(complaint) {
-    const url = new URL(this.url);
-    url.protocol = url.protocol.replace("ws", "http");
-    url.search = `?socket=${complaint}`;
-    const response = await fetch(url).catch(() => null);
-    return response?.status ?? 0;
+  missed(why) {
+    if (this.hasBrought) return;
+    this.fruitless += 1;
+    const enough = isSuspect ? 1 : CERTAIN;
+    if (this.fruitless < enough) return;
+    this.isOverHttp = !this.isOverHttp;
+    // Only if the server answers at once, it was there while sockets failed.
+    this.complaint = this.isOverHttp && this.fruitless === enough ? why : "";
   }
 
   /**
@@ -378,14 +381,14 @@ export class Connection {
 
   /** @param {number} ms */
   openIn(ms) {
-    this.disconnect();
-    this.setTimer(setTimeout(() => this.open(), ms));
+    this.drop();
+    this.timer = setTimeout(() => this.open(), ms);
   }
 
   /** @param {ReturnType<typeof setTimeout> | undefined} timer */
-  setTimer(timer) {
-    clearTimeout(this.timer);
-    this.timer = timer;
+  setLossTimer(timer) {
+    clearTimeout(this.lossTimer);
+    this.lossTimer = timer;
   }
 }
 

@@ -102,3 +102,15 @@ def expect_ready_for_the_next(page: Page) -> None:
     expect(page.locator("#send")).to_be_visible()
     expect(page.locator("#stop")).to_be_hidden()
     expect(page.locator("#composer-text")).to_be_editable()
+
+
+def watch(page: Page) -> None:
+    """Keep what the page says of its connection from now on."""
+    page.evaluate(
+        """() => {
+            window.said = [];
+            const bar = document.querySelector("#link-state");
+            new MutationObserver(() => bar.hidden || said.push(bar.innerText)).observe(
+                bar, { attributes: true, childList: true, subtree: true, characterData: true });
+        }"""
+    )

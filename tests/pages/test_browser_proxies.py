@@ -2,27 +2,20 @@
 
 import json
 import re
-import ssl
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from html.parser import HTMLParser
-from pathlib import Path
-from socket import create_connection
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from websockets.sync.client import ClientConnection, connect
 
-from agenticfleet.embedded import free_port
 from tests.accounts.oidc_server import CLIENT_ID, SECRET, OidcServer
-from tests.nginx import SNIPPET, needs_nginx, nginx, server
-from tests.proxy import Proxy
+from tests.nginx import SNIPPET, needs_nginx
 from tests.scripted_model import ScriptedModel
-from tests.serving import Fleet, running, until
+from tests.serving import until
 
 from .browsing import (
     CONNECTION_ERRORS,
@@ -34,7 +27,9 @@ from .browsing import (
     expect_ready_for_the_next,
     pages,
     prose,
+    watch,
 )
+from .places import HOST, PASS, ROOT, STRIP, Place, place_behind, sign_in_on, without
 
 pytestmark = needs_nginx
 
@@ -45,25 +40,14 @@ def in_browser[T: Callable[..., None]](test: T) -> T:
     return test
 
 
-ROOT = "/fleet/"
-HOST = "chat.test"  # not of this machine, to which browsers are kinder
 PASSED, STRIPPED = "passed on", "stripped"
 BOTH = [PASSED, pytest.param(STRIPPED, marks=pytest.mark.long)]
 
 
-def without(header: str, instead: str = "") -> str:
-    """Return what the README tells nginx, but with another line for a header, or none."""
-    changed, count = re.subn(rf"proxy_set_header {header} .*;", instead, SNIPPET)
-    assert count == 1
-    return changed
-
-
 # What nginx is told, by what it does with the path, or wrong.
-PASS, STRIP = "proxy_pass http://127.0.0.1:PORT;", "proxy_pass http://127.0.0.1:PORT/;"
 PROXIES = {
     PASSED: PASS + SNIPPET,
     STRIPPED: STRIP + SNIPPET,
-    "no upgrade": PASS + without("Upgrade"),
     "impatient": PASS + SNIPPET + "proxy_read_timeout 2s;",
     "own host": PASS + without("Host"),
     "no port": PASS + without("Host", "proxy_set_header Host $host;"),
@@ -73,78 +57,17 @@ PROXIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A fleet below ROOT of HOST, with one way to it that leads through any of the proxies."""
-
-    fleet: Fleet
-    folder: Path  # of nginx
-    front: Proxy
-    ports: dict[str, int]
-
-    def through(self, proxy: str) -> None:
-        self.front.target = self.ports[proxy]
-
-    @property
-    def place(self) -> str:
-        return f"{HOST}:{self.front.port}"
-
-    @property
-    def url(self) -> str:
-        return f"https://{self.place}{ROOT}"
-
-    @property
-    def account(self) -> dict[str, str]:
-        """The first administrator's name and password."""
-        found = re.search(r"as (\S+) with the password (\S+)", self.fleet.said)
-        assert found
-        return {"username": found[1], "password": found[2]}
-
-    @property
-    def trust(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self.folder / "authority.pem"))
-
-    def client(self) -> httpx.Client:
-        return httpx.Client(
-            base_url=f"https://127.0.0.1:{self.front.port}{ROOT}",
-            headers={"Host": self.place},
-            verify=self.trust,
-        )
-
-    def socket(self, cookies: str) -> ClientConnection:
-        return connect(
-            self.url.replace("https", "wss") + "ws/chat/",
-            additional_headers={"Cookie": cookies},
-            origin=f"https://{self.place}",
-            subprotocols=["fleet.html.v1"],
-            ssl=self.trust,
-            sock=create_connection(("127.0.0.1", self.front.port)),
-        )
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Place]:
-    ports = {name: free_port() for name in PROXIES}
-    folder = tmp_path_factory.mktemp("nginx")
-    front, sign_in_server = Proxy(ports[PASSED]), OidcServer()
+    sign_in_server = OidcServer()
     environment = {
         "FLEET_OIDC_URL": sign_in_server.url,
         "FLEET_OIDC_CLIENT_ID": CLIENT_ID,
         "FLEET_OIDC_CLIENT_SECRET": SECRET,
-        "FLEET_PUBLIC_URL": f"https://{HOST}:{front.port}/fleet",
-        "FLEET_TRUSTED_PROXIES": "127.0.0.1",
-        "FLEET_ANONYMOUS": "allowed",
-        "FLEET_API": "open",
-        "FLEET_HEARTBEAT": "1",
     }
-    with running(tmp_path_factory.mktemp("fleet"), model_server, **environment) as fleet:
-        servers = (
-            server(ports[name], f"location {ROOT} {{ {told.replace('PORT', str(fleet.port))} }}")
-            for name, told in PROXIES.items()
-        )
-        with nginx(folder, *servers):
-            yield Place(fleet, folder, front, ports)
-    front.stop()
+    folder = tmp_path_factory.mktemp("place")
+    with place_behind(folder, model_server, PROXIES, **environment) as place:
+        yield place
     sign_in_server.stop()
 
 
@@ -315,14 +238,6 @@ def open_below(chromium: Browser, model: ScriptedModel) -> Iterator[Open]:
     assert strays == []
 
 
-def sign_in_on(page: Page, place: Place) -> None:
-    page.goto(f"{place.url}login/")
-    for name, value in place.account.items():
-        page.locator(f"[name={name}]").fill(value)
-    page.locator("[name=password]").press("Enter")
-    page.wait_for_url(place.url)
-
-
 @in_browser
 @pytest.mark.usefixtures("style")
 def test_people_ask_share_and_sign_in_below_the_path(place: Place, open_below: Open) -> None:
@@ -381,18 +296,6 @@ MISTAKES = {
 QUICK = ("own host", "wrong scheme")  # The others are tested elsewhere without a browser.
 
 
-def watch(page: Page) -> None:
-    """Keep what the page says of its connection from now on."""
-    page.evaluate(
-        """() => {
-            window.said = [];
-            const bar = document.querySelector("#link-state");
-            new MutationObserver(() => bar.hidden || said.push(bar.innerText)).observe(
-                bar, { attributes: true, childList: true, subtree: true, characterData: true });
-        }"""
-    )
-
-
 @in_browser
 @pytest.mark.parametrize(
     "proxy",
@@ -420,19 +323,6 @@ def test_answers_come_through_a_proxy_that_does_wrong_and_the_log_says_what(
     if told := MISTAKES[proxy]:
         until(lambda: told in place.fleet.complained, 10, f"no {told!r}")
         assert place.fleet.complained.count(told) == 1
-
-
-@in_browser
-def test_page_and_log_say_that_a_proxy_passes_no_sockets_on(place: Place, open_below: Open) -> None:
-    place.through("no upgrade")
-    page = open_below(place.url)
-    ask(page, "Hello?")
-    expect(page.locator("#link-state")).to_contain_text("does not let WebSockets through")
-    assert place.fleet.complained.count("the proxy in front must pass Upgrade and Connection") == 1
-    place.through(PASSED)
-    page.locator("#link-state [data-action=retry]").click()
-    expect_ready_for_the_next(page)
-    expect(prose(page)).to_have_text("The answer is 42.")
 
 
 # On a busy machine a socket comes back too late. test_browser_connection.py tests the time itself.
