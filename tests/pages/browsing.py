@@ -114,3 +114,23 @@ def watch(page: Page) -> None:
                 bar, { attributes: true, childList: true, subtree: true, characterData: true });
         }"""
     )
+
+
+def time_to_stop(page: Page) -> float:
+    """Return the seconds from the click on Stop until the page shows that it worked."""
+    ask(page, "long")
+    expect(prose(page)).to_contain_text("Kept words.")
+    milliseconds: float = page.evaluate(
+        """() => new Promise((resolve) => {
+            const started = performance.now();
+            const end = () => document.querySelector("article.answer[aria-busy=false] .end");
+            const check = () => end()?.textContent.includes("Stopped.")
+                ? resolve(performance.now() - started) : requestAnimationFrame(check);
+            document.querySelector("#stop").click();
+            check();
+        })"""
+    )
+    expect(prose(page)).to_have_text("Kept words.")
+    expect_ready_for_the_next(page)
+    expect(page.locator("#composer-text")).to_be_focused()
+    return milliseconds / 1000

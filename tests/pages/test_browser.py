@@ -20,6 +20,7 @@ from .browsing import (
     ask,
     expect_ready_for_the_next,
     prose,
+    time_to_stop,
 )
 
 pytestmark = MARKS
@@ -74,26 +75,6 @@ def test_stop_works_within_250_ms_and_keeps_the_partial_answer(
 ) -> None:
     model.on("long", tokens=["Kept words. ", "Never."], hold_after=1)
     assert min(time_to_stop(open_page(fleet.address)) for _ in range(TRIES)) < CANCEL_TIME
-
-
-def time_to_stop(page: Page) -> float:
-    """Return the seconds from the click on Stop until the page shows that it worked."""
-    ask(page, "long")
-    expect(prose(page)).to_contain_text("Kept words.")
-    milliseconds: float = page.evaluate(
-        """() => new Promise((resolve) => {
-            const started = performance.now();
-            const end = () => document.querySelector("article.answer[aria-busy=false] .end");
-            const check = () => end()?.textContent.includes("Stopped.")
-                ? resolve(performance.now() - started) : requestAnimationFrame(check);
-            document.querySelector("#stop").click();
-            check();
-        })"""
-    )
-    expect(prose(page)).to_have_text("Kept words.")
-    expect_ready_for_the_next(page)
-    expect(page.locator("#composer-text")).to_be_focused()
-    return milliseconds / 1000
 
 
 @pytest.mark.smoke
