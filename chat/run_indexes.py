@@ -23,6 +23,8 @@ RUN_INDEXES = (
         name="runs_listed",
     ),
     models.Index(fields=("owner", "status")),
+    # The list that programs read, backwards.
+    models.Index(fields=("owner", "created_at"), name="runs_of_owner"),
     # The newest answers of a chat, from this index alone. Without it, PostgreSQL reads the runs of
     # everybody, newest first, until it meets one of the chat.
     models.Index(fields=("conversation", "answer", "question"), name="runs_of_chat"),
