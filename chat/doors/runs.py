@@ -49,7 +49,7 @@ UNLISTED = (
 )
 
 
-class Question(ChatRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RunRequest(ChatRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A question, as the first frame of a socket has it.
 
     Send a `message_id` to be able to send the same request again: it then joins the run that the
@@ -126,6 +126,7 @@ def is_placeless(batch: Sequence[Entry]) -> bool:
 
 
 async def ask(call: Call) -> Response:
+    """The run goes on whatever its readers do. A known message_id joins the run that it started."""
     request: ChatRequest | ReplyRequest = call.body
     run = await joined(
         Worker.current().runs.start_or_join(
@@ -144,6 +145,7 @@ async def ask(call: Call) -> Response:
 
 
 async def events(call: Call) -> Response:
+    """With `wait=done`, the whole run is answered once it has ended, which may take minutes."""
     asked: EventsAsked = call.query
     run = await read_in_database(run_of, call)
     if asked.wait:
@@ -182,6 +184,7 @@ async def listed(call: Call) -> Reply:
 
 
 async def cancel(call: Call) -> Reply:
+    """The stream of the run ends with `cancelled` and `done`, on whatever worker it is."""
     run = await read_in_database(run_of, call)
     worker = Worker.current()
     # A task of the worker, because a client may disconnect before it is done.
@@ -251,7 +254,7 @@ ROUTES = (
         ask,
         "Ask a question, or reply to a run that has paused.",
         "ask",
-        body=Question,
+        body=RunRequest,
         other_body=ReplyRequest,
         gives=RunStarted,
         status=201,

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection, HTTPResponse
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -19,9 +18,10 @@ TRIES = 200  # connections; the kernel chooses the worker of each
 ACCEPTED = 10  # seconds
 
 
-@pytest.fixture
-def fleet(tmp_path: Path, model: ScriptedModel) -> Iterator[Fleet]:
-    with running(tmp_path, model, "--workers", "2", **NO_LIMITS) as fleet:
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Fleet]:
+    folder = tmp_path_factory.mktemp("fleet")
+    with running(folder, model_server, "--workers", "2", **NO_LIMITS) as fleet:
         yield fleet
 
 
