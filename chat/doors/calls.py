@@ -99,9 +99,9 @@ class Reply:
     async def respond(self, call: Call) -> None:
         content = self.content
         body = content if isinstance(content, bytes) else msgspec.json.encode(content)
-        if self.status == 204:
-            body = b""
         headers = {"content-type": self.media_type, "content-length": str(len(body))}
+        if self.status == 204:
+            body, headers = b"", {}
         await call.begin(self.status, {**headers, **self.headers})
         await call.write(b"" if call.scope["method"] == "HEAD" else body, is_last=True)
 
@@ -126,6 +126,7 @@ class Route:
     query: type | None = None  # the struct of the fields behind the ?
     gives: Any = None  # the type of the JSON that is answered
     status: int = 200
+    nothing: str = ""  # when there is nothing to answer but 204, in words; empty: never
     streams: str = ""  # what a text/event-stream has, in words; empty: there is none
     tag: str = ""  # the part of the contract
 

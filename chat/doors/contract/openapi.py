@@ -26,14 +26,14 @@ BEARER = (
 
 def openapi(routes: Sequence[Route], *, version: str) -> Schema:
     """Return the document of these routes."""
-    bodies = [route.body for route in routes if route.body]
+    bodies = [body for route in routes for body in bodies_of(route)]
     results = [route.gives for route in routes if route.gives is not None]
     sent, got = both(bodies, [*results, ErrorBody], at=AT)
     wanted, given = iter(sent.of), iter(got.of)
     paths: dict[str, Schema] = {}
     named = {**got.named, **sent.named}
     for route in routes:
-        body = next(wanted) if route.body else None
+        body = any_of([next(wanted) for _ in bodies_of(route)])
         result = next(given) if route.gives is not None else None
         query = of_sent([route.query], at=AT) if route.query else Schemas([])
         named |= {name: schema for name, schema in query.named.items() if name != title_of(query)}
@@ -54,6 +54,15 @@ def openapi(routes: Sequence[Route], *, version: str) -> Schema:
     }
 
 
+def bodies_of(route: Route) -> list[type]:
+    return [body for body in (route.body, route.other_body) if body]
+
+
+def any_of(schemas: list[Schema]) -> Schema | None:
+    """Return a schema of what fits one of these; None if there are none."""
+    return {"anyOf": schemas} if len(schemas) > 1 else next(iter(schemas), None)
+
+
 def operation(
     route: Route, body: Schema | None, result: Schema | None, query: Schemas
 ) -> dict[str, Any]:
@@ -62,6 +71,7 @@ def operation(
         "summary": route.summary.rstrip("."),
         "responses": {
             str(route.status): response(route, result),
+            **({"204": {"description": route.nothing}} if route.nothing else {}),
             "default": {"$ref": "#/components/responses/Error"},
         },
         "security": [{"token": []}] if route.scope else [],
