@@ -15,7 +15,7 @@ from chat.access.origins import header
 from chat.access.owners import Asker
 from chat.access.tokens import Scope
 
-NAME = re.compile(r"\{(\w+)(:path)?\}")
+NAME = re.compile(r"\{(\w+)(:path|:uuid)?\}")
 JSON = "application/json"
 
 
@@ -113,7 +113,7 @@ type Function = Callable[[Call], Awaitable[Response]]
 class Route:
     """One row of the table from which requests are dispatched and the contract is written.
 
-    In `path`, {name} is one part and {name:path} may have slashes.
+    In `path`, {name} is one part, {name:uuid} should be a UUID, and {name:path} may have slashes.
     """
 
     method: str
@@ -125,6 +125,7 @@ class Route:
     other_body: type | None = None  # another struct that may be sent, known by its tag
     query: type | None = None  # the struct of the fields behind the ?
     gives: Any = None  # the type of the JSON that is answered
+    also: str = ""  # another media type that may be answered
     status: int = 200
     nothing: str = ""  # when there is nothing to answer but 204, in words; empty: never
     streams: str = ""  # what a text/event-stream has, in words; empty: there is none
@@ -141,6 +142,6 @@ class Route:
         at = 0
         for found in NAME.finditer(self.path):
             parts.append(re.escape(self.path[at : found.start()]))
-            parts.append(f"(?P<{found[1]}>{'.+' if found[2] else '[^/]+'})")
+            parts.append(f"(?P<{found[1]}>{'.+' if found[2] == ':path' else '[^/]+'})")
             at = found.end()
         return re.compile("".join([*parts, re.escape(self.path[at:])]))

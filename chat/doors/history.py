@@ -206,7 +206,7 @@ def questions_of(call: Call) -> QuestionPage:
     return QuestionPage(questions=found, next=earlier)
 
 
-CHAT = "/api/v1/conversations/{conversation}"
+CHAT = "/api/v1/conversations/{conversation:uuid}"
 ROUTES = (
     Route(
         "GET",
@@ -256,6 +256,7 @@ ROUTES = (
         "read",
         query=ExportAsked,
         gives=Document,
+        also="text/markdown",
         tag=TAG,
     ),
 )

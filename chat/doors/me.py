@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 from chat.access.limits import LimitName, Whose
 from chat.access.owners import Kind, Owner
 from chat.access.tickets import new_ticket
-from chat.access.tokens import SCOPES, Token, origin_of
+from chat.access.tokens import ORIGIN, SCOPES, Token, origin_of
 from chat.access.usage import Used, usage_of
 from chat.database import read_in_database
 from chat.export.document import moment
@@ -66,7 +66,7 @@ class Me(Struct, frozen=True, kw_only=True):
 class TicketFor(Struct, frozen=True, forbid_unknown_fields=True):
     """The page that may use a ticket: its origin, such as https://shop.example."""
 
-    origin: Annotated[str, Meta(min_length=1, max_length=MAX_ORIGIN)]
+    origin: Annotated[str, Meta(max_length=MAX_ORIGIN, pattern=f"^{ORIGIN.pattern}$")]
 
 
 class TicketData(Struct, frozen=True, kw_only=True):

@@ -273,7 +273,7 @@ ROUTES = (
     ),
     Route(
         "GET",
-        "/api/v1/runs/{run}",
+        "/api/v1/runs/{run:uuid}",
         detail,
         "Show a run with its texts, sources and steps.",
         "read",
@@ -282,7 +282,7 @@ ROUTES = (
     ),
     Route(
         "GET",
-        "/api/v1/runs/{run}/events",
+        "/api/v1/runs/{run:uuid}/events",
         events,
         "Follow a run to its end.",
         "ask",
@@ -294,7 +294,7 @@ ROUTES = (
     ),
     Route(
         "POST",
-        "/api/v1/runs/{run}/cancel",
+        "/api/v1/runs/{run:uuid}/cancel",
         cancel,
         "Cancel a run on any worker; one that is over stays as it is.",
         "ask",

@@ -93,6 +93,8 @@ def response(route: Route, result: Schema | None) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if result is not None:
         content[JSON] = {"schema": result}
+    if route.also:
+        content[route.also] = {"schema": {"type": "string"}}
     if route.streams:
         content[EVENT_STREAM] = {"schema": {"type": "string", "description": route.streams}}
     return {"description": route.summary, **({"content": content} if content else {})}
@@ -105,9 +107,13 @@ def operation_id(route: Route) -> str:
 
 def path_parameters(route: Route) -> list[Schema]:
     return [
-        {"name": found[1], "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": found[1], "in": "path", "required": True, "schema": part_schema(found[2])}
         for found in NAME.finditer(route.path)
     ]
+
+
+def part_schema(kind: str | None) -> Schema:
+    return {"type": "string", "format": "uuid"} if kind == ":uuid" else {"type": "string"}
 
 
 def query_parameters(query: Schemas) -> list[Schema]:
