@@ -6,6 +6,7 @@ Print whether it found an answer that the document doesn't promise, or a fault, 
 import json
 import subprocess
 import sys
+import tempfile
 
 CHECKS = (
     "not_a_server_error",
@@ -15,6 +16,7 @@ CHECKS = (
 )
 
 address, token, paths, count = sys.argv[1:]
+folder = tempfile.TemporaryDirectory()
 done = subprocess.run(
     [
         *("schemathesis", "run", f"{address}api/v1/openapi.json", "--no-color"),
@@ -25,5 +27,6 @@ done = subprocess.run(
     capture_output=True,
     text=True,
     check=False,
+    cwd=folder.name,  # in which it notes what it has found
 )
 print(json.dumps({"code": done.returncode, "said": done.stdout + done.stderr}))
