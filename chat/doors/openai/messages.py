@@ -35,16 +35,16 @@ class Message(Struct, frozen=True):
     content: str | list[Part] | None = None
 
 
-def told_of(messages: Sequence[Message]) -> tuple[str, Told]:
+def told_of(messages: Sequence[Message], *, field: str = "messages") -> tuple[str, Told]:
     """Return the question, which is the last message, and what was said before it.
 
-    Raise Refusal, which names the message, if one can't be read.
+    Raise Refusal, which names the message in this field, if one can't be read.
     """
     instructions: list[str] = []
     turns: list[tuple[Role, list[str]]] = []
     last: Role | None = None
     for number, message in enumerate(messages):
-        text = text_of(message, f"messages[{number}]")
+        text = text_of(message, f"{field}[{number}]")
         if message.role in ("system", "developer"):
             instructions.append(text)
             continue
@@ -56,7 +56,7 @@ def told_of(messages: Sequence[Message]) -> tuple[str, Told]:
         else:
             turns.append((last, [text]))
     if last != "user" or not turns or turns[-1][0] != "user":
-        raise bad("The last message must be the user's, with text.", "messages")
+        raise bad("The last message must be the user's, with text.", field)
     *earlier, (_, question) = turns
     asked = BETWEEN.join(question)
     if len(asked) > MAX_MESSAGE:
@@ -64,7 +64,7 @@ def told_of(messages: Sequence[Message]) -> tuple[str, Told]:
             "context_too_long",
             f"The last message has {len(asked):,} characters, more than {MAX_MESSAGE:,}.",
         )
-        raise refusal_of(error, param="messages")
+        raise refusal_of(error, param=field)
     told = Told(exchanges_of(earlier)[-MAX_EXCHANGES:], BETWEEN.join(filter(None, instructions)))
     return asked, told
 
