@@ -19,11 +19,13 @@ DOORS: tuple[DoorName, ...] = get_args(DoorName.__value__)
 class Told(Struct, frozen=True):
     """What a stateless program tells with its question, in place of what is stored.
 
-    `instructions` stand in place of the person's own.
+    `instructions` stand in place of the person's own. `echo` is what the program gets back with the
+    answer, whenever it reads it.
     """
 
     exchanges: Sequence[Exchange] = ()
     instructions: str = ""
+    echo: dict[str, Any] = {}
 
     @classmethod
     def of(cls, column: Any) -> "Told | None":

@@ -3,11 +3,15 @@
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from chat.doors.citations import citations_of
-from chat.doors.narration import line_of
+import msgspec
+
+from chat.doors.openai.answer import WAITS
+from chat.doors.openai.citations import annotations_of
+from chat.doors.openai.steps import line_of
 from chat.protocol.events import (
     AgentOutput,
     AgentStart,
+    AskOpened,
     ReasoningCompleted,
     ReasoningDelta,
     ResponseCompleted,
@@ -30,6 +34,7 @@ from .objects import (
     SearchAction,
     SearchItem,
     SummaryText,
+    UrlCitation,
 )
 
 SEARCH = "web_search"
@@ -48,24 +53,31 @@ class Reasoning:
         self.index = index
         self.item = item
         self._emit = emit
-        self._open: dict[str, int] = {}  # the places of open parts, by agent
+        self._open: dict[str, tuple[int, list[str]]] = {}  # places and pieces of parts, by agent
 
     def add(self, agent: str, text: str, head: str = "") -> None:
         """Add to the agent's part; begin a part with `head` if it has none."""
-        at = self._open.get(agent)
-        if at is None or (agent == LINES and at + 1 < len(self.item.summary)):
-            self.close(agent)
-            at = self._open[agent] = len(self.item.summary)
+        if agent == LINES and LINES in self._open and self._open[LINES][0] + 1 < self.size:
+            # Lines stand behind what agents have thought meanwhile.
+            self.close(LINES)
+        if agent not in self._open:
+            self._open[agent] = (self.size, [])
+            self._tell("part.added", self.size, part=SummaryText())
             self.item.summary.append(SummaryText())
-            self._tell("part.added", at, part=SummaryText())
             text = head + text
-        self.item.summary[at].text += text
+        at, pieces = self._open[agent]
+        pieces.append(text)
         self._tell("text.delta", at, delta=text)
 
+    @property
+    def size(self) -> int:
+        return len(self.item.summary)
+
     def close(self, agent: str) -> None:
-        at = self._open.pop(agent, None)
-        if at is not None:
+        if agent in self._open:
+            at, pieces = self._open.pop(agent)
             part = self.item.summary[at]
+            part.text = "".join(pieces)
             self._tell("text.done", at, text=part.text)
             self._tell("part.done", at, part=part)
 
@@ -81,6 +93,23 @@ class Reasoning:
             summary_index=at,
             **fields,
         )
+
+
+class Text:
+    """The open message."""
+
+    def __init__(self, index: int, item: MessageItem) -> None:
+        self.index = index
+        self.item = item
+        self._pieces: list[str] = []
+
+    @property
+    def text(self) -> str:
+        self._pieces = ["".join(self._pieces)]
+        return self._pieces[0]
+
+    def add(self, words: str) -> None:
+        self._pieces.append(words)
 
 
 class Items:
@@ -99,11 +128,14 @@ class Items:
         self._shows_searches = shows_searches
         self._shows_steps = shows_steps
         self._items: list[Item] = []
+        self._has_asked = False
         self._taken_back: set[int] = set()  # the places of messages that another one replaces
         self._authors: dict[str, str] = {}  # of the team
         self._thinkers: set[str] = set()  # agents whose words were told as they came
         self._reasoning: Reasoning | None = None
-        self._message: tuple[int, MessageItem] | None = None
+        self._message: Text | None = None
+        # The answer while it is only the beginning of what was told: another worker says it again.
+        self._behind: str | None = None
         self._searches: dict[tuple[str, str], tuple[int, SearchItem]] = {}
 
     @property
@@ -114,17 +146,21 @@ class Items:
     @property
     def text(self) -> str:
         """What was told of the answer."""
-        return self._message[1].content[0].text if self._message else ""
+        return self._message.text if self._message else ""
 
     def take(self, event: StreamEvent) -> None:
         match event:
             case ResponseDelta(delta=delta):
-                self._say(delta)
+                if self._behind is None:
+                    self._say(delta)
+                else:
+                    self._restate(self._behind + delta)
             case ResponseSnapshot(data=data):
                 self._restate(data.text)
             case ResponseCompleted(message=message):
-                self._restate(message)
-                self._say("")
+                self._complete(message)
+            case AskOpened(data=data):
+                self._ask(data.message)
             case ReasoningDelta():
                 self._think(event)
             case ReasoningCompleted(agent_id=agent):
@@ -161,29 +197,56 @@ class Items:
         self._close_reasoning()
         if self._message is None:
             item = MessageItem(id=self._id("msg", MessageItem))
-            self._message = self._open(item), item
+            self._message = Text(self._open(item), item)
             self._tell_text("response.content_part.added", part=OutputText())
             item.content = [OutputText()]
         if words:
-            self._message[1].content[0].text += words
+            self._message.add(words)
             self._tell_text("response.output_text.delta", delta=words, logprobs=[])
 
     def _restate(self, text: str) -> None:
-        """Tell what is missing of this text. If it doesn't continue what was told, begin anew."""
-        if not text.startswith(self.text):
-            assert self._message
-            self._taken_back.add(self._message[0])
-            self._close_reasoning()
-            self._close_message("incomplete")
-        if missing := text[len(self.text) :]:
-            self._say(missing)
+        """Tell what is missing of this text. If it doesn't continue what was told, begin anew.
+
+        If what was told begins with it, wait: it may become the same.
+        """
+        told = self.text
+        self._behind = text if text and text != told and told.startswith(text) else None
+        if self._behind is None:
+            if not text.startswith(told):
+                self._take_back()
+            if missing := text[len(self.text) :]:
+                self._say(missing)
+
+    def _complete(self, text: str) -> None:
+        self._restate(text)
+        if self._behind is not None:
+            self._take_back()
+        # An answer without words, too, is a message.
+        self._say(text[len(self.text) :])
+
+    def _ask(self, message: str) -> None:
+        """Say what the answer waits for."""
+        if not self._has_asked:
+            self._say(f"\n\n{WAITS}" if self.text else WAITS)
+            self._has_asked = True
+        self._say(f"\n- {message}")
+
+    def _take_back(self) -> None:
+        assert self._message
+        self._taken_back.add(self._message.index)
+        self._close_reasoning()
+        self._close_message("incomplete")
 
     def _close_message(self, status: ItemStatus) -> None:
-        if self._message is None:
+        self._behind = None
+        if (message := self._message) is None:
             return
-        index, item = self._message
-        part = item.content[0]
-        part.annotations = citations_of(part.text, self.sources)
+        part = message.item.content[0]
+        part.text = message.text
+        part.annotations = [
+            UrlCitation(**msgspec.structs.asdict(found.url_citation))
+            for found in annotations_of(part.text, self.sources)
+        ]
         for at, annotation in enumerate(part.annotations):
             self._tell_text(
                 "response.output_text.annotation.added",
@@ -193,11 +256,11 @@ class Items:
         self._tell_text("response.output_text.done", text=part.text, logprobs=[])
         self._tell_text("response.content_part.done", part=part)
         self._message = None
-        self._done(index, item, status)
+        self._done(message.index, message.item, status)
 
     def _tell_text(self, kind: str, **fields: Any) -> None:
         assert self._message
-        index, item = self._message
+        index, item = self._message.index, self._message.item
         self._emit(kind, item_id=item.id, output_index=index, content_index=0, **fields)
 
     # --- Thinking, and steps as lines

@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
-from chat.doors.citations import UrlCitation
 from chat.doors.errors import ErrorObject
 from chat.protocol.terms import Usage
 
@@ -40,6 +39,15 @@ class SearchItem(Struct, kw_only=True, tag_field="type", tag="web_search_call"):
     id: str
     action: SearchAction
     status: ItemStatus = "in_progress"
+
+
+class UrlCitation(Struct, frozen=True, tag_field="type", tag="url_citation"):
+    """A source that the text cites; `end_index` is behind its last character."""
+
+    start_index: int
+    end_index: int
+    url: str
+    title: str
 
 
 class OutputText(Struct, kw_only=True, tag_field="type", tag="output_text"):

@@ -8,6 +8,7 @@ from chat.protocol.events import (
     EVENT_TYPES,
     AgentComplete,
     AgentOutput,
+    AgentStart,
     AnyEvent,
     AskOpened,
     Cancelled,
@@ -44,8 +45,8 @@ from tests.rendering.events import (
 
 from .rendered import Reader, entries_of, final, in_order, kinds, read, rendering, told_of
 
-# They end a run or a step, or are no events of a run.
-SKIPPED = {Connected, PhaseComplete, AgentComplete, Cancelled, Heartbeat, Notice}
+# They begin or end a run or a step, or are no events of a run.
+SKIPPED = {Connected, AgentStart, PhaseComplete, AgentComplete, Cancelled, Heartbeat, Notice}
 CALM = [SAMPLES[Connected]]
 
 
@@ -145,6 +146,20 @@ def test_snapshot_that_does_not_continue_takes_the_item_back() -> None:
         ("completed", "Hello"),
     ]
     assert Reader().read(told).text == "Hello"
+
+
+def test_text_that_is_said_again_is_not_told_twice() -> None:
+    again = [ResponseSnapshot(data=SnapshotData("Hel")), ResponseDelta(delta="lo, y")]
+    told = told_of(run_of(ResponseDelta(delta="Hello"), *again, text="Hello, you"))
+    deltas = [each["delta"] for each in told if each["type"] == "response.output_text.delta"]
+    assert deltas == ["Hello", ", y", "ou"]
+
+
+@pytest.mark.parametrize("text", ["Hel", "Help"])
+def test_text_that_is_said_differently_again_takes_the_item_back(text: str) -> None:
+    again = [ResponseSnapshot(data=SnapshotData("H")), ResponseDelta(delta="e")]
+    told = told_of(run_of(ResponseDelta(delta="Hello"), *again, text=text))
+    assert Reader().read(told).text == text
 
 
 def test_agents_that_think_at_once_have_parts_of_their_own() -> None:
@@ -254,7 +269,7 @@ def test_answer_that_was_stopped_is_incomplete(ending: Ending, status: str, reas
     assert final(told)["output"][-1]["status"] == "incomplete"
 
 
-def test_what_a_paused_answer_asks_is_a_line() -> None:
+def test_what_a_paused_answer_asks_is_said() -> None:
     told = told_of(in_order([*CALM, SAMPLES[AskOpened]]))
     assert ASK.message in told[-1]["delta"]
 
