@@ -9,6 +9,7 @@ from . import history, me, runs
 from .calls import Route
 from .contract import serving
 from .openai import completions, models
+from .responses import responses
 
 # Paths that begin so are answered here, and never by Django.
 PREFIXES = ("/v1/", "/api/v1/", "/agui")
@@ -16,6 +17,7 @@ PREFIXES = ("/v1/", "/api/v1/", "/agui")
 ROUTES: Sequence[Route] = (
     *completions.ROUTES,
     *models.ROUTES,
+    *responses.ROUTES,
     *runs.ROUTES,
     *history.ROUTES,
     *me.ROUTES,
