@@ -67,11 +67,14 @@ async def send_end_of_sockets(tag: str) -> None:
         )
 
 
-async def send_look_for_readers(run_id: UUID) -> None:
-    """Have all workers that have a reader of this run mark it. Log if the command can't be sent."""
+async def send_look_for_readers(run_id: UUID, look: UUID) -> None:
+    """Have all workers that have a reader of this run mark this look.
+
+    Log if the command can't be sent.
+    """
     try:
         async with patience(CALL_TIMEOUT):
-            command = {"type": "look_for_readers", "run_id": str(run_id)}
+            command = {"type": "look_for_readers", "run_id": str(run_id), "look": str(look)}
             await get_channel_layer().group_send(ALL_WORKERS, command)
     except UNREACHED as exc:
         logger.warning(
@@ -96,7 +99,7 @@ async def receive_commands(
     worker: str,
     live: "Mapping[UUID, LiveRun]",
     sockets: Collection[Tagged],
-    mark_if_read_here: Callable[[UUID], Awaitable[None]],
+    mark_if_read_here: Callable[[UUID, UUID], Awaitable[None]],
 ) -> None:
     """Do what other workers send commands for, for as long as the worker lives."""
     layer = get_channel_layer()
@@ -116,4 +119,4 @@ async def receive_commands(
                 for socket in [each for each in sockets if message["tag"] in each.tags]:
                     socket.end()
             case "look_for_readers":
-                await mark_if_read_here(UUID(message["run_id"]))
+                await mark_if_read_here(UUID(message["run_id"]), UUID(message["look"]))
