@@ -137,6 +137,7 @@ class Echo(Struct, frozen=True, kw_only=True, omit_defaults=True):
     instructions: str | None = None
     previous_response_id: str | None = None
     background: bool = False
+    goes_on_alone: bool = True
     store: bool = True
     metadata: dict[str, str] = {}
     user: str | None = None
@@ -151,6 +152,7 @@ class Echo(Struct, frozen=True, kw_only=True, omit_defaults=True):
             instructions=request.instructions,
             previous_response_id=request.previous_response_id,
             background=bool(request.background),
+            goes_on_alone=request.goes_on_alone,
             store=request.store is not False,
             metadata=request.metadata or {},
             user=request.user,

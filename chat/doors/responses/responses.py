@@ -1,6 +1,7 @@
 """`/v1/responses`: ask, read, follow, cancel and delete responses."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Annotated, Literal
 from uuid import uuid4
 
@@ -22,7 +23,17 @@ from chat.runs.worker import Worker
 
 from .objects import DeletedResponse, InputItems, ResponseObject
 from .requests import ResponseRequest, check, ignored_in, told_by
-from .stored import Named, deleted, items_of, named_in, rendering_of, response_of, run_of, whole_of
+from .stored import (
+    Named,
+    deleted,
+    goes_on_alone,
+    items_of,
+    named_in,
+    rendering_of,
+    response_of,
+    run_of,
+    whole_of,
+)
 
 CANCEL_TIMEOUT = 5.0  # seconds that a cancel waits for the ending
 
@@ -41,21 +52,18 @@ class ItemsAsked(Struct, frozen=True):
 async def create(call: Call) -> Response:
     wanted: ResponseRequest = call.body
     check(wanted)
-    goes_on_alone = wanted.goes_on_alone
     chosen = await chosen_by(wanted.model, call.who)
     if ignored := ignored_in(wanted):
         call.headers["fleet-ignored"] = ", ".join(ignored)
     named = await read_in_database(named_in, call.who.owner, wanted)
     request, entrance = question_of(wanted, chosen, named)
     run = await ask(call, request, entrance)
-    on_leave = None if goes_on_alone else cancel_when_left(run)
     name_run(call, run)
     if wanted.stream:
-        hold = 0 if wanted.background else HOLD
-        return Stream(call, run, rendering_of(run), every=True, hold=hold, on_leave=on_leave)
+        return stream_of(call, run, hold=0 if wanted.background else HOLD)
     if wanted.background:
         return Reply(response_of(run))
-    reading = Whole(call, run, every=True, on_leave=on_leave)
+    reading = Whole(call, run, every=True, on_leave=leaving(run))
     await reading.follow()
     if isinstance(last := reading.events[-1].event, Error):
         raise refusal_of(last.error, may_retry=not last.data.usage.output_tokens)
@@ -93,10 +101,20 @@ async def retrieve(call: Call) -> Response:
     run = await read_in_database(run_of, call)
     name_run(call, run)
     if asked.stream:
-        return Stream(call, run, rendering_of(run, after=asked.starting_after), every=True)
+        return stream_of(call, run, after=asked.starting_after)
     if run.ended_at is None:
         return Reply(response_of(run))
     return Reply(await ended(call, run))
+
+
+def stream_of(call: Call, run: Run, *, after: int | None = None, hold: float = 0) -> Stream:
+    rendering = rendering_of(run, after=after)
+    return Stream(call, run, rendering, every=True, hold=hold, on_leave=leaving(run))
+
+
+def leaving(run: Run) -> Callable[[], None] | None:
+    """Return what must be called when a reader leaves before the end."""
+    return None if goes_on_alone(run) else cancel_when_left(run)
 
 
 async def cancel(call: Call) -> Reply:

@@ -142,6 +142,11 @@ def echo_of(run: Run) -> Echo:
     return msgspec.convert(told.echo, Echo) if told else Echo()
 
 
+def goes_on_alone(run: Run) -> bool:
+    """Return True if the run goes on when nobody reads it, as those of other doors do."""
+    return echo_of(run).goes_on_alone
+
+
 def response_of(run: Run) -> ResponseObject:
     """Return the response of a run as it begins."""
     echo = echo_of(run)

@@ -11,10 +11,11 @@ from chat.access.tokens import Service, Token
 from chat.conversations import Conversation
 from chat.doors import asking
 from chat.models import Run
-from chat.runs.replay import WINDOW
+from chat.runs.replay import EPOCH_SIZE, WINDOW
 from chat.runs.worker import Worker
+from tests.chatting import Chatting, chat_request
 from tests.doors.calling import Doors
-from tests.runs.workers import another_worker
+from tests.runs.workers import another_worker, freeze, mark_died, until_epoch
 from tests.scripted_model import ScriptedModel
 
 from .rendered import Reader, Told, final, kinds, read
@@ -70,7 +71,7 @@ def behind(told: list[Told], after: int) -> list[Told]:
 @pytest.fixture(autouse=True)
 def _hold(model: ScriptedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "LEFT_AFTER", 0.5)
-    model.on("hold", tokens=["One", " two"], hold_after=1)
+    model.on("hold", tokens=["Alpha", " beta"], hold_after=1)
 
 
 # --- Asking
@@ -192,19 +193,19 @@ async def test_failure_before_the_first_word_is_a_status(
 async def test_failure_in_mid_stream_ends_it_with_failed(
     doors: Doors, model: ScriptedModel
 ) -> None:
-    model.on("cut", tokens=["One", " two"], cut_after=1)
+    model.on("cut", tokens=["Alpha", " beta"], cut_after=1)
     told = read((await doors.post(PATH, body("cut", stream=True))).body)
     assert told[-1]["type"] == "response.failed"
     response = final(told)
     assert response["error"]["code"] in ("model_error", "model_unavailable")
-    assert text_of(response) == "One"
+    assert text_of(response) == "Alpha"
     assert (await doors.get(f"{PATH}/{response['id']}")).json == response
 
 
 async def test_failure_is_a_status_with_the_words_so_far_kept(
     doors: Doors, model: ScriptedModel
 ) -> None:
-    model.on("cut", tokens=["One", " two"], cut_after=1)
+    model.on("cut", tokens=["Alpha", " beta"], cut_after=1)
     response = await doors.post(PATH, body("cut"))
     assert response.status == 502
     assert response.headers["x-should-retry"] == "false"
@@ -257,7 +258,7 @@ async def test_background_answers_at_once(doors: Doors, model: ScriptedModel) ->
     model.release()
     await until_ended(told)
     later = (await doors.get(f"{PATH}/{told['id']}")).json
-    assert (later["status"], text_of(later)) == ("completed", "One two")
+    assert (later["status"], text_of(later)) == ("completed", "Alpha beta")
     assert later["metadata"] == {"team": "a"}
 
 
@@ -265,7 +266,7 @@ async def test_background_goes_on_when_its_reader_leaves(
     doors: Doors, model: ScriptedModel
 ) -> None:
     async with doors.stream("POST", PATH, body("hold", background=True, stream=True)) as exchange:
-        await exchange.until("One")
+        await exchange.until("Alpha")
     await asyncio.sleep(0.7)  # The time after which it would be cancelled.
     model.release()
     run = await Run.objects.aget()
@@ -274,9 +275,35 @@ async def test_background_goes_on_when_its_reader_leaves(
 
 async def test_reader_that_leaves_cancels(doors: Doors) -> None:
     async with doors.stream("POST", PATH, body("hold", stream=True)) as exchange:
-        await exchange.until("One")
+        await exchange.until("Alpha")
     run = await Run.objects.aget()
     assert (await until_ended({"id": f"resp_{run.pk.hex}"})).status == "cancelled"
+
+
+async def test_reader_that_comes_back_saves_the_run_and_cancels_it_when_it_leaves(
+    doors: Doors,
+) -> None:
+    async with doors.stream("POST", PATH, body("hold", stream=True)) as exchange:
+        await exchange.until("Alpha")
+    run = await Run.objects.aget()
+    path = f"{PATH}/resp_{run.pk.hex}?stream=true&starting_after=3"
+    async with doors.stream("GET", path) as exchange:
+        await asyncio.sleep(0.7)  # The time after which it would be cancelled.
+        assert (await Run.objects.aget()).status == "running"
+    assert (await until_ended({"id": f"resp_{run.pk.hex}"})).status == "cancelled"
+
+
+async def test_reader_of_a_run_of_another_door_does_not_cancel_it(
+    doors: Doors, chat: Chatting, model: ScriptedModel
+) -> None:
+    socket = await chat.ask(chat_request("hold"))
+    await socket.until("response.delta")
+    run = await Run.objects.aget()
+    async with doors.stream("GET", f"{PATH}/resp_{run.pk.hex}?stream=true") as exchange:
+        await exchange.until("Alpha")
+    await asyncio.sleep(0.7)
+    model.release()
+    assert (await socket.rest())[-1]["data"]["status"] == "completed"
 
 
 async def test_failed_background_response_says_why(doors: Doors, model: ScriptedModel) -> None:
@@ -308,7 +335,7 @@ async def test_live_stream_goes_on_behind_its_numbers_on_another_worker(
     async with another_worker(has_jobs=False) as other:
         request = body("hold", stream=True, background=True)
         async with doors.stream("POST", PATH, request) as exchange:
-            await exchange.until("One")
+            await exchange.until("Alpha")
             told = read(exchange.response.body)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Worker, "current", lambda: other)
@@ -320,7 +347,31 @@ async def test_live_stream_goes_on_behind_its_numbers_on_another_worker(
             rest = read((await exchange.rest()).body)
     numbers = [each["sequence_number"] for each in told + rest]
     assert numbers == list(range(len(numbers)))
-    assert Reader().read(told + rest).text == "One two"
+    assert Reader().read(told + rest).text == "Alpha beta"
+
+
+async def test_stream_goes_on_after_a_takeover(
+    doors: Doors, model: ScriptedModel, worker: Worker
+) -> None:
+    async with another_worker() as other:
+        request = body("hold", stream=True, background=True)
+        async with doors.stream("POST", PATH, request) as exchange:
+            await exchange.until("Alpha")
+            told = read(exchange.response.body)
+            run = await Run.objects.aget()
+            await freeze(worker)
+            await mark_died(run.pk)
+            await until_epoch(run.pk, 1)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Worker, "current", lambda: other)
+            after = told[-1]["sequence_number"]
+            path = f"{PATH}/resp_{run.pk.hex}?stream=true&starting_after={after}"
+            exchange = doors.begin("GET", path)
+            await exchange.until("Another worker goes on")
+            model.release()
+            rest = read((await exchange.rest()).body)
+    assert rest[0]["sequence_number"] >= EPOCH_SIZE
+    assert Reader().read(told + rest).text == "Alpha beta"
 
 
 async def test_long_answer_that_is_joined_late_has_all_numbers(
@@ -374,12 +425,12 @@ async def test_cancelled_response_is_returned_with_what_came(
     doors: Doors, model: ScriptedModel
 ) -> None:
     async with doors.stream("POST", PATH, body("hold", stream=True)) as exchange:
-        await exchange.until("One")
+        await exchange.until("Alpha")
         [run] = Worker.current().runs.live
         cancelled = await doors.post(f"{PATH}/resp_{run.hex}/cancel")
         assert (cancelled.status, cancelled.json["status"]) == (200, "cancelled")
         assert cancelled.json["incomplete_details"] == {"reason": "cancelled"}
-        assert text_of(cancelled.json) == "One"
+        assert text_of(cancelled.json) == "Alpha"
         told = read((await exchange.rest()).body)
     assert told[-1]["type"] == "response.incomplete"
     assert final(told) == cancelled.json
@@ -390,6 +441,16 @@ async def test_cancelled_response_is_returned_with_what_came(
 async def test_response_that_is_over_is_not_cancelled(doors: Doors) -> None:
     told = await answered(doors)
     assert (await doors.post(f"{PATH}/{told['id']}/cancel")).json == told
+
+
+async def test_cancel_that_takes_long_returns_what_is_known(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = await answered(doors, "hold", background=True)
+    monkeypatch.setattr("chat.doors.responses.responses.CANCEL_TIMEOUT", 0)
+    cancelled = await doors.post(f"{PATH}/{held['id']}/cancel")
+    assert (cancelled.status, cancelled.json["status"]) == (200, "in_progress")
+    assert (await until_ended(held)).status == "cancelled"
 
 
 async def test_deleted_response_is_gone(doors: Doors) -> None:
@@ -491,7 +552,7 @@ async def test_token_that_ends_meanwhile_ends_the_stream_with_an_error(
     doors: Doors, model: ScriptedModel
 ) -> None:
     async with doors.stream("POST", PATH, body("hold", stream=True, background=True)) as exchange:
-        await exchange.until("One")
+        await exchange.until("Alpha")
         [socket] = Worker.current().sockets
         socket.end()
         told = read((await exchange.rest()).body)
@@ -513,4 +574,4 @@ async def test_beats_are_comments(doors: Doors, model: ScriptedModel, settings: 
         await exchange.until(": ping\n: ping\n")
         model.release()
         told = read((await exchange.rest()).body)
-    assert text_of(final(told)) == "One two"
+    assert text_of(final(told)) == "Alpha beta"
