@@ -22,6 +22,12 @@ if __name__ == "__main__":
         if find_spec("pytest") is None:
             install_test_tools()
     try:
+        if sys.argv[1:2] == ["ask"]:
+            # Beside a running fleet, the answer begins before all of Django would be there.
+            from agenticfleet.asking import ask_quickly
+
+            if (exit_code := ask_quickly(sys.argv[2:])) is not None:
+                sys.exit(exit_code)
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as exc:
         sys.exit(f"Wrong setting: {exc}")

@@ -220,4 +220,5 @@ class Fleet:
             model=used.model,
             model_is_stand_in=used.model_is_stand_in,
             model_server=used.model_server,
+            knows_terminals=True,
         )

@@ -25,6 +25,7 @@ class RunningFleet(msgspec.Struct, frozen=True):
     model: str
     model_is_stand_in: bool
     model_server: str = ""
+    knows_terminals: bool = False  # its sockets take the signatures of chat/access/terminals.py
 
 
 def fleet_file() -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from chat.asks import Ask
+from chat.doors.client.protocol import AskData, AskOpened
 from chat.protocol.requests import holds_nul
 from chat.protocol.terms import Decision, Reply
 from chat.rendering.wording import escaped
@@ -17,15 +17,17 @@ from tooling.untrusted import one_line
 
 type Write = Callable[[str], None]
 
+PERMISSION = "perm:"  # begins the approver of an ask that staff decide
+
 CHOICES: Mapping[str, Mapping[str, tuple[Decision, str]]] = {
-    Ask.Kind.APPROVAL: {
+    "approval": {
         "a": ("approve", "[a]pprove"),
         "k": ("approve", "[k]eep approving this tool"),
         "e": ("edit", "[e]dit the arguments"),
         "r": ("refuse", "[r]efuse"),
         "w": ("withdraw", "[w]ithdraw the question"),
     },
-    Ask.Kind.UNSURE: {
+    "unsure": {
         "a": ("approve", "[a]gain: do it once more"),
         "r": ("refuse", "[r]efuse: leave it"),
         "w": ("withdraw", "[w]ithdraw the question"),
@@ -48,7 +50,7 @@ class Questioner:
         self._note = note
         self._prompt = prompt
 
-    async def replies_to(self, asks: Sequence[Ask]) -> list[Reply]:
+    async def replies_to(self, asks: Sequence[AskOpened]) -> list[Reply]:
         """Return a reply to each ask; only one if it withdraws the question. Raise Left."""
         replies = []
         for ask in asks:
@@ -58,19 +60,21 @@ class Questioner:
             replies.append(reply)
         return replies
 
-    async def reply_to(self, ask: Ask) -> Reply:
-        self._note(f"{ask.author or ask.agent_id} asks: {ask.message}")
-        if ask.tool:
-            self._note(f"{ask.tool} {encoded(ask.arguments)}")
-        if ask.permission:
-            self._note(f"This is for staff with the permission {ask.permission} to decide.")
-            await self.choose({"w": CHOICES[Ask.Kind.APPROVAL]["w"]})
-            return Reply(ask_id=ask.pk, decision="withdraw")
-        if ask.kind == Ask.Kind.QUESTION:
-            return await self.answer(ask)
-        return await self.decision(ask)
+    async def reply_to(self, ask: AskOpened) -> Reply:
+        asked = ask.data
+        self._note(f"{ask.author or ask.agent_id} asks: {asked.message}")
+        if asked.tool:
+            self._note(f"{asked.tool} {encoded(asked.arguments)}")
+        if asked.approver.startswith(PERMISSION):
+            permission = asked.approver.removeprefix(PERMISSION)
+            self._note(f"This is for staff with the permission {permission} to decide.")
+            await self.choose({"w": CHOICES["approval"]["w"]})
+            return Reply(ask_id=asked.ask_id, decision="withdraw")
+        if asked.kind == "question":
+            return await self.answer(asked)
+        return await self.decision(asked)
 
-    async def decision(self, ask: Ask) -> Reply:
+    async def decision(self, ask: AskData) -> Reply:
         choices = CHOICES[ask.kind]
         while True:
             letter = await self.choose(choices)
@@ -78,14 +82,14 @@ class Questioner:
             match decision:
                 case "edit":
                     if (arguments := await self.edited(ask)) is not None:
-                        return Reply(ask_id=ask.pk, decision="edit", arguments=arguments)
+                        return Reply(ask_id=ask.ask_id, decision="edit", arguments=arguments)
                 case "refuse":
                     text = await self.line("Words for the agent, or nothing:")
-                    return Reply(ask_id=ask.pk, decision="refuse", text=text)
+                    return Reply(ask_id=ask.ask_id, decision="refuse", text=text)
                 case _:
-                    return Reply(ask_id=ask.pk, decision=decision, remember=letter == "k")
+                    return Reply(ask_id=ask.ask_id, decision=decision, remember=letter == "k")
 
-    async def answer(self, ask: Ask) -> Reply:
+    async def answer(self, ask: AskData) -> Reply:
         options = {str(number): str(option) for number, option in enumerate(ask.options, 1)}
         for number, option in options.items():
             self._note(f"{number}. {option}")
@@ -96,12 +100,12 @@ class Questioner:
                 case "":
                     continue
                 case "r":
-                    return Reply(ask_id=ask.pk, decision="refuse")
+                    return Reply(ask_id=ask.ask_id, decision="refuse")
                 case "w":
-                    return Reply(ask_id=ask.pk, decision="withdraw")
-            return Reply(ask_id=ask.pk, decision="answer", text=options.get(text, text))
+                    return Reply(ask_id=ask.ask_id, decision="withdraw")
+            return Reply(ask_id=ask.ask_id, decision="answer", text=options.get(text, text))
 
-    async def edited(self, ask: Ask) -> dict[str, Any] | None:
+    async def edited(self, ask: AskData) -> dict[str, Any] | None:
         """Return arguments that fit the schema, or None for an empty line."""
         while text := await self.line("The arguments as one line of JSON, or nothing to go back:"):
             try:

@@ -27,13 +27,15 @@ from chat.telemetry import metrics
 
 from .access.addresses import address_of
 from .access.browsers import account_tag
-from .access.credentials import asker_of
+from .access.credentials import asker_of, bearer_of
 from .access.forms import fields_of
 from .access.leaving import end_when_due, tags_of
 from .access.origins import header
 from .access.owners import Asker, Owner
+from .access.terminals import is_terminal
 from .chains import earlier_than
 from .database import in_database
+from .entrance import SOCKET, TERMINAL_DOOR
 from .frames import merge_deltas, pause_after, rendered
 from .languages import language_of
 from .logs import bind_run
@@ -173,6 +175,7 @@ class Reader(Visitor):
             request,
             arrived=time.perf_counter(),
             parent=TraceParent.parse(header(self.scope, HEADER).encode("latin-1")),
+            entrance=TERMINAL_DOOR if is_terminal(bearer_of(self.scope)) else SOCKET,
         )
         self.spawn(self.serve(self._joining, request.after))
         self.spawn(self.beat())

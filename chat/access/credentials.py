@@ -15,6 +15,7 @@ from chat.protocol.errors import (
     NOT_SIGNED_IN,
     ONLY_ITS_OWN_RUN,
     TOKEN_NEEDED,
+    UNKNOWN_TOKEN,
     ProtocolError,
 )
 from chat.protocol.requests import ChatRequest, ReplyRequest
@@ -24,6 +25,7 @@ from .addresses import address_of
 from .browsers import owner_of_cookies
 from .origins import header, is_foreign
 from .owners import Asker, Owner
+from .terminals import is_terminal, terminal_of
 from .tickets import PREFIX as TICKET_PREFIX
 from .tickets import token_id_of
 from .tokens import PREFIX, Scope, Token
@@ -42,6 +44,8 @@ def asker_of(
     Reads the database.
     """
     address = address_of(scope)
+    if is_terminal(bearer := bearer_of(scope)):
+        return terminal_of(scope, bearer, request.message_id)
     if (shown := token_of(scope)) is not None:
         check_api_is_on()
         if shown.startswith(TICKET_PREFIX):
@@ -69,6 +73,8 @@ def program_of(scope: dict[str, Any], *, needs: Scope | None) -> Asker:
         return Asker(token.owner, address, token.pk, tuple(token.model_ids), origins)
     check_api_is_open()
     key = bearer_of(scope)
+    if is_terminal(key):
+        raise ProtocolError(UNKNOWN_TOKEN)  # the terminal asks on a socket alone
     own = tag_of("key", key) if len(key) >= MIN_OWN_KEY else tag_of("address", address)
     return Asker(Owner("script", own), address)
 

@@ -1,15 +1,14 @@
 """What a person at a terminal is shown, and how lines become replies."""
 
 import os
+import uuid
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.utils import timezone
 
 from agenticfleet.terminal import Left, Questioner
-from chat.asks import Ask
+from chat.doors.client.protocol import AskData, AskOpened
 from chat.protocol.terms import Reply
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -48,19 +47,18 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     os.close(terminal.write)
 
 
-def asked(**fields: Any) -> Ask:
+def asked(**fields: Any) -> AskOpened:
     given = {
-        "author": "Clerk",
+        "ask_id": uuid.uuid4(),
         "kind": "approval",
         "tool": "refund",
         "arguments": {"n": 1},
         "schema": SCHEMA,
         "message": "May I?",
-        "expires_at": timezone.now() + timedelta(days=1),
     }
     if fields.get("kind") == "question":
         given |= {"tool": "", "arguments": {}, "options": ["Oslo", "Rome"]}
-    return Ask(**given | fields)
+    return AskOpened(agent_id="clerk", author="Clerk", data=AskData(**given | fields))
 
 
 @pytest.mark.parametrize(
@@ -139,4 +137,4 @@ async def test_withdrawal_answers_for_all_asks(terminal: Terminal) -> None:
     os.write(terminal.write, b"w\n")
     asks = [asked(), asked()]
     [reply] = await terminal.questioner.replies_to(asks)
-    assert (reply.ask_id, reply.decision) == (asks[0].pk, "withdraw")
+    assert (reply.ask_id, reply.decision) == (asks[0].data.ask_id, "withdraw")

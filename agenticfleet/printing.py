@@ -1,0 +1,129 @@
+"""An answer as the terminal shows it: its words on standard output, notes about it on the other."""
+
+from typing import Protocol
+
+import msgspec
+
+from chat.doors.client.protocol import (
+    AskOpened,
+    Done,
+    Error,
+    OrchestratorMessage,
+    ResponseDelta,
+    ResponseSnapshot,
+    Resumed,
+    RoutingDecided,
+    SourceData,
+    StreamEvent,
+    ToolComplete,
+    ToolRejected,
+)
+from chat.protocol.payloads import ToolResultData
+from chat.rendering.wording import duration, result_words
+from tooling.untrusted import one_line
+
+
+class Output(Protocol):
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
+
+
+class Printer:
+    """Prints the events of one answer, or of several that go on with each other."""
+
+    def __init__(self, out: Output, err: Output, *, is_json: bool) -> None:
+        self.is_json = is_json
+        self._out = out
+        self._err = err
+        self._text = ""  # of the answer, as it is printed
+        self._has_begun = False  # a part of the answer is on an incomplete line
+        self._sources: dict[int, SourceData] = {}
+
+    def print_frame(self, frame: str, event: StreamEvent) -> None:
+        if self.is_json:
+            self._out.write(f"{frame}\n")
+        else:
+            self.print_event(event)
+        self._out.flush()
+
+    def print_event(self, event: StreamEvent) -> None:
+        """Write the answer, and notes about it."""
+        match event:
+            case ResponseDelta():
+                self.print_words(event.delta)
+            case ResponseSnapshot(data=snapshot):
+                # A run that goes on begins with the text that is printed already.
+                if not (self._text and snapshot.text.startswith(self._text)):
+                    self.discard(
+                        "The answer starts again:" if snapshot.text else "That answer is discarded."
+                    )
+                self.print_words(snapshot.text.removeprefix(self._text))
+            case RoutingDecided():
+                if event.data.escalated:
+                    self.discard("That answer is discarded.")
+                self._sources.clear()
+                path = "light" if event.data.path == "light" else "full team"
+                self.note(
+                    f"{path}: {'; '.join(event.data.reasons)}" if event.data.reasons else path
+                )
+            case ToolComplete():
+                self._sources |= {source.number: source for source in event.data.sources}
+                result = msgspec.convert(event.data, ToolResultData, from_attributes=True)
+                told = (result.tool, duration(result.duration_ms), result_words(result))
+                self.note(f"{event.author}: {', '.join(filter(None, told))}")
+            case ToolRejected():
+                self.note(f"{event.author}: {event.data.tool} was not called ({event.data.reason})")
+            case OrchestratorMessage():
+                self.note(event.message)
+            case Resumed():
+                self.note("Another worker goes on with this answer.")
+            case AskOpened(data=ask):
+                what = f": {ask.tool}" if ask.tool else ""
+                self.note(f"{event.author} asks for your decision ({ask.kind}{what})")
+            case Done() if event.data.status == "paused":
+                self.end_line()
+            case Done():
+                self.end_line()
+                for number in sorted(self._sources):
+                    self._out.write(f"{cited(self._sources[number])}\n")
+                self.note(f"({duration(event.data.timings.total_ms or 0)})")
+            case Error():
+                self.end_line()
+                self.note(event.error.message)
+
+    def print_words(self, words: str) -> None:
+        """Print a piece of the answer."""
+        self._out.write(words)
+        self._text += words
+        self._has_begun = self._has_begun or bool(words)
+
+    def end_line(self) -> None:
+        self._out.write("\n")
+        self._has_begun = False
+
+    def discard(self, words: str) -> None:
+        """Mark what is printed of the answer as invalid, because it cannot be erased."""
+        self._text = ""
+        if self._has_begun:
+            self.end_line()
+            self.note(words)
+
+    def note(self, words: str) -> None:
+        """Write a line about the answer.
+
+        It may contain text of models and of the web, so remove line breaks and control characters.
+        """
+        self._out.flush()
+        gap = "\n" if self._has_begun else ""  # the answer's line is not complete
+        self._err.write(f"{gap}{one_line(words)}\n")
+
+    def prompt(self, words: str) -> None:
+        """Ask the person for a line."""
+        self._err.write(f"{words} ")
+        self._err.flush()
+
+
+def cited(source: SourceData) -> str:
+    date = f", {source.published[:10]}" if source.published else ""
+    return one_line(f"[{source.number}] {source.title} ({source.host}{date}) {source.url}")
