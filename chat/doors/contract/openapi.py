@@ -70,8 +70,7 @@ def operation(
         "operationId": operation_id(route),
         "summary": route.summary.rstrip("."),
         "responses": {
-            str(route.status): response(route, result),
-            **({"204": {"description": route.nothing}} if route.nothing else {}),
+            **responses(route, result),
             "default": {"$ref": "#/components/responses/Error"},
         },
         "security": [{"token": []}] if route.scope else [],
@@ -89,15 +88,21 @@ def operation(
     return found
 
 
-def response(route: Route, result: Schema | None) -> dict[str, Any]:
-    content: dict[str, Any] = {}
+def responses(route: Route, result: Schema | None) -> dict[str, Any]:
+    """Return what is answered, by status. What streams is always a 200."""
+    found: dict[str, Any] = {str(route.status): {"description": route.summary}}
     if result is not None:
-        content[JSON] = {"schema": result}
+        found[str(route.status)]["content"] = {JSON: {"schema": result}}
     if route.also:
+        content = found[str(route.status)].setdefault("content", {})
         content[route.also] = {"schema": {"type": "string"}}
+    if route.nothing:
+        found["204"] = {"description": route.nothing}
     if route.streams:
-        content[EVENT_STREAM] = {"schema": {"type": "string", "description": route.streams}}
-    return {"description": route.summary, **({"content": content} if content else {})}
+        streamed = found.setdefault("200", {"description": route.summary})
+        schema = {"type": "string", "description": route.streams}
+        streamed.setdefault("content", {})[EVENT_STREAM] = {"schema": schema}
+    return found
 
 
 def operation_id(route: Route) -> str:
