@@ -199,11 +199,11 @@ class Client:
     @property
     def texts(self) -> list[str]:
         """The answers that are shown. An empty one is not seen."""
-        return [
-            each["content"]
-            for each in self.messages
-            if each["role"] == "assistant" and "toolCalls" not in each and each["content"]
-        ]
+        return self.contents("assistant")
+
+    def contents(self, role: str) -> list[str]:
+        said = [each["content"] for each in self.messages if each["role"] == role]
+        return [text for text in said if text]
 
     @property
     def types(self) -> list[str]:

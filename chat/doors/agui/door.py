@@ -18,9 +18,9 @@ from chat.protocol.errors import ALREADY_ANSWERED, EXPIRED, ErrorInfo, ProtocolE
 from chat.protocol.requests import ChatRequest, ReplyRequest
 
 from .interrupts import ids_in, replies_of
-from .rendering import COMPLETE, Rendering, key_of
+from .rendering import COMPLETE, Rendering
 from .request import ResumeEntry, RunAgentInput, Sent
-from .state import Cursor, State, Text, ToolCall, crc_of
+from .state import Cursor, State, Text, ToolCall, crc_of, key_of
 
 THREADS = UUID("f4b7f9b2-6b0e-4c53-9f3a-0b5f1c7f3f0e")  # the namespace of conversations
 

@@ -7,7 +7,6 @@ rendered so that it can be rendered once more if only the first of its messages 
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from zlib import crc32
 
 import msgspec
 
@@ -38,18 +37,17 @@ from chat.protocol.events import (
     ToolRejected,
     ToolStart,
 )
-from chat.protocol.payloads import ToolResultData
 from chat.protocol.terms import Summary
 from chat.runs.replay import Entry
 
 from .interrupts import interrupt_of
 from .request import Sent
-from .state import Cursor, Text, Thought, ToolCall
+from .results import UNMADE, content_of, usage_of
+from .state import Cursor, Text, Thought, ToolCall, key_of
 
 PROTOCOL = "1.0"
 STARTED, HAS_ARGUMENTS, COMPLETE = 1, 2, 3  # what was told of a tool call
 ENDED = 0  # seqs of agents that are told no more are negative
-UNMADE = {"ok": False, "message": "The run ended before this call did."}
 
 
 class Rendering:
@@ -425,44 +423,3 @@ class Rendering:
 
 def wire(message: Mapping[str, Any], id: str = "") -> bytes:  # noqa: A002
     return sse.message(msgspec.json.encode(message), id=id)
-
-
-def key_of(agent_id: str, call_id: str) -> int:
-    """Return what the calls of a run are told apart by. Ids of model servers have any length."""
-    return crc32(f"{agent_id}/{call_id}".encode("utf-8", "surrogatepass"))
-
-
-def content_of(data: ToolResultData) -> dict[str, Any]:
-    """Return what readers may know of a result. The result itself is for models."""
-    content: dict[str, Any] = {"ok": data.ok}
-    if data.message:
-        content["message"] = data.message
-    if data.cached:
-        content["cached"] = True
-    if data.age_s is not None:
-        content["age_s"] = data.age_s
-    if data.sources:
-        content["sources"] = [
-            {key: each for key, each in msgspec.to_builtins(source).items() if each is not None}
-            for source in data.sources
-        ]
-    return content
-
-
-def usage_of(summary: Summary) -> list[dict[str, Any]] | None:
-    """Return the tokens of a run; None if no model was called."""
-    used = summary.usage
-    if not used.model_calls:
-        return None
-    counts: dict[str, Any] = {
-        "inputTokens": used.input_tokens,
-        "outputTokens": used.output_tokens,
-        "totalTokens": used.input_tokens + used.output_tokens,
-    }
-    if used.reasoning_tokens:
-        counts["reasoningTokens"] = used.reasoning_tokens
-    if used.cached_tokens:
-        counts["cachedInputTokens"] = used.cached_tokens
-    if len(summary.models) == 1:
-        counts["model"] = summary.models[0]
-    return [counts]

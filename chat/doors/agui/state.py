@@ -90,3 +90,8 @@ class Cursor:
 
 def crc_of(text: str, crc: int = 0) -> int:
     return crc32(text.encode("utf-8", "surrogatepass"), crc)
+
+
+def key_of(agent_id: str, call_id: str) -> int:
+    """Return what the calls of a run are told apart by. Ids of model servers have any length."""
+    return crc_of(f"{agent_id}/{call_id}")
