@@ -280,7 +280,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "too long": ({"messages": [user("x" * 40_000)]}, "messages"),
     "an image": (
         {"messages": [user([{"type": "image", "source": {}}])]},
-        "messages.0.content.0",
+        "messages[0].content[0]",
     ),
     "a number": ({"messages": [user(5)]}, "messages"),
     "no thread": ({"threadId": ""}, "threadId"),

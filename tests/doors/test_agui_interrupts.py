@@ -207,7 +207,7 @@ async def test_interrupt_of_another_thread_is_unknown(doors: Doors, waiting: Cli
     await answered(doors, asked(user("plain"), thread="other"))
     response = await refused(doors, resume(waiting, True), thread="other")
     assert (response.status, response.error["code"]) == (404, "not_found")
-    assert response.error["param"] == "resume.0.interruptId"
+    assert response.error["param"] == "resume[0].interruptId"
     assert await states() == ["open"]
 
 

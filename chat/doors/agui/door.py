@@ -42,20 +42,17 @@ async def run_agent(call: Call) -> Response:
         return Reply(status=204)
     owner = call.who.owner
     place = await read_in_database(place_of, owner, asked)
-    request: ChatRequest | ReplyRequest
+    key = f"{asked.thread_id}\n{asked.run_id}"
+    request: ChatRequest | ReplyRequest | None = None
+    entrance = Entrance("agui")
     if asked.resume:
         request = reply_of(asked.resume, place.asks, after=cursor.after)
         if asks_anew(asked, place.asks):
-            await withdraw(call, request, key=f"{asked.thread_id}\n{asked.run_id}\nwithdrawn")
-            request = question_of(asked, place, after=cursor.after)
-    else:
-        request = question_of(asked, place, after=cursor.after)
-    entrance = Entrance(
-        "agui",
-        told=asked.told if isinstance(request, ChatRequest) else None,
-        conversation_id=place.conversation_id if place.is_new else None,
-    )
-    run = await ask(call, request, entrance, key=f"{asked.thread_id}\n{asked.run_id}")
+            await withdraw(call, request, key=f"{key}\nwithdrawn")
+            request = None
+    if request is None:
+        request, entrance = question_of(asked, place, after=cursor.after)
+    run = await ask(call, request, entrance, key=key)
     if run.continues_id and not cursor.state.has_begun:
         cursor = Cursor(state=await read_in_database(state_behind, run.continues_id, asked))
     rendering = Rendering(
@@ -70,6 +67,7 @@ async def run_agent(call: Call) -> Response:
         run,
         rendering,
         after=cursor.after,
+        every=True,
         headers={"fleet-run": str(run.pk)},
         on_leave=cancel_when_left(run) if asked.chosen.on_disconnect == "cancel" else None,
     )
@@ -95,12 +93,13 @@ def place_of(owner: Owner, asked: RunAgentInput) -> Place:
     return Place(conversation_id, not found, asks)
 
 
-def question_of(asked: RunAgentInput, place: Place, *, after: int) -> ChatRequest:
-    """Return the question. Its message_id follows from the client's ids. Raise Refusal."""
+def question_of(asked: RunAgentInput, place: Place, *, after: int) -> tuple[ChatRequest, Entrance]:
+    """Return the question with what was told before. Raise Refusal if there is none."""
+    question, told = asked.told()
     chosen = asked.chosen
     try:
-        return ChatRequest(
-            message=asked.question,
+        request = ChatRequest(
+            message=question,
             message_id=uuid4(),
             conversation_id=None if place.is_new else place.conversation_id,
             mode=chosen.mode,
@@ -110,7 +109,9 @@ def question_of(asked: RunAgentInput, place: Place, *, after: int) -> ChatReques
             after=after,
         )
     except ValueError as exc:
-        raise unfit(exc, param="messages") from exc
+        raise unfit(exc, param="forwardedProps.fleet") from exc
+    new = place.conversation_id if place.is_new else None
+    return request, Entrance("agui", told=told, conversation_id=new)
 
 
 def reply_of(entries: Sequence[ResumeEntry], asks: Sequence[Ask], *, after: int) -> ReplyRequest:
@@ -133,7 +134,7 @@ def asks_anew(asked: RunAgentInput, asks: Sequence[Ask]) -> bool:
     """Return True if the person has not replied, but asked something else."""
     is_cancelled = all(entry.status == "cancelled" for entry in asked.resume or ())
     is_asked = bool(asked.messages) and asked.messages[-1].role == "user"
-    return is_cancelled and is_asked and asked.question != asks[0].run.question.text
+    return is_cancelled and is_asked and asked.told()[0] != asks[0].run.question.text
 
 
 async def withdraw(call: Call, request: ReplyRequest, *, key: str) -> None:
@@ -160,7 +161,7 @@ def state_behind(paused: UUID, asked: RunAgentInput) -> State:
         state.calls[key] = ToolCall(str(waiting.pk), COMPLETE)
     words = Run.objects.filter(pk=paused).values_list("answer__text", flat=True).first()
     for message in reversed(asked.messages):
-        is_answer = message.role == "assistant" and message.text == words
+        is_answer = message.role == "assistant" and message.content == words
         # Ids that another server has made may not fit into a header.
         if words and is_answer and message.id.isascii():
             state.text = Text(message.id, len(words), crc_of(words), is_open=False)

@@ -87,7 +87,7 @@ def replies_of(entries: Sequence[ResumeEntry], asks: Sequence[Ask]) -> list[Repl
                 404,
                 "not_found",
                 f"There is no interrupt {entry.interrupt_id[:80]} on this thread.",
-                param=f"resume.{number}.interruptId",
+                param=f"resume[{number}].interruptId",
             )
         try:
             replies.append(reply_of(entry, ask))
@@ -97,7 +97,7 @@ def replies_of(entries: Sequence[ResumeEntry], asks: Sequence[Ask]) -> list[Repl
 
 
 def unfit(number: int, exc: Exception) -> Refusal:
-    return refusal_of(unfit_reply(str(exc)), param=f"resume.{number}.payload")
+    return refusal_of(unfit_reply(str(exc)), param=f"resume[{number}].payload")
 
 
 def reply_of(entry: ResumeEntry, ask: Ask) -> Reply:

@@ -1,33 +1,24 @@
 """What a client of AG-UI sends: RunAgentInput, read as a question with what was told before it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast, get_args
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
-from chat.doors.errors import Refusal, refused
+from chat.doors.openai.messages import Message, Part, Role, told_of
 from chat.entrance import Told
 from chat.protocol.terms import Effort, Mode
-from chat.record import Exchange
 
 MAX_ID = 1_000  # characters of an id that the client makes
+READ = frozenset(get_args(Role.__value__)) - {"tool", "function"}
 
 type Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID)]
 
 
-class Part(Struct):
-    """A part of a message. Only texts are read."""
-
-    type: str
-    text: str = ""
-
-
 class InputMessage(Struct):
-    """A message of the thread. Of messages with other roles than these two, nothing is read, except
-    that `system` and `developer` are instructions.
-    """
+    """A message of the thread. Those of a user, an assistant, a system or a developer are read."""
 
     role: str
     id: Id
@@ -35,16 +26,11 @@ class InputMessage(Struct):
     content: str | list[Part] | dict[str, Any] | None = None
 
     @property
-    def text(self) -> str:
-        match self.content:
-            case str():
-                text = self.content
-            case list():
-                text = "\n\n".join(part.text for part in self.content if part.type == "text")
-            case _:
-                text = ""
-        # PostgreSQL stores none.
-        return text.replace("\0", "")
+    def as_told(self) -> Message:
+        if self.role in READ and not isinstance(self.content, dict):
+            return Message(cast("Role", self.role), self.content)
+        # In its place, so that those behind are counted right.
+        return Message("tool")
 
 
 class Context(Struct):
@@ -86,8 +72,8 @@ class RunAgentInput(Struct, rename="camel"):
     """A request of AG-UI 1.0. `tools` and `state` are ignored.
 
     A `threadId` is one conversation, and a `runId` one run of it: the same one joins it again. The
-    last message of the user is the question; what is sent before it counts in place of what is
-    stored.
+    last message of the user is the question. What is sent before it counts in place of what is
+    stored, and what is behind it counts for nothing.
     """
 
     thread_id: Id
@@ -102,73 +88,21 @@ class RunAgentInput(Struct, rename="camel"):
         return self.forwarded_props.fleet if self.forwarded_props else Chosen()
 
     @property
-    def place_of_question(self) -> int:
-        """The place of the question among the messages. Raise Refusal if there is none."""
-        for at in range(len(self.messages) - 1, -1, -1):
-            if self.messages[at].role == "user":
-                return at
-        raise refused(
-            400, "bad_request", "There is no message with the role user.", param="messages"
-        )
-
-    @property
     def behind_question(self) -> int | None:
-        """The place behind the question; None if nothing follows it."""
-        behind = self.place_of_question + 1
-        return behind if behind < len(self.messages) else None
+        """The place behind the last message of the user; None if nothing follows it."""
+        for at in range(len(self.messages), 0, -1):
+            if self.messages[at - 1].role == "user":
+                return at if at < len(self.messages) else None
+        return None
 
-    @property
-    def question(self) -> str:
-        """The text of the question. Raise Refusal if it has parts that can't be read."""
-        at = self.place_of_question
-        content = self.messages[at].content
-        if isinstance(content, list):
-            for number, part in enumerate(content):
-                if part.type != "text":
-                    raise unread(at, number, part)
-        return self.messages[at].text
-
-    @property
-    def told(self) -> Told:
-        """What was said before the question, and what the application instructs."""
-        earlier = self.messages[: self.place_of_question]
-        told = [each.text for each in earlier if each.role in ("system", "developer")]
+    def told(self) -> tuple[str, Told]:
+        """Return the question, and what is told with it. Raise Refusal if there is no question."""
+        asked = [each.as_told for each in self.messages[: self.behind_question]]
+        question, told = told_of(asked)
         known = [f"{each.description}:\n{each.value}" for each in self.context or ()]
-        instructions = "\n\n".join(text for text in [*told, *known] if text.strip())
-        return Told(exchanges_in(earlier), instructions.replace("\0", ""))
-
-
-def unread(at: int, number: int, part: Part) -> Refusal:
-    return refused(
-        400,
-        "unsupported_parameter",
-        f"Parts of the type {part.type[:40]} can't be read here; only text can.",
-        param=f"messages.{at}.content.{number}",
-    )
-
-
-def exchanges_in(messages: Sequence[InputMessage]) -> list[Exchange]:
-    """Return the questions that have an answer. What was said in several messages is joined."""
-    exchanges: list[Exchange] = []
-    questions: list[str] = []
-    answers: list[str] = []
-
-    def close() -> None:
-        if questions and answers:
-            exchanges.append(Exchange("\n\n".join(questions), "\n\n".join(answers)))
-            questions.clear()
-            answers.clear()
-
-    for message in messages:
-        if not message.text.strip():
-            continue
-        if message.role == "user":
-            close()
-            questions.append(message.text)
-        elif message.role == "assistant" and questions:
-            answers.append(message.text)
-    close()
-    return exchanges
+        instructions = "\n\n".join(filter(str.strip, [told.instructions, *known]))
+        # PostgreSQL stores no NUL.
+        return question, replace(told, instructions=instructions.replace("\0", ""))
 
 
 @dataclass(frozen=True, slots=True)
