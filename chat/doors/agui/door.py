@@ -87,7 +87,7 @@ def place_of(owner: Owner, asked: RunAgentInput) -> Place:
     if asked.resume and found:
         asks = list(
             Ask.objects.select_related("run__question").filter(
-                pk__in=ids_in(asked.resume), conversation=conversation_id, run__owner=str(owner)
+                pk__in=ids_in(asked.resume), conversation=conversation_id
             )
         )
     return Place(conversation_id, not found, asks)

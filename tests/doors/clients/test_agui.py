@@ -134,6 +134,7 @@ def test_interrupt_is_resumed(fleet: Fleet, model: ScriptedModel, payload: Any) 
     [call] = [each for message in first["messages"] for each in message.get("toolCalls", ())]
     assert interrupt["toolCallId"] == call["id"]
     assert (second["outcome"], second["interrupts"]) == ("success", [])
+    assert "TOOL_CALL_START" not in second["types"]
     [result] = [each for each in second["messages"] if each["role"] == "tool"]
     assert json.loads(result["content"])["ok"] == payload["approved"]
     # In one message, although two runs have written it.
