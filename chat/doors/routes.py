@@ -6,6 +6,7 @@ Each door has its own part of the table beside its functions.
 from collections.abc import Sequence
 
 from . import history, me, runs
+from .agui import door as agui
 from .calls import Route
 from .contract import serving
 from .openai import completions, models
@@ -15,6 +16,7 @@ from .responses import responses
 PREFIXES = ("/v1/", "/api/v1/", "/agui")
 
 ROUTES: Sequence[Route] = (
+    *agui.ROUTES,
     *completions.ROUTES,
     *models.ROUTES,
     *responses.ROUTES,

@@ -202,9 +202,7 @@ async def test_run_whose_client_left_is_cancelled(doors: Doors, model: ScriptedM
     assert await asyncio.to_thread(model.calls[0].ended.wait, 20)
 
 
-async def test_run_with_a_key_is_cancelled_all_the_same(
-    doors: Doors, model: ScriptedModel
-) -> None:
+async def test_run_with_a_key_is_cancelled_all_the_same(doors: Doors, model: ScriptedModel) -> None:
     run = await left(doors, headers={"idempotency-key": "1"})
     assert (await until_ended(run)).status == Run.Status.CANCELLED
 

@@ -10,8 +10,7 @@ from msgspec import Struct
 from chat.asks import Ask
 from chat.doors.errors import Refusal, refusal_of, refused
 from chat.protocol.errors import unfit_reply
-from chat.protocol.requests import MAX_MESSAGE
-from chat.protocol.terms import AskData, AskKind, Reply
+from chat.protocol.terms import MAX_MESSAGE, AskData, AskKind, Reply
 
 from .request import ResumeEntry
 
