@@ -90,18 +90,21 @@ def operation(
 
 def responses(route: Route, result: Schema | None) -> dict[str, Any]:
     """Return what is answered, by status. What streams is always a 200."""
-    found: dict[str, Any] = {str(route.status): {"description": route.summary}}
+    found: dict[str, Any] = {}
+
+    def add(status: int, media: str, schema: Schema) -> None:
+        answer = found.setdefault(str(status), {"description": route.summary})
+        answer.setdefault("content", {})[media] = {"schema": schema}
+
+    found[str(route.status)] = {"description": route.summary}
     if result is not None:
-        found[str(route.status)]["content"] = {JSON: {"schema": result}}
+        add(route.status, JSON, result)
     if route.also:
-        content = found[str(route.status)].setdefault("content", {})
-        content[route.also] = {"schema": {"type": "string"}}
+        add(route.status, route.also, {"type": "string"})
+    if route.streams:
+        add(200, EVENT_STREAM, {"type": "string", "description": route.streams})
     if route.nothing:
         found["204"] = {"description": route.nothing}
-    if route.streams:
-        streamed = found.setdefault("200", {"description": route.summary})
-        schema = {"type": "string", "description": route.streams}
-        streamed.setdefault("content", {})[EVENT_STREAM] = {"schema": schema}
     return found
 
 

@@ -31,22 +31,33 @@ class Schemas:
 def of_sent(types: Iterable[Any], *, at: str) -> Schemas:
     """Return the schemas of what programs send. `at` is where those with names will stand."""
     schemas, named = msgspec.json.schema_components(types, ref_template=f"{at}{{name}}")
-    return Schemas(list(schemas), named)
+    other = {f"{at}{name}": f"{at}{apart(name)}" for name in named if apart(name) != name}
+    return Schemas(
+        [referring(schema, other) for schema in schemas],
+        {apart(name): referring(schema, other) for name, schema in named.items()},
+    )
+
+
+def apart(name: str) -> str:
+    """Return a name for programs. Of structs with one name, each has that of its door before it."""
+    *modules, own = name.split(".")
+    return f"{modules[-2].title()}{own}" if len(modules) > 1 else own
 
 
 def of_got(types: Sequence[Any], *, at: str) -> Schemas:
     """Return the schemas of what programs get."""
-    schemas, named = msgspec.json.schema_components(types, ref_template=f"{at}{{name}}")
-    structs = {struct.__name__: struct for struct in structs_in(types)}
-    for schema in named.values():
-        if struct := structs.get(schema.get("title", "").partition("[")[0]):
+    found = of_sent(types, at=at)
+    structs = {(struct.__name__, fields_of(struct)): struct for struct in structs_in(types)}
+    for schema in found.named.values():
+        name = schema.get("title", "").partition("[")[0]
+        if struct := structs.get((name, frozenset(schema.get("properties", ())))):
             always = set(always_there(struct))
             fields = schema["properties"]
             schema["required"] = [name for name in fields if name in always]
             for name in always:
                 fields[name].pop("default", None)
             schema.pop("additionalProperties", None)
-    return Schemas(list(schemas), named)
+    return found
 
 
 def both(sent: Sequence[Any], got: Sequence[Any], *, at: str) -> tuple[Schemas, Schemas]:
@@ -116,6 +127,12 @@ def structs_in(types: Iterable[Any]) -> Iterable[type[msgspec.Struct]]:
 
     for kind in inspect.multi_type_info(types):
         yield from within(kind)
+
+
+def fields_of(struct: type[msgspec.Struct]) -> frozenset[str]:
+    """Return the names of the fields as they are sent. Structs of one name differ in them."""
+    tag = struct.__struct_config__.tag_field
+    return frozenset([*struct.__struct_encode_fields__, *((tag,) if tag else ())])
 
 
 def always_there(struct: type[msgspec.Struct]) -> Iterable[str]:
