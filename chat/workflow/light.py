@@ -62,14 +62,14 @@ class Light:
         self.may_escalate = may_escalate
         max_tokens = window_of(ASSISTANT, work).context_tokens
         question = readable(work.question, max_tokens=max_tokens)
-        is_plain = work.question.mode == "plain"
         self.turn = Turn(
             ASSISTANT,
             work,
             prompt(ASSISTANT, question, max_tokens, examples()),
             max_tokens=work.meter.caps.tokens,
-            tools=frozenset() if is_plain else ASSISTANT.tools & work.toolbox.names,
-            rounds=1 if is_plain else work.meter.supersteps,
+            tools=ASSISTANT.tools & work.toolbox.names,
+            # The last round is offered no tools.
+            rounds=1 if work.question.mode == "plain" else work.meter.supersteps,
             is_answer=True,
             stops_when_short=may_escalate,
         )

@@ -33,6 +33,17 @@ async def test_plain_question_is_one_call_without_tools(
     assert phases(events) == ["routing", "answer"]
 
 
+async def test_call_that_a_model_makes_unasked_is_not_made(
+    chat: Chatting, team: ScriptedModel
+) -> None:
+    call = ("calculator", '{"expression": "1 + 1"}')
+    team.as_agent(ASSISTANT.instructions, Script(tokens=["It is 2."], calls=[call]))
+    events = await chat.answer(plain("A title, please."))
+    assert text_of(events) == "It is 2."
+    assert of_kind(events, "tool.start") == []
+    assert len(team.calls) == 1
+
+
 async def test_plain_answer_never_escalates(
     chat: Chatting, team: ScriptedModel, settings: Settings
 ) -> None:

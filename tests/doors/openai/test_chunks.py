@@ -185,12 +185,13 @@ def test_citations_have_their_places_in_the_final_text() -> None:
 
 
 def test_citations_of_an_answer_after_one_that_was_taken_back() -> None:
-    light = [result(1), ResponseDelta(delta="I don't know [1]")]
+    # The team counts its own sources, so [3] is none of them.
+    light = [result(3), ResponseDelta(delta="I don't know [3]")]
     events = answered(TEXT, *light, *escalated(), result(1, 2))
     chunks = chunks_in(body(*events))
     annotations = chunks[-2]["choices"][0]["delta"]["annotations"]
     assert cited(deltas(chunks), annotations) == MARKS
-    assert deltas(chunks) == f"I don't know [1]\n\n---\n\n{TEXT}"
+    assert deltas(chunks) == f"I don't know [3]\n\n---\n\n{TEXT}"
     # Nothing was sent before the whole answer, so nothing must be kept of the first one.
     assert whole(*events)["choices"][0]["message"]["content"] == TEXT
 
