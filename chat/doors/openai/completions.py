@@ -31,7 +31,7 @@ async def complete(call: Call) -> Response:
     call.headers["fleet-run"] = str(run.pk)
     on_leave = None if goes_on_alone else cancel_when_left(run)
     # The words of a plain answer become a title, or whatever was asked for.
-    with_steps = wanted.fleet.steps == "reasoning" and request.mode != "plain"
+    with_steps = wanted.options.steps == "reasoning" and request.mode != "plain"
     if wanted.stream:
         options = wanted.stream_options
         include_usage = bool(options and options.include_usage)
@@ -59,7 +59,7 @@ def question_of(
             conversation_id=conversation_id,
             mode="light" if is_task else chosen.mode,
             model=chosen.model,
-            fresh=wanted.fleet.fresh,
+            fresh=wanted.options.fresh,
             reasoning_effort=wanted.effort,
         )
     except ValueError as exc:

@@ -52,7 +52,7 @@ class ChatCompletionRequest(Struct, frozen=True, kw_only=True):
     safety_identifier: str | None = None
     metadata: dict[str, Any] | None = None
     store: bool | None = None
-    fleet: FleetOptions = FleetOptions()
+    fleet: FleetOptions | None = None
     # Ignored: the header Fleet-Ignored names them.
     temperature: Any = None
     top_p: Any = None
@@ -81,6 +81,10 @@ class ChatCompletionRequest(Struct, frozen=True, kw_only=True):
     logprobs: Any = None
     top_logprobs: Any = None
     stop: Any = None
+
+    @property
+    def options(self) -> FleetOptions:
+        return self.fleet or FleetOptions()
 
     @property
     def effort(self) -> Effort | None:
