@@ -113,7 +113,7 @@ const LOSS_DELAY = 1_500;
 const CERTAIN = 2; // tries in a row that must go wrong before anything is concluded
 // Statuses in place of a stream with which a proxy, or an older server, says that there is none. A
 // server that is starting, or away, is answered for with others.
-const NO_STREAMS = [400, 404, 405, 426, 501];
+const NO_STREAMS = [400, 403, 404, 405, 411, 413, 415, 426, 501];
 const OPEN_TIMEOUT = 4_000; // ms in which a socket must open
 const SUSPECT_TIMEOUT = 1_000; // ms; the same, if sockets could not be used before
 const BUSY_RETRY = 3_000; // ms between tries while another answer is written in the conversation

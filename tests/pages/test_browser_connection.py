@@ -136,7 +136,7 @@ async def test_page_waits_longer_before_each_reconnect(stage: Stage) -> None:
     assert max(delays) == pytest.approx(3_000, abs=100)
 
 
-@pytest.mark.parametrize("status", [400, 404, 426])
+@pytest.mark.parametrize("status", [403, 404, 426])
 async def test_page_says_that_a_proxy_lets_nothing_through_and_stops(
     stage: Stage, status: int
 ) -> None:

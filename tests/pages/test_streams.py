@@ -15,6 +15,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from agenticfleet.asgi import application
+from chat.access import leaving
 from chat.access.limits import Limit
 from chat.access.tokens import Token
 from chat.database import in_database
@@ -282,7 +283,10 @@ async def test_cancel_is_a_post(page: Page) -> None:
     assert (response.status, response.headers["allow"]) == (405, "POST")
 
 
-async def test_stream_ends_with_its_sign_in(page: Page, model: ScriptedModel) -> None:
+async def test_stream_ends_with_its_sign_in(
+    page: Page, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaving, "CHECK_INTERVAL", 3600)  # It is told, and need not look.
     model.on("hold", hold_after=1)
     client = await in_database(browser, "ann")
     async with Page(client).asks("hold") as reading:
