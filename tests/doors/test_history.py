@@ -84,14 +84,6 @@ async def test_pages_of_a_list_have_each_chat_once(doors: Doors, holder: Holder)
     assert len(found) == len({chat["id"] for chat in found}) == 250
 
 
-async def test_address_of_the_next_page_is_below_the_path_of_the_site(
-    doors: Doors, holder: Holder
-) -> None:
-    await in_database(stored_chats, holder, 101)
-    response = await doors.get(CHATS, headers=holder.headers)
-    assert response.json["next"].startswith(f"{CHATS}?before=")
-
-
 async def test_list_tells_what_goes_on_in_a_chat(doors: Doors, holder: Holder) -> None:
     live = await in_database(holder.chat, "live")
     await in_database(run_of, live, "Still?", "Not yet", ending=None)

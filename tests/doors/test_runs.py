@@ -188,6 +188,16 @@ async def test_reader_that_leaves_cancels_nothing(doors: Doors, model: ScriptedM
     assert events_of(rest.text)[-1]["data"]["status"] == "completed"
 
 
+async def test_head_of_a_stream_waits_for_nothing(doors: Doors, model: ScriptedModel) -> None:
+    model.on(QUESTION, tokens=["One"], hold_after=0)
+    started = await asked(doors)
+    response = await doors.call("HEAD", started["events"])
+    assert (response.status, response.body) == (200, b"")
+    assert response.headers["content-type"].startswith("text/event-stream")
+    model.release()
+    await doors.get(f"{started['events']}?wait=done")
+
+
 async def test_silence_has_comments(doors: Doors, model: ScriptedModel, settings: Settings) -> None:
     settings.FLEET_HEARTBEAT = 0.05
     model.on(QUESTION, tokens=["One"], hold_after=0)
