@@ -34,7 +34,7 @@ from .objects import (
     SearchAction,
     SearchItem,
     SummaryText,
-    UrlCitation,
+    CitedUrl,
 )
 
 SEARCH = "web_search"
@@ -244,7 +244,7 @@ class Items:
         part = message.item.content[0]
         part.text = message.text
         part.annotations = [
-            UrlCitation(**msgspec.structs.asdict(found.url_citation))
+            CitedUrl(**msgspec.structs.asdict(found.url_citation))
             for found in annotations_of(part.text, self.sources)
         ]
         for at, annotation in enumerate(part.annotations):

@@ -41,7 +41,7 @@ class SearchItem(Struct, kw_only=True, tag_field="type", tag="web_search_call"):
     status: ItemStatus = "in_progress"
 
 
-class UrlCitation(Struct, frozen=True, tag_field="type", tag="url_citation"):
+class CitedUrl(Struct, frozen=True, tag_field="type", tag="url_citation"):
     """A source that the text cites; `end_index` is behind its last character."""
 
     start_index: int
@@ -52,7 +52,7 @@ class UrlCitation(Struct, frozen=True, tag_field="type", tag="url_citation"):
 
 class OutputText(Struct, kw_only=True, tag_field="type", tag="output_text"):
     text: str = ""
-    annotations: list[UrlCitation] = []
+    annotations: list[CitedUrl] = []
     logprobs: list[Any] = []
 
 
