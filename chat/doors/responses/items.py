@@ -25,6 +25,7 @@ from chat.protocol.events import (
 from chat.protocol.payloads import SourceData
 
 from .objects import (
+    CitedUrl,
     FoundUrl,
     Item,
     ItemStatus,
@@ -34,7 +35,6 @@ from .objects import (
     SearchAction,
     SearchItem,
     SummaryText,
-    CitedUrl,
 )
 
 SEARCH = "web_search"
