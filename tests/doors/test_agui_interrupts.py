@@ -135,6 +135,28 @@ async def test_same_reply_of_the_same_run_joins(doors: Doors, waiting: Client) -
     assert await Run.objects.acount() == 2
 
 
+async def test_same_reply_of_another_run_joins(doors: Doors, waiting: Client) -> None:
+    """A client whose connection broke sends its replies again, as a new run of its own."""
+    await resumed(doors, waiting, True)
+    again = await resumed(doors, waiting, True, run="r3")
+    assert again.texts == ["So far. approve"]
+    assert (await states(), await Run.objects.acount()) == (["approved"], 2)
+
+
+async def test_client_that_has_some_of_the_run_that_goes_on_gives_it_back(
+    doors: Doors, waiting: Client
+) -> None:
+    first = await resumed(doors, waiting, True)
+    had = [*first.messages, {"id": "own", "role": "tool", "content": "{}", "toolCallId": "c"}]
+    entries = resume(waiting, True)
+    for run in ("r2", "r3"):
+        again = await answered(doors, asked(*had, run=run, resume=entries))
+        assert again.types[1] == "MESSAGES_SNAPSHOT"
+        assert again.texts == ["So far. approve"]
+        shown = [each["id"] for each in again.messages if each["role"] != "activity"]
+        assert sorted(shown) == sorted(each["id"] for each in had)
+
+
 async def test_run_that_goes_on_can_be_rejoined(doors: Doors, waiting: Client) -> None:
     body = asked(*waiting.messages, run="r2", resume=resume(waiting, True))
     whole = (await doors.post("/agui", body)).text

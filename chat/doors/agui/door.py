@@ -16,10 +16,12 @@ from chat.entrance import Entrance
 from chat.models import Run
 from chat.protocol.errors import ALREADY_ANSWERED, EXPIRED, ErrorInfo, ProtocolError
 from chat.protocol.requests import ChatRequest, ReplyRequest
+from chat.runs.worker import Worker
 
 from .interrupts import ids_in, replies_of
 from .rendering import COMPLETE, Rendering
 from .request import ResumeEntry, RunAgentInput, Sent
+from .results import result_id
 from .state import Cursor, State, Text, ToolCall, crc_of, key_of
 
 THREADS = UUID("f4b7f9b2-6b0e-4c53-9f3a-0b5f1c7f3f0e")  # the namespace of conversations
@@ -52,15 +54,13 @@ async def run_agent(call: Call) -> Response:
             request = None
     if request is None:
         request, entrance = question_of(asked, place, after=cursor.after)
-    run = await ask(call, request, entrance, key=key)
-    if run.continues_id and not cursor.state.has_begun:
-        cursor = Cursor(state=await read_in_database(state_behind, run.continues_id, asked))
+    run = await run_of(call, request, entrance, key=key)
+    sent = Sent(call.raw, asked.behind_question)
+    if run.continues_id:
+        state, sent = await read_in_database(state_behind, run.continues_id, run, call)
+        cursor = cursor if cursor.state.has_begun else Cursor(state=state)
     rendering = Rendering(
-        asked.thread_id,
-        asked.run_id,
-        run_id=str(run.pk),
-        sent=Sent(call.raw, None if run.continues_id else asked.behind_question),
-        cursor=cursor,
+        asked.thread_id, asked.run_id, run_id=str(run.pk), sent=sent, cursor=cursor
     )
     return Stream(
         call,
@@ -71,6 +71,31 @@ async def run_agent(call: Call) -> Response:
         headers={"fleet-run": str(run.pk)},
         on_leave=cancel_when_left(run) if asked.chosen.on_disconnect == "cancel" else None,
     )
+
+
+async def run_of(
+    call: Call, request: ChatRequest | ReplyRequest, entrance: Entrance, *, key: str
+) -> Run:
+    """Return the run of a request. Raise ProtocolError if it is refused.
+
+    The same replies once more, by another run of the client, join the run that they have started.
+    """
+    try:
+        return await ask(call, request, entrance, key=key)
+    except ProtocolError as exc:
+        if exc.error != ALREADY_ANSWERED or not isinstance(request, ReplyRequest):
+            raise
+        run = await read_in_database(run_behind, call.who.owner, request)
+        if run is None:
+            raise
+    await Worker.current().readers.mark(run.pk)
+    return run
+
+
+def run_behind(owner: Owner, request: ReplyRequest) -> Run | None:
+    """Return the run that these replies have started; None if others did. Reads the database."""
+    given = Ask.objects.were_closed_by(request.replies, of=request.continues, by=str(owner))
+    return Run.objects.filter(continues=request.continues).first() if given else None
 
 
 def place_of(owner: Owner, asked: RunAgentInput) -> Place:
@@ -149,24 +174,32 @@ async def withdraw(call: Call, request: ReplyRequest, *, key: str) -> None:
         await Whole(call, run).follow()
 
 
-def state_behind(paused: UUID, asked: RunAgentInput) -> State:
-    """Return the state of a stream that goes on with a paused run, as its client has it.
+def state_behind(paused: UUID, run: Run, call: Call) -> tuple[State, Sent]:
+    """Return the state of a stream that goes on with a paused run, and what its client has of that.
 
     Calls that wait get their results, and the answer goes on in the message that it has begun.
     Reads the database.
     """
+    asked: RunAgentInput = call.body
     state = State()
+    results: set[str] = set()
     for waiting in Ask.objects.filter(run=paused).exclude(kind=Ask.Kind.QUESTION):
         key = key_of(waiting.agent_id, waiting.call_id)
         state.calls[key] = ToolCall(str(waiting.pk), COMPLETE)
-    words = Run.objects.filter(pk=paused).values_list("answer__text", flat=True).first()
+        results.add(result_id(str(waiting.pk)))
+    ids = {message.id for message in asked.messages}
+    left_out = {id_ for id_ in ids if id_ in results or id_.startswith(str(run.pk))}
+    words = Run.objects.filter(pk=paused).values_list("answer__text", flat=True).first() or ""
+    begun: dict[str, str] = {}
     for message in reversed(asked.messages):
-        is_answer = message.role == "assistant" and message.content == words
+        content = message.content if message.role == "assistant" else None
+        is_answer = isinstance(content, str) and content.startswith(words)
         # Ids that another server has made may not fit into a header.
-        if words and is_answer and message.id.isascii():
+        if words and is_answer and message.id.isascii() and message.id not in left_out:
             state.text = Text(message.id, len(words), crc_of(words), is_open=False)
+            begun = {} if content == words else {message.id: words}
             break
-    return state
+    return state, Sent(call.raw, None, frozenset(left_out), begun)
 
 
 ROUTES = (

@@ -42,7 +42,7 @@ from chat.runs.replay import Entry
 
 from .interrupts import interrupt_of
 from .request import Sent
-from .results import UNMADE, content_of, usage_of
+from .results import UNMADE, content_of, result_id, usage_of
 from .state import Cursor, Text, Thought, ToolCall, key_of
 
 PROTOCOL = "1.0"
@@ -363,7 +363,7 @@ class Rendering:
         id_ = self.id_of(self.state.calls.pop(key).id)
         self.say(
             "TOOL_CALL_RESULT",
-            messageId=f"{id_}-result",
+            messageId=result_id(id_),
             toolCallId=id_,
             content=msgspec.json.encode(content).decode(),
             role="tool",

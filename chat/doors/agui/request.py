@@ -1,6 +1,7 @@
 """What a client of AG-UI sends: RunAgentInput, read as a question with what was told before it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast, get_args
 
 import msgspec
@@ -107,22 +108,29 @@ class RunAgentInput(Struct, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The messages that the client has, as it sent them.
+    """The messages that the client has, as it sent them, before what it has of the run itself.
 
-    `until`: those behind are of the run itself, which the client joins again.
+    Those behind `until` and those in `left_out` are of the run, and so is what `begun`, by ids,
+    doesn't have of a text.
     """
 
     body: bytes
     until: int | None = None
+    left_out: frozenset[str] = frozenset()
+    begun: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_cut(self) -> bool:
-        return self.until is not None
+        return self.until is not None or bool(self.left_out or self.begun)
 
     def messages(self) -> list[Any]:
         """Return them without null, which AG-UI forbids."""
-        sent = msgspec.json.decode(self.body)["messages"][: self.until]
-        return [without_null(message) for message in sent]
+        kept = []
+        for message in msgspec.json.decode(self.body)["messages"][: self.until]:
+            if message["id"] not in self.left_out:
+                begun = self.begun.get(message["id"])
+                kept.append(without_null(message | ({"content": begun} if begun else {})))
+        return kept
 
 
 def without_null(value: Any) -> Any:

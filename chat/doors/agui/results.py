@@ -10,6 +10,11 @@ from chat.protocol.terms import Summary
 UNMADE = {"ok": False, "message": "The run ended before this call did."}
 
 
+def result_id(tool_call_id: str) -> str:
+    """Return the id of the message with the result of a call."""
+    return f"{tool_call_id}-result"
+
+
 def content_of(data: ToolResultData) -> dict[str, Any]:
     """Return what readers may know of a result. The result itself is for models."""
     content: dict[str, Any] = {"ok": data.ok}
