@@ -189,7 +189,8 @@ async def body_of(call: Call) -> bytes:
             raise refused(413, "too_large", f"A body has at most {MAX_BODY:,} bytes.")
         if not message.get("more_body"):
             break
-    if call.route.body and header(call.scope, b"content-type").partition(";")[0].strip() != JSON:
+    media_type = call.header("content-type").partition(";")[0].strip().lower()
+    if call.route.body and media_type != JSON:
         raise refused(415, "unsupported_media_type", f"Send the body as Content-Type: {JSON}.")
     return b"".join(pieces)
 
