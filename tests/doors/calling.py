@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tests.chatting import AS_SCRIPT, TIMEOUT
+from tests.contract import check_response
 
 CLIENT = ["127.0.0.1", 40_000]
 
@@ -144,8 +145,11 @@ class Doors:
         return Exchange(self._application, scope, content)
 
     async def call(self, method: str, path: str, body: Any = None, **options: Any) -> Response:
-        """Send a request and return the whole response."""
-        return await self.begin(method, path, body, **options).rest()
+        """Send a request and return the whole response, which must be as the contract says."""
+        response = await self.begin(method, path, body, **options).rest()
+        kind = response.headers.get("content-type", "").partition(";")[0]
+        check_response(method, urlsplit(path).path, response.status, kind, response.body)
+        return response
 
     async def get(self, path: str, **options: Any) -> Response:
         return await self.call("GET", path, **options)
