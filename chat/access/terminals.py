@@ -51,6 +51,8 @@ def terminal_of(scope: dict[str, Any], bearer: str, message_id: UUID) -> Asker:
 
 def is_of_this_machine(scope: dict[str, Any]) -> bool:
     """Return True if a program of this machine has opened the socket, and no proxy for another."""
+    if scope["type"] != "websocket":
+        return False
     names = [name.decode("latin-1") for name, _ in scope["headers"]]
     if any(name in PROXY_HEADERS or name.startswith("x-forwarded-") for name in names):
         return False

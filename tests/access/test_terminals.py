@@ -80,7 +80,8 @@ async def test_terminal_shows_what_it_has_signed_itself(chat: Chatting, forged: 
 
 def scope_of(credential: str, *, client: str = HERE, server: str = HERE) -> dict[str, Any]:
     headers = [(b"authorization", f"Bearer {credential}".encode())]
-    return {"headers": headers, "client": (client, 40_000), "server": (server, 8000)}
+    kind = {"type": "websocket"}
+    return {**kind, "headers": headers, "client": (client, 40_000), "server": (server, 8000)}
 
 
 def test_signature_counts_for_a_short_time_but_an_open_socket_stays(
@@ -102,5 +103,9 @@ def test_fleet_at_an_address_of_the_network_is_asked_from_its_own() -> None:
 
 
 def test_terminal_has_no_door_over_http() -> None:
+    request = ChatRequest(message="Hello?", message_id=uuid.uuid4())
+    scope = scope_of(credential_for(request.message_id)) | {"type": "http"}
     with pytest.raises(ProtocolError, match=UNKNOWN_TOKEN.message):
-        program_of(scope_of(credential_for(uuid.uuid4())), needs="ask")
+        program_of(scope, needs="ask")
+    with pytest.raises(ProtocolError, match=UNKNOWN_TOKEN.message):
+        asker_of(scope, {}, request)
