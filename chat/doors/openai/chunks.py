@@ -137,6 +137,7 @@ class Chunks:
         self.model = model
         self.include_usage = include_usage
         self.answer = Answer(with_steps=with_steps)
+        self._id, self._created = id_of(run), int(run.created_at.timestamp())
         self._has_role = False
         self._beats = count(1)
 
@@ -189,8 +190,8 @@ class Chunks:
         fleet: FleetEnding | UnsetType = UNSET,
     ) -> bytes:
         chunk = Chunk(
-            id_of(self.run),
-            int(self.run.created_at.timestamp()),
+            self._id,
+            self._created,
             self.model,
             choices,
             usage=usage,

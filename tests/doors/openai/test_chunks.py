@@ -17,6 +17,7 @@ from chat.protocol.events import (
     ReasoningDelta,
     ResponseDelta,
     ResponseSnapshot,
+    Resumed,
     RoutingDecided,
     StreamEvent,
     ToolComplete,
@@ -24,6 +25,7 @@ from chat.protocol.events import (
 )
 from chat.protocol.payloads import (
     ConnectedData,
+    ResumedData,
     RouteData,
     SnapshotData,
     SourceData,
@@ -194,6 +196,18 @@ def test_citations_of_an_answer_after_one_that_was_taken_back() -> None:
     assert deltas(chunks) == f"I don't know [3]\n\n---\n\n{TEXT}"
     # Nothing was sent before the whole answer, so nothing must be kept of the first one.
     assert whole(*events)["choices"][0]["message"]["content"] == TEXT
+
+
+@pytest.mark.parametrize("known", ["It is", "It", ""])
+def test_answer_goes_on_after_a_takeover_without_a_word_twice(known: str) -> None:
+    resumed = Resumed(data=ResumedData(epoch=1, from_seq=3, silent_ms=100))
+    rest = "It is 42."[len(known) :]
+    events = [
+        *(BEGUN, ResponseDelta(delta="It is")),
+        *(ResponseSnapshot(data=SnapshotData(known)), resumed, ResponseDelta(delta=rest)),
+        *ending_events(COMPLETED, "It is 42."),
+    ]
+    assert deltas(chunks_in(body(*events))) == "It is 42."
 
 
 def test_thinking_has_both_names_that_clients_know() -> None:
