@@ -1,6 +1,7 @@
 """The page in a real Chromium behind a real nginx that lets no WebSocket through."""
 
 import json
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from chat.workflow.agents import ASSISTANT
 from tests.nginx import SNIPPET, needs_nginx
 from tests.scripted_model import Script, ScriptedModel
+from tests.serving import START, until
 from tests.timing import CANCEL_TIME, TRIES
 
 from .browsing import (
@@ -132,6 +134,19 @@ def test_cut_costs_no_word_and_repeats_none(page: Page, place: Place, model: Scr
         with page.expect_response(lambda response: "/ws/chat/" in response.url):
             place.front.cut()
     expect_the_rest(page, model)
+
+
+@pytest.mark.long
+def test_answer_goes_on_when_its_workers_are_replaced(
+    page: Page, place: Place, model: ScriptedModel
+) -> None:
+    begin(page, model)
+    place.fleet.signal(signal.SIGHUP)
+    until(lambda: "Reloaded." in place.fleet.said, START, "no reload")
+    model.release()
+    expect_ready_for_the_next(page)
+    expect(prose(page)).to_have_text("First half. Second half.")
+    expect(answer(page)).to_have_count(1)
 
 
 def test_second_tab_follows_too(page: Page, model: ScriptedModel) -> None:

@@ -98,8 +98,9 @@ async def test_words_arrive_while_the_model_writes(page: Page, model: ScriptedMo
 async def test_page_that_left_rejoins_behind_what_it_has(page: Page, model: ScriptedModel) -> None:
     model.on("hold", tokens=["One", " two"], hold_after=1)
     request = chat_request("hold")
-    async with page.asks(request) as reading:
-        seq = (await reading.until("response.delta"))["seq"]
+    async with asyncio.timeout(15):  # less than the model may be silent
+        async with page.asks(request) as reading:
+            seq = (await reading.until("response.delta"))["seq"]
     assert Worker.current().sockets == set()
     model.release()
     events = await page.answer({**request, "after": seq})
