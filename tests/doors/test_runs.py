@@ -182,6 +182,8 @@ async def test_reader_that_leaves_cancels_nothing(doors: Doors, model: ScriptedM
     started = await asked(doors)
     async with doors.stream("GET", started["events"]) as exchange:
         seen = await read_up_to(exchange, "response.delta")
+    # Meanwhile a cancel would have arrived, and the answer would go no further.
+    assert (await doors.get(f"/api/v1/runs/{started['run']}")).json["status"] == "running"
     model.release()
     rest = await behind(doors, started, int(seen[-1]["id"]))
     assert text_of(events_of(rest.text)) == " two"
