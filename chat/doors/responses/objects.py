@@ -160,7 +160,7 @@ class InputText(Struct, frozen=True, tag_field="type", tag="input_text"):
     text: str
 
 
-class InputMessage(Struct, frozen=True, kw_only=True, tag_field="type", tag="message"):
+class SentMessage(Struct, frozen=True, kw_only=True, tag_field="type", tag="message"):
     """A message that was sent."""
 
     id: str
@@ -172,7 +172,7 @@ class InputMessage(Struct, frozen=True, kw_only=True, tag_field="type", tag="mes
 class InputItems(Struct, frozen=True, kw_only=True):
     """The messages that a response answers, with those before it."""
 
-    data: list[InputMessage]
+    data: list[SentMessage]
     first_id: str
     last_id: str
     has_more: bool = False

@@ -18,11 +18,11 @@ from chat.runs.replay import Entry
 
 from .objects import (
     DeletedResponse,
-    InputMessage,
     InputText,
     OutputText,
     ReasoningConfig,
     ResponseObject,
+    SentMessage,
     WebSearchTool,
 )
 from .rendering import Rendering
@@ -110,17 +110,17 @@ def deleted(call: Call) -> DeletedResponse:
     return DeletedResponse(id=id_of(run))
 
 
-def items_of(call: Call) -> list[InputMessage]:
+def items_of(call: Call) -> list[SentMessage]:
     """Return the messages that a response answers, oldest first."""
     run = run_of(call)
     told = Told.of(run.told)
     before = told.exchanges if told else run.conversation.exchanges_before(run.question)
-    items: list[InputMessage] = []
+    items: list[SentMessage] = []
     for exchange in [*before, Exchange(run.question.text, "")]:
         asked, answered = InputText(exchange.question), OutputText(text=exchange.answer)
-        items.append(InputMessage(id=item_id(run, len(items)), role="user", content=[asked]))
+        items.append(SentMessage(id=item_id(run, len(items)), role="user", content=[asked]))
         if exchange.answer:
-            answer = InputMessage(id=item_id(run, len(items)), role="assistant", content=[answered])
+            answer = SentMessage(id=item_id(run, len(items)), role="assistant", content=[answered])
             items.append(answer)
     return items
 
