@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tests.chatting import OWN_KEY
 from tests.doors.agui_client import Client
 from tests.doors.test_agui_rendering import QUESTIONS, body_behind, body_of, cuts, stories
 from tests.scripted_model import Script, ScriptedModel
-from tests.serving import NO_LIMITS, Fleet, running
+from tests.serving import NO_LIMITS, Fleet, running, until
 from tests.workflow.playing import plan, wants
 
 from .running import in_node
@@ -117,6 +118,22 @@ def test_stream_that_is_cut_goes_on(fleet: Fleet, model: ScriptedModel, count: i
     assert (run["outcome"], run["types"].count("RUN_STARTED")) == ("success", 1)
     assert texts(run) == ["".join(f"{n} " for n in range(20))]
     assert texts(run, "reasoning") == ["Let me see."]
+
+
+def test_stream_outlives_its_worker(fleet: Fleet, model: ScriptedModel) -> None:
+    words = [f"{n} " for n in range(20)]
+    script = model.on("Survive", reasoning=["Let me see."], tokens=words, hold_after=5)
+    with ThreadPoolExecutor(1) as pool:
+        playing = pool.submit(played, fleet, "survive", "Survive")
+        until(lambda: model.calls and model.calls[-1].sent == script.hold_after, 60, "no words")
+        [worker] = fleet.children("fleet-worker")
+        worker.kill()
+        until(lambda: len(model.calls) == 2, 60, "the run does not go on")
+        model.release()
+        [run] = playing.result()
+    assert (run["outcome"], run["failure"]) == ("success", None)
+    assert run["types"].count("RUN_STARTED") == 1
+    assert texts(run) == ["".join(words)]
 
 
 APPROVED = {"approved": True}

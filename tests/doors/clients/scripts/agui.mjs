@@ -46,34 +46,42 @@ async function run(agent, parameters = {}, subscriber = {}) {
   });
 }
 
-// A fetch whose body goes on with Last-Event-ID when its connection is cut, after so many messages.
-function cutAfter(count) {
+const RETRY = 200; // ms
+
+// A fetch whose body goes on with Last-Event-ID when its connection breaks. It breaks by itself
+// after so many messages.
+function readingOn(count = Infinity) {
   return async (address, request) => {
-    const response = await fetch(address, request);
-    if (!response.ok) return response;
     let seen = "";
     async function* pieces(first) {
       let next = first;
-      for (let number = 0; next.status === 200; number += 1) {
-        const text = next.body.pipeThrough(new TextDecoderStream());
-        let rest = "";
-        let taken = 0;
-        for await (const piece of text) {
-          const blocks = (rest + piece).split("\n\n");
-          rest = blocks.pop();
-          for (const block of blocks) {
-            const id = block.match(/^id: (.*)$/m);
-            if (id) seen = id[1];
-            yield new TextEncoder().encode(`${block}\n\n`);
-            taken += 1;
-            if (taken === count) break;
-          }
-          if (taken === count) break;
+      while (next?.status !== 204) {
+        try {
+          yield* messages(next);
+        } catch {
+          await new Promise((resolve) => setTimeout(resolve, RETRY));
         }
         const again = { ...request.headers, "Last-Event-ID": seen };
-        next = await fetch(address, { ...request, headers: again });
+        next = await fetch(address, { ...request, headers: again }).catch(() => null);
       }
     }
+    async function* messages(response) {
+      if (!response?.ok) throw new Error("not there");
+      let rest = "";
+      let taken = 0;
+      for await (const piece of response.body.pipeThrough(new TextDecoderStream())) {
+        const blocks = (rest + piece).split("\n\n");
+        rest = blocks.pop();
+        for (const block of blocks) {
+          seen = block.match(/^id: (.*)$/m)?.[1] ?? seen;
+          yield new TextEncoder().encode(`${block}\n\n`);
+          taken += 1;
+          if (taken === count) return;
+        }
+      }
+    }
+    const response = await fetch(address, request);
+    if (!response.ok) return response;
     return new Response(ReadableStream.from(pieces(response)), { headers: response.headers });
   };
 }
@@ -108,9 +116,15 @@ const scenes = {
   },
 
   async rejoin([question, count]) {
-    const { agent, user } = agentOf({ fetch: cutAfter(Number(count)) });
+    const { agent, user } = agentOf({ fetch: readingOn(Number(count)) });
     user(question);
     await run(agent, { forwardedProps: { fleet: { on_disconnect: "continue" } } });
+  },
+
+  async survive([question]) {
+    const { agent, user } = agentOf({ fetch: readingOn() });
+    user(question);
+    await run(agent);
   },
 
   async resume([question, ...payloads]) {
