@@ -98,10 +98,9 @@ async def test_what_the_client_tells_counts_and_not_what_is_stored(
     context = [{"description": "The page", "value": "Prices"}]
     await answered(doors, asked(*told, context=context))
     run = await Run.objects.aget(question__text=QUESTION)
-    assert run.told == {
-        "exchanges": [{"question": "Told", "answer": "Heard."}],
-        "instructions": "Be brief.\n\nThe page:\nPrices",
-    }
+    assert run.told
+    assert run.told["exchanges"] == [{"question": "Told", "answer": "Heard."}]
+    assert run.told["instructions"] == "Be brief.\n\nThe page:\nPrices"
     said = json.dumps(model.calls[-1].body["messages"])
     assert "Heard." in said
     assert "Stored" not in said
