@@ -5,11 +5,11 @@ import uuid
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
 from pytest_django import Settings
 
 from chat.conversations import Conversation
 from chat.doors import asking
+from chat.doors.agui.rendering import Rendering
 from chat.models import Run
 from chat.runs.worker import Worker
 from chat.workflow.agents import ASSISTANT, PLANNER, WRITER
@@ -308,7 +308,14 @@ async def test_token_that_may_not_ask_is_refused(doors: Doors, settings: Setting
     assert (response.status, response.error["code"]) == (401, "invalid_api_key")
 
 
-async def test_streams_end_with_their_worker(doors: Doors) -> None:
-    await answered(doors, asked())
+async def test_bug_cuts_the_stream_and_ends_nothing(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client would take a stream that ends without an ending for a success."""
+    monkeypatch.setattr(Rendering, "finish", lambda self, summary: 1 / 0)
+    async with doors.stream("POST", "/agui", asked()) as exchange:
+        with pytest.raises(ZeroDivisionError):
+            await exchange.rest()
+    assert not exchange.response.is_complete
+    assert not Client([user()]).read(exchange.response.text).ended
     assert Worker.current().sockets == set()
-    assert await sync_to_async(Run.objects.count)() == 1
