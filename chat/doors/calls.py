@@ -52,6 +52,11 @@ class Call:
     def address(self) -> str:
         return address_of(self.scope)
 
+    @property
+    def is_head(self) -> bool:
+        """True if only the head of the response is asked for."""
+        return bool(self.scope["method"] == "HEAD")
+
     def header(self, name: str) -> str:
         return header(self.scope, name.encode())
 
@@ -74,6 +79,8 @@ class Call:
 
     async def write(self, piece: bytes, *, is_last: bool = False) -> None:
         """Send a piece of the response's body, once its reader has room."""
+        if self.is_head:
+            piece = b""  # It would be taken for the next response.
         await self.send({"type": "http.response.body", "body": piece, "more_body": not is_last})
 
     async def gone(self) -> None:
@@ -103,7 +110,7 @@ class Reply:
         if self.status == 204:
             body, headers = b"", {}
         await call.begin(self.status, {**headers, **self.headers})
-        await call.write(b"" if call.scope["method"] == "HEAD" else body, is_last=True)
+        await call.write(body, is_last=True)
 
 
 type Function = Callable[[Call], Awaitable[Response]]

@@ -76,7 +76,7 @@ class Download:
 
     async def respond(self, call: Call) -> None:
         await call.begin(200, self._headers)
-        if call.scope["method"] == "HEAD":
+        if call.is_head:
             return await call.write(b"", is_last=True)
         sending = asyncio.create_task(self._send(call, self._pieces))
         leaving = asyncio.create_task(call.gone())

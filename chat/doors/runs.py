@@ -160,8 +160,6 @@ def following(call: Call, run: Run, after: int) -> Response:
     """
     if is_past_ending(run, after):
         return Reply(status=204, headers=named(run))
-    if call.scope["method"] == "HEAD":
-        return Reply(b"", headers=named(run), media_type=EVENT_STREAM)
     return Stream(call, run, Events(run.pk, after), after=after, headers=named(run))
 
 

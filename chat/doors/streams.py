@@ -193,6 +193,10 @@ class Stream(Follower):
         self._last_piece_at = time.monotonic()
 
     async def respond(self, call: Call) -> None:
+        if call.is_head:
+            await self.begin()
+            await call.write(b"", is_last=True)
+            return
         if not self.hold:
             await self.begin()
         self.spawn(self.beat())

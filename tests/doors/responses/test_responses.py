@@ -273,6 +273,13 @@ async def test_background_goes_on_when_its_reader_leaves(
     assert (await until_ended({"id": f"resp_{run.pk.hex}"})).status == "completed"
 
 
+async def test_head_of_a_stream_waits_for_nothing(doors: Doors) -> None:
+    response = await answered(doors, "hold", background=True)
+    head = await doors.call("HEAD", f"/v1/responses/{response['id']}?stream=true")
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers["content-type"].startswith("text/event-stream")
+
+
 async def test_reader_that_leaves_cancels(doors: Doors) -> None:
     async with doors.stream("POST", PATH, body("hold", stream=True)) as exchange:
         await exchange.until("Alpha")
