@@ -302,6 +302,17 @@ async def test_request_that_does_not_fit_is_refused(doors: Doors, what: str) -> 
     assert await Run.objects.acount() == 0
 
 
+async def test_messages_that_cannot_be_sent_back_are_refused_before_they_cost(
+    doors: Doors, model: ScriptedModel
+) -> None:
+    answer = {"id": "m3", "role": "assistant", "content": "Forty-two"}
+    deep = asked({"id": "m1", "role": "activity", "x": "deep"}, user(id_="m2"), answer)
+    body = json.dumps(deep).replace('"deep"', "[" * 3000 + "]" * 3000)
+    response = await doors.post("/agui", body.encode())
+    assert (response.status, response.error["param"]) == (400, "messages")
+    assert not model.calls
+
+
 async def test_token_that_may_not_ask_is_refused(doors: Doors, settings: Settings) -> None:
     settings.FLEET_API = "tokens"
     response = await doors.post("/agui", asked())

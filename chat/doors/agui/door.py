@@ -43,6 +43,9 @@ async def run_agent(call: Call) -> Response:
         # The client has all of it. It would take another ending for a fault.
         return Reply(status=204)
     owner = call.who.owner
+    sent = Sent(call.raw, asked.behind_question)
+    if sent.is_cut or asked.resume:
+        sent.check()
     place = await read_in_database(place_of, owner, asked)
     key = f"{asked.thread_id}\n{asked.run_id}"
     request: ChatRequest | ReplyRequest | None = None
@@ -55,7 +58,6 @@ async def run_agent(call: Call) -> Response:
     if request is None:
         request, entrance = question_of(asked, place, after=cursor.after)
     run = await run_of(call, request, entrance, key=key)
-    sent = Sent(call.raw, asked.behind_question)
     if run.continues_id:
         state, sent = await read_in_database(state_behind, run.continues_id, run, call)
         cursor = cursor if cursor.state.has_begun else Cursor(state=state)

@@ -8,8 +8,10 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from chat.doors.errors import refusal_of
 from chat.doors.openai.messages import Message, Part, Role, told_of
 from chat.entrance import Told
+from chat.protocol.errors import ErrorInfo
 from chat.protocol.terms import Effort, Mode
 
 MAX_ID = 1_000  # characters of an id that the client makes
@@ -122,6 +124,14 @@ class Sent:
     @property
     def is_cut(self) -> bool:
         return self.until is not None or bool(self.left_out or self.begun)
+
+    def check(self) -> None:
+        """Raise Refusal if they are nested too deeply to be sent back."""
+        try:
+            self.messages()
+        except RecursionError:
+            error = ErrorInfo("bad_request", "Invalid request: a message is nested too deeply.")
+            raise refusal_of(error, param="messages") from None
 
     def messages(self) -> list[Any]:
         """Return them without null, which AG-UI forbids."""
