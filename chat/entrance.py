@@ -16,7 +16,7 @@ type DoorName = Literal["socket", "openai", "responses", "agui", "events", "term
 DOORS: tuple[DoorName, ...] = get_args(DoorName.__value__)
 
 
-class Told(Struct, frozen=True):
+class Told(Struct, frozen=True, omit_defaults=True):
     """What a stateless program tells with its question, in place of what is stored.
 
     `instructions` stand in place of the person's own. `echo` is what the program gets back with the
