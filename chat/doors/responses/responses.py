@@ -152,8 +152,8 @@ async def input_items(call: Call) -> Reply:
 
 
 def name_run(call: Call, run: Run) -> None:
-    """Name the run in the headers of the answer."""
-    call.headers |= {"fleet-run": str(run.pk), "x-request-id": run.pk.hex}
+    """Name the run in a header of the answer."""
+    call.headers["fleet-run"] = str(run.pk)
 
 
 EVENTS = (
