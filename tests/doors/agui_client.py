@@ -167,8 +167,9 @@ class Client:
             case "TOOL_CALL_START" | "TOOL_CALL_ARGS":
                 self.apply_call(kind, message)
             case "TOOL_CALL_RESULT":
-                shown = self.named(message["messageId"], "tool")
-                shown["content"], shown["toolCallId"] = message["content"], message["toolCallId"]
+                # Added even if there is one with this id.
+                shown = {"id": message["messageId"], "role": "tool", "content": message["content"]}
+                self.messages.append(shown | {"toolCallId": message["toolCallId"]})
                 if message["toolCallId"] in self.pending:
                     self.pending.remove(message["toolCallId"])
 
