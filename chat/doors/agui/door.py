@@ -213,6 +213,7 @@ ROUTES = (
         "ask",
         body=RunAgentInput,
         streams="the events of AG-UI 1.0; a message's id goes into Last-Event-ID",
+        nothing="The client has the ending.",
         tag="AG-UI",
     ),
 )
