@@ -75,8 +75,10 @@ IDLE_TIMEOUT = 60.0  # from a response to the next request
 LINGER = 5.0  # in which what a refused client still sends is dropped, so that it can read why
 MAX_BODY = 1024 * 1024  # bytes. The largest form has a question
 
-# Bytes in this process's buffers above which senders wait; as many may wait in the kernel's.
-HIGH_WATER_MARK = 64 * 1024
+# Bytes above which senders wait: in this process's buffer, of which Twisted may keep a copy, and in
+# the kernel's.
+HIGH_WATER_MARK = 4 * 1024
+KERNEL_MARK = 64 * 1024
 CHECK_INTERVAL = 1.0  # seconds between checks of a reader that a sender waits for
 MAX_IDLE_CHECKS = 10  # checks in a row that find no progress before the reader is dropped
 MAX_LOGGED_PATH = 200  # bytes
@@ -97,9 +99,7 @@ class Room:
         self._is_free = asyncio.Event()
         self._is_free.set()
         # By default the kernel buffers megabytes for a reader that has stopped reading.
-        transport.getHandle().setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, HIGH_WATER_MARK
-        )
+        transport.getHandle().setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_MARK)
         transport.bufferSize = HIGH_WATER_MARK
 
     def pauseProducing(self) -> None:

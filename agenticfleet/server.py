@@ -22,7 +22,7 @@ import daphne.server  # noqa: E402
 from daphne.ws_protocol import WebSocketProtocol  # noqa: E402
 
 from .connections import Connections, max_connections  # noqa: E402
-from .incoming import HIGH_WATER_MARK, Channel, Connection, Request, Room  # noqa: E402
+from .incoming import KERNEL_MARK, Channel, Connection, Request, Room  # noqa: E402
 
 # What this module uses beyond the documented interfaces, and what for. Look here first if an
 # upgrade of daphne, Twisted or autobahn fails; pyproject.toml keeps them below the next one.
@@ -213,8 +213,8 @@ def pieces_of(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a part of a response's body as parts that have room."""
     body: bytes = message.get("body", b"")
     start = 0
-    while len(body) - start > HIGH_WATER_MARK:
-        end = start + HIGH_WATER_MARK
+    while len(body) - start > KERNEL_MARK:
+        end = start + KERNEL_MARK
         yield {**message, "body": body[start:end], "more_body": True}
         start = end
     yield {**message, "body": body[start:]} if start else message

@@ -27,7 +27,7 @@ from .http import ClientGone
 
 logger = logging.getLogger(__name__)
 
-MAX_PART = 16 * 1024  # bytes of events that are rendered at once; a longer event is one part
+MAX_PART = 8 * 1024  # bytes of events that are rendered at once; a longer event is one part
 EVENT_STREAM = "text/event-stream"
 # Proxies such as nginx would keep pieces back to send them together.
 STREAM_HEADERS = {"content-type": f"{EVENT_STREAM}; charset=utf-8", "x-accel-buffering": "no"}
