@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from django.utils import timezone
 
+from chat.access.owners import Owner
 from chat.doors import asking
 from chat.doors.asking import ask, cancel_when_left
 from chat.doors.calls import Call, Reply, Route
@@ -22,6 +23,7 @@ from chat.protocol.events import Error, ResponseDelta
 from chat.protocol.requests import ChatRequest
 from chat.runs.replay import Entry
 from chat.runs.worker import Worker
+from tests.pages.test_plans import plans_of
 from tests.runs.workers import another_worker
 from tests.scripted_model import ScriptedModel
 
@@ -191,6 +193,14 @@ async def test_failure_that_cost_tokens_is_told_again(doors: Doors, model: Scrip
     await doors.post("/whole", {}, headers={"idempotency-key": "wanted anew"})
     await doors.post("/whole", {"other": "body"})
     assert await Run.objects.acount() == 3
+
+
+@pytest.mark.django_db
+def test_repeated_requests_are_looked_for_by_their_index() -> None:
+    entrance = Entrance("openai", digest="0" * 64)
+    plans = plans_of(lambda: Run.objects.repeated(Owner("script", "x"), entrance))
+    [plan] = plans.values()
+    assert "runs_by_digest" in plan
 
 
 # --- Clients that leave
