@@ -115,7 +115,9 @@ const CERTAIN = 2; // tries in a row that must go wrong before anything is concl
 // server that is starting, or away, is answered for with others.
 const NO_STREAMS = [400, 403, 404, 405, 411, 413, 415, 426, 501];
 const OPEN_TIMEOUT = 4_000; // ms in which a socket must open
-const SUSPECT_TIMEOUT = 1_000; // ms; the same, if sockets could not be used before
+// ms; the same, and MIN_SILENCE of one that has brought nothing, if none could be used before
+const SUSPECT_TIMEOUT = 1_000;
+const SUSPECT_SILENCE = 3_000;
 const BUSY_RETRY = 3_000; // ms between tries while another answer is written in the conversation
 const RESTART_RETRY = 1_000; // ms
 const STORAGE_RETRY = 1_000; // ms until the first try while the database takes nothing
@@ -227,10 +229,12 @@ export class Connection {
   /** Replace a connection that has gone silent; report a quiet model. To be called every second. */
   check() {
     const now = performance.now();
-    if (this.carrier?.isOpen && now - this.heardAt > this.silence) {
+    const isOnTrial = isSuspect && !this.isOverHttp && !this.hasBrought;
+    const silence = isOnTrial ? SUSPECT_SILENCE : this.silence;
+    if (this.carrier?.isOpen && now - this.heardAt > silence) {
       // The connection is half open: nothing will say that it has closed.
       if (!this.hasBrought) this.unheard += 1;
-      this.lose(this.unheard >= CERTAIN ? "held" : "network");
+      if (!isOnTrial) this.lose(this.unheard >= CERTAIN ? "held" : "network");
       this.missed("unheard");
       this.open();
     } else if (this.carrier && this.quietSince !== null && this.state !== "lost") {

@@ -17,6 +17,8 @@ from .conversations import owner_of
 from .staging import CONVERSATION, RUN, Stage, stages, step
 
 OTHER_RUN = "33333333-3333-4333-8333-333333333333"
+THIRD_RUN = "44444444-4444-4444-8444-444444444444"
+FOURTH_RUN = "55555555-5555-4555-8555-555555555555"
 
 pytestmark = [*MARKS, pytest.mark.asyncio(loop_scope="module")]  # the browser's loop
 
@@ -123,9 +125,34 @@ async def test_next_question_tries_the_socket_first_and_but_once(stage: Stage) -
     stage.is_over_http = False
     streams = len(stage.plain)
     request = await stage.ask("And now?")
-    assert request["message"] == "And now?"
+    await stage.connect(request, THIRD_RUN)
     await stage.wait(5_000)
     assert (len(stage.plain), stage.socket is not None) == (streams, True)
+    await end(stage, 2, THIRD_RUN)
+    # Nothing is held against sockets any more.
+    await stage.break_sockets()
+    stage.is_over_http = True
+    await begin(stage, "And then?", FOURTH_RUN)
+    assert await sockets_tried(stage) == 2
+
+
+async def test_socket_that_brings_nothing_holds_the_next_question_up_but_for_a_moment(
+    stage: Stage,
+) -> None:
+    await stage.mend_sockets()
+    first = await stage.ask()
+    for _ in range(2):
+        await stage.wait(14_000)
+        assert await stage.next_request() == first
+    assert stage.plain == ["language=en&socket=unheard"]
+    await stage.connect(first)
+    await end(stage, 2)
+    second = await stage.ask("And then?")
+    await stage.wait(5_000)
+    assert await stage.next_request() == second
+    await expect(stage.link_state).to_be_hidden()
+    assert len(stage.plain) == 2
+    await stage.connect(second, OTHER_RUN)
 
 
 async def test_refusals_are_those_of_a_socket(stage: Stage) -> None:
