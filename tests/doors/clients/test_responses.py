@@ -65,6 +65,7 @@ def test_openai_node(fleet: Fleet) -> None:
     assert found == {
         "plain": [ANSWER, "completed"],
         "stream": [ANSWER, ANSWER],
+        "pings": "One",
         "numbers": True,
         "background": "".join(WORDS),
         "cancelled": "cancelled",
@@ -103,6 +104,7 @@ def test_ai_sdk(fleet: Fleet) -> None:
     assert (text, has_thought) == (ANSWER, True)
     assert {"reasoning-delta", "text-delta", "finish"} <= set(kinds)
     assert "error" not in kinds
+    assert found["pings"] == "One"
     assert found["chat"] == ANSWER
     assert found["search"] == [
         "Lima [1].",

@@ -227,10 +227,15 @@ async def test_response_goes_on_behind_another(doors: Doors, model: ScriptedMode
 
 
 async def test_response_goes_on_behind_an_older_one(doors: Doors, model: ScriptedModel) -> None:
-    first = await answered(doors, "My name is Ada.")
+    told_before = [said("user", "I am a pilot."), said("assistant", "Noted.")]
+    first = await answered(doors, [*told_before, said("user", "My name is Ada.")])
     await answered(doors, "My name is Bob.", previous_response_id=first["id"])
-    await answered(doors, "What is my name?", previous_response_id=first["id"])
-    assert "Bob" not in str(model.calls[-1].body["messages"])
+    third = await answered(doors, "Are you sure?", previous_response_id=first["id"])
+    await answered(doors, "What is my name?", previous_response_id=third["id"])
+    before = str(model.calls[-1].body["messages"])
+    assert "Bob" not in before
+    for text in ("I am a pilot.", "Noted.", "My name is Ada.", "Are you sure?"):
+        assert text in before
 
 
 async def test_items_are_referred_to_by_id(doors: Doors, model: ScriptedModel) -> None:
@@ -283,6 +288,17 @@ async def test_head_of_a_stream_waits_for_nothing(doors: Doors) -> None:
 async def test_reader_that_leaves_cancels(doors: Doors) -> None:
     async with doors.stream("POST", PATH, body("hold", stream=True)) as exchange:
         await exchange.until("Alpha")
+    run = await Run.objects.aget()
+    assert (await until_ended({"id": f"resp_{run.pk.hex}"})).status == "cancelled"
+
+
+async def test_client_that_waits_for_the_whole_answer_and_leaves_cancels(
+    doors: Doors, model: ScriptedModel
+) -> None:
+    async with doors.stream("POST", PATH, body("hold")):
+        async with asyncio.timeout(20):
+            while not model.calls:
+                await asyncio.sleep(0.02)
     run = await Run.objects.aget()
     assert (await until_ended({"id": f"resp_{run.pk.hex}"})).status == "cancelled"
 

@@ -14,6 +14,8 @@ const stream = streamText({ model, prompt: "think" });
 for await (const part of stream.fullStream) kinds.add(part.type);
 found.stream = [await stream.text, (await stream.reasoningText).includes("Hm."), [...kinds]];
 
+found.pings = await streamText({ model, prompt: "pings" }).text;
+
 // Earlier answers are sent as references to them.
 const messages = [
   { role: "user", content: "What is the answer?" },

@@ -14,6 +14,8 @@ stream.on("response.output_text.delta", (event) => (deltas += event.delta));
 const final = await stream.finalResponse();
 found.stream = [deltas, final.output_text];
 
+found.pings = (await client.responses.stream({ ...ask, input: "pings" }).finalResponse()).output_text;
+
 const told = [];
 const begun = await client.responses.create({
   ...ask,
