@@ -63,17 +63,20 @@ class Follower:
         after: int = 0,
         compact: bool = False,
         every: bool = False,
+        stored: bool = False,
         on_leave: Callable[[], None] | None = None,
     ) -> None:
         """`on_leave` is called if the client leaves before the run has ended.
 
         `every`: read every event, however late this reads, and no snapshots in place of deltas.
+        `stored`: the same, and none that would be lost with this process.
         """
         self.call = call
         self.run = run
         self.after = after
         self.compact = compact
         self.every = every
+        self.stored = stored
         self.on_leave = on_leave
         self.tags: Collection[str] = call.tags
         self.served = asyncio.Event()
@@ -149,7 +152,9 @@ class Follower:
         self._following.result()
 
     async def _read(self, worker: Worker) -> None:
-        if self.every:
+        if self.stored:
+            events = worker.runs.follow_stored(self.run.pk, self.after)
+        elif self.every:
             events = worker.runs.follow_every(self.run.pk, self.after)
         else:
             events = worker.runs.follow(self.run.pk, self.after, compact=self.compact)
@@ -181,11 +186,12 @@ class Stream(Follower):
         *,
         after: int = 0,
         every: bool = False,
+        stored: bool = False,
         hold: float = 0,
         headers: Mapping[str, str] | None = None,
         on_leave: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(call, run, after=after, every=every, on_leave=on_leave)
+        super().__init__(call, run, after=after, every=every, stored=stored, on_leave=on_leave)
         self.rendering = rendering
         self.hold = hold
         self.headers = {**STREAM_HEADERS, **(headers or {})}

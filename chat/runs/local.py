@@ -350,9 +350,16 @@ class Runs:
                     seen = batch[-1].seq
                     if batch[-1].is_terminal:
                         return
-        async with aclosing(follow_stored(self._store, run_id, seen, compact=False)) as batches:
+        async with aclosing(self.follow_stored(run_id, seen)) as batches:
             async for batch in batches:
                 yield batch
+
+    def follow_stored(self, run_id: UUID, after: int) -> AsyncGenerator[list[Entry]]:
+        """Yield every event behind `after` once it is in Redis, some 50 ms late.
+
+        If this process dies, another one has all that its reader has seen.
+        """
+        return follow_stored(self._store, run_id, after, compact=False)
 
 
 async def joined(joining: "asyncio.Task[Run]") -> Run:

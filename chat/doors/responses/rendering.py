@@ -2,8 +2,8 @@
 
 `sequence_number` counts what is told from the run's first event on, so it follows from the run's
 log alone: whoever reads on behind a number gets, on any worker, exactly the rest. Each takeover of
-the run begins at a number of its own, because the worker before may have told more than the log
-has.
+the run begins at a number of its own, because the worker before may have told readers in its own
+process more than the log has.
 """
 
 from collections.abc import Iterable, Sequence

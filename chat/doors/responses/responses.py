@@ -60,7 +60,10 @@ async def create(call: Call) -> Response:
     run = await ask(call, request, entrance)
     name_run(call, run)
     if wanted.stream:
-        return stream_of(call, run, hold=0 if wanted.background else HOLD)
+        if wanted.background:
+            return stored_stream(call, run)
+        rendering, on_leave = rendering_of(run), leaving(run)
+        return Stream(call, run, rendering, every=True, hold=HOLD, on_leave=on_leave)
     if wanted.background:
         return Reply(response_of(run))
     reading = Whole(call, run, every=True, on_leave=leaving(run))
@@ -101,15 +104,16 @@ async def retrieve(call: Call) -> Response:
     run = await read_in_database(run_of, call)
     name_run(call, run)
     if asked.stream:
-        return stream_of(call, run, after=asked.starting_after)
+        return stored_stream(call, run, after=asked.starting_after)
     if run.ended_at is None:
         return Reply(response_of(run))
     return Reply(await ended(call, run))
 
 
-def stream_of(call: Call, run: Run, *, after: int | None = None, hold: float = 0) -> Stream:
+def stored_stream(call: Call, run: Run, *, after: int | None = None) -> Stream:
+    """Return a stream whose reader may come back, on any worker, behind what it has seen."""
     rendering = rendering_of(run, after=after)
-    return Stream(call, run, rendering, every=True, hold=hold, on_leave=leaving(run))
+    return Stream(call, run, rendering, stored=True, on_leave=leaving(run))
 
 
 def leaving(run: Run) -> Callable[[], None] | None:

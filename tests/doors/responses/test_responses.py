@@ -11,6 +11,7 @@ from chat.access.tokens import Service, Token
 from chat.conversations import Conversation
 from chat.doors import asking
 from chat.models import Run
+from chat.runs.log import RunLog
 from chat.runs.replay import EPOCH_SIZE, WINDOW
 from chat.runs.worker import Worker
 from tests.chatting import Chatting, chat_request
@@ -265,6 +266,17 @@ async def test_background_answers_at_once(doors: Doors, model: ScriptedModel) ->
     later = (await doors.get(f"{PATH}/{told['id']}")).json
     assert (later["status"], text_of(later)) == ("completed", "Alpha beta")
     assert later["metadata"] == {"team": "a"}
+
+
+async def test_background_is_told_only_what_other_workers_would_find(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_memory(*_: Any, **__: Any) -> None:
+        raise AssertionError("what is in this process alone dies with it")
+
+    monkeypatch.setattr(RunLog, "follow", in_memory)
+    told = read((await doors.post(PATH, body(stream=True, background=True))).body)
+    assert text_of(final(told)) == ANSWER
 
 
 async def test_background_goes_on_when_its_reader_leaves(
