@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from chat.workflow.agents import ASSISTANT
 from tests.scripted_model import Script, ScriptedModel
 from tests.scripted_search import RESULT
-from tests.serving import Fleet
+from tests.serving import Fleet, until
 
 from .running import in_node, in_python
 
@@ -58,6 +59,23 @@ def test_openai_python(fleet: Fleet) -> None:
         "cut": "response.failed",
         "pings": ["response.created", "response.completed"],
     }
+
+
+def test_background_goes_on_after_its_worker_was_killed(fleet: Fleet, model: ScriptedModel) -> None:
+    model.on("killed", tokens=WORDS, pace=0.1)
+
+    def kill() -> None:
+        until(lambda: any(call.sent > 5 for call in model.calls), 60, "it was not asked")
+        for process in fleet.children("fleet-worker"):
+            process.kill()
+
+    with ThreadPoolExecutor(1) as thread:
+        killing = thread.submit(kill)
+        words = (address(fleet), "killed")
+        found = in_python("openai_python_resuming.py", *words, packages=(OPENAI,))
+        killing.result()
+    text = "".join(WORDS)
+    assert found == {"cut": True, "in order": True, "pieces": text, "text": text}
 
 
 def test_openai_node(fleet: Fleet) -> None:
