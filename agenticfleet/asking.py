@@ -67,9 +67,12 @@ class Beside:
         address = urlsplit(self.fleet.address)
         assert address.hostname
         assert address.port
-        headers = {"Authorization": f"Bearer {credential_for(request.message_id)}"}
-        at = reached_at(address.hostname), address.port
-        fleet = Fleet(f"ws://{host_of(*at)}/{SOCKET}", headers=headers, at=at)
+        credential = credential_for(request.message_id, self.fleet.terminal_key)
+        fleet = Fleet(
+            f"ws://{self.fleet.host}/{SOCKET}",
+            headers={"Authorization": f"Bearer {credential}"},
+            at=(reached_at(address.hostname), address.port),
+        )
         async with fleet.follow(as_sent(request)) as following:
             self._following = following
             async for event in following:
@@ -91,15 +94,6 @@ class Beside:
 def reached_at(host: str) -> str:
     """Return the address at which this machine reaches a server that listens at another one."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-
-
-def host_of(address: str, port: int) -> str:
-    """Return a name that the fleet answers to."""
-    if settings.FLEET_PUBLIC_URL:
-        return urlsplit(settings.FLEET_PUBLIC_URL).netloc
-    allowed = [name.lstrip(".") for name in settings.ALLOWED_HOSTS if name != "*"]
-    bracketed = f"[{address}]" if ":" in address else address
-    return f"{bracketed if bracketed in allowed or not allowed else allowed[0]}:{port}"
 
 
 def as_sent(request: Wanted) -> protocol.ChatRequest | protocol.ReplyRequest:
@@ -227,7 +221,7 @@ def request_of(options: dict[str, Any]) -> ChatRequest:
 def fleet_to_ask() -> RunningFleet | None:
     """Return the fleet that runs on the state folder, if it has the model that is set here."""
     fleet = running_fleet()
-    if fleet is None or not fleet.knows_terminals:
+    if fleet is None or not fleet.terminal_key:
         return None
     has_model = settings.OPENAI_BASE_URL in ("", fleet.model_base_url)
     return fleet if has_model and settings.FLEET_MODEL in ("", fleet.model) else None

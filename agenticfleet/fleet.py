@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import connection
+
+from chat.access.terminals import terminal_key
 
 from .embedded import (
     Child,
@@ -201,6 +204,15 @@ class Fleet:
         host, port = self._listener.getsockname()
         return f"http://{host}:{port}/"
 
+    @property
+    def host(self) -> str:
+        """A name that the fleet answers to, as requests have it."""
+        if settings.FLEET_PUBLIC_URL:
+            return urlsplit(settings.FLEET_PUBLIC_URL).netloc
+        name, _ = self._listener.getsockname()
+        allowed = [each.lstrip(".") for each in settings.ALLOWED_HOSTS if each != "*"]
+        return f"{name if name in allowed or not allowed else allowed[0]}:{self.own_port}"
+
     def ready_text(self) -> str:
         return ready_text(
             self.address,
@@ -220,5 +232,6 @@ class Fleet:
             model=used.model,
             model_is_stand_in=used.model_is_stand_in,
             model_server=used.model_server,
-            knows_terminals=True,
+            host=self.host,
+            terminal_key=terminal_key(),
         )

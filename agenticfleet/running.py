@@ -25,7 +25,8 @@ class RunningFleet(msgspec.Struct, frozen=True):
     model: str
     model_is_stand_in: bool
     model_server: str = ""
-    knows_terminals: bool = False  # its sockets take the signatures of chat/access/terminals.py
+    host: str = ""  # a name that it answers to
+    terminal_key: str = ""  # with which commands sign what they ask (chat/access/terminals.py)
 
 
 def fleet_file() -> Path:

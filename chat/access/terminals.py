@@ -1,8 +1,8 @@
 """How a command on the same machine says that it is the terminal of a running fleet.
 
-It signs the message_id of what it asks with the fleet's secret key, which only the fleet's user can
-read. The signature counts for that one message, for a short time, and never from another machine.
-Nothing here needs a model, because the command must begin quickly.
+It signs the message_id of what it asks with a key that the fleet keeps in the file that announces
+it, which only the fleet's user can read. The signature counts for that one message, for a short
+time, and never from another machine. Nothing here needs a model: the command must begin quickly.
 """
 
 from datetime import timedelta
@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.core.signing import BadSignature, TimestampSigner
+from django.utils.crypto import salted_hmac
 
 from chat.protocol.errors import UNKNOWN_TOKEN, ProtocolError
 
@@ -23,9 +24,14 @@ MAX_AGE = timedelta(minutes=10)  # when a socket is opened with it
 ACCEPTED = "fleet.terminal"  # in the scope of a socket that has shown one
 
 
-def credential_for(message_id: UUID) -> str:
+def terminal_key() -> str:
+    """Return the key of this fleet's terminal. All its processes can make it, and no other."""
+    return salted_hmac(SALT, "key", algorithm="sha256").hexdigest()
+
+
+def credential_for(message_id: UUID, key: str) -> str:
     """Return what shows, as a Bearer, that the terminal sends the message with this id."""
-    return PREFIX + TimestampSigner(salt=SALT).sign(str(message_id))
+    return PREFIX + TimestampSigner(key=key, salt=SALT).sign(str(message_id))
 
 
 def is_terminal(bearer: str) -> bool:
@@ -40,7 +46,7 @@ def terminal_of(scope: dict[str, Any], bearer: str, message_id: UUID) -> Asker:
         return Asker(TERMINAL)
     signed = bearer.removeprefix(PREFIX)
     try:
-        text = TimestampSigner(salt=SALT).unsign(signed, max_age=MAX_AGE)
+        text = TimestampSigner(key=terminal_key(), salt=SALT).unsign(signed, max_age=MAX_AGE)
     except BadSignature as exc:
         raise ProtocolError(UNKNOWN_TOKEN) from exc
     if text != str(message_id) or not is_of_this_machine(scope):

@@ -10,7 +10,7 @@ from django.core.signing import TimestampSigner
 from chat.access import terminals
 from chat.access.credentials import asker_of, program_of
 from chat.access.owners import TERMINAL
-from chat.access.terminals import PREFIX, SALT, credential_for
+from chat.access.terminals import PREFIX, credential_for, terminal_key
 from chat.models import Run
 from chat.protocol.errors import UNKNOWN_TOKEN, ProtocolError
 from chat.protocol.requests import ChatRequest
@@ -24,7 +24,7 @@ def shown(credential: str, **headers: str) -> dict[str, str]:
 
 
 def own(request: dict[str, Any]) -> str:
-    return credential_for(uuid.UUID(request["message_id"]))
+    return credential_for(uuid.UUID(request["message_id"]), terminal_key())
 
 
 @pytest.mark.django_db(transaction=True)
@@ -58,11 +58,11 @@ async def test_terminal_is_nowhere_else(
 
 
 FORGED = {
-    "another message": lambda message_id: credential_for(uuid.uuid4()),
-    "another key": lambda message_id: (
-        PREFIX + TimestampSigner(key="another", salt=SALT).sign(str(message_id))
+    "another message": lambda message_id: credential_for(uuid.uuid4(), terminal_key()),
+    "another key": lambda message_id: credential_for(message_id, "another"),
+    "another purpose": lambda message_id: (
+        PREFIX + TimestampSigner(key=terminal_key()).sign(message_id)
     ),
-    "another purpose": lambda message_id: PREFIX + TimestampSigner().sign(str(message_id)),
     "no signature": lambda message_id: f"{PREFIX}{message_id}",
     "nothing": lambda message_id: PREFIX,
 }
@@ -88,23 +88,25 @@ def test_signature_counts_for_a_short_time_but_an_open_socket_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     request = ChatRequest(message="Hello?", message_id=uuid.uuid4())
-    scope = scope_of(credential_for(request.message_id))
+    scope = scope_of(credential_for(request.message_id, terminal_key()))
     assert asker_of(scope, {}, request).owner == TERMINAL
     monkeypatch.setattr(terminals, "MAX_AGE", timedelta(seconds=-1))
     assert asker_of(scope, {}, request).owner == TERMINAL
     with pytest.raises(ProtocolError, match=UNKNOWN_TOKEN.message):
-        asker_of(scope_of(credential_for(request.message_id)), {}, request)
+        asker_of(scope_of(credential_for(request.message_id, terminal_key())), {}, request)
 
 
 def test_fleet_at_an_address_of_the_network_is_asked_from_its_own() -> None:
     request = ChatRequest(message="Hello?", message_id=uuid.uuid4())
-    scope = scope_of(credential_for(request.message_id), client=ELSEWHERE, server=ELSEWHERE)
+    scope = scope_of(
+        credential_for(request.message_id, terminal_key()), client=ELSEWHERE, server=ELSEWHERE
+    )
     assert asker_of(scope, {}, request).owner == TERMINAL
 
 
 def test_terminal_has_no_door_over_http() -> None:
     request = ChatRequest(message="Hello?", message_id=uuid.uuid4())
-    scope = scope_of(credential_for(request.message_id)) | {"type": "http"}
+    scope = scope_of(credential_for(request.message_id, terminal_key())) | {"type": "http"}
     with pytest.raises(ProtocolError, match=UNKNOWN_TOKEN.message):
         program_of(scope, needs="ask")
     with pytest.raises(ProtocolError, match=UNKNOWN_TOKEN.message):

@@ -103,6 +103,18 @@ def test_person_decides_what_the_fleet_asks(fleet: Fleet, model: ScriptedModel) 
     assert (code, answer.strip()) == (0, "Two.")
 
 
+def test_command_needs_no_setting_of_the_fleet(tmp_path: Path, model: ScriptedModel) -> None:
+    settings = {
+        "DJANGO_SECRET_KEY": "only the service that runs the fleet has it",
+        "DJANGO_ALLOWED_HOSTS": "chat.example",
+        "FLEET_AUTH": "required",
+    }
+    with running(tmp_path, model, "--host", "0.0.0.0", **settings) as fleet:
+        code, answer, notes = asked("Hello?", fleet, model)
+        assert (code, answer.strip()) == (0, "The answer is **42**."), notes
+        assert rows(fleet, "owner, door") == [("terminal:", "terminal")]
+
+
 def test_answer_of_another_model_is_made_here(
     fleet: Fleet, model: ScriptedModel, valkey_url: str
 ) -> None:
