@@ -15,7 +15,6 @@ A connection that breaks, or is silent for too long, is opened again, and goes o
 """
 
 import asyncio
-import os
 import random
 import sys
 import time
@@ -355,9 +354,9 @@ async def ask(message: str, url: str = URL, *, token: str = "", **fields: Any) -
     return await Fleet(url, token=token).ask(message, **fields)
 
 
-async def main(message: str, url: str = URL) -> int:
+async def main(message: str, url: str = URL, token: str = "") -> int:
     """Print the answer to a question as it comes. Return the exit code."""
-    fleet = Fleet(url, token=os.environ.get("FLEET_TOKEN", ""))
+    fleet = Fleet(url, token=token)
     try:
         async with fleet.follow(question(message)) as run:
             async for event in run:
