@@ -228,8 +228,12 @@ class Stream(Follower):
             await self.write(piece)
 
     def tell(self, code: str, message: str) -> None:
-        if self._held is None and (piece := self.rendering.notice(code, message)):
-            self.spawn(self.write(piece))
+        if self._held is None:
+            self.spawn(self.send_notice(code, message))
+
+    async def send_notice(self, code: str, message: str) -> None:
+        # Rendered only now: it carries the seq of what was sent before it.
+        await self.write(self.rendering.notice(code, message))
 
     async def begin(self) -> None:
         """Send the head and what has waited for it."""
