@@ -58,6 +58,7 @@ from tests.scripted_model import Call
 from tests.timing import CANCEL_TIME
 
 from .acts import Execution
+from .doors import Caller, caller_breaks
 from .journal import Journal
 from .plans import CLOCKS, RunPlan
 from .readers import ASIDES, CancelSent, Follower, Probed, is_refusal, is_terminal
@@ -89,6 +90,7 @@ class Evidence:
     ended_at: float = 0.0
     probes: list[Probed] = field(default_factory=list)
     late_probe: Probed | None = None
+    callers: list[Caller] = field(default_factory=list)
     cancels_from_elsewhere: list[CancelSent] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     # Of all runs of this question: a run that goes on after a paused one has the same question.
@@ -152,10 +154,20 @@ def violations_of(run: Evidence, journal: Journal) -> list[Violation]:
         for name, follower in named_followers(run)
         for detail in agreement_breaks(follower, row)
     ]
+    found += [
+        (caller.name, detail)
+        for caller in run.callers
+        for detail in caller_breaks(caller, row, was_begun_again=is_begun_again(row, run))
+    ]
     found += [("model", detail) for detail in model_breaks(row, run)]
     found += [("ending", detail) for detail in ending_breaks(row, run, journal)]
     found += [("cancel", detail) for detail in cancel_breaks(row, run, journal)]
     return [Violation(run.plan.number, *pair) for pair in found]
+
+
+def is_begun_again(row: Row, run: Evidence) -> bool:
+    """Return True if readers may have got words that the answer doesn't have."""
+    return bool(row.epoch or row.was_lost or run.plan.play.doubtful)
 
 
 def named_followers(run: Evidence) -> Iterator[tuple[str, Follower]]:

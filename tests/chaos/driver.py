@@ -8,23 +8,30 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
 from typing import Any, Literal
 
+from django.conf import settings
+
 from agenticfleet.embedded import Watcher, start_valkey, wait_until_answering
+from chat.doors.asking import message_id_of
 from chat.workflow.agents import EDITOR, PLANNER, REVIEWER, SPECIALISTS
+from tests.chatting import AS_SCRIPT
+from tests.owners import SCRIPT
 from tests.postgresql import postgresql
 from tests.scripted_model import Call, Script, ScriptedModel
 from tests.serving import Fleet, running
 
 from .acts import ActServer
 from .checks import Evidence, Violation, violations_of_question
+from .doors import Caller, key_of
 from .faults import RedisFaults, Weather, WorkerFaults, database_faults
 from .journal import AFTERMATH, Journal, Window
 from .plans import (
+    EVENTS,
     Cancelling,
     Probe,
     ReaderPlan,
@@ -46,7 +53,10 @@ STORM_TAIL = 3.0  # seconds of storm after the start of the last run
 QUIET_CANCELS = 12
 MAX_LATECOMERS = 8  # at once
 REPORT_INTERVAL = 10.0  # seconds
-LATE_READERS = (ReaderPlan("fleet.json.v1", 0, (), 0.2), ReaderPlan("fleet.html.v1", 0, (), 0.2))
+LATE_READERS = tuple(
+    ReaderPlan(subprotocol, 0, (), 0.2)
+    for subprotocol in ("fleet.json.v1", "fleet.html.v1", EVENTS)
+)
 BEYOND = Probe("beyond the end", 0)
 SHORT_TIMES = {
     "FLEET_LEASE_TTL": "3",
@@ -139,6 +149,8 @@ def start_stage(storm: Storm, folder: Path) -> Iterator[Stage]:
             "REDIS_URL": faults.url,
             "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
             "CHAOS_ACTS_URL": acts.url,
+            # The same as here, by which owners are known.
+            "DJANGO_SECRET_KEY": settings.SECRET_KEY,
             **SHORT_TIMES,
         }
         database: Database = folder / "state/fleet.sqlite3"
@@ -232,6 +244,8 @@ class Play:
             await asyncio.sleep(rng.expovariate(5))
 
     def start(self, plan: RunPlan) -> None:
+        # All doors know the run by this key.
+        plan = replace(plan, message_id=message_id_of(SCRIPT, key_of(plan)))
         set_scripts(self._stage.model, plan)
         self._following.add(asyncio.create_task(self.take_slot(plan)))
 
@@ -260,6 +274,9 @@ class Play:
         run = Evidence(plan, followers, asked_at=time.monotonic())
         self._evidence.append(run)
         reading = [asyncio.create_task(follower.follow()) for follower in followers]
+        if not plan.reply:
+            run.callers = [self.new_caller(plan)]
+            reading += [asyncio.create_task(caller.follow()) for caller in run.callers]
         disturbing = [
             asyncio.create_task(self.send_cancels(run, cancelling))
             for cancelling in plan.cancellings
@@ -279,6 +296,11 @@ class Play:
     def new_follower(self, plan: RunPlan, reader: ReaderPlan) -> Follower:
         rng = Random(f"{self._storm.seed}/reader/{plan.number}/{reader.subprotocol}")
         return Follower(plan, reader, self._wire, self._journal, rng)
+
+    def new_caller(self, plan: RunPlan) -> Caller:
+        rng = Random(f"{self._storm.seed}/caller/{plan.number}")
+        fleet = self._stage.fleet
+        return Caller(plan, lambda: fleet.address, AS_SCRIPT, self._journal, rng)
 
     async def send_cancels(self, run: Evidence, cancelling: Cancelling) -> None:
         await asyncio.sleep(cancelling.after)

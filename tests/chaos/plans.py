@@ -31,6 +31,7 @@ TEAM_AT_ONCE = 2  # specialists side by side
 
 ProbeKind = Literal["beyond the end", "negative cursor", "another text"]
 type ToolName = Literal["book", "pay", "poison"]
+EVENTS = "fleet.events.v1"  # in place of a subprotocol: Server-Sent Events over HTTP
 CLOCKS = frozenset({"first_chunk_timeout", "idle_timeout", "max_runtime"})
 
 
@@ -171,6 +172,12 @@ def plan_run(seed: int, number: int) -> RunPlan:
             draw_reader(
                 rng, "fleet.html.v1", joins_after=rng.choice([0, 0, rng.random(), 3 * rng.random()])
             ),
+            # By a generator of its own, so that the rest of a seed's plan stays as it was.
+            draw_reader(
+                events := Random(f"{seed}/events/{number}"),
+                EVENTS,
+                joins_after=events.choice([0, events.random()]),
+            ),
         ],
         cancellings=draw_cancellings(rng),
         probes=draw_probes(rng),
@@ -190,6 +197,7 @@ def plan_reply(
         readers=[
             draw_reader(rng, "fleet.json.v1", joins_after=0),
             draw_reader(rng, "fleet.html.v1", joins_after=rng.choice([0, rng.random()])),
+            draw_reader(Random(f"{seed}/events/{run_id}"), EVENTS, joins_after=0),
         ],
         cancellings=draw_cancellings(rng) if rng.random() < 0.3 else (),
         reply=ReplyPlan(run_id, replies, after=rng.choice([0, 0.5, 3]) * rng.random()),

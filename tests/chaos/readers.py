@@ -15,8 +15,9 @@ from websockets.typing import Subprotocol
 
 from tests.chatting import AS_SCRIPT
 
+from .doors import EventStream
 from .journal import Journal
-from .plans import Probe, ProbeKind, ReaderPlan, RunPlan
+from .plans import EVENTS, Probe, ProbeKind, ReaderPlan, RunPlan
 
 Frame = dict[str, Any]
 Fate = Literal["ended", "refused", "vanished", "lost", "silent", "unreachable", "stopped"]
@@ -76,7 +77,9 @@ class Wire:
         self._address = address
         self._headers = headers
 
-    async def open(self, subprotocol: str) -> ClientConnection:
+    async def open(self, subprotocol: str) -> ClientConnection | EventStream:
+        if subprotocol == EVENTS:
+            return EventStream(self._address(), self._headers)
         url = self._address().replace("http", "ws", 1) + "ws/chat/"
         names = [Subprotocol(subprotocol)]
         return await connect(
@@ -138,7 +141,7 @@ class Follower:
         self._wire = wire
         self._journal = journal
         self._rng = rng
-        self._connection: ClientConnection | None = None
+        self._connection: ClientConnection | EventStream | None = None
 
     @property
     def cursor(self) -> int:
@@ -197,7 +200,7 @@ class Follower:
             connection.transport.abort()
 
     async def _take_frames(
-        self, connection: ClientConnection, socket: Socket, max_frames: int | None
+        self, connection: ClientConnection | EventStream, socket: Socket, max_frames: int | None
     ) -> None:
         while len(socket.frames) != max_frames:
             try:
@@ -218,7 +221,7 @@ class Follower:
         socket.fate = "vanished"
         self._journal.count("client: vanished")
 
-    async def _listen_on(self, connection: ClientConnection, socket: Socket) -> None:
+    async def _listen_on(self, connection: ClientConnection | EventStream, socket: Socket) -> None:
         """Record frames after the terminal: there must be none."""
         with contextlib.suppress(TimeoutError, WebSocketException):
             async with asyncio.timeout(self.plan.stays):

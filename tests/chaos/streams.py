@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+from .doors import CLEAN_END
 from .plans import Play, RunPlan
 from .readers import ASIDES, TRY_AGAIN, Follower, Frame, Socket, is_refusal, is_terminal
 
@@ -41,6 +42,8 @@ def follower_breaks(
         # Report only the first break of a socket: the others are mostly its consequences.
         for detail in islice(seq_breaks(socket, is_html=is_html), 1):
             yield "seq", f"socket {number}: {detail}"
+        if socket.close == CLEAN_END:
+            yield "end", f"socket {number}: {CLEAN_END}"
         if socket.fate == "refused" and socket.frames[-1]["error"]["code"] not in TRY_AGAIN:
             yield "refused", str(socket.frames[-1]["error"])
     events = run_events(follower)
