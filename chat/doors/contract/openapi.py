@@ -102,7 +102,8 @@ def responses(route: Route, result: Schema | None) -> dict[str, Any]:
     if route.also:
         add(route.status, route.also, {"type": "string"})
     if route.streams:
-        add(200, EVENT_STREAM, {"type": "string", "description": route.streams})
+        # Without a type: some programs check each message, as an object, and others the whole.
+        add(200, EVENT_STREAM, {"description": route.streams})
     if route.nothing:
         found["204"] = {"description": route.nothing}
     return found
