@@ -107,6 +107,22 @@ class Fleet:
         self.signal(signal.SIGTERM)
         return self.process.wait(STOP)
 
+    def token(self, *arguments: str) -> str:
+        """Return what `manage.py token` prints beside this fleet."""
+        done = subprocess.run(
+            [sys.executable, MANAGE, "token", *arguments],
+            env={
+                **clean_environment(),
+                "FLEET_STATE_DIR": str(self.folder / "state"),
+                "REDIS_URL": self.card["redis_url"],
+                "PYTHON_DOTENV_DISABLED": "1",
+            },
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout.strip()
+
     @contextmanager
     def ask(self, message: str, **headers: str) -> Iterator[ClientConnection]:
         """Yield a socket on which this question was sent."""

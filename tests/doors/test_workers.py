@@ -8,12 +8,16 @@ from typing import Any
 
 import psutil
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Origin, Subprotocol
 
-from tests.chatting import AS_SCRIPT, Event, kinds, text_of
+from tests.chatting import AS_SCRIPT, Event, chat_request, kinds, text_of
 from tests.scripted_model import ScriptedModel
 from tests.serving import NO_LIMITS, Fleet, running, until
 
 QUESTION = "What do two workers do?"
+SHOP = "https://shop.example"
 TRIES = 200  # connections; the kernel chooses the worker of each
 ACCEPTED = 10  # seconds
 
@@ -114,6 +118,31 @@ def test_run_of_the_other_worker_is_followed_resumed_and_cancelled(
         assert text_of(events) == "One"
         again = workers.call(1, "GET", f"/api/v1/runs/{started['run']}")
         assert (again["status"], again["text"]) == ("cancelled", "One")
+
+
+def test_ticket_of_one_worker_opens_one_socket_at_any(fleet: Fleet, model: ScriptedModel) -> None:
+    with ExitStack() as stack:
+        workers = Connections(fleet, stack)
+        bearer = {"authorization": f"Bearer {fleet.token('create', '--service', 'shop')}"}
+        made = workers.begin(0, "POST", "/api/v1/tickets", {"origin": SHOP}, **bearer)
+        subprotocol = Subprotocol(json.loads(made.read())["subprotocol"])
+        assert closing_of(fleet, subprotocol) is None
+        assert [closing_of(fleet, subprotocol) for _ in range(4)] == [4401] * 4
+
+
+def closing_of(fleet: Fleet, subprotocol: Subprotocol) -> int | None:
+    """Ask on a socket of a page of the shop; return the code of a refusal, None if it is done."""
+    address = fleet.address.replace("http", "ws") + "ws/chat/"
+    offered = [Subprotocol("fleet.json.v1"), subprotocol]
+    with connect(address, origin=Origin(SHOP), subprotocols=offered) as client:
+        assert client.subprotocol == "fleet.json.v1"
+        client.send(json.dumps(chat_request(QUESTION)))
+        try:
+            while json.loads(client.recv(timeout=30))["type"] != "done":
+                pass
+        except ConnectionClosed:
+            return client.close_code
+    return None
 
 
 def test_reader_goes_on_where_a_killed_worker_broke_off(fleet: Fleet, model: ScriptedModel) -> None:

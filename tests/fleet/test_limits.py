@@ -3,8 +3,6 @@ when."""
 
 import asyncio
 import json
-import subprocess
-import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,7 +14,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.scripted_model import ScriptedModel
-from tests.serving import MANAGE, Fleet, clean_environment, running
+from tests.serving import Fleet, running
 
 OWNER, ADDRESS, SITE = 3, 6, 12
 LIMITS = {
@@ -90,22 +88,7 @@ def browser(fleet: Fleet, address: str) -> dict[str, str]:
     return from_address(address, Cookie=cookie, Origin=fleet.address.rstrip("/"))
 
 
-def token(fleet: Fleet, *options: str) -> str:
-    """Make a token of a service."""
-    made = subprocess.run(
-        [sys.executable, MANAGE, "token", "create", "--service", "bot", *options],
-        env={
-            **clean_environment(),
-            "FLEET_STATE_DIR": str(fleet.folder / "state"),
-            "PYTHON_DOTENV_DISABLED": "1",
-        },
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return made.stdout.strip()
-
-
+BOT = ("create", "--service", "bot")
 COUNTS = [30, pytest.param(300, marks=pytest.mark.long)]
 
 
@@ -114,8 +97,8 @@ async def test_limits_hold_whoever_asks_at_once(fleet: Fleet, count: int) -> Non
     script = [from_address("203.0.113.1")]
     cookies = [browser(fleet, "203.0.113.2") for _ in range(5)]
     addresses = [from_address(f"198.51.100.{number}") for number in range(10)]
-    program = {"Authorization": f"Bearer {token(fleet)}"}
-    narrow = {"Authorization": f"Bearer {token(fleet, '--limit', 'runs=2')}"}
+    program = {"Authorization": f"Bearer {fleet.token(*BOT)}"}
+    narrow = {"Authorization": f"Bearer {fleet.token(*BOT, '--limit', 'runs=2')}"}
     for people, most in (
         (script, ADDRESS),
         (cookies, ADDRESS),

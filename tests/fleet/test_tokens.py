@@ -1,8 +1,6 @@
 """Tokens at a real fleet of two workers: how programs show them, and that no log has them."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,7 +13,7 @@ from websockets.typing import Subprotocol
 
 from tests.chatting import chat_request
 from tests.scripted_model import Script, ScriptedModel
-from tests.serving import MANAGE, Fleet, clean_environment, running, until
+from tests.serving import Fleet, running, until
 
 ENDED = 10  # seconds; far below the interval at which sockets look for themselves
 
@@ -28,23 +26,6 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     with running(tmp_path, model, "--workers", "2", **settings) as fleet:
         yield fleet
     model.stop()
-
-
-def token(fleet: Fleet, *arguments: str) -> str:
-    """Return what `manage.py token` prints beside this fleet."""
-    done = subprocess.run(
-        [sys.executable, MANAGE, "token", *arguments],
-        env={
-            **clean_environment(),
-            "FLEET_STATE_DIR": str(fleet.folder / "state"),
-            "REDIS_URL": fleet.card["redis_url"],
-            "PYTHON_DOTENV_DISABLED": "1",
-        },
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip()
 
 
 @contextmanager
@@ -69,7 +50,7 @@ def refusal(fleet: Fleet, **options: Any) -> int | None:
 
 
 def test_token_opens_sockets_until_it_is_revoked_and_is_in_no_log(fleet: Fleet) -> None:
-    text = token(fleet, "create", "--service", "ci")
+    text = fleet.token("create", "--service", "ci")
     wrong = f"{text[:-1]}{'0' if text[-1] != '0' else '1'}"
     names = [Subprotocol(f"fleet.token.{text}"), Subprotocol("fleet.json.v1")]
     ways: list[dict[str, Any]] = [
@@ -85,7 +66,7 @@ def test_token_opens_sockets_until_it_is_revoked_and_is_in_no_log(fleet: Fleet) 
             assert client.subprotocol == (None if number % 2 == 0 else "fleet.json.v1")
             while json.loads(client.recv(timeout=ENDED))["type"] != "response.delta":
                 pass
-        token(fleet, "revoke", text.split("_")[1])
+        fleet.token("revoke", text.split("_")[1])
         assert [end_of(client) for client in clients] == [4401] * len(clients)
     assert refusal(fleet, **ways[0]) == 4401
     until(lambda: "socket code=" in fleet.complained, ENDED, "nothing was logged")
