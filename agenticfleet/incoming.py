@@ -7,6 +7,7 @@ keeps what a reader doesn't take, and leaves a response open whose application h
 
 import asyncio
 import fcntl
+import json
 import logging
 import socket
 import sys
@@ -74,6 +75,14 @@ BODY_TIMEOUT = 60.0  # to the end of its body
 IDLE_TIMEOUT = 60.0  # from a response to the next request
 LINGER = 5.0  # in which what a refused client still sends is dropped, so that it can read why
 MAX_BODY = 1024 * 1024  # bytes. The largest form has a question
+# By their status: the code for programs and the message for people.
+REFUSALS = {
+    "400 Bad Request": ("bad_request", "The request can't be read."),
+    "408 Request Timeout": ("handshake_timeout", "The request has not arrived in time."),
+    "413 Content Too Large": ("too_large", f"A body has at most {MAX_BODY:,} bytes."),
+    "431 Request Header Fields Too Large": ("too_large", "The head of the request is too long."),
+    "503 Service Unavailable": ("too_many_connections", "There are too many connections."),
+}
 
 # Bytes above which senders wait: in this process's buffer, of which Twisted may keep a copy, and in
 # the kernel's.
@@ -295,7 +304,18 @@ class Request(WebRequest):  # type: ignore[misc]
 
 
 def response(status: str) -> bytes:
-    return f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
+    """Return a refusal, with the error object of OpenAI's API, which clients of the doors read."""
+    code, message = REFUSALS[status]
+    kind = "api_error" if status.startswith("5") else "invalid_request_error"
+    error = {"message": message, "type": kind, "code": code, "param": None}
+    body = json.dumps({"error": error})
+    head = (
+        f"HTTP/1.1 {status}",
+        "Connection: close",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    )
+    return "\r\n".join((*head, "", body)).encode()
 
 
 class Connection(tcp.Server):

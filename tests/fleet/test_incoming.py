@@ -1,5 +1,6 @@
 """What clients may send over HTTP, how long that may take, and how many may be connected."""
 
+import json
 import resource
 import shutil
 import socket
@@ -159,7 +160,9 @@ def test_large_body_is_refused_before_it_is_read(server: Serving, expects: bytes
     with server.connect() as client:
         head = b"POST /large HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n%b\r\n"
         client.sendall(head % (MAX_BODY + 1, expects))
-        assert received(client).startswith(b"HTTP/1.1 413 Content Too Large\r\n")
+        answer, _, body = received(client).partition(b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 413 Content Too Large\r\n")
+        assert json.loads(body)["error"]["code"] == "too_large"
     assert server.answers()
     assert not any("/large" in line for line in server.requests)
 
