@@ -32,6 +32,8 @@ class ModelError(Exception):
     settings.
     """
 
+    wait: float | None = None  # seconds that the server asks to wait
+
     def __init__(
         self, code: Code, message: str, *, retryable: bool = True, advice: str = ""
     ) -> None:

@@ -325,7 +325,8 @@ class LiveRun:
         message = str(failure)
         if failure.advice and await self.is_operators():
             message = f"{message} {failure.advice}"
-        return ErrorInfo(failure.code, message, failure.retryable)
+        wait = msgspec.UNSET if failure.wait is None or not failure.retryable else failure.wait
+        return ErrorInfo(failure.code, message, failure.retryable, wait)
 
     async def is_operators(self) -> bool:
         """Return True if an operator asked. Don't wait long for the database to tell."""

@@ -205,6 +205,7 @@ class ServerError(ModelError):
         super().__init__(handling.code, message, retryable=handling.retryable, advice=advice)
         self.kind = kind
         self.complaint = complaint
+        self.wait = complaint.wait
 
 
 # --- From a complaint to its kind

@@ -312,6 +312,14 @@ async def test_run_that_fails_at_once_has_its_status(
     assert answer.headers["fleet-run"]
 
 
+async def test_wait_that_the_model_server_asks_for_is_passed_on(
+    doors: Doors, model: ScriptedModel
+) -> None:
+    model.on(QUESTION, status=429, headers={"retry-after": "7"})
+    answer = await doors.post(PATH, body())
+    assert (answer.status, answer.headers["retry-after"]) == (429, "7")
+
+
 async def test_failure_after_words_is_an_error_in_the_stream(
     doors: Doors, model: ScriptedModel
 ) -> None:
