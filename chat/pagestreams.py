@@ -22,6 +22,7 @@ from .access.owners import Asker, Owner
 from .database import read_in_database
 from .doors.calls import JSON
 from .doors.http import ClientGone
+from .doors.sse import message
 from .doors.streams import STREAM_HEADERS
 from .logs import bind_run
 from .models import Run
@@ -90,11 +91,11 @@ class PageVisitor(Visitor):
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
                 while True:
-                    message = await self._receive()
-                    if message["type"] == "http.disconnect":
+                    received = await self._receive()
+                    if received["type"] == "http.disconnect":
                         raise ClientGone
-                    pieces.append(message.get("body", b""))
-                    if not message.get("more_body"):
+                    pieces.append(received.get("body", b""))
+                    if not received.get("more_body"):
                         break
         except TimeoutError:
             raise ProtocolError(HANDSHAKE_TIMEOUT) from None
@@ -151,7 +152,7 @@ class PageStream(PageVisitor, Reader):
         return Asker(self.owner(), self.address)
 
     async def carry(self, payload: bytes) -> None:
-        body = b"id: %d\ndata: %b\n\n" % (self._last_seq, payload)
+        body = message(payload, id=str(self._last_seq))
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def finish(self) -> None:

@@ -129,10 +129,11 @@ export class StreamCarrier {
 
   /** @param {string} text an event without its blank line */
   deliver(text) {
-    const data = text.match(/^data: (.*)$/m);
+    // Not by a pattern, whose lines also end at U+2028.
+    const data = text.split("\n").find((line) => line.startsWith("data: "));
     if (!data || this.isClosed) return;
     try {
-      this.listener.received(JSON.parse(data[1]));
+      this.listener.received(JSON.parse(data.slice("data: ".length)));
     } catch (error) {
       reportError(error); // as that of a socket's frame: the next one is delivered all the same
     }

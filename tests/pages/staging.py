@@ -175,7 +175,7 @@ class Stage:
             self.send(kind, seq, html, run, **fields)
             return
         event = {"type": kind, "seq": seq, "workflow_id": run, "html": html, **fields}
-        text = f"id: {seq}\ndata: {json.dumps(event)}\n\n"
+        text = f"id: {seq}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n"
         put = "text => streams.at(-1).enqueue(new TextEncoder().encode(text))"
         for half in (text[: len(text) // 2], text[len(text) // 2 :]):
             await self.page.evaluate(put, half)

@@ -31,7 +31,7 @@ from chat.protocol.errors import (
     ErrorInfo,
 )
 from chat.runs.worker import Worker
-from tests.chatting import Chatting, Event, chat_request, kinds
+from tests.chatting import Chatting, Event, chat_request, kinds, text_of
 from tests.doors.calling import Doors
 from tests.runs.limiting import limit
 from tests.runs.rows import orphan
@@ -93,6 +93,13 @@ async def test_words_arrive_while_the_model_writes(page: Page, model: ScriptedMo
         assert "no-store" in headers["cache-control"]
         model.release()
         await reading.rest()
+
+
+async def test_any_character_arrives(page: Page, model: ScriptedModel) -> None:
+    odd = "\u2028 \u2029 \u0085 ä 漢 😀 "
+    model.on("odd", tokens=["One", odd, "two"])
+    events = await page.answer("odd")
+    assert text_of(events) == f"One{odd}two"
 
 
 async def test_page_that_left_rejoins_behind_what_it_has(page: Page, model: ScriptedModel) -> None:
