@@ -398,11 +398,10 @@ FLEET_DOOR = ", ".join(map(str, FLEET_TRUSTED_PROXIES)) or name_elsewhere(
 )
 # True if only this machine can reach the fleet. `manage.py fleet` sets it for its workers.
 FLEET_IS_LOCAL = env.flag("FLEET_IS_LOCAL", False) and not FLEET_DOOR
-_IS_OPEN = FLEET_IS_LOCAL and FLEET_AUTH == "anonymous"
 # Which programs may ask: also those without a token, those with one, or none.
 FLEET_API = env.choice("FLEET_API", "auto", ("auto", "open", "tokens", "off"))
 if FLEET_API == "auto":
-    FLEET_API = "open" if _IS_OPEN else "tokens"
+    FLEET_API = "open" if FLEET_IS_LOCAL and FLEET_AUTH == "anonymous" else "tokens"
 FLEET_API_ORIGINS = env.origins("FLEET_API_ORIGINS")  # of pages elsewhere that may ask
 # Links for new passwords go there. Without it, into the log.
 _MAIL_SERVER = env.url("EMAIL_URL", tuple(accounts.SMTP_PORTS))
