@@ -11,7 +11,7 @@ export const LOST = {
   limited: "", // the server says why, and when
   storage: "", // the server says it
   blocked: gettext(
-    "A proxy on the way to the server does not let WebSockets through, which bring the answers. Your question is kept. If the proxy is the server's own, the log of the server says what to set.",
+    "A proxy on the way to the server lets neither WebSockets nor streams through, which bring the answers. Your question is kept. If the proxy is the server's own, the log of the server says what to set.",
   ),
   held: gettext(
     "The connection opens, but a proxy on the way holds back what the server sends. Trying again…",

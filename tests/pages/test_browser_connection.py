@@ -144,7 +144,7 @@ async def test_page_says_that_a_proxy_lets_nothing_through_and_stops(
     await fail_sockets(stage)
     while len(stage.plain) < 2:
         await stage.wait(500)
-    await expect(stage.link_state).to_contain_text("does not let WebSockets through")
+    await expect(stage.link_state).to_contain_text("lets neither WebSockets nor streams through")
     await expect(stage.link_state).to_have_attribute("role", "alert")
     # The operator is told once.
     assert stage.plain == ["language=en&socket=unopened", "language=en"]
