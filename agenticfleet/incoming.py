@@ -12,6 +12,7 @@ import logging
 import socket
 import sys
 import termios
+from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 # As in `server`: what is used beyond the documented interfaces, and what for.
 INTERNAL_NAMES = {
     "daphne.http_protocol.WebRequest._response_started": "set back, to answer with an error",
-    "daphne.http_protocol.WebRequest.basic_error": "answers with an error",
+    "daphne.http_protocol.WebRequest.handle_reply": "answers with an error",
     "daphne.http_protocol.WebRequest.handle_exception": "replaced: cuts what has begun",
     "twisted.web.http.RESPONSES": "extended: the reason phrases of all statuses",
     "twisted.web.http.HTTPChannel._handlingRequest": "true from a whole request to its response",
@@ -75,6 +76,7 @@ BODY_TIMEOUT = 60.0  # to the end of its body
 IDLE_TIMEOUT = 60.0  # from a response to the next request
 LINGER = 5.0  # in which what a refused client still sends is dropped, so that it can read why
 MAX_BODY = 1024 * 1024  # bytes. The largest form has a question
+RESTARTING = "shutting_down", "The server is restarting. Try again in a moment."
 # By their status: the code for programs and the message for people.
 REFUSALS = {
     "400 Bad Request": ("bad_request", "The request can't be read."),
@@ -284,7 +286,11 @@ class Request(WebRequest):  # type: ignore[misc]
         """Let no client wait for the rest of a response, or take its beginning for all of it."""
         if self.finished or self.channel is None:
             return
-        if not application.cancelled() and not application.exception():
+        if application.cancelled():
+            # The process exits. Its run goes on elsewhere, and the same request once more joins it.
+            self.fail(HTTPStatus.SERVICE_UNAVAILABLE, *RESTARTING, {b"retry-after": b"2"})
+            return
+        if not application.exception():
             logger.error("a response has no end: %s", ascii(self.path[:MAX_LOGGED_PATH]))
         self.handle_exception(None)
 
@@ -293,22 +299,27 @@ class Request(WebRequest):  # type: ignore[misc]
 
         daphne's own answers again and fails with that, in the job that looks after all connections.
         """
+        self.fail(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "Something went wrong here.", {})
+
+    def fail(self, status: int, code: str, message: str, headers: Mapping[bytes, bytes]) -> None:
+        """Answer with an error, or cut the connection if the response has begun."""
         if self.finished or self.channel is None:
             return
         if self.startedWriting:
             self.channel.transport.abortConnection()
-        else:
-            self._response_started = False
-            self.responseHeaders = Headers()
-            self.basic_error(500, b"Internal Server Error", "Exception inside application.")
+            return
+        self._response_started = False
+        self.responseHeaders = Headers()
+        fields = [(b"content-type", b"application/json"), *headers.items()]
+        self.handle_reply({"type": "http.response.start", "status": status, "headers": fields})
+        body = error_object(code, message, kind="api_error").encode()
+        self.handle_reply({"type": "http.response.body", "body": body})
 
 
 def response(status: str) -> bytes:
     """Return a refusal, with the error object of OpenAI's API, which clients of the doors read."""
-    code, message = REFUSALS[status]
     kind = "api_error" if status.startswith("5") else "invalid_request_error"
-    error = {"message": message, "type": kind, "code": code, "param": None}
-    body = json.dumps({"error": error})
+    body = error_object(*REFUSALS[status], kind=kind)
     head = (
         f"HTTP/1.1 {status}",
         "Connection: close",
@@ -316,6 +327,11 @@ def response(status: str) -> bytes:
         f"Content-Length: {len(body)}",
     )
     return "\r\n".join((*head, "", body)).encode()
+
+
+def error_object(code: str, message: str, *, kind: str) -> str:
+    error = {"message": message, "type": kind, "code": code, "param": None}
+    return json.dumps({"error": error})
 
 
 class Connection(tcp.Server):

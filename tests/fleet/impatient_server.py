@@ -4,6 +4,7 @@ A program of its own, because a process can run Twisted's reactor only once. It 
 then a line for each request that reaches the application.
 """
 
+import asyncio
 import socket
 from typing import Any
 
@@ -43,6 +44,8 @@ async def answer(scope: dict[str, Any], receive: Any, send: Any, size: int) -> N
         return
     if path == "/fails":
         raise ZeroDivisionError
+    if path == "/cancelled":
+        raise asyncio.CancelledError
     status = int(scope["query_string"]) if path == "/status" else 200
     await send({"type": "http.response.start", "status": status, "headers": []})
     if path == "/fails-before-a-byte":

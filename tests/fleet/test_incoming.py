@@ -302,6 +302,12 @@ def test_failure_before_the_first_byte_is_a_status(server: Serving, path: str) -
     assert time.monotonic() - started < 1
 
 
+def test_request_that_the_exiting_process_drops_may_be_sent_again(server: Serving) -> None:
+    response = httpx.get(f"{server.address}/cancelled", timeout=STOP)
+    assert (response.status_code, response.headers["retry-after"]) == (503, "2")
+    assert response.json()["error"]["code"] == "shutting_down"
+
+
 def test_server_looks_after_connections_however_many_applications_fail(server: Serving) -> None:
     for path in ("/breaks", "/stops", "/fails", "/nothing"):
         with suppress(httpx.HTTPError):
