@@ -62,7 +62,9 @@ async def ask(
 
 def digest_of(call: Call) -> str:
     """Return what a repeated request is found by."""
-    return hashlib.sha256(f"{call.who.owner}\n".encode() + call.raw).hexdigest()
+    # The same body may ask something else at another door.
+    sent_to = f"{call.who.owner}\n{call.route.path}\n"
+    return hashlib.sha256(sent_to.encode() + call.raw).hexdigest()
 
 
 def message_id_of(owner: Owner, key: str) -> UUID:

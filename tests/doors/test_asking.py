@@ -165,6 +165,12 @@ async def test_retry_joins_the_run_of_the_same_request(doors: Doors) -> None:
     assert await Run.objects.acount() == 2
 
 
+async def test_retry_joins_no_run_of_another_door(doors: Doors) -> None:
+    await doors.post("/whole", {})
+    await doors.post("/stream", {}, headers=RETRY)
+    assert await Run.objects.acount() == 2
+
+
 async def test_retry_of_a_request_of_long_ago_is_a_new_run(doors: Doors) -> None:
     await doors.post("/whole", {})
     await ended(created_at=timezone.now() - timedelta(minutes=16))
