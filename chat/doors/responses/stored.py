@@ -144,7 +144,8 @@ def echo_of(run: Run) -> Echo:
 
 def goes_on_alone(run: Run) -> bool:
     """Return True if the run goes on when nobody reads it, as those of other doors do."""
-    return echo_of(run).goes_on_alone
+    # One that was run again through another door has kept what it was told.
+    return run.door != "responses" or echo_of(run).goes_on_alone
 
 
 def response_of(run: Run) -> ResponseObject:

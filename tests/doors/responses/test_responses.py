@@ -1,6 +1,7 @@
 """`/v1/responses` at the door: asking, reading, following, cancelling and deleting."""
 
 import asyncio
+import uuid
 from typing import Any
 
 import pytest
@@ -339,6 +340,22 @@ async def test_reader_of_a_run_of_another_door_does_not_cancel_it(
     await asyncio.sleep(0.7)
     model.release()
     assert (await socket.rest())[-1]["data"]["status"] == "completed"
+
+
+async def test_reader_of_a_response_that_another_door_runs_again_does_not_cancel_it(
+    doors: Doors, model: ScriptedModel
+) -> None:
+    async with doors.stream("POST", PATH, body("hold", stream=True)) as exchange:
+        await exchange.until("Alpha")
+    first = await Run.objects.aget()
+    await until_ended({"id": f"resp_{first.pk.hex}"})
+    again = {"message": "hold", "rerun_of": str(first.pk)}
+    run_id = uuid.UUID((await doors.post("/api/v1/runs", again)).json["run"])
+    async with doors.stream("GET", f"{PATH}/resp_{run_id.hex}?stream=true") as exchange:
+        await exchange.until("Alpha")
+    await asyncio.sleep(0.7)  # The time after which it would be cancelled.
+    model.release()
+    assert (await until_ended({"id": f"resp_{run_id.hex}"})).status == "completed"
 
 
 async def test_failed_background_response_says_why(doors: Doors, model: ScriptedModel) -> None:
