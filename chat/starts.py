@@ -149,17 +149,19 @@ class StartQueries(models.QuerySet["Run"]):
             digest=entrance.digest,
             created_at__gt=Now() - RETRIED_WITHIN,
         ).exclude(digest="")  # or SQLite doesn't see that its index has all of them
-        # As above: hardly any request is a repeated one.
-        if not recent.exists():
+        # Not the whole row: hardly any request is a repeated one, though its words may be the same.
+        fields = ("pk", "status", "output_tokens", "ended_at")
+        newest = recent.order_by("-created_at").values_list(*fields).first()
+        if newest is None:
             return None
-        run = recent.order_by("-created_at").select_related("question").first()
-        if run is None:
-            return None
-        if run.status == run.Status.FAILED and run.output_tokens:
-            is_new = run.ended_at and run.ended_at > timezone.now() - TOLD_AGAIN_WITHIN
-            return run if entrance.is_retry or is_new else None
-        is_void = run.status in (run.Status.CANCELLED, run.Status.FAILED)
-        return run if entrance.is_retry and not is_void else None
+        pk, status, output_tokens, ended_at = newest
+        if status == self.model.Status.FAILED and output_tokens:
+            is_new = ended_at and ended_at > timezone.now() - TOLD_AGAIN_WITHIN
+            is_joined = entrance.is_retry or is_new
+        else:
+            void = (self.model.Status.CANCELLED, self.model.Status.FAILED)
+            is_joined = entrance.is_retry and status not in void
+        return self.filter(pk=pk).select_related("question").first() if is_joined else None
 
     def is_deleted(self, request: ChatRequest | ReplyRequest) -> bool:
         """Return True if the request names a conversation, or a run, that doesn't exist."""

@@ -375,7 +375,11 @@ def known_run(
 ) -> Run | Newcomer:
     """Return the run that a request already has, or who asks for a new one."""
     who = asker()
-    known = Run.objects.known_run(who.owner, request) or Run.objects.repeated(who.owner, entrance)
+    if entrance.digest:
+        # Its message_id was made for this very request, so no run has it.
+        known = Run.objects.repeated(who.owner, entrance)
+    else:
+        known = Run.objects.known_run(who.owner, request)
     return known or newcomer_of(who, request)
 
 

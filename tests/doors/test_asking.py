@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from django.utils import timezone
 
-from chat.access.owners import Owner
+from chat.access.owners import Asker, Owner
+from chat.database import in_database
 from chat.doors import asking
 from chat.doors.asking import ask, cancel_when_left
 from chat.doors.calls import Call, Reply, Route
@@ -21,6 +22,7 @@ from chat.models import Run
 from chat.protocol.errors import ErrorInfo
 from chat.protocol.events import Error, ResponseDelta
 from chat.protocol.requests import ChatRequest
+from chat.runs.local import known_run
 from chat.runs.replay import Entry
 from chat.runs.worker import Worker
 from tests.pages.test_plans import plans_of
@@ -207,6 +209,18 @@ def test_repeated_requests_are_looked_for_by_their_index() -> None:
     plans = plans_of(lambda: Run.objects.repeated(Owner("script", "x"), entrance))
     [plan] = plans.values()
     assert "runs_by_digest" in plan
+
+
+async def test_new_request_in_the_same_words_reads_little(doors: Doors) -> None:
+    await doors.post("/whole", {})
+    run = await Run.objects.aget()
+    request = ChatRequest(message=QUESTION, message_id=uuid.uuid4())
+    asker = Asker(Owner.of(run.owner), "127.0.0.1")
+    entrance = Entrance("openai", digest=run.digest)
+    plans = await in_database(plans_of, lambda: known_run(lambda: asker, request, entrance))
+    [found] = [read for read in plans if "digest" in read]
+    assert "told" not in found
+    assert not any("message_id" in read for read in plans)
 
 
 # --- Clients that leave
