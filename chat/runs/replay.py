@@ -35,6 +35,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from uuid import UUID
+from weakref import ref
 
 import msgspec
 
@@ -54,7 +55,7 @@ WINDOW = 256  # latest events that are kept as they are
 MAX_STEPS = 1000  # steps kept for followers that join late
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Entry:
     """One event with its place in the run and its encoded form."""
 
@@ -134,6 +135,8 @@ class Transcript:
         self._steps: list[tuple[Entry, int]] = []  # each with the length of the text before it
         self._text = [text]
         self._length = len(text)
+        # The newest snapshot, for as long as a follower holds it: it may have megabytes.
+        self._snapshot: ref[Entry] | None = None
 
     @property
     def text(self) -> str:
@@ -186,7 +189,7 @@ class Transcript:
             # A snapshot from before `seen` would take text back from the page.
             return []
         at = max(seen, self.last_seq)
-        snapshot = [snapshot_of(self.text, seq=at, run_id=self.run_id)] if self.last_seq else []
+        snapshot = [self.snapshot(at)] if self.last_seq else []
         return [*self.steps, *snapshot, *self.ending_after(at)]
 
     def catch_up(self, seen: int) -> list[Entry]:
@@ -204,10 +207,24 @@ class Transcript:
                 entries.append(step)
                 seen = step.seq
         if self.last_seq > seen:
-            entries.append(snapshot_of(self.text, seq=self.last_seq, run_id=self.run_id))
+            entries.append(self.snapshot(self.last_seq))
         return [*entries, *self.ending_after(max(seen, self.last_seq))]
 
+    def snapshot(self, seq: int) -> Entry:
+        """Return the whole answer so far, as one event that followers share.
+
+        `seq`: not below the last one, so that there is one text for it.
+        """
+        shared = self._snapshot() if self._snapshot else None
+        if shared is None or shared.seq != seq:
+            shared = snapshot_of(self.text, seq=seq, run_id=self.run_id)
+            self._snapshot = ref(shared)
+        return shared
+
     def ending_after(self, seq: int) -> list[Entry]:
+        if self.ending and self.has_all_behind(seq) and self.window[-1].seq > seq:
+            # It has its place here, and is encoded: its text may have megabytes, too.
+            return [entry for entry in self.window if entry.seq > seq]
         return renumber_ending(self.ending, after=seq, run_id=self.run_id)
 
 

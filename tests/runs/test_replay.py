@@ -12,6 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
+from weakref import ref
 
 import pytest
 import pytest_asyncio
@@ -170,6 +171,31 @@ def test_ending_is_renumbered_for_one_follower_alone() -> None:
     transcript = live_log(has_ended=True).transcript
     assert written(transcript.behind(5000, compact=JSON)) == "5001 done"
     assert written(transcript.behind(8, compact=JSON)) == "9 done"
+
+
+@pytest.mark.parametrize("compact", [JSON, HTML])
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_followers_that_are_behind_share_the_bytes(
+    has_ended: bool, compact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chat.runs.replay.WINDOW", 2)
+    log = live_log(has_ended=has_ended)
+    batches = [log.transcript.behind(4, compact=compact) for _ in range(50)]
+    expected = ["7 snapshot abcd", *([DONE] if has_ended else [])]
+    assert written(batches[0]).endswith(", ".join(expected))
+    for same in zip(*batches, strict=True):
+        assert len({id(entry.payload) for entry in same}) == 1
+
+
+def test_snapshot_is_kept_only_for_its_followers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chat.runs.replay.WINDOW", 2)
+    log = live_log(has_ended=False)
+    first = ref(log.transcript.behind(4, compact=JSON)[-1])
+    assert first() is None
+    before = log.transcript.behind(4, compact=JSON)
+    log.append(ResponseDelta(delta="e"))
+    assert written(log.transcript.behind(4, compact=JSON)[-1:]) == "8 snapshot abcde"
+    assert written(before[-1:]) == "7 snapshot abcd"
 
 
 @dataclass(frozen=True, kw_only=True)
