@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 # As in `server`: what is used beyond the documented interfaces, and what for.
 INTERNAL_NAMES = {
     "daphne.http_protocol.WebRequest._response_started": "set back, to answer with an error",
+    "daphne.http_protocol.WebRequest.process": "extended: gives the body to the application",
     "daphne.http_protocol.WebRequest.handle_reply": "answers with an error",
     "daphne.http_protocol.WebRequest.handle_exception": "replaced: cuts what has begun",
     "twisted.web.http.RESPONSES": "extended: the reason phrases of all statuses",
@@ -53,6 +54,7 @@ INTERNAL_NAMES = {
     "twisted.web.http.HTTPChannel.writeSequence": "replaced: sends a piece at once",
     "twisted.web.http.Request._parsePOSTFormSubmission": "false: Django parses forms",
     "twisted.web.http.Request.channel": "of the request; None once it has ended",
+    "twisted.web.http.Request.content": "the body, in memory or in an open file",
     "twisted.web.http.Request.finished": "true once the response is whole",
     "twisted.web.http.Request.responseHeaders": "emptied, to answer with an error",
     "twisted.web.http.Request.startedWriting": "true once the head is written",
@@ -273,6 +275,15 @@ class Request(WebRequest):  # type: ignore[misc]
         super().__init__(*args, **options)
         # The lock is fair: pieces are sent in the order in which they were passed to `send`.
         self.turn = asyncio.Lock()
+
+    def process(self) -> None:
+        """Answer a request that is whole.
+
+        Its body would be kept until the response has ended, the application's copy aside.
+        """
+        super().process()
+        if self.content is not None:
+            self.content.close()
 
     async def wait_for_room(self) -> None:
         """Wait until the reader has taken most of the response. Cut one that takes nothing."""

@@ -119,6 +119,7 @@ class Doors:
         call.raw = await body_of(call)
         read(call)
         response = await call.route.function(call)
+        call.raw, call.body = b"", None  # A stream may last for minutes, and its history be long.
         await response.respond(call)
 
     def find(self, call: Call) -> None:

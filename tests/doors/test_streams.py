@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from pytest_django import Settings
 
@@ -44,6 +45,11 @@ class Words:
 
 QUESTION = "What is the answer?"
 left: list[Run] = []
+calls: list[Call] = []
+
+
+class Body(msgspec.Struct):
+    text: str
 
 
 async def run_of(call: Call) -> Run:
@@ -59,6 +65,13 @@ async def run_of(call: Call) -> Run:
 async def stream(call: Call) -> Stream:
     run = await run_of(call)
     return Stream(call, run, Words(), on_leave=lambda: left.append(run))
+
+
+async def noted(call: Call) -> Stream:
+    assert call.raw
+    assert call.body.text
+    calls.append(call)
+    return await stream(call)
 
 
 async def held(call: Call) -> Stream:
@@ -78,10 +91,10 @@ async def broken(call: Call) -> Reply:
 @pytest.fixture
 def doors(worker: Worker, model: ScriptedModel) -> Doors:
     left.clear()
+    calls.clear()
     functions = {"stream": stream, "held": held, "whole": whole, "broken": broken}
-    return Doors(
-        Application([Route("GET", f"/{name}", each, "", "ask") for name, each in functions.items()])
-    )
+    routes = [Route("GET", f"/{name}", each, "", "ask") for name, each in functions.items()]
+    return Doors(Application([*routes, Route("POST", "/noted", noted, "", "ask", body=Body)]))
 
 
 async def test_pieces_arrive_as_the_model_sends_them(doors: Doors, model: ScriptedModel) -> None:
@@ -92,6 +105,15 @@ async def test_pieces_arrive_as_the_model_sends_them(doors: Doors, model: Script
         model.release()
         assert (await exchange.rest()).text == "One two"
     assert left == []
+
+
+async def test_open_stream_keeps_no_body(doors: Doors, model: ScriptedModel) -> None:
+    model.on(QUESTION, tokens=["One", " two"], hold_after=1)
+    async with doors.stream("POST", "/noted", {"text": "A long history."}) as exchange:
+        await exchange.until("One")
+        assert [(call.raw, call.body) for call in calls] == [(b"", None)]
+        model.release()
+        assert (await exchange.rest()).text == "One two"
 
 
 async def test_head_leaves_before_the_first_event_is_rendered(

@@ -93,6 +93,21 @@ def test_slow_readers_cost_little_memory_and_are_cut(fleet: Fleet, model: Script
     assert cost < SLOW * MAX_MEMORY, f"{cost / SLOW:.0f} bytes each"
 
 
+def test_open_stream_keeps_no_file_of_its_body(fleet: Fleet, model: ScriptedModel) -> None:
+    model.on("Long, please.", tokens=["One", " two"], hold_after=1)
+    told = [("user", "x" * 150_000), ("assistant", "Go on."), ("user", "Long, please.")]
+    messages = [{"role": role, "content": content} for role, content in told]
+    with closing(StreamReader(fleet)) as reader:
+        reader.send(completion("", messages=messages))
+        reader.until(b"One")
+        # Twisted keeps a body of this size in a file without a name.
+        files = Path(f"/proc/{worker_of(fleet).pid}/fd").iterdir()
+        assert not [file for file in files if str(file.readlink()).endswith("(deleted)")]
+        model.release()
+        reader.rest()
+        assert reader.text == "One two"
+
+
 def test_answer_says_once_what_it_is_and_what_is_left(
     tmp_path: Path, fleet: Fleet, model: ScriptedModel
 ) -> None:
