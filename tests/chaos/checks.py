@@ -58,7 +58,7 @@ from tests.scripted_model import Call
 from tests.timing import CANCEL_TIME
 
 from .acts import Execution
-from .doors import Caller, caller_breaks
+from .callers import Caller, caller_breaks
 from .journal import Journal
 from .plans import CLOCKS, RunPlan
 from .readers import ASIDES, CancelSent, Follower, Probed, is_refusal, is_terminal

@@ -26,8 +26,8 @@ from tests.scripted_model import Call, Script, ScriptedModel
 from tests.serving import Fleet, running
 
 from .acts import ActServer
+from .callers import Caller, kinds_of
 from .checks import Evidence, Violation, violations_of_question
-from .doors import Caller, key_of
 from .faults import RedisFaults, Weather, WorkerFaults, database_faults
 from .journal import AFTERMATH, Journal, Window
 from .plans import (
@@ -244,8 +244,9 @@ class Play:
             await asyncio.sleep(rng.expovariate(5))
 
     def start(self, plan: RunPlan) -> None:
-        # All doors know the run by this key.
-        plan = replace(plan, message_id=message_id_of(SCRIPT, key_of(plan)))
+        # By this key its doors know the run.
+        key = kinds_of(self._storm.seed, plan.number)[0].key_of(plan)
+        plan = replace(plan, message_id=message_id_of(SCRIPT, key))
         set_scripts(self._stage.model, plan)
         self._following.add(asyncio.create_task(self.take_slot(plan)))
 
@@ -275,7 +276,7 @@ class Play:
         self._evidence.append(run)
         reading = [asyncio.create_task(follower.follow()) for follower in followers]
         if not plan.reply:
-            run.callers = [self.new_caller(plan)]
+            run.callers = self.new_callers(plan)
             reading += [asyncio.create_task(caller.follow()) for caller in run.callers]
         disturbing = [
             asyncio.create_task(self.send_cancels(run, cancelling))
@@ -297,10 +298,19 @@ class Play:
         rng = Random(f"{self._storm.seed}/reader/{plan.number}/{reader.subprotocol}")
         return Follower(plan, reader, self._wire, self._journal, rng)
 
-    def new_caller(self, plan: RunPlan) -> Caller:
-        rng = Random(f"{self._storm.seed}/caller/{plan.number}")
-        fleet = self._stage.fleet
-        return Caller(plan, lambda: fleet.address, AS_SCRIPT, self._journal, rng)
+    def new_callers(self, plan: RunPlan, *, is_late: bool = False) -> list[Caller]:
+        seed, fleet = self._storm.seed, self._stage.fleet
+        return [
+            kind(
+                plan,
+                lambda: fleet.address,
+                AS_SCRIPT,
+                self._journal,
+                Random(f"{seed}/{kind.name}/{plan.number}"),
+                is_late=is_late,
+            )
+            for kind in kinds_of(seed, plan.number)
+        ]
 
     async def send_cancels(self, run: Evidence, cancelling: Cancelling) -> None:
         await asyncio.sleep(cancelling.after)
@@ -342,7 +352,7 @@ class Play:
         return time.monotonic() - began
 
     async def send_latecomers(self) -> None:
-        """Let two more readers read each ended run from its beginning."""
+        """Let more readers read each ended run from its beginning."""
         slots = asyncio.Semaphore(MAX_LATECOMERS)
 
         async def visit(run: Evidence) -> None:
@@ -352,6 +362,11 @@ class Play:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(HEAL_TIMEOUT):
                             await run.followers[-1].follow()
+                late = [] if run.plan.reply else self.new_callers(run.plan, is_late=True)
+                run.callers += late
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(HEAL_TIMEOUT):
+                        await asyncio.gather(*(caller.follow() for caller in late))
                 run.late_probe = await probe(
                     run.plan, BEYOND, self._wire, self._journal, listens=HEAL_TIMEOUT, stays=0.3
                 )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .callers import Caller
 from .checks import Evidence, Violation, cancel_times
 from .journal import Journal
 from .readers import Follower, Socket
@@ -51,11 +52,17 @@ class Report:
             "refusals",
             Counter(s.frames[-1]["error"]["code"] for s in self.sockets() if s.fate == "refused"),
         )
+        yield from section(
+            "responses of doors",
+            Counter(f"{c.name}: {got.end}" for c in self.callers() for got in c.responses),
+        )
         yield from section("errors in the fleet's log", self.log_errors())
         yield from section("violations", Counter(violation.rule for violation in self.violations))
         sockets = sum(1 for _ in self.sockets())
+        responses = sum(len(caller.responses) for caller in self.callers())
         yield (
-            f"{len(self.runs)} runs, {sockets} sockets, {self.takeovers()} takeovers,"
+            f"{len(self.runs)} runs, {sockets} sockets, {responses} responses of doors,"
+            f" {self.takeovers()} takeovers,"
             f" {len(self.violations)} violations"
         )
         if workers := self.poisoned_workers():
@@ -97,6 +104,10 @@ class Report:
         for run in self.runs:
             for follower in run.followers:
                 yield from follower.sockets
+
+    def callers(self) -> Iterator[Caller]:
+        for run in self.runs:
+            yield from run.callers
 
     def log_errors(self) -> Counter[str]:
         found = [
@@ -145,6 +156,13 @@ class Report:
         yield from (f"  fault {fault}" for fault in self.journal.around(run.asked_at, run.ended_at))
         for follower in run.followers:
             yield from self.story_of(follower)
+        for caller in run.callers:
+            yield f"  {caller.name}: ended as {caller.ending or 'nothing'} {caller.code}"
+            for got in caller.responses[-MAX_SOCKETS:]:
+                yield (
+                    f"    {got.opened - born:.2f} s {got.status} {got.end} {got.code[:60]}"
+                    f" · {got.count} messages, {got.finishes} ends {got.broken}"
+                )
         for row in run.rows:
             yield from [f"  log {line}" for line in self.log if str(row.workflow_id) in line][
                 -MAX_LINES:
