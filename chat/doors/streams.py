@@ -232,8 +232,10 @@ class Stream(Follower):
             self.spawn(self.send_notice(code, message))
 
     async def send_notice(self, code: str, message: str) -> None:
-        # Rendered only now: it carries the seq of what was sent before it.
-        await self.write(self.rendering.notice(code, message))
+        # Rendered only now: it carries the seq of what was sent before it. Nothing follows the
+        # ending.
+        if not self.is_over:
+            await self.write(self.rendering.notice(code, message))
 
     async def begin(self) -> None:
         """Send the head and what has waited for it."""

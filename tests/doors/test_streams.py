@@ -43,6 +43,16 @@ class Words:
         return f"[{error.code}]".encode()
 
 
+class ToldAtTheEnd(Words):
+    """Somebody has news for the reader while it gets the ending."""
+
+    def events(self, batch: Sequence[Entry]) -> bytes:
+        if batch[-1].is_terminal:
+            [socket] = Worker.current().sockets
+            socket.tell("news", "Something happened.")
+        return super().events(batch)
+
+
 QUESTION = "What is the answer?"
 left: list[Run] = []
 calls: list[Call] = []
@@ -78,6 +88,10 @@ async def held(call: Call) -> Stream:
     return Stream(call, await run_of(call), Words(), hold=0.3)
 
 
+async def told(call: Call) -> Stream:
+    return Stream(call, await run_of(call), ToldAtTheEnd())
+
+
 async def whole(call: Call) -> Reply:
     reading = Whole(call, await run_of(call))
     await reading.follow()
@@ -92,8 +106,8 @@ async def broken(call: Call) -> Reply:
 def doors(worker: Worker, model: ScriptedModel) -> Doors:
     left.clear()
     calls.clear()
-    functions = {"stream": stream, "held": held, "whole": whole, "broken": broken}
-    routes = [Route("GET", f"/{name}", each, "", "ask") for name, each in functions.items()]
+    functions = (stream, held, told, whole, broken)
+    routes = [Route("GET", f"/{each.__name__}", each, "", "ask") for each in functions]
     return Doors(Application([*routes, Route("POST", "/noted", noted, "", "ask", body=Body)]))
 
 
@@ -177,6 +191,12 @@ async def test_silence_has_beats(doors: Doors, model: ScriptedModel, settings: S
         await exchange.until("**")
         model.release()
         await exchange.rest()
+
+
+async def test_no_notice_follows_the_ending(doors: Doors, model: ScriptedModel) -> None:
+    model.on(QUESTION, tokens=["One"])
+    async with doors.stream("GET", "/told") as exchange:
+        assert (await exchange.rest()).text == "One"
 
 
 async def test_whole_run_is_read_before_it_is_answered(doors: Doors) -> None:
