@@ -32,7 +32,7 @@ terminal is never left out, or a client would wait for ever.
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from uuid import UUID
 from weakref import ref
@@ -57,11 +57,15 @@ MAX_STEPS = 1000  # steps kept for followers that join late
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Entry:
-    """One event with its place in the run and its encoded form."""
+    """One event with its place in the run and its encoded form.
+
+    `is_summary`: it is not in the log, but stands for events that are left out.
+    """
 
     seq: int
     payload: bytes
     event: StreamEvent
+    is_summary: bool = False
 
     @property
     def is_terminal(self) -> bool:
@@ -85,7 +89,8 @@ def entry_of(event: StreamEvent, *, seq: int, run_id: UUID) -> Entry:
 
 def snapshot_of(text: str, *, seq: int, run_id: UUID) -> Entry:
     """Return the answer up to `seq` as one event, in place of the deltas that are left out."""
-    return entry_of(ResponseSnapshot(data=SnapshotData(text)), seq=seq, run_id=run_id)
+    entry = entry_of(ResponseSnapshot(data=SnapshotData(text)), seq=seq, run_id=run_id)
+    return replace(entry, is_summary=True)
 
 
 def renumber_ending(ending: Sequence[StreamEvent], *, after: int, run_id: UUID) -> list[Entry]:

@@ -3,7 +3,9 @@
 `sequence_number` counts what is told from the run's first event on, so it follows from the run's
 log alone: whoever reads on behind a number gets, on any worker, exactly the rest. Each takeover of
 the run begins at a number of its own, because the worker before may have told readers in its own
-process more than the log has.
+process more than the log has. Numbers behind a gap, for which a snapshot stands, don't follow from
+the log, which may have all of it later: they are in the upper half of their epoch, and whoever
+comes back behind one gets only the ending.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,11 +18,12 @@ from chat.doors.sse import PING, message
 from chat.protocol.errors import ErrorInfo
 from chat.protocol.events import Done, Error, StreamEvent
 from chat.protocol.terms import Summary
-from chat.runs.replay import Entry, opens_epoch
+from chat.runs.replay import EPOCH_SIZE, Entry, opens_epoch
 
 from .items import Items
 from .objects import IncompleteDetails, ResponseObject, ResponseStatus, UsageObject
 
+BEHIND_GAP = EPOCH_SIZE // 2  # is added to the numbers behind a gap
 TERMINALS: dict[ResponseStatus, str] = {
     "completed": "response.completed",
     "failed": "response.failed",
@@ -54,12 +57,14 @@ class Rendering:
         self._recorded = recorded
         self._number = 0  # of the next event
         self._seq = 0  # of the run's last event
-        self._is_lost = False  # the reader's place can't be found
+        # The reader's place can't be found.
+        self._is_lost = self._after >= 0 and self._after % EPOCH_SIZE >= BEHIND_GAP
+        self._offset = 0  # of numbers, once there was a gap
         self._pieces: list[bytes] = []
 
     def events(self, batch: Iterable[Entry]) -> bytes:
         for entry in batch:
-            self._place(entry.seq)
+            self._place(entry.seq, is_summary=entry.is_summary)
             if not isinstance(entry.event, Done | Error):
                 self._items.take(entry.event)
             elif isinstance(entry.event, Done):
@@ -83,24 +88,27 @@ class Rendering:
         self._emit("error", code=told.code, message=told.message, param=told.param)
         return self._pieces.pop()
 
-    def _place(self, seq: int) -> None:
+    def _place(self, seq: int, *, is_summary: bool) -> None:
         """Note the place of the run's next event."""
         is_first = self._seq == 0
         is_takeover = opens_epoch(seq) and seq > 1
-        has_gap = seq != self._seq + 1 and (is_first or not is_takeover)
+        has_gap = is_summary or (seq != self._seq + 1 and (is_first or not is_takeover))
         self._seq = seq
         if has_gap and self._number <= self._after:
             self._is_lost = True
         if is_first:
             for kind in ("response.created", "response.in_progress"):
                 self._emit(kind, response=self.response)
+        if has_gap and not self._is_lost and not self._offset:
+            self._offset = BEHIND_GAP
+            self._number += BEHIND_GAP
         if has_gap and is_first:
             for event in self._recorded:
                 self._items.take(event)
         elif has_gap:
             self._items.take_sources(self._recorded)
         if is_takeover:
-            self._number = max(self._number, seq)
+            self._number = max(self._number, seq + self._offset)
 
     def _end(self, summary: Summary, error: ErrorInfo | None) -> None:
         response = self.response

@@ -1,6 +1,7 @@
 """A run's events as the events of a response."""
 
 from typing import cast
+from uuid import uuid4
 
 import pytest
 
@@ -28,7 +29,7 @@ from chat.protocol.events import (
 )
 from chat.protocol.payloads import ResumedData, SnapshotData
 from chat.protocol.terms import CANCELLED, LOST, Ending, Usage, paused
-from chat.runs.replay import EPOCH_SIZE, Entry
+from chat.runs.replay import EPOCH_SIZE, Entry, snapshot_of
 from tests.rendering.events import (
     ASK,
     CITED,
@@ -308,6 +309,38 @@ def test_reader_whose_place_is_gone_gets_the_whole_at_the_end() -> None:
     assert kinds(told) == ["completed"]
     assert told[0]["sequence_number"] == 13
     assert told[0]["response"]["output"][0]["content"][0]["text"] == "Hello"
+
+
+@pytest.mark.parametrize("has_seen", [0, 2])
+def test_reader_that_had_a_gap_gets_the_ending_also_if_the_log_is_whole_later(
+    has_seen: int,
+) -> None:
+    whole = in_order([*CALM, called(), ResponseDelta(delta="Hel"), *completed("Hello")])
+    # Redis didn't answer, so a row stood for the log.
+    snapshot = snapshot_of("Hel", seq=3, run_id=uuid4())
+    told = told_of([*whole[:has_seen], snapshot, *whole[3:]])
+    assert Reader().read(told).text == "Hello"
+    places = [each["sequence_number"] for each in told]
+    assert places == sorted(set(places))
+    behind_gap = next(n for n, each in enumerate(told) if each["type"].endswith("text.delta"))
+    for at in places[behind_gap:-1]:
+        [ending] = told_of(whole, after=at)
+        assert ending == told[-1] | {"sequence_number": at + 1, "response": ending["response"]}
+        assert ending["response"]["output"][-1]["content"][0]["text"] == "Hello"
+
+
+def test_gap_is_remembered_when_another_worker_goes_on() -> None:
+    gap = ResponseSnapshot(data=SnapshotData("Hel"), seq=9)
+    opening = ResponseSnapshot(data=SnapshotData("Hel"), seq=EPOCH_SIZE)
+    delta = ResponseDelta(delta="lo", seq=EPOCH_SIZE + 1)
+    told = told_of([*run_of()[:1], *entries_of([gap, opening, delta])])
+    at = told[-1]["sequence_number"]
+    assert at > EPOCH_SIZE
+    again = [opening, delta, *completed("Hello")]
+    for seq, event in enumerate(again, EPOCH_SIZE):
+        event.seq = seq
+    rest = told_of([*run_of()[:1], *entries_of(again)], after=at)
+    assert kinds(rest) == ["completed"]
 
 
 def test_first_events_that_are_gone_are_told_from_what_is_recorded() -> None:
