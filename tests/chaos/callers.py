@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import aiohttp
 
+from chat.doors.responses.rendering import BEHIND_GAP
 from tests.doors.agui_client import Client
 from tests.doors.responses.rendered import Reader
 
@@ -22,7 +23,6 @@ from .doors import NO_TIMEOUT, messages_of
 from .journal import Journal
 from .plans import RunPlan
 from .rows import Row
-from .streams import EPOCH
 
 AGAIN = ("shutting_down", "storage_unavailable")  # codes of errors that are not of the run
 MODELS = {"light": "fleet-light", "full": "fleet-full", "auto": "fleet"}
@@ -252,9 +252,10 @@ class Responses(Caller):
         got.is_closed = got.finishes == 1
 
     def place(self, told: Body, got: Got) -> None:
-        """Take the place of an event: the next one, or where another worker has begun."""
+        """Take the place of an event: the next one, or where another worker or a gap begins."""
         number, last = told["sequence_number"], self._cursor
-        assert number == last + 1 or (number > last and number % EPOCH == 0), f"{last}, {number}"
+        is_takeover = number > last and number % BEHIND_GAP == 0
+        assert number in (last + 1, last + 1 + BEHIND_GAP) or is_takeover, f"{last}, {number}"
         if told["type"] != "error":
             self._cursor = number
 
@@ -308,14 +309,15 @@ class Agui(Caller):
 
     @staticmethod
     def key_of(run: RunPlan) -> str:
-        return f"{thread_of(run)}\nrun"
+        return "\n".join(ids_of(run))
 
     def asked(self) -> Asked:
         if not self._client.last_id:
             self._client = Client(self._sent)
-        body = {
-            "threadId": thread_of(self._run),
-            "runId": "run",
+        thread, run_id = ids_of(self._run)
+        body: Body = {
+            "threadId": thread,
+            "runId": run_id,
             "messages": self._sent,
             "tools": [],
             "context": [],
@@ -324,6 +326,8 @@ class Agui(Caller):
                 "fleet": {"mode": self._run.play.mode, "on_disconnect": "continue"},
             },
         }
+        if reply := self._run.reply:
+            body["resume"] = [entry_of(each) for each in reply.replies]
         cursor = self._client.last_id
         return Asked("agui", body, {"Last-Event-ID": cursor} if cursor else {})
 
@@ -351,8 +355,22 @@ class Agui(Caller):
         return super().is_over(got) and got.end not in LOST
 
 
-def thread_of(run: RunPlan) -> str:
-    return f"thread {run.number} of the storm"
+def ids_of(run: RunPlan) -> tuple[str, str]:
+    """Return the ids of the thread and the run, as the client has them."""
+    if run.reply:
+        # The thread of a run that another door may have begun.
+        return run.reply.conversation, f"behind {run.reply.continues}"
+    return f"thread {run.number} of the storm", "run"
+
+
+def entry_of(reply: Mapping[str, Any]) -> Body:
+    """Return a reply as AG-UI has it."""
+    if reply["decision"] == "withdraw":
+        return {"interruptId": reply["ask_id"], "status": "cancelled"}
+    payload: Body = {"approved": reply["decision"] != "refuse"}
+    if reply["decision"] == "edit":
+        payload["editedArgs"] = reply["arguments"]
+    return {"interruptId": reply["ask_id"], "status": "resolved", "payload": payload}
 
 
 def place_in(cursor: str) -> int:
@@ -367,9 +385,11 @@ def different(text: str, row: Row) -> str:
 DOORS: tuple[tuple[type[Caller], ...], ...] = ((Completions, Responses, Background), (Agui,))
 
 
-def kinds_of(seed: int, number: int) -> tuple[type[Caller], ...]:
-    """Return the kinds of programs that ask for this run."""
-    return Random(f"{seed}/doors/{number}").choice(DOORS)
+def kinds_of(seed: int, run: RunPlan) -> tuple[type[Caller], ...]:
+    """Return the kinds of programs that ask for this run, or reply to the one before it."""
+    if run.reply:
+        return (Agui,) if run.reply.conversation else ()
+    return Random(f"{seed}/doors/{run.number}").choice(DOORS)
 
 
 # --- Rules

@@ -109,6 +109,13 @@ class Evidence:
         return list(found.values())
 
     @property
+    def conversation(self) -> str:
+        """Return the id of the conversation, if a reader was told it."""
+        events = (event for follower in self.followers for event in run_events(follower))
+        found = (e["data"]["conversation_id"] for e in events if e["type"] == "connected")
+        return next(found, "")
+
+    @property
     def cancels(self) -> list[CancelSent]:
         return [
             *self.cancels_from_elsewhere,

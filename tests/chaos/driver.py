@@ -244,11 +244,15 @@ class Play:
             await asyncio.sleep(rng.expovariate(5))
 
     def start(self, plan: RunPlan) -> None:
-        # By this key its doors know the run.
-        key = kinds_of(self._storm.seed, plan.number)[0].key_of(plan)
-        plan = replace(plan, message_id=message_id_of(SCRIPT, key))
+        plan = self.named(plan)
         set_scripts(self._stage.model, plan)
         self._following.add(asyncio.create_task(self.take_slot(plan)))
+
+    def named(self, plan: RunPlan) -> RunPlan:
+        """Return the plan with the id by which the programs that ask for the run know it, too."""
+        for kind in kinds_of(self._storm.seed, plan)[:1]:
+            plan = replace(plan, message_id=message_id_of(SCRIPT, kind.key_of(plan)))
+        return plan
 
     async def take_slot(self, plan: RunPlan) -> None:
         """Live through a question; let the next one begin after a while even if it goes on."""
@@ -264,7 +268,9 @@ class Play:
         """Play a question's run, and those that go on after it each time it waits for a person."""
         run = await self.play_run(plan)
         while run.asks:
-            plan = plan_reply(self._storm.seed, plan, run.workflow_id, run.asks)
+            plan = self.named(
+                plan_reply(self._storm.seed, plan, run.workflow_id, run.asks, run.conversation)
+            )
             assert plan.reply
             await asyncio.sleep(plan.reply.after)
             run = await self.play_run(plan)
@@ -273,11 +279,10 @@ class Play:
         """Play one run with its readers, cancels and probes."""
         followers = [self.new_follower(plan, reader) for reader in plan.readers]
         run = Evidence(plan, followers, asked_at=time.monotonic())
+        run.callers = self.new_callers(plan)
         self._evidence.append(run)
         reading = [asyncio.create_task(follower.follow()) for follower in followers]
-        if not plan.reply:
-            run.callers = self.new_callers(plan)
-            reading += [asyncio.create_task(caller.follow()) for caller in run.callers]
+        reading += [asyncio.create_task(caller.follow()) for caller in run.callers]
         disturbing = [
             asyncio.create_task(self.send_cancels(run, cancelling))
             for cancelling in plan.cancellings
@@ -306,10 +311,10 @@ class Play:
                 lambda: fleet.address,
                 AS_SCRIPT,
                 self._journal,
-                Random(f"{seed}/{kind.name}/{plan.number}"),
+                Random(f"{seed}/{kind.name}/{plan.message_id}"),
                 is_late=is_late,
             )
-            for kind in kinds_of(seed, plan.number)
+            for kind in kinds_of(seed, plan)
         ]
 
     async def send_cancels(self, run: Evidence, cancelling: Cancelling) -> None:
@@ -362,7 +367,7 @@ class Play:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(HEAL_TIMEOUT):
                             await run.followers[-1].follow()
-                late = [] if run.plan.reply else self.new_callers(run.plan, is_late=True)
+                late = self.new_callers(run.plan, is_late=True)
                 run.callers += late
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(HEAL_TIMEOUT):

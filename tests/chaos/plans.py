@@ -116,11 +116,15 @@ class ReaderPlan:
 
 @dataclass(frozen=True, slots=True)
 class ReplyPlan:
-    """What is replied to a paused run, as its frame has it, and after how many seconds."""
+    """What is replied to a paused run, as its frame has it, and after how many seconds.
+
+    `conversation` is the paused run's, if its readers know it.
+    """
 
     continues: UUID
     replies: Sequence[dict[str, Any]]
     after: float
+    conversation: str = ""
 
     @property
     def withdraws(self) -> bool:
@@ -185,7 +189,11 @@ def plan_run(seed: int, number: int) -> RunPlan:
 
 
 def plan_reply(
-    seed: int, paused: RunPlan, run_id: UUID, asks: Sequence[Mapping[str, Any]]
+    seed: int,
+    paused: RunPlan,
+    run_id: UUID,
+    asks: Sequence[Mapping[str, Any]],
+    conversation: str = "",
 ) -> RunPlan:
     """Plan the run that goes on after a paused one, whose `ask.opened` had these data."""
     rng = Random(f"{seed}/reply/{paused.message_id}")
@@ -200,7 +208,12 @@ def plan_reply(
             draw_reader(Random(f"{seed}/events/{run_id}"), EVENTS, joins_after=0),
         ],
         cancellings=draw_cancellings(rng) if rng.random() < 0.3 else (),
-        reply=ReplyPlan(run_id, replies, after=rng.choice([0, 0.5, 3]) * rng.random()),
+        reply=ReplyPlan(
+            run_id,
+            replies,
+            after=rng.choice([0, 0.5, 3]) * rng.random(),
+            conversation=conversation,
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -23,7 +24,7 @@ from tests.chaos.callers import (
     kinds_of,
 )
 from tests.chaos.journal import Journal
-from tests.chaos.plans import Play, RunPlan
+from tests.chaos.plans import Play, ReplyPlan, RunPlan
 from tests.chaos.rows import Row
 from tests.chaos.streams import EPOCH
 from tests.owners import SCRIPT
@@ -130,7 +131,7 @@ def test_each_kind_has_an_answer_here() -> None:
 def test_kinds_that_read_together_know_the_run_by_one_key() -> None:
     for kinds in DOORS:
         assert len({message_id_of(SCRIPT, kind.key_of(PLAN)) for kind in kinds}) == 1
-    drawn = {kinds_of(1, number) for number in range(40)}
+    drawn = {kinds_of(1, replace(PLAN, number=number)) for number in range(40)}
     assert drawn == set(DOORS)
 
 
@@ -295,3 +296,23 @@ def test_cursor_that_goes_back_is_a_violation() -> None:
     messages[3]["at"] = "1 {}"
     give(caller, messages)
     assert breaks(caller, row_of())
+
+
+def test_front_end_replies_on_the_thread_of_the_paused_run() -> None:
+    replies = [
+        {"ask_id": "a", "decision": "approve"},
+        {"ask_id": "b", "decision": "edit", "arguments": {"item": "x"}},
+        {"ask_id": "c", "decision": "refuse"},
+        {"ask_id": "d", "decision": "withdraw"},
+    ]
+    plan = replace(PLAN, reply=ReplyPlan(uuid4(), replies, after=0, conversation="chat"))
+    [kind] = kinds_of(1, plan)
+    body = kind(plan, lambda: "", {}, Journal(), Random(1)).asked().body
+    assert body
+    assert f"{body['threadId']}\n{body['runId']}" == kind.key_of(plan) != kind.key_of(PLAN)
+    assert [(entry["status"], entry.get("payload")) for entry in body["resume"]] == [
+        ("resolved", {"approved": True}),
+        ("resolved", {"approved": True, "editedArgs": {"item": "x"}}),
+        ("resolved", {"approved": False}),
+        ("cancelled", None),
+    ]
