@@ -131,6 +131,8 @@ def missing_of(client: Redis) -> str:
     pipe.get(other)
     pipe.expire(other, 1)
     pipe.pttl(other)
+    pipe.exists(other)
+    pipe.getdel(other)
     pipe.sadd(log, "member")
     pipe.smembers(log)
     pipe.scan(match=other, count=1)

@@ -128,7 +128,8 @@ def test_silent_connections_are_closed_without_a_word(server: Serving) -> None:
     with server.connect() as client:
         started = time.monotonic()
         assert received(client) == b""
-        assert 1 <= time.monotonic() - started < 4
+        # The server has begun to count before this client could.
+        assert 0.9 <= time.monotonic() - started < 4
 
 
 def test_connection_is_used_again_until_it_is_idle_for_long(server: Serving) -> None:

@@ -74,13 +74,16 @@ class Stage:
         self.is_over_http = False  # events are sent on the newest stream
         self.requests: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.closed: asyncio.Queue[WebSocketRoute] = asyncio.Queue()
+        self._plays_fetch = False
 
     async def open(self, path: str = "/") -> None:
         await self.page.route("**/*", self.serve)
         await self.page.route_web_socket("**/ws/chat/*", self.connected)
         await self.page.clock.install(time=0)
-        await self.page.expose_function("posted", self.posted)
-        await self.page.add_init_script(f"({SCRIPTED_FETCH})()")
+        if not self._plays_fetch:
+            self._plays_fetch = True
+            await self.page.expose_function("posted", self.posted)
+            await self.page.add_init_script(f"({SCRIPTED_FETCH})()")
         await self.page.goto(f"http://localhost{path}")
         await self.page.clock.pause_at(PAUSED)
 

@@ -146,7 +146,7 @@ async def test_scripts_and_browsers_are_refused_if_signing_in_is_required(
     chat: Chatting, settings
 ) -> None:
     client = await in_database(browser)
-    settings.FLEET_AUTH = "required"
+    settings.FLEET_AUTH, settings.FLEET_API = "required", "tokens"
     assert await refusal(await chat.ask()) == ("forbidden", 4401)
     assert await refusal(await chat.ask(headers=headers_of(client))) == ("forbidden", 4401)
     assert await Run.objects.acount() == 0

@@ -14,7 +14,13 @@ from tests.chatting import Event
 
 BASE_UNITS = ("_seconds", "_bytes", "_total")
 # Gauges that count things have no unit.
-COUNTS = {"fleet_runs_live", "fleet_sockets_open", "fleet_workers", "fleet_service_up"}
+COUNTS = {
+    "fleet_runs_live",
+    "fleet_service_up",
+    "fleet_sockets_open",
+    "fleet_streams_open",
+    "fleet_workers",
+}
 
 
 class Samples:
