@@ -208,9 +208,11 @@ class Completions(Caller):
         is_right = self.text == row.text or (
             row.status == "paused" and self.text.startswith(row.text)
         )
-        # An answer that was begun again stands behind what was sent.
+        # An answer that was begun again stands behind what was sent, unless it ended as only the
+        # beginning of that.
         if was_begun_again:
             is_right |= row.status == "paused" or self.text.endswith(row.text)
+            is_right |= row.status == "cancelled" and self.text.startswith(row.text)
         if not is_right:
             yield different(self.text, row)
 

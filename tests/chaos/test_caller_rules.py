@@ -237,6 +237,18 @@ def test_completion_keeps_what_was_said_before_it_was_begun_again(
     assert (not breaks(caller, row_of(), was_begun_again=was_begun_again)) is is_right
 
 
+@pytest.mark.parametrize(("was_begun_again", "is_right"), [(True, True), (False, False)])
+@pytest.mark.parametrize("kind", [Completions, Responses])
+def test_answer_of_a_run_that_was_lost_may_have_more_than_the_row(
+    kind: type[Caller], *, was_begun_again: bool, is_right: bool
+) -> None:
+    caller = caller_of(kind)
+    give(caller, ANSWERS[kind]("Hi. There", "cancelled"))
+    row = row_of("cancelled")
+    assert (not breaks(caller, row, was_begun_again=was_begun_again)) is is_right
+    assert breaks(caller, row_of(), was_begun_again=was_begun_again)
+
+
 @pytest.mark.parametrize("kind", [Background, Agui])
 def test_reader_goes_on_where_it_was_cut(kind: type[Caller]) -> None:
     caller = caller_of(kind)
