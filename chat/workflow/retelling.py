@@ -53,7 +53,7 @@ class Retelling:
             self._say(event)
         elif isinstance(event, ReasoningDelta):
             self._tell(event)
-        elif earlier := self._told.get(identity(event)):
+        elif earlier := self._had(event):
             if isinstance(event, ResponseSnapshot):
                 if self._has_caught_up:
                     # Since then, readers got words that this takes back.
@@ -66,6 +66,16 @@ class Retelling:
                 self.restart(event.data.text)
                 self._shown = event.data.text
             self._tell(event)
+        return None
+
+    def _had(self, event: StreamEvent) -> list[StreamEvent] | None:
+        """Return the events that readers have in place of this one, if any are left."""
+        known = identity(event)
+        if earlier := self._told.get(known):
+            return earlier
+        if isinstance(event, AgentComplete | PhaseComplete | ToolComplete) and event.data.cut:
+            # The run ends while a step that readers saw done is played again.
+            return self._told.get((*known[:-1], False))
         return None
 
     def restart(self, text: str) -> None:
@@ -100,7 +110,7 @@ class Retelling:
             self._has_caught_up = True
 
 
-def identity(event: StreamEvent) -> Hashable:
+def identity(event: StreamEvent) -> tuple[Hashable, ...]:
     """Return what tells an event from the others of its run, whenever it is told."""
     kind = TYPE_OF[type(event)]
     match event:

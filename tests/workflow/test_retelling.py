@@ -6,11 +6,12 @@ from chat.protocol.events import (
     AgentComplete,
     AgentStart,
     OrchestratorMessage,
+    PhaseComplete,
     ResponseDelta,
     ResponseSnapshot,
     StreamEvent,
 )
-from chat.protocol.payloads import AgentTiming, SnapshotData
+from chat.protocol.payloads import AgentTiming, PhaseTiming, SnapshotData
 from chat.workflow import retelling as module
 from chat.workflow.retelling import Retelling
 
@@ -100,6 +101,20 @@ def test_thinking_that_was_told_again_as_the_answer_is_taken_back_again() -> Non
     say(retelling, "The", " answer")
     retelling.settle()
     assert words(heard) == ["The", " wick", "[]", "The", " answer"]
+
+
+@pytest.mark.parametrize(("was_cut", "is_told"), [(False, False), (True, True)])
+def test_end_of_a_step_that_was_done_is_not_told_as_cut(*, was_cut: bool, is_told: bool) -> None:
+    def end(*, cut: bool) -> PhaseComplete:
+        return PhaseComplete(data=PhaseTiming("research", 10, cut))
+
+    heard: list[StreamEvent] = []
+    # A cut end that readers have stands for nothing but itself.
+    retelling = Retelling([end(cut=was_cut)], "", heard.append)
+    retelling.tell(end(cut=not was_cut))
+    assert bool(heard) is is_told
+    retelling.tell(end(cut=True))
+    assert len(heard) == 1
 
 
 def test_each_event_that_readers_have_is_left_out_once() -> None:
