@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 import aiohttp
 
 from chat.doors.responses.rendering import BEHIND_GAP
+from tests.chatting import AS_SCRIPT
 from tests.doors.agui_client import Client
 from tests.doors.responses.rendered import Reader
 
@@ -65,7 +66,6 @@ class Caller:
         self,
         run: RunPlan,
         address: Callable[[], str],
-        headers: Mapping[str, str],
         journal: Journal,
         rng: Random,
         *,
@@ -77,7 +77,6 @@ class Caller:
         self.code = ""  # of the error that it ended with
         self._run = run
         self._address = address
-        self._headers = headers
         self._journal = journal
         self._rng = rng
         self._pause = 0 if is_late else rng.choice([0, 0.3, 2]) * rng.random()
@@ -128,7 +127,7 @@ class Caller:
     async def _call(self, got: Got, most: int | None) -> None:
         asked = self.asked()
         method = "GET" if asked.body is None else "POST"
-        url, headers = f"{self._address()}{asked.path}", {**self._headers, **asked.headers}
+        url, headers = f"{self._address()}{asked.path}", {**AS_SCRIPT, **asked.headers}
         try:
             async with (
                 aiohttp.ClientSession(headers=headers, timeout=NO_TIMEOUT) as session,

@@ -36,6 +36,8 @@ its script, and of its cancels and replies. In addition, it may be `worker_lost`
 answer was begun again. No run ends with `shutting_down`. A run that is over has no results of steps
 and no open asks.
 
+**At the doors for programs.** See `callers.py`.
+
 **Against the model.** The model is called once, and again only after a failure before the first
 chunk, for each agent at work at a takeover (twice if a stopped worker continues), and for each
 result that a fault kept from being stored. A call whose result was stored is never made again: it

@@ -19,7 +19,6 @@ from django.conf import settings
 from agenticfleet.embedded import Watcher, start_valkey, wait_until_answering
 from chat.doors.asking import message_id_of
 from chat.workflow.agents import EDITOR, PLANNER, REVIEWER, SPECIALISTS
-from tests.chatting import AS_SCRIPT
 from tests.owners import SCRIPT
 from tests.postgresql import postgresql
 from tests.scripted_model import Call, Script, ScriptedModel
@@ -305,17 +304,11 @@ class Play:
 
     def new_callers(self, plan: RunPlan, *, is_late: bool = False) -> list[Caller]:
         seed, fleet = self._storm.seed, self._stage.fleet
-        return [
-            kind(
-                plan,
-                lambda: fleet.address,
-                AS_SCRIPT,
-                self._journal,
-                Random(f"{seed}/{kind.name}/{plan.message_id}"),
-                is_late=is_late,
-            )
-            for kind in kinds_of(seed, plan)
-        ]
+        callers = []
+        for kind in kinds_of(seed, plan):
+            rng = Random(f"{seed}/{kind.name}/{plan.message_id}")
+            callers.append(kind(plan, lambda: fleet.address, self._journal, rng, is_late=is_late))
+        return callers
 
     async def send_cancels(self, run: Evidence, cancelling: Cancelling) -> None:
         await asyncio.sleep(cancelling.after)

@@ -43,7 +43,7 @@ def row_of(status: str = "completed", *, text: str = "Hi.", code: str = "") -> R
 
 
 def caller_of(kind: type[Caller]) -> Caller:
-    return kind(PLAN, lambda: "", {}, Journal(), Random(1))
+    return kind(PLAN, lambda: "", Journal(), Random(1))
 
 
 def give(caller: Caller, messages: Sequence[Message], end: End = "clean") -> Asked:
@@ -319,7 +319,7 @@ def test_front_end_replies_on_the_thread_of_the_paused_run() -> None:
     ]
     plan = replace(PLAN, reply=ReplyPlan(uuid4(), replies, after=0, conversation="chat"))
     [kind] = kinds_of(1, plan)
-    body = kind(plan, lambda: "", {}, Journal(), Random(1)).asked().body
+    body = kind(plan, lambda: "", Journal(), Random(1)).asked().body
     assert body
     assert f"{body['threadId']}\n{body['runId']}" == kind.key_of(plan) != kind.key_of(PLAN)
     assert [(entry["status"], entry.get("payload")) for entry in body["resume"]] == [
