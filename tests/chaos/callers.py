@@ -104,7 +104,9 @@ class Caller:
 
     def is_over(self, got: Got) -> bool:
         """Return True if no further request is needed."""
-        return bool(self.ending) or got.end in ("over", "broken")
+        # A clean end without an ending breaks a rule already.
+        has_no_end = got.end == "clean" and not got.finishes
+        return bool(self.ending) or has_no_end or got.end in ("over", "broken")
 
     def end(self, got: Got, ending: str, code: str = "") -> None:
         """Note the ending, unless only this response has ended."""
@@ -291,7 +293,9 @@ class Background(Responses):
             self._id = told["response"]["id"]
         is_ending = told["type"] in ("response.completed", "response.failed", "response.incomplete")
         if is_ending and not got.count and self._id and told["sequence_number"] > self._cursor:
-            # All that it gets if its place can't be found any more.
+            # All that it gets if its place can't be found any more. Counted, because it should be
+            # rare.
+            self._journal.count("client: got only the ending of a response")
             self._reader.open.clear()
             self._cursor = told["sequence_number"]
         else:
