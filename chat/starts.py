@@ -144,17 +144,16 @@ class StartQueries(models.QuerySet["Run"]):
         """
         if not entrance.digest:
             return None
-        recent = self.filter(
-            owner=str(owner),
-            digest=entrance.digest,
-            created_at__gt=Now() - RETRIED_WITHIN,
-        ).exclude(digest="")  # or SQLite doesn't see that its index has all of them
+        # Or SQLite doesn't see that its index has all of them.
+        alike = self.filter(owner=str(owner), digest=entrance.digest).exclude(digest="")
         # Not the whole row: hardly any request is a repeated one, though its words may be the same.
-        fields = ("pk", "status", "output_tokens", "ended_at")
-        newest = recent.order_by("-created_at").values_list(*fields).first()
+        fields = ("pk", "created_at", "status", "output_tokens", "ended_at")
+        newest = alike.order_by("-created_at").values_list(*fields).first()
         if newest is None:
             return None
-        pk, status, output_tokens, ended_at = newest
+        pk, created_at, status, output_tokens, ended_at = newest
+        if created_at < timezone.now() - RETRIED_WITHIN:
+            return None
         if status == self.model.Status.FAILED and output_tokens:
             is_new = ended_at and ended_at > timezone.now() - TOLD_AGAIN_WITHIN
             is_joined = entrance.is_retry or is_new

@@ -130,7 +130,7 @@ class Follower:
             with worker.serving(self):
                 self._following = self.spawn(self._read(worker))
                 leaving = self.spawn(self.call.gone())
-                if self.call.route.scope:
+                if self.call.asker and self.call.asker.token_id:  # only a token may end
                     self.spawn(end_when_due(self))
                 await asyncio.wait({self._following, leaving}, return_when=asyncio.FIRST_COMPLETED)
                 if not self._following.done():
