@@ -1,6 +1,7 @@
 """Titles that the light model makes after the first answer."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,9 +53,10 @@ def calls_for_titles(model: ScriptedModel) -> list[Call]:
 async def test_first_answer_gives_the_chat_a_title_in_one_small_call(
     chat: Chatting, model: ScriptedModel, person: dict[str, str], asked: Any
 ) -> None:
-    model.as_agent(INSTRUCTIONS, TITLE)
+    model.as_agent(INSTRUCTIONS, replace(TITLE, hold_after=0))
     conversation = await asked(person)
     assert conversation.title == QUESTION
+    model.release()
     await until_true(Conversation.objects.filter(title="Kafka or RabbitMQ", titled_by="model"))
     again = chat_request("And 5?", conversation_id=str(conversation.pk))
     assert kinds(await chat.answer(again, headers=person))[-1] == "done"
