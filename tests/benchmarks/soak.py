@@ -25,11 +25,12 @@ import psutil
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
+import tests.benchmarks.configured  # noqa: F401 (storms name runs as the doors do)
 from tests.chaos.acts import Execution
 from tests.chaos.checks import Evidence, Violation, violations_of_question
 from tests.chaos.driver import Stage, Storm, cancel_all, set_scripts, start_stage
 from tests.chaos.journal import Journal
-from tests.chaos.plans import RunPlan, plan_reply, plan_run
+from tests.chaos.plans import EVENTS, RunPlan, plan_reply, plan_run
 from tests.chaos.readers import Follower, Wire, cancel_from_elsewhere
 from tests.chaos.rows import count, count_leftovers, count_open, read_rows
 
@@ -280,7 +281,9 @@ class User:
 
     async def follow(self, plan: RunPlan) -> Evidence:
         journal = self.soak.journal
-        followers = [Follower(plan, each, self.wire, journal, self.rng) for each in plan.readers]
+        # A browser has no token for the doors.
+        readers = [each for each in plan.readers if each.subprotocol != EVENTS]
+        followers = [Follower(plan, each, self.wire, journal, self.rng) for each in readers]
         run = Evidence(plan, followers, asked_at=time.monotonic())
         tasks = [asyncio.create_task(follower.follow()) for follower in followers]
         for cancelling in plan.cancellings:
