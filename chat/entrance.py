@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -12,8 +12,6 @@ from msgspec import Struct
 from .record import Exchange
 
 type DoorName = Literal["socket", "openai", "responses", "agui", "events", "terminal"]
-
-DOORS: tuple[DoorName, ...] = get_args(DoorName.__value__)
 
 
 class Told(Struct, frozen=True, omit_defaults=True):

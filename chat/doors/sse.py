@@ -20,10 +20,6 @@ def message(data: bytes, *, id: str = "", event: str = "") -> bytes:  # noqa: A0
     return b"".join(lines)
 
 
-def comment(text: str) -> bytes:
-    return b": " + text.encode() + b"\n"
-
-
 def retry(ms: int) -> bytes:
     """Return how long a reader waits until it connects again."""
     return b"retry: %d\n\n" % ms

@@ -8,7 +8,6 @@ from .schemas import Schema
 # Programs send a request and get a response: one may take more, the other give more.
 type Direction = Literal["sent", "got"]
 
-METHODS = ("get", "post", "put", "patch", "delete")
 LOWER, UPPER = ("minimum", "minLength", "minItems"), ("maximum", "maxLength", "maxItems")
 
 
