@@ -64,7 +64,7 @@ from .protocol.events import (
 )
 from .protocol.payloads import HeartbeatData, NoticeData
 from .protocol.requests import ChatRequest, ReplyRequest
-from .trace_context import HEADER, TraceParent
+from .trace_context import TraceParent
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ class Reader(Visitor):
             self.identified,
             request,
             arrived=time.perf_counter(),
-            parent=TraceParent.parse(header(self.scope, HEADER).encode("latin-1")),
+            parent=TraceParent.of(self.scope),
             entrance=TERMINAL_DOOR if is_terminal(bearer_of(self.scope)) else SOCKET,
         )
         self.spawn(self.serve(self._joining, request.after))

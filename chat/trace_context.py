@@ -6,9 +6,10 @@ server is told the id of a span that is made only when the run has ended, and no
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 from django.conf import settings
@@ -26,6 +27,11 @@ class TraceParent:
     trace_id: str  # 32 hex digits
     span_id: str  # 16 hex digits
     is_sampled: bool
+
+    @classmethod
+    def of(cls, scope: Mapping[str, Any]) -> Self | None:
+        """Return the parent that the header of an ASGI request names, or None as `parse` does."""
+        return cls.parse(next((value for name, value in scope["headers"] if name == HEADER), b""))
 
     @classmethod
     def parse(cls, header: bytes) -> Self | None:

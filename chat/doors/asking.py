@@ -8,7 +8,6 @@ from uuid import UUID, uuid5
 
 from msgspec import structs
 
-from chat.access.origins import header
 from chat.access.owners import Owner
 from chat.entrance import Entrance
 from chat.models import Run
@@ -16,7 +15,7 @@ from chat.protocol.errors import ProtocolError
 from chat.protocol.requests import ChatRequest, ReplyRequest
 from chat.runs.local import joined
 from chat.runs.worker import Worker
-from chat.trace_context import HEADER, TraceParent
+from chat.trace_context import TraceParent
 
 from .calls import Call
 
@@ -45,7 +44,7 @@ async def ask(
         lambda: call.who,
         request,
         arrived=call.arrived,
-        parent=TraceParent.parse(header(call.scope, HEADER).encode("latin-1")),
+        parent=TraceParent.of(call.scope),
         entrance=entrance,
     )
     try:

@@ -20,7 +20,7 @@ from chat.runs.local import joined
 from chat.runs.replay import Entry
 from chat.runs.rows import is_past_ending
 from chat.runs.worker import Worker
-from chat.trace_context import HEADER, TraceParent
+from chat.trace_context import TraceParent
 
 from .addresses import address, id_in, moment_in, unfit, unknown
 from .calls import Call, Reply, Response, Route
@@ -133,7 +133,7 @@ async def ask(call: Call) -> Response:
             lambda: call.who,
             request,
             arrived=call.arrived,
-            parent=TraceParent.parse(call.header(HEADER.decode()).encode("latin-1")),
+            parent=TraceParent.of(call.scope),
             entrance=Entrance("events"),
         )
     )
