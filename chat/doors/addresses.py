@@ -4,10 +4,8 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 from uuid import UUID
 
-from chat.protocol.errors import ErrorInfo
-
 from .calls import Call
-from .errors import Refusal, refusal_of, refused
+from .errors import Refusal, bad, refused
 
 
 def id_in(call: Call, name: str) -> UUID:
@@ -38,8 +36,7 @@ def address(call: Call, path: str, **query: str | int | None) -> str:
 
 
 def unfit(param: str, reason: str) -> Refusal:
-    error = ErrorInfo("bad_request", f"{param} does not fit: {reason}.")
-    return refusal_of(error, param=param)
+    return bad(f"{param} does not fit: {reason}.", param)
 
 
 def unknown(what: str) -> Refusal:

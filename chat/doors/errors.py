@@ -137,6 +137,11 @@ def refusal_of(
     return Refusal(kind.status, object_of(error, param=param), headers)
 
 
+def bad(message: str, param: str | None) -> Refusal:
+    """Return the refusal of a request of which this field can't be read."""
+    return refusal_of(ErrorInfo("bad_request", message), param=param)
+
+
 def refused(
     status: int,
     code: str,

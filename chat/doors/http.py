@@ -27,7 +27,6 @@ from chat.protocol.errors import (
     INTERNAL,
     STORAGE_UNAVAILABLE,
     UNKNOWN_HOST,
-    ErrorInfo,
     ProtocolError,
 )
 from chat.runs.worker import Worker
@@ -35,7 +34,7 @@ from chat.telemetry import metrics
 from tooling.decoding import UNREADABLE_JSON
 
 from .calls import JSON, Call, Reply, Route
-from .errors import Refusal, refusal_of, refused
+from .errors import Refusal, bad, refusal_of, refused
 from .rates import RATE_HEADERS, Rates, headers_of, rates_of
 
 logger = logging.getLogger(__name__)
@@ -232,8 +231,7 @@ def unfit(exc: Exception) -> Refusal:
     names = [place[1]] if place else []
     if missing and ("missing" in message or "unknown" in message):
         names.append(missing[1])
-    error = ErrorInfo("bad_request", f"Invalid request: {message}.")
-    return refusal_of(error, param=".".join(names) or None)
+    return bad(f"Invalid request: {message}.", ".".join(names) or None)
 
 
 async def _nowhere(call: Call) -> Reply:

@@ -10,11 +10,11 @@ from chat.conversations import Conversation
 from chat.database import read_in_database
 from chat.doors.asking import ask, cancel_when_left
 from chat.doors.calls import Call, Reply, Response, Route
-from chat.doors.errors import Refusal, refusal_of, refused
+from chat.doors.errors import bad, refused
 from chat.doors.streams import Stream, Whole
 from chat.entrance import Entrance
 from chat.models import Run
-from chat.protocol.errors import ALREADY_ANSWERED, EXPIRED, ErrorInfo, ProtocolError
+from chat.protocol.errors import ALREADY_ANSWERED, EXPIRED, ProtocolError
 from chat.protocol.requests import ChatRequest, ReplyRequest
 from chat.runs.worker import Worker
 
@@ -136,7 +136,7 @@ def question_of(asked: RunAgentInput, place: Place, *, after: int) -> tuple[Chat
             after=after,
         )
     except ValueError as exc:
-        raise unfit(exc, param="forwardedProps.fleet") from exc
+        raise bad(f"Invalid request: {exc}.", "forwardedProps.fleet") from exc
     new = place.conversation_id if place.is_new else None
     return request, Entrance("agui", told=told, conversation_id=new)
 
@@ -150,11 +150,7 @@ def reply_of(entries: Sequence[ResumeEntry], asks: Sequence[Ask], *, after: int)
     try:
         return ReplyRequest(message_id=uuid4(), continues=runs.pop(), replies=replies, after=after)
     except ValueError as exc:
-        raise unfit(exc, param="resume") from exc
-
-
-def unfit(exc: ValueError, *, param: str) -> Refusal:
-    return refusal_of(ErrorInfo("bad_request", f"Invalid request: {exc}."), param=param)
+        raise bad(f"Invalid request: {exc}.", "resume") from exc
 
 
 def asks_anew(asked: RunAgentInput, asks: Sequence[Ask]) -> bool:

@@ -8,10 +8,9 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from chat.doors.errors import refusal_of
+from chat.doors.errors import bad
 from chat.doors.openai.messages import Message, Part, Role, told_of
 from chat.entrance import Told
-from chat.protocol.errors import ErrorInfo
 from chat.protocol.terms import Effort, Mode
 
 MAX_ID = 1_000  # characters of an id that the client makes
@@ -130,8 +129,8 @@ class Sent:
         try:
             self.messages()
         except RecursionError:
-            error = ErrorInfo("bad_request", "Invalid request: a message is nested too deeply.")
-            raise refusal_of(error, param="messages") from None
+            message = "Invalid request: a message is nested too deeply."
+            raise bad(message, "messages") from None
 
     def messages(self) -> list[Any]:
         """Return them without null, which AG-UI forbids."""

@@ -4,14 +4,14 @@ from uuid import uuid4
 
 from chat.doors.asking import ask, cancel_when_left
 from chat.doors.calls import Call, Reply, Response, Route
-from chat.doors.errors import refusal_of
+from chat.doors.errors import bad, refusal_of
 from chat.doors.streams import Stream, Whole
 from chat.entrance import Entrance
 from chat.protocol.events import Error
 from chat.protocol.requests import ChatRequest
 
 from .chunks import Chunks, Completion, completion_of
-from .messages import TASK, bad, told_of
+from .messages import TASK, told_of
 from .models import TAG, Chosen, chosen_by
 from .requests import ChatCompletionRequest, check, ignored_in
 

@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from chat.conversations import MAX_EXCHANGES
-from chat.doors.errors import Refusal, refusal_of
+from chat.doors.errors import bad, refusal_of
 from chat.entrance import Told
 from chat.protocol.errors import ErrorInfo
 from chat.protocol.terms import MAX_MESSAGE
@@ -93,7 +93,3 @@ def text_of(message: Message, place: str) -> str:
     if content and "\0" in content:
         raise bad("A message holds a NUL character.", f"{place}.content")
     return content or ""
-
-
-def bad(message: str, param: str) -> Refusal:
-    return refusal_of(ErrorInfo("bad_request", message), param=param)

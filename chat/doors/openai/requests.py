@@ -6,10 +6,10 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from chat.doors.errors import refused
+from chat.doors.errors import bad, refused
 from chat.protocol.terms import Effort
 
-from .messages import Message, bad
+from .messages import Message
 
 type OpenAIEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 

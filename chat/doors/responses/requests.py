@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from chat.conversations import MAX_EXCHANGES
-from chat.doors.errors import refused
-from chat.doors.openai.messages import BETWEEN, Message, Part, bad, told_of
+from chat.doors.errors import bad, refused
+from chat.doors.openai.messages import BETWEEN, Message, Part, told_of
 from chat.doors.openai.models import FLEET
 from chat.doors.openai.requests import ASK_FOR_IT, EFFORTS, FleetOptions, OpenAIEffort
 from chat.entrance import Told

@@ -10,9 +10,8 @@ from msgspec import Meta, Struct
 from chat.database import in_database, read_in_database
 from chat.doors.asking import ask, cancel_when_left
 from chat.doors.calls import Call, Reply, Response, Route
-from chat.doors.errors import refusal_of
+from chat.doors.errors import bad, refusal_of
 from chat.doors.openai.completions import HOLD, MAX_END_USER
-from chat.doors.openai.messages import bad
 from chat.doors.openai.models import TAG, Chosen, chosen_by
 from chat.doors.streams import Stream, Whole
 from chat.entrance import Entrance
