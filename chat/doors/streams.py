@@ -22,7 +22,7 @@ from chat.runs.worker import Worker
 from chat.telemetry import metrics
 
 from .calls import Call
-from .errors import refusal_of
+from .errors import Refusal, refusal_of
 from .http import ClientGone
 
 logger = logging.getLogger(__name__)
@@ -217,7 +217,7 @@ class Stream(Follower):
 
     async def take(self, batch: Sequence[Entry]) -> None:
         if self._held is not None and isinstance(ending := batch[-1].event, Error):
-            raise refusal_of(ending.error, may_retry=not ending.data.usage.output_tokens)
+            raise refusal_of_run(ending)
         for part in parts_of(batch):
             piece = self.rendering.events(part)
             is_worth_the_head = part[-1].is_terminal or any(has_words(entry) for entry in part)
@@ -292,6 +292,11 @@ def parts_of(batch: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
             yield batch[start:number]
             start, size = number, len(entry.payload)
     yield batch[start:]
+
+
+def refusal_of_run(ending: Error) -> Refusal:
+    """Return a run's failure as a whole response. SDKs ask again only if no word was written."""
+    return refusal_of(ending.error, may_retry=not ending.data.usage.output_tokens)
 
 
 def has_words(entry: Entry) -> bool:

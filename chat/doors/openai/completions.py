@@ -4,8 +4,8 @@ from uuid import uuid4
 
 from chat.doors.asking import ask, cancel_when_left
 from chat.doors.calls import Call, Reply, Response, Route
-from chat.doors.errors import bad, refusal_of
-from chat.doors.streams import Stream, Whole
+from chat.doors.errors import bad
+from chat.doors.streams import Stream, Whole, refusal_of_run
 from chat.entrance import Entrance
 from chat.protocol.events import Error
 from chat.protocol.requests import ChatRequest
@@ -13,10 +13,9 @@ from chat.protocol.requests import ChatRequest
 from .chunks import Chunks, Completion, completion_of
 from .messages import TASK, told_of
 from .models import TAG, Chosen, chosen_by
-from .requests import ChatCompletionRequest, check, ignored_in
+from .requests import ChatCompletionRequest, check, end_user_of, ignored_in
 
 HOLD = 5.0  # seconds for which the head waits for the first words
-MAX_END_USER = 200  # characters
 
 
 async def complete(call: Call) -> Response:
@@ -41,7 +40,7 @@ async def complete(call: Call) -> Response:
     await reading.follow()
     events = [entry.event for entry in reading.events]
     if isinstance(last := events[-1], Error):
-        raise refusal_of(last.error, may_retry=not last.data.usage.output_tokens)
+        raise refusal_of_run(last)
     return Reply(completion_of(run, wanted.model, events, with_steps=with_steps))
 
 
@@ -64,11 +63,12 @@ def question_of(
         )
     except ValueError as exc:
         raise bad(f"Invalid request: {exc}.", "messages") from exc
-    end_user = wanted.end_user or call.header("x-openwebui-user-id")
     entrance = Entrance(
         "openai",
         told=None if conversation_id else told,
-        end_user=end_user.replace("\0", "")[:MAX_END_USER],
+        end_user=end_user_of(
+            wanted.safety_identifier, wanted.user, call.header("x-openwebui-user-id")
+        ),
         is_kept=bool(wanted.store),
     )
     return request, entrance

@@ -1,6 +1,6 @@
 """What a program may say in a chat completion: taken, ignored by name, or refused with a reason."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 from uuid import UUID
 
@@ -21,6 +21,7 @@ EFFORTS: dict[OpenAIEffort, Effort] = {
     "high": "maximal",
     "xhigh": "maximal",
 }
+MAX_END_USER = 200  # characters
 ASK_FOR_IT = "Ask for it in the message."
 
 
@@ -91,10 +92,6 @@ class ChatCompletionRequest(Struct, frozen=True, kw_only=True):
         return EFFORTS[self.reasoning_effort] if self.reasoning_effort else None
 
     @property
-    def end_user(self) -> str:
-        return self.safety_identifier or self.user or ""
-
-    @property
     def conversation_id(self) -> UUID | None:
         """The stored conversation that is gone on with. Raise Refusal if it isn't an id."""
         given = (self.metadata or {}).get("conversation_id")
@@ -107,11 +104,7 @@ class ChatCompletionRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def goes_on_alone(self) -> bool:
-        """True if the run goes on when its client leaves. Raise Refusal for other words."""
-        given = (self.metadata or {}).get("on_disconnect", "cancel")
-        if given not in ("cancel", "continue"):
-            raise bad('It is "cancel" or "continue".', "metadata.on_disconnect")
-        return bool(given == "continue")
+        return outlasts_client(self.metadata)
 
 
 IGNORED = (
@@ -124,14 +117,12 @@ IGNORED = (
 
 def ignored_in(request: ChatCompletionRequest) -> list[str]:
     """Return the names of the parameters that were sent and change nothing."""
-    return [name for name in IGNORED if getattr(request, name) not in (None, [], {})]
+    return sent_among(IGNORED, request)
 
 
 def check(request: ChatCompletionRequest) -> None:
     """Raise Refusal for a parameter that wants what isn't done here."""
-    for param, reason in unsupported_in(request):
-        message = f"{param} isn't supported: {reason}"
-        raise refused(400, "unsupported_parameter", message, param=param)
+    refuse_unsupported(unsupported_in(request))
 
 
 def unsupported_in(request: ChatCompletionRequest) -> Iterator[tuple[str, str]]:
@@ -156,3 +147,32 @@ def unsupported_in(request: ChatCompletionRequest) -> Iterator[tuple[str, str]]:
             yield name, "The probabilities of tokens aren't known here."
     if request.stop not in (None, "", []):
         yield "stop", "Answers aren't cut at given words."
+
+
+# --- What requests of OpenAI's two APIs have in common
+
+
+def end_user_of(*given: str | None) -> str:
+    """Return whom a program asks for: the first of these that names somebody, cut."""
+    named = next(filter(None, given), "")
+    return named.replace("\0", "")[:MAX_END_USER]
+
+
+def outlasts_client(metadata: Mapping[str, Any] | None) -> bool:
+    """Return True if the run goes on when its client leaves. Raise Refusal for other words."""
+    given = (metadata or {}).get("on_disconnect", "cancel")
+    if given not in ("cancel", "continue"):
+        raise bad('It is "cancel" or "continue".', "metadata.on_disconnect")
+    return bool(given == "continue")
+
+
+def sent_among(names: Iterable[str], request: Struct) -> list[str]:
+    """Return those of these parameters that were sent."""
+    return [name for name in names if getattr(request, name) not in (None, [], {})]
+
+
+def refuse_unsupported(found: Iterable[tuple[str, str]]) -> None:
+    """Raise Refusal for the first of these parameters, each with the reason."""
+    for param, reason in found:
+        message = f"{param} isn't supported: {reason}"
+        raise refused(400, "unsupported_parameter", message, param=param)

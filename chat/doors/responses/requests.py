@@ -7,10 +7,18 @@ import msgspec
 from msgspec import Meta, Struct
 
 from chat.conversations import MAX_EXCHANGES
-from chat.doors.errors import bad, refused
+from chat.doors.errors import bad
 from chat.doors.openai.messages import BETWEEN, Message, Part, told_of
 from chat.doors.openai.models import FLEET
-from chat.doors.openai.requests import ASK_FOR_IT, EFFORTS, FleetOptions, OpenAIEffort
+from chat.doors.openai.requests import (
+    ASK_FOR_IT,
+    EFFORTS,
+    FleetOptions,
+    OpenAIEffort,
+    outlasts_client,
+    refuse_unsupported,
+    sent_among,
+)
 from chat.entrance import Told
 from chat.protocol.requests import holds_nul
 from chat.protocol.terms import Effort
@@ -107,20 +115,13 @@ class ResponseRequest(Struct, frozen=True, kw_only=True):
         return EFFORTS[asked] if asked else None
 
     @property
-    def end_user(self) -> str:
-        return self.safety_identifier or self.user or ""
-
-    @property
     def shows_searches(self) -> bool:
         return any(tool.type.startswith(SEARCHES) for tool in self.tools or ())
 
     @property
     def goes_on_alone(self) -> bool:
-        """True if the run goes on when its client leaves. Raise Refusal for other words."""
-        given = (self.metadata or {}).get("on_disconnect", "cancel")
-        if given not in ("cancel", "continue"):
-            raise bad('It is "cancel" or "continue".', "metadata.on_disconnect")
-        return bool(self.background) or given == "continue"
+        outlasts = outlasts_client(self.metadata)  # checked in any case
+        return bool(self.background) or outlasts
 
 
 IGNORED = (
@@ -164,9 +165,7 @@ class Echo(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def check(request: ResponseRequest) -> None:
     """Raise Refusal if the request asks for what isn't done here."""
-    for param, reason in unsupported_in(request):
-        message = f"{param} isn't supported: {reason}"
-        raise refused(400, "unsupported_parameter", message, param=param)
+    refuse_unsupported(unsupported_in(request))
     for param in ("instructions", "metadata", "user"):
         if holds_nul(getattr(request, param)):
             raise bad("It holds a NUL character.", param)
@@ -199,7 +198,7 @@ def is_free(choice: str | dict[str, Any] | None) -> bool:
 
 def ignored_in(request: ResponseRequest) -> list[str]:
     """Return the names of the parameters that were sent and change nothing."""
-    names = [name for name in IGNORED if getattr(request, name) not in (None, [], {})]
+    names = sent_among(IGNORED, request)
     if request.text and request.text.verbosity:
         names.append("text.verbosity")
     if any(not tool.type.startswith(SEARCHES) for tool in request.tools or ()):

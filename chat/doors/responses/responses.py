@@ -10,10 +10,11 @@ from msgspec import Meta, Struct
 from chat.database import in_database, read_in_database
 from chat.doors.asking import ask, cancel_when_left
 from chat.doors.calls import Call, Reply, Response, Route
-from chat.doors.errors import bad, refusal_of
-from chat.doors.openai.completions import HOLD, MAX_END_USER
+from chat.doors.errors import bad
+from chat.doors.openai.completions import HOLD
 from chat.doors.openai.models import TAG, Chosen, chosen_by
-from chat.doors.streams import Stream, Whole
+from chat.doors.openai.requests import end_user_of
+from chat.doors.streams import Stream, Whole, refusal_of_run
 from chat.entrance import Entrance
 from chat.models import Run
 from chat.protocol.events import Error
@@ -68,7 +69,7 @@ async def create(call: Call) -> Response:
     reading = Whole(call, run, every=True, on_leave=leaving(run))
     await reading.follow()
     if isinstance(last := reading.events[-1].event, Error):
-        raise refusal_of(last.error, may_retry=not last.data.usage.output_tokens)
+        raise refusal_of_run(last)
     return Reply(whole_of(run, reading.events))
 
 
@@ -92,7 +93,7 @@ def question_of(
     entrance = Entrance(
         "responses",
         told=told,
-        end_user=wanted.end_user.replace("\0", "")[:MAX_END_USER],
+        end_user=end_user_of(wanted.safety_identifier, wanted.user),
         is_kept=bool(wanted.store),
     )
     return request, entrance
