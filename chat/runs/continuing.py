@@ -50,17 +50,12 @@ def question_of(run: Run, *, is_first: bool = False) -> Question:
 
     The first question of a conversation has nothing before it, which saves two queries.
     """
-    told = Told.of(run.told)
-    earlier: Sequence[Exchange] = ()
-    if told:
-        earlier = told.exchanges
-    elif not is_first:
-        earlier = run.conversation.exchanges_before(run.question)
+    has_nothing_before = is_first and run.told is None
     return Question(
         run.question.text,
         msgspec.convert(run.mode, Mode),
         msgspec.convert(run.reasoning_effort or None, Effort | None),
-        earlier,
+        () if has_nothing_before else exchanges_before(run),
         fresh=run.fresh,
         run_id=str([*run.paused_before, run][0].pk),
         model=run.model_asked,
@@ -68,6 +63,12 @@ def question_of(run: Run, *, is_first: bool = False) -> Question:
         is_repeated=run.rerun_of_id is not None,
         approved=frozenset() if is_first else Ask.objects.tools_approved_in(run.conversation_id),
     )
+
+
+def exchanges_before(run: Run) -> Sequence[Exchange]:
+    """Return what leads to a run's question: what its program has told, or else what is stored."""
+    told = Told.of(run.told)
+    return told.exchanges if told else run.conversation.exchanges_before(run.question)
 
 
 def kept_for(run: Run) -> dict[str, Kept]:

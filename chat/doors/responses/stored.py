@@ -14,6 +14,7 @@ from chat.doors.errors import Refusal, refused
 from chat.entrance import Told
 from chat.models import Run, RunQuerySet
 from chat.record import Exchange
+from chat.runs.continuing import exchanges_before
 from chat.runs.replay import Entry
 
 from .objects import (
@@ -76,10 +77,8 @@ def named_in(owner: Owner, wanted: ResponseRequest) -> Named:
 
 def exchanges_up_to(run: Run) -> list[Exchange]:
     """Return the exchanges that lead to a run, and its own if it has an answer."""
-    told = Told.of(run.told)
-    before = told.exchanges if told else run.conversation.exchanges_before(run.question)
     own = [Exchange(run.question.text, run.answer.text)] if run.answer.text else []
-    return [*before, *own]
+    return [*exchanges_before(run), *own]
 
 
 def texts_of(owner: Owner, wanted: ResponseRequest) -> dict[str, str]:
@@ -113,10 +112,8 @@ def deleted(call: Call) -> DeletedResponse:
 def items_of(call: Call) -> list[SentMessage]:
     """Return the messages that a response answers, oldest first."""
     run = run_of(call)
-    told = Told.of(run.told)
-    before = told.exchanges if told else run.conversation.exchanges_before(run.question)
     items: list[SentMessage] = []
-    for exchange in [*before, Exchange(run.question.text, "")]:
+    for exchange in [*exchanges_before(run), Exchange(run.question.text, "")]:
         asked, answered = InputText(exchange.question), OutputText(text=exchange.answer)
         items.append(SentMessage(id=item_id(run, len(items)), role="user", content=[asked]))
         if exchange.answer:
