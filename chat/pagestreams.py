@@ -7,7 +7,7 @@ doors of their own (`doors`), which read no cookies.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -17,11 +17,10 @@ from django.db import Error as DatabaseProblem
 from msgspec import Struct
 
 from .access.browsers import owner_of_cookies
-from .access.origins import header, refusal_of_request
+from .access.origins import refusal_of_request
 from .access.owners import Asker, Owner
 from .database import read_in_database
-from .doors.calls import JSON
-from .doors.http import ClientGone
+from .doors.calls import JSON, ClientGone, Receive, Send, body_pieces, gone, is_json
 from .doors.sse import message
 from .doors.streams import STREAM_HEADERS
 from .logs import bind_run
@@ -43,9 +42,6 @@ from .readers import Reader, Visitor
 from .runs.worker import Worker
 
 logger = logging.getLogger(__name__)
-
-type Receive = Callable[[], Awaitable[dict[str, Any]]]
-type Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 REQUEST_TIMEOUT = 15.0  # seconds until the body has arrived. A page sends it at once
 NOT_JSON = ErrorInfo("bad_request", f"Send the body as Content-Type: {JSON}.")
@@ -87,16 +83,9 @@ class PageVisitor(Visitor):
 
     async def body(self) -> str:
         """Return what is sent. Raise ProtocolError if it is too long or late."""
-        pieces: list[bytes] = []
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
-                while True:
-                    received = await self._receive()
-                    if received["type"] == "http.disconnect":
-                        raise ClientGone
-                    pieces.append(received.get("body", b""))
-                    if not received.get("more_body"):
-                        break
+                pieces = [piece async for piece in body_pieces(self._receive)]
         except TimeoutError:
             raise ProtocolError(HANDSHAKE_TIMEOUT) from None
         # incoming.py has bounded its bytes.
@@ -107,11 +96,6 @@ class PageVisitor(Visitor):
         if len(text) > MAX_REQUEST_CHARS:
             raise ProtocolError(TOO_LARGE)
         return text
-
-    async def gone(self) -> None:
-        """Wait until the client has left."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
 
 
 class PageStream(PageVisitor, Reader):
@@ -138,7 +122,7 @@ class PageStream(PageVisitor, Reader):
                 await self.refuse(exc.error)
             except ClientGone:
                 return
-            ended, leaving = self.spawn(self.ended()), self.spawn(self.gone())
+            ended, leaving = self.spawn(self.ended()), self.spawn(gone(self._receive))
             await asyncio.wait({ended, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if self._run:
             bind_run(self._run)  # for the access log
@@ -223,8 +207,7 @@ def refusal_of_page(scope: dict[str, Any]) -> ErrorInfo | None:
     """
     if refusal := refusal_of_request(scope):
         return refusal
-    is_json = header(scope, b"content-type").partition(";")[0].strip().lower() == JSON
-    return None if is_json else NOT_JSON
+    return None if is_json(scope) else NOT_JSON
 
 
 def status_of(error: ErrorInfo) -> int:

@@ -1,7 +1,7 @@
 """Requests of programs, routes and whole responses, as the functions of the doors see them."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -18,6 +18,35 @@ from chat.access.tokens import Scope
 NAME = re.compile(r"\{(\w+)(:path|:uuid)?\}")
 JSON = "application/json"
 
+type Receive = Callable[[], Awaitable[dict[str, Any]]]
+type Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class ClientGone(Exception):
+    """The client has left before its response began."""
+
+
+async def body_pieces(receive: Receive) -> AsyncIterator[bytes]:
+    """Yield a request's body as it arrives. Raise ClientGone if the client leaves meanwhile."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        yield message.get("body", b"")
+        if not message.get("more_body"):
+            return
+
+
+async def gone(receive: Receive) -> None:
+    """Wait until the client has disconnected."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def is_json(scope: dict[str, Any]) -> bool:
+    """Return True if a request says that its body is JSON."""
+    return header(scope, b"content-type").partition(";")[0].strip().lower() == JSON
+
 
 @dataclass(slots=True)
 class Call:
@@ -28,8 +57,8 @@ class Call:
     """
 
     scope: dict[str, Any]
-    receive: Callable[[], Awaitable[dict[str, Any]]]
-    send: Callable[[dict[str, Any]], Awaitable[None]]
+    receive: Receive
+    send: Send
     route: "Route"
     names: Mapping[str, str]  # the parts of the path that vary
     arrived: float  # its time.perf_counter()
@@ -85,8 +114,7 @@ class Call:
 
     async def gone(self) -> None:
         """Wait until the client has disconnected."""
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
+        await gone(self.receive)
 
 
 class Response(Protocol):

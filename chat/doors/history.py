@@ -23,8 +23,7 @@ from chat.sidebar import MAX_SEARCH_CHARS, Cursor, Filters, chats_of, with_state
 from chat.snippets import words_of
 
 from .addresses import address, id_in, moment_in, unfit, unknown
-from .calls import Call, Reply, Route
-from .http import ClientGone
+from .calls import Call, ClientGone, Reply, Route
 from .records import Chat, ChatPage, FoundPlace, ListedChat, QuestionPage, chat_of
 from .runs import check_has_lists
 

@@ -33,7 +33,7 @@ from chat.runs.worker import Worker
 from chat.telemetry import metrics
 from tooling.decoding import UNREADABLE_JSON
 
-from .calls import JSON, Call, Reply, Route
+from .calls import JSON, Call, ClientGone, Reply, Route, body_pieces, is_json
 from .errors import Refusal, bad, refusal_of, refused
 from .rates import RATE_HEADERS, Rates, headers_of, rates_of
 
@@ -55,10 +55,6 @@ PREFLIGHT = {
     "access-control-allow-headers": "*, Authorization",
     "access-control-max-age": "600",
 }
-
-
-class ClientGone(Exception):
-    """The client has left before its response began."""
 
 
 class Doors:
@@ -179,18 +175,12 @@ async def body_of(call: Call) -> bytes:
     """Return the request's body. Raise Refusal if it is too long or of another type."""
     pieces: list[bytes] = []
     size = 0
-    while True:
-        message = await call.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
+    async for piece in body_pieces(call.receive):
+        pieces.append(piece)
+        size += len(piece)
         if size > MAX_BODY:
             raise refused(413, "too_large", f"A body has at most {MAX_BODY:,} bytes.")
-        if not message.get("more_body"):
-            break
-    media_type = call.header("content-type").partition(";")[0].strip().lower()
-    if call.route.body and media_type != JSON:
+    if call.route.body and not is_json(call.scope):
         raise refused(415, "unsupported_media_type", f"Send the body as Content-Type: {JSON}.")
     return b"".join(pieces)
 

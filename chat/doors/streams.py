@@ -21,9 +21,8 @@ from chat.runs.replay import Entry
 from chat.runs.worker import Worker
 from chat.telemetry import metrics
 
-from .calls import Call
+from .calls import Call, ClientGone
 from .errors import Refusal, refusal_of
-from .http import ClientGone
 
 logger = logging.getLogger(__name__)
 
