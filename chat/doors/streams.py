@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from django.conf import settings
@@ -30,6 +30,12 @@ MAX_PART = 8 * 1024  # bytes of events that are rendered at once; a longer event
 EVENT_STREAM = "text/event-stream"
 # Proxies such as nginx would keep pieces back to send them together.
 STREAM_HEADERS = {"content-type": f"{EVENT_STREAM}; charset=utf-8", "x-accel-buffering": "no"}
+
+
+# Which events of a run are read. live: those in memory, with snapshots in place of old deltas;
+# compact: all steps so far and one snapshot, then the rest; every: all, however late they are read;
+# stored: all that are in Redis, and so none that would be lost with this process.
+type Reads = Literal["live", "compact", "every", "stored"]
 
 
 class Rendering(Protocol):
@@ -60,22 +66,14 @@ class Follower:
         run: Run,
         *,
         after: int = 0,
-        compact: bool = False,
-        every: bool = False,
-        stored: bool = False,
+        reads: Reads = "live",
         on_leave: Callable[[], None] | None = None,
     ) -> None:
-        """`on_leave` is called if the client leaves before the run has ended.
-
-        `every`: read every event, however late this reads, and no snapshots in place of deltas.
-        `stored`: the same, and none that would be lost with this process.
-        """
+        """`on_leave` is called if the client leaves before the run has ended."""
         self.call = call
         self.run = run
         self.after = after
-        self.compact = compact
-        self.every = every
-        self.stored = stored
+        self.reads = reads
         self.on_leave = on_leave
         self.tags: Collection[str] = call.tags
         self.served = asyncio.Event()
@@ -151,12 +149,14 @@ class Follower:
         self._following.result()
 
     async def _read(self, worker: Worker) -> None:
-        if self.stored:
-            events = worker.runs.follow_stored(self.run.pk, self.after)
-        elif self.every:
-            events = worker.runs.follow_every(self.run.pk, self.after)
-        else:
-            events = worker.runs.follow(self.run.pk, self.after, compact=self.compact)
+        runs, run_id = worker.runs, self.run.pk
+        match self.reads:
+            case "stored":
+                events = runs.follow_stored(run_id, self.after)
+            case "every":
+                events = runs.follow_every(run_id, self.after)
+            case "live" | "compact":
+                events = runs.follow(run_id, self.after, compact=self.reads == "compact")
         async with aclosing(events) as batches:
             async for batch in batches:
                 self.last_event_at = time.monotonic()
@@ -184,13 +184,12 @@ class Stream(Follower):
         rendering: Rendering,
         *,
         after: int = 0,
-        every: bool = False,
-        stored: bool = False,
+        reads: Reads = "live",
         hold: float = 0,
         headers: Mapping[str, str] | None = None,
         on_leave: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(call, run, after=after, every=every, stored=stored, on_leave=on_leave)
+        super().__init__(call, run, after=after, reads=reads, on_leave=on_leave)
         self.rendering = rendering
         self.hold = hold
         self.headers = {**STREAM_HEADERS, **(headers or {})}
@@ -272,10 +271,10 @@ class Whole(Follower):
         call: Call,
         run: Run,
         *,
-        every: bool = False,
+        reads: Reads = "compact",
         on_leave: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(call, run, compact=not every, every=every, on_leave=on_leave)
+        super().__init__(call, run, reads=reads, on_leave=on_leave)
         self.events: list[Entry] = []
 
     async def take(self, batch: Sequence[Entry]) -> None:

@@ -69,7 +69,7 @@ async def run_agent(call: Call) -> Response:
         run,
         rendering,
         after=cursor.after,
-        every=True,
+        reads="every",
         headers={"fleet-run": str(run.pk)},
         on_leave=cancel_when_left(run) if asked.chosen.on_disconnect == "cancel" else None,
     )

@@ -63,10 +63,10 @@ async def create(call: Call) -> Response:
         if wanted.background:
             return stored_stream(call, run)
         rendering, on_leave = rendering_of(run), leaving(run)
-        return Stream(call, run, rendering, every=True, hold=HOLD, on_leave=on_leave)
+        return Stream(call, run, rendering, reads="every", hold=HOLD, on_leave=on_leave)
     if wanted.background:
         return Reply(response_of(run))
-    reading = Whole(call, run, every=True, on_leave=leaving(run))
+    reading = Whole(call, run, reads="every", on_leave=leaving(run))
     await reading.follow()
     if isinstance(last := reading.events[-1].event, Error):
         raise refusal_of_run(last)
@@ -113,7 +113,7 @@ async def retrieve(call: Call) -> Response:
 def stored_stream(call: Call, run: Run, *, after: int | None = None) -> Stream:
     """Return a stream whose reader may come back, on any worker, behind what it has seen."""
     rendering = rendering_of(run, after=after)
-    return Stream(call, run, rendering, stored=True, on_leave=leaving(run))
+    return Stream(call, run, rendering, reads="stored", on_leave=leaving(run))
 
 
 def leaving(run: Run) -> Callable[[], None] | None:
@@ -138,7 +138,7 @@ async def cancel(call: Call) -> Reply:
 
 async def ended(call: Call, run: Run) -> ResponseObject:
     """Return the response of a run once that has ended."""
-    reading = Whole(call, run, every=True)
+    reading = Whole(call, run, reads="every")
     await reading.follow()
     return whole_of(run, reading.events)
 
