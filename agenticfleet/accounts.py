@@ -6,12 +6,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from agenticfleet.environment import is_installed
 
 # The first hashes new passwords. Those of older versions are hashed anew at their next sign-in.
-PASSWORD_HASHERS = [
+PASSWORD_HASHERS: list[str] = [
     "chat.accounts.passwords.Argon2",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 _RULES = "django.contrib.auth.password_validation"
-AUTH_PASSWORD_VALIDATORS = [
+AUTH_PASSWORD_VALIDATORS: list[dict[str, object]] = [
     {"NAME": f"{_RULES}.UserAttributeSimilarityValidator"},
     {"NAME": f"{_RULES}.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": f"{_RULES}.CommonPasswordValidator"},
@@ -19,7 +19,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "chat.accounts.passwords.SignsOutElsewhere"},
 ]
 
-SMTP_PORTS = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
+SMTP_PORTS: dict[str, int] = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
 MAIL_TIMEOUT = 20  # seconds
 
 
@@ -52,7 +52,7 @@ def sender(url: str) -> str:
 
 # Single sign-on by django-allauth. It makes accounts at the first sign-in, and takes over none that
 # has the same e-mail address: the other server may never have checked that.
-SSO_APPS = [
+SSO_APPS: list[str] = [
     "allauth",
     "allauth.account",
     "allauth.socialaccount",

@@ -25,6 +25,8 @@ from dotenv.parser import parse_stream
 
 from agenticfleet.site import Site, site_at
 from chat.access.limits import Limit
+from chat.config.reading import Config, read_config
+from chat.prices import Prices
 from tooling.decoding import UNREADABLE_JSON
 
 type Network = IPv4Network | IPv6Network
@@ -115,6 +117,26 @@ class Environment:
                 break
         self.read[name] = Setting(name, shown(value), source)
         return value
+
+    def config(self, name: str, folders: list[Path]) -> Config:
+        """Return what the owner has changed: in the file that is named, or in a folder's."""
+        return read_config(self.text(name), folders, self.secret)
+
+    def secret(self, name: str) -> str:
+        """Return a value that a file names, from the first source that has it."""
+        found = (values.get(name, "").strip() for values in self._sources.values())
+        return next(filter(None, found), "")
+
+    def prices(self, name: str) -> Prices | None:
+        """Return the price list in the file at this path; None without one."""
+        if not (path := self.text(name)):
+            return None
+        try:
+            return Prices.read(Path(path))
+        except OSError as exc:
+            self.reject(name, f"names {path}, which cannot be read: {exc.strerror}.")
+        except UNREADABLE_JSON as exc:
+            self.reject(name, f"names {path}, which is no price list: {exc}.")
 
     def flag(self, name: str, default: bool) -> bool:
         value = self.text(name, "on" if default else "off").lower()

@@ -26,11 +26,9 @@ from agenticfleet.statefolder import kept_key, make_state_folder
 from chat.access.limits import NO_LIMIT, Limits
 from chat.deadlines import Deadlines, PathLevels, ServiceLevels
 from chat.logs import logging_of
-from chat.prices import Prices
 from chat.protocol.requests import MAX_MODEL
 from chat.protocol.terms import MAX_MESSAGE
 from routing.caps import Caps
-from tooling.decoding import UNREADABLE_JSON
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -41,18 +39,6 @@ env = Environment(os.environ)
 reads_files = not any(map(os.environ.get, ("PYTHON_DOTENV_DISABLED", "PYTEST_VERSION")))
 if reads_files:
     env.add_file(Path(".env").absolute())
-
-
-def prices(path: str) -> Prices | None:
-    """Return the price list in the file at `path`; None without one."""
-    if not path:
-        return None
-    try:
-        return Prices.read(Path(path))
-    except OSError as exc:
-        env.reject("FLEET_PRICES", f"names {path}, which cannot be read: {exc.strerror}.")
-    except UNREADABLE_JSON as exc:
-        env.reject("FLEET_PRICES", f"names {path}, which is no price list: {exc}.")
 
 
 def version() -> str:
@@ -66,6 +52,8 @@ if _PROBLEM := make_state_folder(FLEET_STATE_DIR):
     env.reject("FLEET_STATE_DIR", _PROBLEM)
 if reads_files:
     env.add_file(FLEET_STATE_DIR / ".env")
+# What the owner has changed of agents, models and tools (chat/config).
+FLEET_FILE = env.config("FLEET_CONFIG", [Path.cwd(), FLEET_STATE_DIR] if reads_files else [])
 SECRET_KEY = env.text("DJANGO_SECRET_KEY", shown=hidden) or kept_key(FLEET_STATE_DIR)
 DEBUG = env.flag("DJANGO_DEBUG", False)
 ALLOWED_HOSTS = env.hosts("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
@@ -93,9 +81,10 @@ INSTALLED_APPS = [
     "django.contrib.humanize",
     "channels",
     "django_htmx",
-    "chat",
-    "routing",
     "tooling",
+    "routing",
+    "chat",
+    *FLEET_FILE.file.apps,
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -310,7 +299,7 @@ FLEET_SERVICE_LEVELS = ServiceLevels(
     cancel=_CANCEL_LEVEL,
     tool=_TOOL_LEVEL,
 )
-FLEET_PRICES = prices(env.text("FLEET_PRICES"))
+FLEET_PRICES = env.prices("FLEET_PRICES")
 
 # --- Light or full --------------------------------------------------------------------------------
 

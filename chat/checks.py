@@ -10,12 +10,12 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.db import connection
 
-from tooling.toolbox import TOOLS
+from tooling.known import TOOLS
 
-from .workflow.agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
+from .workflow.agents import Agent
+from .workflow.crew import crew
 
 TOOLS_TAG = "tools"  # of the checks without which no command answers questions
-FLEET = (ASSISTANT, PLANNER, *SPECIALISTS, WRITER, REVIEWER, EDITOR)
 
 
 def agents_name_callable_tools(**kwargs: Any) -> list[CheckMessage]:
@@ -23,7 +23,7 @@ def agents_name_callable_tools(**kwargs: Any) -> list[CheckMessage]:
     # At run time such a name is silently left out of what the agent's model is offered.
     return [
         error
-        for agent in FLEET
+        for agent in crew().agents
         for name in sorted(agent.tools)
         if (error := fault(agent, name)) is not None
     ]

@@ -21,6 +21,7 @@ from .access.spending import DayUse
 from .access.tokens import Token
 from .access.tries import Tries  # noqa: F401  # Django finds models by this module
 from .asks import Ask
+from .config.texts import ConfigText  # noqa: F401  # Django finds models by this module
 from .conversations import Conversation, Message
 from .entrance import Entered
 from .instructions import Instructions  # noqa: F401  # Django finds models by this module
@@ -345,6 +346,9 @@ class Run(Entered):
     sla_met = models.BooleanField(null=True, blank=True, help_text="all service levels were met")
     counted = models.BooleanField(default=False, help_text="its figures are in those of its hour")
     trace_id = models.CharField(max_length=32, blank=True)
+    config = models.CharField(
+        max_length=12, blank=True, db_default="", help_text="digest of the configuration in force"
+    )
     error_code = models.CharField(max_length=30, blank=True)
     steps = models.JSONField(
         default=list, blank=True, help_text="the events of the timeline, for the page"

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import pytest_asyncio
@@ -15,19 +17,23 @@ from django.core.management.commands import flush
 from django.db import connection, connections
 from django.test import override_settings
 from django.utils import translation
+from pytest_django import Settings
 
 from agenticfleet import embedded
 from agenticfleet.asgi import application
 from chat import database
 from chat.access.limits import NO_LIMIT
+from chat.config.reading import Config
 from chat.refusals import KEY as REFUSALS_KEY
 from chat.runs.worker import Worker
 from tests.chatting import Chatting
+from tests.configs import Configure, written
 from tests.postgresql import MissingProgram, PostgreSQL, found, postgresql
 from tests.programs import REQUIRED
 from tests.scripted_model import ScriptedModel
 from tests.scripted_search import ScriptedSearch
-from tooling import bounded
+from tooling import bounded, known
+from tooling.loading import load
 
 KEPT = [table._meta.db_table for table in (ContentType, Permission)]
 CALL_TIMEOUT = bounded.CALL_TIMEOUT
@@ -204,3 +210,18 @@ async def chat(worker: Worker, model: ScriptedModel) -> AsyncIterator[Chatting]:
     chatting = Chatting(application)
     yield chatting
     await chatting.close()
+
+
+@pytest.fixture
+def configure(settings: Settings, tmp_path: Path) -> Iterator[Configure]:
+    """Put a fleet.toml into force, perhaps with a fleet_tools.py: `configure(toml, tools, K=…)`."""
+    tools_before = dict(known.TOOLS)
+
+    def put(toml: str, tools: str = "", **secrets: str) -> Config:
+        config = settings.FLEET_FILE = written(tmp_path, dedent(toml), dedent(tools), **secrets)
+        load(config.tools_path, config.file.apps, config.file.tools)
+        return config
+
+    yield put
+    known.TOOLS.clear()
+    known.TOOLS.update(tools_before)

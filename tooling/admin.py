@@ -19,8 +19,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from redis.exceptions import RedisError
 
 from .inspector import DIGEST, MAX_DELETE_SECONDS, MAX_EXAMINED, TOOL, CachedEntry, Inspector
+from .known import TOOLS
 from .models import CachedResult
-from .toolbox import TOOLS
 
 MAX_SHOWN_CHARS = 100_000
 MAX_SEARCHED_CHARS = 200

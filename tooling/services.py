@@ -9,6 +9,7 @@ from .cache import ToolCache
 
 if TYPE_CHECKING:
     # Importing the Tavily client takes 0.5 s; `open_services` imports it only if search is on.
+    from .mcp.servers import Servers
     from .searchclient import SearchClient
 
 
@@ -22,6 +23,7 @@ class Services:
 
     cache: ToolCache | None = None
     search: "SearchClient | None" = None
+    mcp: "Servers | None" = None  # none configured
     now: Callable[[], datetime] = utc_now
     zone: tzinfo = UTC  # for questions that name no place
     # Tools that cannot work: until when, and why.
@@ -36,6 +38,8 @@ class Services:
         return why if self.now() < until else ""
 
     async def aclose(self) -> None:
+        if self.mcp:
+            await self.mcp.aclose()
         if self.search:
             await self.search.aclose()
         if self.cache:

@@ -2,39 +2,31 @@
 
 import asyncio
 import logging
-import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import timedelta
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from .bounded import BoundedRedis
-from .cache import Lookup, ToolCache
-from .calculator import calculator
+from .cache import Lookup
 from .calls import Call, NotMade, Rejection, Source, ToolResult, checked
-from .clock import clock
 from .entries import Wanted
 from .flights import Flights
-from .person import PERSON, ask_person
+from .known import tools_of
+from .person import PERSON
 from .registry import CallKey, Tool
-from .results import Output, Passage, ToolFailure, TtlClass
+from .results import Output, Passage, ToolFailure
 from .schema import Arguments
 from .sentences import sentence
-from .services import Services, utc_now
+from .services import Services
 from .untrusted import cut, fenced, one_line, visible, web_host
-from .websearch import web_search
 
 logger = logging.getLogger(__name__)
-
-TOOLS: Mapping[str, Tool] = {
-    tool.name: tool for tool in (calculator, clock, web_search, ask_person)
-}
 
 MAX_TITLE_CHARS = 150
 MAX_MESSAGE_CHARS = 300  # of a failure, which may quote a model
@@ -43,65 +35,6 @@ MAX_CLOSED_SECONDS = 60.0  # for which this process closes a tool; Redis knows t
 ATTEMPTS_PER_CALL = 4
 TOOK_TOO_LONG = sentence("%(tool)s took longer than %(seconds)s s.")
 FAULT = sentence("%(tool)s failed by a fault of this server.")
-
-
-def open_services(
-    *,
-    redis_url: str,
-    search: Literal["on", "off", "keyless"],
-    tavily_key: str,
-    tavily_url: str,
-    ttl: Mapping[TtlClass, float],
-    zone: tzinfo = UTC,
-    now: Callable[[], datetime] = utc_now,
-) -> Services:
-    """Return what the tools of the running event loop share; the caller closes it with the loop.
-
-    Without a `redis_url` no result is kept.
-    """
-    services = Services(now=now, zone=zone)
-    if redis_url:
-        services.cache = ToolCache(BoundedRedis(redis_url), ttl=ttl, now=now)
-    if search != "off":
-        # Importing the Tavily client takes 0.5 s, so import it only if search is on.
-        from .searchclient import SearchClient  # noqa: PLC0415
-
-        services.search = SearchClient(
-            api_key=tavily_key if search == "on" else "", base_url=tavily_url
-        )
-    return services
-
-
-def allowed_on(path: Literal["light", "full"]) -> frozenset[str]:
-    """Return the names of the tools that this path may use."""
-    return frozenset(name for name, tool in TOOLS.items() if path in tool.paths)
-
-
-def phrases_of(names: Collection[str]) -> dict[str, re.Pattern[str]]:
-    """Return the phrases that obviously ask for one of these tools, in the registry's order."""
-    return {name: tool.phrases for name, tool in TOOLS.items() if name in names and tool.phrases}
-
-
-def exact_tools(names: Collection[str], question: str) -> tuple[str, ...]:
-    """Return those of the tools that answer this question exactly, in the registry's order."""
-    return tuple(
-        name
-        for name, tool in TOOLS.items()
-        if name in names
-        and tool.from_question
-        and tool.phrases is None
-        and tool.from_question(question, "") is not None
-    )
-
-
-def arguments_for(name: str, question: str, *, follows: str = "") -> dict[str, Any] | None:
-    """Return the arguments of the one call that answers this question, or None if there are none.
-
-    `follows` is the earlier question without which this one cannot be understood. The call is made
-    for models that are too weak to ask for it.
-    """
-    tool = TOOLS.get(name)
-    return tool.from_question(question, follows) if tool and tool.from_question else None
 
 
 class Toolbox:
@@ -120,11 +53,12 @@ class Toolbox:
         fresh: bool = False,
         max_chars: int = 100_000,
         approve: Collection[str] = (),
-        tools: Mapping[str, Tool] = TOOLS,
+        tools: Mapping[str, Tool] | None = None,
     ) -> None:
         self.sources: list[Source] = []  # of all results, by number
         self.calls = 0
         self._services = services
+        tools = tools_of(services) if tools is None else tools
         self._tools = {name: tool for name, tool in tools.items() if name in allowed}
         self._known = tools.keys()
         self._max_calls = max_calls

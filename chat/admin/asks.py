@@ -14,7 +14,7 @@ from chat.asks import Ask
 from chat.models import Run
 from chat.protocol.terms import AskKind
 from chat.rendering.wording import title_of
-from tooling.toolbox import TOOLS
+from tooling.known import TOOLS
 
 from .ask_page import AskPageAdmin
 from .content import first_words, visible, with_first_words

@@ -44,7 +44,7 @@ from chat.protocol.payloads import (
 from chat.rendering.ending import SourceLink
 from chat.rendering.timeline import OUTPUTS, phase_title, rejection_words, tool_title
 from chat.rendering.wording import age, counted, duration, shortened, title_of
-from tooling.toolbox import TOOLS
+from tooling.known import TOOLS
 
 FOLD_ABOVE = 600  # characters of a text that is folded
 PREVIEW_CHARS = 240

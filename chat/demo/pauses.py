@@ -15,7 +15,7 @@ from chat.protocol.events import Resumed, stored
 from chat.protocol.payloads import ResumedData
 from chat.protocol.terms import AskData, Asked, Decision, Reply, paused
 from chat.runs.replay import first_seq
-from tooling.toolbox import TOOLS
+from tooling.known import TOOLS
 
 from . import texts
 

@@ -27,8 +27,8 @@ from chat.telemetry.traces import open_traces
 from chat.workflow.answer import Resources
 from chat.workflow.opinion import Opinions
 from tooling.bounded import BoundedRedis
+from tooling.opening import open_services
 from tooling.services import Services
-from tooling.toolbox import open_services
 
 from .admission import Admission
 from .commands import Tagged, keep_listed, receive_commands, send_cancel
@@ -145,6 +145,8 @@ class Worker:
             "measuring": watch_process,
             "figures": keep_counting,
         }
+        if self.tools.mcp:
+            jobs["MCP servers"] = self.tools.mcp.keep
         # In a context of their own: the first socket may start the worker, and what the jobs log is
         # not about that socket's request.
         self.tasks = [
@@ -245,6 +247,7 @@ def tool_services() -> Services:
             "news": min(NEWS_TTL, settings.FLEET_CACHE_TTL),
             "general": settings.FLEET_CACHE_TTL,
         },
+        mcp=settings.FLEET_FILE.servers,
         zone=ZoneInfo(settings.FLEET_TIME_ZONE),
     )
 

@@ -18,7 +18,7 @@ from chat.protocol.events import TYPE_OF, StreamEvent
 from chat.protocol.payloads import AgentTiming, ModelCall, PhaseTiming, ToolResultData
 from chat.protocol.terms import Ending, Usage
 from chat.spans import MEASURED, Span, all_spans, unexplained
-from tooling.toolbox import TOOLS
+from tooling.known import TOOLS
 
 BUCKET_FACTOR = 1.1
 SHORTEST_MS = 0.01  # Shorter durations count as this one.

@@ -30,7 +30,7 @@ from chat.llm.offers import models_in_use
 from chat.protocol.payloads import ModelCall, ToolResultData
 from chat.protocol.terms import AskKind, Decision, Ending, Level, Mode, Path
 from chat.spans import Span, unexplained
-from tooling.toolbox import TOOLS
+from tooling.known import TOOLS
 
 if settings.FLEET_WORKER_NUMBER:
     # The library names the files after process ids. After the worker's number instead, a worker

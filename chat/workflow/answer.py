@@ -19,11 +19,11 @@ from chat.protocol.terms import Declined, Usage
 from chat.trace_context import RunTrace
 from routing.languages import language_of
 from routing.policy import Route, choose
+from tooling.known import allowed_on, exact_tools, phrases_of
 from tooling.sentences import sentence
 from tooling.services import Services
-from tooling.toolbox import exact_tools, phrases_of
 
-from .agents import ASSISTANT, EDITOR
+from .crew import crew
 from .light import Light
 from .memory import Journal, Memory, Withdrawn
 from .opinion import Opinions
@@ -92,7 +92,7 @@ class Answer:
         if self.route is None:
             return ""
         is_full = self.is_escalated or self.route.path == "full"
-        return model_of(EDITOR if is_full else ASSISTANT, self.question)
+        return model_of(crew().editor if is_full else crew().assistant, self.question)
 
     @property
     def window(self) -> Window:
@@ -103,7 +103,12 @@ class Answer:
         """The tools that answer the question exactly."""
         if self.question.mode == "plain":
             return ()
-        return exact_tools(ASSISTANT.tools, self.question.text)
+        return exact_tools(self.light_tools, self.question.text)
+
+    @cached_property
+    def light_tools(self) -> frozenset[str]:
+        """The tools that a light answer may call."""
+        return crew().tools_of(crew().assistant, allowed_on("light", self.work.services))
 
     @property
     def had_escalated(self) -> bool:
@@ -188,7 +193,7 @@ class Answer:
             question.text,
             context=context,
             mode=question.mode,
-            phrases=phrases_of(ASSISTANT.tools),
+            phrases=phrases_of(self.light_tools),
             exact=self.exact,
             has_team=not settings.FLEET_MODEL_IS_STAND_IN,
         )

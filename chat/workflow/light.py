@@ -8,10 +8,10 @@ from chat.llm.errors import EmptyAnswer
 from chat.llm.messages import WantedCall
 from routing.languages import language_of
 from routing.policy import Route
+from tooling.known import arguments_for
 from tooling.sentences import sentence
-from tooling.toolbox import arguments_for
 
-from .agents import ASSISTANT
+from .crew import crew
 from .prompt import prompt
 from .sentences import reason_in
 from .stand_in import examples, readable
@@ -60,14 +60,15 @@ class Light:
         self.work = work
         self.route = route
         self.may_escalate = may_escalate
-        max_tokens = window_of(ASSISTANT, work).context_tokens
+        assistant = crew().assistant
+        max_tokens = window_of(assistant, work).context_tokens
         question = readable(work.question, max_tokens=max_tokens)
         self.turn = Turn(
-            ASSISTANT,
+            assistant,
             work,
-            prompt(ASSISTANT, question, max_tokens, examples()),
+            prompt(assistant, question, max_tokens, examples()),
             max_tokens=work.meter.caps.tokens,
-            tools=ASSISTANT.tools & work.toolbox.names,
+            tools=crew().tools_of(assistant, work.toolbox.names),
             # The last round is offered no tools.
             rounds=1 if work.question.mode == "plain" else work.meter.supersteps,
             is_answer=True,

@@ -16,7 +16,8 @@ from chat.protocol.events import AgentMessage
 from tooling.sentences import sentence
 from tooling.untrusted import cut
 
-from .agents import EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
+from .agents import Agent
+from .crew import crew
 from .prompt import prompt
 from .replies import parsed
 from .together import side_by_side
@@ -109,10 +110,15 @@ class Team:
 
     def __init__(self, work: Work) -> None:
         self.work = work
+        self.crew = crew()
 
     async def answer(self) -> None:
         """Prepare the answer within the caps and write it. Raise ModelError if that fails."""
-        plan, notes, draft = default_plan(self.work.question.text), list[Note](), ""
+        plan, notes, draft = (
+            default_plan(self.work.question.text, self.crew.specialists),
+            list[Note](),
+            "",
+        )
         review: Review | None = None
         with suppress(Spent):
             with self.phase("analysis"):
@@ -131,7 +137,8 @@ class Team:
         with self.work.phase("final"):
             open_points = "\n".join(review.missing) if review else ""
             sections = [("Draft", draft), ("Open points of the review", open_points)]
-            await self.turn(EDITOR, *sections, *self.sections(EDITOR, notes), is_answer=True).take()
+            editor = self.crew.editor
+            await self.turn(editor, *sections, *self.sections(editor, notes), is_answer=True).take()
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Begin a phase of the preparation. Raise Spent if only the answer may follow."""
@@ -150,14 +157,14 @@ class Team:
         """
         roles = "\n".join(
             f"{agent.id}: {agent.role}. Tools: {', '.join(sorted(self.tools_of(agent))) or 'none'}"
-            for agent in SPECIALISTS
+            for agent in self.crew.specialists
         )
-        planner = self.turn(PLANNER, ("Agents", roles), schema=Plan)
+        planner = self.turn(self.crew.planner, ("Agents", roles), schema=Plan)
         # Treat an empty plan like an unreadable one. Let other model errors end the run: if the
         # first call fails, the others would fail too.
         await self.take([planner], forgiving=EmptyAnswer)
         plan = parsed(planner.said.text, Plan)
-        known = {agent.id for agent in SPECIALISTS}
+        known = {agent.id for agent in self.crew.specialists}
         if plan is None or not all(subtask.agent in known for subtask in plan.subtasks):
             self.work.say(UNUSABLE_PLAN)
             return None
@@ -167,7 +174,7 @@ class Team:
         subtasks = plan.subtasks[:MAX_SUBTASKS]
         if len(plan.subtasks) > len(subtasks):
             self.work.say(LONG_PLAN % {"count": len(plan.subtasks), "most": MAX_SUBTASKS})
-        has = {agent.id: self.tools_of(agent) for agent in SPECIALISTS}
+        has = {agent.id: self.tools_of(agent) for agent in self.crew.specialists}
         missing = {tool for task in subtasks for tool in task.tools if tool not in has[task.agent]}
         if missing:
             self.work.say(UNKNOWN_TOOLS % {"tools": cut(", ".join(sorted(missing)), 200)})
@@ -183,7 +190,7 @@ class Team:
 
     def show_plan(self, plan: Plan) -> None:
         tasks = "\n".join(f"- {subtask.agent}: {subtask.task}" for subtask in plan.subtasks)
-        self.tell_message(PLANNER, f"{PLANS[plan.mode]}\n\n{tasks}")
+        self.tell_message(self.crew.planner, f"{PLANS[plan.mode]}\n\n{tasks}")
         if len(plan.subtasks) > 1:
             self.work.explain(REASONS[plan.mode])
 
@@ -192,9 +199,9 @@ class Team:
 
         If a cap is reached between two batches, return the notes found so far.
         """
-        assignments = assigned(plan.subtasks)
+        assignments = assigned(plan.subtasks, self.crew.specialists)
         busy = {subtask.agent for subtask in plan.subtasks}
-        if idle := [agent.id for agent in SPECIALISTS if agent.id not in busy]:
+        if idle := [agent.id for agent in self.crew.specialists if agent.id not in busy]:
             self.work.say(NOT_NEEDED % {"agents": ", ".join(idle)})
         batch_size = self.work.meter.caps.fan_out if plan.mode == "parallel" else 1
         if plan.mode == "parallel" and len(assignments) > batch_size:
@@ -224,7 +231,7 @@ class Team:
             if review
             else []
         )
-        writer = self.turn(WRITER, *sections, *self.sections(WRITER, notes))
+        writer = self.turn(self.crew.writer, *sections, *self.sections(self.crew.writer, notes))
         await self.take([writer], forgiving=ModelError)
         # Half a draft is better than none, but not than a whole one.
         return writer.said.text if writer.is_done or not draft else ""
@@ -234,14 +241,14 @@ class Team:
         if not draft:
             self.work.say(NO_DRAFT)
             return None
-        reviewer = self.turn(REVIEWER, ("Draft", draft), schema=Review)
+        reviewer = self.turn(self.crew.reviewer, ("Draft", draft), schema=Review)
         await self.take([reviewer], forgiving=ModelError)
         review = parsed(reviewer.said.text, Review)
         if review is None:
             self.work.say(UNREADABLE_REVIEW)
             return None
         missing = "".join(f"\n- {point}" for point in review.missing)
-        self.tell_message(REVIEWER, f"{SCORE % {'score': review.score}}{missing}")
+        self.tell_message(self.crew.reviewer, f"{SCORE % {'score': review.score}}{missing}")
         if not review.is_weak:
             self.work.say(NO_REVISION)
         return review
@@ -272,7 +279,7 @@ class Team:
         return window_of(agent, self.work).context_tokens
 
     def tools_of(self, agent: Agent) -> frozenset[str]:
-        return agent.tools & self.work.toolbox.names
+        return self.crew.tools_of(agent, self.work.toolbox.names)
 
     def turn(
         self,
@@ -317,19 +324,20 @@ class Team:
         self.work.tell(AgentMessage(agent_id=agent.id, author=agent.name, message=message))
 
 
-def default_plan(question: str) -> Plan:
+def default_plan(question: str, specialists: Sequence[Agent]) -> Plan:
     """Return the plan that is followed if the planner made none."""
-    return Plan(
-        [Subtask(agent.id, question) for agent in SPECIALISTS if agent.is_in_default_plan(question)]
-    )
+    chosen = [agent for agent in specialists if agent.is_in_default_plan(question)]
+    return Plan([Subtask(agent.id, question) for agent in chosen or specialists[:1]])
 
 
-def assigned(subtasks: Iterable[Subtask]) -> list[tuple[Agent, Subtask]]:
+def assigned(
+    subtasks: Iterable[Subtask], specialists: Sequence[Agent]
+) -> list[tuple[Agent, Subtask]]:
     """Return each subtask with its agent. An agent's second subtask goes to its namesake.
 
     Followers tell agents apart by their ids.
     """
-    known = {agent.id: agent for agent in SPECIALISTS}
+    known = {agent.id: agent for agent in specialists}
     counts: dict[str, int] = {}
     pairs: list[tuple[Agent, Subtask]] = []
     for subtask in subtasks:

@@ -30,10 +30,11 @@ from chat.trace_context import RunTrace
 from routing.caps import Caps
 from routing.policy import Route
 from tooling.calls import Source
+from tooling.known import allowed_on
 from tooling.person import PERSON
 from tooling.sentences import sentence
 from tooling.services import Services
-from tooling.toolbox import Toolbox, allowed_on
+from tooling.toolbox import Toolbox
 
 from .calls import CallRecord, KeptCall, known_calls
 from .memory import Journal, Memory, NoJournal, Paused
@@ -128,7 +129,7 @@ class Work:
         self._phase_calls: list[CallRecord | KeptCall] = []  # that belong to no agent
         self._played: set[str] = set()  # the names of the steps so far
         self._said: set[str] = set()  # by `say_once`
-        self._tools = tools
+        self.services = tools
         self._toolboxes: list[Toolbox] = []  # of all paths so far
         self._open: list[Callable[[bool], None]] = []
 
@@ -145,10 +146,11 @@ class Work:
             worked=self.worked_s,
         )
         # The answer to a question counts, even if none may be asked any more.
-        has_questions = settings.FLEET_QUESTIONS or self.has_decision("answer")
+        may_ask = settings.FLEET_QUESTIONS or self.has_decision("answer")
+        allowed = allowed_on(route.path, self.services)
         self.toolbox = Toolbox(
-            self._tools,
-            allowed=allowed_on(route.path) - (frozenset() if has_questions else {PERSON}),
+            self.services,
+            allowed=allowed if may_ask else allowed - {PERSON},
             max_calls=route.caps.tool_calls,
             fresh=self.question.fresh,
             max_chars=BYTES_PER_TOKEN * window.context_tokens // RESULTS_IN_CONTEXT,

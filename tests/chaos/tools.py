@@ -52,11 +52,9 @@ class StormTools(AppConfig):
     def ready(self) -> None:
         # Imported here because Django loads this module before its models.
         from chat.workflow.agents import SPECIALISTS
-        from tooling import toolbox
+        from tooling import known
 
         tools = {tool.name: tool for tool in (book, pay, poison)}
-        # In place, because other modules hold this mapping, too.
-        assert isinstance(toolbox.TOOLS, dict)
-        toolbox.TOOLS.update(tools)
+        known.TOOLS.update(tools)
         for agent in SPECIALISTS:
             object.__setattr__(agent, "tools", agent.tools | tools.keys())

@@ -19,7 +19,7 @@ from tests.serving import OWN_SETTINGS
 ROOT = Path(__file__).parent.parent.parent
 
 
-MAX_SETTINGS = 63
+MAX_SETTINGS = 64
 INTERNAL = {
     "FLEET_MODEL_IS_STAND_IN",
     "FLEET_MODEL_SERVER",

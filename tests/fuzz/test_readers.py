@@ -39,7 +39,7 @@ from tooling.calls import NotMade, checked
 from tooling.decoding import UNREADABLE_JSON
 from tooling.entries import failure_in, unpacked
 from tooling.inspector import entry_of
-from tooling.toolbox import TOOLS
+from tooling.known import TOOLS
 
 from .inputs import DEEP, TEXTS
 

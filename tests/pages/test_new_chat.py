@@ -14,7 +14,7 @@ from chat.better_model import ways
 from chat.views import EXAMPLES
 from chat.workflow.stand_in import reason_to_decline
 from routing.classifier import Classifier
-from tooling.toolbox import TOOLS, exact_tools
+from tooling.known import TOOLS, exact_tools
 
 from .conversations import (
     address,

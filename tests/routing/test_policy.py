@@ -16,7 +16,7 @@ from routing.checks import weights_can_be_read
 from routing.classifier import Classifier, Judgement
 from routing.models import Outcome, Routed, RoutingDecision, text_hash
 from routing.policy import Path, caps_of, choose
-from tooling.toolbox import TOOLS, exact_tools, phrases_of
+from tooling.known import TOOLS, exact_tools, phrases_of
 
 
 class Fixed:

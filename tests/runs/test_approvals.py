@@ -27,8 +27,8 @@ from tests.chatting import Chatting, chat_request, kinds, text_of
 from tests.owners import SCRIPT
 from tests.scripted_model import Script, ScriptedModel
 from tests.workflow.playing import full, plan, wants
+from tooling.known import TOOLS
 from tooling.registry import CallKey, tool
-from tooling.toolbox import TOOLS
 
 from .pausing import Pause, paused
 from .workers import another_worker, mark_died

@@ -9,8 +9,8 @@ from chat.models import Run
 from chat.workflow.agents import ASSISTANT
 from tests.chatting import Chatting, chat_request, kinds, text_of
 from tests.scripted_model import Script, ScriptedModel
+from tooling.known import TOOLS
 from tooling.registry import tool
-from tooling.toolbox import TOOLS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -9,9 +9,10 @@ from tests.scripted_search import ScriptedSearch
 from tooling.bounded import BoundedRedis
 from tooling.cache import ToolCache
 from tooling.calls import Call, ToolResult
+from tooling.opening import open_services
 from tooling.searchclient import SearchClient
 from tooling.services import Services
-from tooling.toolbox import Toolbox, open_services
+from tooling.toolbox import Toolbox
 
 from .caching import TTL, Clock, MakeCache, Upstream
 from .searching import NOW, called

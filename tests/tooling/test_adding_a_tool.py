@@ -13,8 +13,8 @@ from pytest_django import Settings
 from chat.workflow.agents import ANALYST, ASSISTANT, PLANNER, RESEARCHER, SPECIALISTS, WRITER, Agent
 from tests.chatting import Chatting, Event, chat_request, text_of
 from tests.scripted_model import Script, ScriptedModel
+from tooling.known import TOOLS
 from tooling.registry import tool
-from tooling.toolbox import TOOLS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -131,6 +131,7 @@ async def test_new_tool_is_called_on_the_full_path(
 async def test_new_tool_is_not_called_for_an_agent_that_does_not_name_it(
     added: None, chat: Chatting, model: ScriptedModel
 ) -> None:
+    TOOLS["spell"] = tool(timeout=2, paths=frozenset({"full"}))(spell.function)
     object.__setattr__(ASSISTANT, "tools", ASSISTANT.tools - {"spell"})
     events = await chat.answer(chat_request("How is Oslo spelled?", mode="light"))
     assert "spell" not in offered(model, ASSISTANT)

@@ -152,7 +152,8 @@ async def test_lock_is_released_by_its_owner_only(
 ASKER = """
 import asyncio, json, sys
 from tooling import bounded, cache
-from tooling.toolbox import Toolbox, open_services
+from tooling.opening import open_services
+from tooling.toolbox import Toolbox
 
 async def main(redis_url, search_url, count, lock):
     cache.LOCK_TTL, cache.LOCK_RENEWAL_INTERVAL = float(lock), float(lock) / 3

@@ -7,9 +7,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tooling.calls import Call
+from tooling.known import TOOLS, allowed_on, arguments_for
 from tooling.person import PERSON
 from tooling.services import Services
-from tooling.toolbox import TOOLS, Toolbox, allowed_on, arguments_for
+from tooling.toolbox import Toolbox
 
 
 @pytest.mark.parametrize("name", TOOLS)
@@ -23,8 +24,8 @@ def test_each_tool_has_a_valid_schema_with_descriptions(name: str) -> None:
 
 
 def test_both_paths_have_all_tools_but_only_the_team_asks_people() -> None:
-    assert allowed_on("light") == {"calculator", "clock", "web_search"}
-    assert allowed_on("full") == allowed_on("light") | {PERSON}
+    assert allowed_on("light", Services()) == {"calculator", "clock", "web_search"}
+    assert allowed_on("full", Services()) == allowed_on("light") | {PERSON}
 
 
 @pytest.mark.parametrize(

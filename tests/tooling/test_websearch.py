@@ -7,8 +7,9 @@ import pytest
 
 from tests.scripted_search import RESULT, ScriptedSearch
 from tooling.calls import Rejection
+from tooling.opening import open_services
 from tooling.services import Services
-from tooling.toolbox import Toolbox, open_services
+from tooling.toolbox import Toolbox
 from tooling.websearch import is_about_today, normalised, redacted
 
 from .searching import called

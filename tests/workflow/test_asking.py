@@ -19,7 +19,7 @@ from chat.protocol.terms import Asked, Decision, Reply
 from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR
 from chat.workflow.memory import Kept, Memory, Paused, Withdrawn
 from chat.workflow.steps import TurnEnd, decoded, encoded
-from tooling import toolbox
+from tooling import known, toolbox
 from tooling.registry import CallKey, Tool, tool
 
 from .scripts import SCRIPTS, TEAM, Played, play, says, text_of
@@ -305,4 +305,4 @@ async def test_a_failed_call_is_kept_although_an_inherited_one_has_its_number() 
 def with_tool(replaced: Tool) -> dict[str, Any]:
     """Return the defaults of a toolbox in which this tool has taken a product tool's place."""
     defaults = dict(toolbox.Toolbox.__init__.__kwdefaults__ or {})
-    return defaults | {"tools": {**toolbox.TOOLS, replaced.name: replaced}}
+    return defaults | {"tools": {**known.TOOLS, replaced.name: replaced}}

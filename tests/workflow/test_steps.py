@@ -16,14 +16,15 @@ from chat.protocol.events import AgentComplete, ResponseDelta, StreamEvent
 from chat.protocol.terms import Usage
 from chat.record import Outcome
 from chat.runs.supervisor import LiveRun
-from chat.workflow import team as team_module
 from chat.workflow.agents import ASSISTANT, EDITOR, RESEARCHER, Agent
+from chat.workflow.crew import crew
 from chat.workflow.light import Light
 from chat.workflow.team import default_plan
 from chat.workflow.together import side_by_side
 from chat.workflow.turn import YIELD_EVERY_N_PIECES, Turn
 from chat.workflow.work import Work
 from tests.chatting import Chatting, Event, chat_request, kinds, text_of
+from tests.configs import Configure
 from tests.scripted_model import Script, ScriptedModel
 
 from .playing import MEMBERS, Values, calls_of, full, of_kind, plan, work_of
@@ -229,18 +230,17 @@ async def test_unforgiven_failure_ends_the_other_turns() -> None:
 
 # --- Another specialist ---------------------------------------------------------------------------
 
-TRANSLATOR = Agent(
-    id="translator",
-    name="Translator",
-    role="translates what others found",
-    instructions="You are the translator of a team.",
-)
+TRANSLATOR = """
+[agents.translator]
+role = "translates what others found"
+instructions = "You are the translator of a team."
+"""
 
 
 @pytest.fixture
-def translator(monkeypatch: pytest.MonkeyPatch) -> Agent:
-    monkeypatch.setattr(team_module, "SPECIALISTS", (*team_module.SPECIALISTS, TRANSLATOR))
-    return TRANSLATOR
+def translator(configure: Configure) -> Agent:
+    configure(TRANSLATOR)
+    return crew().specialists[-1]
 
 
 async def test_added_specialist_can_be_planned(
@@ -262,14 +262,20 @@ async def test_added_specialist_can_be_planned(
 def test_added_specialist_is_not_in_the_default_plan(
     translator: Agent, question: str, agents: list[str]
 ) -> None:
-    assert [subtask.agent for subtask in default_plan(question).subtasks] == agents
+    plan = default_plan(question, crew().specialists)
+    assert [subtask.agent for subtask in plan.subtasks] == agents
 
 
-def test_specialist_says_when_it_is_in_the_default_plan(monkeypatch: pytest.MonkeyPatch) -> None:
-    eager = Agent("eager", "Eager", "", "", is_in_default_plan=lambda question: "now" in question)
-    monkeypatch.setattr(team_module, "SPECIALISTS", (eager,))
-    assert default_plan("now?").subtasks
-    assert not default_plan("later?").subtasks
+def test_added_specialist_says_when_it_is_in_the_default_plan(configure: Configure) -> None:
+    configure(TRANSLATOR + 'by_default = "always"')
+    plan = default_plan("Why?", crew().specialists)
+    assert [subtask.agent for subtask in plan.subtasks] == ["researcher", "translator"]
+
+
+def test_default_plan_without_a_fitting_agent_takes_the_first(configure: Configure) -> None:
+    configure(TRANSLATOR + "[agents.researcher]\nenabled = false\n")
+    plan = default_plan("Why?", crew().specialists)
+    assert [subtask.agent for subtask in plan.subtasks] == ["analyst"]
 
 
 async def test_failed_plan_follows_the_default_plan_of_numbers(

@@ -1,0 +1,157 @@
+"""The agents of this fleet: those of the product, as the owner of the fleet has changed them."""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from django.conf import settings
+from django.utils.text import capfirst
+
+from chat.config.reading import Config
+from chat.config.tables import AGENT_NAME, AgentTable, Post
+from tooling.known import BUILT_IN
+
+from .agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
+
+PRODUCTS_TOOLS = frozenset(tool.name for tool in BUILT_IN)
+
+# The product's agent of each post that has one.
+POSTS: dict[Post, Agent] = {
+    "answer": ASSISTANT,
+    "analysis": PLANNER,
+    "writing": WRITER,
+    "review": REVIEWER,
+    "final": EDITOR,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """All agents of a fleet, each in its place."""
+
+    assistant: Agent
+    planner: Agent
+    specialists: tuple[Agent, ...]
+    writer: Agent
+    reviewer: Agent
+    editor: Agent
+
+    @property
+    def agents(self) -> tuple[Agent, ...]:
+        return (
+            *(self.assistant, self.planner, *self.specialists),
+            *(self.writer, self.reviewer, self.editor),
+        )
+
+    def tools_of(self, agent: Agent, names: Collection[str]) -> frozenset[str]:
+        """Return which of the tools with these `names` the agent may call."""
+        return frozenset(name for name in names if self.may_call(agent, name))
+
+    def may_call(self, agent: Agent, name: str) -> bool:
+        if matches(name, agent.tools):
+            return True
+        if not agent.takes_added_tools or name in PRODUCTS_TOOLS:
+            return False
+        # What the light path may use, a tool says itself.
+        return agent.tier == "light" or not any(matches(name, each.tools) for each in self.agents)
+
+
+def crew() -> Crew:
+    """Return the agents of this fleet."""
+    return crew_of(settings.FLEET_FILE)
+
+
+@lru_cache(maxsize=4)
+def crew_of(config: Config) -> Crew:
+    """Return the agents that a fleet.toml makes. Raise ImproperlyConfigured if it can't be."""
+    posts: dict[Post, Agent] = dict(POSTS)
+    specialists = {agent.id: agent for agent in SPECIALISTS}
+    taken: dict[Post, str] = {}  # by agents that the owner has added
+    for name, table in config.file.agents.items():
+        agent = agent_of(config, name, table)
+        post = post_of(config, name, table)
+        if post == "research":
+            specialists[name] = agent
+            if not table.enabled:
+                del specialists[name]
+        elif name == POSTS[post].id:
+            if not table.enabled:
+                config.reject(
+                    ("agents", name, "enabled"),
+                    f'another agent must have phase = "{post}" instead of this one.',
+                )
+            if post not in taken:
+                posts[post] = agent
+        elif table.enabled:
+            if post in taken:
+                config.reject(("agents", name, "phase"), f"{taken[post]} has this phase already.")
+            taken[post], posts[post] = name, agent
+    if not specialists:
+        config.reject(("agents",), "at least one agent must be left for research.")
+    return Crew(
+        posts["answer"],
+        posts["analysis"],
+        tuple(specialists.values()),
+        posts["writing"],
+        posts["review"],
+        posts["final"],
+    )
+
+
+def post_of(config: Config, name: str, table: AgentTable) -> Post:
+    """Return in which part of an answer an agent works."""
+    own = {agent.id: post for post, agent in POSTS.items()}
+    own |= {agent.id: "research" for agent in SPECIALISTS}
+    if name in own and table.phase not in (None, own[name]):
+        config.reject(("agents", name, "phase"), f"the product's {name} stays in {own[name]}.")
+    return own.get(name) or table.phase or "research"
+
+
+def agent_of(config: Config, name: str, table: AgentTable) -> Agent:
+    """Return the agent that a table makes, or changes."""
+    if not re.match(AGENT_NAME, name):
+        config.reject(
+            ("agents", name),
+            "must be named with a to z, 0 to 9 and _, and begin with a letter.",
+        )
+    if table.model and table.model not in config.file.models:
+        config.reject(
+            ("agents", name, "model"),
+            f"there is no [models.{table.model}]{did_you_mean(table.model, config.file.models)}",
+        )
+    built_in = {agent.id: agent for agent in (*POSTS.values(), *SPECIALISTS)}
+    post = post_of(config, name, table)
+    base = built_in.get(name) or POSTS.get(post)
+    if name not in built_in:
+        if not table.instructions:
+            config.reject(("agents", name), "needs instructions, which its model reads.")
+        if not table.role and base is None:
+            config.reject(("agents", name), "needs a role, which the planner reads.")
+    if table.by_default and post != "research":
+        config.reject(("agents", name, "by_default"), "is for agents of the phase research.")
+    if base is None:
+        base = Agent(name, "", "", "")
+    shown = table.name or ("" if name not in built_in else base.name)
+    return replace(
+        base,
+        id=name,
+        name=shown or capfirst(name.replace("_", " ")),
+        role=table.role or base.role,
+        instructions=table.instructions or base.instructions,
+        model=table.model or base.model,
+        tools=base.tools if table.tools is None else frozenset(table.tools),
+        takes_added_tools=base.takes_added_tools and table.tools is None,
+        by_default=table.by_default or base.by_default,
+    )
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else "."
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

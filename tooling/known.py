@@ -1,0 +1,54 @@
+"""The tools of this process: the product's own, and those that its owner has added."""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
+
+from .calculator import calculator
+from .clock import clock
+from .person import ask_person
+from .registry import Tool
+from .services import Services
+from .websearch import web_search
+
+BUILT_IN = (calculator, clock, web_search, ask_person)
+# Filled in once, when Django starts (`loading`). Those of MCP servers come and go, so `Services`
+# has them.
+TOOLS: dict[str, Tool] = {tool.name: tool for tool in BUILT_IN}
+
+
+def tools_of(services: Services) -> Mapping[str, Tool]:
+    """Return all tools that runs of this event loop know, by name."""
+    return {**TOOLS, **services.mcp.tools} if services.mcp else TOOLS
+
+
+def allowed_on(path: Literal["light", "full"], services: Services) -> frozenset[str]:
+    """Return the names of the tools that this path may use."""
+    return frozenset(name for name, tool in tools_of(services).items() if path in tool.paths)
+
+
+def phrases_of(names: Collection[str]) -> dict[str, re.Pattern[str]]:
+    """Return the phrases that obviously ask for one of these tools, in the registry's order."""
+    return {name: tool.phrases for name, tool in TOOLS.items() if name in names and tool.phrases}
+
+
+def exact_tools(names: Collection[str], question: str) -> tuple[str, ...]:
+    """Return those of the tools that answer this question exactly, in the registry's order."""
+    return tuple(
+        name
+        for name, tool in TOOLS.items()
+        if name in names
+        and tool.from_question
+        and tool.phrases is None
+        and tool.from_question(question, "") is not None
+    )
+
+
+def arguments_for(name: str, question: str, *, follows: str = "") -> dict[str, Any] | None:
+    """Return the arguments of the one call that answers this question, or None if there are none.
+
+    `follows` is the earlier question without which this one cannot be understood. The call is made
+    for models that are too weak to ask for it.
+    """
+    tool = TOOLS.get(name)
+    return tool.from_question(question, follows) if tool and tool.from_question else None

@@ -1,0 +1,45 @@
+"""Open what the tools of one event loop share."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, tzinfo
+from types import MappingProxyType
+from typing import Literal
+
+from .bounded import BoundedRedis
+from .cache import ToolCache
+from .results import TtlClass
+from .services import Services, utc_now
+from .tables import McpTable
+
+
+def open_services(
+    *,
+    redis_url: str,
+    search: Literal["on", "off", "keyless"],
+    tavily_key: str,
+    tavily_url: str,
+    ttl: Mapping[TtlClass, float],
+    mcp: Mapping[str, McpTable] = MappingProxyType({}),
+    zone: tzinfo = UTC,
+    now: Callable[[], datetime] = utc_now,
+) -> Services:
+    """Return what the tools of the running event loop share; the caller closes it with the loop.
+
+    Without a `redis_url` no result is kept.
+    """
+    services = Services(now=now, zone=zone)
+    if redis_url:
+        services.cache = ToolCache(BoundedRedis(redis_url), ttl=ttl, now=now)
+    if search != "off":
+        # Importing the Tavily client takes 0.5 s, so import it only if search is on.
+        from .searchclient import SearchClient  # noqa: PLC0415
+
+        services.search = SearchClient(
+            api_key=tavily_key if search == "on" else "", base_url=tavily_url
+        )
+    if mcp:
+        # Importing the SDK takes 0.7 s.
+        from .mcp.servers import Servers  # noqa: PLC0415
+
+        services.mcp = Servers(mcp)
+    return services
