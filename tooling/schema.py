@@ -8,11 +8,13 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, get_type_hints
+from typing import Any, Self, get_type_hints
 
 import msgspec
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+
+from .schema_bounds import Uncheckable, accepted, errors_in
 
 MAX_FAULTS = 5
 MAX_FAULT_CHARS = 200
@@ -34,7 +36,12 @@ class Parameters:
     """The parameters of one tool."""
 
     schema: dict[str, Any]
-    _struct: type[msgspec.Struct]
+    _struct: type[msgspec.Struct] | None = None  # None for a schema that others have written
+
+    @classmethod
+    def of_schema(cls, schema: object) -> Self:
+        """Return parameters with a schema from outside; raise InvalidSchema if it is broken."""
+        return cls(accepted(schema))
 
     @property
     def schema_in_order(self) -> dict[str, Any]:
@@ -48,15 +55,22 @@ class Parameters:
         given = {
             name: value
             for name, value in given.items()
-            if value is not None or name not in optional
+            if value is not None or name not in optional or self.takes_null(name)
         }
         if faults := faults_in(given, self.schema):
             raise InvalidArguments("; ".join(faults))
+        if self._struct is None:
+            # Its server knows the defaults. Those that are told may be wrong.
+            return given
         try:
             # Not strict: JSON Schema takes 2.0 for an integer.
             return msgspec.structs.asdict(msgspec.convert(given, type=self._struct, strict=False))
         except msgspec.ValidationError as exc:
             raise InvalidArguments(str(exc)) from exc
+
+    def takes_null(self, name: str) -> bool:
+        """Return True if null means something else than leaving the argument out."""
+        return self._struct is None and not faults_in({name: None}, {**self.schema, "required": []})
 
     def told(self, arguments: Arguments) -> Arguments:
         """Return the arguments that differ from their defaults, which are those worth showing."""
@@ -74,7 +88,10 @@ class Parameters:
 
 def faults_in(given: dict[str, Json], schema: dict[str, Any]) -> list[str]:
     """Return the first faults of arguments, as texts for a person or a model to correct."""
-    errors = islice(Draft202012Validator(schema).iter_errors(given), MAX_FAULTS)
+    try:
+        errors = list(islice(errors_in(given, schema), MAX_FAULTS))
+    except Uncheckable:
+        return ["they take too long to check"]
     return [describe(error, schema.get("properties", {})) for error in errors]
 
 
