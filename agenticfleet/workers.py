@@ -21,8 +21,9 @@ from django.db import connection
 from chat.database import reason_of
 from chat.models import Run
 from chat.runs.naming import fleet_prefix, worker_prefix
+from tooling.watching import Watcher
 
-from .embedded import Child, Watcher, wait_until_answering
+from .embedded import Child, wait_until_answering
 from .errors import EmbeddedError
 from .lifelines import Lifeline
 from .metricfiles import MetricFiles

@@ -6,7 +6,6 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from agenticfleet.connections import raise_file_limit
-from agenticfleet.embedded import Watcher
 from agenticfleet.errors import EmbeddedError
 from agenticfleet.fleet import Fleet
 from agenticfleet.hosts import sharing_file
@@ -17,6 +16,7 @@ from agenticfleet.startup import listen
 from chat.checks import TOOLS_TAG
 from routing.classifier import BrokenWeights
 from routing.policy import classifier
+from tooling.watching import Watcher
 
 
 class Command(BaseCommand):
