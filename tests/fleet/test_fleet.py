@@ -21,11 +21,11 @@ import pytest
 from redis import Redis
 from websockets.sync.client import ClientConnection
 
-from agenticfleet import embedded, watcher
+from agenticfleet import embedded
 from agenticfleet.lifelines import Lifeline
 from tests.scripted_model import ScriptedModel
 from tests.serving import GONE, MANAGE, START, STOP, Fleet, all_gone, end, launch, running, until
-from tooling import bounded
+from tooling import bounded, watcher
 
 NO_MODEL = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "FLEET_MODEL": "none"}
 STOPPING = {signal.SIGTERM, signal.SIGINT}
