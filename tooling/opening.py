@@ -9,7 +9,7 @@ from .bounded import BoundedRedis
 from .cache import ToolCache
 from .results import TtlClass
 from .services import Services, utc_now
-from .tables import McpTable
+from .tables import McpTable, ToolTable
 
 
 def open_services(
@@ -20,12 +20,13 @@ def open_services(
     tavily_url: str,
     ttl: Mapping[TtlClass, float],
     mcp: Mapping[str, McpTable] = MappingProxyType({}),
+    limits: Mapping[str, ToolTable] = MappingProxyType({}),
     zone: tzinfo = UTC,
     now: Callable[[], datetime] = utc_now,
 ) -> Services:
     """Return what the tools of the running event loop share; the caller closes it with the loop.
 
-    Without a `redis_url` no result is kept.
+    Without a `redis_url` no result is kept. `limits` are those of the tools of `mcp` servers.
     """
     services = Services(now=now, zone=zone)
     if redis_url:
@@ -41,5 +42,5 @@ def open_services(
         # Importing the SDK takes 0.7 s.
         from .mcp.servers import Servers  # noqa: PLC0415
 
-        services.mcp = Servers(mcp)
+        services.mcp = Servers(mcp, limits)
     return services

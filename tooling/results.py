@@ -18,6 +18,7 @@ class ToolFailure(Exception):
         temporary: bool = False,
         stale_will_do: bool = False,
         closed_for: float = 0,
+        outside: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -25,6 +26,7 @@ class ToolFailure(Exception):
         self.temporary = temporary
         self.stale_will_do = stale_will_do  # an old result is better than this failure
         self.closed_for = closed_for  # seconds for which no call can succeed
+        self.outside = outside  # words of somebody else, for the model and the reader
 
 
 class Passage(msgspec.Struct, frozen=True, omit_defaults=True):

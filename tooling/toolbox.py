@@ -279,12 +279,18 @@ class Toolbox:
         advice = failure.advice or (
             "It may work later." if failure.temporary else "Do not repeat this call."
         )
+        text = f"{tool.name} failed: {visible(failure.message)} {advice}"
+        message = failure.message
+        if outside := visible(failure.outside[: tool.max_chars * 2]).strip():
+            max_chars = min(tool.max_chars, self._max_chars)
+            text += "\n" + fenced(cut(outside, max_chars), about=tool.name, mark=self._mark)
+            message += " " + one_line(outside)
         return ToolResult(
             tool.name,
-            text=f"{tool.name} failed: {visible(failure.message)} {advice}",
+            text=text,
             ok=False,
             failure="temporary" if failure.temporary else "permanent",
-            message=cut(visible(failure.message), MAX_MESSAGE_CHARS),
+            message=cut(visible(message), MAX_MESSAGE_CHARS),
         )
 
     async def answered(self, tool: Tool, arguments: Arguments, key: CallKey) -> ToolResult:

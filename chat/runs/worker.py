@@ -248,6 +248,7 @@ def tool_services() -> Services:
             "general": settings.FLEET_CACHE_TTL,
         },
         mcp=settings.FLEET_FILE.servers,
+        limits=settings.FLEET_FILE.file.tools,
         zone=ZoneInfo(settings.FLEET_TIME_ZONE),
     )
 

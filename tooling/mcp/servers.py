@@ -1,23 +1,61 @@
 """The MCP servers of one event loop, and the tools that they have now."""
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import ExitStack
+from types import MappingProxyType
 
 from tooling.registry import Tool
-from tooling.tables import McpTable
+from tooling.tables import McpTable, ToolTable
+from tooling.watching import Watcher
+
+from .server import Judge, Server, all_open
 
 
 class Servers:
     """The connections to the configured servers, by their names in fleet.toml.
 
-    `tools` are those that may be called, by the names that models read: `server__tool`.
+    `limits` are those of tools. `judge` returns why definitions of a server must not be used.
     """
 
-    def __init__(self, tables: Mapping[str, McpTable]) -> None:
-        self.tables = tables
-        self.tools: dict[str, Tool] = {}
+    def __init__(
+        self,
+        tables: Mapping[str, McpTable],
+        limits: Mapping[str, ToolTable] = MappingProxyType({}),
+        judge: Judge = all_open,
+    ) -> None:
+        self.servers = {
+            name: Server(name, table, limits=limits, judge=judge) for name, table in tables.items()
+        }
+        self._keeping: asyncio.Task[None] | None = None
+
+    @property
+    def tools(self) -> dict[str, Tool]:
+        """All tools, by the names that models read: `server__tool`."""
+        return {
+            name: tool for server in self.servers.values() for name, tool in server.tools.items()
+        }
 
     async def keep(self) -> None:
         """Keep all servers open for as long as the worker lives."""
+        self._keeping = asyncio.current_task()
+        with ExitStack() as stack:
+            has_programs = any(server.table.command for server in self.servers.values())
+            watcher = stack.enter_context(Watcher()) if has_programs else None
+            # What is entered in a task must be left in it, so each connection has one.
+            async with asyncio.TaskGroup() as tasks:
+                for name, server in self.servers.items():
+                    tasks.create_task(server.keep(watcher), name=f"MCP server {name}")
+
+    async def tried(self, within: float) -> None:
+        """Wait until each server has been open or has failed, for so many seconds at most."""
+        waits = [asyncio.ensure_future(each.tried.wait()) for each in self.servers.values()]
+        _, late = await asyncio.wait(waits, timeout=within)
+        for wait in late:
+            wait.cancel()
 
     async def aclose(self) -> None:
         """End the programs, and close the connections."""
+        if self._keeping and not self._keeping.done():
+            self._keeping.cancel()
+            await asyncio.wait([self._keeping])

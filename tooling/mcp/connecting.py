@@ -1,0 +1,178 @@
+"""What a connection to a server has in both transports: why it ended, and bounds of what comes."""
+
+import asyncio
+import logging
+import time
+from types import TracebackType
+from typing import Self
+
+import anyio
+import httpx2
+from mcp.client._transport import ReadStream, TransportStreams  # these have no public name
+from mcp.shared.exceptions import MCPError
+from mcp.shared.message import SessionMessage
+from mcp_types import JSONRPCNotification
+from pydantic import ValidationError
+
+from tooling.untrusted import cut, one_line
+
+logger = logging.getLogger(__name__)
+
+# They log each unreadable message with a traceback, and the ids of sessions.
+for noisy in ("mcp.client", "mcp.shared", "httpx2", "httpcore2"):
+    logging.getLogger(noisy).setLevel(logging.CRITICAL)
+
+MAX_MESSAGE_BYTES = 2**20
+MAX_MESSAGES = 500  # a second
+MAX_WORDS = 200  # of a server's own, in sentences of ours
+# Other notifications (progress, logs) are not shown.
+HEARD = {
+    "notifications/cancelled",
+    "notifications/subscriptions/acknowledged",
+    "notifications/tools/list_changed",
+}
+
+__all__ = ["TransportStreams"]
+
+
+class Unreachable(Exception):
+    """Raised if a server can't be used now; its text goes on after "shop cannot be reached: "."""
+
+
+class Ending:
+    """Why a connection has ended: the first reason that is told. Empty while it is open."""
+
+    def __init__(self, woken: asyncio.Event) -> None:
+        self.reason = ""
+        self._woken = woken
+
+    def tell(self, reason: str) -> None:
+        self.reason = self.reason or reason
+        self._woken.set()
+
+
+class Pace:
+    """Slows down what takes more than its share of a second."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._since = 0.0
+        self._taken = 0
+
+    async def take(self, amount: int) -> bool:
+        """Count the amount, and wait for the next second if there was too much in this one.
+
+        Return True in that case.
+        """
+        now = time.monotonic()
+        if now - self._since >= 1:
+            self._since, self._taken = now, 0
+        self._taken += amount
+        if self._taken <= self._most:
+            return False
+        await asyncio.sleep(self._since + 1 - now)
+        return True
+
+
+class Report:
+    """Logs what is odd about a server once in a connection."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._logged: set[str] = set()
+
+    def once(self, words: str) -> None:
+        if words not in self._logged:
+            self._logged.add(words)
+            logger.warning("MCP server %s %s", self._name, words)
+
+
+class Inbox:
+    """The messages of a server that are of use, at a bounded pace.
+
+    What its sender has to wait for stays in its pipe or its socket.
+    """
+
+    def __init__(
+        self,
+        stream: ReadStream[SessionMessage | Exception],
+        ending: Ending,
+        report: Report,
+    ) -> None:
+        self._stream = stream
+        self._ending = ending
+        self._report = report
+        self._pace = Pace(MAX_MESSAGES)
+
+    async def receive(self) -> SessionMessage | Exception:
+        while True:
+            try:
+                item = await self._stream.receive()
+            except anyio.EndOfStream:
+                self._ending.tell("it closed the connection")
+                raise
+            if await self._pace.take(1):
+                self._report.once(f"sends more than {MAX_MESSAGES} messages a second: it is slowed")
+            if is_of_use(item):
+                return item
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+def is_of_use(item: SessionMessage | Exception) -> bool:
+    if isinstance(item, Exception):
+        return False
+    message = item.message
+    return not isinstance(message, JSONRPCNotification) or message.method in HEARD
+
+
+def reason_of(exc: BaseException) -> str | None:
+    """Return why a connection failed, for an operator; None if it is not known what happened."""
+    match exc:
+        case BaseExceptionGroup():
+            reasons = [reason_of(each) for each in exc.exceptions]
+            return next(filter(None, reasons), None) if all(reasons) else None
+        case Unreachable():
+            return str(exc)
+        case MCPError():
+            return f"it answers {words(exc.error.message)!r}"
+        case httpx2.TimeoutException() | TimeoutError():
+            return "it does not answer"
+        case httpx2.ConnectError():
+            return f"there is no connection to it ({words(str(exc))})"
+        case httpx2.ProxyError():
+            return "the proxy does not let it through"
+        case httpx2.HTTPError() | httpx2.StreamError() | httpx2.InvalidURL() | OSError():
+            return words(str(exc)) or type(exc).__name__
+        case ValidationError():
+            return "it sends what is not of this protocol"
+        case RuntimeError():
+            # Of the SDK: no version of the protocol in common.
+            return words(str(exc))
+    return None
+
+
+def words(text: str) -> str:
+    """Return a server's own words on one line."""
+    return cut(one_line(text[: MAX_WORDS * 4]), MAX_WORDS)

@@ -1,0 +1,141 @@
+"""MCP over streamable HTTP: the SDK's transport, in bounds."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import httpx2
+import msgspec
+from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
+from mcp_types import INTERNAL_ERROR
+
+from .connecting import MAX_MESSAGE_BYTES, Ending, Inbox, Pace, Report, TransportStreams
+
+# Seconds
+CONNECT_TIMEOUT = 5.0
+SEND_TIMEOUT = 10.0  # of what has no result
+LEAVE_TIMEOUT = 1.0  # to end a session
+BYTES_PER_SECOND = 16 * 2**20
+REFUSED = {401: "it refuses the key", 403: "it does not allow this", 407: "the proxy refuses"}
+
+
+class Unreadable(httpx2.StreamError):
+    """Raised for a body that can't be read. The SDK turns it into an error of the call."""
+
+
+class Asked(msgspec.Struct):
+    """What decides how long a message may take."""
+
+    id: int | str | None = None
+    method: str = ""
+
+
+class Bounded(httpx2.AsyncByteStream):
+    """A body of bounded size, or the events of a stream at a bounded pace."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream, *, is_stream: bool) -> None:
+        self._stream = stream
+        self._most = float("inf") if is_stream else MAX_MESSAGE_BYTES
+        self._pace = Pace(BYTES_PER_SECOND)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for piece in self._stream:
+            size += len(piece)
+            if size > self._most:
+                raise Unreadable(f"more than {MAX_MESSAGE_BYTES // 2**20} MB")
+            await self._pace.take(len(piece))
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class Hooks:
+    """What is done to each request and response of a connection."""
+
+    def __init__(self, ending: Ending) -> None:
+        self._ending = ending
+        # The SDK connects again as soon as a server wishes.
+        self._streams = Pace(1)
+
+    async def request(self, request: httpx2.Request) -> None:
+        """Bound the time of a request. Results may take as long as their call may."""
+        read = None
+        if request.method == "GET":
+            await self._streams.take(1)
+        elif request.method == "DELETE":
+            read = LEAVE_TIMEOUT
+        else:
+            asked = msgspec.json.decode(request.content, type=Asked)
+            if asked.id is None or not asked.method:
+                read = SEND_TIMEOUT
+        request.extensions["timeout"] = httpx2.Timeout(CONNECT_TIMEOUT, read=read).as_dict()
+
+    async def response(self, response: httpx2.Response) -> None:
+        """Bound the body, and say what a status means."""
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise Unreadable("it sends compressed bodies unasked")
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        kind = response.headers.get("content-type", "").lower()
+        is_stream = response.status_code == 200 and kind.startswith("text/event-stream")
+        response.stream = Bounded(response.stream, is_stream=is_stream)
+        if response.status_code < 400 or response.request.method != "POST":
+            return
+        status = f"status {response.status_code}"
+        if why := REFUSED.get(response.status_code):
+            self._ending.tell(f"{why} ({status})")
+        elif response.status_code == 404 and MCP_SESSION_ID in response.request.headers:
+            self._ending.tell(f"it has lost the session ({status})")
+        body = await read_error(response) if kind.startswith("application/json") else b""
+        if b'"jsonrpc"' not in body:
+            # Of a status the SDK says only that there was an error.
+            error = {"code": INTERNAL_ERROR, "message": status}
+            body = msgspec.json.encode({"jsonrpc": "2.0", "id": None, "error": error})
+            response.headers = httpx2.Headers({"content-type": "application/json"})
+        response.stream = httpx2.ByteStream(body)
+
+
+async def read_error(response: httpx2.Response) -> bytes:
+    """Return the body of a response, or nothing if it is too large or late."""
+    assert isinstance(response.stream, httpx2.AsyncByteStream)
+    try:
+        async with asyncio.timeout(SEND_TIMEOUT):
+            return b"".join([piece async for piece in response.stream])
+    except (Unreadable, TimeoutError):
+        return b""
+    finally:
+        await response.stream.aclose()
+
+
+@asynccontextmanager
+async def address(
+    url: str, headers: Mapping[str, str], *, name: str, ending: Ending
+) -> AsyncIterator[TransportStreams]:
+    """Connect to a server, and yield the streams of its messages."""
+    hooks = Hooks(ending)
+    async with (
+        httpx2.AsyncClient(
+            # A compressed body could be larger than the bytes that `Bounded` counts.
+            headers={"Accept-Encoding": "identity", **headers},
+            event_hooks={"request": [hooks.request], "response": [hooks.response]},
+            # The proxies of the environment. A server on this machine is not asked through one.
+            trust_env=not is_here(url),
+            # The context reads SSL_CERT_FILE.
+            verify=ssl.create_default_context(),
+        ) as client,
+        streamable_http_client(url, http_client=client) as (messages, sent),
+    ):
+        yield Inbox(messages, ending, Report(name)), sent
+
+
+def is_here(url: str) -> bool:
+    """Return True if the server is on this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

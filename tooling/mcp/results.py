@@ -1,0 +1,73 @@
+"""What a server returns, as the output of a tool."""
+
+import json
+from collections.abc import Iterator
+
+import mcp_types
+import msgspec
+
+from tooling.results import Output, Passage
+from tooling.untrusted import web_host
+
+MAX_BLOCKS = 100
+MAX_SOURCES = 20
+MAX_CHARS = 200_000  # the toolbox cuts further
+
+type Block = mcp_types.ContentBlock
+
+
+def output_of(result: mcp_types.CallToolResult) -> Output:
+    """Return the texts of a result, and the pages that it names as sources."""
+    blocks = result.content[:MAX_BLOCKS]
+    passages = [passage for block in blocks if (passage := passage_of(block))]
+    texts = [text for block in blocks if (text := text_of(block)) is not None]
+    if result.structured_content is not None and not is_told(result.structured_content, blocks):
+        # Not a number or a key may be one that JSON doesn't have.
+        texts.append(msgspec.json.encode(result.structured_content).decode())
+    if len(result.content) > MAX_BLOCKS:
+        texts.append(f"({len(result.content) - MAX_BLOCKS} more parts are left out.)")
+    return Output("\n\n".join(texts)[:MAX_CHARS], tuple(passages[:MAX_SOURCES]))
+
+
+def passage_of(block: Block) -> Passage | None:
+    """Return a page on the web that the block names, None if it names none."""
+    match block:
+        case mcp_types.ResourceLink() if web_host(url := str(block.uri)):
+            return Passage(block.title or block.name, url, block.description or "")
+        case mcp_types.EmbeddedResource(resource=mcp_types.TextResourceContents() as page):
+            if web_host(url := str(page.uri)):
+                return Passage("", url, page.text[:MAX_CHARS])
+    return None
+
+
+def text_of(block: Block) -> str | None:
+    """Return what the block says; None if it is a passage."""
+    if passage_of(block):
+        return None
+    match block:
+        case mcp_types.TextContent():
+            return block.text[:MAX_CHARS]
+        case mcp_types.ImageContent() | mcp_types.AudioContent():
+            return f"({block.type}, {block.mime_type}, which can't be read here.)"
+        case mcp_types.ResourceLink():
+            about = f": {block.description}" if block.description else ""
+            return f"{block.title or block.name} ({block.uri}){about}"
+        case mcp_types.EmbeddedResource(resource=mcp_types.TextResourceContents() as file):
+            return f"{file.uri}:\n{file.text[:MAX_CHARS]}"
+        case mcp_types.EmbeddedResource():
+            return f"({block.resource.uri}, a file that can't be read here.)"
+    return None
+
+
+def is_told(structured: object, blocks: list[Block]) -> bool:
+    """Return True if one of the texts is the same JSON, as servers should send it, too."""
+    return any(value == structured for value in values_in(blocks))
+
+
+def values_in(blocks: list[Block]) -> Iterator[object]:
+    for block in blocks:
+        if isinstance(block, mcp_types.TextContent):
+            try:
+                yield json.loads(block.text[: MAX_CHARS + 1])
+            except (ValueError, RecursionError):
+                continue

@@ -1,0 +1,345 @@
+"""One MCP server: its connection, which is opened again whenever it is lost, and its tools."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from typing import Any
+
+import mcp_types
+from mcp.client import Client, IncomingMessage, Transport
+from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
+from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from tooling.known import TOOLS
+from tooling.loading import limited
+from tooling.registry import CacheRule, Tool
+from tooling.results import Output
+from tooling.schema import Arguments
+from tooling.tables import McpTable, ToolTable
+from tooling.watching import Watcher
+
+from .calling import UNREACHABLE, Calls
+from .connecting import Ending, Unreachable, reason_of
+from .definitions import MAX_TOOLS, Definition, Listing, listing_of, named
+from .http import address
+from .stdio import program
+
+logger = logging.getLogger(__name__)
+
+# Seconds
+OPENING_TIMEOUT = 10.0
+LONGEST_OPENING = 60.0  # after tries that took too long: the first start may fetch packages
+FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0  # before the next try
+STEADY_AFTER = 60.0  # so long open, a server is not one that fails at once
+LISTING_INTERVAL = 5.0  # at least, between two looks at its tools
+MAX_PAGES = 20
+MAX_SHOWN = 5  # names in a line of the log
+MAX_WARNINGS = 20  # of what it lists
+MIN_SECRET_CHARS = 4
+KEY_PARAMETER = "\0key"  # no parameter can have this name
+
+CLIENT = mcp_types.Implementation(name="agenticfleet", version="1")
+
+type Judge = Callable[[str, Sequence[Definition]], Awaitable[Mapping[str, str]]]
+
+
+async def all_open(server: str, definitions: Sequence[Definition]) -> Mapping[str, str]:
+    """Judge every definition to be as it was."""
+    return {}
+
+
+class Server:
+    """A configured server.
+
+    `tools` are those that it had when it was last open, by the names that models read; `closed`
+    says why they can't be called now. `judge` returns why definitions must not be used, by name.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        table: McpTable,
+        *,
+        limits: Mapping[str, ToolTable],
+        judge: Judge = all_open,
+    ) -> None:
+        self.name = name
+        self.table = table
+        self.tools: dict[str, Tool] = {}
+        self.definitions: Sequence[Definition] = ()
+        self.closed = UNREACHABLE % {"server": name}
+        self.tried = asyncio.Event()  # set when it has been open, or has failed
+        self.judge = judge
+        self._limits = limits
+        self._reasons: Mapping[str, str] = {}
+        self._client: Client | None = None
+        self._calls = Calls(name, self.hidden)
+        self._woken = asyncio.Event()  # the connection has ended, or the tools have changed
+        self._is_changed = False
+        self._patience = OPENING_TIMEOUT
+        self._said = ""  # of the last state, in the log
+        self._warned: set[str] = set()
+        self._secrets = [
+            value
+            for value in (*table.env.values(), *table.headers.values())
+            if len(value) >= MIN_SECRET_CHARS
+        ]
+
+    # --- Its life -----------------------------------------------------------------------------
+
+    async def keep(self, watcher: Watcher | None) -> None:
+        """Keep the connection open; after a failure, try again in a while."""
+        failures = 0
+        while True:
+            started = time.monotonic()
+            try:
+                await self.connect(watcher)
+            except Exception as exc:
+                if (reason := reason_of(exc)) is None:
+                    logger.exception("MCP server %s failed", self.name)
+                    reason = type(exc).__name__
+                self.say_closed(reason)
+            finally:
+                self.close()
+            if time.monotonic() - started > STEADY_AFTER:
+                failures = 0
+            delay = min(FIRST_DELAY * 2**failures, LONGEST_DELAY)
+            failures = min(failures + 1, 10)
+            await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311
+
+    async def connect(self, watcher: Watcher | None) -> None:
+        """Open the connection and use it until it ends. Raise Unreachable, or what the SDK does."""
+        self._woken.clear()
+        ending = Ending(self._woken)
+        try:
+            async with AsyncExitStack() as stack:
+                await self.follow(await self.opened(stack, ending, watcher), ending)
+        except Exception as exc:
+            # What the transport told before says more than how the SDK ended.
+            if ending.reason:
+                raise Unreachable(ending.reason) from exc
+            raise
+
+    async def opened(
+        self, stack: AsyncExitStack, ending: Ending, watcher: Watcher | None
+    ) -> Client:
+        started = time.monotonic()
+        client = Client(
+            self.transport(ending, watcher),
+            cache=None,
+            client_info=CLIENT,
+            message_handler=self.hear,
+        )
+        try:
+            async with asyncio.timeout(self._patience):
+                await stack.enter_async_context(client)
+                await self.list_tools(client)
+        except TimeoutError as exc:
+            late = f"it does not answer within {self._patience:g} s"
+            self._patience = min(self._patience * 2, LONGEST_OPENING)
+            raise Unreachable(late) from exc
+        self._patience = OPENING_TIMEOUT
+        self._client, self.closed, self._said = client, "", "open"
+        self.tried.set()
+        logger.info(
+            "MCP server %s is open after %.1f s: %d tools",
+            self.name,
+            time.monotonic() - started,
+            len(self.tools),
+        )
+        return client
+
+    def transport(self, ending: Ending, watcher: Watcher | None) -> Transport:
+        if self.table.command:
+            assert watcher
+            return program(
+                self.table.command,
+                self.table.env,
+                name=self.name,
+                ending=ending,
+                watcher=watcher,
+                hidden=self.hidden,
+            )
+        return address(self.table.url, self.table.headers, name=self.name, ending=ending)
+
+    async def follow(self, client: Client, ending: Ending) -> None:
+        """Look at the tools again when they change, until the connection ends."""
+        listening = asyncio.create_task(self.listen(client))
+        try:
+            while not ending.reason:
+                await self._woken.wait()
+                self._woken.clear()
+                if self._is_changed and not ending.reason:
+                    self._is_changed = False
+                    async with asyncio.timeout(OPENING_TIMEOUT):
+                        await self.list_tools(client)
+                    # A change in the meantime is looked at then.
+                    await self.pause(LISTING_INTERVAL, ending)
+            raise Unreachable(ending.reason)
+        finally:
+            # Calls must not begin on a connection that is being closed.
+            self.close()
+            listening.cancel()
+
+    async def pause(self, seconds: float, ending: Ending) -> None:
+        until = time.monotonic() + seconds
+        while not ending.reason and (left := until - time.monotonic()) > 0:
+            self._woken.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._woken.wait()
+        if self._is_changed:
+            self._woken.set()
+
+    async def listen(self, client: Client) -> None:
+        """Hear of changes from servers of the newer protocol, which tell only those who ask."""
+        if client.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+            return
+        tools = client.server_capabilities.tools
+        while tools and tools.list_changed:
+            with suppress(SubscriptionLost, MCPError, TimeoutError, ListenNotSupportedError):
+                async with client.listen(tools_list_changed=True) as changes:
+                    async for _ in changes:
+                        self.look_again()
+            await asyncio.sleep(LISTING_INTERVAL)
+            self.look_again()
+
+    async def hear(self, message: IncomingMessage) -> None:
+        if isinstance(message, mcp_types.ToolListChangedNotification):
+            self.look_again()
+
+    def look_again(self) -> None:
+        self._is_changed = True
+        self._woken.set()
+
+    def close(self) -> None:
+        self._client, self.closed = None, UNREACHABLE % {"server": self.name}
+        self.tried.set()
+
+    def say_closed(self, reason: str) -> None:
+        """Log why the server is closed, once until it is open again."""
+        if self._said != "closed":
+            self._said = "closed"
+            logger.warning(
+                "MCP server %s cannot be reached: %s. It is tried again.",
+                self.name,
+                self.hidden(reason),
+            )
+
+    def hidden(self, text: str) -> str:
+        """Return the text without the secrets that the server was given."""
+        for secret in self._secrets:
+            text = text.replace(secret, "(hidden)")
+        return text
+
+    # --- Its tools ----------------------------------------------------------------------------
+
+    async def list_tools(self, client: Client) -> None:
+        """Ask for the tools, and make those of ours that may be used."""
+        found: list[mcp_types.Tool] = []
+        cursor: str | None = None
+        for _ in range(MAX_PAGES):
+            page = await client.session.list_tools(
+                params=mcp_types.PaginatedRequestParams(cursor=cursor)
+            )
+            found += page.tools
+            cursor = page.next_cursor
+            if cursor is None or len(found) > MAX_TOOLS * 10:
+                break
+        listing = await asyncio.to_thread(
+            partial(
+                listing_of,
+                self.name,
+                self.table,
+                found,
+                taken=frozenset(TOOLS),
+                is_cut=cursor is not None,
+            )
+        )
+        self._reasons = await self.judge(self.name, listing.definitions)
+        self.definitions = listing.definitions
+        self.tools = {
+            definition.name: tool
+            for definition in listing.definitions
+            if (tool := self.tool_of(definition))
+        }
+        self.log_listing(listing)
+
+    async def judge_again(self) -> None:
+        """Take in that somebody has accepted definitions."""
+        self._reasons = await self.judge(self.name, self.definitions)
+
+    def log_listing(self, listing: Listing) -> None:
+        if left_out := listing.left_out:
+            shown = "; ".join(f"{name} ({why})" for name, why in list(left_out.items())[:MAX_SHOWN])
+            more = f"; and {len(left_out) - MAX_SHOWN} more" if len(left_out) > MAX_SHOWN else ""
+            self.warn_once(f"left out {shown}{more}")
+        there = [definition.tool for definition in listing.definitions]
+        for key, patterns in (
+            ("read", self.table.read),
+            ("tools", self.table.tools),
+            ("cache", self.table.cache),
+        ):
+            unknown = [each for each in patterns if not any(named(one, [each]) for one in there)]
+            if unknown:
+                names = ", ".join(unknown[:MAX_SHOWN])
+                self.warn_once(f"nothing has the name that mcp.{self.name}.{key} has: {names}")
+
+    def warn_once(self, text: str) -> None:
+        if text not in self._warned and len(self._warned) < MAX_WARNINGS:
+            self._warned.add(text)
+            logger.warning("MCP server %s: %s", self.name, text)
+
+    def tool_of(self, definition: Definition) -> Tool | None:
+        """Return the tool that models may call; None if the owner has switched it off."""
+        limits = self._limits.get(definition.name, ToolTable())
+        if not limits.enabled:
+            return None
+        reads = named(definition.tool, self.table.read)
+        is_kept = reads and named(definition.tool, self.table.cache)
+        tool = Tool(
+            name=definition.name,
+            description=definition.description,
+            parameters=definition.parameters,
+            function=partial(call, self, definition.tool, not reads),
+            takes_services=False,
+            key_parameter="" if reads else KEY_PARAMETER,
+            timeout=self.table.timeout,
+            max_chars=4000,
+            paths=frozenset({"light", "full"}),
+            cache=self.cache_rule() if is_kept else None,
+            untrusted=True,
+            reason_off=lambda services: self.why_off(definition.name),
+            phrases=None,
+            from_question=None,
+            acts=not reads,
+            approver="" if reads else "owner",
+        )
+        return limited(tool, limits)
+
+    def why_off(self, name: str) -> str:
+        """Return why a tool can't be called now, or an empty string."""
+        return self.closed or self._reasons.get(name, "")
+
+    def cache_rule(self) -> CacheRule:
+        return CacheRule(
+            parameters=lambda arguments, services: arguments,
+            ttl=lambda arguments: "general",
+            query=lambda arguments: ", ".join(map(str, arguments.values()))[:200],
+            topic=lambda arguments: "general",
+            account=lambda services: self.name,
+        )
+
+    async def call(self, tool: str, arguments: Arguments, key: str, *, acts: bool) -> Output:
+        return await self._calls.make(self._client, tool, arguments, key, acts=acts)
+
+
+async def call(server: Server, tool: str, acts: bool, /, **arguments: Any) -> Output:
+    """Call a tool of a server, whose arguments may have any names."""
+    key = arguments.pop(KEY_PARAMETER, "")
+    return await server.call(tool, arguments, key, acts=acts)
