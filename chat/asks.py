@@ -4,12 +4,14 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import msgspec
 from django.db import connection, models, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from tooling.forms import faults_of_form
 from tooling.schema import faults_in
 
 from .conversations import Conversation
@@ -53,6 +55,7 @@ class AskQuerySet(models.QuerySet["Ask"]):
                 digest=asked.digest,
                 message=asked.data.message,
                 options=asked.data.options,
+                url=asked.data.url,
                 approver=asked.data.approver,
                 expires_at=datetime.fromisoformat(asked.data.expires_at),
             )
@@ -142,6 +145,7 @@ class Ask(models.Model):
         APPROVAL = "approval"
         QUESTION = "question"
         UNSURE = "unsure"
+        FORM = "form"
 
     class State(models.TextChoices):
         OPEN = "open"
@@ -168,6 +172,12 @@ class Ask(models.Model):
     )
     message = models.TextField()
     options = models.JSONField(default=list, blank=True)
+    url = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        help_text="the page that a tool asks the person to open",
+    )
     approver = models.CharField(max_length=120, default="owner")
     state = models.CharField(max_length=9, choices=State, default=State.OPEN)
     reply = models.JSONField(null=True, blank=True)
@@ -211,19 +221,31 @@ class Ask(models.Model):
         state = STATES[Ask.Kind(self.kind)].get(reply.decision)
         if state is None:
             raise ProtocolError(unfit_reply(f"`{reply.decision}` does not answer a `{self.kind}`"))
-        if (reply.arguments is None) == (reply.decision == "edit"):
-            raise ProtocolError(unfit_reply("`arguments` belong to `edit`, which needs them"))
-        if reply.text and reply.decision not in ("answer", "refuse"):
-            raise ProtocolError(unfit_reply("`text` belongs to `answer` and `refuse`"))
-        if reply.decision == "answer" and not reply.text.strip():
+        is_form = self.kind == Ask.Kind.FORM
+        needs_arguments = reply.decision == ("answer" if is_form else "edit")
+        if (reply.arguments is not None) != needs_arguments:
+            raise ProtocolError(
+                unfit_reply("`arguments` belong to `edit`, and to the answer of a form")
+            )
+        if reply.text and (is_form or reply.decision not in ("answer", "refuse")):
+            raise ProtocolError(
+                unfit_reply("`text` belongs to `answer` and `refuse`, unless it is a form")
+            )
+        if reply.decision == "answer" and not (is_form or reply.text.strip()):
             raise ProtocolError(unfit_reply("the answer is empty"))
         if reply.remember and not (
             self.kind == Ask.Kind.APPROVAL and state in (Ask.State.APPROVED, Ask.State.EDITED)
         ):
             raise ProtocolError(unfit_reply("only the approval of a call can be remembered"))
-        if reply.arguments is not None and (faults := faults_in(reply.arguments, self.schema)):
+        if reply.arguments is not None and (faults := self.faults_in(reply.arguments)):
             raise ProtocolError(invalid_arguments(faults))
         return state
+
+    def faults_in(self, arguments: dict[str, Any]) -> list[str]:
+        """Return the first faults of arguments, or of what was filled in, as texts for a person."""
+        if self.kind == Ask.Kind.FORM:
+            return faults_of_form(arguments, self.schema)
+        return faults_in(arguments, self.schema)
 
     def _close(self, state: State, reply: Reply | None, by: str) -> None:
         """Close the ask. Raise ProtocolError if it isn't open any more."""
@@ -264,6 +286,11 @@ STATES: Mapping[Ask.Kind, Mapping[Decision, Ask.State]] = {
     # Approved, the act is done again; refused, it is left alone.
     Ask.Kind.UNSURE: {
         "approve": Ask.State.APPROVED,
+        "refuse": Ask.State.REFUSED,
+        "withdraw": Ask.State.WITHDRAWN,
+    },
+    Ask.Kind.FORM: {
+        "answer": Ask.State.ANSWERED,
         "refuse": Ask.State.REFUSED,
         "withdraw": Ask.State.WITHDRAWN,
     },

@@ -52,6 +52,7 @@ def ask_view(ask: Ask) -> AskView:
         arguments=ask.arguments,
         schema=ask.schema,
         options=ask.options,
+        url=ask.url,
         approver=ask.approver,
         expires_at=ask.expires_at.isoformat(),
     )

@@ -5,12 +5,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .registry import CallKey, tool
-    from .results import Output, Passage, ToolFailure
+    from .results import Given, NeedsInput, Output, Passage, ToolFailure
     from .services import Services
 
-__all__ = ["CallKey", "Output", "Passage", "Services", "ToolFailure", "tool"]
+__all__ = [
+    "CallKey",
+    "Given",
+    "NeedsInput",
+    "Output",
+    "Passage",
+    "Services",
+    "ToolFailure",
+    "tool",
+]
 _MODULES = {
     "CallKey": "registry",
+    "Given": "results",
+    "NeedsInput": "results",
     "Output": "results",
     "Passage": "results",
     "Services": "services",

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
-from .results import Output, TtlClass
+from .results import Given, Output, TtlClass
 from .schema import Arguments, Parameters, parameters_of
 from .services import Services
 
@@ -62,6 +62,7 @@ class Tool:
     # Who must approve each call: "" (no one), "owner", or "perm:app.codename" for staff.
     approver: str = ""
     calls_per_run: float = math.inf
+    given_parameter: str = ""  # the name of its `Given | None`; empty if it takes none
 
     @property
     def offer(self) -> dict[str, Any]:
@@ -73,11 +74,22 @@ class Tool:
         }
         return {"type": "function", "function": function}
 
-    async def run(self, arguments: Arguments, services: Services, key: CallKey = NO_KEY) -> Output:
-        """Return the function's result, or raise ToolFailure."""
+    async def run(
+        self,
+        arguments: Arguments,
+        services: Services,
+        key: CallKey = NO_KEY,
+        given: Given | None = None,
+    ) -> Output:
+        """Return the function's result, or raise ToolFailure or NeedsInput.
+
+        `given` is what a person replied when the last call of it raised NeedsInput.
+        """
         passed: dict[str, Any] = {"services": services} if self.takes_services else {}
         if self.key_parameter:
             passed[self.key_parameter] = key
+        if self.given_parameter:
+            passed[self.given_parameter] = given
         result = await self.function(**arguments, **passed)
         return Output(text=result) if isinstance(result, str) else result
 
@@ -105,23 +117,23 @@ def tool(
     `phrases` are the wordings that obviously ask for this tool. Without them, arguments are found
     only in questions that the tool answers exactly.
     A parameter `services: Services` is passed by the toolbox and not shown to models, and so is one
-    of the type CallKey. `acts` marks a tool that changes something outside: a call is made at most
-    once. `approver` says who is asked before each call.
+    of the type CallKey or `Given | None`. `acts` marks a tool that changes something outside: a
+    call is made at most once. `approver` says who is asked before each call.
     """
     # Phrases need the arguments to call with.
     assert phrases is None or from_question, "phrases need from_question"
 
     def decorate(function: Callable[..., Awaitable[str | Output]]) -> Tool:
         assert function.__doc__, "models know a tool by its docstring"
+        hints = get_type_hints(function)
         return Tool(
             name=function.__name__,
             description=" ".join(inspect.cleandoc(function.__doc__).split()),
-            parameters=parameters_of(function, passed=[Services, CallKey]),
+            parameters=parameters_of(function, passed=[Services, CallKey, Given | None]),
             function=function,
             takes_services="services" in inspect.signature(function).parameters,
-            key_parameter=next(
-                (n for n, kind in get_type_hints(function).items() if kind is CallKey), ""
-            ),
+            key_parameter=next((n for n, kind in hints.items() if kind is CallKey), ""),
+            given_parameter=next((n for n, kind in hints.items() if kind == Given | None), ""),
             timeout=timeout,
             max_chars=max_chars,
             paths=paths,

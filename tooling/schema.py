@@ -109,7 +109,7 @@ def describe(error: ValidationError, properties: Iterable[str]) -> str:
     return text if len(text) <= MAX_FAULT_CHARS else text[: MAX_FAULT_CHARS - 1] + "…"
 
 
-def parameters_of(function: Callable[..., Any], *, passed: Iterable[type]) -> Parameters:
+def parameters_of(function: Callable[..., Any], *, passed: Iterable[object]) -> Parameters:
     """Return the parameters that a model fills in: all but those of a type that is `passed`."""
     hints = get_type_hints(function, include_extras=True)
     passed = set(passed)

@@ -20,7 +20,7 @@ from .flights import Flights
 from .known import tools_of
 from .person import PERSON
 from .registry import CallKey, Tool
-from .results import Output, Passage, ToolFailure
+from .results import Given, NeedsInput, Output, Passage, ToolFailure
 from .schema import Arguments
 from .sentences import sentence
 from .services import Services
@@ -169,16 +169,18 @@ class Toolbox:
         """Take in the result of a checked call that was not made here."""
         self._results[call.key] = result
 
-    async def make(self, call: Call, key: str = "") -> ToolResult:
+    async def make(self, call: Call, key: str = "", given: Given | None = None) -> ToolResult:
         """Return the result of a checked call. Make the same call only once in a run.
 
-        `key` is passed on to the tool: it is the same if the call has to be made again.
+        Raise NeedsInput if the tool can't go on before a person has replied. Then the call is made
+        again with what they have `given`. `key` is passed on to the tool: it is the same if the
+        call has to be made again.
         """
         started = time.perf_counter()
         result = self._results.get(call.key)
         if result is None:
             result = await self._flights.join(
-                call.key, lambda: self.run(call.tool, call.effective, CallKey(key))
+                call.key, lambda: self.run(call.tool, call.effective, CallKey(key), given)
             )
             if result.failure == "temporary":
                 # Not kept, so that the model may try the same call again.
@@ -259,10 +261,14 @@ class Toolbox:
         self._told.add(told)
         return Rejection(cut(one_line(name), 60), why.reason, text)
 
-    async def run(self, tool: Tool, arguments: Arguments, key: CallKey) -> ToolResult:
-        """Call the tool, and turn every failure into a failed result."""
+    async def run(
+        self, tool: Tool, arguments: Arguments, key: CallKey, given: Given | None
+    ) -> ToolResult:
+        """Call the tool, and turn every failure into a failed result. Raise NeedsInput."""
         try:
-            return await self.answered(tool, arguments, key)
+            return await self.answered(tool, arguments, key, given)
+        except NeedsInput:
+            raise
         except ToolFailure as exc:
             failure = exc
         except TimeoutError:
@@ -293,9 +299,11 @@ class Toolbox:
             message=cut(visible(message), MAX_MESSAGE_CHARS),
         )
 
-    async def answered(self, tool: Tool, arguments: Arguments, key: CallKey) -> ToolResult:
+    async def answered(
+        self, tool: Tool, arguments: Arguments, key: CallKey, given: Given | None
+    ) -> ToolResult:
         async with asyncio.timeout(tool.timeout):
-            found = await self.looked_up(tool, arguments, key)
+            found = await self.looked_up(tool, arguments, key, given)
         text, sources = self.shown(tool, found.output)
         return ToolResult(
             tool.name,
@@ -307,7 +315,9 @@ class Toolbox:
             credits=0 if found.cached else found.output.credits,
         )
 
-    async def looked_up(self, tool: Tool, arguments: Arguments, key: CallKey) -> Lookup:
+    async def looked_up(
+        self, tool: Tool, arguments: Arguments, key: CallKey, given: Given | None
+    ) -> Lookup:
         """Return the result from the cache or the tool; close the tool if its failure says so."""
         services, rule = self._services, tool.cache
 
@@ -315,10 +325,11 @@ class Toolbox:
             # Checked here, after the cache: a closed tool still returns kept results.
             if why := services.why_closed(tool.name):
                 raise ToolFailure(why, stale_will_do=True)
-            return await tool.run(arguments, services, key)
+            return await tool.run(arguments, services, key, given)
 
         try:
-            if rule is None or services.cache is None:
+            # What follows from a person's reply is theirs, and the cache is everybody's.
+            if rule is None or services.cache is None or given is not None:
                 return Lookup(await work())
             wanted = Wanted(
                 tool.name,

@@ -4,6 +4,7 @@ from chat.asks import Ask
 from chat.protocol.terms import AskKind
 from chat.rendering.timeline import tool_title
 from chat.rendering.wording import escaped, title_of
+from tooling.forms import asker_of
 
 from .run_steps import Say, Words, json_of
 
@@ -11,6 +12,7 @@ KINDS: dict[AskKind, str] = {
     "approval": "Approval",
     "question": "Question",
     "unsure": "Unsure whether it was done",
+    "form": "Form of a tool",
 }
 
 
@@ -29,9 +31,14 @@ class ShownAsk:
         self.kind = kind_title(ask.kind)
         self.tool = tool_title(ask.tool)[0] if ask.tool else ""
         self.agent = title_of(ask.author or ask.agent_id)
+        self.asker = asker_of(ask.tool) if ask.kind == Ask.Kind.FORM else ""
         self.message = Words(say(ask.message))
         self.options = [say(str(option)) for option in ask.options]
-        has_arguments = bool(ask.tool)
+        self.url = say(ask.url) if ask.url else ""
+        self.fields = None
+        if self.asker and not ask.url:
+            self.fields = Words(say(escaped(json_of(ask.schema.get("properties")))))
+        has_arguments = bool(ask.tool) and not self.asker
         self.arguments = Words(say(escaped(json_of(ask.arguments)))) if has_arguments else None
         reply = ask.reply if isinstance(ask.reply, dict) else {}
         changed, text = reply.get("arguments"), reply.get("text")

@@ -18,9 +18,9 @@ Mode = Literal["auto", "light", "full", "plain"]
 Path = Literal["light", "full"]
 Effort = Literal["minimal", "medium", "maximal"]
 Status = Literal["completed", "cancelled", "failed", "paused"]
-# What a person is asked: whether a tool may act, a question of an agent, and whether an act that
-# may have happened is done again.
-AskKind = Literal["approval", "question", "unsure"]
+# What a person is asked: whether a tool may act, a question of an agent, whether an act that may
+# have happened is done again, and what a tool needs to know before it can go on.
+AskKind = Literal["approval", "question", "unsure", "form"]
 Decision = Literal["approve", "edit", "refuse", "answer", "withdraw"]
 # Why the stand-in model was not asked.
 Declined = Literal["language", "translation", "length"]
@@ -120,8 +120,10 @@ class Summary(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class AskData(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a person is asked, as the wire has it.
 
-    `message` is one sentence, or the question. `schema` is that of `arguments`. `approver` is
-    "owner", or "perm:app.codename" for staff with that permission.
+    `message` is one sentence, the question, or the words of the tool that needs a form. `schema` is
+    that of `arguments`: those of the call, or the values that the fields of a form begin with. A
+    form with a `url` has no fields: the person opens that page. `approver` is "owner", or
+    "perm:app.codename" for staff with that permission.
     """
 
     ask_id: UUID
@@ -132,6 +134,7 @@ class AskData(Struct, frozen=True, kw_only=True, omit_defaults=True):
     arguments: dict[str, Any] = {}
     schema: dict[str, Any] = {}
     options: list[str] = []
+    url: str = ""
     approver: str = "owner"
     expires_at: str = ""  # UTC, ISO 8601
 
@@ -153,8 +156,8 @@ class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What a person decided about one ask.
 
-    `arguments` belong to `edit`, `text` to `answer` and `refuse`. `remember`: approve this tool for
-    the rest of the conversation.
+    `arguments` belong to `edit` and to the answer of a form, `text` to all other answers and to
+    `refuse`. `remember`: approve this tool for the rest of the conversation.
     """
 
     ask_id: UUID

@@ -3,11 +3,14 @@
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import count
 from uuid import uuid4
 
 import msgspec
 from django.conf import settings
 from django.db import Error as DatabaseProblem
+from msgspec import structs
 
 from chat.clock import Stopwatch
 from chat.llm.messages import WantedCall
@@ -15,14 +18,18 @@ from chat.protocol.events import ToolComplete, ToolRejected, ToolStart
 from chat.protocol.payloads import SourceData, ToolCallData, ToolRejection, ToolResultData
 from chat.protocol.terms import AskData, Asked, AskKind, Reply
 from tooling.calls import Call, Rejection, ToolResult
+from tooling.forms import Form
 from tooling.person import PERSON
+from tooling.results import Given, NeedsInput
 from tooling.sentences import sentence
 
 from .agents import Agent
-from .steps import Used
+from .steps import Used, encoded
 from .work import Work
 
+MAX_FORMS = 5  # that a tool may ask for in one call
 NO_WORDS = "They gave no reason."
+ASKED_TOO_OFTEN = sentence("%(tool)s asked for more than a person can be asked in one call.")
 UNSURE = sentence("%(tool)s may have been called already. Call it again?")
 
 
@@ -60,8 +67,6 @@ class ToolUse:
             return Used(call=call, rejection=checked)
         if checked.name == PERSON and not self.work.toolbox.has_result(checked):
             return self.asked_person(call, checked, name)
-        if checked.tool.acts and (refusal := await self.announce_act(call, checked, name)):
-            return self.rejected(call, refusal)
         return await self.make(call, checked, name)
 
     def check(self, call: WantedCall, *, is_too_late: bool) -> Call | Rejection:
@@ -70,6 +75,33 @@ class ToolUse:
         )
 
     async def make(self, call: WantedCall, checked: Call, name: str) -> Used:
+        """Make a call, again with each reply to a form that its tool asks for.
+
+        An attempt that asked for one has done nothing. What it asked for is kept, so that only the
+        attempt that follows the last reply is made when the run goes on.
+        """
+        given: Given | None = None
+        attempt = name
+        for number in count(1):
+            form = self.work.kept(f"{name}/form-{number}/asked", Form)
+            if form is None:
+                if checked.tool.acts and (why := await self.announce_act(call, checked, attempt)):
+                    return self.rejected(call, why)
+                try:
+                    return await self.attempt(
+                        call, checked, name, given, may_ask=number <= MAX_FORMS
+                    )
+                except NeedsInput as exc:
+                    form = exc.form
+                self.work.keep(f"{name}/form-{number}/asked", form)
+            attempt = f"{name}/form-{number}"
+            given = self.given_for(form, call, checked, attempt)
+        raise AssertionError("count() has no end")
+
+    async def attempt(
+        self, call: WantedCall, checked: Call, name: str, given: Given | None, *, may_ask: bool
+    ) -> Used:
+        """Make a call once, and tell it. Raise NeedsInput if its tool `may_ask`."""
         arguments = msgspec.to_builtins(checked.arguments)
         watch = self.begin(call, checked.name, arguments)
         made: list[ToolResult] = []
@@ -79,7 +111,20 @@ class ToolUse:
             self.tell_result(call, result, watch.started_ms, watch.ms, cut=cut)
 
         with self.work.ending_with(tell_end):
-            made.append(await self.work.toolbox.make(checked, self.work.key_of(name)))
+            try:
+                result = await self.work.toolbox.make(checked, self.work.key_of(name), given)
+            except NeedsInput:
+                if may_ask:
+                    raise
+                message = ASKED_TOO_OFTEN % {"tool": checked.name}
+                result = ToolResult(
+                    checked.name,
+                    f"{message} Do not repeat this call.",
+                    ok=False,
+                    failure="permanent",
+                    message=message,
+                )
+            made.append(result)
         return Used(
             call=call,
             outcome=made[0],
@@ -161,6 +206,20 @@ class ToolUse:
         self.tell_result(call, result, watch.started_ms, watch.ms)
         self.work.toolbox.take_result(checked, result)
         return Used(call=call, outcome=result, arguments=arguments, key=checked.key)
+
+    def given_for(self, form: Form, call: WantedCall, checked: Call, step: str) -> Given:
+        """Ask the person what a tool needs. Return their reply with the state of the tool."""
+
+        def asked(step: str) -> Asked:
+            asked = self.asked(step, call, checked, "form", message=form.message)
+            data = structs.replace(
+                asked.data, arguments=form.defaults, schema=form.schema, url=form.url
+            )
+            digest = sha256(f"{asked.digest} {encoded(form)}".encode()).hexdigest()
+            return structs.replace(asked, data=data, digest=digest)
+
+        reply = self.work.ask(step, asked)
+        return Given(reply.arguments if reply.decision == "answer" else None, form.state)
 
     async def announce_act(self, call: WantedCall, checked: Call, name: str) -> str | None:
         """Keep that a call which acts is about to be made. Return why it must not be, or None.

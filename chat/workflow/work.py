@@ -146,7 +146,7 @@ class Work:
             worked=self.worked_s,
         )
         # The answer to a question counts, even if none may be asked any more.
-        may_ask = settings.FLEET_QUESTIONS or self.has_decision("answer")
+        may_ask = settings.FLEET_QUESTIONS or self.has_answered_question()
         allowed = allowed_on(route.path, self.services)
         self.toolbox = Toolbox(
             self.services,
@@ -254,12 +254,17 @@ class Work:
 
     def has_decision(self, decision: Decision) -> bool:
         """Return True if a person has decided so about any step."""
-        replies = (
-            decoded(result.value, Reply)
-            for name, result in self.memory.kept.items()
-            if name.endswith("/reply")
-        )
-        return any(reply is not None and reply.decision == decision for reply in replies)
+        return any(reply.decision == decision for reply in self.replies())
+
+    def has_answered_question(self) -> bool:
+        """Return True if a person has answered a question of an agent. A form has no words."""
+        return any(reply.decision == "answer" and reply.text for reply in self.replies())
+
+    def replies(self) -> Iterator[Reply]:
+        """Yield what a person has decided so far."""
+        for name, result in self.memory.kept.items():
+            if name.endswith("/reply") and (reply := decoded(result.value, Reply)):
+                yield reply
 
     def has_begun(self, phase: str) -> bool:
         """Return True if a step of this phase is kept."""

@@ -11,6 +11,7 @@ from chat.asks import Ask
 from chat.doors.errors import Refusal, refusal_of, refused
 from chat.protocol.errors import unfit_reply
 from chat.protocol.terms import MAX_MESSAGE, AskData, AskKind, Reply
+from tooling.forms import request_of
 
 from .request import ResumeEntry
 
@@ -19,6 +20,7 @@ REASONS: Mapping[AskKind, str] = {
     "approval": "tool_call",
     "unsure": "tool_call",
     "question": "input_required",
+    "form": "input_required",
 }
 
 
@@ -42,20 +44,33 @@ def interrupt_of(data: AskData, *, agent: str | None) -> dict[str, Any]:
     interrupt: dict[str, Any] = {
         "id": str(data.ask_id),
         "reason": REASONS[data.kind],
-        "message": data.message,
+        "message": message_of(data),
         "responseSchema": schema_of(data),
         "expiresAt": data.expires_at,
         "metadata": {"fleet": msgspec.to_builtins(data)},
     }
-    if data.kind != "question":
+    if waits_for_call(data):
         interrupt["toolCallId"] = str(data.ask_id)
     if agent:
         interrupt["subagentRunId"] = agent
     return interrupt
 
 
+def waits_for_call(data: AskData) -> bool:
+    """Return True if a person decides whether a call is made, and not what is said in one."""
+    return data.kind in ("approval", "unsure")
+
+
+def message_of(data: AskData) -> str:
+    if data.kind == "form":
+        return request_of(data.tool, data.message, data.url)
+    return data.message
+
+
 def schema_of(data: AskData) -> dict[str, Any]:
     """Return the schema of the payload that replies to an ask."""
+    if data.kind == "form":
+        return data.schema
     if data.kind == "question":
         answer = {"type": "string", "minLength": 1, "maxLength": MAX_MESSAGE}
         if data.options:
@@ -107,6 +122,11 @@ def reply_of(entry: ResumeEntry, ask: Ask) -> Reply:
     if ask.kind == Ask.Kind.QUESTION:
         answer = payload if isinstance(payload, str) else msgspec.convert(payload, Answered).answer
         return Reply(ask_id=ask.pk, decision="answer", text=answer)
+    if ask.kind == Ask.Kind.FORM:
+        if payload is False:
+            return Reply(ask_id=ask.pk, decision="refuse")
+        values = {} if payload is True else msgspec.convert(payload, dict[str, Any])
+        return Reply(ask_id=ask.pk, decision="answer", arguments=values)
     if isinstance(payload, bool):
         payload = {"approved": payload}
     decided = msgspec.convert(payload, Decided)

@@ -40,7 +40,7 @@ from chat.protocol.events import (
 from chat.protocol.terms import Summary
 from chat.runs.replay import Entry
 
-from .interrupts import interrupt_of
+from .interrupts import interrupt_of, waits_for_call
 from .request import Sent
 from .results import UNMADE, content_of, result_id, usage_of
 from .state import Cursor, Text, Thought, ToolCall, key_of
@@ -394,7 +394,7 @@ class Rendering:
         interrupts = []
         for ask in self._asks:
             data = ask.data
-            if data.kind != "question":
+            if waits_for_call(data):
                 key = key_of(ask.agent_id, data.call_id)
                 known = self.state.calls.get(key)
                 if known and known.id != str(data.ask_id):

@@ -91,8 +91,10 @@ class AskClosedData(Struct, frozen=True, kw_only=True):
 class AskData(Struct, frozen=True, kw_only=True):
     """What a person is asked, as the wire has it.
 
-    `message` is one sentence, or the question. `schema` is that of `arguments`. `approver` is
-    "owner", or "perm:app.codename" for staff with that permission.
+    `message` is one sentence, the question, or the words of the tool that needs a form. `schema` is
+    that of `arguments`: those of the call, or the values that the fields of a form begin with. A
+    form with a `url` has no fields: the person opens that page. `approver` is "owner", or
+    "perm:app.codename" for staff with that permission.
     """
 
     ask_id: UUID
@@ -103,6 +105,7 @@ class AskData(Struct, frozen=True, kw_only=True):
     arguments: dict[str, Any] = {}
     schema: dict[str, Any] = {}
     options: list[str] = []
+    url: str = ""
     approver: str = "owner"
     expires_at: str = ""
 
@@ -163,8 +166,8 @@ class PhaseData(Struct, frozen=True, kw_only=True):
 class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a person decided about one ask.
 
-    `arguments` belong to `edit`, `text` to `answer` and `refuse`. `remember`: approve this tool for
-    the rest of the conversation.
+    `arguments` belong to `edit` and to the answer of a form, `text` to all other answers and to
+    `refuse`. `remember`: approve this tool for the rest of the conversation.
     """
 
     ask_id: UUID

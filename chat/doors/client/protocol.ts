@@ -125,18 +125,21 @@ export interface AskClosedData {
 /**
  * What a person is asked, as the wire has it.
  *
- * `message` is one sentence, or the question. `schema` is that of `arguments`. `approver` is
- * "owner", or "perm:app.codename" for staff with that permission.
+ * `message` is one sentence, the question, or the words of the tool that needs a form. `schema` is
+ * that of `arguments`: those of the call, or the values that the fields of a form begin with. A
+ * form with a `url` has no fields: the person opens that page. `approver` is "owner", or
+ * "perm:app.codename" for staff with that permission.
  */
 export interface AskData {
   ask_id: string;
-  kind: "approval" | "question" | "unsure";
+  kind: "approval" | "form" | "question" | "unsure";
   message: string;
   tool?: string;
   call_id?: string;
   arguments?: Record<string, unknown>;
   schema?: Record<string, unknown>;
   options?: Array<string>;
+  url?: string;
   approver?: string;
   expires_at?: string;
 }
@@ -429,8 +432,8 @@ export interface ReasoningDelta {
 /**
  * What a person decided about one ask.
  *
- * `arguments` belong to `edit`, `text` to `answer` and `refuse`. `remember`: approve this tool for
- * the rest of the conversation.
+ * `arguments` belong to `edit` and to the answer of a form, `text` to all other answers and to
+ * `refuse`. `remember`: approve this tool for the rest of the conversation.
  */
 export interface Reply {
   ask_id: string;

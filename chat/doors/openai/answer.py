@@ -21,6 +21,8 @@ from chat.protocol.events import (
     ToolComplete,
 )
 from chat.protocol.payloads import SourceData
+from chat.protocol.terms import AskData
+from tooling.forms import request_of
 
 from .citations import Annotation, annotations_of
 from .steps import line_of
@@ -216,7 +218,19 @@ class Answer:
         """Return how a reader is told what the answer waits for."""
         is_first = not self.asks
         self.asks.append(event)
+        line = ask_line(event.data)
         if not is_first:
-            return self.sent.add(f"\n- {event.data.message}")
+            return self.sent.add(f"\n{line}")
         above = "\n\n" if self.text else ""
-        return self.sent.add(f"{above}{WAITS}\n- {event.data.message}")
+        return self.sent.add(f"{above}{WAITS}\n{line}")
+
+
+def ask_line(ask: AskData) -> str:
+    """Return what a person is asked as an item of a list in Markdown.
+
+    The words of a form are from outside, so they are code: nothing in them becomes a link.
+    """
+    if ask.kind == "form":
+        asked = request_of(ask.tool, ask.message, ask.url).replace("`", "'")
+        return f"- `{asked}`"
+    return f"- {ask.message}"

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from chat.doors.openai.answer import WAITS
+from chat.doors.openai.answer import WAITS, ask_line
 from chat.doors.openai.citations import annotations_of
 from chat.doors.openai.steps import line_of
 from chat.protocol.events import (
@@ -160,7 +160,7 @@ class Items:
             case ResponseCompleted(message=message):
                 self._complete(message)
             case AskOpened(data=data):
-                self._ask(data.message)
+                self._ask(ask_line(data))
             case ReasoningDelta():
                 self._think(event)
             case ReasoningCompleted(agent_id=agent):
@@ -224,12 +224,12 @@ class Items:
         # An answer without words, too, is a message.
         self._say(text[len(self.text) :])
 
-    def _ask(self, message: str) -> None:
+    def _ask(self, line: str) -> None:
         """Say what the answer waits for."""
         if not self._has_asked:
             self._say(f"\n\n{WAITS}" if self.text else WAITS)
             self._has_asked = True
-        self._say(f"\n- {message}")
+        self._say(f"\n{line}")
 
     def _take_back(self) -> None:
         assert self._message
