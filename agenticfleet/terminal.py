@@ -12,11 +12,20 @@ from chat.protocol.requests import holds_nul
 from chat.protocol.terms import Decision, Reply
 from chat.rendering.wording import escaped
 from tooling.decoding import UNREADABLE_JSON
-from tooling.schema import faults_in
+from tooling.forms import faults_of_form, request_of
+from tooling.schema import ORDER, faults_in
 from tooling.untrusted import one_line
 
 type Write = Callable[[str], None]
 
+YES, NO = {"y", "yes", "true"}, {"n", "no", "false"}
+# How a value is written.
+HINTS = {
+    "array": "numbers, separated by commas",
+    "boolean": "yes or no",
+    "date": "such as 2026-12-24",
+    "date-time": "such as 2026-12-24T18:00:00+01:00",
+}
 PERMISSION = "perm:"  # begins the approver of an ask that staff decide
 
 CHOICES: Mapping[str, Mapping[str, tuple[Decision, str]]] = {
@@ -30,6 +39,16 @@ CHOICES: Mapping[str, Mapping[str, tuple[Decision, str]]] = {
     "unsure": {
         "a": ("approve", "[a]gain: do it once more"),
         "r": ("refuse", "[r]efuse: leave it"),
+        "w": ("withdraw", "[w]ithdraw the question"),
+    },
+    "form": {
+        "f": ("answer", "[f]ill in"),
+        "r": ("refuse", "[r]efuse"),
+        "w": ("withdraw", "[w]ithdraw the question"),
+    },
+    "page": {
+        "d": ("answer", "[d]one there"),
+        "r": ("refuse", "[r]efuse"),
         "w": ("withdraw", "[w]ithdraw the question"),
     },
 }
@@ -62,6 +81,8 @@ class Questioner:
 
     async def reply_to(self, ask: AskOpened) -> Reply:
         asked = ask.data
+        if asked.kind == "form":
+            return await self.form(asked)
         self._note(f"{ask.author or ask.agent_id} asks: {asked.message}")
         if asked.tool:
             self._note(f"{asked.tool} {encoded(asked.arguments)}")
@@ -104,6 +125,57 @@ class Questioner:
                 case "w":
                     return Reply(ask_id=ask.ask_id, decision="withdraw")
             return Reply(ask_id=ask.ask_id, decision="answer", text=options.get(text, text))
+
+    async def form(self, ask: AskData) -> Reply:
+        """Return what the person fills in. The words are those of a tool, or of its server."""
+        self._note(request_of(ask.tool, ask.message, ""))
+        if ask.url:
+            self._note(f"The page to open is {one_line(ask.url)}")
+        choices = CHOICES["page" if ask.url else "form"]
+        decision, _ = choices[await self.choose(choices)]
+        if decision != "answer":
+            return Reply(ask_id=ask.ask_id, decision=decision)
+        while True:
+            values = {} if ask.url else await self.values_of(ask)
+            faults = faults_of_form(values, ask.schema)
+            if not faults:
+                return Reply(ask_id=ask.ask_id, decision="answer", arguments=values)
+            for fault in faults:
+                self._note(fault)
+
+    async def values_of(self, ask: AskData) -> dict[str, Any]:
+        fields = ask.schema["properties"]
+        values = {}
+        for name in ask.schema.get(ORDER, fields):
+            is_required = name in ask.schema.get("required", [])
+            field = {"default": ask.arguments.get(name), **fields[name]}
+            value = await self.value_of(name, field, is_required=is_required)
+            if value is not None:
+                values[name] = value
+        return values
+
+    async def value_of(self, name: str, field: Mapping[str, Any], *, is_required: bool) -> Any:
+        """Return the value of a field, None if it is left out."""
+        title = one_line(field.get("title") or name)
+        if hint := field.get("description"):
+            self._note(f"{title}: {one_line(hint)}")
+        options = options_of(field)
+        for number, (_, label) in enumerate(options, 1):
+            self._note(f"{number}. {one_line(label)}")
+        default = field["default"]
+        notes = [HINTS.get(str(field.get("format", field["type"])), ""), default_text(default)]
+        notes.append("required" if is_required and default is None else "")
+        shown = ", ".join(filter(None, notes))
+        while True:
+            line = await self.line(f"{title} ({shown}):" if shown else f"{title}:")
+            if not line:
+                if default is not None or not is_required:
+                    return default
+                continue
+            try:
+                return parsed(line, field, options)
+            except ValueError as exc:
+                self._note(f"{exc}")
 
     async def edited(self, ask: AskData) -> dict[str, Any] | None:
         """Return arguments that fit the schema, or None for an empty line."""
@@ -154,6 +226,48 @@ class Questioner:
         if not line:
             raise Left
         return line.replace("\0", "").strip()
+
+
+def options_of(field: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what can be chosen, with its titles."""
+    spec = field.get("items", field)
+    titled = [(each["const"], each["title"]) for each in spec.get("oneOf", [])]
+    return titled or [(each, each) for each in spec.get("enum", [])]
+
+
+def default_text(default: object) -> str:
+    if default is None:
+        return ""
+    if isinstance(default, list):
+        return ", ".join(map(one_line, default))
+    return ("yes" if default else "no") if isinstance(default, bool) else one_line(str(default))
+
+
+def parsed(line: str, field: Mapping[str, Any], options: Sequence[tuple[str, str]]) -> Any:
+    """Return what a line says for a field. Raise ValueError, whose text is for the person."""
+    match field["type"]:
+        case "boolean":
+            if line.lower() not in YES | NO:
+                raise ValueError("Say yes or no.")
+            return line.lower() in YES
+        case "integer" | "number":
+            try:
+                return msgspec.json.decode(line, type=int | float)
+            except UNREADABLE_JSON:
+                raise ValueError("This is not a number.") from None
+        case "array":
+            return [chosen(part.strip(), options) for part in line.split(",") if part.strip()]
+    return chosen(line, options) if options else line
+
+
+def chosen(text: str, options: Sequence[tuple[str, str]]) -> str:
+    """Return the option that has this number, value or title."""
+    if text.isdecimal() and 0 < int(text) <= len(options):
+        return options[int(text) - 1][0]
+    for value, label in options:
+        if text.lower() in (value.lower(), label.lower()):
+            return value
+    raise ValueError(f"Choose by a number from 1 to {len(options)}.")
 
 
 def encoded(arguments: dict[str, Any]) -> str:

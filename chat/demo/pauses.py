@@ -8,22 +8,37 @@ from uuid import UUID
 
 import msgspec
 from django.conf import settings
+from msgspec import structs
 
 from chat.asks import STATES, Ask
 from chat.models import Run
 from chat.protocol.events import Resumed, stored
 from chat.protocol.payloads import ResumedData
-from chat.protocol.terms import AskData, Asked, Decision, Reply, paused
+from chat.protocol.terms import AskData, Asked, AskKind, Decision, Reply, paused
 from chat.runs.replay import first_seq
 from tooling.known import TOOLS
+from tooling.results import NeedsInput
 
 from . import texts
 
-REPLIES: dict[Decision, dict[str, Any]] = {
-    "approve": {},
-    "edit": {"arguments": {"query": "something else"}},
-    "refuse": {"text": "Use what you know."},
+REPLIES: dict[AskKind, dict[Decision, dict[str, Any]]] = {
+    "approval": {
+        "approve": {},
+        "edit": {"arguments": {"query": "something else"}},
+        "refuse": {"text": "Use what you know."},
+    },
+    "form": {"answer": {"arguments": {"people": 4, "day": "2026-12-24"}}, "refuse": {}},
 }
+FORM = NeedsInput(
+    "For how many people, and on which day?",
+    {
+        "properties": {
+            "people": {"type": "integer", "title": "People", "minimum": 1, "default": 2},
+            "day": {"type": "string", "format": "date", "title": "Day"},
+        },
+        "required": ["people", "day"],
+    },
+).form
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +60,7 @@ def ask_of(run: Run, random: Random, *, is_answered: bool, now: datetime) -> Mad
     assert run.ending is not None
     expires_at = run.ended_at + settings.FLEET_PAUSE_TTL
     tool = TOOLS["web_search"]
-    data = AskData(
+    approval = AskData(
         ask_id=UUID(int=random.getrandbits(128), version=4),
         kind="approval",
         message="May the web be searched for this?",
@@ -56,16 +71,27 @@ def ask_of(run: Run, random: Random, *, is_answered: bool, now: datetime) -> Mad
         approver=random.choices(("owner", "perm:chat.export_run"), (2, 1))[0],
         expires_at=expires_at.isoformat(),
     )
+    form = structs.replace(
+        approval,
+        kind="form",
+        message=FORM.message,
+        tool="bistro__book",
+        arguments=FORM.defaults,
+        schema=FORM.schema,
+        approver="owner",
+    )
+    data = random.choices((approval, form), (3, 1))[0]
     name = "research/researcher/1/tool-0"
     asked = Asked(agent_id="researcher", author="Researcher", name=name, data=data)
     ending = msgspec.to_builtins(paused([asked]))
     run.ending |= {"asks": ending["asks"], "waiting": ending["waiting"]}
     columns: dict[str, Any] = {"created_at": run.ended_at}
     if is_answered:
-        decision = random.choice(list(REPLIES))
-        reply = Reply(ask_id=data.ask_id, decision=decision, **REPLIES[decision])
+        replies = REPLIES[data.kind]
+        decision = random.choice(list(replies))
+        reply = Reply(ask_id=data.ask_id, decision=decision, **replies[decision])
         columns |= {
-            "state": STATES[Ask.Kind.APPROVAL][decision],
+            "state": STATES[Ask.Kind(data.kind)][decision],
             "reply": msgspec.to_builtins(reply),
             "replied_by": run.owner,
             "replied_at": run.ended_at + timedelta(seconds=20),

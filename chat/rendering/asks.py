@@ -10,9 +10,12 @@ from django.utils.translation import gettext, gettext_lazy, pgettext
 
 from chat.protocol.payloads import AskClosedData
 from chat.protocol.terms import AskData
+from tooling.forms import asker_of
 from tooling.schema import ORDER
 from tooling.sentences import localized
+from tooling.untrusted import web_host
 
+from .forms import FormField, form_fields
 from .timeline import agent_title, tool_title
 from .wording import age, shortened, time_of, title_of
 
@@ -74,7 +77,17 @@ class AskView:
 
     @property
     def who(self) -> str:
-        return agent_title(self.author)
+        """Whose words are shown: an agent's, or those of a tool that needs a form."""
+        return asker_of(self.data.tool) if self.data.kind == "form" else agent_title(self.author)
+
+    @property
+    def host(self) -> str:
+        """The host of the page that a tool asks to open; empty if it is no link."""
+        return web_host(self.data.url) if self.data.url else ""
+
+    @property
+    def form_fields(self) -> list[FormField]:
+        return form_fields(self.id, self.data.schema, self.data.arguments)
 
     @property
     def sentence(self) -> str:
@@ -259,7 +272,7 @@ def decision_words(
             done = "edited" if is_edited or decision == "edit" else "approved"
         case "refuse" if is_unsure:
             done = "left"
-        case "refuse" if ask and ask.data.kind == "question":
+        case "refuse" if ask and ask.data.kind in ("question", "form"):
             done = "left open"
         case "refuse":
             done = "refused"

@@ -5,6 +5,7 @@ import { Answer, askNext, follow, joinUnfinished, live } from "./answer.js";
 import { refreshList, retitle } from "./chats.js";
 import { input } from "./composer.js";
 import { uuid } from "./connection.js";
+import { firstWrong, valuesOf } from "./forms.js";
 import { gettext, interpolate } from "./i18n.js";
 import { announce, linkState, part, reload, turnOf, wordsOf } from "./thread.js";
 
@@ -129,6 +130,11 @@ function updateSend(asks) {
 
 /** @param {HTMLFieldSetElement} asks */
 function send(asks) {
+  const wrong = cardsOf(asks).map((card) => isAnsweredForm(card) && firstWrong(card)).find(Boolean);
+  if (wrong) {
+    wrong.focus();
+    return;
+  }
   try {
     reply(asks, cardsOf(asks).map(replyOf));
   } catch (error) {
@@ -207,6 +213,9 @@ function showFault(asks, fault) {
   place.hidden = !fault;
   place.textContent = fault;
 }
+
+/** @param {HTMLElement} card */
+const isAnsweredForm = (card) => card.dataset.kind === "form" && card.dataset.decision === "answer";
 
 /** @param {HTMLElement} card */
 const isEditing = (card) => card.classList.contains("editing");
@@ -329,6 +338,8 @@ function replyOf(card) {
     }
     const remember = /** @type {HTMLInputElement | null} */ (card.querySelector("[data-remember]"));
     if (remember?.checked) reply.remember = true;
+  } else if (isAnsweredForm(card)) {
+    reply.arguments = valuesOf(card);
   } else if (words.trim()) {
     reply.text = words.trim();
   }

@@ -109,6 +109,30 @@ async def test_question_is_answered(doors: Doors, plan: Plan, payload: Any) -> N
     assert (await Ask.objects.aget()).reply["text"] == "Rome"
 
 
+@pytest.mark.parametrize(
+    ("payload", "state", "arguments"),
+    [({"city": "Bonn"}, "answered", {"city": "Bonn"}), (False, "refused", None)],
+)
+async def test_form_is_filled_in(
+    doors: Doors, plan: Plan, payload: Any, state: str, arguments: Any
+) -> None:
+    plan.asks = [{"kind": "form", "tool": "shop__book"}]
+    client = await answered(doors, asked(user("May I?"), run="r1"))
+    [interrupt] = client.interrupts
+    assert (interrupt["reason"], interrupt["message"]) == (
+        "input_required",
+        "shop asks: May this be booked?",
+    )
+    assert interrupt["responseSchema"]["properties"]["city"]
+    assert client.pending == []
+    response = await refused(doors, resume(client, {"town": "Bonn"}))
+    assert (response.status, await states()) == (400, ["open"])
+    client = await resumed(doors, client, payload)
+    assert client.outcome == {"type": "success"}
+    ask = await Ask.objects.aget()
+    assert (ask.state, ask.reply.get("arguments")) == (state, arguments)
+
+
 async def test_several_interrupts_are_replied_to_together(doors: Doors, plan: Plan) -> None:
     plan.asks = [{}, {"kind": "question"}]
     client = await answered(doors, asked(user("May I?"), run="r1"))

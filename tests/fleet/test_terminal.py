@@ -138,3 +138,63 @@ async def test_withdrawal_answers_for_all_asks(terminal: Terminal) -> None:
     asks = [asked(), asked()]
     [reply] = await terminal.questioner.replies_to(asks)
     assert (reply.ask_id, reply.decision) == (asks[0].data.ask_id, "withdraw")
+
+
+FORM = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "title": "Your name", "description": "As in the passport"},
+        "people": {"type": "integer", "maximum": 9},
+        "window": {"type": "boolean"},
+        "room": {"type": "string", "oneOf": [{"const": "in", "title": "Inside"}]},
+        "extras": {"type": "array", "items": {"type": "string", "enum": ["wine", "bread"]}},
+    },
+    "required": ["name", "window"],
+    "additionalProperties": False,
+    "propertyOrder": ["name", "people", "window", "room", "extras"],
+}
+
+
+@pytest.mark.parametrize(
+    ("lines", "reply"),
+    [
+        (
+            ["f", "", "Ada", "many", "4", "maybe", "no", "2", "inside", "2, wine"],
+            {
+                "name": "Ada",
+                "people": 4,
+                "window": False,
+                "room": "in",
+                "extras": ["bread", "wine"],
+            },
+        ),
+        (["f", "Ada", "", "y", "", ""], {"name": "Ada", "people": 2, "window": True}),
+        # What doesn't fit is filled in once more.
+        (["f", "A", "99", "y", "", "", *["Ada", "3", "y", "", ""]], {"people": 3}),
+    ],
+)
+async def test_lines_fill_in_a_form(
+    terminal: Terminal, lines: list[str | bytes], reply: dict[str, Any]
+) -> None:
+    fields = {"kind": "form", "tool": "shop__book", "schema": FORM, "arguments": {"people": 2}}
+    found = await terminal.replies(*lines, **fields)
+    assert found.decision == "answer"
+    assert found.arguments
+    assert {name: found.arguments[name] for name in reply} == reply
+    assert terminal.shown[0] == "shop asks: May I?"
+    assert "Your name: As in the passport" in terminal.shown
+
+
+@pytest.mark.parametrize(
+    ("line", "decision", "arguments"),
+    [("d", "answer", {}), ("r", "refuse", None), ("w", "withdraw", None)],
+)
+async def test_page_of_a_form_is_shown_and_never_opened(
+    terminal: Terminal, line: str, decision: str, arguments: Any
+) -> None:
+    schema = {"type": "object", "properties": {}}
+    reply = await terminal.replies(
+        line, kind="form", tool="pay", schema=schema, arguments={}, url="https://pay.example/7"
+    )
+    assert (reply.decision, reply.arguments) == (decision, arguments)
+    assert "The page to open is https://pay.example/7" in terminal.shown

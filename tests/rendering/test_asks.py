@@ -21,6 +21,7 @@ from chat.protocol.terms import AskData, Asked, Ending, Summary, Timings, Usage,
 from chat.rendering.answer import AnswerView
 from chat.rendering.asks import AskView, closed_words
 from chat.rendering.earlier import Earlier
+from tooling.results import NeedsInput
 
 from .events import (
     ASK,
@@ -105,6 +106,46 @@ def test_card_of_an_unsure_act_cannot_be_remembered() -> None:
     assert "Do it again Leave it" in words
     assert "Remember" not in words
     assert "Change" not in words
+
+
+FORM = NeedsInput(
+    "**For** how many?",
+    {
+        "properties": {
+            "name": {"type": "string", "title": "Name"},
+            "at": {"type": "string", "format": "date-time", "default": "2026-12-24T18:00:00Z"},
+            "people": {"type": "integer", "minimum": 1, "description": "At most 9", "default": 2},
+            "room": {"type": "string", "oneOf": [{"const": "in", "title": "Inside"}]},
+            "extras": {"type": "array", "items": {"enum": ["wine"]}, "default": ["wine"]},
+        },
+        "required": ["name"],
+    },
+).form
+
+
+def form(**fields: Any) -> AskView:
+    given = {"message": FORM.message, "schema": FORM.schema, "arguments": FORM.defaults}
+    return ask(**{"kind": "form", "tool": "shop__book", **given} | fields)
+
+
+def test_card_of_a_form_says_whose_words_it_has_and_which_fields() -> None:
+    words = asks_of(paused_page(form()))
+    assert words.startswith(
+        "shop asks **For** how many? Name (required) At People At most 9 Room Inside Extras wine"
+        " Answer Refuse"
+    )
+    name, at, people, room, extras = form().form_fields
+    assert (name.kind, name.is_required, people.is_required) == ("lines", True, False)
+    assert (people.value, people.bounds) == ("2", {"min": "1", "step": "1"})
+    assert (at.type, at.value) == ("datetime-local", "")
+    assert [option.is_chosen for option in [*room.options, *extras.options]] == [False, True]
+
+
+def test_page_that_a_tool_asks_to_open_is_a_link_only_if_it_is_one() -> None:
+    page = paused_page(form(schema={}, arguments={}, url="https://pay.example/7"))
+    assert "Open pay.example https://pay.example/7 I am done there" in asks_of(page)
+    evil = paused_page(form(schema={}, arguments={}, url="javascript:alert(1)"))
+    assert "javascript" not in evil.part("asks")
 
 
 def test_reader_cannot_decide_what_waits_for_somebody_else() -> None:
@@ -207,6 +248,10 @@ def test_fields_are_those_of_the_schema_and_what_the_model_added() -> None:
 def test_words_of_models_and_servers_are_escaped_in_cards() -> None:
     evil = '"><img src=x onerror=alert(1)></textarea><script>'
     spec: dict[str, Any] = {"type": "string", "description": evil}
+    titled = {"type": "string", "title": evil, "description": evil, "enum": [evil]}
+    assert not tags_of(
+        paused_page(form(message=evil, tool=evil, schema={"properties": {evil: titled}})).root
+    ) & {"img", "script"}
     for kind in ("approval", "question", "unsure"):
         asked = ask(
             kind=kind,
@@ -235,6 +280,8 @@ def tags_of(node: Node) -> set[str]:
         ("question", "refuse", {}, "You left the question open."),
         ("unsure", "approve", {}, "You had Web search done again."),
         ("unsure", "refuse", {}, "You left Web search as it was."),
+        ("form", "answer", {}, "You answered."),
+        ("form", "refuse", {}, "You left the question open."),
         ("approval", "withdraw", {}, "You took the question back."),
     ],
 )

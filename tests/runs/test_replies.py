@@ -37,6 +37,12 @@ DECISIONS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "answer": ({"kind": "question"}, {"decision": "answer", "text": "Two."}, "answered"),
     "refuse to answer": ({"kind": "question"}, {"decision": "refuse"}, "refused"),
     "do it again": ({"kind": "unsure"}, {"decision": "approve"}, "approved"),
+    "fill in": (
+        {"kind": "form"},
+        {"decision": "answer", "arguments": {"city": "Bonn"}},
+        "answered",
+    ),
+    "refuse to fill in": ({"kind": "form"}, {"decision": "refuse"}, "refused"),
     "leave it": ({"kind": "unsure"}, {"decision": "refuse"}, "refused"),
 }
 
@@ -181,6 +187,18 @@ REFUSED_REPLIES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "an unknown argument": (
         {},
         {"decision": "edit", "arguments": {"city": "x", "day": 1}},
+        "invalid_arguments",
+    ),
+    "a form without values": ({"kind": "form"}, {"decision": "answer"}, "bad_request"),
+    "a form with words": (
+        {"kind": "form"},
+        {"decision": "answer", "text": "x", "arguments": {"city": "x"}},
+        "bad_request",
+    ),
+    "a form that is approved": ({"kind": "form"}, {"decision": "approve"}, "bad_request"),
+    "a value that doesn't fit": (
+        {"kind": "form"},
+        {"decision": "answer", "arguments": {"city": "x" * 11}},
         "invalid_arguments",
     ),
     "a missing argument": ({}, {"decision": "edit", "arguments": {}}, "invalid_arguments"),

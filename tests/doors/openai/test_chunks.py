@@ -130,8 +130,10 @@ def test_cancelled_run_says_so() -> None:
     assert chunks[-1]["fleet"]["status"] == "cancelled"
 
 
-def paused() -> list[StreamEvent]:
-    data = AskData(ask_id=MESSAGE, kind="approval", message="Search the web?", tool="web_search")
+ASK = AskData(ask_id=MESSAGE, kind="approval", message="Search the web?", tool="web_search")
+
+
+def paused(data: AskData = ASK) -> list[StreamEvent]:
     asked = Asked(agent_id="assistant", author="Assistant", name="search", data=data)
     ending = Ending(status="paused", usage=USAGE, asks=[asked])
     return [BEGUN, *ending_events(ending, "")]
@@ -147,6 +149,13 @@ def test_paused_run_says_what_a_person_must_decide() -> None:
         {"ask_id": str(MESSAGE), "kind": "approval", "message": "Search the web?"}
     ]
     assert whole(*paused())["choices"][0]["message"]["content"] == sentence
+
+
+def test_words_of_a_form_are_code_and_say_whose_they_are() -> None:
+    words = "See [this](https://evil.example) `<img>`"
+    data = AskData(ask_id=MESSAGE, kind="form", message=words, tool="shop__book")
+    text = deltas(chunks_in(body(*paused(data))))
+    assert text.endswith("\n- `shop asks: See [this](https://evil.example) '<img>'`")
 
 
 def whole(*events: StreamEvent) -> dict[str, Any]:
