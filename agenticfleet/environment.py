@@ -14,7 +14,6 @@ from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
 import dj_database_url
@@ -25,7 +24,9 @@ from dotenv.parser import parse_stream
 
 from agenticfleet.site import Site, site_at
 from chat.access.limits import Limit
-from chat.config.reading import Config, read_config
+from chat.config.keeping import kept_files
+from chat.config.reading import Config, config_of, files_in
+from chat.config.sent import HEADER, has_place, has_stray_password, is_header_value
 from chat.prices import Prices
 from tooling.decoding import UNREADABLE_JSON
 
@@ -36,7 +37,6 @@ FALSE = {"0", "false", "no", "off"}
 DURATION = re.compile(r"(\d{1,9})\s*([hd])", re.ASCII)
 HOURS = {"h": 1, "d": 24}
 MAX_HOURS = 24 * 36_500  # a hundred years: databases can subtract that from any date
-HEADER = re.compile(r"[!#$%&'*+.^_`|~\w-]+", re.ASCII)
 PROXY_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h", "socks")
 ORIGIN = re.compile(r"[\w+.-]+://(\*\.)?(\w[\w.-]*|\[[\da-f:.]+\])(:\d{1,5})?", re.ASCII | re.I)
 STRAY_PASSWORD = re.compile(r":(?!\d{1,5}$).+")
@@ -118,9 +118,20 @@ class Environment:
         self.read[name] = Setting(name, shown(value), source)
         return value
 
-    def config(self, name: str, folders: list[Path]) -> Config:
-        """Return what the owner has changed: in the file that is named, or in a folder's."""
-        return read_config(self.text(name), folders, self.secret)
+    def config(
+        self, name: str, folders: list[Path], *, kept: str, installed: Sequence[str]
+    ) -> Config:
+        """Return what the owner has changed: in the file that is named, or in a folder's.
+
+        Or what was in those files when they were kept, if the setting `kept` names a path. What is
+        wrong is raised when Django is set up: `ask` beside a running fleet does without.
+        """
+        chosen, path = self.text(name), self.text(kept)
+        try:
+            files = (kept_files(Path(path)) if path else None) or files_in(chosen, folders)
+            return config_of(files, self.secret, installed=installed)
+        except ImproperlyConfigured as exc:
+            return Config(problem=str(exc))
 
     def secret(self, name: str) -> str:
         """Return a value that a file names, from the first source that has it."""
@@ -283,7 +294,7 @@ class Environment:
         except UNREADABLE_JSON:
             headers = {"": ""}
         for header, value in headers.items():
-            if not (HEADER.fullmatch(header) and value.isascii() and value.isprintable()):
+            if not (HEADER.fullmatch(header) and is_header_value(value)):
                 self.reject(name, 'must be a JSON object such as {"X-Team": "fleet"}.')
         return headers
 
@@ -355,17 +366,6 @@ def without_secrets(url: str) -> str:
     return scheme + separator + place + slash + path
 
 
-def has_place(url: str) -> bool:
-    """Return True if the URL has a host and no impossible port, or the path of a Unix socket."""
-    try:
-        parts = urlsplit(url)
-        # Names with other letters are encoded for DNS, which limits them.
-        (parts.hostname or "").encode("idna")
-        return bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
 def name_elsewhere(hosts: Sequence[str], origins: Sequence[str]) -> str:
     """Return the first host name by which other machines are let in; empty if there is none."""
     places = [each.partition("://")[2] for each in origins if each.startswith("http")]
@@ -379,13 +379,6 @@ def is_of_this_machine(name: str) -> bool:
         return ip_address(name.strip("[]")).is_loopback
     except ValueError:
         return f".{name.lower()}".endswith(".localhost")
-
-
-def has_stray_password(url: str) -> bool:
-    """Return True if a / ? or # in a password has ended the host: `user:12/34@host`."""
-    parts = urlsplit(url)
-    rest = parts.path + parts.query + parts.fragment
-    return ":" in parts.netloc and "@" not in parts.netloc and "@" in rest
 
 
 def is_installed(module: str) -> bool:

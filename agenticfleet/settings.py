@@ -52,8 +52,6 @@ if _PROBLEM := make_state_folder(FLEET_STATE_DIR):
     env.reject("FLEET_STATE_DIR", _PROBLEM)
 if reads_files:
     env.add_file(FLEET_STATE_DIR / ".env")
-# What the owner has changed of agents, models and tools (chat/config).
-FLEET_FILE = env.config("FLEET_CONFIG", [Path.cwd(), FLEET_STATE_DIR] if reads_files else [])
 SECRET_KEY = env.text("DJANGO_SECRET_KEY", shown=hidden) or kept_key(FLEET_STATE_DIR)
 DEBUG = env.flag("DJANGO_DEBUG", False)
 ALLOWED_HOSTS = env.hosts("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
@@ -84,8 +82,16 @@ INSTALLED_APPS = [
     "tooling",
     "routing",
     "chat",
-    *FLEET_FILE.file.apps,
 ]
+# What the owner has changed of agents, models and tools (chat/config). `manage.py fleet` keeps what
+# it was when it was last read: a worker that is started again reads that.
+FLEET_FILE = env.config(
+    "FLEET_CONFIG",
+    [Path.cwd(), FLEET_STATE_DIR] if reads_files else [],
+    kept="FLEET_KEPT_CONFIG",
+    installed=INSTALLED_APPS,
+)
+INSTALLED_APPS += FLEET_FILE.file.apps
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
@@ -428,6 +434,7 @@ FLEET_METRICS_TOKEN = env.key("FLEET_METRICS_TOKEN")
 
 # Shown by `manage.py fleet --print-settings`. It leaves out what `fleet` sets for its workers.
 INTERNAL = (
+    "FLEET_KEPT_CONFIG",
     "FLEET_MODEL_IS_STAND_IN",
     "FLEET_MODEL_SERVER",
     "FLEET_SERVES_MODEL",

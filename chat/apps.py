@@ -9,6 +9,7 @@ from .checks import (
     agents_name_callable_tools,
     approvals_name_tools,
     questions_can_be_indexed,
+    refuse_unknown_names,
 )
 from .folding import add_folding
 
@@ -17,6 +18,7 @@ class ChatConfig(AppConfig):
     name = "chat"
 
     def ready(self) -> None:
+        refuse_unknown_names()
         checks.register(agents_name_callable_tools, TOOLS_TAG)
         checks.register(approvals_name_tools, TOOLS_TAG)
         checks.register(questions_can_be_indexed)

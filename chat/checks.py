@@ -1,8 +1,9 @@
-"""System checks: what must be true of the fleet before it answers."""
+"""What must be true of the fleet before it answers: system checks, and names in fleet.toml."""
 
+import re
 import sqlite3
 from contextlib import closing
-from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import Any
 
 from django.conf import settings
@@ -10,22 +11,40 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.db import connection
 
-from tooling.known import TOOLS
+from tooling.known import OFF, TOOLS
 
+from .config.places import quoted
+from .config.wording import meant
 from .workflow.agents import Agent
 from .workflow.crew import crew
 
+WILD = re.compile(r"[*?\[]")
 TOOLS_TAG = "tools"  # of the checks without which no command answers questions
+
+
+def refuse_unknown_names() -> None:
+    """Raise ImproperlyConfigured if fleet.toml names an agent's model, or a tool, that isn't there.
+
+    At run time such a name would silently be left out of what the agent's model is offered.
+    """
+    config = settings.FLEET_FILE
+    for agent in crew().agents:
+        table = config.file.agents.get(agent.id)
+        for number, name in enumerate((table and table.tools) or ()):
+            if problem := fault(agent, name):
+                config.reject(("agents", agent.id, "tools", number), problem)
+    for name in config.file.tools:
+        if not exists(name):
+            config.reject(("tools", name), f"there is no such tool{meant(name, known_tools())}")
 
 
 def agents_name_callable_tools(**kwargs: Any) -> list[CheckMessage]:
     """Return an error for each tool of an agent that does not exist or is not for its path."""
-    # At run time such a name is silently left out of what the agent's model is offered.
     return [
-        error
+        Error(f"The agent {agent.id!r}: {problem}", obj=agent.id, id="chat.E001")
         for agent in crew().agents
         for name in sorted(agent.tools)
-        if (error := fault(agent, name)) is not None
+        if (problem := fault(agent, name))
     ]
 
 
@@ -35,33 +54,43 @@ def approvals_name_tools(**kwargs: Any) -> list[CheckMessage]:
     return [
         Error(
             f"FLEET_APPROVE names the tool {name!r}, which does not exist.",
-            hint=f"The tools are: {', '.join(TOOLS)}.",
+            hint=f"The tools are: {', '.join(known_tools())}.",
             id="chat.E003",
         )
-        for name in sorted(settings.FLEET_APPROVE - TOOLS.keys())
+        for name in sorted(settings.FLEET_APPROVE)
+        if not exists(name)
     ]
 
 
-def fault(agent: Agent, name: str) -> Error | None:
-    """Return what is wrong with this tool of the agent, or None."""
-    if name not in TOOLS:
-        known = ", ".join(TOOLS)
-        nearest = get_close_matches(name, TOOLS, n=1)
-        return Error(
-            f"The agent {agent.id!r} names the tool {name!r}, which does not exist.",
-            hint=f"Did you mean {nearest[0]!r}?" if nearest else f"The tools are: {known}.",
-            obj=agent.id,
-            id="chat.E001",
-        )
-    if agent.tier not in TOOLS[name].paths:
-        return Error(
-            f"The agent {agent.id!r} names the tool {name!r}, which is not for the"
-            f" {agent.tier} path.",
-            hint=f"Add {agent.tier!r} to the tool's `paths`, or take the tool from the agent.",
-            obj=agent.id,
-            id="chat.E002",
-        )
-    return None
+def fault(agent: Agent, name: str) -> str:
+    """Return what is wrong with this tool of the agent; empty if nothing is."""
+    if not exists(name):
+        return f"there is no tool {quoted(name)}{meant(name, known_tools())}"
+    if name in TOOLS and agent.tier not in TOOLS[name].paths:
+        return f"the tool {quoted(name)} is not for the {agent.tier} path, as its `paths` say."
+    return ""
+
+
+def exists(name: str) -> bool:
+    """Return True if there is such a tool, or one that the name matches, or if there may be.
+
+    Which tools an MCP server has is known only when it runs.
+    """
+    if any(fnmatchcase(tool, name) for tool in known_tools()):
+        return True
+    begins = WILD.split(name)[0]
+    has_wild = begins != name
+    beginnings = [f"{server}__" for server in settings.FLEET_FILE.file.mcp]
+    return any(
+        (begins.startswith(each) and (has_wild or begins != each))
+        or (has_wild and each.startswith(begins))
+        for each in beginnings
+    )
+
+
+def known_tools() -> list[str]:
+    """Return the names of the tools that are known at the start, also of those switched off."""
+    return [*TOOLS, *sorted(OFF)]
 
 
 def questions_can_be_indexed(**kwargs: Any) -> list[CheckMessage]:

@@ -219,7 +219,9 @@ def configure(settings: Settings, tmp_path: Path) -> Iterator[Configure]:
 
     def put(toml: str, tools: str = "", **secrets: str) -> Config:
         config = settings.FLEET_FILE = written(tmp_path, dedent(toml), dedent(tools), **secrets)
-        load(config.tools_path, config.file.apps, config.file.tools)
+        load(
+            config.tools_path, config.file.apps, config.file.tools, source=config.files.tools_source
+        )
         return config
 
     yield put

@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 
 class ToolingConfig(AppConfig):
@@ -11,4 +12,8 @@ class ToolingConfig(AppConfig):
         from .loading import load  # noqa: PLC0415
 
         config = settings.FLEET_FILE
-        load(config.tools_path, config.file.apps, config.file.tools)
+        if config.problem:
+            raise ImproperlyConfigured(config.problem)
+        load(
+            config.tools_path, config.file.apps, config.file.tools, source=config.files.tools_source
+        )

@@ -15,6 +15,7 @@ BUILT_IN = (calculator, clock, web_search, ask_person)
 # Filled in once, when Django starts (`loading`). Those of MCP servers come and go, so `Services`
 # has them.
 TOOLS: dict[str, Tool] = {tool.name: tool for tool in BUILT_IN}
+OFF: set[str] = set()  # the names of those that the owner has switched off
 
 
 def tools_of(services: Services) -> Mapping[str, Tool]:

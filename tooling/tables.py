@@ -15,10 +15,10 @@ class ToolTable(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     approver: Annotated[str, Meta(pattern=APPROVER)] | None = None
     timeout: Annotated[float, Meta(gt=0, le=600)] | None = None  # seconds
     max_chars: Annotated[int, Meta(ge=100, le=100_000)] | None = None  # of a result
-    calls_per_run: Annotated[int, Meta(ge=1)] | None = None
+    calls_per_run: Annotated[int, Meta(ge=1, le=1_000)] | None = None
 
 
-SERVER_NAME = r"^[a-z][a-z0-9-]{0,30}$"  # joined to the names of its tools by two underscores
+SERVER_NAME = r"^[a-z][a-z0-9-]{0,30}\Z"  # joined to the names of its tools by two underscores
 
 type Seconds = Annotated[float, Meta(gt=0, le=600)]
 

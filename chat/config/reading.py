@@ -1,10 +1,10 @@
 """Read fleet.toml, and refuse what is wrong in it in one line that says where."""
 
-import re
+import os
+import sys
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,35 +14,56 @@ from msgspec import Struct, structs
 
 from tooling.tables import McpTable, ToolTable
 
+from .checking import SECRET, check, check_apps, secrets_of
+from .places import Place, line_told, syntax_told, told, visible
 from .tables import AgentTable, FleetFile, ModelTable
+from .wording import kind_of, said_of
 
 FILE, TOOLS_FILE = "fleet.toml", "fleet_tools.py"
-# A secret, by the name that it has in the environment.
-SECRET = re.compile(r"\$([A-Za-z_]\w*)", re.ASCII)
-KINDS: dict[str, type[Struct]] = {
+MAX_BYTES = 1_000_000  # of either file
+TABLES: dict[str, type[Struct]] = {
     "agents": AgentTable,
     "models": ModelTable,
     "tools": ToolTable,
     "mcp": McpTable,
 }
-_PLACE = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`")
 
-type Place = tuple[str, ...]  # the keys of a value, outermost first
+
+class Files(Struct, frozen=True):
+    """What the owner of a fleet has written, as it was when it was read."""
+
+    path: str = ""  # of fleet.toml
+    text: str = ""
+    tools_path: str = ""  # of fleet_tools.py
+    tools_source: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Config:
     """What the owner of a fleet has changed, with where it is from.
 
-    `path` is that of fleet.toml, `tools_path` that of fleet_tools.py; None without one.
+    If something is wrong with it, this is the `problem`, in one line, and all else is empty.
     """
 
     file: FleetFile = field(default_factory=FleetFile)
-    text: str = ""
-    path: Path | None = None
-    tools_path: Path | None = None
+    files: Files = field(default_factory=Files)
     secrets: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+    @property
+    def text(self) -> str:
+        """What is in fleet.toml."""
+        return self.files.text
+
+    @property
+    def path(self) -> Path | None:
+        """The path of fleet.toml; None without one."""
+        return Path(self.files.path) if self.files.path else None
+
+    @property
+    def tools_path(self) -> Path | None:
+        """The path of fleet_tools.py; None without one."""
+        return Path(self.files.tools_path) if self.files.tools_path else None
 
     def filled(self, value: str) -> str:
         """Return the value with its secrets. Nothing that people read may have them."""
@@ -66,109 +87,120 @@ class Config:
         raise ImproperlyConfigured(told(self.path, self.text, place, problem))
 
 
-def read_config(chosen: str, folders: list[Path], secret: Callable[[str], str]) -> Config:
+def read_config(
+    chosen: str,
+    folders: list[Path],
+    secret: Callable[[str], str],
+    *,
+    installed: Collection[str] = (),
+) -> Config:
     """Return what the owner has changed. Raise ImproperlyConfigured if that can't be used.
 
     `chosen` is the path of the file; without it, it is looked for in the `folders`. `secret`
-    returns a value of the environment by its name, "" if there is none.
+    returns a value of the environment by its name, "" if there is none. `installed` are the Django
+    apps that are there anyhow.
     """
-    if chosen and not Path(chosen).is_file():
-        raise ImproperlyConfigured(f"{chosen} is not a file.")
-    folders = list(dict.fromkeys(folders))
+    return config_of(files_in(chosen, folders), secret, installed=installed)
+
+
+def config_of(
+    files: Files, secret: Callable[[str], str], *, installed: Collection[str] = ()
+) -> Config:
+    """Return what is written in these files. Raise ImproperlyConfigured if that can't be used."""
+    config = Config(files=files)
+    config = replace(config, file=decoded(config))
+    check(config.file, config.reject)
+    # An app, and fleet_tools.py, may import what is beside these files.
+    beside = {str(Path(path).parent) for path in (files.path, files.tools_path) if path}
+    sys.path += beside.difference(sys.path)
+    check_apps(config.file.apps, installed, config.reject)
+    return replace(config, secrets=secrets_of(config.file, secret, config.reject))
+
+
+# --- The files
+
+
+def files_in(chosen: str, folders: list[Path]) -> Files:
+    """Find the files, and read them. Raise ImproperlyConfigured if that is impossible."""
+    folders = list(dict.fromkeys(folder.absolute() for folder in folders))
     found = [Path(chosen).absolute()] if chosen else existing(folders, FILE)
+    if chosen and not existing(found, ""):
+        raise ImproperlyConfigured(visible(f"FLEET_CONFIG names {found[0]}, which isn't there."))
     if len(found) > 1:
         raise ImproperlyConfigured(
             f"There are {found[0]} and {found[1]}; FLEET_CONFIG says which of them counts."
         )
     path = found[0] if found else None
+    # With a fleet.toml elsewhere, the one in the folders belongs to another fleet.
     own = existing([path.parent] if path else folders, TOOLS_FILE)
-    text = text_of(path) if path else ""
-    config = Config(decoded(path, text), text, path, own[0] if own else None)
-    names = {name for value in strings_in(tomllib.loads(text)) for name in SECRET.findall(value)}
-    secrets = {name: secret(name) for name in names}
-    if missing := next((name for name in sorted(names) if not secrets[name]), None):
-        line = next(n for n, words in enumerate(text.splitlines(), 1) if f"${missing}" in words)
-        raise ImproperlyConfigured(f"{path}, line {line}: the environment has no {missing}.")
-    return Config(config.file, text, path, config.tools_path, secrets)
+    if len(own) > 1:
+        raise ImproperlyConfigured(f"There are {own[0]} and {own[1]}; only one of them can count.")
+    return Files(
+        path=str(path) if path else "",
+        text=text_of(path) if path else "",
+        tools_path=str(own[0]) if own else "",
+        tools_source=bytes_of(own[0]) if own else b"",
+    )
 
 
 def existing(folders: list[Path], name: str) -> list[Path]:
-    return [folder / name for folder in folders if (folder / name).is_file()]
+    return [folder / name for folder in folders if os.path.lexists(folder / name)]
+
+
+def bytes_of(path: Path) -> bytes:
+    """Return what is in a file. Raise ImproperlyConfigured if it can't be read, or is too large."""
+    try:
+        # Reading anything else, such as a pipe, might never end.
+        if path.exists() and not path.is_file():
+            raise ImproperlyConfigured(visible(f"{path} is not a file."))
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else str(exc)
+        raise ImproperlyConfigured(visible(f"{path} cannot be read: {reason}.")) from exc
+    if len(content) > MAX_BYTES:
+        raise ImproperlyConfigured(visible(f"{path} has more than {MAX_BYTES:,} bytes."))
+    return content
 
 
 def text_of(path: Path) -> str:
+    content = bytes_of(path)
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as exc:
-        raise ImproperlyConfigured(f"{path} cannot be read: {exc.strerror}.") from exc
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as exc:
-        raise ImproperlyConfigured(f"{path} must be in UTF-8.") from exc
+        line = content.count(b"\n", 0, exc.start) + 1
+        raise ImproperlyConfigured(line_told(path, line, "must be in UTF-8.")) from exc
 
 
-def decoded(path: Path | None, text: str) -> FleetFile:
+# --- The tables
+
+
+def decoded(config: Config) -> FleetFile:
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
-        raise ImproperlyConfigured(f"{path}: {exc}.") from exc
-    tables: dict[str, Any] = dict(raw)
+        raw: dict[str, Any] = tomllib.loads(config.text)
+    except (ValueError, RecursionError) as exc:
+        line = syntax_told(config.path, config.text, str(exc))
+        raise ImproperlyConfigured(line) from exc
+    tables = dict(raw)
     # Table by table, because msgspec doesn't tell the keys of a dict.
-    for kind, struct in KINDS.items():
-        if not isinstance(group := raw.get(kind, {}), dict):
-            continue
+    for kind, struct in TABLES.items():
+        group = raw.get(kind, {})
+        if not isinstance(group, dict):
+            config.reject((kind,), f"must be tables such as [{kind}.NAME], not {kind_of(group)}.")
+        for name, table in group.items():
+            if not isinstance(table, dict):
+                config.reject(
+                    (kind, name), f"must be a table such as [{kind}.NAME], not {kind_of(table)}."
+                )
         tables[kind] = {
-            name: converted(path, text, (kind, name), table, struct)
-            for name, table in group.items()
+            name: converted(config, (kind, name), table, struct) for name, table in group.items()
         }
-    return converted(path, text, (), tables, FleetFile)
+    return converted(config, (), tables, FleetFile)
 
 
-def converted[T: Struct](
-    path: Path | None, text: str, place: Place, value: object, kind: type[T]
-) -> T:
+def converted[T: Struct](config: Config, place: Place, value: object, kind: type[T]) -> T:
     try:
         return msgspec.convert(value, type=kind)
     except msgspec.ValidationError as exc:
-        problem = str(exc)
-    if within := _PLACE.search(problem):
-        place += tuple(part for part in re.split(r"[.\[]", within["place"]) if part.isidentifier())
-        problem = problem[: within.start()]
-    if unknown := _UNKNOWN.fullmatch(problem):
-        place += (unknown["name"],)
-        problem = f"is unknown; did you mean {nearest(unknown['name'], kind.__struct_fields__)}?"
-    raise ImproperlyConfigured(told(path, text, place, problem))
-
-
-def nearest(name: str, names: Sequence[str]) -> str:
-    [found] = get_close_matches(name, names, n=1, cutoff=0)
-    return found
-
-
-def told(path: Path | None, text: str, place: Place, problem: str) -> str:
-    return f"{path}, line {line_of(text, place)}: {'.'.join(place)}: {problem}"
-
-
-def line_of(text: str, place: Place) -> int:
-    """Return the number of the line in which the statement begins that has this value.
-
-    Such a statement ends with the first line up to which the text has the value.
-    """
-    lines = text.splitlines(keepends=True)
-    begins = 1
-    for count in range(1, len(lines) + 1):
-        try:
-            value: Any = tomllib.loads("".join(lines[:count]))
-        except tomllib.TOMLDecodeError:
-            continue
-        for key in place:
-            value = value.get(key) if isinstance(value, dict) else None
-        if value is not None:
-            return begins
-        begins = count + 1
-    return begins
-
-
-def strings_in(value: object) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [text for part in parts for text in strings_in(part)]
+        within, problem = said_of(str(exc), value, kind)
+        config.reject((*place, *within), problem)

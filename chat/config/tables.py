@@ -7,8 +7,9 @@ from msgspec import Meta, Struct
 from chat.protocol.requests import MAX_MODEL
 from tooling.tables import McpTable, ToolTable
 
-AGENT_NAME = r"^[a-z][a-z0-9_]{0,30}$"
-MODEL_NAME = r"^[A-Za-z0-9][\w.:/ -]{0,62}$"
+AGENT_NAME = r"^[a-z][a-z0-9_]{0,30}\Z"
+MODEL_NAME = r"^[A-Za-z0-9][\w.:/ -]{0,62}\Z"
+MAX_TOKENS = 100_000_000
 # The parts of an answer that one agent has each: the light answer, and the phases of the team. The
 # phase "research" may have any number, the specialists.
 Post = Literal["answer", "analysis", "research", "writing", "review", "final"]
@@ -41,9 +42,9 @@ class ModelTable(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     base_url: str = ""
     api_key: str = ""
     headers: dict[str, str] = {}
-    context_tokens: Annotated[int, Meta(ge=1000)] | None = None
-    output_tokens: Annotated[int, Meta(ge=16)] | None = None
-    thinking_tokens: Annotated[int, Meta(ge=0)] | None = None
+    context_tokens: Annotated[int, Meta(ge=1000, le=MAX_TOKENS)] | None = None
+    output_tokens: Annotated[int, Meta(ge=16, le=MAX_TOKENS)] | None = None
+    thinking_tokens: Annotated[int, Meta(ge=0, le=MAX_TOKENS)] | None = None
     offered: bool = True  # people and programs may choose it
 
 

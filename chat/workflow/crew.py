@@ -3,7 +3,6 @@
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
@@ -12,6 +11,7 @@ from django.utils.text import capfirst
 
 from chat.config.reading import Config
 from chat.config.tables import AGENT_NAME, AgentTable, Post
+from chat.config.wording import meant
 from tooling.known import BUILT_IN
 
 from .agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
@@ -120,7 +120,7 @@ def agent_of(config: Config, name: str, table: AgentTable) -> Agent:
     if table.model and table.model not in config.file.models:
         config.reject(
             ("agents", name, "model"),
-            f"there is no [models.{table.model}]{did_you_mean(table.model, config.file.models)}",
+            f"there is no [models.{table.model}]{meant(table.model, config.file.models)}",
         )
     built_in = {agent.id: agent for agent in (*POSTS.values(), *SPECIALISTS)}
     post = post_of(config, name, table)
@@ -146,11 +146,6 @@ def agent_of(config: Config, name: str, table: AgentTable) -> Agent:
         takes_added_tools=base.takes_added_tools and table.tools is None,
         by_default=table.by_default or base.by_default,
     )
-
-
-def did_you_mean(name: str, known: Collection[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else "."
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:

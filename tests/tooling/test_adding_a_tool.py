@@ -160,16 +160,16 @@ def complaint() -> str:
 def test_check_names_the_agent_and_the_nearest_tool_for_an_unknown_one() -> None:
     give(ANALYST, "calculater")
     said = complaint()
-    assert "The agent 'analyst' names the tool 'calculater', which does not exist" in said
-    assert "Did you mean 'calculator'?" in said
+    assert "The agent 'analyst': there is no tool \"calculater\"" in said
+    assert "did you mean calculator?" in said
     assert "chat.E001" in said
 
 
 def test_check_lists_the_tools_if_none_is_near() -> None:
     give(WRITER, "teleport")
     said = complaint()
-    assert "The agent 'writer' names the tool 'teleport'" in said
-    assert "The tools are: calculator, clock, web_search, ask_person." in said
+    assert "The agent 'writer': there is no tool \"teleport\"" in said
+    assert "there are calculator, clock, web_search, ask_person." in said
 
 
 def test_check_names_a_tool_that_is_not_for_the_agents_path() -> None:
@@ -177,5 +177,5 @@ def test_check_names_a_tool_that_is_not_for_the_agents_path() -> None:
     give(ASSISTANT, "spell")
     give(RESEARCHER, "spell")
     said = complaint()
-    assert "The agent 'assistant' names the tool 'spell', which is not for the light path" in said
+    assert "The agent 'assistant': the tool \"spell\" is not for the light path" in said
     assert "researcher" not in said
