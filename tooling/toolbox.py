@@ -85,7 +85,11 @@ class Toolbox:
 
     def offered(self, among: Collection[str] | None = None) -> list[dict[str, Any]]:
         """Return the tools that can be called now, as an OpenAI-compatible server expects them."""
-        return [self._tools[name].offer for name in self.usable(among)]
+        return [tool.offer for tool in self.usable_tools(among)]
+
+    def usable_tools(self, among: Collection[str] | None = None) -> list[Tool]:
+        """Return the tools that can be called now."""
+        return [self._tools[name] for name in self.usable(among)]
 
     def reason_off(self, name: str) -> str:
         """Return why this tool cannot be called now, for a reader; an empty string if it can."""

@@ -1,9 +1,8 @@
 """The agents of this fleet: those of the product, as the owner of the fleet has changed them."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from django.conf import settings
@@ -14,7 +13,7 @@ from chat.config.tables import AGENT_NAME, AgentTable, Post
 from chat.config.wording import meant
 from tooling.known import BUILT_IN
 
-from .agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
+from .agents import ALL, ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
 
 PRODUCTS_TOOLS = frozenset(tool.name for tool in BUILT_IN)
 
@@ -148,5 +147,7 @@ def agent_of(config: Config, name: str, table: AgentTable) -> Agent:
     )
 
 
-def matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def matches(name: str, patterns: Collection[str]) -> bool:
+    return name in patterns or any(
+        pattern.endswith(ALL) and name.startswith(pattern[: -len(ALL)]) for pattern in patterns
+    )

@@ -3,23 +3,25 @@
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from itertools import batched
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from django.conf import settings
 from msgspec import Meta, Struct
 
 from chat.llm.errors import EmptyAnswer, ModelError
-from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage
+from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage, estimated_tokens
 from chat.protocol.events import AgentMessage
 from tooling.sentences import sentence
-from tooling.untrusted import cut
+from tooling.untrusted import cut, one_line
 
 from .agents import Agent
 from .crew import crew
 from .prompt import prompt
 from .replies import parsed
+from .roster import Roster, roster
 from .together import side_by_side
 from .turn import Turn, window_of
 from .work import Work
@@ -27,6 +29,9 @@ from .work import Work
 # Before the answer; after a weak review there is a revision too.
 PHASES = ("analysis", "research", "writing", "review")
 MAX_SUBTASKS = 4
+MAX_ROSTER_TOKENS = 6000  # of agents and tools that the planner reads, however much it could
+TITLES_TOKENS = 64  # around them, and for the template
+NEAR = 0.75  # of the letters of two names
 RESEARCH_ROUNDS = 3  # model calls of one specialist, with tools between them
 GOOD_ENOUGH = 7  # of 10; a draft below this score is revised once
 
@@ -35,6 +40,10 @@ WEAK_DRAFT = sentence("The score is below %(score)s, so the draft is revised onc
 CAP_BEFORE_PHASE = sentence(
     "The limit of %(cap)s is reached before %(phase)s. The answer is written from what there is."
 )
+FEWER_AGENTS = sentence(
+    "The planner's model reads too little for all %(all)s agents, so it chose among %(count)s."
+)
+OTHER_AGENTS = sentence("The plan names agents that do not exist. Others take over: %(agents)s.")
 UNUSABLE_PLAN = sentence("The plan could not be used, so the default plan is followed.")
 LONG_PLAN = sentence("The plan has %(count)s subtasks; the first %(most)s are done.")
 UNKNOWN_TOOLS = sentence(
@@ -151,27 +160,42 @@ class Team:
     # --- Steps
 
     async def plan(self) -> Plan | None:
-        """Return the planner's plan without surplus subtasks and unknown tools.
+        """Return the planner's plan without surplus subtasks, unknown agents and unknown tools.
 
         Return None if it can't be used.
         """
-        roles = "\n".join(
-            f"{agent.id}: {agent.role}. Tools: {', '.join(sorted(self.tools_of(agent))) or 'none'}"
-            for agent in self.crew.specialists
-        )
-        planner = self.turn(self.crew.planner, ("Agents", roles), schema=Plan)
+        known = self.roster()
+        if len(known.agents) < len(self.crew.specialists):
+            counts = {"count": len(known.agents), "all": len(self.crew.specialists)}
+            self.work.say(FEWER_AGENTS % counts)
+        schema = plan_schema([agent.id for agent in known.agents])
+        planner = self.turn(self.crew.planner, ("Agents", known.text), schema=schema)
         # Treat an empty plan like an unreadable one. Let other model errors end the run: if the
         # first call fails, the others would fail too.
         await self.take([planner], forgiving=EmptyAnswer)
         plan = parsed(planner.said.text, Plan)
-        known = {agent.id for agent in self.crew.specialists}
-        if plan is None or not all(subtask.agent in known for subtask in plan.subtasks):
+        if plan is None:
             self.work.say(UNUSABLE_PLAN)
             return None
         return self.cleaned(plan)
 
+    def roster(self) -> Roster:
+        """Return what the planner reads of the agents and their tools."""
+        planner, question = self.crew.planner, self.work.question.text
+        context = self.context_of(planner)
+        room = context - estimated_tokens(planner.instructions) - estimated_tokens(question)
+        # If the question is too long, it is what gets shorter.
+        room = max(room - TITLES_TOKENS, context // 4)
+        return roster(
+            self.crew.specialists,
+            {agent.id: self.tools_of(agent) for agent in self.crew.specialists},
+            self.work.toolbox.usable_tools(),
+            question,
+            max_bytes=BYTES_PER_TOKEN * min(room, context * 2 // 3, MAX_ROSTER_TOKENS),
+        )
+
     def cleaned(self, plan: Plan) -> Plan:
-        subtasks = plan.subtasks[:MAX_SUBTASKS]
+        subtasks = self.with_known_agents(plan.subtasks[:MAX_SUBTASKS])
         if len(plan.subtasks) > len(subtasks):
             self.work.say(LONG_PLAN % {"count": len(plan.subtasks), "most": MAX_SUBTASKS})
         has = {agent.id: self.tools_of(agent) for agent in self.crew.specialists}
@@ -188,6 +212,26 @@ class Team:
             plan.mode,
         )
 
+    def with_known_agents(self, subtasks: Sequence[Subtask]) -> list[Subtask]:
+        """Return the subtasks, those of agents that don't exist for the one of the nearest name.
+
+        If none is near, the first agent that would have the question without a plan has them.
+        """
+        ids = [agent.id for agent in self.crew.specialists]
+        [first, *_] = default_plan(self.work.question.text, self.crew.specialists).subtasks
+        takers = {
+            name: next(iter(get_close_matches(name.casefold(), ids, n=1, cutoff=NEAR)), first.agent)
+            for name in dict.fromkeys(subtask.agent for subtask in subtasks)
+            if name not in ids
+        }
+        if takers:
+            pairs = (f"{cut(one_line(name), 60)} → {taker}" for name, taker in takers.items())
+            self.work.say(OTHER_AGENTS % {"agents": ", ".join(pairs)})
+        return [
+            msgspec.structs.replace(subtask, agent=takers.get(subtask.agent, subtask.agent))
+            for subtask in subtasks
+        ]
+
     def show_plan(self, plan: Plan) -> None:
         tasks = "\n".join(f"- {subtask.agent}: {subtask.task}" for subtask in plan.subtasks)
         self.tell_message(self.crew.planner, f"{PLANS[plan.mode]}\n\n{tasks}")
@@ -202,7 +246,7 @@ class Team:
         assignments = assigned(plan.subtasks, self.crew.specialists)
         busy = {subtask.agent for subtask in plan.subtasks}
         if idle := [agent.id for agent in self.crew.specialists if agent.id not in busy]:
-            self.work.say(NOT_NEEDED % {"agents": ", ".join(idle)})
+            self.work.say(NOT_NEEDED % {"agents": cut(", ".join(idle), 200)})
         batch_size = self.work.meter.caps.fan_out if plan.mode == "parallel" else 1
         if plan.mode == "parallel" and len(assignments) > batch_size:
             self.work.say(OTHERS_FOLLOW % {"count": batch_size})
@@ -241,7 +285,8 @@ class Team:
         if not draft:
             self.work.say(NO_DRAFT)
             return None
-        reviewer = self.turn(self.crew.reviewer, ("Draft", draft), schema=Review)
+        schema = msgspec.json.schema(Review)
+        reviewer = self.turn(self.crew.reviewer, ("Draft", draft), schema=schema)
         await self.take([reviewer], forgiving=ModelError)
         review = parsed(reviewer.said.text, Review)
         if review is None:
@@ -261,7 +306,8 @@ class Team:
             ("Your subtask", subtask.task),
             *self.sections(agent, earlier),
             task=subtask.task,
-            tools=frozenset(subtask.tools) or self.tools_of(agent),
+            tools=self.tools_of(agent),
+            wanted=frozenset(subtask.tools),
             # One superstep is left for the answer.
             rounds=max(1, min(RESEARCH_ROUNDS, self.work.meter.supersteps - 1)),
         )
@@ -285,8 +331,9 @@ class Team:
         self,
         agent: Agent,
         *sections: Section,
-        schema: type[Struct] | None = None,
+        schema: dict[str, Any] | None = None,
         tools: frozenset[str] = frozenset(),
+        wanted: frozenset[str] = frozenset(),
         rounds: int = 1,
         is_answer: bool = False,
         task: str = "",
@@ -305,10 +352,11 @@ class Team:
             if is_answer
             else window_of(agent, self.work).step_tokens,
             tools=tools,
+            wanted=wanted,
             rounds=rounds,
             is_answer=is_answer,
             task=task,
-            schema=msgspec.json.schema(schema) if schema else None,
+            schema=schema,
         )
 
     async def take(self, turns: Sequence[Turn], *, forgiving: type[ModelError]) -> None:
@@ -322,6 +370,16 @@ class Team:
 
     def tell_message(self, agent: Agent, message: str) -> None:
         self.work.tell(AgentMessage(agent_id=agent.id, author=agent.name, message=message))
+
+
+def plan_schema(agents: Sequence[str]) -> dict[str, Any]:
+    """Return the schema of a plan, with the agents that it may name.
+
+    Servers that enforce a schema then can't invent one.
+    """
+    schema = msgspec.json.schema(Plan)
+    schema["$defs"]["Subtask"]["properties"]["agent"]["enum"] = list(agents)
+    return schema
 
 
 def default_plan(question: str, specialists: Sequence[Agent]) -> Plan:

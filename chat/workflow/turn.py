@@ -33,17 +33,15 @@ from chat.protocol.events import (
     ResponseDelta,
     ResponseSnapshot,
 )
-from chat.protocol.payloads import (
-    AgentTask,
-    AgentTiming,
-    SnapshotData,
-)
+from chat.protocol.payloads import AgentTask, AgentTiming, SnapshotData
 from chat.protocol.terms import Usage
 from tooling.calls import Rejection
+from tooling.registry import Tool
 from tooling.sentences import sentence
 
 from .agents import Agent
 from .calls import CallRecord, KeptCall
+from .offering import tools_to_offer, window_beside
 from .prompt import as_told
 from .question import Question
 from .reading import messages_to_read, tell_unread
@@ -94,7 +92,8 @@ class Turn:
     work: Work
     messages: list[ChatMessage]
     max_tokens: int  # of a round; of an answer, all its rounds together
-    tools: frozenset[str] = frozenset()
+    tools: frozenset[str] = frozenset()  # that it may call; its model is offered some of them
+    wanted: frozenset[str] = frozenset()  # the first of these to offer
     rounds: int = 1  # model calls, with tools between them
     is_answer: bool = False  # its words are the answer that the person reads
     schema: dict[str, Any] | None = None
@@ -246,12 +245,21 @@ class Turn:
         has_thought = False
         before = len(self.said.words)
         window = window_of(self.agent, self.work)
-        messages = messages_to_read(self.messages, window, self.work)
+        tools = tools_to_offer(
+            self.work,
+            self.tools,
+            self.messages,
+            window,
+            wanted=self.wanted,
+            task=self.task,
+            is_last=self.is_last_round,
+        )
+        messages = messages_to_read(self.messages, window_beside(tools, window), self.work)
         pieces = 0
         model = model_of(self.agent, self.work.question)
         with self.work.calling(model, messages, is_of_agent=True) as call:
             self.calls.append(call)
-            async with aclosing(self.stream(model, messages, call.traceparent)) as stream:
+            async with aclosing(self.stream(model, messages, tools, call.traceparent)) as stream:
                 async for piece in stream:
                     self.work.last_activity_at = time.monotonic()
                     call.hear(piece)
@@ -315,21 +323,16 @@ class Turn:
             self.work.repeat_words(words)
 
     def stream(
-        self, model: str, messages: Sequence[ChatMessage], traceparent: str
+        self, model: str, messages: Sequence[ChatMessage], tools: Sequence[Tool], traceparent: str
     ) -> AsyncGenerator[Piece]:
         """Return the pieces of one model call."""
-        # In the last round the model must answer, so no tools are offered. But servers refuse a
-        # conversation with calls of tools that aren't declared. The stand-in can't call any.
-        holds_calls = any(message.tool_calls for message in messages)
-        is_offered = not self.is_last_round or holds_calls
-        is_offered = is_offered and not settings.FLEET_MODEL_IS_STAND_IN
         return self.work.models.stream(
             messages,
             model=model,
             max_tokens=self.max_tokens - self.tokens_used if self.is_answer else self.max_tokens,
             effort=self.work.question.effort,
             is_aside=not self.is_answer,
-            tools=self.work.toolbox.offered(self.tools) if is_offered else (),
+            tools=[tool.offer for tool in tools],
             may_call=not self.is_last_round,
             schema=self.schema,
             traceparent=traceparent,

@@ -112,7 +112,6 @@ async def test_specialist_of_a_sequence_reads_earlier_notes(
         Script(tokens=["I would rather chat."]),
         Script(tokens=['{"subtasks": []}']),
         Script(tokens=['{"subtasks": [{"agent": "researcher"}]}']),
-        Script(tokens=['{"subtasks": [{"agent": "plumber", "task": "leak"}]}']),
         Script(tokens=['{"subtasks": [{"agent": "researcher", "task": ""}]}']),
         Script(tokens=["[" * 5000]),
         Script(tokens=[]),
@@ -127,6 +126,27 @@ async def test_unusable_plan_is_replaced_with_a_message(
     assert len(of_kind(events, "agent.start")) == len(of_kind(events, "agent.complete"))
     assert calls_of(team, RESEARCHER)
     assert calls_of(team, ANALYST), "there are numbers"
+    assert text_of(events) == "The final answer."
+
+
+@pytest.mark.parametrize(
+    ("name", "taker"),
+    [
+        ("Researcher", "researcher"),
+        ("analist", "analyst"),
+        ("plumber", "researcher"),
+        ("writer", "researcher"),
+        ("", "researcher"),
+    ],
+)
+async def test_subtask_of_an_unknown_agent_goes_to_the_nearest_or_the_first(
+    chat: Chatting, team: ScriptedModel, name: str, taker: str
+) -> None:
+    team.as_agent(PLANNER.instructions, plan(name, "analyst"))
+    events = await chat.answer(full())
+    assert f"Others take over: {name} → {taker}." in messages_of(events)
+    started = [event["agent_id"] for event in of_kind(events, "agent.start")]
+    assert started[1:3] == [taker, "analyst-2" if taker == "analyst" else "analyst"]
     assert text_of(events) == "The final answer."
 
 
