@@ -11,7 +11,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error
 from django.db import connection
 
-from tooling.known import OFF, TOOLS
+from tooling.known import SWITCHED_OFF, TOOLS
 
 from .config.places import quoted
 from .config.wording import meant
@@ -90,7 +90,7 @@ def exists(name: str) -> bool:
 
 def known_tools() -> list[str]:
     """Return the names of the tools that are known at the start, also of those switched off."""
-    return [*TOOLS, *sorted(OFF)]
+    return [*TOOLS, *sorted(SWITCHED_OFF)]
 
 
 def questions_can_be_indexed(**kwargs: Any) -> list[CheckMessage]:

@@ -1,5 +1,6 @@
 """The tools of this process: the product's own, and those that its owner has added."""
 
+import logging
 import re
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
@@ -9,13 +10,16 @@ from .clock import clock
 from .person import ask_person
 from .registry import Tool
 from .services import Services
+from .untrusted import one_line
 from .websearch import web_search
+
+logger = logging.getLogger(__name__)
 
 BUILT_IN = (calculator, clock, web_search, ask_person)
 # Filled in once, when Django starts (`loading`). Those of MCP servers come and go, so `Services`
 # has them.
 TOOLS: dict[str, Tool] = {tool.name: tool for tool in BUILT_IN}
-OFF: set[str] = set()  # the names of those that the owner has switched off
+SWITCHED_OFF: set[str] = set()  # the names of tools that fleet.toml has switched off
 
 
 def tools_of(services: Services) -> Mapping[str, Tool]:
@@ -38,10 +42,7 @@ def exact_tools(names: Collection[str], question: str) -> tuple[str, ...]:
     return tuple(
         name
         for name, tool in TOOLS.items()
-        if name in names
-        and tool.from_question
-        and tool.phrases is None
-        and tool.from_question(question, "") is not None
+        if name in names and tool.phrases is None and found_in(tool, question, "") is not None
     )
 
 
@@ -52,4 +53,19 @@ def arguments_for(name: str, question: str, *, follows: str = "") -> dict[str, A
     for models that are too weak to ask for it.
     """
     tool = TOOLS.get(name)
-    return tool.from_question(question, follows) if tool and tool.from_question else None
+    return found_in(tool, question, follows) if tool else None
+
+
+def found_in(tool: Tool, question: str, follows: str) -> dict[str, Any] | None:
+    """Return what `from_question` of a tool returns; None if it fails, which the log says."""
+    if tool.from_question is None:
+        return None
+    try:
+        found = tool.from_question(question, follows)
+        problem = "" if found is None or isinstance(found, dict) else "returned no dict"
+    except Exception as exc:  # noqa: BLE001 - the answer can do without the call
+        found, problem = None, f"raised {type(exc).__name__}: {one_line(str(exc))}"
+    if problem:
+        logger.error("tool=%s: from_question %s (%s)", tool.name, problem, tool.place)
+        return None
+    return found

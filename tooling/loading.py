@@ -1,24 +1,32 @@
 """Load the tools that the owner of a fleet has added: from fleet_tools.py, and from apps."""
 
+import logging
 import sys
-from collections.abc import Collection, Iterator, Mapping
+import traceback
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from sysconfig import get_path
 from types import CodeType, ModuleType
 from typing import Any
 
-from django.apps import apps
+from django.apps import AppConfig, apps
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import module_has_submodule
 
-from .known import BUILT_IN, OFF, TOOLS
-from .registry import Tool
+from .functions import NotATool
+from .known import BUILT_IN, SWITCHED_OFF, TOOLS
+from .registry import MADE, Tool
 from .tables import ToolTable
 
+logger = logging.getLogger(__name__)
+
 MODULE = "fleet_tools"
+PRODUCT = Path(__file__).parent
 
 
 class Loader(SourceFileLoader):
@@ -50,43 +58,91 @@ def load(
     are what fleet.toml says of tools.
     """
     found = {tool.name: tool for tool in BUILT_IN}
-    for module in modules(path, app_names, source):
-        for tool in tools_in(module):
-            if tool.name in found:
-                raise ImproperlyConfigured(
-                    f"{module.__file__}: the name {tool.name} is taken; give the tool another one."
-                )
-            found[tool.name] = tool
-    OFF.clear()
-    OFF.update(name for name in found if name in tables and not tables[name].enabled)
+    for tool in added(path, app_names, source):
+        known = found.setdefault(tool.name, tool)
+        if known is not tool:
+            by = "a tool of the product" if known in BUILT_IN else f"that of {known.place}"
+            raise ImproperlyConfigured(
+                f"{tool.place}: the name {tool.name} is taken by {by}. Give it another one."
+            )
+    off = {name for name in found if name in tables and not tables[name].enabled}
+    SWITCHED_OFF.clear()
+    SWITCHED_OFF.update(off)
     TOOLS.clear()
     TOOLS.update(
         {
             name: limited(tool, tables[name]) if name in tables else tool
             for name, tool in found.items()
-            if name not in OFF
+            if name not in off
         }
     )
 
 
-def modules(
-    path: Path | None, app_names: Collection[str], source: bytes | None
-) -> Iterator[ModuleType]:
+def added(path: Path | None, app_names: Collection[str], source: bytes | None) -> Iterator[Tool]:
     for app in apps.get_app_configs():
-        if app.name in app_names and app.module and module_has_submodule(app.module, "tools"):
-            yield import_module(f"{app.name}.tools")
+        if is_named(app, app_names) and app.module and module_has_submodule(app.module, "tools"):
+            yield from tools_in(in_one_line(partial(import_module, f"{app.name}.tools")), MADE)
     if path:
-        loader = Loader(MODULE, str(path), path.read_bytes() if source is None else source)
-        spec = spec_from_file_location(MODULE, path, loader=loader)
-        assert spec is not None, "a path that ends with .py has a loader"
-        assert spec.loader is not None, "a path that ends with .py has a loader"
-        sys.modules[MODULE] = module = module_from_spec(spec)
-        spec.loader.exec_module(module)
-        yield module
+        before = len(MADE)
+        yield from tools_in(in_one_line(partial(executed, path, source)), MADE[before:])
 
 
-def tools_in(module: ModuleType) -> list[Tool]:
-    return [value for value in vars(module).values() if isinstance(value, Tool)]
+def is_named(app: AppConfig, names: Collection[str]) -> bool:
+    """Return True if fleet.toml names the app: its package, or its configuration."""
+    kind = type(app)
+    return app.name in names or f"{kind.__module__}.{kind.__qualname__}" in names
+
+
+def executed(path: Path, source: bytes | None) -> ModuleType:
+    loader = Loader(MODULE, str(path), path.read_bytes() if source is None else source)
+    spec = spec_from_file_location(MODULE, path, loader=loader)
+    assert spec is not None, "a path that ends with .py has a loader"
+    assert spec.loader is not None, "a path that ends with .py has a loader"
+    sys.modules[MODULE] = module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def tools_in(module: ModuleType, made: Collection[Tool]) -> list[Tool]:
+    """Return the tools that are made in this module, and those that it has imported."""
+    own = [tool for tool in made if tool.place.startswith(f"{module.__file__}, line ")]
+    imported = [value for value in vars(module).values() if isinstance(value, Tool)]
+    return own + [tool for tool in imported if all(tool is not each for each in own)]
+
+
+def in_one_line[T](load_module: Callable[[], T]) -> T:
+    """Return what is loaded; raise ImproperlyConfigured for whatever it raises."""
+    try:
+        return load_module()
+    except NotATool as exc:
+        raise ImproperlyConfigured(str(exc)) from exc
+    except (Exception, SystemExit) as exc:
+        logger.debug("The tools can't be loaded.", exc_info=exc)
+        raise ImproperlyConfigured(said_of(exc)) from exc
+
+
+def said_of(exc: BaseException) -> str:
+    """Return what a module raised while it was loaded: file, line, kind, message."""
+    kind = type(exc).__name__
+    message = " ".join(str(exc.msg if isinstance(exc, SyntaxError) else exc).split())
+    said = f"{kind}: {message}" if message else kind
+    if isinstance(exc, SyntaxError) and exc.filename:
+        return f"{exc.filename}, line {exc.lineno or 1}: {said}"
+    frames = [
+        frame for frame in traceback.extract_tb(exc.__traceback__) if is_owners(frame.filename)
+    ]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}: {said}" if frames else said
+
+
+def is_owners(file: str) -> bool:
+    """Return True for a file that is neither Python's, nor the product's, nor a library's."""
+    path = Path(file)
+    others = (PRODUCT, Path(get_path("stdlib")))
+    return (
+        path.is_absolute()
+        and not any(path.is_relative_to(other) for other in others)
+        and "site-packages" not in path.parts
+    )
 
 
 def limited(tool: Tool, table: ToolTable) -> Tool:

@@ -9,7 +9,7 @@ from .registry import tool
 PERSON = "ask_person"
 
 
-@tool(timeout=1, paths=frozenset({"full"}), calls_per_run=1)
+@tool(timeout=1, light=False, calls_per_run=1)
 async def ask_person(
     question: Annotated[str, Meta(description="One question", min_length=1, max_length=500)],
     options: Annotated[

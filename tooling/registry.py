@@ -1,19 +1,35 @@
-"""The decorator `@tool`, which makes a `Tool` of an async function.
+"""The decorator `@tool`, which makes a `Tool` of a function.
 
-To add a tool, write such a function in a module of its own, add it to TOOLS in `toolbox.py`, and
-name it in the agents that may call it (`chat/workflow/agents.py`).
+To add a tool to the product, write such a function in a module of its own, add it to BUILT_IN in
+`known.py`, and name it in the agents that may call it (`chat/workflow/agents.py`). The owner of a
+fleet writes one in fleet_tools.py, or in the module `tools` of an app (chat/config/README.md).
 """
 
-import inspect
+import logging
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, overload
 
+from .awaiting import result_of
+from .functions import NotATool, Written, written
+from .outputs import collected, output_of
 from .results import Given, Output, TtlClass
-from .schema import Arguments, Parameters, parameters_of
+from .schema import Arguments, Parameters
+from .sentences import sentence
 from .services import Services
+from .signatures import description_of, parameters_of, passed_parameter
+from .tables import APPROVER
+from .threads import MAX_STUCK, Lane
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_TIMEOUT = 30.0  # seconds
+MAX_TIMEOUT = 600.0
+STUCK = sentence(
+    "%(tool)s is closed until one of its %(count)s calls ends that are beyond their time limit."
+)
 
 type Path = Literal["light", "full"]
 
@@ -47,7 +63,7 @@ class Tool:
     name: str
     description: str
     parameters: Parameters
-    function: Callable[..., Awaitable[str | Output]]
+    function: Callable[..., Any]
     takes_services: bool
     key_parameter: str  # the name of its CallKey; empty if it takes none
     timeout: float  # seconds
@@ -63,6 +79,8 @@ class Tool:
     approver: str = ""
     calls_per_run: float = math.inf
     given_parameter: str = ""  # the name of its `Given | None`; empty if it takes none
+    place: str = ""  # file and line, for operators
+    lane: Lane | None = None  # the threads in which a plain function runs; None for an async one
 
     @property
     def offer(self) -> dict[str, Any]:
@@ -74,6 +92,10 @@ class Tool:
         }
         return {"type": "function", "function": function}
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself, as other code and tests of its author do."""
+        return self.function(*args, **kwargs)
+
     async def run(
         self,
         arguments: Arguments,
@@ -81,70 +103,190 @@ class Tool:
         key: CallKey = NO_KEY,
         given: Given | None = None,
     ) -> Output:
-        """Return the function's result, or raise ToolFailure or NeedsInput.
+        """Return the function's result, or raise what it raises; Escaped for what isn't Exception.
 
-        `given` is what a person replied when the last call of it raised NeedsInput.
+        What it returns may be of any type. Raise UnusableResult if that has no text. `given` is
+        what a person replied when the last call of it raised NeedsInput.
         """
         passed: dict[str, Any] = {"services": services} if self.takes_services else {}
         if self.key_parameter:
             passed[self.key_parameter] = key
         if self.given_parameter:
             passed[self.given_parameter] = given
-        result = await self.function(**arguments, **passed)
-        return Output(text=result) if isinstance(result, str) else result
+
+        def call() -> Any:
+            result = self.function(**arguments, **passed)
+            if isinstance(result, Awaitable | AsyncIterable):
+                return result  # for the event loop
+            return output_of(result, self.max_chars)
+
+        result = await self.lane.run(call, limit=self.timeout) if self.lane else call()
+        if isinstance(result, Awaitable):
+            result = await self.awaited(result)
+        if isinstance(result, AsyncIterable):
+            result = await self.awaited(collected(result, self.max_chars))
+        return output_of(result, self.max_chars)
+
+    async def awaited(self, awaitable: Awaitable[Any]) -> Any:
+        return await result_of(awaitable, on_block=self.note_block, on_refusal=self.note_refusal)
+
+    def why_off(self, services: Services) -> str:
+        """Return why the tool cannot be called now, or an empty string."""
+        if self.lane and (stuck := self.lane.stuck) >= MAX_STUCK:
+            return STUCK % {"tool": self.name, "count": stuck}
+        return self.reason_off(services)
+
+    def note_block(self, seconds: float) -> None:
+        logger.warning(
+            "tool=%s blocked the event loop for %.1f s, in which no answer went on. Write it with"
+            " `def` in place of `async def`: then it runs in a thread (%s)",
+            *(self.name, seconds, self.place),
+        )
+
+    def note_refusal(self) -> None:
+        logger.warning(
+            "tool=%s goes on after it was cancelled: it must not catch CancelledError (%s)",
+            *(self.name, self.place),
+        )
 
 
+MADE: list[Tool] = []  # by the decorator in this process
+
+type Decorator = Callable[[Callable[..., Any]], Tool]
+
+
+@overload
+def tool(function: Callable[..., Any], /) -> Tool: ...
+
+
+@overload
 def tool(
     *,
-    timeout: float,
+    name: str = "",
+    timeout: float = DEFAULT_TIMEOUT,
     max_chars: int = 4000,
-    paths: frozenset[Path] = frozenset({"light", "full"}),
+    light: bool = True,
     cache: CacheRule | None = None,
     untrusted: bool = False,
-    reason_off: Callable[[Services], str] = lambda services: "",
-    phrases: re.Pattern[str] | None = None,
+    reason_off: Callable[[Services], str] | None = None,
+    phrases: re.Pattern[str] | str | None = None,
     from_question: Callable[[str, str], dict[str, Any] | None] | None = None,
     acts: bool = False,
     approver: str = "",
     calls_per_run: float = math.inf,
-) -> Callable[[Callable[..., Awaitable[str | Output]]], Tool]:
-    """Make a tool of an async function: models see its name, docstring and typed signature.
+) -> Decorator: ...
 
-    `reason_off` returns why the tool cannot be used now, or an empty string. `from_question`
-    returns the arguments for the one call that answers a question, or None. It gets the question
-    and the one that this follows, which is empty for a question that stands alone. The light path
-    makes such a call before it asks its model. If any question has arguments, as for a search,
-    `phrases` are the wordings that obviously ask for this tool. Without them, arguments are found
-    only in questions that the tool answers exactly.
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str = "",
+    timeout: float = DEFAULT_TIMEOUT,
+    max_chars: int = 4000,
+    light: bool = True,
+    cache: CacheRule | None = None,
+    untrusted: bool = False,
+    reason_off: Callable[[Services], str] | None = None,
+    phrases: re.Pattern[str] | str | None = None,
+    from_question: Callable[[str, str], dict[str, Any] | None] | None = None,
+    acts: bool = False,
+    approver: str = "",
+    calls_per_run: float = math.inf,
+) -> Tool | Decorator:
+    """Make a tool of a function: models see its name, docstring and typed signature.
+
+    Write `@tool` or `@tool(timeout=5)`. A plain function runs in a thread. Raise NotATool, in one
+    line, for what can't be a tool.
+
+    `light` says that a light answer may use it, too. `reason_off` returns why the tool cannot be
+    used now, or an empty string. `from_question` returns the arguments for the one call that
+    answers a question, or None. It gets the question and the one that this follows, which is empty
+    for a question that stands alone. The light path makes such a call before it asks its model. If
+    any question has arguments, as for a search, `phrases` are the wordings that obviously ask for
+    this tool. Without them, arguments are found only in questions that the tool answers exactly.
     A parameter `services: Services` is passed by the toolbox and not shown to models, and so is one
     of the type CallKey or `Given | None`. `acts` marks a tool that changes something outside: a
-    call is made at most once. `approver` says who is asked before each call.
+    call is made at most once. `approver` says who is asked before each call. `untrusted` marks text
+    from outside.
     """
-    # Phrases need the arguments to call with.
-    assert phrases is None or from_question, "phrases need from_question"
 
-    def decorate(function: Callable[..., Awaitable[str | Output]]) -> Tool:
-        assert function.__doc__, "models know a tool by its docstring"
-        hints = get_type_hints(function)
-        return Tool(
-            name=function.__name__,
-            description=" ".join(inspect.cleandoc(function.__doc__).split()),
-            parameters=parameters_of(function, passed=[Services, CallKey, Given | None]),
-            function=function,
-            takes_services="services" in inspect.signature(function).parameters,
-            key_parameter=next((n for n, kind in hints.items() if kind is CallKey), ""),
-            given_parameter=next((n for n, kind in hints.items() if kind == Given | None), ""),
+    def decorate(subject: Callable[..., Any]) -> Tool:
+        if isinstance(subject, Tool):
+            raise NotATool(f"{subject.place}: {subject.name} is a tool already.")
+        own = written(subject, name)
+        check_options(
+            own,
             timeout=timeout,
             max_chars=max_chars,
-            paths=paths,
+            approver=approver,
+            calls_per_run=calls_per_run,
+            phrases=phrases,
+            from_question=from_question,
+        )
+        services = passed_parameter(own, Services)
+        if services not in ("", "services"):
+            raise own.reject(f"must call its parameter `services`, not `{services}`.")
+        made = Tool(
+            name=own.name,
+            description=description_of(own),
+            parameters=parameters_of(own, passed=(Services, CallKey, Given | None)),
+            function=own.function,
+            takes_services=bool(services),
+            key_parameter=passed_parameter(own, CallKey),
+            given_parameter=passed_parameter(own, Given | None),
+            timeout=timeout,
+            max_chars=max_chars,
+            paths=frozenset({"light", "full"}) if light else frozenset({"full"}),
             cache=cache,
             untrusted=untrusted,
-            reason_off=reason_off,
-            phrases=phrases,
+            reason_off=reason_off or (lambda services: ""),
+            phrases=re.compile(phrases, re.IGNORECASE) if isinstance(phrases, str) else phrases,
             from_question=from_question,
             acts=acts,
             approver=approver,
             calls_per_run=calls_per_run,
+            place=own.place,
+            lane=None if own.is_async else Lane(),
         )
+        MADE.append(made)
+        return made
 
-    return decorate
+    return decorate if function is None else decorate(function)
+
+
+def check_options(
+    own: Written,
+    *,
+    timeout: float,
+    max_chars: int,
+    approver: str,
+    calls_per_run: float,
+    phrases: re.Pattern[str] | str | None,
+    from_question: object,
+) -> None:
+    """Raise NotATool for what can't be said of a tool."""
+    if not is_number(timeout) or not 0 < timeout <= MAX_TIMEOUT:
+        raise own.reject(f"has timeout={timeout!r}. Write seconds, at most {MAX_TIMEOUT:g}.")
+    if not is_number(max_chars) or not 1 <= max_chars <= 100_000:
+        raise own.reject(f"has max_chars={max_chars!r}. Write a number up to 100000.")
+    if not is_number(calls_per_run) or calls_per_run < 1:
+        raise own.reject(f"has calls_per_run={calls_per_run!r}. Write a number from 1.")
+    if not isinstance(approver, str) or (approver and not re.match(APPROVER, approver)):
+        raise own.reject(
+            f'has approver={approver!r}. Write "owner", or "perm:app.codename" for staff with that'
+            " permission."
+        )
+    if phrases is not None and from_question is None:
+        raise own.reject("has phrases, which need from_question: the arguments to call it with.")
+    if from_question is not None and not callable(from_question):
+        raise own.reject("has a from_question that is no function of a question.")
+    if isinstance(phrases, str):
+        try:
+            re.compile(phrases)
+        except re.error as exc:
+            raise own.reject(f"has phrases that are no regular expression: {exc}.") from exc
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

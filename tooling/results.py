@@ -66,16 +66,19 @@ class Given(msgspec.Struct, frozen=True):
 
 
 class Passage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A piece of plain text and the page that it is from."""
+    """A piece of plain text, and the page or the document that it is from.
+
+    Answers cite it by its title. With an address that browsers can open, that is a link.
+    """
 
     title: str
-    url: str
-    text: str
+    url: str = ""
+    text: str = ""
     published: str | None = None  # ISO date, if known
 
 
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The output of a tool: its own text, or passages of pages."""
+    """The output of a tool: its own text, or passages of pages and documents."""
 
     text: str = ""
     passages: tuple[Passage, ...] = ()

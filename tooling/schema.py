@@ -1,17 +1,17 @@
 """The parameters of a tool: a JSON Schema (2020-12) from its signature, and the check of arguments.
 
-msgspec makes the schema and the typed values. jsonschema finds the faults: it reports all of them,
-while msgspec stops at the first, so that a model can correct its call in one step.
+msgspec makes the schema (`signatures`) and the typed values. jsonschema finds the faults: it
+reports all of them, while msgspec stops at the first, so that a model can correct its call in one
+step.
 """
 
-import inspect
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Self, get_type_hints
+from typing import Any, Self
 
 import msgspec
-from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from .schema_bounds import Uncheckable, accepted, errors_in
@@ -64,7 +64,8 @@ class Parameters:
             return given
         try:
             # Not strict: JSON Schema takes 2.0 for an integer.
-            return msgspec.structs.asdict(msgspec.convert(given, type=self._struct, strict=False))
+            made = msgspec.convert(given, type=self._struct, strict=False, dec_hook=made_of_text)
+            return msgspec.structs.asdict(made)
         except msgspec.ValidationError as exc:
             raise InvalidArguments(str(exc)) from exc
 
@@ -73,7 +74,7 @@ class Parameters:
         return self._struct is None and not faults_in({name: None}, {**self.schema, "required": []})
 
     def told(self, arguments: Arguments) -> Arguments:
-        """Return the arguments that differ from their defaults, which are those worth showing."""
+        """Return the arguments that differ from their defaults, as JSON: those worth showing."""
         defaults = {
             name: schema["default"]
             for name, schema in self.schema["properties"].items()
@@ -81,9 +82,27 @@ class Parameters:
         }
         return {
             name: value
-            for name, value in arguments.items()
+            for name, value in as_json(arguments).items()
             if name not in defaults or value != defaults[name]
         }
+
+
+def as_json(value: object, *, allow_nan: bool = True) -> Any:
+    """Return a value of any type as JSON has it.
+
+    Raise ValueError for a number that JSON doesn't have, unless `allow_nan`.
+    """
+    plain = msgspec.to_builtins(value, str_keys=True, enc_hook=str)
+    return json.loads(json.dumps(plain, allow_nan=allow_nan))
+
+
+def made_of_text(kind: type, value: object) -> object:
+    """Return the value of a type that is written as a text and that msgspec doesn't know."""
+    try:
+        return kind(value)
+    except (LookupError, OSError, ArithmeticError) as exc:
+        # msgspec says of ValueError and TypeError where they are.
+        raise ValueError(str(exc)) from exc
 
 
 def faults_in(given: dict[str, Json], schema: dict[str, Any]) -> list[str]:
@@ -107,29 +126,3 @@ def describe(error: ValidationError, properties: Iterable[str]) -> str:
         case _:
             text = f"`{place}`: {error.message}"
     return text if len(text) <= MAX_FAULT_CHARS else text[: MAX_FAULT_CHARS - 1] + "…"
-
-
-def parameters_of(function: Callable[..., Any], *, passed: Iterable[object]) -> Parameters:
-    """Return the parameters that a model fills in: all but those of a type that is `passed`."""
-    hints = get_type_hints(function, include_extras=True)
-    passed = set(passed)
-    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
-    for parameter in inspect.signature(function).parameters.values():
-        annotation = hints[parameter.name]
-        if annotation in passed:
-            continue
-        if parameter.default is inspect.Parameter.empty:
-            fields.append((parameter.name, annotation))
-        else:
-            fields.append((parameter.name, annotation, parameter.default))
-    struct = msgspec.defstruct(function.__name__, fields, kw_only=True, forbid_unknown_fields=True)
-    schema = inlined(msgspec.json.schema(struct), function.__name__)
-    Draft202012Validator.check_schema(schema)
-    return Parameters(schema, struct)
-
-
-def inlined(schema: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the schema with the tool's object on top. Servers don't follow a reference there."""
-    definitions = dict(schema["$defs"])
-    top = {key: value for key, value in definitions.pop(name).items() if key != "title"}
-    return {**top, "$defs": definitions} if definitions else top

@@ -1,7 +1,6 @@
 """The tools of one run: those on offer, the result of each call, and the sources."""
 
 import asyncio
-import logging
 import secrets
 import time
 from collections import Counter
@@ -16,25 +15,23 @@ import msgspec
 from .cache import Lookup
 from .calls import Call, NotMade, Rejection, Source, ToolResult, checked
 from .entries import Wanted
+from .failures import failure_of, too_late
 from .flights import Flights
 from .known import tools_of
 from .person import PERSON
 from .registry import CallKey, Tool
 from .results import Given, NeedsInput, Output, Passage, ToolFailure
 from .schema import Arguments
-from .sentences import sentence
 from .services import Services
 from .untrusted import cut, fenced, one_line, visible, web_host
 
-logger = logging.getLogger(__name__)
-
 MAX_TITLE_CHARS = 150
+MAX_DATE_CHARS = 40
+UNTITLED = "Untitled"
 MAX_MESSAGE_CHARS = 300  # of a failure, which may quote a model
 MAX_CLOSED_SECONDS = 60.0  # for which this process closes a tool; Redis knows the rest
 # Times `max_calls`. Wrong and repeated calls count, or a model could send them without end.
 ATTEMPTS_PER_CALL = 4
-TOOK_TOO_LONG = sentence("%(tool)s took longer than %(seconds)s s.")
-FAULT = sentence("%(tool)s failed by a fault of this server.")
 
 
 class Toolbox:
@@ -162,7 +159,7 @@ class Toolbox:
 
     def remember_source(self, source: Source) -> None:
         """Take in a source that has its number in this run already."""
-        if all(known.url != source.url for known in self.sources):
+        if all(known.number != source.number for known in self.sources):
             self.sources.append(source)
 
     def has_result(self, call: Call) -> bool:
@@ -236,16 +233,17 @@ class Toolbox:
                 f" Available: {self.listed(among)}.",
             )
         tool = self._tools[name]
-        if reason := tool.reason_off(self._services):
+        if reason := tool.why_off(self._services):
             raise NotMade("not_allowed", f"{reason} Answer without {name}.")
         return tool
 
     def why_off(self, tool: Tool) -> str:
-        return tool.reason_off(self._services) or self._services.why_closed(tool.name)
+        return tool.why_off(self._services) or self._services.why_closed(tool.name)
 
     def identity(self, tool: Tool, arguments: Arguments) -> str:
         effective = tool.cache.parameters(arguments, self._services) if tool.cache else arguments
-        return f"{tool.name} {msgspec.json.encode(effective, order='deterministic').decode()}"
+        encoded = msgspec.json.encode(effective, order="deterministic", enc_hook=str)
+        return f"{tool.name} {encoded.decode()}"
 
     def cap_reached(self) -> NotMade:
         return NotMade(
@@ -270,22 +268,17 @@ class Toolbox:
     ) -> ToolResult:
         """Call the tool, and turn every failure into a failed result. Raise NeedsInput."""
         try:
-            return await self.answered(tool, arguments, key, given)
+            async with asyncio.timeout(tool.timeout) as deadline:
+                found = await self.looked_up(tool, arguments, key, given)
+            return self.answered(tool, found)
         except NeedsInput:
             raise
         except ToolFailure as exc:
             failure = exc
-        except TimeoutError:
-            # One that acts may have done it. A temporary failure would invite another try.
-            failure = ToolFailure(
-                TOOK_TOO_LONG % {"tool": tool.name, "seconds": f"{tool.timeout:g}"},
-                advice="It may have been done. Do not repeat this call." if tool.acts else "",
-                temporary=not tool.acts,
-            )
-        except Exception:
-            # A bug in a tool. The log says which; the answer can do without this tool.
-            logger.exception("tool=%s failed", tool.name)
-            failure = ToolFailure(FAULT % {"tool": tool.name})
+        except Exception as exc:  # noqa: BLE001 - the answer can do without this tool
+            # The tool's own TimeoutError is not our limit.
+            is_late = isinstance(exc, TimeoutError) and deadline.expired()
+            failure = too_late(tool) if is_late else failure_of(tool, exc)
         advice = failure.advice or (
             "It may work later." if failure.temporary else "Do not repeat this call."
         )
@@ -303,11 +296,7 @@ class Toolbox:
             message=cut(visible(message), MAX_MESSAGE_CHARS),
         )
 
-    async def answered(
-        self, tool: Tool, arguments: Arguments, key: CallKey, given: Given | None
-    ) -> ToolResult:
-        async with asyncio.timeout(tool.timeout):
-            found = await self.looked_up(tool, arguments, key, given)
+    def answered(self, tool: Tool, found: Lookup) -> ToolResult:
         text, sources = self.shown(tool, found.output)
         return ToolResult(
             tool.name,
@@ -354,11 +343,7 @@ class Toolbox:
     def shown(self, tool: Tool, output: Output) -> tuple[str, tuple[Source, ...]]:
         """Return what the model reads, and the sources of the passages."""
         max_chars = min(tool.max_chars, self._max_chars)
-        numbered = [
-            (self.source_of(passage), passage)
-            for passage in output.passages
-            if web_host(passage.url)
-        ]
+        numbered = [(self.source_of(passage), passage) for passage in output.passages]
         # Cut before the text is cleaned, which takes time in proportion: a page may have megabytes.
         parts = [visible(output.text[: max_chars * 2])] if output.text else []
         room = max(0, max_chars - sum(map(len, parts)))
@@ -372,23 +357,25 @@ class Toolbox:
         return text, tuple(source for source, _ in numbered)
 
     def source_of(self, passage: Passage) -> Source:
-        """Return the source of this passage, with a new number if it is new in this run."""
-        known = next((source for source in self.sources if source.url == passage.url), None)
-        if known:
-            return known
-        title = cut(one_line(passage.title), MAX_TITLE_CHARS) or web_host(passage.url)
-        source = Source(
-            max((known.number for known in self.sources), default=0) + 1,
-            title,
-            passage.url,
-            web_host(passage.url),
-            passage.published,
-        )
+        """Return the source of this passage, with a new number if it is new in this run.
+
+        A passage without an address that browsers can open is known by its title.
+        """
+        host = web_host(passage.url)
+        url = passage.url if host else ""
+        title = cut(one_line(passage.title), MAX_TITLE_CHARS) or host or UNTITLED
+        published = one_line(passage.published or "")[:MAX_DATE_CHARS] or None
+        for known in self.sources:
+            if known.url == url and (url or known.title == title):
+                return known
+        number = max((known.number for known in self.sources), default=0) + 1
+        source = Source(number, title, url, host, published)
         self.sources.append(source)
         return source
 
 
 def cited(source: Source, text: str) -> str:
     """Return a passage under the number that the model cites it by."""
-    date = f", {source.published}" if source.published else ""
-    return f"[{source.number}] {source.title} ({source.host}{date})\n{visible(text).strip()}"
+    where = ", ".join(filter(None, (source.host, source.published)))
+    title = f"{source.title} ({where})" if where else source.title
+    return f"[{source.number}] {title}\n{visible(text).strip()}"

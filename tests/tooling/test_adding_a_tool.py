@@ -13,6 +13,7 @@ from pytest_django import Settings
 from chat.workflow.agents import ANALYST, ASSISTANT, PLANNER, RESEARCHER, SPECIALISTS, WRITER, Agent
 from tests.chatting import Chatting, Event, chat_request, text_of
 from tests.scripted_model import Script, ScriptedModel
+from tooling.functions import NotATool
 from tooling.known import TOOLS
 from tooling.registry import tool
 
@@ -131,7 +132,7 @@ async def test_new_tool_is_called_on_the_full_path(
 async def test_new_tool_is_not_called_for_an_agent_that_does_not_name_it(
     added: None, chat: Chatting, model: ScriptedModel
 ) -> None:
-    TOOLS["spell"] = tool(timeout=2, paths=frozenset({"full"}))(spell.function)
+    TOOLS["spell"] = tool(timeout=2, light=False)(spell.function)
     object.__setattr__(ASSISTANT, "tools", ASSISTANT.tools - {"spell"})
     events = await chat.answer(chat_request("How is Oslo spelled?", mode="light"))
     assert "spell" not in offered(model, ASSISTANT)
@@ -139,8 +140,8 @@ async def test_new_tool_is_not_called_for_an_agent_that_does_not_name_it(
 
 
 def test_phrases_of_a_tool_need_its_arguments() -> None:
-    with pytest.raises(AssertionError, match="need from_question"):
-        tool(timeout=2, phrases=SPELLED)
+    with pytest.raises(NotATool, match="has phrases, which need from_question"):
+        tool(phrases=SPELLED)(spell.function)
 
 
 # --- manage.py check ------------------------------------------------------------------------------
@@ -173,7 +174,7 @@ def test_check_lists_the_tools_if_none_is_near() -> None:
 
 
 def test_check_names_a_tool_that_is_not_for_the_agents_path() -> None:
-    TOOLS["spell"] = tool(timeout=2, paths=frozenset({"full"}))(spell.function)
+    TOOLS["spell"] = tool(timeout=2, light=False)(spell.function)
     give(ASSISTANT, "spell")
     give(RESEARCHER, "spell")
     said = complaint()

@@ -360,7 +360,7 @@ async def test_cap_of_zero_rejects_every_call() -> None:
     [
         ("temporary", "temporary", "The moon is in the way.", "later"),
         ("permanent", "permanent", "There is no moon.", "Ask for the sun."),
-        ("bug", "permanent", "failing failed by a fault of this server.", "Do not repeat"),
+        ("bug", "permanent", "failing failed.", "Do not repeat"),
     ],
 )
 async def test_failure_has_a_message_for_the_reader_and_advice_for_the_model(

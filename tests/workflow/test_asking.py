@@ -36,7 +36,7 @@ class Till:
 
     @property
     def tool(self) -> Tool:
-        @tool(timeout=1, acts=True, paths=frozenset({"full"}))
+        @tool(timeout=1, acts=True, light=False)
         async def calculator(expression: str, key: CallKey) -> str:
             """Pay."""
             self.paid.append((len(expression), key))

@@ -29,7 +29,7 @@ class Restaurant:
 
     @property
     def tool(self) -> Tool:
-        @tool(timeout=1, acts=True, paths=frozenset({"full"}))
+        @tool(timeout=1, acts=True, light=False)
         async def calculator(expression: str, given: Given | None, key: CallKey) -> str:
             """Book a table."""
             self.calls.append(given)
