@@ -312,7 +312,8 @@ class Started:
 
 
 def model_is_configured() -> bool:
-    return bool(settings.OPENAI_API_KEY or settings.OPENAI_BASE_URL)
+    # FLEET_MODEL alone is a model of fleet.toml, with a server of its own.
+    return bool(settings.OPENAI_API_KEY or settings.OPENAI_BASE_URL or settings.FLEET_MODEL)
 
 
 def start_missing(

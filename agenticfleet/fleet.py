@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import connection
 
 from chat.access.terminals import terminal_key
+from chat.llm.servers import tables
 from tooling.watching import Watcher
 
 from .embedded import (
@@ -53,7 +54,7 @@ class Fleet:
         self._say = say
         self._warn = warn
         self._started = Started()
-        self._inquiry: Inquiry | None = None  # about a model server that isn't of this fleet
+        self._inquiry: Inquiry | None = None  # about model servers that aren't of this fleet
         self._lifelines: list[Lifeline[Child]] = []  # of the services
         self._workers = Workers(listener, watcher, warn)
 
@@ -86,8 +87,9 @@ class Fleet:
         refuse_kept_key()
         # Start the slow services first and wait for them last.
         start_missing(self._watcher, self._started, is_local=self.is_local, own_port=self.own_port)
-        if not self._started.model:
-            self._inquiry = Inquiry(self._started.in_use())
+        serves = self._started.model is not None
+        if not serves or tables():
+            self._inquiry = Inquiry(self._started.in_use(), serves=serves)
         for warning in check_redis(settings.REDIS_URL) if settings.REDIS_URL else ():
             self._warn(warning)
         prepare_database(self._say, self._inbox.pause)
@@ -218,8 +220,7 @@ class Fleet:
             self.address,
             started=self._started,
             workers=[worker.pid for worker in self._workers.processes],
-            listing=self._inquiry.result() if self._inquiry else None,
-            proxy=self._inquiry.proxy if self._inquiry else "",
+            told=self._inquiry.result() if self._inquiry else (),
         )
 
     def card(self) -> RunningFleet:

@@ -35,11 +35,9 @@ logger = logging.getLogger(__name__)
 CHECK_TIMEOUT = 1.0
 MAX_AGE = 1.5  # of results: a flood of probes costs no more than one probe
 
-type Service = Literal["database", "redis", "model"]
-
 # Without Redis, answers still stream and are stored, but cached results and readers on other
-# workers are slower. Without the others there is no answer.
-NEEDED: frozenset[Service] = frozenset({"database", "model"})
+# workers are slower. Without these, and the model of the light path, there is no answer.
+NEEDED = frozenset({"database", "model"})
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -60,12 +58,15 @@ class ServiceChecks:
     of_workers: "ClassVar[WeakKeyDictionary[Worker, ServiceChecks]]" = WeakKeyDictionary()
 
     def __init__(self, worker: Worker) -> None:
-        self.checks: dict[Service, Callable[[], Awaitable[str]]] = {
+        clients = worker.models.by_service
+        self.checks: dict[str, Callable[[], Awaitable[str]]] = {
             "database": database_fault,
             "redis": redis_fault,
-            "model": worker.model_client.catalog.fault,
+            **{name: client.catalog.fault for name, client in clients.items()},
         }
-        self.checked: dict[Service, Checked] = {}
+        light = worker.models.client_of(settings.FLEET_LIGHT_MODEL)
+        self.needed = NEEDED | {name for name, client in clients.items() if client is light}
+        self.checked: dict[str, Checked] = {}
         self.checked_at = 0.0
         self.running: asyncio.Task[None] | None = None
 
@@ -76,7 +77,7 @@ class ServiceChecks:
             cls.of_workers[worker] = cls(worker)
         return cls.of_workers[worker]
 
-    async def state(self) -> dict[Service, Checked]:
+    async def state(self) -> dict[str, Checked]:
         """Return the state of each service, at most MAX_AGE old."""
         if not self.checked or time.monotonic() - self.checked_at > MAX_AGE:
             if self.running is None or self.running.done():
@@ -94,7 +95,7 @@ class ServiceChecks:
         self.checked = dict(zip(self.checks, found, strict=True))
         self.checked_at = time.monotonic()
 
-    async def check(self, name: Service) -> Checked:
+    async def check(self, name: str) -> Checked:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(CHECK_TIMEOUT):
@@ -142,9 +143,10 @@ async def readyz(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if not Worker.current().runs.accepting:
         await respond(send, 503, {"status": "not ready", "reason": "draining"})
         return
-    state = await ServiceChecks.current().state()
+    checks = ServiceChecks.current()
+    state = await checks.state()
     down = [name for name, checked in state.items() if checked.state == "down"]
-    is_ready = NEEDED.isdisjoint(down)
+    is_ready = checks.needed.isdisjoint(down)
     status = "not ready" if not is_ready else "degraded" if down else "ready"
     reason = ", ".join(f"{name} is down" for name in down)
     # Reasons may name hosts. Probes are for everybody; the log has them.
@@ -176,7 +178,7 @@ async def metrics_page(request: HttpRequest) -> HttpResponse:
             content_type="text/plain",
         )
     state = await ServiceChecks.current().state()
-    up = {str(name): checked.state == "up" for name, checked in state.items()}
+    up = {name: checked.state == "up" for name, checked in state.items()}
     text, content_type = await asyncio.to_thread(
         metrics.exposition, request.headers.get("Accept", ""), services=up
     )

@@ -9,10 +9,12 @@ from django.db import connection
 from chat.llm.base_urls import normal
 from chat.llm.listing import Listing
 from chat.llm.local_servers import READ_MORE
+from chat.llm.servers import id_of, is_named
 
 from .embedded import Started
 from .environment import without_secrets
 from .memory import used_by
+from .modelserver import Told
 from .sources import Choice
 
 FETCH_HINT = "Better, without a key: `uv run manage.py fetch_model` (1.3 GB)"
@@ -27,12 +29,11 @@ def ready_text(
     *,
     started: Started,
     workers: Sequence[int] = (),
-    listing: Listing | None = None,
-    proxy: str = "",
+    told: Sequence[Told] = (),
 ) -> str:
     """Return the lines for a fleet that serves, with the services that it has started or found.
 
-    `listing` is what a model server told that isn't of this fleet, perhaps through a proxy.
+    `told` is by model servers that aren't of this fleet.
     """
     valkey = started.valkey
     redis = (
@@ -44,7 +45,7 @@ def ready_text(
         [
             f"AgenticFleet is ready on {address}"
             + (f" for {settings.FLEET_PUBLIC_URL}" if settings.FLEET_PUBLIC_URL else ""),
-            *model_lines(listing, choice=started.choice, proxy=proxy),
+            *model_lines(told, choice=started.choice),
             f"  web search  {search_text()}",
             f"  database    {database_text()}",
             f"  Redis       {redis}",
@@ -53,24 +54,55 @@ def ready_text(
     )
 
 
-def model_lines(
-    listing: Listing | None, *, choice: Choice | None = None, proxy: str = ""
-) -> list[str]:
-    """Return a line for the model, and more for what people should know of it."""
-    if choice:
-        lines = chosen_lines(choice, listing)
-        return [f"  model       {lines[0]}", *(f"{INDENT}{line}" for line in lines[1:])]
-    assert listing
-    place = without_secrets(listing.base_url) if settings.OPENAI_BASE_URL else "OpenAI"
-    if proxy:
-        place += f" through the proxy {without_secrets(proxy)}"
-    lines = [
-        f"  model       {settings.FLEET_MODEL} at {place}{told_of(settings.FLEET_MODEL, listing)}"
+def model_lines(told: Sequence[Told], *, choice: Choice | None = None) -> list[str]:
+    """Return the lines for the models, and for what people should know of them."""
+    if choice is None:
+        return [line for each in told for line in server_lines(each)]
+    found = told[0].listing if choice.found else None
+    lines = chosen_lines(choice, found)
+    return [
+        f"  model       {lines[0]}",
+        *(f"{INDENT}{line}" for line in lines[1:]),
+        *(line for each in told[1 if found else 0 :] for line in server_lines(each)),
     ]
-    if settings.FLEET_LIGHT_MODEL != settings.FLEET_MODEL:
-        light = settings.FLEET_LIGHT_MODEL
-        lines.append(f"  light path  {light}{told_of(light, listing)}")
+
+
+def server_lines(told: Told) -> list[str]:
+    """Return a line for each path whose model is at a server, and one for its other models."""
+    url, listing = told.server.base_url, told.listing
+    place = f" at {without_secrets(listing.base_url) if url else 'OpenAI'}"
+    if told.proxy:
+        place += f" through the proxy {without_secrets(told.proxy)}"
+    paths = {settings.FLEET_LIGHT_MODEL: "light path", settings.FLEET_MODEL: "model"}
+    lines: list[str] = []
+    for model in dict.fromkeys([settings.FLEET_MODEL, settings.FLEET_LIGHT_MODEL]):
+        if model in told.models:
+            said = told_of(id_of(model), listing, url)
+            lines.append(f"  {paths[model]:<11} {called(model)}{'' if lines else place}{said}")
+    if others := [model for model in told.models if model not in paths and is_named(model)]:
+        names = ", ".join(map(called, others))
+        said = "" if lines else f"{place}{told_of_server(listing)}"
+        lines.append(f"  {'models':<11} {names}{said}{unlisted(others, listing)}")
     return lines
+
+
+def called(model: str) -> str:
+    """Return the name of a model in fleet.toml with what it stands for, or the id of another."""
+    return f"{model} ({id_of(model)})" if id_of(model) != model else model
+
+
+def told_of_server(listing: Listing) -> str:
+    """Return what a model server tells, to be put behind its place."""
+    return f", which {listing.problem}" if listing.problem else ""
+
+
+def unlisted(models: Sequence[str], listing: Listing) -> str:
+    """Return which of these models their server doesn't list, and what it lists instead."""
+    missing = [id_of(model) for model in models if listing.find(id_of(model)) is None]
+    if not listing.models or listing.takes_any_name or not missing:
+        return ""
+    has = few([each.id for each in listing.models])
+    return f", but the server lists no {' and no '.join(missing)}: it has {has}"
 
 
 def chosen_lines(choice: Choice, listing: Listing | None) -> list[str]:
@@ -122,13 +154,13 @@ def few(names: Sequence[str]) -> str:
     return f"{', '.join(names[:MAX_NAMES])}{more}"
 
 
-def told_of(name: str, listing: Listing) -> str:
+def told_of(name: str, listing: Listing, url: str) -> str:
     """Return what the model server tells of a model, to be put behind its name and place."""
     if listing.problem:
         return f", which {listing.problem}"
     model, reads = listing.find(name), listing.read_by(name)
     facts: list[str] = []
-    if listing.base_url != normal(settings.OPENAI_BASE_URL):
+    if listing.base_url != normal(url):
         facts.append("found under /v1")
     if reads:
         possible = model.possible_tokens if model and model.cuts_silently else None

@@ -207,12 +207,22 @@ FLEET_MODEL = env.text(
 )
 if OPENAI_BASE_URL and not FLEET_MODEL:
     env.reject("FLEET_MODEL", "must name the model to ask at OPENAI_BASE_URL.")
-if FLEET_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL):
+# Models of FLEET_FILE that have a server of their own.
+_ELSEWHERE = {name for name, model in FLEET_FILE.file.models.items() if model.base_url}
+if FLEET_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL or FLEET_MODEL in _ELSEWHERE):
     env.reject(
         "FLEET_MODEL",
-        "needs OPENAI_API_KEY or OPENAI_BASE_URL; the built-in model answers without all three.",
+        "needs OPENAI_API_KEY or OPENAI_BASE_URL, or must be a model of fleet.toml with a base_url;"
+        " the built-in model answers without all of these.",
     )
 FLEET_LIGHT_MODEL = env.text("FLEET_LIGHT_MODEL", FLEET_MODEL)
+FLEET_ROUTER_MODEL = env.text("FLEET_ROUTER_MODEL")
+if FLEET_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL):
+    for _NAME in ("FLEET_LIGHT_MODEL", "FLEET_ROUTER_MODEL"):
+        if (_MODEL := env.read[_NAME].value) and _MODEL not in _ELSEWHERE:
+            env.reject(
+                _NAME, f"is {_MODEL}: no model of fleet.toml with a base_url, as FLEET_MODEL is."
+            )
 # The models that people may choose from, with their names.
 FLEET_MODELS = env.names("FLEET_MODELS", longest=MAX_MODEL)
 # A model in a file, which the fleet serves itself.
@@ -306,6 +316,10 @@ FLEET_SERVICE_LEVELS = ServiceLevels(
     tool=_TOOL_LEVEL,
 )
 FLEET_PRICES = env.prices("FLEET_PRICES")
+if FLEET_PRICES:
+    FLEET_PRICES = FLEET_PRICES.with_names(
+        {name: model.model for name, model in FLEET_FILE.file.models.items()}
+    )
 
 # --- Light or full --------------------------------------------------------------------------------
 
@@ -316,7 +330,6 @@ FLEET_TITLES = env.flag("FLEET_TITLES", True)
 FLEET_LIGHT_THRESHOLD = (
     env.number("FLEET_LIGHT_THRESHOLD", 0, most=1) if env.text("FLEET_LIGHT_THRESHOLD") else None
 )
-FLEET_ROUTER_MODEL = env.text("FLEET_ROUTER_MODEL")
 FLEET_LIGHT_CAPS = Caps(
     # One call that may use tools, and one that answers. What needs more is work for the team.
     supersteps=env.integer("FLEET_LIGHT_MAX_SUPERSTEPS", 2, least=1),

@@ -1,11 +1,11 @@
 """What models and web searches cost in money, from the file that FLEET_PRICES names."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from .protocol.payloads import ModelCall, ToolResultData
 
@@ -33,6 +33,14 @@ class Prices(Struct, frozen=True, forbid_unknown_fields=True):
     def read(cls, path: Path) -> "Prices":
         """Return the list in a JSON file. Raise OSError or msgspec.MsgspecError."""
         return msgspec.json.decode(path.read_bytes(), type=cls)
+
+    def with_names(self, named: Mapping[str, str]) -> "Prices":
+        """Return the list with models by their names, too. `named` has what each stands for.
+
+        A name that is on the list has the price there.
+        """
+        known = {name: self.models[model] for name, model in named.items() if model in self.models}
+        return structs.replace(self, models=known | self.models)
 
     def cost_of(self, calls: Iterable[ModelCall], tools: Iterable[ToolResultData]) -> float | None:
         """Return the cost of these calls in `currency`; None if the price of a model is unknown."""

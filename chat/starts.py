@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Now
@@ -40,6 +39,7 @@ from .protocol.errors import (
 from .protocol.requests import ChatRequest, ReplyRequest
 from .protocol.terms import Reply
 from .trace_context import TraceParent, trace_id_of
+from .workflow.stand_in import has_team
 
 if TYPE_CHECKING:
     from .models import Run
@@ -175,9 +175,9 @@ class StartQueries(models.QuerySet["Run"]):
     ) -> "Run":
         """Store a new run with its messages. The caller opens the transaction."""
         owner = asker.owner
-        if request.mode == "full" and settings.FLEET_MODEL_IS_STAND_IN:
-            raise ProtocolError(NO_TEAM)
         model = model_for(request, asker.models)
+        if request.mode == "full" and not has_team(model):
+            raise ProtocolError(NO_TEAM)
         earlier = self.earlier_run(owner, request)
         conversation = (
             earlier.conversation

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib import messages
@@ -17,8 +16,8 @@ from django.views.decorators.http import require_safe
 
 from chat.asks import Ask
 from chat.entrance import Told
-from chat.llm.base_urls import normal
 from chat.llm.faults.verdicts import HANDLING, advice_on
+from chat.llm.servers import id_of, server_of
 from chat.models import Run
 from chat.protocol.errors import Code, ErrorInfo
 from chat.protocol.events import StreamEvent
@@ -184,9 +183,9 @@ class RunPage:
         """What an operator can do about the error, for the server and the model of today."""
         if self.error is None or self.error.code not in SERVER_ERRORS:
             return ""
-        server = urlsplit(normal(settings.OPENAI_BASE_URL)).netloc
         model = self.run.model or settings.FLEET_MODEL
-        advice = advice_on(self.error.message, server=server, model=model)
+        server = server_of(model).place
+        advice = advice_on(self.error.message, server=server, model=id_of(model))
         return f"{advice} The log has the reason.".strip()
 
     @property

@@ -29,8 +29,11 @@ UNAUTHORIZED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)  # the key is ref
 class Catalog:
     """What one server tells. It is asked in the background, because a run must not wait for it.
 
-    `models` are the names that requests use.
+    `models` are the names that requests use. If it `is_offered`, people may choose from what is
+    listed.
     """
+
+    is_offered = True
 
     def __init__(
         self, connection: Connection, *, budget: Budget, models: Sequence[str] = ()
@@ -58,7 +61,9 @@ class Catalog:
             found = replace(self.listing, problem=found.problem)
         else:
             self._connection.base_url = found.base_url
-        Listing.latest = self.listing = found
+        self.listing = found
+        if self.is_offered:
+            Listing.latest = found
         self._has_looked.set()
         self.log()
         return found
@@ -69,10 +74,10 @@ class Catalog:
             async with asyncio.timeout(LIST_TIMEOUT):
                 await self._has_looked.wait()
 
-    def window(self, model: str) -> Window:
-        """Return what one call to the model may hold."""
+    def window(self, model: str, budget: Budget | None = None) -> Window:
+        """Return what one call to the model may hold, within a budget of its own if it has one."""
         self._asked.setdefault(model)
-        return self._budget.window(model, self.listing)
+        return (budget or self._budget).window(model, self.listing)
 
     async def fault(self) -> str:
         """Return why the server can't be used, or an empty string. Don't ask a model."""

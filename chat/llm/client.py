@@ -77,6 +77,7 @@ class ModelClient:
         schema: dict[str, Any] | None = None,
         traceparent: str = "",
         may_retry: bool = True,
+        budget: Budget | None = None,
     ) -> AsyncGenerator[Piece]:
         """Yield the answer as it arrives, then the tool calls, then Finished. Raise ModelError.
 
@@ -85,7 +86,7 @@ class ModelClient:
         answer, so that a model thinks little about them. Unless it `may_call`, tools are declared
         for the calls in `messages` alone. `schema` is the JSON Schema of the answer, for servers
         that can enforce one. `traceparent` is sent as a header, so that the server's spans join the
-        run's trace.
+        run's trace. `budget` is that of the model, if it has one of its own.
 
         Until the first piece, the request is sent again without what the server refuses and, if it
         `may_retry`, after a failure that may pass.
@@ -100,6 +101,7 @@ class ModelClient:
             tools=tools,
             may_call=may_call,
             schema=schema,
+            budget=budget,
         )
         headers = {"traceparent": traceparent} if traceparent else {}
         names = [tool["function"]["name"] for tool in tools if "function" in tool]
@@ -138,9 +140,9 @@ class ModelClient:
                     yield Remark(remark)
                 await asyncio.sleep(wait)
 
-    def window(self, model: str) -> Window:
-        """Return what one call to the model may hold."""
-        return self.catalog.window(model)
+    def window(self, model: str, budget: Budget | None = None) -> Window:
+        """Return what one call to the model may hold, within a budget of its own if it has one."""
+        return self.catalog.window(model, budget)
 
     async def has_moved(self, failure: ModelError, *, due: float) -> bool:
         """Return True if the server turns out, until `due`, to answer below another base URL."""
@@ -167,10 +169,11 @@ class ModelClient:
         tools: Sequence[dict[str, Any]],
         may_call: bool,
         schema: dict[str, Any] | None,
+        budget: Budget | None,
     ) -> dict[str, Any]:
         """Return the request as the API expects it."""
         refused = {change.part for change in self.refusals.remembered(model)}
-        thinking_tokens = self.window(model).thinking_tokens
+        thinking_tokens = self.window(model, budget).thinking_tokens
         if max_thinking is not None:
             thinking_tokens = min(thinking_tokens, max_thinking)
         thinks = thinking_tokens > 0 and "reasoning_effort" not in refused

@@ -24,6 +24,7 @@ from yarl import URL
 
 from .base_urls import joined, normal
 from .faults.verdicts import ServerError, not_an_answer, still_starting, unreachable
+from .servers import Server, own_server
 
 MAX_BODY_BYTES = 8 * 1024 * 1024  # of a whole reply, such as a list of thousands of models
 MAX_CONNECTIONS = 1000
@@ -205,14 +206,14 @@ class Connection:
             await self._session.close()
 
 
-def configured_connection() -> Connection:
-    """Return a connection to the model server of the settings."""
+def connection_to(server: Server) -> Connection:
+    """Return a connection to a model server, as it is configured."""
     return Connection(
-        settings.OPENAI_BASE_URL,
-        api_key=settings.OPENAI_API_KEY,
-        headers=settings.OPENAI_DEFAULT_HEADERS,
+        server.base_url,
+        api_key=server.api_key,
+        headers=dict(server.headers),
         proxies=settings.PROXIES,
-        may_be_starting=settings.FLEET_SERVES_MODEL,
+        may_be_starting=settings.FLEET_SERVES_MODEL and server == own_server(),
     )
 
 

@@ -1,4 +1,4 @@
-"""The models that people may choose from, of those that the server lists."""
+"""The models that people may choose from: of fleet.toml, and of those that the server lists."""
 
 import re
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from chat.protocol.requests import MAX_MODEL
 
 from .listing import ListedModel, Listing
 from .ollama import is_in_cloud
+from .servers import has_own_server, is_named, is_stand_in, tables
 
 BUILTIN_NAME = "SmolLM2 (built-in)"
 # Words in the ids of models that answer no chat: they embed, rank, speak, transcribe, draw, film or
@@ -36,30 +37,41 @@ class Offer:
 
 
 def models_in_use() -> list[str]:
-    """Return the models that the settings name for paths and the router, each once."""
+    """Return the models of the paths, of the router and of fleet.toml, each once."""
     names = (settings.FLEET_MODEL, settings.FLEET_LIGHT_MODEL, settings.FLEET_ROUTER_MODEL)
-    return list(dict.fromkeys(filter(None, names)))
+    return list(dict.fromkeys(filter(None, (*names, *tables()))))
 
 
 def offers() -> list[Offer]:
     """Return the models that people may choose from, in the order in which they are shown.
 
-    These are the ones in FLEET_MODELS; without that setting, the configured models and what the
-    server lists. Reads neither database nor network.
+    These are the ones in FLEET_MODELS; without that setting, the configured models, those of
+    fleet.toml and what the fleet's own server lists. Reads neither database nor network.
     """
+    named = [name for name, table in tables().items() if table.offered]
     if settings.FLEET_MODEL_IS_STAND_IN:
-        return [Offer(settings.FLEET_MODEL, BUILTIN_NAME)]
+        real = [Offer(name, name) for name in named if not is_stand_in(name)]
+        return [Offer(settings.FLEET_MODEL, BUILTIN_NAME), *real]
     if settings.FLEET_MODELS:
         # Also those that the server doesn't list, because not every server lists all of them.
-        return [Offer(model, name or model) for model, name in settings.FLEET_MODELS.items()]
-    # A server may list the configured models under other names, or not at all.
-    configured = dict.fromkeys(filter(None, (settings.FLEET_LIGHT_MODEL, settings.FLEET_MODEL)))
-    listing = Listing.latest
+        return [
+            Offer(model, name or model)
+            for model, name in settings.FLEET_MODELS.items()
+            if model in named or not is_named(model)
+        ]
+    paths = [settings.FLEET_LIGHT_MODEL, settings.FLEET_MODEL]
+    configured = dict.fromkeys(
+        model for model in (*paths, *named) if model and (model in named or not is_named(model))
+    )
+    # A server may list the configured models under other names, or not at all. What a name stands
+    # for is offered by the name, if at all.
+    known = {*configured, *(table.model for table in tables().values() if not table.base_url)}
+    listing = Listing.latest if has_own_server() else Listing("")
     others = {
         model.id: Offer(model.id, model.name or model.id)
         for model in (() if listing.takes_any_name else listing.models)
         if can_chat(model)
-        and not any(map(model.is_called, configured))
+        and not any(map(model.is_called, known))
         # What was found on this machine is used because nothing leaves it.
         and not (settings.FLEET_MODEL_SERVER and is_in_cloud(model.id))
     }
@@ -67,6 +79,16 @@ def offers() -> list[Offer]:
         *(Offer(model, model) for model in configured),
         *sorted(others.values(), key=lambda offer: offer.name.casefold()),
     ]
+
+
+def may_be_known(model: str) -> bool:
+    """Return False if a model that could be asked once is plainly gone."""
+    if is_named(model) or not has_own_server():
+        return is_named(model)
+    listing = Listing.latest
+    is_configured = model in models_in_use() or model in settings.FLEET_MODELS
+    is_listed = not listing.models or listing.takes_any_name or listing.find(model) is not None
+    return is_configured or is_listed
 
 
 def can_chat(model: ListedModel) -> bool:

@@ -8,6 +8,7 @@ import msgspec
 from chat.asks import Ask
 from chat.entrance import Told
 from chat.journal import StepResult
+from chat.llm.offers import may_be_known
 from chat.models import Run
 from chat.protocol.events import AskClosed, Connected, ResponseSnapshot, StreamEvent
 from chat.protocol.payloads import AskClosedData, ConnectedData, SnapshotData
@@ -51,6 +52,7 @@ def question_of(run: Run, *, is_first: bool = False) -> Question:
     The first question of a conversation has nothing before it, which saves two queries.
     """
     has_nothing_before = is_first and run.told is None
+    has_model = not run.model_asked or may_be_known(run.model_asked)
     return Question(
         run.question.text,
         msgspec.convert(run.mode, Mode),
@@ -58,7 +60,8 @@ def question_of(run: Run, *, is_first: bool = False) -> Question:
         () if has_nothing_before else exchanges_before(run),
         fresh=run.fresh,
         run_id=str([*run.paused_before, run][0].pk),
-        model=run.model_asked,
+        model=run.model_asked if has_model else "",
+        lost_model="" if has_model else run.model_asked,
         instructions=run.instructions,
         is_repeated=run.rerun_of_id is not None,
         approved=frozenset() if is_first else Ask.objects.tools_approved_in(run.conversation_id),

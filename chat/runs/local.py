@@ -118,7 +118,7 @@ class Runs:
     ) -> Run:
         if isinstance(request, ChatRequest) and request.model:
             # A worker that has just started doesn't know yet which models there are.
-            await self._resources.models.catalog.first_look()
+            await self._resources.models.first_look(request.model)
         try:
             known = await read_in_database(known_run, asker, request, entrance)
             if isinstance(known, Run):

@@ -1,6 +1,7 @@
 """Share what models refuse between workers, so that each of them need not find it out."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
@@ -16,12 +17,12 @@ SHARE_INTERVAL = 3.0  # Seconds. A worker forgets as late as this what operators
 
 @dataclass(frozen=True, slots=True)
 class RefusalSharing:
-    """Keeps one worker's memory of refusals like that of all others.
+    """Keeps one worker's memory of refusals, by server, like that of all others.
 
     Runs never wait for it. Without Redis, each worker remembers for itself.
     """
 
-    refusals: Refusals
+    refusals: Sequence[Refusals]
     redis: BoundedRedis
 
     async def keep(self) -> None:
@@ -33,9 +34,10 @@ class RefusalSharing:
 
     async def share(self) -> None:
         """Write what this worker has found out, and take over what all workers have."""
-        own = self.refusals.unshared()
-        stored = await self.redis.ask(lambda: self.exchange(own))
-        self.refusals.share(own, refusals_in(stored))
+        own = [refusal for each in self.refusals for refusal in each.unshared()]
+        stored = refusals_in(await self.redis.ask(lambda: self.exchange(own)))
+        for each in self.refusals:
+            each.share(own, stored)
 
     async def exchange(self, own: list[Refusal]) -> dict[bytes, bytes]:
         pipe = self.redis.client.pipeline(transaction=False)

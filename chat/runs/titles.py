@@ -21,9 +21,10 @@ from chat.access.spending import DayUse
 from chat.clock import Clock, Stopwatch
 from chat.conversations import TITLE_LENGTH, Conversation, ConversationQuerySet
 from chat.database import in_database, reason_of
-from chat.llm.client import ModelClient
 from chat.llm.errors import ModelError
 from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage
+from chat.llm.models import Models
+from chat.llm.servers import is_stand_in
 from chat.protocol.payloads import ModelCall
 from chat.protocol.terms import Ending
 from chat.telemetry import metrics
@@ -55,13 +56,13 @@ STOPS = ".。．!！"
 
 def are_on() -> bool:
     """Return True if chats get titles from a model."""
-    return settings.FLEET_TITLES and not settings.FLEET_MODEL_IS_STAND_IN
+    return settings.FLEET_TITLES and not is_stand_in(settings.FLEET_LIGHT_MODEL)
 
 
 class Titles:
     """Makes the titles of the chats whose runs end here. One per event loop."""
 
-    def __init__(self, models: ModelClient) -> None:
+    def __init__(self, models: Models) -> None:
         self._models = models
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -14,10 +14,7 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 
-from chat.llm.client import ModelClient
-from chat.llm.connection import configured_connection
-from chat.llm.thinking import thinking_tokens
-from chat.llm.windows import Budget
+from chat.llm.models import Models
 from chat.models import Run
 from chat.protocol.errors import SHUTTING_DOWN
 from chat.protocol.terms import failed
@@ -79,12 +76,7 @@ class Worker:
         self.name = new_worker_name()
         self.sockets: set[Socket] = set()  # that wait for their run, or for its ending
         self.store = LogStore(settings.REDIS_URL, ttl=RUN_LOG_TTL)
-        self.model_client = ModelClient(
-            configured_connection(),
-            deadlines=settings.FLEET_DEADLINES,
-            budget=budget(),
-            models=configured_models(),
-        )
+        self.models = Models(configured_models())
         self.tools = tool_services()
         self.traces = open_traces(self.name)
         self.redis = BoundedRedis(settings.REDIS_URL)  # of what has no client of its own
@@ -95,7 +87,7 @@ class Worker:
         self.runs = Runs(
             worker=self.name,
             store=self.store,
-            resources=Resources(self.model_client, self.tools, Opinions(self.model_client)),
+            resources=Resources(self.models, self.tools, Opinions(self.models)),
             journals=self.journals,
             admission=self.admission,
             on_change=self.flusher.add,
@@ -112,7 +104,8 @@ class Worker:
             traces=self.traces,
         )
         self.pruning = Pruning(self.name, self.redis)
-        self.sharing = RefusalSharing(self.model_client.refusals, self.redis)
+        refusals = [client.refusals for client in self.models.clients.values()]
+        self.sharing = RefusalSharing(refusals, self.redis)
         self.tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -131,7 +124,6 @@ class Worker:
             "log flushing": self.flusher.keep_flushing,
             "journal": self.journals.keep_writing,
             "leases": self.leases.keep,
-            "catalog": self.model_client.catalog.keep_fresh,
             "pruning": self.pruning.keep,
             "refusals": self.sharing.keep,
             "commands": partial(
@@ -145,6 +137,8 @@ class Worker:
             "measuring": watch_process,
             "figures": keep_counting,
         }
+        for number, client in enumerate(self.models.clients.values(), 1):
+            jobs[f"catalog {number}"] = client.catalog.keep_fresh
         if self.tools.mcp:
             jobs["MCP servers"] = self.tools.mcp.keep
         # In a context of their own: the first socket may start the worker, and what the jobs log is
@@ -192,7 +186,7 @@ class Worker:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self.model_client.aclose()
+        await self.models.aclose()
         await self.tools.aclose()
         await self.store.aclose()
         await self.redis.aclose()
@@ -223,16 +217,6 @@ class Worker:
         for socket in self.sockets:
             if socket.run_id:
                 socket.tell(code, message)
-
-
-def budget() -> Budget:
-    """Return what the settings allow for each call to a model."""
-    return Budget(
-        context_tokens=settings.FLEET_CONTEXT_TOKENS,
-        output_tokens=settings.FLEET_MAX_OUTPUT_TOKENS,
-        thinking_tokens=thinking_tokens,
-        step_tokens=settings.FLEET_STEP_TOKENS,
-    )
 
 
 def tool_services() -> Services:

@@ -113,13 +113,14 @@ def call_name(model: str) -> str:
     return f"chat {model}"
 
 
-def of_call(call: ModelCall, *, address: str, port: int) -> Attributes:
+def of_call(call: ModelCall, *, model: str, address: str, port: int) -> Attributes:
+    """Return the attributes of a call. `model` is the id by which its server knows the model."""
     first_chunk = call.first_chunk_ms
     return known(
         {
             OPERATION: "chat",
             PROVIDER: OPENAI,
-            REQUEST_MODEL: call.model,
+            REQUEST_MODEL: model,
             REQUEST_STREAM: True,
             SERVER_ADDRESS: address,
             SERVER_PORT: port,

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -30,6 +29,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from chat.llm.servers import id_of, server_of
 from chat.protocol.events import (
     AgentComplete,
     AgentOutput,
@@ -105,8 +105,6 @@ class Traces:
         )
         self.queued = 0  # spans, since the start
         self.is_full = False
-        place = urlsplit(settings.OPENAI_BASE_URL or "https://api.openai.com")
-        self.server = place.hostname or "", place.port or (443 if place.scheme == "https" else 80)
 
     def trace_of(self, run: RunTrace) -> RunTrace:
         """Return the trace of a run with the sampler's decision."""
@@ -125,7 +123,7 @@ class Traces:
         """Queue the spans of a run. Return at once; drop the trace if the queue is full."""
         if not run.trace.is_sampled:
             return
-        spans = list(Tree(run, self.resource, self.server).spans())
+        spans = list(Tree(run, self.resource).spans())
         was_full = self.is_full
         self.is_full = self.waiting + len(spans) > MAX_QUEUED_SPANS
         if self.is_full:
@@ -166,10 +164,9 @@ class Traces:
 class Tree:
     """The spans of one run: the run, below it phases, agents, model calls and tool calls."""
 
-    def __init__(self, run: TracedRun, resource: Resource, server: tuple[str, int]) -> None:
+    def __init__(self, run: TracedRun, resource: Resource) -> None:
         self.run = run
         self.resource = resource
-        self.server = server
         self.words = words_of(run.steps) if settings.FLEET_TRACE_CONTENT else {}
         self.steps = 0  # that have an id so far
         routes = [event.data for event in run.measured if isinstance(event, RoutingDecided)]
@@ -237,8 +234,9 @@ class Tree:
             case AgentTiming() as timing:
                 return genai.agent_name(span.author), genai.of_agent(span.name, span.author, timing)
             case ModelCall() as call:
-                address, port = self.server
-                return genai.call_name(call.model), genai.of_call(call, address=address, port=port)
+                model, (address, port) = id_of(call.model), server_of(call.model).address
+                attributes = genai.of_call(call, model=model, address=address, port=port)
+                return genai.call_name(model), attributes
             case ToolResultData() as result:
                 return genai.tool_name(result.tool), genai.of_tool(result)
 

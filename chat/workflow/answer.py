@@ -11,7 +11,8 @@ from django.conf import settings
 from django.utils.text import capfirst
 
 from chat.clock import Clock, Stopwatch
-from chat.llm.client import ModelClient
+from chat.llm.models import Models
+from chat.llm.servers import is_stand_in
 from chat.llm.windows import Window
 from chat.protocol.events import ResponseDelta, ResponseSnapshot, RoutingDecided
 from chat.protocol.payloads import ModelCall, RouteData, SnapshotData
@@ -23,6 +24,7 @@ from tooling.known import allowed_on, exact_tools, phrases_of
 from tooling.sentences import sentence
 from tooling.services import Services
 
+from .agent_models import model_of
 from .crew import crew
 from .light import Light
 from .memory import Journal, Memory, Withdrawn
@@ -30,15 +32,15 @@ from .opinion import Opinions
 from .prompt import personal_within
 from .question import Question
 from .sentences import said_in
-from .stand_in import SENTENCES, reason_to_decline
+from .stand_in import SENTENCES, has_team, reason_to_decline
 from .steps import Chosen
 from .team import PHASES, Team
-from .turn import model_of
 from .work import LIGHT_PHASE, Tell, Work
 
 ROUTER_CONTEXT = 5  # earlier questions that the router reads
 ESCALATED = "escalated"  # the step that keeps why a light answer was not good enough
 SHORTENED = sentence("Your instructions are too long for this model, which gets their beginning.")
+LOST_MODEL = sentence("%(model)s, the model that was chosen, is no longer there.")
 TAKES_OVER = sentence("%(reason)s, so the full team takes over.")
 
 
@@ -46,7 +48,7 @@ TAKES_OVER = sentence("%(reason)s, so the full team takes over.")
 class Resources:
     """What all answers of one event loop are made with."""
 
-    models: ModelClient
+    models: Models
     tools: Services
     opinions: Opinions
 
@@ -91,6 +93,8 @@ class Answer:
         """The model that writes the answer on the last path taken; empty before routing."""
         if self.route is None:
             return ""
+        if self.work.answered_by:
+            return self.work.answered_by
         is_full = self.is_escalated or self.route.path == "full"
         return model_of(crew().editor if is_full else crew().assistant, self.question)
 
@@ -126,6 +130,8 @@ class Answer:
 
     async def write_on_a_path(self) -> None:
         work = self.work
+        if lost := self.question.lost_model:
+            work.say_once(LOST_MODEL % {"model": lost})
         with work.phase("routing"):
             chosen = await work.once(
                 "route",
@@ -146,7 +152,7 @@ class Answer:
                 return
             # The stand-in's team would be the same model.
             may_escalate = self.had_escalated or (
-                self.question.mode == "auto" and not settings.FLEET_MODEL_IS_STAND_IN
+                self.question.mode == "auto" and has_team(self.question.model)
             )
             light = Light(work, route, may_escalate=may_escalate)
             shortfall = await light.answer()
@@ -174,7 +180,7 @@ class Answer:
         """Say what the stand-in model can't do instead of asking it. Return False if it can try."""
         question = self.question
         is_wanted = question.is_repeated or question.mode == "plain"
-        if not settings.FLEET_MODEL_IS_STAND_IN or is_wanted or self.exact:
+        if not is_stand_in(self.model) or is_wanted or self.exact:
             return False
         max_tokens = self.window.context_tokens
         self.declined = reason_to_decline(question.text, max_tokens=max_tokens)
@@ -195,7 +201,7 @@ class Answer:
             mode=question.mode,
             phrases=phrases_of(self.light_tools),
             exact=self.exact,
-            has_team=not settings.FLEET_MODEL_IS_STAND_IN,
+            has_team=has_team(question.model),
         )
         if route.is_grey and settings.FLEET_ROUTER_MODEL:
             opinion = await self.opinions.on(question, self.work)

@@ -6,16 +6,19 @@ import msgspec
 
 from chat.llm.errors import EmptyAnswer
 from chat.llm.messages import WantedCall
+from chat.llm.servers import is_named
 from routing.languages import language_of
 from routing.policy import Route
 from tooling.known import arguments_for
 from tooling.sentences import sentence
 
+from .agent_models import model_of, window_of
 from .crew import crew
 from .prompt import prompt
+from .said import Said
 from .sentences import reason_in
 from .stand_in import examples, readable
-from .turn import Said, Turn, window_of
+from .turn import Turn
 from .work import Work
 
 MAX_UNSURE_CHARS = 400  # a longer answer says more than that it does not know
@@ -61,13 +64,14 @@ class Light:
         self.route = route
         self.may_escalate = may_escalate
         assistant = crew().assistant
-        max_tokens = window_of(assistant, work).context_tokens
-        question = readable(work.question, max_tokens=max_tokens)
+        model, window = model_of(assistant, work.question), window_of(assistant, work)
+        question = readable(work.question, model, max_tokens=window.context_tokens)
         self.turn = Turn(
             assistant,
             work,
-            prompt(assistant, question, max_tokens, examples()),
-            max_tokens=work.meter.caps.tokens,
+            prompt(assistant, question, window.context_tokens, examples(model)),
+            # The cap is that of the fleet's own models.
+            max_tokens=window.output_tokens if is_named(model) else work.meter.caps.tokens,
             tools=crew().tools_of(assistant, work.toolbox.names),
             # The last round is offered no tools.
             rounds=1 if work.question.mode == "plain" else work.meter.supersteps,

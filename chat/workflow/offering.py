@@ -4,9 +4,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import msgspec
-from django.conf import settings
 
 from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage
+from chat.llm.servers import is_stand_in
 from chat.llm.windows import OVERHEAD_TOKENS, Window
 from tooling.choosing import chosen
 from tooling.registry import Tool
@@ -24,11 +24,12 @@ def tools_to_offer(
     messages: Sequence[ChatMessage],
     window: Window,
     *,
+    model: str,
     wanted: Collection[str] = (),
     task: str = "",
     is_last: bool = False,
 ) -> list[Tool]:
-    """Return the tools that go with a model call, of those with these `names`.
+    """Return the tools that go with a call to this model, of those with these `names`.
 
     Of few tools, those that are `wanted`; if none are, all. If not all fit, those come first that
     are `wanted` or that the messages call, then those that have to do with the task or the
@@ -38,7 +39,7 @@ def tools_to_offer(
     called = {call.name for message in messages for call in message.tool_calls}
     # In the last round the model must answer, so no tools are offered. But servers refuse a
     # conversation with calls of tools that aren't declared. The stand-in can't call any.
-    if (is_last and not called) or settings.FLEET_MODEL_IS_STAND_IN:
+    if (is_last and not called) or is_stand_in(model):
         return []
     tools, first = work.toolbox.usable_tools(names), {*wanted, *called}
     if wanted and len(tools) <= MAX_TOOLS:

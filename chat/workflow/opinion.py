@@ -11,9 +11,9 @@ import msgspec
 from django.conf import settings
 from msgspec import Meta, Struct
 
-from chat.llm.client import ModelClient
 from chat.llm.errors import ModelError
 from chat.llm.messages import ChatMessage
+from chat.llm.models import Models
 from routing.features import head_and_tail
 from routing.policy import Path
 from tooling.sentences import sentence
@@ -57,7 +57,7 @@ SAYS = sentence("the router's model says: %(words)s")
 class Opinions:
     """Opinions of the router's model, cached by a digest of what it read. One per event loop."""
 
-    def __init__(self, models: ModelClient) -> None:
+    def __init__(self, models: Models) -> None:
         self._models = models
         self._known: OrderedDict[bytes, Opinion] = OrderedDict()
 

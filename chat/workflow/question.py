@@ -18,6 +18,7 @@ class Question:
     fresh: bool = False
     run_id: str = ""  # of the first run that works on the answer
     model: str = ""  # that the person chose; empty if each path has its own
+    lost_model: str = ""  # that the person chose, but is gone
     instructions: str = ""  # of the person, for every answer
     is_repeated: bool = False  # it was answered before, and the person asks again
     approved: frozenset[str] = frozenset()  # tools that the person approved for the conversation

@@ -6,10 +6,12 @@ from dataclasses import replace
 from django.conf import settings
 
 from chat.llm.messages import estimated_tokens
+from chat.llm.servers import is_stand_in
 from chat.protocol.terms import Declined
 from chat.record import Exchange
 from routing.languages import ENGLISH, asks_for_translation, language_of
 
+from .crew import crew
 from .question import Question
 from .sentences import ONLY_ENGLISH, TOO_LONG, Sentences
 
@@ -34,17 +36,23 @@ SENTENCES: dict[Declined, Sentences] = {
 }
 
 
-def examples() -> Sequence[Exchange]:
-    """Return the exchanges that the model in use reads before those of the conversation."""
-    return EXAMPLES if settings.FLEET_MODEL_IS_STAND_IN else ()
+def has_team(chosen: str) -> bool:
+    """Return True if no agent of the team has the stand-in, with the model that was `chosen`."""
+    team = (agent for agent in crew().agents if agent.tier == "full")
+    return not any(is_stand_in(agent.model or chosen or settings.FLEET_MODEL) for agent in team)
 
 
-def readable(question: Question, *, max_tokens: int) -> Question:
-    """Return the question with those earlier exchanges that the model in use can read.
+def examples(model: str) -> Sequence[Exchange]:
+    """Return the exchanges that a model reads before those of the conversation."""
+    return EXAMPLES if is_stand_in(model) else ()
+
+
+def readable(question: Question, model: str, *, max_tokens: int) -> Question:
+    """Return the question with those earlier exchanges that a model can read.
 
     One in another language makes the stand-in mix both.
     """
-    if not settings.FLEET_MODEL_IS_STAND_IN:
+    if not is_stand_in(model):
         return question
     earlier = [
         exchange

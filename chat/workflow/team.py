@@ -8,7 +8,6 @@ from itertools import batched
 from typing import Annotated, Any, Literal
 
 import msgspec
-from django.conf import settings
 from msgspec import Meta, Struct
 
 from chat.llm.errors import EmptyAnswer, ModelError
@@ -17,13 +16,14 @@ from chat.protocol.events import AgentMessage
 from tooling.sentences import sentence
 from tooling.untrusted import cut, one_line
 
+from .agent_models import window_of
 from .agents import Agent
 from .crew import crew
 from .prompt import prompt
 from .replies import parsed
 from .roster import Roster, roster
 from .together import side_by_side
-from .turn import Turn, window_of
+from .turn import Turn
 from .work import Work
 
 # Before the answer; after a weak review there is a revision too.
@@ -339,7 +339,8 @@ class Team:
         task: str = "",
     ) -> Turn:
         """Return a turn for `agent` that reads the question and then `sections`."""
-        *before, asked = prompt(agent, self.work.question, self.context_of(agent))
+        window = window_of(agent, self.work)
+        *before, asked = prompt(agent, self.work.question, window.context_tokens)
         parts = [
             f"Question:\n{asked.content}",
             *(f"{title}:\n{text}" for title, text in sections if text),
@@ -348,9 +349,7 @@ class Team:
             agent,
             self.work,
             [*before, ChatMessage("user", "\n\n".join(parts))],
-            max_tokens=settings.FLEET_MAX_OUTPUT_TOKENS
-            if is_answer
-            else window_of(agent, self.work).step_tokens,
+            max_tokens=window.output_tokens if is_answer else window.step_tokens,
             tools=tools,
             wanted=wanted,
             rounds=rounds,

@@ -7,8 +7,6 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.conf import settings
-
 from chat.clock import Stopwatch
 from chat.llm.dialects.calls import MAX_CALLS
 from chat.llm.errors import EmptyAnswer, ModelError
@@ -23,7 +21,7 @@ from chat.llm.messages import (
     Text,
     WantedCall,
 )
-from chat.llm.windows import Window
+from chat.llm.servers import is_stand_in
 from chat.protocol.events import (
     AgentComplete,
     AgentOutput,
@@ -39,12 +37,13 @@ from tooling.calls import Rejection
 from tooling.registry import Tool
 from tooling.sentences import sentence
 
+from .agent_models import is_of_server, model_instead, model_of, window_of
 from .agents import Agent
 from .calls import CallRecord, KeptCall
 from .offering import tools_to_offer, window_beside
 from .prompt import as_told
-from .question import Question
 from .reading import messages_to_read, tell_unread
+from .said import Said
 from .steps import Round, TurnEnd, Used
 from .together import every
 from .tool_use import ToolUse
@@ -62,26 +61,9 @@ TOO_MANY_CALLS = sentence(
     "%(agent)s wanted more than %(count)s tools at once; the others are left out."
 )
 
-
-@dataclass(slots=True)
-class Said:
-    """The result of a turn, or the part so far."""
-
-    is_cut: bool = False  # it had more to say than it may write
-    is_cut_early: bool = False  # by a limit of the model server, which is lower than ours
-    cap: str = ""  # the cap of the path that stopped it between two rounds
-    is_refused: bool = False
-    is_filtered: bool = False  # a content filter of the model server ended it
-    ran_short: bool = False  # of tool calls
-    lacks: str = ""  # why it could not look up what it was asked
-    words: list[str] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        """All rounds together."""
-        if len(self.words) > 1:
-            self.words = ["".join(self.words)]
-        return self.words[0] if self.words else ""
+OTHER_MODEL = sentence(
+    "%(model)s, the model of the %(agent)s, cannot be asked now, so %(other)s is asked instead."
+)
 
 
 @dataclass(slots=True)
@@ -108,6 +90,7 @@ class Turn:
     calls: list[CallRecord | KeptCall] = field(default_factory=list)
     is_thinking: bool = False
     is_done: bool = False  # it ended by itself
+    has_spoken: bool = False  # the model, in the current round: words or thoughts
     _kept_calls: set[int] = field(default_factory=set)  # the numbers of those that rounds have
 
     def __post_init__(self) -> None:
@@ -238,28 +221,52 @@ class Turn:
             self.messages.append(ChatMessage("tool", used.result.text, tool_call_id=used.call.id))
 
     async def speak(self) -> Round:
-        """Make one model call and tell its words as they come."""
+        """Make one model call and tell its words as they come.
+
+        If the server of the agent's own model fails before the first word, another model is asked,
+        for the rest of the run.
+        """
+        model, other = (find(self.agent, self.work.question) for find in (model_of, model_instead))
+        if not other:
+            return await self.ask(model)
+        if model not in self.work.failed_models:
+            try:
+                return await self.ask(model)
+            except ModelError as exc:
+                if self.has_spoken or not is_of_server(exc):
+                    raise
+                self.work.failed_models.add(model)
+        names = {"agent": self.agent.name, "model": model, "other": other}
+        self.work.say_once(OTHER_MODEL % names)
+        return await self.ask(other)
+
+    async def ask(self, model: str) -> Round:
+        """Ask this model and tell its words as they come."""
+        self.has_spoken = False
         calls: list[WantedCall] = []
         words: list[str] = []
         end: Finished | None = None
         has_thought = False
         before = len(self.said.words)
-        window = window_of(self.agent, self.work)
+        window = self.work.models.window(model)
         tools = tools_to_offer(
             self.work,
             self.tools,
             self.messages,
             window,
+            model=model,
             wanted=self.wanted,
             task=self.task,
             is_last=self.is_last_round,
         )
         messages = messages_to_read(self.messages, window_beside(tools, window), self.work)
         pieces = 0
-        model = model_of(self.agent, self.work.question)
         with self.work.calling(model, messages, is_of_agent=True) as call:
             self.calls.append(call)
-            async with aclosing(self.stream(model, messages, tools, call.traceparent)) as stream:
+            stream = self.stream(
+                model, messages, tools, call.traceparent, most=window.output_tokens
+            )
+            async with aclosing(stream):
                 async for piece in stream:
                     self.work.last_activity_at = time.monotonic()
                     call.hear(piece)
@@ -267,10 +274,11 @@ class Turn:
                         case Pulse():
                             pass
                         case Text():
+                            self.has_spoken = True
                             self.tell_words(piece.text if words else self.gap + piece.text)
                             words.append(piece.text)
                         case Reasoning():
-                            has_thought = True
+                            self.has_spoken = has_thought = True
                             self.tell_thought(piece.text)
                         case Retraction():
                             self.take_back("".join(words), before)
@@ -290,6 +298,8 @@ class Turn:
                         # followers and other runs from their turn.
                         await asyncio.sleep(0)
         assert end, "the client ends each stream with Finished"
+        if self.is_answer:
+            self.work.answered_by = model
         return Round(
             call.data,
             "".join(words),
@@ -319,17 +329,24 @@ class Turn:
         words = self.gap + made.text
         self.said.words.append(words)
         if self.is_answer:
+            self.work.answered_by = made.call.model
             self.stop_thinking()
             self.work.repeat_words(words)
 
     def stream(
-        self, model: str, messages: Sequence[ChatMessage], tools: Sequence[Tool], traceparent: str
+        self,
+        model: str,
+        messages: Sequence[ChatMessage],
+        tools: Sequence[Tool],
+        traceparent: str,
+        *,
+        most: int,
     ) -> AsyncGenerator[Piece]:
-        """Return the pieces of one model call."""
+        """Return the pieces of one model call, which may write at `most` so many tokens."""
         return self.work.models.stream(
             messages,
             model=model,
-            max_tokens=self.max_tokens - self.tokens_used if self.is_answer else self.max_tokens,
+            max_tokens=min(most, self.max_tokens - (self.tokens_used if self.is_answer else 0)),
             effort=self.work.question.effort,
             is_aside=not self.is_answer,
             tools=[tool.offer for tool in tools],
@@ -337,6 +354,10 @@ class Turn:
             schema=self.schema,
             traceparent=traceparent,
         )
+
+    @property
+    def has_stand_in(self) -> bool:
+        return is_stand_in(model_of(self.agent, self.work.question))
 
     # --- Words
 
@@ -391,7 +412,7 @@ class Turn:
             self.said.lacks = result.message
         if not result.ok:
             return self.warn(self.said.lacks)
-        if settings.FLEET_MODEL_IS_STAND_IN and not result.untrusted:
+        if self.has_stand_in and not result.untrusted:
             # The stand-in would spoil it ("12 * 7 = 640"). What was found outside it may phrase:
             # that is not an answer yet.
             return self.tell_words(result.text)
@@ -400,7 +421,7 @@ class Turn:
     def warn(self, lacking: str) -> None:
         """Put before the question why it cannot be looked up. Readers see it among the steps."""
         # The stand-in would only repeat it, in place of an answer.
-        if lacking and not settings.FLEET_MODEL_IS_STAND_IN:
+        if lacking and not self.has_stand_in:
             self.put_before_question(lacking)
 
     def put_before_question(self, words: str) -> None:
@@ -434,14 +455,3 @@ class Turn:
     @property
     def end_name(self) -> str:
         return f"{self.agent.id}/end"
-
-
-def window_of(agent: Agent, work: Work) -> Window:
-    """Return what a call to the agent's model may hold."""
-    return work.models.window(model_of(agent, work.question))
-
-
-def model_of(agent: Agent, question: Question) -> str:
-    """Return the model of an agent: its own, or the one that was chosen, or its path's."""
-    of_path = settings.FLEET_LIGHT_MODEL if agent.tier == "light" else settings.FLEET_MODEL
-    return agent.model or question.model or of_path

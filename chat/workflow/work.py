@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from django.conf import settings
 
 from chat.clock import Clock, Stopwatch
-from chat.llm.client import ModelClient
 from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage
+from chat.llm.models import Models
 from chat.llm.windows import Window
 from chat.protocol.events import (
     OrchestratorMessage,
@@ -96,7 +96,7 @@ class Work:
         self,
         question: Question,
         *,
-        models: ModelClient,
+        models: Models,
         tools: Services,
         tell: Tell,
         clock: Clock,
@@ -121,6 +121,8 @@ class Work:
         self.calls: list[CallRecord | KeptCall] = known_calls(memory)
         self.asks: list[Asked] = []  # what a person must reply to before the run can go on
         self.is_answering = False  # words of the answer are being streamed
+        self.answered_by = ""  # the model that wrote the answer on the current path
+        self.failed_models: set[str] = set()  # of agents, which another one stands in for
         # time.monotonic() of a model's last sign of life, even if it was nothing to show.
         self.last_activity_at = 0.0
         # True if the team's time limit has cut a step of the current phase.
@@ -138,6 +140,7 @@ class Work:
 
         `window` is that of the model that answers on it.
         """
+        self.answered_by = ""
         rounds = self.kept_on(route.path, Round)
         self.meter = Meter(
             route.caps,

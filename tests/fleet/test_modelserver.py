@@ -5,18 +5,25 @@ import socket
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from pytest_django import Settings
 
 from agenticfleet.embedded import Started
-from agenticfleet.modelserver import Inquiry
+from agenticfleet.modelserver import Inquiry, Told
 from agenticfleet.overview import model_lines
 from chat.llm.listing import ListedModel, Listing
+from chat.llm.servers import own_server
 from tests.scripted_model import ScriptedModel
 from tests.serving import end, launch
 
 URL = "http://host:8000/v1"
 Q = ListedModel(id="qwen3-8b", context_tokens=32_768)
 OTHERS = tuple(ListedModel(id=name) for name in "abcdefg")
+
+
+def told(listing: Listing, *, proxy: str = "") -> list[Told]:
+    models = [settings.FLEET_MODEL, settings.FLEET_LIGHT_MODEL]
+    return [Told(own_server(), models, listing, proxy)]
 
 
 @pytest.fixture
@@ -71,20 +78,20 @@ def _server(settings: Settings) -> None:
     ],
 )
 def test_line_says_what_the_server_tells(listing: Listing, line: str) -> None:
-    assert model_lines(listing) == [f"  model       qwen3-8b {line}"]
+    assert model_lines(told(listing)) == [f"  model       qwen3-8b {line}"]
 
 
 @pytest.mark.usefixtures("_server")
 def test_another_model_for_the_light_path_has_a_line_of_its_own(settings: Settings) -> None:
     settings.FLEET_LIGHT_MODEL = "a"
-    lines = model_lines(Listing(URL, (Q, *OTHERS)))
+    lines = model_lines(told(Listing(URL, (Q, *OTHERS))))
     assert lines[1] == "  light path  a (8 models listed)"
 
 
 @pytest.mark.usefixtures("_server")
 def test_user_and_password_are_neither_shown_nor_a_difference(settings: Settings) -> None:
     settings.OPENAI_BASE_URL = "http://user:word@host:8000/v1/"
-    [line] = model_lines(Listing(URL), proxy="http://user:word@proxy:3128")
+    [line] = model_lines(told(Listing(URL), proxy="http://user:word@proxy:3128"))
     assert line == f"  model       qwen3-8b at {URL} through the proxy http://proxy:3128"
 
 
@@ -94,9 +101,10 @@ def test_server_that_accepts_but_never_answers_does_not_hold_up_the_start(
     with socket.create_server(("127.0.0.1", 0)) as server:
         settings.OPENAI_BASE_URL = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
         inquiry = Inquiry(Started().in_use())
-        assert inquiry.result().models == ()
+        assert [each.listing.models for each in inquiry.result()] == [()]
         inquiry._thread.join(10)
-        assert inquiry.result().problem == "does not answer in time"
+        [late] = inquiry.result()
+        assert late.listing.problem == "does not answer in time"
 
 
 def test_fleet_says_what_it_found_and_asks_it_without_the_proxies(

@@ -18,12 +18,13 @@ from agenticfleet.lookup.choice import Found
 from agenticfleet.lookup.exchange import Place
 from agenticfleet.lookup.servers import LocalModel, Server
 from agenticfleet.management.commands import serve_model
-from agenticfleet.modelserver import load
+from agenticfleet.modelserver import Told, load
 from agenticfleet.overview import model_lines
 from agenticfleet.sources import Choice, Search, model_file, way
 from chat.llm.faults.verdicts import unreachable
 from chat.llm.listing import ListedModel, Listing
 from chat.llm.local_servers import READ_MORE, START_AGAIN, Kind
+from chat.llm.servers import Server as ModelServer
 from tests.fleet.gguf_files import CHAT, text, write_gguf
 from tests.fleet.neighbours import listening, ollama, tag
 from tests.scripted_model import ScriptedModel
@@ -82,7 +83,7 @@ async def test_found_model_is_told_but_not_used_if_the_setting_says_so(settings:
         settings.OLLAMA_HOST = str(place)
         chosen = await choice()
     assert chosen.is_stand_in
-    lines = model_lines(None, choice=chosen)
+    lines = model_lines((), choice=chosen)
     assert f"qwen3.5:2b by Ollama on {place} runs on this machine: FLEET_LOOK=on" in lines[1]
 
 
@@ -277,7 +278,9 @@ def test_model_that_is_not_loaded_yet_is_loaded_without_a_prompt(model: Scripted
 def test_start_says_what_was_found_and_how_to_raise_its_context() -> None:
     choice = Choice(found=FOUND, around=around.Surroundings(FOUND, (FOUND.server,)))
     told = ListedModel(id="qwen3.5:4b", context_tokens=4096, cuts_silently=True)
-    assert model_lines(Listing(FOUND.server.base_url, (told,)), choice=choice) == [
+    server = ModelServer(FOUND.server.base_url)
+    listing = Listing(server.base_url, (told,))
+    assert model_lines([Told(server, ["qwen3.5:4b"], listing)], choice=choice) == [
         "  model       qwen3.5:4b by Ollama on 127.0.0.1:11434, found on this machine (also:"
         " llama3.3:70b); FLEET_LOOK=off to not use it",
         "              its context is 4,096 tokens: long chats lose their beginning;"

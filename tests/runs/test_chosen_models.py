@@ -1,7 +1,6 @@
 """The model that a request chooses: who answers with it, and what is refused."""
 
 import asyncio
-import dataclasses
 import uuid
 
 import pytest
@@ -16,9 +15,8 @@ from chat.llm.listing import Listing
 from chat.models import Run
 from chat.runs.continuing import taken_over
 from chat.runs.worker import Worker
-from chat.workflow import light
-from chat.workflow.agents import ASSISTANT
 from tests.chatting import Chatting, chat_request, kinds
+from tests.configs import Configure
 from tests.scripted_model import ScriptedModel
 
 from .pausing import Plan, paused
@@ -60,11 +58,17 @@ async def test_without_a_choice_each_path_has_its_own_model(
 
 
 async def test_agents_own_model_counts_more_than_the_choice(
-    chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+    chat: Chatting, model: ScriptedModel, configure: Configure
 ) -> None:
-    monkeypatch.setattr(light, "ASSISTANT", dataclasses.replace(ASSISTANT, model="its-own"))
+    configure("""
+        [agents.assistant]
+        model = "its own"
+        [models."its own"]
+        model = "own-id"
+    """)
+    await Worker.current().stop()  # the next one reads the file
     await chat.answer(chat_request(mode="light", model="chosen"))
-    assert asked(model) == {"its-own"}
+    assert asked(model) == {"own-id"}
 
 
 async def test_model_that_is_not_offered_is_refused_and_nothing_is_stored(
@@ -96,7 +100,7 @@ async def test_listed_models_are_offered_to_requests(
 ) -> None:
     settings.FLEET_MODELS = {}
     model.replies["/v1/models"] = {"data": [{"id": "listed"}, {"id": "text-embedding-3-small"}]}
-    await worker.model_client.catalog.refresh()
+    await worker.models.own.catalog.refresh()
     await chat.answer(chat_request(model="listed"))
     assert asked(model) == {"listed"}
     for other in ("chosen", "text-embedding-3-small"):
@@ -110,7 +114,7 @@ async def test_model_of_the_setting_that_is_not_listed_is_logged_and_offered(
     await worker.stop()  # the next one reads the setting
     model.replies["/v1/models"] = {"data": [{"id": "weak"}, {"id": "strong:latest"}]}
     for _ in range(2):
-        await Worker.current().model_client.catalog.refresh()
+        await Worker.current().models.own.catalog.refresh()
     assert [message for message in caplog.messages if "is not among" in message] == [
         "model=chosen is not among the models that its server lists"
     ]
@@ -196,7 +200,7 @@ async def test_worker_that_just_started_waits_for_the_list_of_models(
 ) -> None:
     settings.FLEET_MODELS = {}
     monkeypatch.setattr(Listing, "latest", Listing(""))
-    catalog = Worker.current().model_client.catalog
+    catalog = Worker.current().models.own.catalog
     await catalog.first_look()
     catalog._has_looked.clear()
     asking = asyncio.create_task(chat.answer(chat_request(model="listed")))

@@ -37,23 +37,23 @@ async def bounded(valkey_url: str) -> AsyncIterator[BoundedRedis]:
 async def test_other_workers_take_over_what_one_has_found_out(
     stored: Redis, bounded: BoundedRedis
 ) -> None:
-    one, other = (RefusalSharing(Refusals("a"), bounded) for _ in range(2))
-    one.refusals.remember("some", [TOOLS])
+    one, other = (RefusalSharing([Refusals("a")], bounded) for _ in range(2))
+    one.refusals[0].remember("some", [TOOLS])
     await one.share()
     await other.share()
-    assert other.refusals.remembered("some") == [TOOLS]
-    assert one.refusals.remembered("some") == [TOOLS]
+    assert other.refusals[0].remembered("some") == [TOOLS]
+    assert one.refusals[0].remembered("some") == [TOOLS]
     assert 0 < stored.ttl(KEY) <= REFUSAL_TTL + 60
 
 
 async def test_refusals_of_two_workers_are_joined(stored: Redis, bounded: BoundedRedis) -> None:
-    one, other = (RefusalSharing(Refusals("a"), bounded) for _ in range(2))
-    one.refusals.remember("some", [TOOLS])
-    other.refusals.remember("some", [EFFORT])
+    one, other = (RefusalSharing([Refusals("a")], bounded) for _ in range(2))
+    one.refusals[0].remember("some", [TOOLS])
+    other.refusals[0].remember("some", [EFFORT])
     for sharing in (one, other, one):
         await sharing.share()
     for sharing in (one, other):
-        assert {change.part for change in sharing.refusals.remembered("some")} == {
+        assert {change.part for change in sharing.refusals[0].remembered("some")} == {
             "tools",
             "reasoning_effort",
         }
@@ -62,23 +62,23 @@ async def test_refusals_of_two_workers_are_joined(stored: Redis, bounded: Bounde
 async def test_what_operators_forget_is_forgotten_by_all(
     stored: Redis, bounded: BoundedRedis
 ) -> None:
-    one, other = (RefusalSharing(Refusals("a"), bounded) for _ in range(2))
-    one.refusals.remember("some", [TOOLS])
+    one, other = (RefusalSharing([Refusals("a")], bounded) for _ in range(2))
+    one.refusals[0].remember("some", [TOOLS])
     await one.share()
     await other.share()
     (refusal,) = stored_refusals(stored)
     assert forget(stored, digest_of(refusal)) == refusal
     for sharing in (one, other, one):
         await sharing.share()
-        assert sharing.refusals.remembered("some") == []
+        assert sharing.refusals[0].remembered("some") == []
 
 
 async def test_worker_without_redis_remembers_for_itself() -> None:
     redis = BoundedRedis(NO_REDIS)
-    sharing = RefusalSharing(Refusals("a"), redis)
-    sharing.refusals.remember("some", [TOOLS])
+    sharing = RefusalSharing([Refusals("a")], redis)
+    sharing.refusals[0].remember("some", [TOOLS])
     with pytest.raises(RedisDown):
         await sharing.share()
-    assert sharing.refusals.remembered("some") == [TOOLS]
-    assert [refusal.change for refusal in sharing.refusals.unshared()] == [TOOLS]
+    assert sharing.refusals[0].remembered("some") == [TOOLS]
+    assert [refusal.change for refusal in sharing.refusals[0].unshared()] == [TOOLS]
     await redis.aclose()

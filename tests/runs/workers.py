@@ -27,7 +27,7 @@ async def another_worker(*, has_jobs: bool = True) -> AsyncIterator[Worker]:
         for task in other.tasks:
             task.cancel()
         await asyncio.gather(*other.tasks, return_exceptions=True)
-        await other.model_client.aclose()
+        await other.models.aclose()
         await other.tools.aclose()
         await other.store.aclose()
         await other.pruning.redis.aclose()

@@ -203,7 +203,7 @@ async def test_models_that_people_may_choose_count_by_name_only_if_a_setting_nam
     chat: Chatting, model: ScriptedModel, before: Samples, worker: Worker, settings: Settings
 ) -> None:
     model.replies["/v1/models"] = {"data": [{"id": "listed"}]}
-    await worker.model_client.catalog.refresh()
+    await worker.models.own.catalog.refresh()
     await chat.answer(chat_request(model="listed"))
     settings.FLEET_MODELS = {"named": "A name"}
     await chat.answer(chat_request(model="named"))

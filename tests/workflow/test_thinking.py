@@ -65,7 +65,7 @@ async def test_refused_effort_is_left_out_for_an_hour(
         "who does not think needs no room for it"
     )
     assert "refused a part of a request: asked with “without reasoning_effort”" in caplog.text
-    refusals = Worker.current().model_client.refusals
+    refusals = Worker.current().models.own.refusals
     monkeypatch.setattr(refusals, "_clock", lambda: time.monotonic() + REFUSAL_TTL)
     await chat.answer(full())
     assert "reasoning_effort" in calls_of(thinker, PLANNER)[2].body

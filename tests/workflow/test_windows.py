@@ -33,7 +33,7 @@ async def test_request_and_answer_fit_into_the_window_that_the_server_tells(
     chat: Chatting, model: ScriptedModel
 ) -> None:
     model.replies["/v1/models"] = {"data": [{"id": "scripted", "max_model_len": 8192}]}
-    await Worker.current().model_client.catalog.refresh()
+    await Worker.current().models.own.catalog.refresh()
     await chat.answer(chat_request(LONG, mode="light"))
     [call] = model.calls
     assert 7000 < tokens_of(call) <= 8192
@@ -44,7 +44,7 @@ async def test_team_keeps_within_a_small_window(chat: Chatting, team: ScriptedMo
     team.replies["/v1/models"] = {"data": [{"id": "scripted", "max_model_len": 4096}]}
     team.as_agent(RESEARCHER.instructions, Script(tokens=["found " * 4000]))
     team.as_agent(WRITER.instructions, Script(tokens=["a draft " * 4000]))
-    await Worker.current().model_client.catalog.refresh()
+    await Worker.current().models.own.catalog.refresh()
     await chat.answer(full(LONG))
     assert len(team.calls) == 6
     assert max(map(tokens_of, team.calls)) <= 4096
@@ -56,7 +56,7 @@ async def test_each_path_reads_what_its_own_model_reads(
     settings.FLEET_LIGHT_MODEL = "small"
     models = [{"id": "small", "context_length": 4096}, {"id": "scripted", "context_length": 32_768}]
     team.replies["/v1/models"] = models
-    await Worker.current().model_client.catalog.refresh()
+    await Worker.current().models.own.catalog.refresh()
     await chat.answer(chat_request(LONG, mode="light"))
     assert tokens_of(team.calls[-1]) <= 4096
     await chat.answer(full(LONG))
@@ -70,7 +70,7 @@ async def test_reader_is_told_once_that_the_model_reads_less_than_it_gets(
     settings.FLEET_CONTEXT_TOKENS = 8000
     await Worker.current().stop()  # the next one reads the setting
     team.replies |= {"/v1/models": OLLAMA, "/api/show/scripted": {"model_info": {}}}
-    await Worker.current().model_client.catalog.refresh()
+    await Worker.current().models.own.catalog.refresh()
     told = "The model reads only the last 4,096 tokens of what it is given."
     assert messages_of(await chat.answer(full(LONG))).count(told) == 1
     assert told not in messages_of(await chat.answer(full("What is short?")))
@@ -89,7 +89,7 @@ async def test_reader_is_told_once_what_the_server_has_not_read_and_operators_ho
     await Worker.current().stop()  # the next one reads the setting
     team.default = Script(tokens=["Fine."], read_tokens=2050)
     team.replies |= {"/v1/models": OLLAMA, "/api/show/scripted": {"model_info": {}}}
-    await Worker.current().model_client.catalog.refresh()
+    await Worker.current().models.own.catalog.refresh()
     said = messages_of(await chat.answer(chat_request(LONG, mode="light")))
     [told] = [message for message in said if "read only" in message]
     advice = " This makes it read more: OLLAMA_CONTEXT_LENGTH=16384 ollama serve"
@@ -105,7 +105,7 @@ async def test_request_fits_into_what_a_silent_server_reads(
     chat: Chatting, model: ScriptedModel
 ) -> None:
     model.replies |= {"/v1/models": OLLAMA, "/api/show/scripted": {"model_info": {}}}
-    await Worker.current().model_client.catalog.refresh()
+    await Worker.current().models.own.catalog.refresh()
     events = await chat.answer(chat_request(LONG, mode="light"))
     [call] = model.calls
     assert tokens_of(call) <= 4096

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from django.conf import settings
 from msgspec import Struct
 
 from chat.access.owners import Asker
@@ -13,6 +12,7 @@ from chat.doors.errors import refused
 from chat.llm.offers import offers
 from chat.protocol.terms import Mode
 from chat.runs.worker import Worker
+from chat.workflow.stand_in import has_team
 
 FLEET = "fleet"
 MODES: Mapping[str, tuple[Mode, str]] = {
@@ -52,7 +52,7 @@ def choices_for(asker: Asker) -> dict[str, Chosen]:
     chosen = {
         model: Chosen(name, mode)
         for model, (mode, name) in MODES.items()
-        if mode != "full" or not settings.FLEET_MODEL_IS_STAND_IN
+        if mode != "full" or has_team("")
     }
     for offer in offers():
         if not asker.models or offer.id in asker.models:
@@ -63,7 +63,7 @@ def choices_for(asker: Asker) -> dict[str, Chosen]:
 async def chosen_by(name: str, asker: Asker) -> Chosen:
     """Return what a program has named. Raise Refusal if it may name no such model."""
     # A worker that has just started doesn't know yet which models there are.
-    await Worker.current().model_client.catalog.first_look()
+    await Worker.current().models.first_look()
     if chosen := choices_for(asker).get(name):
         return chosen
     message = f'There is no model "{name[:200]}" here. GET /v1/models lists those that there are.'
@@ -71,7 +71,7 @@ async def chosen_by(name: str, asker: Asker) -> Chosen:
 
 
 async def listed(call: Call) -> Reply:
-    await Worker.current().model_client.catalog.first_look()
+    await Worker.current().models.first_look()
     choices = choices_for(call.who)
     return Reply(ModelList([Model(model, chosen.name) for model, chosen in choices.items()]))
 
