@@ -28,7 +28,8 @@ def openapi(routes: Sequence[Route], *, version: str) -> Schema:
     """Return the document of these routes."""
     bodies = [body for route in routes for body in bodies_of(route)]
     results = [route.gives for route in routes if route.gives is not None]
-    sent, got = both(bodies, [*results, ErrorBody], at=AT)
+    failures = [route.failure for route in routes if route.failure is not ErrorBody]
+    sent, got = both(bodies, [*results, ErrorBody, *failures], at=AT)
     wanted, given = iter(sent.of), iter(got.of)
     paths: dict[str, Schema] = {}
     named = {**got.named, **sent.named}
@@ -46,7 +47,7 @@ def openapi(routes: Sequence[Route], *, version: str) -> Schema:
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": dict(sorted(named.items())),
-            "responses": {"Error": {"description": "A refusal.", "content": error_content()}},
+            "responses": {"Error": refusal_of(ErrorBody)},
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": BEARER}
             },
@@ -71,7 +72,7 @@ def operation(
         "summary": route.summary.rstrip("."),
         "responses": {
             **responses(route, result),
-            "default": {"$ref": "#/components/responses/Error"},
+            "default": refusal(route),
         },
         "security": [{"token": []}] if route.scope else [],
     }
@@ -105,7 +106,7 @@ def responses(route: Route, result: Schema | None) -> dict[str, Any]:
         # Without a type: some programs check each message, as an object, and others the whole.
         add(200, EVENT_STREAM, {"description": route.streams})
     if route.nothing:
-        found["204"] = {"description": route.nothing}
+        found[str(route.nothing_status)] = {"description": route.nothing}
     return found
 
 
@@ -140,5 +141,12 @@ def title_of(query: Schemas) -> str:
     return str(query.of[0]["$ref"].removeprefix(AT)) if query.of else ""
 
 
-def error_content() -> Schema:
-    return {JSON: {"schema": {"$ref": f"{AT}ErrorBody"}}}
+def refusal(route: Route) -> Schema:
+    if route.failure is ErrorBody:
+        return {"$ref": "#/components/responses/Error"}
+    return refusal_of(route.failure)
+
+
+def refusal_of(struct: type) -> Schema:
+    schema = {"$ref": f"{AT}{struct.__name__}"}
+    return {"description": "A refusal.", "content": {JSON: {"schema": schema}}}
