@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from .record import Exchange
 
-type DoorName = Literal["socket", "openai", "responses", "agui", "events", "terminal"]
+type DoorName = Literal["socket", "openai", "responses", "agui", "mcp", "events", "terminal"]
 
 
 class Told(Struct, frozen=True, omit_defaults=True):

@@ -67,6 +67,7 @@ DOORS = {
     "openai": "/v1/chat/completions",
     "responses": "/v1/responses",
     "agui": "/agui",
+    "mcp": "/mcp",
     "events": "/api/v1",
     "terminal": "terminal",
 }

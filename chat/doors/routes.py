@@ -9,14 +9,16 @@ from . import history, me, runs
 from .agui import door as agui
 from .calls import Route
 from .contract import serving
+from .mcp import door as mcp
 from .openai import completions, models
 from .responses import responses
 
 # Paths that begin so are answered here, and never by Django.
-PREFIXES = ("/v1/", "/api/v1/", "/agui")
+PREFIXES = ("/v1/", "/api/v1/", "/agui", "/mcp")
 
 ROUTES: Sequence[Route] = (
     *agui.ROUTES,
+    *mcp.ROUTES,
     *completions.ROUTES,
     *models.ROUTES,
     *responses.ROUTES,
