@@ -1,0 +1,47 @@
+// The client of MCP's SDK for TypeScript. Prints what a scene gives.
+import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
+
+const [address, token, scene, ...words] = process.argv.slice(2);
+const transport = new StreamableHTTPClientTransport(new URL(`${address}mcp`), {
+  requestInit: { headers: { Authorization: `Bearer ${token}` } },
+});
+const client = new Client({ name: "test", version: "1" });
+const steps = [];
+const problems = [];
+client.onerror = (error) => problems.push(error.message);
+
+const ask = (question, options = {}) =>
+  client.callTool({ name: "ask", arguments: { question } }, undefined, {
+    onprogress: (progress) => steps.push(progress),
+    ...options,
+  });
+
+const scenes = {
+  async ask() {
+    const { tools } = await client.listTools();
+    return { tools: tools.map((tool) => tool.name), result: await ask(words[0]) };
+  },
+  // The client says that it cancels, and leaves its connection open.
+  async cancel() {
+    const leaving = new AbortController();
+    const onprogress = () => leaving.abort("enough");
+    await ask(words[0], { onprogress, signal: leaving.signal }).catch(() => {});
+    return (await client.listTools()).tools.length;
+  },
+  async refused() {
+    return await ask(words[0]).catch((error) => ({ code: error.code, message: error.message }));
+  },
+};
+
+let found;
+try {
+  await client.connect(transport);
+  found = await scenes[scene]();
+} catch (error) {
+  found = { code: error.code, message: error.message };
+}
+const version = transport.protocolVersion;
+console.log(JSON.stringify({ found, steps, problems, version }));
+await transport.terminateSession().catch(() => {});
+await client.close();
