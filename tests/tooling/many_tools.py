@@ -5,6 +5,7 @@ The questions were written before anything was measured with them.
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,17 @@ def made(name: str, description: str, parameters: Sequence[str]) -> Tool:
         return name
 
     function: Any = answer
-    function.__name__, function.__doc__ = name, description
+    function.__doc__ = description
     function.__annotations__ = {**dict.fromkeys(parameters, str), "return": str}
     function.__signature__ = inspect.Signature(
-        [inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+        [
+            inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY, annotation=str)
+            for each in parameters
+        ]
     )
-    return tool(timeout=5)(function)
+    function.__name__ = "made"
+    # With the name that a tool of an MCP server has.
+    return replace(tool(timeout=5)(function), name=name)
 
 
 # One a line: name, parameters, description.

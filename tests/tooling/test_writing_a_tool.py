@@ -122,7 +122,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("name", FORMS.keys() - {"named"})
+@pytest.mark.parametrize("name", sorted(FORMS.keys() - {"named"}))
 async def test_each_form_of_function_is_a_tool_that_answers(name: str) -> None:
     made = FORMS[name]
     assert isinstance(made, Tool)
@@ -584,7 +584,7 @@ def test_each_mistake_is_said_in_one_line_with_its_place(subject: Any, said: str
         ({"phrases": "(", "from_question": fitting}, "has phrases that are no regular expression"),
         ({"from_question": 5}, "has a from_question that is no function"),
     ],
-    ids=str,
+    ids=lambda each: each if isinstance(each, str) else ", ".join(each),
 )
 def test_each_wrong_option_is_said_in_one_line(options: dict[str, Any], said: str) -> None:
     with pytest.raises(NotATool) as raised:
