@@ -115,8 +115,8 @@ class RunQuerySet(StartQueries):
             )
         return held
 
-    def claim(self, worker: str, lease: timedelta, *, has_died: bool) -> bool:
-        """Give the live run that `self` filters to another worker.
+    def claim(self, worker: str, lease: timedelta, *, has_died: bool, config: str = "") -> bool:
+        """Give the live run that `self` filters to another worker, with this configuration.
 
         It is one UPDATE. If `self` filters by the lease that was found, exactly one of several
         workers succeeds, and none does if the run was alive after all.
@@ -127,6 +127,7 @@ class RunQuerySet(StartQueries):
                 epoch=models.F("epoch") + 1,
                 deaths=models.F("deaths") + int(has_died),
                 lease_expires_at=Now() + lease,
+                config=config,
             )
         )
 
@@ -347,7 +348,10 @@ class Run(Entered):
     counted = models.BooleanField(default=False, help_text="its figures are in those of its hour")
     trace_id = models.CharField(max_length=32, blank=True)
     config = models.CharField(
-        max_length=12, blank=True, db_default="", help_text="digest of the configuration in force"
+        max_length=12,
+        blank=True,
+        db_default="",
+        help_text="digest of the configuration in force",
     )
     error_code = models.CharField(max_length=30, blank=True)
     steps = models.JSONField(

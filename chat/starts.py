@@ -73,9 +73,11 @@ class StartQueries(models.QuerySet["Run"]):
         unchecked: Sequence[Bound] = (),
         parent: TraceParent | None = None,
         entrance: Entrance = SOCKET,
+        config: str = "",
     ) -> Started:
         """Return the run of `request`: the one that it already has, or a new one for `worker`.
 
+        `config` is the digest of the worker's configuration.
         Without a worker, start no new one. Raise ProtocolError if there is no run to return, or if
         a new one would go beyond an `unchecked` bound; then nothing was stored, and asks stay open.
         """
@@ -97,6 +99,7 @@ class StartQueries(models.QuerySet["Run"]):
                     "door": entrance.door,
                     "end_user": entrance.end_user,
                     "digest": entrance.digest,
+                    "config": config,
                 }
                 check_rows(self, unchecked)
                 if isinstance(request, ReplyRequest):

@@ -74,6 +74,7 @@ class Runs:
         journals: JournalWriter,
         admission: Admission,
         on_change: Callable[[RunLog], None],
+        config: str,
         traces: "Traces | None" = None,
     ) -> None:
         self.live: dict[UUID, LiveRun] = {}
@@ -86,6 +87,7 @@ class Runs:
         self._store = store
         self._resources = resources
         self._on_change = on_change
+        self._config = config  # digest of what is in force here
         self._traces = traces
         self._titles = Titles(resources.models)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -165,6 +167,7 @@ class Runs:
             lease=timedelta(seconds=settings.FLEET_LEASE_TTL),
             parent=start.parent,
             entrance=start.entrance,
+            config=self._config,
         )
         # The same id: this very start was stored, and the answer of the database was lost.
         if not started.is_new and started.run.pk != start.run_id:

@@ -115,12 +115,15 @@ class Recalled:
 class Takeovers:
     """Claims runs for one worker."""
 
-    def __init__(self, runs: Runs, store: LogStore, *, worker: str, ttl: timedelta) -> None:
+    def __init__(
+        self, runs: Runs, store: LogStore, *, worker: str, ttl: timedelta, config: str
+    ) -> None:
         self.is_on = True
         self._runs = runs
         self._store = store
         self._worker = worker
         self._ttl = ttl
+        self._config = config
 
     async def claim(self, lost: LostRun) -> None:
         """Claim a lost run and go on with it, unless another worker is quicker.
@@ -137,7 +140,7 @@ class Takeovers:
             for run in self._runs.live.values()
         ):
             return
-        claimed = await in_database(claim, lost, self._worker, self._ttl)
+        claimed = await in_database(claim, lost, self._worker, self._ttl, self._config)
         if claimed is None:
             return
         why: metrics.TakeoverReason = "died" if lost.has_died else "handed_over"
@@ -183,9 +186,9 @@ class Takeovers:
 
 
 @transaction.atomic  # If the database fails, nothing is claimed.
-def claim(lost: LostRun, worker: str, ttl: timedelta) -> Claimed | None:
+def claim(lost: LostRun, worker: str, ttl: timedelta, config: str = "") -> Claimed | None:
     """Claim the run for `worker`. Return None if it isn't as it was found any more."""
-    if not Run.objects.filter(**lost.row).claim(worker, ttl, has_died=lost.has_died):
+    if not Run.objects.filter(**lost.row).claim(worker, ttl, has_died=lost.has_died, config=config):
         return None
     found = Run.objects.select_related("question", "answer", "conversation")
     if (run := found.filter(pk=lost.run_id).first()) is None:

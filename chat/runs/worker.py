@@ -29,6 +29,7 @@ from tooling.services import Services
 
 from .admission import Admission
 from .commands import Tagged, keep_listed, receive_commands, send_cancel
+from .configuration import Configuration
 from .flushing import LogFlusher
 from .journal import JournalWriter
 from .leases import Leases
@@ -79,6 +80,7 @@ class Worker:
         self.models = Models(configured_models())
         self.tools = tool_services()
         self.traces = open_traces(self.name)
+        self.configuration = Configuration()
         self.redis = BoundedRedis(settings.REDIS_URL)  # of what has no client of its own
         self.admission = Admission(self.redis)
         self.readers = Readers(self.redis, self.sockets)
@@ -91,10 +93,16 @@ class Worker:
             journals=self.journals,
             admission=self.admission,
             on_change=self.flusher.add,
+            config=self.configuration.digest,
             traces=self.traces,
         )
         lease = timedelta(seconds=settings.FLEET_LEASE_TTL)
-        self.takeovers = Takeovers(self.runs, self.store, worker=self.name, ttl=lease)
+        self.takeovers = Takeovers(
+            *(self.runs, self.store),
+            worker=self.name,
+            ttl=lease,
+            config=self.configuration.digest,
+        )
         self.leases = Leases(
             worker=self.name,
             ttl=lease,
@@ -125,6 +133,7 @@ class Worker:
             "journal": self.journals.keep_writing,
             "leases": self.leases.keep,
             "pruning": self.pruning.keep,
+            "configuration": self.configuration.keep,
             "refusals": self.sharing.keep,
             "commands": partial(
                 receive_commands,

@@ -21,6 +21,7 @@ from chat.access.signins import Session
 from chat.access.spending import DayUse
 from chat.access.tries import Tries
 from chat.asks import Ask
+from chat.config.texts import ConfigText
 from chat.conversations import Conversation, Message
 from chat.models import Run
 from routing.models import RoutingDecision
@@ -163,6 +164,21 @@ def prune_day_uses() -> int | None:
         return len(found) or None
 
 
+def used_configs() -> set[str]:
+    return set(Run.objects.order_by().values_list("config", flat=True).distinct())
+
+
+def configs_due() -> QuerySet[ConfigText]:
+    """Return the configurations that no run has any more."""
+    # All runs are read for this, but only if there are any that could be due.
+    has_old = ConfigText.objects.unused(set()).exists()
+    return ConfigText.objects.unused(used_configs()) if has_old else ConfigText.objects.none()
+
+
+def prune_configs() -> int | None:
+    return configs_due().delete()[0] or None
+
+
 def prune_tries() -> int | None:
     return Tries.objects.due().delete()[0] or None
 
@@ -174,6 +190,7 @@ PRUNES: dict[str, Prune] = {
     "sessions": Prune(sessions_due, prune_sessions),
     "addresses": Prune(addresses_due, prune_addresses),
     "days": Prune(day_uses_due, prune_day_uses),
+    "configurations": Prune(configs_due, prune_configs),
     "tries": Prune(Tries.objects.due, prune_tries),
 }
 

@@ -324,6 +324,7 @@ class TestCommand:
             "sessions: 0 are due",
             "addresses: 0 are due",
             "days: 0 are due",
+            "configurations: 0 are due",
             "tries: 0 are due",
         ]
         assert Run.objects.get().steps
@@ -337,6 +338,7 @@ class TestCommand:
             "sessions: 0 pruned",
             "addresses: 0 pruned",
             "days: 0 pruned",
+            "configurations: 0 pruned",
             "tries: 0 pruned",
         ]
         assert Run.objects.get().steps == []
@@ -365,7 +367,9 @@ class TestFleet:
         first, second = Pruning("worker.1", redis), Pruning("worker.2", redis)
         caplog.set_level("INFO", "chat")
         await in_database(ended_run, 91 * DAY)
-        nothing_else = "conversations=0 unlisted=0 sessions=0 addresses=0 days=0 tries=0"
+        nothing_else = (
+            "conversations=0 unlisted=0 sessions=0 addresses=0 days=0 configurations=0 tries=0"
+        )
         await asyncio.gather(first.check(), second.check())
         assert caplog.messages.count(f"pruned: runs=1 {nothing_else}") == 1
         assert CLAIM_TTL < await redis.client.ttl(CLAIM) <= INTERVAL
