@@ -20,13 +20,16 @@ from redis.exceptions import RedisError
 
 from .inspector import DIGEST, MAX_DELETE_SECONDS, MAX_EXAMINED, TOOL, CachedEntry, Inspector
 from .known import TOOLS
-from .models import CachedResult
+from .models import CachedResult, PinnedTool
+from .pinned_admin import PinnedToolAdmin
 
 MAX_SHOWN_CHARS = 100_000
 MAX_SEARCHED_CHARS = 200
 NO_SEARCH = "Searching by words needs the permission to read content."
 
 type View = Callable[..., HttpResponse]
+
+admin.site.register(PinnedTool, PinnedToolAdmin)
 
 
 @admin.register(CachedResult)

@@ -216,6 +216,9 @@ ADMIN: dict[str, Row] = {
     "admin:tooling_cachedresult_entry": in_admin(keepers, by_another_method),
     "admin:tooling_cachedresult_reopen": in_admin(by_another_method, keepers),
     "admin:tooling_cachedresult_delete_*": in_admin(keepers, keepers),
+    # Tools of MCP servers, whose definitions staff accept
+    "admin:tooling_pinnedtool_change": in_admin(keepers, keepers),
+    "admin:tooling_pinnedtool_delete": in_admin(no_staff, no_staff),
     # Rows that only the product writes
     "admin:chat_run_stream": in_admin(superusers, by_another_method),
     "admin:chat_ask_delete": in_admin(no_staff, no_staff),
