@@ -1,9 +1,7 @@
 """What must be true of the fleet before it answers: system checks, and names in fleet.toml."""
 
-import re
 import sqlite3
 from contextlib import closing
-from fnmatch import fnmatchcase
 from typing import Any
 
 from django.conf import settings
@@ -15,10 +13,9 @@ from tooling.known import SWITCHED_OFF, TOOLS
 
 from .config.places import quoted
 from .config.wording import meant
-from .workflow.agents import Agent
-from .workflow.crew import crew
+from .workflow.agents import ALL, Agent
+from .workflow.crew import crew, matches
 
-WILD = re.compile(r"[*?\[]")
 TOOLS_TAG = "tools"  # of the checks without which no command answers questions
 
 
@@ -76,9 +73,9 @@ def exists(name: str) -> bool:
 
     Which tools an MCP server has is known only when it runs.
     """
-    if any(fnmatchcase(tool, name) for tool in known_tools()):
+    if any(matches(tool, [name]) for tool in known_tools()):
         return True
-    begins = WILD.split(name)[0]
+    begins = name.removesuffix(ALL)
     has_wild = begins != name
     beginnings = [f"{server}__" for server in settings.FLEET_FILE.file.mcp]
     return any(

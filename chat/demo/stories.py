@@ -189,7 +189,7 @@ class Story:
             self.message("planner", f"Plan (parallel):\n\n{plan}")
         with self.phase("research"):
             if "analyst" not in busy:
-                self.tell(OrchestratorMessage(message="Not needed: analyst."))
+                self.tell(OrchestratorMessage(message="Not needed: Analyst."))
             self.side_by_side([partial(self.research, agent) for agent in busy])
         with self.phase("writing"), self.agent("writer", output=self.words(texts.SENTENCES)):
             self.call(self.full_model, reads=2600, writes=350)

@@ -26,6 +26,10 @@ POSTS: dict[Post, Agent] = {
     "final": EDITOR,
 }
 
+WITH_TOOLS: tuple[Post, ...] = ("answer", "research")
+IN_JSON: tuple[Post, ...] = ("analysis", "review")
+JSON_ALONE = "Reply with the JSON object alone."
+
 
 @dataclass(frozen=True, slots=True)
 class Crew:
@@ -77,17 +81,19 @@ def crew_of(config: Config) -> Crew:
             if not table.enabled:
                 del specialists[name]
         elif name == POSTS[post].id:
-            if not table.enabled:
-                config.reject(
-                    ("agents", name, "enabled"),
-                    f'another agent must have phase = "{post}" instead of this one.',
-                )
             if post not in taken:
                 posts[post] = agent
         elif table.enabled:
             if post in taken:
                 config.reject(("agents", name, "phase"), f"{taken[post]} has this phase already.")
             taken[post], posts[post] = name, agent
+    for post, agent in POSTS.items():
+        table = config.file.agents.get(agent.id)
+        if table and not table.enabled and post not in taken:
+            config.reject(
+                ("agents", agent.id, "enabled"),
+                f'another agent must have phase = "{post}" instead of this one.',
+            )
     if not specialists:
         config.reject(("agents",), "at least one agent must be left for research.")
     return Crew(
@@ -131,6 +137,11 @@ def agent_of(config: Config, name: str, table: AgentTable) -> Agent:
             config.reject(("agents", name), "needs a role, which the planner reads.")
     if table.by_default and post != "research":
         config.reject(("agents", name, "by_default"), "is for agents of the phase research.")
+    if table.tools is not None and post not in WITH_TOOLS:
+        config.reject(
+            ("agents", name, "tools"),
+            f"is for agents of the phases {' and '.join(WITH_TOOLS)}.",
+        )
     if base is None:
         base = Agent(name, "", "", "")
     shown = table.name or ("" if name not in built_in else base.name)
@@ -139,12 +150,19 @@ def agent_of(config: Config, name: str, table: AgentTable) -> Agent:
         id=name,
         name=shown or capfirst(name.replace("_", " ")),
         role=table.role or base.role,
-        instructions=table.instructions or base.instructions,
+        instructions=instructions_of(post, table) or base.instructions,
         model=table.model or base.model,
         tools=base.tools if table.tools is None else frozenset(table.tools),
         takes_added_tools=base.takes_added_tools and table.tools is None,
         by_default=table.by_default or base.by_default,
     )
+
+
+def instructions_of(post: Post, table: AgentTable) -> str:
+    """Return what a table says that the agent is told. Some posts must reply in JSON."""
+    if post in IN_JSON and table.instructions and "JSON" not in table.instructions:
+        return f"{table.instructions.rstrip()} {JSON_ALONE}"
+    return table.instructions
 
 
 def matches(name: str, patterns: Collection[str]) -> bool:

@@ -233,7 +233,10 @@ class Team:
         ]
 
     def show_plan(self, plan: Plan) -> None:
-        tasks = "\n".join(f"- {subtask.agent}: {subtask.task}" for subtask in plan.subtasks)
+        tasks = "\n".join(
+            f"- {agent.name}: {subtask.task}"
+            for agent, subtask in assigned(plan.subtasks, self.crew.specialists)
+        )
         self.tell_message(self.crew.planner, f"{PLANS[plan.mode]}\n\n{tasks}")
         if len(plan.subtasks) > 1:
             self.work.explain(REASONS[plan.mode])
@@ -245,7 +248,7 @@ class Team:
         """
         assignments = assigned(plan.subtasks, self.crew.specialists)
         busy = {subtask.agent for subtask in plan.subtasks}
-        if idle := [agent.id for agent in self.crew.specialists if agent.id not in busy]:
+        if idle := [agent.name for agent in self.crew.specialists if agent.id not in busy]:
             self.work.say(NOT_NEEDED % {"agents": cut(", ".join(idle), 200)})
         batch_size = self.work.meter.caps.fan_out if plan.mode == "parallel" else 1
         if plan.mode == "parallel" and len(assignments) > batch_size:
@@ -255,7 +258,7 @@ class Team:
             is_begun = any(self.work.has_kept(f"{agent.id}/1") for agent, _ in batch)
             if notes and not is_begun and (cap := self.work.meter.reached(keep=1)):
                 # Return, don't raise Spent: the notes that are paid for would be lost.
-                left = ", ".join(subtask.agent for _, subtask in assignments[len(notes) :])
+                left = ", ".join(agent.name for agent, _ in assignments[len(notes) :])
                 self.work.say(CAP_IN_RESEARCH % {"cap": cap, "agents": left})
                 break
             # In a sequence an agent reads the notes before its own. Parallel agents don't wait.
@@ -316,8 +319,7 @@ class Team:
         """Return the notes as sections of a prompt, each cut to its share of what `agent` reads."""
         share = BYTES_PER_TOKEN * self.context_of(agent) // (2 * max(1, len(notes)))
         return [
-            (f"Notes of the {note.author.lower()} on: {note.task}", cut(note.text, share))
-            for note in notes
+            (f"Notes of {note.author} on: {note.task}", cut(note.text, share)) for note in notes
         ]
 
     def context_of(self, agent: Agent) -> int:

@@ -216,7 +216,7 @@ async def test_team_names_the_agents_and_steps_it_leaves_out(
     team.as_agent(PLANNER.instructions, plan("analyst"))
     team.as_agent(REVIEWER.instructions, review(3, "the year is missing"))
     events = await chat.answer(full())
-    assert messages_of(events) == "Not needed: researcher."
+    assert messages_of(events) == "Not needed: Researcher."
     assert of_kind(events, "routing.decided")[0]["data"]["skipped"] == []
 
 
