@@ -185,7 +185,7 @@ class Story:
         with self.phase("analysis"):
             with self.agent("planner"):
                 self.call(self.full_model, reads=700, writes=90)
-            plan = "\n".join(f"- {agent}: {self.task(agent)}" for agent in busy)
+            plan = "\n".join(f"- {texts.AGENT_NAMES[agent]}: {self.task(agent)}" for agent in busy)
             self.message("planner", f"Plan (parallel):\n\n{plan}")
         with self.phase("research"):
             if "analyst" not in busy:

@@ -88,8 +88,8 @@ def crew_of(config: Config) -> Crew:
                 config.reject(("agents", name, "phase"), f"{taken[post]} has this phase already.")
             taken[post], posts[post] = name, agent
     for post, agent in POSTS.items():
-        table = config.file.agents.get(agent.id)
-        if table and not table.enabled and post not in taken:
+        said = config.file.agents.get(agent.id)
+        if said and not said.enabled and post not in taken:
             config.reject(
                 ("agents", agent.id, "enabled"),
                 f'another agent must have phase = "{post}" instead of this one.',

@@ -284,5 +284,5 @@ async def test_failed_plan_follows_the_default_plan_of_numbers(
     team.as_agent(MEMBERS[0].instructions, Script(tokens=["no plan"]))
     events = await chat.answer(full("Compare 3 with 4."))
     [message] = of_kind(events, "agent.message")[:1]
-    assert "- researcher:" in message["message"]
-    assert "- analyst:" in message["message"]
+    assert "- Researcher:" in message["message"]
+    assert "- Analyst:" in message["message"]
