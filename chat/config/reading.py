@@ -47,7 +47,7 @@ class Config:
 
     file: FleetFile = field(default_factory=FleetFile)
     files: Files = field(default_factory=Files)
-    secrets: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     problem: str = ""
 
     @property

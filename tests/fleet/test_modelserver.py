@@ -9,10 +9,11 @@ from django.conf import settings
 from pytest_django import Settings
 
 from agenticfleet.embedded import Started
-from agenticfleet.modelserver import Inquiry, Told
+from agenticfleet.modelserver import Inquiry, Told, asked_at
 from agenticfleet.overview import model_lines
 from chat.llm.listing import ListedModel, Listing
 from chat.llm.servers import own_server
+from tests.configs import Configure
 from tests.scripted_model import ScriptedModel
 from tests.serving import end, launch
 
@@ -86,6 +87,72 @@ def test_another_model_for_the_light_path_has_a_line_of_its_own(settings: Settin
     settings.FLEET_LIGHT_MODEL = "a"
     lines = model_lines(told(Listing(URL, (Q, *OTHERS))))
     assert lines[1] == "  light path  a (8 models listed)"
+
+
+@pytest.mark.usefixtures("_server")
+def test_each_server_of_the_file_has_a_line(configure: Configure, settings: Settings) -> None:
+    configure(
+        """
+        [models.fast]
+        model = "q"
+        base_url = "http://user:word@there:8000/v1"
+        [models.big]
+        model = "b"
+        base_url = "http://user:word@there:8000/v1"
+        [models.gone]
+        model = "g"
+        base_url = "http://gone:8000/v1"
+        api_key = "$KEY"
+        [models.mine]
+        model = "qwen3-8b"
+        """,
+        KEY="secret",
+    )
+    settings.FLEET_LIGHT_MODEL = "fast"
+    asked = asked_at(Started().in_use(), serves=False)
+    own, there, gone = [Told(server, models, Listing("")) for server, models in asked.items()]
+    listings = {
+        own.server: Listing(URL, (Q,)),
+        there.server: Listing("http://there:8000/v1", (ListedModel(id="q"), *OTHERS[:1])),
+        gone.server: Listing("http://gone:8000/v1", problem="refuses the key (status 401)"),
+    }
+    told = [Told(server, models, listings[server]) for server, models in asked.items()]
+    assert model_lines(told) == [
+        f"  model       qwen3-8b at {URL} (reads 32,768 tokens; 1 model listed)",
+        "  models      mine (qwen3-8b)",
+        "  light path  fast (q) at http://there:8000/v1 (2 models listed)",
+        "  models      big (b), but the server lists no b: it has q, a",
+        "  models      gone (g) at http://gone:8000/v1, which refuses the key (status 401)",
+    ]
+
+
+def test_fleet_without_a_server_of_its_own_uses_the_models_of_the_file(
+    tmp_path: Path, model: ScriptedModel
+) -> None:
+    model.replies["/v1/models"] = {"data": [{"id": "scripted"}]}
+    file = tmp_path / "fleet.toml"
+    file.write_text(
+        f'[models.fast]\nmodel = "scripted"\nbase_url = "{model.url}"\napi_key = "$MY_KEY"\n'
+        f'[models.typo]\nmodel = "scritped"\nbase_url = "{model.url}"\napi_key = "$MY_KEY"\n'
+    )
+    settings = {"FLEET_CONFIG": str(file), "FLEET_MODEL": "fast", "MY_KEY": "sk-secret"}
+    fleet = launch(tmp_path, **settings)
+    try:
+        fleet.wait_until_ready()
+        assert f"  model       fast (scripted) at {model.url} (1 model listed)" in fleet.said
+        assert (
+            "  models      typo (scritped), but the server lists no scritped: it has scripted"
+            in fleet.said
+        )
+        assert not fleet.children("serve_model"), "the built-in model isn't needed"
+        with fleet.ask("Hello?") as client:
+            events = [json.loads(frame) for frame in client]
+        assert events[-1]["data"]["models"] == ["fast"]
+        assert "model=scritped is not among the models that its server lists" in fleet.complained
+        assert "sk-secret" not in fleet.said + fleet.complained
+    finally:
+        end(fleet)
+    assert {call.headers["authorization"] for call in model.calls} == {"Bearer sk-secret"}
 
 
 @pytest.mark.usefixtures("_server")

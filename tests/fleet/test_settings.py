@@ -554,3 +554,43 @@ def test_neither_an_error_nor_the_list_of_settings_has_a_password_however_it_is_
 @pytest.mark.parametrize("password", ["pa/ss", "pa#ss", "pa?ss", "pa@ss", "pa:ss"])
 def test_a_password_is_hidden_however_it_is_written(password: str) -> None:
     assert without_secrets(f"redis://user:{password}@h:1/0?x=pass") == "redis://h:1/0"
+
+
+FAST = '[models.fast]\nmodel = "q"\nbase_url = "http://127.0.0.1:9/v1"\n[models.own]\nmodel = "o"\n'
+
+
+def test_model_of_the_file_needs_no_server_in_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(FAST)
+    environment = {"FLEET_CONFIG": str(tmp_path / "own.toml"), "FLEET_MODEL": "fast"}
+    names = ("FLEET_MODEL", "FLEET_LIGHT_MODEL", "OPENAI_BASE_URL")
+    assert built(tmp_path, *names, **environment) == ["fast", "fast", ""]
+
+
+@pytest.mark.parametrize(
+    ("environment", "refusal"),
+    [
+        ({"FLEET_MODEL": "own"}, "FLEET_MODEL needs OPENAI_API_KEY or OPENAI_BASE_URL, or must be"),
+        ({"FLEET_MODEL": "fats"}, "FLEET_MODEL needs OPENAI_API_KEY or OPENAI_BASE_URL, or must"),
+        ({"FLEET_MODEL": "fast", "FLEET_LIGHT_MODEL": "gpt-5"}, "FLEET_LIGHT_MODEL is gpt-5: no"),
+        ({"FLEET_MODEL": "fast", "FLEET_ROUTER_MODEL": "own"}, "FLEET_ROUTER_MODEL is own: no"),
+    ],
+)
+def test_model_without_a_server_is_refused(
+    tmp_path: Path, environment: dict[str, str], refusal: str
+) -> None:
+    (tmp_path / "own.toml").write_text(FAST)
+    refused = start(tmp_path, FLEET_CONFIG=str(tmp_path / "own.toml"), **environment)
+    assert refused.returncode == 1
+    assert f"Wrong setting: {refusal}" in refused.stderr
+
+
+def test_prices_count_for_the_names_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(FAST)
+    (tmp_path / "prices.json").write_text('{"models": {"q": {"input": 1, "output": 2}}}')
+    environment = {
+        "FLEET_CONFIG": str(tmp_path / "own.toml"),
+        "FLEET_MODEL": "fast",
+        "FLEET_PRICES": str(tmp_path / "prices.json"),
+    }
+    [prices] = built(tmp_path, "FLEET_PRICES", **environment)
+    assert "'fast': ModelPrice(input=1.0, output=2.0)" in prices

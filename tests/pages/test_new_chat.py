@@ -14,6 +14,7 @@ from chat.better_model import ways
 from chat.views import EXAMPLES
 from chat.workflow.stand_in import reason_to_decline
 from routing.classifier import Classifier
+from tests.configs import Configure
 from tooling.known import TOOLS, exact_tools
 
 from .conversations import (
@@ -108,6 +109,21 @@ def test_model_can_be_chosen_if_there_is_more_than_one(client: Client, settings:
     assert "<b>" not in menu
     settings.FLEET_MODEL_IS_STAND_IN = True
     assert 'data-choice="model"' not in page(client, "/")
+
+
+def test_models_of_the_file_can_be_chosen_beside_the_stand_in(
+    client: Client, settings: Settings, configure: Configure
+) -> None:
+    configure('[models."Qwen at home"]\nmodel = "qwen3:8b"\nbase_url = "http://gpu:11434/v1"')
+    settings.FLEET_MODEL_IS_STAND_IN = True
+    menu = page(client, "/").split('data-choice="model"')[1].split("</section>")[0]
+    found = re.findall('data-value="(.*?)" data-name="(.*?)"', menu)
+    assert found == [
+        ("", "Auto"),
+        ("scripted", "SmolLM2 (built-in)"),
+        ("Qwen at home", "Qwen at home"),
+    ]
+    assert "gpu:11434" not in page(client, "/")
 
 
 def test_long_list_of_models_can_be_searched(client: Client, settings: Settings) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from pytest_django import Settings
 
 from chat.models import Run
 from chat.protocol.terms import CANCELLED
@@ -20,6 +21,7 @@ from chat.telemetry.traces import Drops, dropped
 from chat.trace_context import RunTrace, TraceParent
 from chat.workflow.agents import EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
 from tests.chatting import Chatting, chat_request, kinds
+from tests.configs import Configure
 from tests.runs.rows import orphan
 from tests.scripted_model import Script, ScriptedModel
 
@@ -162,6 +164,25 @@ class TestTrace:
             "app.usage.estimated": False,
             "app.call.number": 1,
         }
+
+    async def test_call_to_a_model_of_the_file_names_its_id_and_its_server(
+        self,
+        exporting: pytest.MonkeyPatch,
+        chat: Chatting,
+        receiver: OtlpReceiver,
+        model: ScriptedModel,
+        configure: Configure,
+        settings: Settings,
+    ) -> None:
+        configure(f'[models.fast]\nmodel = "qwen3:8b"\nbase_url = "{model.url}"')
+        settings.OPENAI_BASE_URL = "http://127.0.0.1:9/v1"
+        await restart_worker()
+        events = await chat.answer(chat_request(mode="light", model="fast"))
+        call = (await receiver.until_spans(run_of(events)))[-1]
+        assert call.name == "chat qwen3:8b"
+        assert attributes(call)["gen_ai.request.model"] == "qwen3:8b"
+        port = int(model.url.rpartition(":")[2].removesuffix("/v1"))
+        assert attributes(call)["server.port"] == port
 
     async def test_team_is_one_trace_with_each_of_its_agents_and_tools(
         self, traced: Chatting, receiver: OtlpReceiver, model: ScriptedModel
