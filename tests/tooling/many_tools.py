@@ -16,10 +16,10 @@ def made(name: str, description: str, parameters: Sequence[str]) -> Tool:
     """Return a tool that takes texts of these names and says its own name."""
 
     async def answer(**_: str) -> str:
+        """Say the name of the tool."""
         return name
 
     function: Any = answer
-    function.__doc__ = description
     function.__annotations__ = {**dict.fromkeys(parameters, str), "return": str}
     function.__signature__ = inspect.Signature(
         [
@@ -28,8 +28,8 @@ def made(name: str, description: str, parameters: Sequence[str]) -> Tool:
         ]
     )
     function.__name__ = "made"
-    # With the name that a tool of an MCP server has.
-    return replace(tool(timeout=5)(function), name=name)
+    # With the name and the description that a tool of an MCP server may have.
+    return replace(tool(timeout=5)(function), name=name, description=description)
 
 
 # One a line: name, parameters, description.
