@@ -3,6 +3,7 @@ import os
 import sys
 from importlib.util import find_spec
 
+import django
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
@@ -28,6 +29,9 @@ if __name__ == "__main__":
 
             if (exit_code := ask_quickly(sys.argv[2:])) is not None:
                 sys.exit(exit_code)
+        if sys.argv[1:2] == ["runserver"] and "RUN_MAIN" not in os.environ:
+            # Else what is wrong in fleet.toml is shown with a traceback, and later.
+            django.setup()
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as exc:
         sys.exit(f"Wrong setting: {exc}")

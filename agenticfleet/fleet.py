@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import connection
 
 from chat.access.terminals import terminal_key
+from chat.config.keeping import keep_first
 from chat.llm.servers import tables
 from tooling.watching import Watcher
 
@@ -35,6 +37,7 @@ from .startup import prepare_database, refuse_open_site
 from .workers import STOP_TIMEOUT, Workers
 
 CHECK_INTERVAL = 0.5  # seconds
+WRONG = "Wrong setting: "  # how manage.py begins its last line
 
 
 class Fleet:
@@ -93,7 +96,9 @@ class Fleet:
         for warning in check_redis(settings.REDIS_URL) if settings.REDIS_URL else ():
             self._warn(warning)
         prepare_database(self._say, self._inbox.pause)
-        started = self._workers.start(workers, self.environment())
+        started = self._workers.start(
+            workers, self.environment(), str(keep_first(settings.FLEET_FILE.files, self.kept_in))
+        )
         services = self._started.children
         # A model takes long to load. Pages are served meanwhile, and questions wait for it.
         loading = [service for service in services if service is self._started.model]
@@ -142,20 +147,24 @@ class Fleet:
         """Replace all workers by new ones, which read the code and the settings as they are now."""
         self._say("Reloading: the workers are replaced one by one.")
         try:
-            self.migrate_again()
-            self._workers.replace_all(self.pause)
+            kept, told = self.prepare_reload()
+            self._workers.replace_all(self.pause, kept)
         except EmbeddedError as exc:
             self._warn(f"The reload has stopped: {exc} The other workers go on.")
         else:
-            self._say("Reloaded.")
+            self._say(f"Reloaded. {told}")
 
-    def migrate_again(self) -> None:
-        """Apply new migrations, in a process with the new code. Raise EmbeddedError if it fails."""
+    def prepare_reload(self) -> tuple[str, str]:
+        """Check fleet.toml and apply new migrations, in a process with the new code.
+
+        Return where it has kept what it has read, and a line that says what that is. Raise
+        EmbeddedError if it fails.
+        """
         child = Child(
-            name="manage.py migrate",
+            name="manage.py fleet-reload",
             command=[
-                *(sys.executable, settings.BASE_DIR / "manage.py", "migrate"),
-                *("--noinput", "--skip-checks", "--verbosity", "0"),
+                *(sys.executable, settings.BASE_DIR / "manage.py", "fleet-reload"),
+                *("--keep-in", self.kept_in),
             ],
             watcher=self._watcher,
             answers=lambda child: child.exit_code == 0,
@@ -164,8 +173,13 @@ class Fleet:
         try:
             while child.is_running():
                 self.pause(CHECK_INTERVAL)
+            lines = child.written_lines()
+            if child.exit_code and lines and lines[-1].startswith(WRONG):
+                raise EmbeddedError(lines[-1])
             if child.exit_code:
                 raise EmbeddedError(f"{child.name} failed, {child.exit_reason()}")
+            told, kept = lines[-2:]
+            return kept, told
         finally:
             child.stop()
 
@@ -187,6 +201,11 @@ class Fleet:
         for service in reversed(self._started.children):
             service.stop()
         return not forced
+
+    @property
+    def kept_in(self) -> Path:
+        """The folder of what the owner has written, as workers read it that are started again."""
+        return Path(settings.FLEET_STATE_DIR) / "config"
 
     # --- What others see of it
 

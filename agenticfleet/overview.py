@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from django.conf import settings
 from django.db import connection
 
+from chat.config.reading import Files
 from chat.llm.base_urls import normal
 from chat.llm.listing import Listing
 from chat.llm.local_servers import READ_MORE
 from chat.llm.servers import id_of, is_named
 
+from .configured import config_line
 from .embedded import Started
 from .environment import without_secrets
 from .memory import used_by
@@ -49,6 +51,7 @@ def ready_text(
             f"  web search  {search_text()}",
             f"  database    {database_text()}",
             f"  Redis       {redis}",
+            *([f"  fleet.toml  {config_line()}"] if settings.FLEET_FILE.files != Files() else []),
             f"  runs        {processes_text(started, workers)}",
         ]
     )

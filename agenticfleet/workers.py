@@ -90,17 +90,21 @@ class Workers:
 
     # --- Starting
 
-    def start(self, number: int, environment: Mapping[str, str]) -> list[WorkerProcess]:
-        """Start so many workers, and return them. They don't serve yet."""
+    def start(self, number: int, environment: Mapping[str, str], kept: str) -> list[WorkerProcess]:
+        """Start so many workers, and return them. They don't serve yet.
+
+        `kept` is where they find what the owner of the fleet has written, also if one of them is
+        started again: the files may be wrong by then.
+        """
         self._environment = environment
         self._metrics.begin()
         for _ in range(number):
             self._serving.append(
-                Lifeline(self.start_one(), time.monotonic(), on_exit=self.clean_up_after)
+                Lifeline(self.start_one(kept), time.monotonic(), on_exit=self.clean_up_after)
             )
         return self.processes
 
-    def start_one(self) -> WorkerProcess:
+    def start_one(self, kept: str) -> WorkerProcess:
         """Start a worker with the lowest free number. Raise EmbeddedError if that is impossible."""
         used = {worker.number for worker in self.processes}
         number = next(number for number in count(1) if number not in used)
@@ -117,6 +121,7 @@ class Workers:
             environment={
                 **self._environment,
                 "FLEET_ID": self._fleet_id,
+                "FLEET_KEPT_CONFIG": kept,
                 "FLEET_WORKER_NUMBER": str(number),
                 # Where prometheus-client keeps a worker's values.
                 "PROMETHEUS_MULTIPROC_DIR": str(self._metrics.folder),
@@ -143,14 +148,14 @@ class Workers:
             self._others.remove(worker)
             self.clean_up_after(worker)
 
-    def replace_all(self, pause: Callable[[float], None]) -> None:
+    def replace_all(self, pause: Callable[[float], None], kept: str) -> None:
         """Replace the workers one by one. A new one starts beside the old one, which then leaves.
 
         Raise EmbeddedError if a new one can't start; then the old one goes on. `pause` is called
-        while one starts. It may raise, to give up.
+        while one starts. It may raise, to give up. `kept` is as in `start`.
         """
         for lifeline in self._serving:
-            new = self.start_one()
+            new = self.start_one(kept)
             self._others.append(new)
             try:
                 wait_until_answering([new], pause)

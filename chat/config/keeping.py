@@ -5,6 +5,7 @@ takes effect only when the fleet is told to read it.
 """
 
 import os
+import shutil
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,6 +14,12 @@ import msgspec
 from tooling.decoding import UNREADABLE_JSON
 
 from .reading import Files
+
+
+def keep_first(files: Files, folder: Path) -> Path:
+    """Store the files in the folder, without those that an earlier fleet has kept there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return keep_files(files, folder)
 
 
 def keep_files(files: Files, folder: Path) -> Path:

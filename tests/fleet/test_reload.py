@@ -89,7 +89,7 @@ def observe(fleet: Fleet, model: ScriptedModel, prices: Path, broken: Path) -> R
 
     prices.write_text("{")
     fleet.signal(signal.SIGHUP)
-    until(lambda: "manage.py migrate failed" in fleet.complained, RELOAD, "no complaint")
+    until(lambda: "The reload has stopped" in fleet.complained, RELOAD, "no complaint")
     after_broken_settings = fleet.children("fleet-worker")
     prices.write_text('{"currency": "USD", "models": {}}')
 

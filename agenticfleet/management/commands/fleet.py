@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from agenticfleet.configured import config_text
 from agenticfleet.connections import raise_file_limit
 from agenticfleet.errors import EmbeddedError
 from agenticfleet.fleet import Fleet
@@ -46,9 +47,18 @@ class Command(BaseCommand):
             help="show every setting with its value and its source, and exit",
         )
 
+        parser.add_argument(
+            "--check-config",
+            action="store_true",
+            help="check fleet.toml and fleet_tools.py, show what is in force, and exit",
+        )
+
     def handle(self, *args: Any, host: str, port: int, workers: int, **options: Any) -> None:
         if options["print_settings"]:
             self.say(settings_text())
+            return
+        if options["check_config"]:
+            self.say(config_text())
             return
         if workers < 1:
             raise CommandError("--workers must be at least 1.")

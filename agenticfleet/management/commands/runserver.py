@@ -8,6 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError
+from django.utils.autoreload import BaseReloader, autoreload_started
 
 from agenticfleet.connections import raise_file_limit
 from agenticfleet.embedded import rerun_with_services
@@ -45,8 +46,15 @@ class Command(RunserverCommand):  # type: ignore[misc]
         if ip_address(address).is_loopback:
             # For the process that serves, which this one starts.
             os.environ.setdefault("FLEET_IS_LOCAL", "on")
+        autoreload_started.connect(watch_config)
         raise_file_limit()
         super().run(**options)
 
     def log_action(self, protocol: str, action: str, details: dict[str, Any]) -> None:
         """Log nothing. AccessLog does, without the words of searches in the query."""
+
+
+def watch_config(sender: BaseReloader, **kwargs: Any) -> None:
+    """Start the server again when fleet.toml has changed, as after changes of code."""
+    if path := settings.FLEET_FILE.path:
+        sender.extra_files.add(path)
