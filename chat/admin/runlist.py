@@ -1,5 +1,6 @@
 """The list of runs: its columns, filters, search and export."""
 
+import re
 from typing import Any, get_args
 
 from django.conf import settings
@@ -11,11 +12,13 @@ from django.utils.html import format_html
 from chat.models import Run
 from chat.protocol.errors import Code
 
+from .configurations import digests
 from .content import first_words, visible, with_first_words
 from .filters import ChoiceFilter, OwnerFilter, PeriodFilter, is_owner
 from .listing import ListAdmin, id_range
 from .readonly import milliseconds, owner_kind, path_taken, relative_time, two_lines
 
+DIGEST = re.compile(r"[0-9a-f]{12}")
 MODELS_OF = 1_000  # The filter offers the models of the newest runs.
 MAX_IDS = 1_000
 
@@ -105,6 +108,24 @@ class AskedModelFilter(ModelFilter):
     always = ()
 
 
+class ConfigFilter(ChoiceFilter):
+    """What was in force, by its digest."""
+
+    title = "configuration"
+    parameter_name = "config"
+
+    @classmethod
+    def accepts(cls, name: str, value: str) -> bool:
+        return DIGEST.fullmatch(value) is not None
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        offered = dict.fromkeys([*digests(), self.value() or ""])
+        return [(digest, digest) for digest in offered if digest]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(config=self.value()) if self.value() else queryset
+
+
 class RunList(ListAdmin):
     """The list of runs. RunAdmin adds the page of a run."""
 
@@ -132,6 +153,7 @@ class RunList(ListAdmin):
         DurationFilter,
         ModelFilter,
         AskedModelFilter,
+        ConfigFilter,
         OwnerFilter,
     )
     search_fields = ("pk",)
@@ -174,6 +196,7 @@ class RunList(ListAdmin):
         "deaths": "deaths",
         "worked_s": "worked_s",
         "trace_id": "trace_id",
+        "config": "config",
     }
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:

@@ -115,8 +115,8 @@ def observe(fleet: Fleet, model: ScriptedModel) -> Seen:
     )
     with closing(sqlite3.connect(fleet.folder / "state/fleet.sqlite3")) as database:
         rows = database.execute(
-            "SELECT config, c.text FROM chat_run LEFT JOIN chat_configtext AS c ON c.digest = config"
-            " ORDER BY created_at"
+            "SELECT config, c.text FROM chat_run"
+            " LEFT JOIN chat_configtext AS c ON c.digest = config ORDER BY created_at"
         ).fetchall()
     return Seen(
         *(started_with, first, streaming, fleet.said, second, offered),
