@@ -23,7 +23,11 @@ UNREACHABLE = sentence("%(server)s cannot be reached now.")
 LOST = sentence("%(server)s was lost during the call.")
 UNREADABLE = sentence("%(server)s sent a result that cannot be read.")
 REPORTED = sentence("%(server)s reports an error.")
+ANSWERED = sentence("%(server)s answered with status %(status)s.")
 NO_INPUT = sentence("%(server)s wants to ask something, which is not possible here.")
+
+# How the SDK tells that it could not read events, after which the connection stays open.
+BROKEN = "SSE stream failed"
 
 Result = TypeAdapter[mcp_types.CallToolResult | mcp_types.InputRequiredResult](
     mcp_types.CallToolResult | mcp_types.InputRequiredResult
@@ -89,15 +93,22 @@ class Calls:
 
     def failure_of(self, exc: MCPError, *, acts: bool) -> ToolFailure:
         match exc.error.code:
-            case mcp_types.CONNECTION_CLOSED:
+            case mcp_types.CONNECTION_CLOSED if not exc.error.message.startswith(BROKEN):
                 return ToolFailure(
                     LOST % self._server,
                     advice="It may have been done. Do not repeat this call." if acts else "",
                     temporary=not acts,
                     stale_will_do=True,
                 )
-            case mcp_types.PARSE_ERROR:
+            case mcp_types.PARSE_ERROR | mcp_types.CONNECTION_CLOSED:
                 return ToolFailure(UNREADABLE % self._server, stale_will_do=True)
+        match exc.error.data:
+            case {"status": int(status)}:
+                return ToolFailure(
+                    ANSWERED % {**self._server, "status": status},
+                    temporary=not acts and (status >= 500 or status == 429),
+                    stale_will_do=True,
+                )
         return ToolFailure(
             REPORTED % self._server,
             stale_will_do=True,

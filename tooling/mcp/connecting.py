@@ -3,15 +3,16 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 import httpx2
 from mcp.client._transport import ReadStream, TransportStreams  # these have no public name
 from mcp.shared.exceptions import MCPError
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCNotification
+from mcp_types import JSONRPCNotification, JSONRPCResponse
 from pydantic import ValidationError
 
 from tooling.untrusted import cut, one_line
@@ -23,7 +24,10 @@ for noisy in ("mcp.client", "mcp.shared", "httpx2", "httpcore2"):
     logging.getLogger(noisy).setLevel(logging.CRITICAL)
 
 MAX_MESSAGE_BYTES = 2**20
-MAX_MESSAGES = 500  # a second
+MAX_MESSAGES = 2000  # a second
+MAX_LISTED = 1000  # tools in one message that are looked at
+MAX_WARNINGS = 50  # about one server
+LINES_PER_MINUTE = 60
 MAX_WORDS = 200  # of a server's own, in sentences of ours
 # Other notifications (progress, logs) are not shown.
 HEARD = {
@@ -45,10 +49,16 @@ class Ending:
     def __init__(self, woken: asyncio.Event) -> None:
         self.reason = ""
         self._woken = woken
+        self._is_closing = False
 
     def tell(self, reason: str) -> None:
-        self.reason = self.reason or reason
-        self._woken.set()
+        if not self._is_closing:
+            self.reason = self.reason or reason
+            self._woken.set()
+
+    def close(self) -> None:
+        """Take no more reasons: what happens now is our own doing."""
+        self._is_closing = True
 
 
 class Pace:
@@ -75,16 +85,32 @@ class Pace:
 
 
 class Report:
-    """Logs what is odd about a server once in a connection."""
+    """What operators read of one server: the same words once, and a bounded part of its own.
 
-    def __init__(self, name: str) -> None:
+    `hidden` takes its secrets out of a text.
+    """
+
+    def __init__(self, name: str, hidden: Callable[[str], str]) -> None:
+        self.hidden = hidden
         self._name = name
         self._logged: set[str] = set()
+        self._since = 0.0
+        self._lines = 0
 
-    def once(self, words: str) -> None:
-        if words not in self._logged:
-            self._logged.add(words)
-            logger.warning("MCP server %s %s", self._name, words)
+    def once(self, text: str) -> None:
+        if text not in self._logged and len(self._logged) < MAX_WARNINGS:
+            self._logged.add(text)
+            logger.warning("MCP server %s %s", self._name, text)
+
+    def says(self, text: str) -> None:
+        """Log a line that the server wrote for its operators."""
+        if time.monotonic() - self._since > 60:
+            self._since, self._lines = time.monotonic(), 0
+        self._lines += 1
+        if self._lines <= LINES_PER_MINUTE:
+            logger.info("MCP server %s says: %s", self._name, text)
+        elif self._lines == LINES_PER_MINUTE + 1:
+            logger.info("MCP server %s says more than is logged in a minute", self._name)
 
 
 class Inbox:
@@ -114,7 +140,20 @@ class Inbox:
             if await self._pace.take(1):
                 self._report.once(f"sends more than {MAX_MESSAGES} messages a second: it is slowed")
             if is_of_use(item):
+                self.trim(item)
                 return item
+
+    def trim(self, item: SessionMessage | Exception) -> None:
+        """Leave only what is needed of a list of tools. The SDK refuses the list for one fault."""
+        assert isinstance(item, SessionMessage)
+        if not isinstance(item.message, JSONRPCResponse):
+            return
+        result = item.message.result
+        if isinstance(tools := result.get("tools"), list):
+            trimmed = [trimmed_tool(tool) for tool in tools[:MAX_LISTED]]
+            result["tools"] = [tool for tool in trimmed if tool]
+            if None in trimmed:
+                self._report.once("lists tools that cannot be read")
 
     def __aiter__(self) -> Self:
         return self
@@ -138,6 +177,19 @@ class Inbox:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+
+def trimmed_tool(tool: Any) -> dict[str, Any] | None:
+    """Return what is needed of a tool; None if it isn't there."""
+    match tool:
+        case {"name": str(name), "inputSchema": dict(schema)}:
+            words = {
+                key: value
+                for key in ("title", "description")
+                if isinstance(value := tool.get(key), str)
+            }
+            return {"name": name, "inputSchema": {"type": "object", **schema}, **words}
+    return None
 
 
 def is_of_use(item: SessionMessage | Exception) -> bool:
@@ -175,4 +227,4 @@ def reason_of(exc: BaseException) -> str | None:
 
 def words(text: str) -> str:
     """Return a server's own words on one line."""
-    return cut(one_line(text[: MAX_WORDS * 4]), MAX_WORDS)
+    return cut(one_line(text[: MAX_WORDS * 4]), MAX_WORDS).rstrip(".")

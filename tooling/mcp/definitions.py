@@ -60,7 +60,7 @@ def listing_of(
         if len(definitions) == MAX_TOOLS:
             left_out[f"all after {MAX_TOOLS}"] = "too many"
             break
-        if not NAME.fullmatch(name):
+        if not tool.name or not NAME.fullmatch(name):
             left_out[shown] = "a name of other characters, or too long"
         elif name in taken or name in definitions:
             left_out[shown] = "the name is taken"

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -18,7 +19,7 @@ from .connecting import MAX_MESSAGE_BYTES, Ending, Inbox, Pace, Report, Transpor
 CONNECT_TIMEOUT = 5.0
 SEND_TIMEOUT = 10.0  # of what has no result
 LEAVE_TIMEOUT = 1.0  # to end a session
-BYTES_PER_SECOND = 16 * 2**20
+BYTES_PER_SECOND = 2 * 2**20
 REFUSED = {401: "it refuses the key", 403: "it does not allow this", 407: "the proxy refuses"}
 
 
@@ -93,7 +94,11 @@ class Hooks:
         body = await read_error(response) if kind.startswith("application/json") else b""
         if b'"jsonrpc"' not in body:
             # Of a status the SDK says only that there was an error.
-            error = {"code": INTERNAL_ERROR, "message": status}
+            error = {
+                "code": INTERNAL_ERROR,
+                "message": status,
+                "data": {"status": response.status_code},
+            }
             body = msgspec.json.encode({"jsonrpc": "2.0", "id": None, "error": error})
             response.headers = httpx2.Headers({"content-type": "application/json"})
         response.stream = httpx2.ByteStream(body)
@@ -113,10 +118,12 @@ async def read_error(response: httpx2.Response) -> bytes:
 
 @asynccontextmanager
 async def address(
-    url: str, headers: Mapping[str, str], *, name: str, ending: Ending
+    url: str, headers: Mapping[str, str], *, ending: Ending, report: Report
 ) -> AsyncIterator[TransportStreams]:
     """Connect to a server, and yield the streams of its messages."""
     hooks = Hooks(ending)
+    # Reading them takes 50 ms.
+    trusted = await asyncio.to_thread(certificates)
     async with (
         httpx2.AsyncClient(
             # A compressed body could be larger than the bytes that `Bounded` counts.
@@ -124,12 +131,20 @@ async def address(
             event_hooks={"request": [hooks.request], "response": [hooks.response]},
             # The proxies of the environment. A server on this machine is not asked through one.
             trust_env=not is_here(url),
-            # The context reads SSL_CERT_FILE.
-            verify=ssl.create_default_context(),
+            verify=trusted,
         ) as client,
         streamable_http_client(url, http_client=client) as (messages, sent),
     ):
-        yield Inbox(messages, ending, Report(name)), sent
+        try:
+            yield Inbox(messages, ending, report), sent
+        finally:
+            ending.close()
+
+
+@cache
+def certificates() -> ssl.SSLContext:
+    """Return the authorities to trust: those of SSL_CERT_FILE, or of the system."""
+    return ssl.create_default_context()
 
 
 def is_here(url: str) -> bool:

@@ -24,7 +24,7 @@ from tooling.tables import McpTable, ToolTable
 from tooling.watching import Watcher
 
 from .calling import UNREACHABLE, Calls
-from .connecting import Ending, Unreachable, reason_of
+from .connecting import Ending, Report, Unreachable, reason_of
 from .definitions import MAX_TOOLS, Definition, Listing, listing_of, named
 from .http import address
 from .stdio import program
@@ -39,7 +39,6 @@ STEADY_AFTER = 60.0  # so long open, a server is not one that fails at once
 LISTING_INTERVAL = 5.0  # at least, between two looks at its tools
 MAX_PAGES = 20
 MAX_SHOWN = 5  # names in a line of the log
-MAX_WARNINGS = 20  # of what it lists
 MIN_SECRET_CHARS = 4
 KEY_PARAMETER = "\0key"  # no parameter can have this name
 
@@ -78,12 +77,12 @@ class Server:
         self._limits = limits
         self._reasons: Mapping[str, str] = {}
         self._client: Client | None = None
+        self._report = Report(name, self.hidden)
         self._calls = Calls(name, self.hidden)
         self._woken = asyncio.Event()  # the connection has ended, or the tools have changed
         self._is_changed = False
         self._patience = OPENING_TIMEOUT
         self._said = ""  # of the last state, in the log
-        self._warned: set[str] = set()
         self._secrets = [
             value
             for value in (*table.env.values(), *table.headers.values())
@@ -160,12 +159,11 @@ class Server:
             return program(
                 self.table.command,
                 self.table.env,
-                name=self.name,
                 ending=ending,
+                report=self._report,
                 watcher=watcher,
-                hidden=self.hidden,
             )
-        return address(self.table.url, self.table.headers, name=self.name, ending=ending)
+        return address(self.table.url, self.table.headers, ending=ending, report=self._report)
 
     async def follow(self, client: Client, ending: Ending) -> None:
         """Look at the tools again when they change, until the connection ends."""
@@ -278,7 +276,7 @@ class Server:
         if left_out := listing.left_out:
             shown = "; ".join(f"{name} ({why})" for name, why in list(left_out.items())[:MAX_SHOWN])
             more = f"; and {len(left_out) - MAX_SHOWN} more" if len(left_out) > MAX_SHOWN else ""
-            self.warn_once(f"left out {shown}{more}")
+            self._report.once(f"lists tools that are left out: {shown}{more}")
         there = [definition.tool for definition in listing.definitions]
         for key, patterns in (
             ("read", self.table.read),
@@ -288,12 +286,7 @@ class Server:
             unknown = [each for each in patterns if not any(named(one, [each]) for one in there)]
             if unknown:
                 names = ", ".join(unknown[:MAX_SHOWN])
-                self.warn_once(f"nothing has the name that mcp.{self.name}.{key} has: {names}")
-
-    def warn_once(self, text: str) -> None:
-        if text not in self._warned and len(self._warned) < MAX_WARNINGS:
-            self._warned.add(text)
-            logger.warning("MCP server %s: %s", self.name, text)
+                self._report.once(f"has no tool of the names in mcp.{self.name}.{key}: {names}")
 
     def tool_of(self, definition: Definition) -> Tool | None:
         """Return the tool that models may call; None if the owner has switched it off."""

@@ -5,11 +5,10 @@ The SDK's own transport reads lines of any length, and keeps the loop busy with 
 
 import asyncio
 import json
-import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import cast
 
@@ -33,8 +32,6 @@ from .connecting import (
     Unreachable,
 )
 
-logger = logging.getLogger(__name__)
-
 # What a program gets of this process's environment: what finding other programs, their caches and
 # the certificates takes. Proxies may hold passwords.
 INHERITED = (
@@ -50,10 +47,9 @@ WRITE_TIMEOUT = 10.0
 POLL_INTERVAL = 0.01
 # In bytes
 MAX_UNREAD = 256 * 1024  # that it doesn't read of what we have written
-OUT_PER_SECOND = 16 * 2**20
+OUT_PER_SECOND = 4 * 2**20
 ERR_PER_SECOND = 2**20
 MAX_LOG_LINE = 500
-LOG_LINES_PER_MINUTE = 60
 
 
 class Pipe:
@@ -78,6 +74,13 @@ class Pipe:
     def end(self) -> None:
         self._is_open = False
         self._woken.set()
+
+    def expire(self) -> None:
+        """End when nothing has come for a moment: others may hold the pipe open."""
+        if self._piece:
+            asyncio.get_running_loop().call_later(EXIT_TIMEOUT, self.expire)
+        else:
+            self.end()
 
     async def read(self) -> bytes:
         """Return the next piece; nothing at the end."""
@@ -111,6 +114,9 @@ class Program(asyncio.SubprocessProtocol):
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         if fd in (1, 2):
             (self.out if fd == 1 else self.err).end()
+
+    def process_exited(self) -> None:
+        asyncio.get_running_loop().call_later(EXIT_TIMEOUT, self.out.expire)
 
     async def write(self, line: bytes) -> None:
         """Write a line. Raise Unreachable if the program doesn't read."""
@@ -159,10 +165,9 @@ async def program(
     command: Sequence[str],
     env: Mapping[str, str],
     *,
-    name: str,
     ending: Ending,
+    report: Report,
     watcher: Watcher,
-    hidden: Callable[[str], str],
 ) -> AsyncIterator[TransportStreams]:
     """Start a server, and yield the streams of its messages. End it with the block.
 
@@ -173,14 +178,14 @@ async def program(
     into, messages = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     # A call that is cancelled must not wait for a server that doesn't read.
     sent, outgoing = anyio.create_memory_object_stream[SessionMessage](64)
-    report = Report(name)
     async with into, messages, sent, outgoing, anyio.create_task_group() as tasks:
         tasks.start_soon(read_messages, process, into, ending, report)
         tasks.start_soon(write_messages, process, outgoing, ending)
-        tasks.start_soon(log_errors, process, name, hidden)
+        tasks.start_soon(log_errors, process, report)
         try:
             yield Inbox(messages, ending, report), sent
         finally:
+            ending.close()
             with anyio.CancelScope(shield=True):
                 await process.stop()
             watcher.forget(process.pid)
@@ -257,21 +262,14 @@ async def write_messages(
         ending.tell(str(exc))
 
 
-async def log_errors(process: Program, name: str, hidden: Callable[[str], str]) -> None:
-    """Log what a program writes to its standard error, up to so many lines a minute."""
-    rest, since, count = b"", 0.0, 0
+async def log_errors(process: Program, report: Report) -> None:
+    """Log what a program writes to its standard error."""
+    rest = b""
     while piece := await process.err.read():
         *lines, rest = (rest + piece).split(b"\n")
         # Of a line without an end only the beginning is shown.
         rest = rest[:MAX_LOG_LINE]
         for line in lines:
-            if not (text := hidden(one_line(line[:MAX_LOG_LINE].decode(errors="replace")))):
-                continue
-            process.last_words = cut(text, MAX_WORDS)
-            if time.monotonic() - since > 60:
-                since, count = time.monotonic(), 0
-            count += 1
-            if count <= LOG_LINES_PER_MINUTE:
-                logger.info("MCP server %s says: %s", name, text)
-            elif count == LOG_LINES_PER_MINUTE + 1:
-                logger.info("MCP server %s says more than is logged in a minute", name)
+            if text := report.hidden(one_line(line[:MAX_LOG_LINE].decode(errors="replace"))):
+                process.last_words = cut(text, MAX_WORDS)
+                report.says(text)
