@@ -53,6 +53,7 @@ class AskQuerySet(models.QuerySet["Ask"]):
                 arguments=asked.data.arguments,
                 schema=asked.data.schema,
                 digest=asked.digest,
+                definition=asked.definition,
                 message=asked.data.message,
                 options=asked.data.options,
                 url=asked.data.url,
@@ -127,15 +128,18 @@ class AskQuerySet(models.QuerySet["Ask"]):
         metrics.asks_were_closed("expire", closed)
         return len(locked)
 
-    def tools_approved_in(self, conversation_id: uuid.UUID) -> frozenset[str]:
-        """Return the tools whose calls were approved for the rest of this conversation."""
+    def approved_in(self, conversation_id: uuid.UUID) -> frozenset[str]:
+        """Return the digests of tools whose calls were approved for the rest of a conversation.
+
+        They are those of definitions: a tool that has changed is another one.
+        """
         remembered = self.filter(
             conversation=conversation_id,
             remember=True,
             kind=Ask.Kind.APPROVAL,
             state__in=(Ask.State.APPROVED, Ask.State.EDITED),
-        )
-        return frozenset(remembered.order_by().values_list("tool", flat=True))
+        ).exclude(definition="")
+        return frozenset(remembered.order_by().values_list("definition", flat=True))
 
 
 class Ask(models.Model):
@@ -169,6 +173,9 @@ class Ask(models.Model):
     schema = models.JSONField(default=dict, blank=True)
     digest = models.CharField(
         max_length=64, blank=True, help_text="of the tool, its definition and the arguments"
+    )
+    definition = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="digest of that of the tool"
     )
     message = models.TextField()
     options = models.JSONField(default=list, blank=True)

@@ -10,7 +10,10 @@ import math
 import re
 from collections.abc import AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Literal, overload
+
+import msgspec
 
 from .awaiting import result_of
 from .functions import NotATool, Written, written
@@ -91,6 +94,11 @@ class Tool:
             "parameters": self.parameters.schema,
         }
         return {"type": "function", "function": function}
+
+    @property
+    def definition(self) -> str:
+        """What identifies the tool as models read it."""
+        return sha256(msgspec.json.encode(self.offer, order="sorted")).hexdigest()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself, as other code and tests of its author do."""

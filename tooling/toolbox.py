@@ -139,6 +139,10 @@ class Toolbox:
         offer = self._tools[name].offer if name in self._tools else {}
         return sha256(msgspec.json.encode([name, arguments, offer])).hexdigest()
 
+    def definition(self, name: str) -> str:
+        """Return what identifies a tool as it is defined now."""
+        return self._tools[name].definition if name in self._tools else ""
+
     def remember(
         self, name: str, arguments: str, key: str, outcome: ToolResult | Rejection
     ) -> None:

@@ -143,7 +143,7 @@ class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that a run asks a person before it goes on.
 
     `name` is the step that waits. `digest` identifies the tool, its definition and the arguments:
-    what was approved is what runs.
+    what was approved is what runs. `definition` identifies the definition alone.
     """
 
     agent_id: str
@@ -151,6 +151,7 @@ class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     data: AskData
     digest: str = ""
+    definition: str = ""
 
 
 class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

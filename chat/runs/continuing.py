@@ -64,7 +64,7 @@ def question_of(run: Run, *, is_first: bool = False) -> Question:
         lost_model="" if has_model else run.model_asked,
         instructions=run.instructions,
         is_repeated=run.rerun_of_id is not None,
-        approved=frozenset() if is_first else Ask.objects.tools_approved_in(run.conversation_id),
+        approved=frozenset() if is_first else Ask.objects.approved_in(run.conversation_id),
     )
 
 

@@ -21,4 +21,4 @@ class Question:
     lost_model: str = ""  # that the person chose, but is gone
     instructions: str = ""  # of the person, for every answer
     is_repeated: bool = False  # it was answered before, and the person asks again
-    approved: frozenset[str] = frozenset()  # tools that the person approved for the conversation
+    approved: frozenset[str] = frozenset()  # definitions of tools, for the conversation

@@ -140,8 +140,10 @@ class ToolUse:
         """Return the reply to a call that a person must approve; None if no one must."""
         if call.name == PERSON:
             return None
-        approver = self.work.toolbox.approver_of(call.name)
-        if approver == "owner" and call.name in self.work.question.approved:
+        toolbox = self.work.toolbox
+        approver = toolbox.approver_of(call.name)
+        approved = self.work.question.approved
+        if approver == "owner" and approved and toolbox.definition(call.name) in approved:
             approver = ""
         # What was decided about this call counts, even if no one would be asked any more.
         if not approver and not self.work.has_reply(name):
@@ -169,6 +171,7 @@ class ToolUse:
             author=self.agent.name,
             name=step,
             digest=self.work.toolbox.digest(call.name, call.arguments),
+            definition=self.work.toolbox.definition(call.name),
             data=AskData(
                 ask_id=uuid4(),
                 kind=kind,

@@ -23,6 +23,7 @@ from chat.shares import Share
 from tests.pages.conversations import asked, decided_for, paused_run_of, run_of, stored_ask
 from tests.pages.test_admin_refusals import keep as keep_refusal
 from tests.tooling.inspector.entries import keep as keep_result
+from tooling.models import PinnedTool
 
 WORDS_IN_REDIS = {"query": "cachedzqquery", "passage": "cachedzqpassage"}
 
@@ -58,8 +59,10 @@ def things_of(owner: Owner, name: str, redis: Redis) -> Things:
         words |= {"name": user.username, "mail": user.email}
         words["sign-in"] = tag_of_session(elsewhere.session.session_key or "")
     user_id = str(user.pk if user else 0)
+    pin, _ = PinnedTool.objects.get_or_create(server="shop", tool="read")
     ids |= {
         "chat.token": token.row.pk,
+        "tooling.pinnedtool": str(pin.pk),
         "chat.service": str(service.pk),
         "auth.group": str(group.pk),
         "auth.user": user_id,

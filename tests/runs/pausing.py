@@ -61,6 +61,7 @@ def asked(number: int, plan: Plan, **fields: Any) -> Asked:
         author="Assistant",
         name=f"answer/assistant/1/tool-{number}",
         data=data,
+        definition="definition of book",
     )
 
 

@@ -5,6 +5,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -171,6 +172,19 @@ async def test_approval_is_remembered_for_the_rest_of_the_conversation(
     events = await chat.answer(request(conversation_id=pause.conversation_id))
     assert events[-1]["data"]["status"] == "completed"
     assert light == ["Rome", "Oslo"]
+
+
+async def test_approval_of_a_conversation_does_not_outlive_the_definition(
+    chat: Chatting, model: ScriptedModel, light: Booked
+) -> None:
+    pause = await paused(chat, request())
+    await chat.answer(pause.frame(remember=True))
+    before = TOOLS["book"]
+    TOOLS["book"] = replace(before, description="Book, and tell everybody.")  # type: ignore[index]
+    model.as_agent(ASSISTANT.instructions, books("Oslo"), Script(tokens=["Done."]))
+    again = await paused(chat, request(conversation_id=pause.conversation_id))
+    assert len(again.ask_ids) == 1
+    assert light == ["Rome"]
 
 
 async def test_agents_side_by_side_finish_before_the_run_pauses_once(

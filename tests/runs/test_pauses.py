@@ -199,7 +199,7 @@ async def test_approval_is_remembered_for_the_conversation(chat: Chatting, plan:
     refused = await paused(chat)
     await chat.answer(refused.frame("refuse"))
     for conversation, approved in (
-        (pause.conversation_id, {"book"}),
+        (pause.conversation_id, {"definition of book"}),
         (refused.conversation_id, set()),
     ):
         await chat.answer(chat_request("plain", conversation_id=conversation))
@@ -215,7 +215,7 @@ async def test_first_question_does_not_look_for_remembered_approvals(
         looked.append(conversation_id)
         return frozenset()
 
-    monkeypatch.setattr(AskQuerySet, "tools_approved_in", note)
+    monkeypatch.setattr(AskQuerySet, "approved_in", note)
     first = await chat.answer("plain")
     assert looked == []
     conversation_id = first[0]["data"]["conversation_id"]

@@ -25,6 +25,7 @@ from tooling.registry import CallKey, Tool, tool
 from .scripts import SCRIPTS, TEAM, Played, play, says, text_of
 
 CALCULATE = says(calls=[("calculator", {"expression": "6 * 7"})])
+CALCULATOR = frozenset({known.TOOLS["calculator"].definition})
 SCRIPT = {**TEAM, ANALYST.id: [CALCULATE, says("it is done")]}
 
 
@@ -161,7 +162,7 @@ async def test_a_call_that_cannot_be_made_is_rejected_without_asking() -> None:
 
 
 async def test_an_approval_for_the_conversation_is_not_asked_again() -> None:
-    played = await play("asking", approved=frozenset({"calculator"}))
+    played = await play("asking", approved=CALCULATOR)
     assert [e.data.tool for e in of_kind(played, ToolStart)].count("calculator") == 1
 
 
@@ -247,7 +248,7 @@ async def test_a_refusal_counts_although_another_call_of_the_tool_is_remembered(
     ]
     kept = {name: result for memory in memories for name, result in memory.kept.items()}
     memory = replace(memories[0], kept=kept)
-    again = await play("asking", memory, approved=frozenset({"calculator"}))
+    again = await play("asking", memory, approved=CALCULATOR)
     made = [event.data.arguments["expression"] for event in of_kind(again, ToolStart)]
     assert made == ["1 + 1", "4 + 4"]
 
