@@ -3,13 +3,16 @@
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from .bounded import BoundedRedis
 from .cache import ToolCache
 from .results import TtlClass
 from .services import Services, utc_now
 from .tables import McpTable, ToolTable
+
+if TYPE_CHECKING:
+    from .mcp.pins import InDatabase
 
 
 def open_services(
@@ -21,12 +24,14 @@ def open_services(
     ttl: Mapping[TtlClass, float],
     mcp: Mapping[str, McpTable] = MappingProxyType({}),
     limits: Mapping[str, ToolTable] = MappingProxyType({}),
+    in_database: "InDatabase | None" = None,
     zone: tzinfo = UTC,
     now: Callable[[], datetime] = utc_now,
 ) -> Services:
     """Return what the tools of the running event loop share; the caller closes it with the loop.
 
-    Without a `redis_url` no result is kept. `limits` are those of the tools of `mcp` servers.
+    Without a `redis_url` no result is kept. `limits` are those of the tools of `mcp` servers, whose
+    definitions are looked up by calls that run `in_database`; without it all are accepted.
     """
     services = Services(now=now, zone=zone)
     if redis_url:
@@ -40,7 +45,9 @@ def open_services(
         )
     if mcp:
         # Importing the SDK takes 0.7 s.
+        from .mcp.pins import Pins, all_open  # noqa: PLC0415
         from .mcp.servers import Servers  # noqa: PLC0415
 
-        services.mcp = Servers(mcp, limits)
+        judge = Pins(in_database, mcp).judge if in_database else all_open
+        services.mcp = Servers(mcp, limits, judge)
     return services

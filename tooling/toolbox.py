@@ -230,15 +230,16 @@ class Toolbox:
                 f"There is no tool named {cut(one_line(name), 60)!r}."
                 f" Available: {self.listed(among)}.",
             )
-        if name not in self._tools or (among is not None and name not in among):
+        tool = self._tools.get(name)
+        # First, because agents are not offered what is off. A call of it may have been approved.
+        if tool and (reason := tool.why_off(self._services)):
+            raise NotMade("not_allowed", f"{reason} Answer without {name}.")
+        if tool is None or (among is not None and name not in among):
             raise NotMade(
                 "not_allowed",
                 f"The tool {name} is not available for this answer."
                 f" Available: {self.listed(among)}.",
             )
-        tool = self._tools[name]
-        if reason := tool.why_off(self._services):
-            raise NotMade("not_allowed", f"{reason} Answer without {name}.")
         return tool
 
     def why_off(self, tool: Tool) -> str:

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 
+from chat.database import in_database
 from chat.llm.models import Models
 from chat.models import Run
 from chat.protocol.errors import SHUTTING_DOWN
@@ -242,6 +243,7 @@ def tool_services() -> Services:
         },
         mcp=settings.FLEET_FILE.servers,
         limits=settings.FLEET_FILE.file.tools,
+        in_database=in_database,
         zone=ZoneInfo(settings.FLEET_TIME_ZONE),
     )
 

@@ -80,6 +80,9 @@ def tools():
             with open(state, "a") as file:
                 file.write("x")
             return [tool("read", f"Reads, {os.path.getsize(state)}."), tool("write")]
+        case "as in a file":
+            with open(os.environ["STATE"]) as file:
+                return [tool(*each) for each in json.load(file)]
     return [tool("read"), tool("write"), tool("search")]
 
 

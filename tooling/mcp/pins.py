@@ -61,6 +61,14 @@ class InDatabase(Protocol):
     def __call__[R](self, call: Callable[[], R], /) -> Awaitable[R]: ...
 
 
+type Judge = Callable[[str, Sequence[Definition]], Awaitable[Mapping[str, str]]]
+
+
+async def all_open(server: str, definitions: Sequence[Definition]) -> Mapping[str, str]:
+    """Judge every definition to be accepted."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A definition that a server has now."""

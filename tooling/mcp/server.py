@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any
@@ -27,6 +27,7 @@ from .calling import UNREACHABLE, Calls
 from .connecting import Ending, Report, Unreachable, reason_of
 from .definitions import MAX_TOOLS, Definition, Listing, listing_of, named
 from .http import address
+from .pins import Judge, all_open
 from .stdio import program
 
 logger = logging.getLogger(__name__)
@@ -43,13 +44,6 @@ MIN_SECRET_CHARS = 4
 KEY_PARAMETER = "\0key"  # no parameter can have this name
 
 CLIENT = mcp_types.Implementation(name="agenticfleet", version="1")
-
-type Judge = Callable[[str, Sequence[Definition]], Awaitable[Mapping[str, str]]]
-
-
-async def all_open(server: str, definitions: Sequence[Definition]) -> Mapping[str, str]:
-    """Judge every definition to be as it was."""
-    return {}
 
 
 class Server:
@@ -269,8 +263,14 @@ class Server:
         self.log_listing(listing)
 
     async def judge_again(self) -> None:
-        """Take in that somebody has accepted definitions."""
-        self._reasons = await self.judge(self.name, self.definitions)
+        """Look again at definitions that were not accepted, in case somebody has accepted them."""
+        definitions = self.definitions
+        if not self._reasons:
+            return
+        reasons = await self.judge(self.name, definitions)
+        # Others may have been listed, and judged, in the meantime.
+        if definitions is self.definitions:
+            self._reasons = reasons
 
     def log_listing(self, listing: Listing) -> None:
         if left_out := listing.left_out:

@@ -9,7 +9,10 @@ from tooling.registry import Tool
 from tooling.tables import McpTable, ToolTable
 from tooling.watching import Watcher
 
-from .server import Judge, Server, all_open
+from .pins import Judge, all_open
+from .server import Server
+
+JUDGING_INTERVAL = 3.0  # seconds until workers see that a definition was accepted
 
 
 class Servers:
@@ -46,6 +49,14 @@ class Servers:
             async with asyncio.TaskGroup() as tasks:
                 for name, server in self.servers.items():
                     tasks.create_task(server.keep(watcher), name=f"MCP server {name}")
+                tasks.create_task(self.keep_judging(), name="definitions of MCP servers")
+
+    async def keep_judging(self) -> None:
+        """Look at what is closed again and again, until an operator has accepted it."""
+        while True:
+            await asyncio.sleep(JUDGING_INTERVAL)
+            for server in self.servers.values():
+                await server.judge_again()
 
     async def tried(self, within: float) -> None:
         """Wait until each server has been open or has failed, for so many seconds at most."""
