@@ -14,6 +14,13 @@ import time
 PART = sys.argv[1] if len(sys.argv) > 1 else "good"
 OBJECT = {"type": "object", "properties": {"text": {"type": "string"}}}
 METHOD_NOT_FOUND = -32601
+KNOWN = {}  # what the client can do
+PAGE = {
+    "mode": "url",
+    "message": "Pay first.",
+    "url": "https://pay.example/7",
+    "elicitationId": "7",
+}
 
 
 def send(message):
@@ -160,9 +167,44 @@ def call(id_, name, arguments):
             said = text(" ".join(sorted(os.environ)))
         case "meta":
             said = text(json.dumps(arguments))
+        case "asks in a call":
+            ask(id_, "For how many?", "people")
+            return
+        case "tells capabilities":
+            said = text(json.dumps(KNOWN))
+        case "asks wrongly":
+            params = {"message": "Who?", "requestedSchema": {"type": "object", "properties": {}}}
+            send({"id": f"{id_} x", "method": "elicitation/create", "params": params})
+            return
+        case "asks for a page":
+            if os.path.exists(os.environ["PAID"]):
+                answer(id_, said)
+                return
+            data = {"elicitations": [PAGE]}
+            send({"id": id_, "error": {"code": -32042, "message": "Pay first", "data": data}})
+            return
         case "changes in a call":
             send({"method": "notifications/tools/list_changed"})
     answer(id_, said)
+
+
+def ask(id_, message, field):
+    """Ask the person, who must reply before the call of this id ends."""
+    schema = {"type": "object", "properties": {field: {"type": "integer"}}, "required": [field]}
+    note("ASKS")
+    params = {"message": message, "requestedSchema": schema}
+    send({"id": f"{id_} {field}", "method": "elicitation/create", "params": params})
+
+
+def hear(id_, result):
+    """Take in a reply: ask on, or end the call."""
+    call_id, field = id_.split()
+    if result["action"] != "accept":
+        answer(int(call_id), text(f"{field}: {result['action']}"))
+    elif field == "people":
+        ask(call_id, f"How many of {result['content']['people']} are children?", "children")
+    else:
+        answer(int(call_id), text(f"booked, children: {result['content']['children']}"))
 
 
 # --- Its life -------------------------------------------------------------------------------------
@@ -210,6 +252,7 @@ def handle(message):
             capabilities = {"tools": {"listChanged": True}}
             info = {"name": "player", "version": "1"}
             version = params["protocolVersion"]
+            KNOWN.update(params["capabilities"])
             answer(
                 id_,
                 {"protocolVersion": version, "capabilities": capabilities, "serverInfo": info},
@@ -227,6 +270,8 @@ def handle(message):
             call(id_, params["name"], params["arguments"])
         case "notifications/cancelled":
             note("CANCELLED")
+        case None if "result" in message:
+            hear(id_, message["result"])
         case str() if id_ is not None:
             send({"id": id_, "error": {"code": METHOD_NOT_FOUND, "message": "unknown"}})
 

@@ -65,11 +65,11 @@ async def until(condition: Callable[[], bool], within: float = PATIENCE) -> None
         await asyncio.sleep(0.005)
 
 
-def children() -> list[psutil.Process]:
-    """Return the players that run, also those that have lost their parents."""
+def children(path: Path = PLAYER) -> list[psutil.Process]:
+    """Return the programs of this path that run, also those that have lost their parents."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if str(PLAYER) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+            if str(path) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found

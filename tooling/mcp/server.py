@@ -18,7 +18,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from tooling.known import TOOLS
 from tooling.loading import limited
 from tooling.registry import CacheRule, Tool
-from tooling.results import Output
+from tooling.results import Given, Output
 from tooling.schema import Arguments
 from tooling.tables import McpTable, ToolTable
 from tooling.watching import Watcher
@@ -41,7 +41,7 @@ LISTING_INTERVAL = 5.0  # at least, between two looks at its tools
 MAX_PAGES = 20
 MAX_SHOWN = 5  # names in a line of the log
 MIN_SECRET_CHARS = 4
-KEY_PARAMETER = "\0key"  # no parameter can have this name
+KEY_PARAMETER, GIVEN_PARAMETER = "\0key", "\0given"  # no parameter can have these names
 
 CLIENT = mcp_types.Implementation(name="agenticfleet", version="1")
 
@@ -126,6 +126,7 @@ class Server:
             self.transport(ending, watcher),
             cache=None,
             client_info=CLIENT,
+            elicitation_callback=self._calls.elicit,
             message_handler=self.hear,
         )
         try:
@@ -312,6 +313,7 @@ class Server:
             from_question=None,
             acts=not reads,
             approver="" if reads else "owner",
+            given_parameter=GIVEN_PARAMETER,
         )
         return limited(tool, limits)
 
@@ -328,11 +330,14 @@ class Server:
             account=lambda services: self.name,
         )
 
-    async def call(self, tool: str, arguments: Arguments, key: str, *, acts: bool) -> Output:
-        return await self._calls.make(self._client, tool, arguments, key, acts=acts)
+    async def call(
+        self, tool: str, arguments: Arguments, key: str, given: Given | None, *, acts: bool
+    ) -> Output:
+        return await self._calls.make(self._client, tool, arguments, key, given, acts=acts)
 
 
 async def call(server: Server, tool: str, acts: bool, /, **arguments: Any) -> Output:
     """Call a tool of a server, whose arguments may have any names."""
     key = arguments.pop(KEY_PARAMETER, "")
-    return await server.call(tool, arguments, key, acts=acts)
+    given = arguments.pop(GIVEN_PARAMETER)
+    return await server.call(tool, arguments, key, given, acts=acts)
