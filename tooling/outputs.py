@@ -2,7 +2,16 @@
 
 import json
 import math
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import (
+    AsyncIterable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    ValuesView,
+)
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from enum import Enum
@@ -12,6 +21,7 @@ import msgspec
 
 from .results import Output, Passage
 
+LISTINGS = (list, tuple, set, frozenset, range, deque, KeysView, ValuesView, ItemsView, Iterator)
 MAX_DEPTH = 40
 MAX_PASSAGES = 100
 NO_RESULT = "It was called, and returned no result."
@@ -64,8 +74,7 @@ def is_listing(result: object) -> bool:
     if isinstance(result, Mapping | msgspec.Struct | Enum) or hasattr(result, "_fields"):
         return False
     # One with a text of its own, such as a table, is shown as that.
-    is_plain = isinstance(result, list | tuple | set | frozenset | range)
-    return isinstance(result, Iterable) and (is_plain or has_no_text(result))
+    return isinstance(result, Iterable) and (isinstance(result, LISTINGS) or has_no_text(result))
 
 
 def has_no_text(value: object) -> bool:

@@ -17,6 +17,8 @@ from typing import Any
 
 from django.db import DatabaseError, connections
 
+from .awaiting import Escaped
+
 IDLE_SECONDS = 10.0  # after which a thread ends
 MAX_AT_ONCE = 32  # calls of one tool in a process; others wait for their turn
 MAX_STUCK = 8  # calls of one tool that are beyond its time limit; then it is closed
@@ -54,7 +56,7 @@ def serve(jobs: SimpleQueue[Job]) -> None:
             _idle.append(jobs)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)  # its result may have megabytes
 class Work:
     """One call of a plain function."""
 
@@ -111,7 +113,7 @@ class Lane:
             return sum(work.is_left for work in self._at_work)
 
     async def run[T](self, call: Callable[[], T], *, limit: float) -> T:
-        """Return or raise what the call does in a thread.
+        """Return or raise what the call does in a thread; Escaped for what isn't an Exception.
 
         If the caller is cancelled, as after `limit` seconds, the thread goes on.
         """
@@ -125,15 +127,17 @@ class Lane:
             await work.ended
         finally:
             self.leave(work)
-        if work.failure is not None:
+        if isinstance(work.failure, Exception):
             raise work.failure
+        if work.failure is not None:
+            raise Escaped(work.failure) from work.failure
         result: T = work.result
         return result
 
     def leave(self, work: Work) -> None:
         with self._lock:
             work.is_left = True
-            with suppress(ValueError):
+            if work in self._waiting:
                 self._waiting.remove(work)
 
     def do(self, first: Work) -> None:

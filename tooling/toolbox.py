@@ -368,8 +368,9 @@ class Toolbox:
         """
         host = web_host(passage.url)
         url = passage.url if host else ""
-        title = cut(one_line(passage.title), MAX_TITLE_CHARS) or host or UNTITLED
-        published = one_line(passage.published or "")[:MAX_DATE_CHARS] or None
+        title = cut(first_line(passage.title, MAX_TITLE_CHARS), MAX_TITLE_CHARS)
+        title = title or host or UNTITLED
+        published = first_line(passage.published or "", MAX_DATE_CHARS)[:MAX_DATE_CHARS] or None
         for known in self.sources:
             if known.url == url and (url or known.title == title):
                 return known
@@ -377,6 +378,11 @@ class Toolbox:
         source = Source(number, title, url, host, published)
         self.sources.append(source)
         return source
+
+
+def first_line(text: str, max_chars: int) -> str:
+    """Return the text on one line, a little longer than needed. It may have megabytes."""
+    return one_line(text[: max_chars * 2])
 
 
 def cited(source: Source, text: str) -> str:
