@@ -4,6 +4,7 @@ import sys
 from importlib.util import find_spec
 
 import django
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
@@ -35,3 +36,10 @@ if __name__ == "__main__":
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as exc:
         sys.exit(f"Wrong setting: {exc}")
+    except Exception as exc:
+        # An app that fleet.toml names may raise anything while Django sets it up.
+        from tooling.loading import complaint_of
+
+        if apps.ready or not (said := complaint_of(exc)):
+            raise
+        sys.exit(f"Wrong setting: {said}")

@@ -14,7 +14,7 @@ from sysconfig import get_path
 from types import CodeType, ModuleType
 from typing import Any
 
-from django.apps import AppConfig, apps
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import module_has_submodule
 
@@ -26,7 +26,12 @@ from .tables import ToolTable
 logger = logging.getLogger(__name__)
 
 MODULE = "fleet_tools"
-PRODUCT = Path(__file__).parent
+_ROOT = Path(__file__).parent.parent
+# Files in these are not the owner's: those of Python, and those of the product.
+OTHERS = (
+    Path(get_path("stdlib")),
+    *(_ROOT / name for name in ("agenticfleet", "chat", "routing", "tooling", "manage.py")),
+)
 
 
 class Loader(SourceFileLoader):
@@ -80,17 +85,11 @@ def load(
 
 def added(path: Path | None, app_names: Collection[str], source: bytes | None) -> Iterator[Tool]:
     for app in apps.get_app_configs():
-        if is_named(app, app_names) and app.module and module_has_submodule(app.module, "tools"):
+        if app.name in app_names and app.module and module_has_submodule(app.module, "tools"):
             yield from tools_in(in_one_line(partial(import_module, f"{app.name}.tools")), MADE)
     if path:
         before = len(MADE)
         yield from tools_in(in_one_line(partial(executed, path, source)), MADE[before:])
-
-
-def is_named(app: AppConfig, names: Collection[str]) -> bool:
-    """Return True if fleet.toml names the app: its package, or its configuration."""
-    kind = type(app)
-    return app.name in names or f"{kind.__module__}.{kind.__qualname__}" in names
 
 
 def executed(path: Path, source: bytes | None) -> ModuleType:
@@ -117,31 +116,38 @@ def in_one_line[T](load_module: Callable[[], T]) -> T:
     except NotATool as exc:
         raise ImproperlyConfigured(str(exc)) from exc
     except (Exception, SystemExit) as exc:
-        logger.debug("The tools can't be loaded.", exc_info=exc)
-        raise ImproperlyConfigured(said_of(exc)) from exc
+        raise ImproperlyConfigured(complaint_of(exc) or words_of(exc)) from exc
 
 
-def said_of(exc: BaseException) -> str:
-    """Return what a module raised while it was loaded: file, line, kind, message."""
-    kind = type(exc).__name__
-    message = " ".join(str(exc.msg if isinstance(exc, SyntaxError) else exc).split())
-    said = f"{kind}: {message}" if message else kind
+def complaint_of(exc: BaseException) -> str:
+    """Return in one line what code of the owner raised while it was loaded: where, and what.
+
+    Return an empty string if no code of theirs was at work. The log has the traceback, at its level
+    debug.
+    """
+    frames = traceback.extract_tb(exc.__traceback__)
+    places = [(frame.filename, frame.lineno) for frame in frames]
     if isinstance(exc, SyntaxError) and exc.filename:
-        return f"{exc.filename}, line {exc.lineno or 1}: {said}"
-    frames = [
-        frame for frame in traceback.extract_tb(exc.__traceback__) if is_owners(frame.filename)
-    ]
-    return f"{frames[-1].filename}, line {frames[-1].lineno}: {said}" if frames else said
+        places.append((exc.filename, exc.lineno))
+    place = next((each for each in reversed(places) if is_owners(each[0])), None)
+    if place is None:
+        return ""
+    logger.debug("An app or its tools can't be loaded.", exc_info=exc)
+    return f"{place[0]}, line {place[1] or 1}: {words_of(exc)}"
+
+
+def words_of(exc: BaseException) -> str:
+    message = " ".join(str(exc.msg if isinstance(exc, SyntaxError) else exc).split())
+    return f"{type(exc).__name__}: {message}" if message else type(exc).__name__
 
 
 def is_owners(file: str) -> bool:
     """Return True for a file that is neither Python's, nor the product's, nor a library's."""
     path = Path(file)
-    others = (PRODUCT, Path(get_path("stdlib")))
     return (
         path.is_absolute()
-        and not any(path.is_relative_to(other) for other in others)
         and "site-packages" not in path.parts
+        and not any(path.is_relative_to(other) for other in OTHERS)
     )
 
 
