@@ -125,5 +125,6 @@ class Printer:
 
 
 def cited(source: SourceData) -> str:
-    date = f", {source.published[:10]}" if source.published else ""
-    return one_line(f"[{source.number}] {source.title} ({source.host}{date}) {source.url}")
+    where = ", ".join(filter(None, (source.host, (source.published or "")[:10])))
+    place = f" ({where})" if where else ""
+    return one_line(f"[{source.number}] {source.title}{place} {source.url}")

@@ -20,11 +20,11 @@ type FailureKind = Literal["temporary", "permanent"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A page that a result quotes. It keeps its number for the whole run."""
+    """A page or a document that a result quotes. It keeps its number for the whole run."""
 
     number: int
     title: str
-    url: str
+    url: str  # empty without an address that browsers can open, and so is `host`
     host: str
     published: str | None  # ISO date
 

@@ -33,17 +33,25 @@ def allowed_on(path: Literal["light", "full"], services: Services) -> frozenset[
 
 
 def phrases_of(names: Collection[str]) -> dict[str, re.Pattern[str]]:
-    """Return the phrases that obviously ask for one of these tools, in the registry's order."""
-    return {name: tool.phrases for name, tool in TOOLS.items() if name in names and tool.phrases}
+    """Return the phrases that obviously ask for one of these tools. The first that occur count."""
+    return {
+        tool.name: tool.phrases for tool in added_first() if tool.name in names and tool.phrases
+    }
 
 
 def exact_tools(names: Collection[str], question: str) -> tuple[str, ...]:
-    """Return those of the tools that answer this question exactly, in the registry's order."""
+    """Return those of the tools that answer this question exactly. The first is to be called."""
     return tuple(
-        name
-        for name, tool in TOOLS.items()
-        if name in names and tool.phrases is None and found_in(tool, question, "") is not None
+        tool.name
+        for tool in added_first()
+        if tool.name in names and tool.phrases is None and found_in(tool, question, "") is not None
     )
+
+
+def added_first() -> list[Tool]:
+    """Return the tools, with the owner's before the product's: their phrases mean more."""
+    built_in = {tool.name for tool in BUILT_IN}
+    return sorted(TOOLS.values(), key=lambda tool: tool.name in built_in)
 
 
 def arguments_for(name: str, question: str, *, follows: str = "") -> dict[str, Any] | None:

@@ -107,7 +107,10 @@ class ToolCallData(Struct, frozen=True, kw_only=True):
 
 
 class SourceData(Struct, frozen=True):
-    """A page that a result comes from. Answers cite it by its number, which is unique in a run."""
+    """A page or a document that a result comes from. Answers cite it by its number.
+
+    The number is unique in a run. `url` and `host` are empty for a document without an address.
+    """
 
     number: int
     title: str

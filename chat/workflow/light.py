@@ -1,4 +1,4 @@
-"""The light path: one agent, at most one tool call, one answer."""
+"""The light path: one agent, one answer, and few tool calls: one before its model is asked."""
 
 import re
 

@@ -408,6 +408,8 @@ class Turn:
         result = (await self.use(call, 0)).result
         if isinstance(result, Rejection):
             return self.warn(self.said.lacks)
+        # The model has not asked for it, so it keeps the calls that it may make.
+        self.work.toolbox.allow_another()
         if result.untrusted:
             self.said.lacks = result.message
         if not result.ok:

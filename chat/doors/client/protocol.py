@@ -201,7 +201,10 @@ class Slowest(Struct, frozen=True, kw_only=True):
 
 
 class SourceData(Struct, frozen=True, kw_only=True):
-    """A page that a result comes from. Answers cite it by its number, which is unique in a run."""
+    """A page or a document that a result comes from. Answers cite it by its number.
+
+    The number is unique in a run. `url` and `host` are empty for a document without an address.
+    """
 
     number: int
     title: str

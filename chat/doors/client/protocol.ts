@@ -570,7 +570,9 @@ export interface SnapshotData {
 }
 
 /**
- * A page that a result comes from. Answers cite it by its number, which is unique in a run.
+ * A page or a document that a result comes from. Answers cite it by its number.
+ *
+ * The number is unique in a run. `url` and `host` are empty for a document without an address.
  */
 export interface SourceData {
   number: number;

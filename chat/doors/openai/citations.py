@@ -29,7 +29,7 @@ class Annotation(Struct, frozen=True):
 def annotations_of(
     text: str, sources: Mapping[int, SourceData], *, offset: int = 0
 ) -> list[Annotation]:
-    """Return an annotation for each [n] in the text that cites a source; [1, 2] has two.
+    """Return an annotation for each [n] in the text that cites a page; [1, 2] has two.
 
     `offset` is the length of what the reader has before the text.
     """
@@ -39,7 +39,8 @@ def annotations_of(
     for mark in CITED.finditer(CODE.sub(lambda code: " " * len(code[0]), text)):
         place = (offset + mark.start(), offset + mark.end())
         for number in mark[1].split(","):
-            if source := sources.get(int(number)):
+            # One without an address is a document of the fleet's owner: its number says enough.
+            if (source := sources.get(int(number))) and source.url:
                 title = source.title or source.host
                 found.append(Annotation(UrlCitation(*place, source.url, title)))
     return found

@@ -318,7 +318,7 @@ class Items:
         if key not in self._searches:
             self._search(*key, "")
         _, item = self._searches[key]
-        item.action.sources = [FoundUrl(source.url) for source in data.sources]
+        item.action.sources = [FoundUrl(each.url) for each in data.sources if each.url]
         status: ItemStatus = "completed" if data.ok else "failed"
         self._close_search(*key, "incomplete" if data.cut else status)
 
