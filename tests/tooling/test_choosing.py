@@ -79,7 +79,7 @@ def test_named_tools_come_before_related_ones() -> None:
 
 
 def test_chosen_tools_stay_within_their_size() -> None:
-    large = made("rain", "rain " * 400, [])
+    large = made("rain", "rain " * 200, [f"rain_{n}" for n in range(40)])
     question = "Will it rain in Oslo tomorrow?"
     found = chosen([large, *TOOLS], question, most=MOST, max_bytes=1500)
     assert sum(len(msgspec.json.encode(tool.offer)) for tool in found) <= 1500

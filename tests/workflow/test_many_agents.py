@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -211,7 +212,8 @@ def test_roles_are_one_line_of_what_can_be_seen(put: Callable[[str], None]) -> N
     ],
 )
 def test_first_sentence_of_a_description_is_told(description: str, said: str) -> None:
-    assert described(made("x", description or " ", []), 100) == f"x: {said}"
+    tool = replace(made("x", "Something.", []), description=description)
+    assert described(tool, 100) == f"x: {said}"
 
 
 # --- What a call gets -----------------------------------------------------------------------------
