@@ -8,10 +8,10 @@ DOCUMENT = ROOT / "agenticfleet/README.md"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def section(heading: str) -> str:
+def section(heading: str, document: Path = DOCUMENT) -> str:
     """Return the text below a heading of any level, up to the next heading."""
-    _, found, rest = DOCUMENT.read_text().partition(f"# {heading}\n")
-    assert found, f"{DOCUMENT.name} has no section {heading!r}"
+    _, found, rest = document.read_text().partition(f"# {heading}\n")
+    assert found, f"{document} has no section {heading!r}"
     return re.split(r"^#", FENCE.sub(hide, rest), maxsplit=1, flags=re.MULTILINE)[0].replace(
         HIDDEN, "#"
     )
@@ -25,7 +25,13 @@ def hide(block: re.Match[str]) -> str:
     return block[0].replace("#", HIDDEN)
 
 
-def commands(heading: str) -> str:
+def commands(heading: str, document: Path = DOCUMENT) -> str:
     """Return the commands of the section, as they are to be typed."""
-    [(_, found)] = [block for block in FENCE.findall(section(heading)) if block[0] == "sh"]
-    return found
+    return block("sh", heading, document)
+
+
+def block(language: str, heading: str, document: Path) -> str:
+    """Return the block of the section that is in this language."""
+    blocks = FENCE.findall(section(heading, document))
+    [found] = [content for name, content in blocks if name == language]
+    return str(found)
