@@ -14,6 +14,7 @@ from .faults.complaints import complaint_of
 from .faults.verdicts import Kind, ServerError, kind_of
 from .listing import Listing, models_in
 from .probes import is_needed, with_windows
+from .servers import as_in_file, name_at
 from .windows import Budget, Window
 
 logger = logging.getLogger(__name__)
@@ -109,7 +110,10 @@ class Catalog:
     def log_once(self, words: str) -> None:
         if words not in self._logged:
             self._logged.add(words)
-            logger.warning("%s", words)
+            server = self._connection.server
+            name = name_at(server)
+            place = f"server={server} " if name else ""
+            logger.warning("%s%s", place, as_in_file(words, name))
 
 
 async def look(server: Connection, wanted: Sequence[str]) -> Listing:

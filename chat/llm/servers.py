@@ -10,6 +10,14 @@ from chat.config.tables import ModelTable
 
 from .base_urls import normal
 
+# What a table of fleet.toml has in place of a setting.
+KEYS = {
+    "OPENAI_API_KEY": "api_key",
+    "OPENAI_BASE_URL": "base_url",
+    "FLEET_MODEL": "model",
+    "FLEET_CONTEXT_TOKENS": "context_tokens",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -70,6 +78,25 @@ def own_server() -> Server:
 def has_own_server() -> bool:
     """Return True if the settings name a server, so that any model of it may be asked."""
     return bool(settings.OPENAI_API_KEY or settings.OPENAI_BASE_URL)
+
+
+def name_at(place: str, model: str = "") -> str:
+    """Return the name in fleet.toml of a model at a place, unless it is the fleet's own."""
+    if has_own_server() and own_server().place == place:
+        return ""
+    found = (
+        name
+        for name, table in tables().items()
+        if table.base_url and model in ("", table.model) and server_of(name).place == place
+    )
+    return next(found, "")
+
+
+def as_in_file(advice: str, name: str) -> str:
+    """Return advice on settings as advice on a table of fleet.toml; as it is without a name."""
+    for setting, key in KEYS.items() if name else ():
+        advice = advice.replace(setting, f"{key} of [models.{name}]")
+    return advice
 
 
 def server_in(config: Config, table: ModelTable) -> Server:

@@ -14,6 +14,7 @@ from chat.llm.models import Models
 from chat.llm.offers import Offer, offers
 from chat.models import Run
 from chat.prices import ModelPrice, Prices
+from chat.runs import continuing
 from chat.runs.continuing import taken_over
 from chat.runs.refusals import RefusalSharing
 from chat.runs.worker import Worker
@@ -230,6 +231,37 @@ async def test_no_key_is_shown_or_logged_whichever_server_repeats_it(
     assert KEY not in repr(settings.FLEET_FILE) + repr([*Worker.current().models.clients])
 
 
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (401, "Set api_key of [models.fast] to a key of {server}."),
+        (404, "Check the path in base_url of [models.fast]: that of most servers, here {server},"),
+    ],
+)
+async def test_advice_to_operators_names_the_table_of_the_file(
+    chat: Chatting,
+    second: ScriptedModel,
+    begin: Begin,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+    advice: str,
+) -> None:
+    await begin(FAST)
+    second.default = Script(status=status)
+    await chat.answer(chat_request(mode="light", model="fast"))
+    server = second.url.removeprefix("http://").removesuffix("/v1")
+    assert f"advice={advice.format(server=server)}" in caplog.text
+
+
+async def test_how_to_start_a_server_that_was_found_is_not_said_of_another(
+    chat: Chatting, settings: Settings, begin: Begin
+) -> None:
+    settings.FLEET_MODEL_SERVER, settings.FLEET_IS_LOCAL = "Ollama", True
+    await begin('[models.gone]\nmodel = "q"\nbase_url = "NOWHERE"')
+    events = await chat.answer(chat_request(mode="light", model="gone"))
+    assert "ollama" not in json.dumps(events).lower()
+
+
 # --- A server that is down
 
 
@@ -341,6 +373,18 @@ async def test_worker_whose_file_lacks_the_model_goes_on_with_that_of_the_path(
     again = chat_request(mode="light", model="fast")
     [refusal] = await chat.answer(again)
     assert "isn't offered" in refusal["error"]["message"]
+
+
+async def test_reader_is_told_that_the_chosen_model_is_gone(
+    chat: Chatting, model: ScriptedModel, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begin(FAST)
+    # As if the file had been changed while the run was on its way to a worker.
+    monkeypatch.setattr(continuing, "may_be_known", lambda model: False)
+    events = await chat.answer(chat_request(mode="light", model="fast"))
+    assert "fast, the model that was chosen, is no longer there." in said(events)
+    assert models_asked(model) == ["scripted"]
+    assert (await Run.objects.aget()).model == "scripted"
 
 
 # --- What people may choose

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from chat.access.owners import everybody_is_operator
 from chat.llm.errors import ModelError
 from chat.llm.local_servers import start_again
+from chat.llm.servers import as_in_file, name_at
 from chat.protocol.errors import IN_A_MOMENT, IN_SECONDS, LATER, SERVER_SAYS, TRY_AGAIN, Code
 from tooling.sentences import sentence
 from tooling.untrusted import cut, one_line
@@ -365,9 +366,10 @@ def unreachable(server: str, *, proxy: str, reason: str, model: str = "") -> Ser
     why = CONNECTION_FAILED % {"reason": reason}
     # One that was found on this machine has no settings, and its own way to be started, which
     # people on a network can't do.
-    again = start_again()
+    again = "" if name_at(server, model) else start_again()
     told = again if everybody_is_operator() else ""
-    advice = why if told else f"{again or advice_of(kind, server + through, model)} {why}"
+    advice = advice_of(kind, server, model, through=through)
+    advice = why if told else f"{again or advice} {why}"
     return ServerError(
         kind,
         Complaint(body=reason),
@@ -405,9 +407,10 @@ def sentence_of(kind: Kind, wait: float | None) -> str:
     return handling.sentence
 
 
-def advice_of(kind: Kind, server: str, model: str) -> str:
-    advice = HANDLING[kind].advice % {"server": server, "model": cut(one_line(model), 100)}
-    return cut(advice, MAX_ADVICE_CHARS)
+def advice_of(kind: Kind, server: str, model: str, *, through: str = "") -> str:
+    places = {"server": server + through, "model": cut(one_line(model), 100)}
+    advice = as_in_file(HANDLING[kind].advice, name_at(server, model))
+    return cut(advice % places, MAX_ADVICE_CHARS)
 
 
 def advice_on(message: str, *, server: str, model: str) -> str:
