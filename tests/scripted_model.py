@@ -39,6 +39,7 @@ class Script:
     hold_after: int | None = None  # tokens, then wait for `release`
     cut_after: int | None = None  # tokens, then the connection is dropped
     garbage_after: int | None = None  # tokens, then a line that is not JSON
+    error_after: int | None = None  # tokens, then an error in the stream
     at_once: bool = False  # all tokens in one write
     reasoning: list[str] = field(default_factory=list)
     # Tool calls after the tokens, as name and arguments.
@@ -283,6 +284,8 @@ class ScriptedModel:
             await self._server.released.wait()
         if script.garbage_after == number:
             await response.write(b"data: {not json\n\n")
+        if script.error_after == number:
+            await response.write(b'data: {"error": {"message": "scripted", "code": 500}}\n\n')
         if script.cut_after == number:
             assert request.transport is not None
             request.transport.abort()

@@ -13,7 +13,7 @@ from chat.protocol.terms import Effort
 from .client import ModelClient
 from .connection import connection_to
 from .messages import ChatMessage, Piece
-from .servers import Server, has_own_server, own_server, server_of, tables
+from .servers import Server, own_server, server_of, tables
 from .thinking import thinking_tokens
 from .windows import Budget, Window
 
@@ -66,7 +66,7 @@ class Models:
         self.own = self.clients[own_server()]
         for client in self.clients.values():
             # People choose from what the fleet's own server lists, and by the names of the file.
-            client.catalog.is_offered = client is self.own and has_own_server()
+            client.catalog.is_offered = client is self.own
         self._named = {
             name: Named(self.clients[server_of(name)], table.model, budget_of(table))
             for name, table in named.items()

@@ -302,6 +302,8 @@ async def test_answer_of_an_editor_whose_server_is_down_is_recorded_with_its_mod
         (Script(status=404, error={"message": "model 'qwen3:8b' not found"}), True),
         (Script(status=429, headers={"Retry-After": "60"}), True),
         (Script(tokens=["Half ", "an "], cut_after=2), False),
+        (Script(error_after=0), True),
+        (Script(error_after=2), False),
         (Script(tokens=[]), False),
         (Script(status=400, error={"code": "context_length_exceeded", "message": "long"}), False),
         (Script(status=400, error={"code": "content_filter", "message": "filtered"}), False),
@@ -388,6 +390,17 @@ async def test_reader_is_told_that_the_chosen_model_is_gone(
 
 
 # --- What people may choose
+
+
+async def test_what_a_server_of_the_file_lists_is_offered_by_name_alone(
+    model: ScriptedModel, second: ScriptedModel, worker: Worker, begin: Begin
+) -> None:
+    model.replies["/v1/models"] = {"data": [{"id": "listed"}]}
+    second.replies["/v1/models"] = {"data": [{"id": "qwen3:8b"}, {"id": "another"}]}
+    worker = await begin(FAST)
+    for client in worker.models.clients.values():
+        await client.catalog.refresh()
+    assert [each.id for each in offers()] == ["scripted", "fast", "listed"]
 
 
 def test_names_are_offered_behind_the_models_of_the_paths(
