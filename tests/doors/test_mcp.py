@@ -325,6 +325,75 @@ async def test_paused_run_says_what_is_asked_and_where_that_is_decided(
     assert said_in(result).endswith(f"http://testserver/c/{given['conversation_id']}/")
 
 
+def meta_with_forms() -> dict[str, Any]:
+    return {
+        f"{META}protocolVersion": STATELESS,
+        f"{META}clientCapabilities": {"elicitation": {"form": {}}},
+    }
+
+
+async def replied(doors: Doors, model: ScriptedModel, reply: dict[str, Any]) -> list[Any]:
+    """Ask, reply so to what the run asks, and return what was asked with both results."""
+    look = wants(("clock", {"place": "Tokyo"}))
+    look.tokens = ["One moment. "]
+    model.as_agent(ASSISTANT.instructions, look, Script(tokens=["It is late."]))
+    asked = {"name": "ask", "arguments": {"question": "Look up"}, "_meta": meta_with_forms()}
+    first = (await stateless(doors, "tools/call", asked)).json["result"]
+    assert first["resultType"] == "input_required"
+    [(key, form)] = first["inputRequests"].items()
+    again = {**asked, "requestState": first["requestState"], "inputResponses": {key: reply}}
+    second = (await stateless(doors, "tools/call", again)).json["result"]
+    third = (await stateless(doors, "tools/call", again)).json["result"]
+    return [form, second, third]
+
+
+async def test_client_with_forms_asks_its_person(
+    doors: Doors, model: ScriptedModel, settings: Settings
+) -> None:
+    settings.FLEET_APPROVE = frozenset({"clock"})
+    reply = {"action": "accept", "content": {"approved": True}}
+    form, second, third = await replied(doors, model, reply)
+    assert form["method"] == "elicitation/create"
+    assert "Tokyo" in form["params"]["message"]
+    fields = form["params"]["requestedSchema"]["properties"]
+    assert fields["approved"] == {"type": "boolean"}
+    assert "editedArgs" not in fields
+    assert second["structuredContent"]["answer"] == "One moment. \n\nIt is late."
+    assert said_in(third) == "This was answered elsewhere."
+
+
+@pytest.mark.parametrize("action", ["decline", "cancel"])
+async def test_person_says_no_or_takes_the_question_back(
+    doors: Doors, model: ScriptedModel, settings: Settings, action: str
+) -> None:
+    settings.FLEET_APPROVE = frozenset({"clock"})
+    _, second, _ = await replied(doors, model, {"action": action})
+    if action == "cancel":
+        assert said_in(second) == "This answer was cancelled."
+    else:
+        assert second["structuredContent"]["status"] == "completed"
+        assert "refused" in json.dumps(model.calls[-1].body["messages"])
+
+
+async def test_forms_of_another_are_unknown(
+    doors: Doors, model: ScriptedModel, settings: Settings
+) -> None:
+    settings.FLEET_APPROVE = frozenset({"clock"})
+    model.as_agent(ASSISTANT.instructions, wants(("clock", {"place": "Tokyo"})), Script())
+    asked = {"name": "ask", "arguments": {"question": "Look up"}, "_meta": meta_with_forms()}
+    first = (await stateless(doors, "tools/call", asked)).json["result"]
+    [key] = first["inputRequests"]
+    accept = {key: {"action": "accept", "content": {"approved": True}}}
+    again = {**asked, "requestState": first["requestState"], "inputResponses": accept}
+    stranger = await token_of("eve")
+    result = (await stateless(doors, "tools/call", again, **stranger)).json["result"]
+    assert result["isError"]
+    for state in ("mine", first["requestState"]):
+        wrong = {**again, "requestState": state, "inputResponses": {}}
+        assert (await stateless(doors, "tools/call", wrong)).json["result"]["isError"]
+    assert await Run.objects.acount() == 1
+
+
 async def test_client_that_leaves_ends_its_run(
     doors: Doors, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,8 +19,10 @@ from chat.doors.streams import EVENT_STREAM, Stream, Whole
 from chat.entrance import Entrance
 from chat.models import Run
 from chat.protocol.errors import ProtocolError
+from chat.protocol.requests import ChatRequest, ReplyRequest
 from chat.runs.worker import Worker
 
+from .asks import reply_in
 from .messages import (
     BAD_PARAMS,
     INITIALIZED,
@@ -106,8 +108,11 @@ async def use(request: Request) -> dict[str, Any] | Response:
 async def answer(request: Request, asked: Ask) -> dict[str, Any] | Response:
     call = request.call
     await allow(call, ASK)
+    question: ChatRequest | ReplyRequest = asked.request
+    if request.params.request_state:
+        question = await read_in_database(reply_in, request)
     key = "" if request.is_stateless else key_of(call, request.message.id)
-    run = await ask(call, asked.request, Entrance("mcp"), key=key)
+    run = await ask(call, question, Entrance("mcp"), key=key)
     call.headers["fleet-run"] = str(run.pk)
     rendering = Asked(request, run, page=page_at(call, run.conversation_id))
     on_leave = cancel_when_left(run)

@@ -29,6 +29,8 @@ class RpcParams(Struct, frozen=True, rename="camel"):
     name: str = ""
     arguments: dict[str, Any] | None = None
     request_id: Id | None = None
+    input_responses: dict[str, dict[str, Any]] = {}
+    request_state: str = ""
 
 
 class RpcMessage(Struct, frozen=True):
@@ -101,6 +103,13 @@ class Request:
         if message.id is not UNSET:
             check(call, message)
         return cls(call, message, is_stateless=True)
+
+    @property
+    def may_elicit(self) -> bool:
+        """True if the client can ask its person something, and then send its request again."""
+        capabilities = self.params.meta.get(f"{META}clientCapabilities")
+        has_forms = isinstance(capabilities, dict) and "elicitation" in capabilities
+        return self.is_stateless and has_forms
 
     def answer(self, result: dict[str, Any]) -> RpcAnswer:
         """Return the answer with this result."""

@@ -15,6 +15,7 @@ from chat.protocol.errors import ErrorInfo
 from chat.protocol.events import Done, Error, StreamEvent
 from chat.runs.replay import Entry
 
+from .asks import forms_of
 from .messages import Request
 from .tools import Answered
 
@@ -63,6 +64,10 @@ class Asked:
         if isinstance(ending, Error):
             return failed(ending.error.message)
         assert isinstance(ending, Done)
+        asks = [ask.data for ask in self.words.asks]
+        if asks and self.request.may_elicit and (forms := forms_of(asks)):
+            state = str(self.run.pk)
+            return {"resultType": "input_required", "inputRequests": forms, "requestState": state}
         status, sources = ending.data.status, self.words.sources
         if status == "cancelled":
             return failed("This answer was cancelled.")

@@ -1,6 +1,7 @@
 """Clients of MCP, as they come from PyPI and npm, at the fleet's own server."""
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from chat.workflow.agents import ASSISTANT
 from tests.scripted_model import Call, Script, ScriptedModel
-from tests.serving import Fleet, until
+from tests.serving import NO_LIMITS, Fleet, running, until
 from tests.workflow.playing import wants
 
 from .running import in_node, in_python
@@ -49,24 +50,20 @@ def test_client_asks_and_reads_the_steps(
 
 
 @both_generations
-def test_long_silence_is_no_timeout(
-    fleet: Fleet, model: ScriptedModel, token: str, mode: str
-) -> None:
-    model.on(f"Slow, {mode}", tokens=["Forty", "-two"], first_after=1)
-    found = played(fleet, token, mode, "silent", f"Slow, {mode}")["found"]
-    assert found["content"][0]["text"] == "Forty-two"
-
-
-@both_generations
-def test_client_finds_what_it_has_asked(
+def test_client_waits_searches_and_is_told_what_is_wrong(
     fleet: Fleet, model: ScriptedModel, token: str, mode: str
 ) -> None:
     question = f"What do ocelots eat, {mode}?"
-    answered = played(fleet, token, mode, "silent", question)["found"]["structuredContent"]
-    found = played(fleet, token, mode, "search", f"ocelots {mode}")["found"]["structuredContent"]
-    [chat] = found["conversations"]
-    assert chat["conversation_id"] == answered["conversation_id"]
+    model.on(question, tokens=["Me", "at"], first_after=1)  # longer than many beats
+    tour = played(fleet, token, mode, "tour", question, f"ocelots {mode}")["found"]
+    answered, found, unfit, unknown = tour
+    assert answered["content"][0]["text"] == "Meat"
+    [chat] = found["structuredContent"]["conversations"]
+    assert chat["conversation_id"] == answered["structuredContent"]["conversation_id"]
     assert chat["url"] == f"{fleet.address}c/{chat['conversation_id']}/"
+    assert unfit["isError"]
+    assert "the message is empty" in unfit["content"][0]["text"]
+    assert unknown == [-32602, "There is no tool shell here."]
 
 
 @both_generations
@@ -79,14 +76,6 @@ def test_client_that_gives_up_ends_its_run(
     found = played(fleet, token, mode, "leave", question)["found"]
     assert found == ["ask", "search"]
     until(lambda: ended(model, question), 20, "it does not end")
-
-
-@both_generations
-def test_client_is_told_what_is_wrong(fleet: Fleet, token: str, mode: str) -> None:
-    arguments, tool = played(fleet, token, mode, "wrong")["found"]
-    assert arguments[0] is True
-    assert "the message is empty" in arguments[1]
-    assert tool == [-32602, "There is no tool shell here."]
 
 
 @both_generations
@@ -115,6 +104,36 @@ def test_killed_worker_is_an_error(
     model.release()
     until(lambda: ended(model, question), 20, "it does not end")
     assert found == {"code": -32000, "message": "SSE stream ended without a response"}
+
+
+@pytest.fixture(scope="module")
+def careful(
+    tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel
+) -> Iterator[Fleet]:
+    """A fleet in which people approve each look at the clock."""
+    folder = tmp_path_factory.mktemp("mcp")
+    with running(
+        folder, model_server, "--workers", "1", **NO_LIMITS, FLEET_APPROVE="clock"
+    ) as fleet:
+        yield fleet
+
+
+@both_generations
+def test_client_asks_its_person_or_says_where_that_is_decided(
+    careful: Fleet, model: ScriptedModel, mode: str
+) -> None:
+    look = wants(("clock", {"place": "Tokyo"}))
+    model.as_agent(ASSISTANT.instructions, look, Script(tokens=["It is late."]))
+    token = careful.token("create", "--service", "mcp")
+    played_ = played(careful, token, mode, "approve", f"Look up, {mode}")
+    answered = played_["found"]["structuredContent"]
+    if mode == "auto":
+        assert "Tokyo" in played_["forms"][0]["message"]
+        assert (answered["status"], answered["answer"]) == ("completed", "It is late.")
+    else:
+        assert (answered["status"], played_["forms"]) == ("paused", [])
+        page = f"{careful.address}c/{answered['conversation_id']}/"
+        assert played_["found"]["content"][0]["text"].endswith(f"That is decided at {page}")
 
 
 def test_client_for_typescript_asks(fleet: Fleet, model: ScriptedModel, token: str) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,10 @@ import anyio
 import httpx2
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
+from mcp_types import ElicitResult
 
 address, token, mode, scene, *words = sys.argv[1:]
-begun = time.monotonic()
+forms: list[Any] = []
 steps: list[tuple[float, str | None]] = []
 
 
@@ -34,11 +34,6 @@ async def scene_silent(client: Client) -> Any:
     return result.model_dump(mode="json", by_alias=True)
 
 
-async def scene_search(client: Client) -> Any:
-    result = await client.call_tool("search", {"query": words[0]})
-    return result.model_dump(mode="json", by_alias=True)
-
-
 async def scene_leave(client: Client) -> Any:
     async def step(progress: float, total: float | None, message: str | None) -> None:
         scope.cancel()
@@ -49,24 +44,42 @@ async def scene_leave(client: Client) -> Any:
     return [tool.name for tool in (await client.list_tools()).tools]
 
 
-async def scene_wrong(client: Client) -> Any:
-    found = []
-    for name, given in (("ask", {"question": " "}), ("shell", {})):
-        try:
-            result = await client.call_tool(name, given)
-            found.append([result.is_error, result.content[0].text])
-        except MCPError as exc:
-            found.append([exc.code, exc.message])
-    return found
+async def approve(context: Any, asked: Any) -> ElicitResult:
+    forms.append(asked.model_dump(mode="json", by_alias=True))
+    return ElicitResult(action="accept", content={"approved": True})
+
+
+async def scene_tour(client: Client) -> Any:
+    """Ask without reading steps, search for that, and do what is wrong."""
+    question, words_ = words
+    answered = await client.call_tool("ask", {"question": question})
+    found = await client.call_tool("search", {"query": words_})
+    unfit = await client.call_tool("ask", {"question": " "})
+    try:
+        await client.call_tool("shell", {})
+    except MCPError as exc:
+        unknown = [exc.code, exc.message]
+    results = [each.model_dump(mode="json", by_alias=True) for each in (answered, found, unfit)]
+    return [*results, unknown]
+
+
+SCENES = {
+    "ask": scene_ask,
+    "silent": scene_silent,
+    "approve": scene_silent,
+    "leave": scene_leave,
+    "tour": scene_tour,
+}
 
 
 async def main() -> Any:
     headers = {"Authorization": f"Bearer {token}"}
     async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
         transport = streamable_http_client(f"{address}mcp", http_client=http)
-        async with Client(transport, mode=mode) as client:
+        callback = approve if scene == "approve" else None
+        async with Client(transport, mode=mode, elicitation_callback=callback) as client:
             try:
-                return await globals()[f"scene_{scene}"](client)
+                return await SCENES[scene](client)
             except MCPError as exc:
                 return {"code": exc.code, "message": exc.message}
 
@@ -75,4 +88,4 @@ try:
     found = {"found": anyio.run(main)}
 except BaseExceptionGroup as exc:
     found = {"failed": repr(exc)}
-print(json.dumps({**found, "steps": steps}))
+print(json.dumps({**found, "steps": steps, "forms": forms}))
