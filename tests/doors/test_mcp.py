@@ -387,7 +387,8 @@ async def test_forms_of_another_are_unknown(
     again = {**asked, "requestState": first["requestState"], "inputResponses": accept}
     stranger = await token_of("eve")
     result = (await stateless(doors, "tools/call", again, **stranger)).json["result"]
-    assert result["isError"]
+    # As one that nobody has ever asked.
+    assert said_in(result) == f"There is no interrupt {key} on this thread."
     for state in ("mine", first["requestState"]):
         wrong = {**again, "requestState": state, "inputResponses": {}}
         assert (await stateless(doors, "tools/call", wrong)).json["result"]["isError"]
