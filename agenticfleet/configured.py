@@ -9,7 +9,7 @@ from chat.config.reading import FILE, TOOLS_FILE
 from chat.config.sent import public_part
 from chat.workflow.agents import Agent
 from chat.workflow.crew import crew
-from tooling.known import BUILT_IN, OFF, TOOLS
+from tooling.known import BUILT_IN, SWITCHED_OFF, TOOLS
 from tooling.loading import MODULE
 from tooling.registry import Tool
 
@@ -48,7 +48,7 @@ def config_text() -> str:
             for name, model in file.models.items()
         ],
         "Tools": [(tool.name, source_of(tool), *bounds_of(tool)) for tool in TOOLS.values()]
-        + [(name, "switched off") for name in sorted(OFF)],
+        + [(name, "switched off") for name in sorted(SWITCHED_OFF)],
         "MCP servers": [
             (
                 name,
