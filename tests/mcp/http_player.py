@@ -121,6 +121,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"id: 1\nretry: 0\ndata:\n\n")
                 self.close_connection = True
                 return
+            case "endless streams":
+                said["content"][0]["text"] = str(calls.count("GET"))
             case "headers":
                 said["content"][0]["text"] = json.dumps(dict(self.headers))
         self.answer(id_, said)

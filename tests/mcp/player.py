@@ -82,7 +82,7 @@ def tools():
             return [tool("read", outputSchema=schema)]
         case "wrong types":
             return [{"name": 5, "inputSchema": "none"}]
-        case "changes":
+        case "changes in a call":
             state = os.environ["STATE"]
             with open(state, "a") as file:
                 file.write("x")

@@ -11,12 +11,14 @@ from typing import Any
 import psutil
 
 from tooling.calls import Call, Rejection, ToolResult
+from tooling.mcp.server import Judge, all_open
 from tooling.mcp.servers import Servers
 from tooling.services import Services
 from tooling.tables import McpTable, ToolTable
 from tooling.toolbox import Toolbox
 
 PLAYER = Path(__file__).with_name("player.py")
+HTTP_PLAYER = PLAYER.with_name("http_player.py")
 PATIENCE = 20.0  # seconds
 
 
@@ -28,13 +30,13 @@ def playing(part: str, **fields: Any) -> McpTable:
 
 @asynccontextmanager
 async def served(
-    table: McpTable, *, limits: dict[str, ToolTable] | None = None, within: float = PATIENCE
+    table: McpTable, *, limits: dict[str, ToolTable] | None = None, judge: Judge = all_open
 ) -> AsyncIterator[Services]:
     """Keep a server with the name shop; yield services that have it, when it was tried."""
-    servers = Servers({"shop": table}, limits or {})
+    servers = Servers({"shop": table}, limits or {}, judge)
     keeping = asyncio.create_task(servers.keep())
     try:
-        await servers.tried(within)
+        await servers.tried(PATIENCE)
         yield Services(mcp=servers)
     finally:
         await servers.aclose()
@@ -73,3 +75,41 @@ def children(path: Path = PLAYER) -> list[psutil.Process]:
             if str(path) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
+
+
+class Lag:
+    """Measures for how long, in seconds of the loop's own work, nothing else could run."""
+
+    longest = 0.0
+
+    async def measure(self) -> None:
+        while True:
+            started = time.thread_time()
+            await asyncio.sleep(0.001)
+            self.longest = max(self.longest, time.thread_time() - started)
+
+
+@asynccontextmanager
+async def lag_measured() -> AsyncIterator[Lag]:
+    lag = Lag()
+    task = asyncio.create_task(lag.measure())
+    try:
+        yield lag
+    finally:
+        task.cancel()
+
+
+@asynccontextmanager
+async def answering(part: str, port: int = 0) -> AsyncIterator[str]:
+    """Start a server that plays this part over HTTP, and yield its address."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-S", str(HTTP_PLAYER), part, str(port)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout
+    try:
+        yield (await process.stdout.readline()).decode().strip()
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

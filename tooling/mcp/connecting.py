@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
@@ -62,26 +62,20 @@ class Ending:
 
 
 class Pace:
-    """Slows down what takes more than its share of a second."""
+    """Says how long to wait before more of something is taken than `most` a second."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._since = 0.0
         self._taken = 0
 
-    async def take(self, amount: int) -> bool:
-        """Count the amount, and wait for the next second if there was too much in this one.
-
-        Return True in that case.
-        """
+    def delay(self, amount: int) -> float:
+        """Count the amount, and return the seconds to wait after it."""
         now = time.monotonic()
         if now - self._since >= 1:
             self._since, self._taken = now, 0
         self._taken += amount
-        if self._taken <= self._most:
-            return False
-        await asyncio.sleep(self._since + 1 - now)
-        return True
+        return self._since + 1 - now if self._taken > self._most else 0
 
 
 class Report:
@@ -137,8 +131,9 @@ class Inbox:
             except anyio.EndOfStream:
                 self._ending.tell("it closed the connection")
                 raise
-            if await self._pace.take(1):
+            if delay := self._pace.delay(1):
                 self._report.once(f"sends more than {MAX_MESSAGES} messages a second: it is slowed")
+                await asyncio.sleep(delay)
             if is_of_use(item):
                 self.trim(item)
                 return item
@@ -197,6 +192,21 @@ def is_of_use(item: SessionMessage | Exception) -> bool:
         return False
     message = item.message
     return not isinstance(message, JSONRPCNotification) or message.method in HEARD
+
+
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do the work, also if this task is cancelled meanwhile, by its scope or by others."""
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+    task.result()
+    if cancelled:
+        raise cancelled
 
 
 def reason_of(exc: BaseException) -> str | None:

@@ -48,7 +48,7 @@ class Bounded(httpx2.AsyncByteStream):
             size += len(piece)
             if size > self._most:
                 raise Unreadable(f"more than {MAX_MESSAGE_BYTES // 2**20} MB")
-            await self._pace.take(len(piece))
+            await asyncio.sleep(self._pace.delay(len(piece)))
             yield piece
 
     async def aclose(self) -> None:
@@ -67,7 +67,7 @@ class Hooks:
         """Bound the time of a request. Results may take as long as their call may."""
         read = None
         if request.method == "GET":
-            await self._streams.take(1)
+            await asyncio.sleep(self._streams.delay(1))
         elif request.method == "DELETE":
             read = LEAVE_TIMEOUT
         else:

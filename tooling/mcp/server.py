@@ -68,6 +68,7 @@ class Server:
         self.closed = UNREACHABLE % {"server": name}
         self.tried = asyncio.Event()  # set when it has been open, or has failed
         self.judge = judge
+        self.is_leaving = False  # set before its task is cancelled
         self._limits = limits
         self._reasons: Mapping[str, str] = {}
         self._client: Client | None = None
@@ -87,8 +88,9 @@ class Server:
 
     async def keep(self, watcher: Watcher | None) -> None:
         """Keep the connection open; after a failure, try again in a while."""
-        failures = 0
-        while True:
+        failures, self.is_leaving = 0, False
+        # A cancel may be lost in the task groups of a connection that is just being closed.
+        while not self.is_leaving:
             started = time.monotonic()
             try:
                 await self.connect(watcher)
@@ -103,7 +105,8 @@ class Server:
                 failures = 0
             delay = min(FIRST_DELAY * 2**failures, LONGEST_DELAY)
             failures = min(failures + 1, 10)
-            await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311
+            if not self.is_leaving:
+                await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311
 
     async def connect(self, watcher: Watcher | None) -> None:
         """Open the connection and use it until it ends. Raise Unreachable, or what the SDK does."""
@@ -173,6 +176,8 @@ class Server:
                         await self.list_tools(client)
                     # A change in the meantime is looked at then.
                     await self.pause(LISTING_INTERVAL, ending)
+            # Now: ending the program may take seconds.
+            self.say_closed(ending.reason)
             raise Unreachable(ending.reason)
         finally:
             # Calls must not begin on a connection that is being closed.

@@ -9,6 +9,7 @@ from tooling.registry import Tool
 from tooling.tables import McpTable, ToolTable
 from tooling.watching import Watcher
 
+from .connecting import to_the_end
 from .pins import Judge, all_open
 from .server import Server
 
@@ -46,10 +47,18 @@ class Servers:
             has_programs = any(server.table.command for server in self.servers.values())
             watcher = stack.enter_context(Watcher()) if has_programs else None
             # What is entered in a task must be left in it, so each connection has one.
-            async with asyncio.TaskGroup() as tasks:
-                for name, server in self.servers.items():
-                    tasks.create_task(server.keep(watcher), name=f"MCP server {name}")
-                tasks.create_task(self.keep_judging(), name="definitions of MCP servers")
+            tasks = [
+                asyncio.create_task(server.keep(watcher), name=f"MCP server {name}")
+                for name, server in self.servers.items()
+            ]
+            judging = asyncio.create_task(self.keep_judging(), name="definitions of MCP servers")
+            try:
+                done, _ = await asyncio.wait([*tasks, judging], return_when=asyncio.FIRST_EXCEPTION)
+                for task in done:
+                    task.result()
+            finally:
+                judging.cancel()
+                await to_the_end(self.leave(tasks))
 
     async def keep_judging(self) -> None:
         """Look at what is closed again and again, until an operator has accepted it."""
@@ -57,6 +66,12 @@ class Servers:
             await asyncio.sleep(JUDGING_INTERVAL)
             for server in self.servers.values():
                 await server.judge_again()
+
+    async def leave(self, tasks: list[asyncio.Task[None]]) -> None:
+        for server, task in zip(self.servers.values(), tasks, strict=True):
+            server.is_leaving = True
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def tried(self, within: float) -> None:
         """Wait until each server has been open or has failed, for so many seconds at most."""

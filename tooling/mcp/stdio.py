@@ -30,6 +30,7 @@ from .connecting import (
     Report,
     TransportStreams,
     Unreachable,
+    to_the_end,
 )
 
 # What a program gets of this process's environment: what finding other programs, their caches and
@@ -86,7 +87,7 @@ class Pipe:
         """Return the next piece; nothing at the end."""
         await self._woken.wait()
         piece, self._piece = self._piece, b""
-        await self._pace.take(len(piece))
+        await asyncio.sleep(self._pace.delay(len(piece)))
         if self._is_open:
             assert self._transport
             self._woken.clear()
@@ -186,8 +187,7 @@ async def program(
             yield Inbox(messages, ending, report), sent
         finally:
             ending.close()
-            with anyio.CancelScope(shield=True):
-                await process.stop()
+            await to_the_end(process.stop())
             watcher.forget(process.pid)
             tasks.cancel_scope.cancel()
 
