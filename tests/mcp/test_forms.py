@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from chat.runs.worker import Worker
 from chat.workflow.agents import ASSISTANT
@@ -166,6 +168,28 @@ async def test_server_that_was_restarted_meanwhile_asks_once_more(
     done = await chat.answer(last.frame("answer", arguments=garden))
     assert text_of(done) == "Done."
     assert "A table for 5 inside is booked" in str(model.calls[-1].body["messages"])
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_tool_of_the_documentation_asks_and_acts(
+    documented: None, chat: Chatting, model: ScriptedModel
+) -> None:
+    book = ("book", json.dumps({"day": "Monday"}))
+    model.as_agent(
+        ASSISTANT.instructions, Script(tokens=[], calls=[book]), Script(tokens=["Done."])
+    )
+    pause = await paused(chat, chat_request("Book it.", mode="light"))
+    await chat.answer(pause.frame("answer", arguments={"people": 4}))
+    assert "A table for 4 is booked." in str(model.calls[-1].body["messages"])
+
+
+@pytest.fixture
+def documented(configure: Configure, settings: Settings) -> None:
+    text = (settings.BASE_DIR / "chat/config/README.md").read_text()
+    [code] = [
+        each for each in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "Given" in each
+    ]
+    configure("", code)
 
 
 def message_of(pause: Pause) -> str:
