@@ -37,7 +37,7 @@ TABLE = {
 
 
 @tool(timeout=5, acts=True)
-async def book__table(where: str, given: Given | None) -> str:
+async def book(where: str, given: Given | None) -> str:
     """Book a table."""
     if given is None:
         raise NeedsInput("**When**, and for how many?\\n<img src=x>", TABLE)
@@ -83,7 +83,7 @@ def told(model: ScriptedModel) -> str:
 def test_form_is_filled_in_with_faults_beside_its_fields(
     fleet: Fleet, open_page: Open, model: ScriptedModel
 ) -> None:
-    page = form(fleet, open_page, model, "book__table", where="Bonn")
+    page = form(fleet, open_page, model, "book", where="Bonn")
     card = page.locator(".ask")
     expect(card.locator(".ask-who")).to_have_text("book asks")
     # The words of a server are text.
@@ -127,7 +127,7 @@ def test_form_is_filled_in_with_faults_beside_its_fields(
 def test_form_is_filled_in_with_the_keyboard_after_a_reload(
     fleet: Fleet, open_page: Open, model: ScriptedModel
 ) -> None:
-    page = form(fleet, open_page, model, "book__table", where="Bonn")
+    page = form(fleet, open_page, model, "book", where="Bonn")
     page.reload()
     page.get_by_label("Your name").focus()
     page.keyboard.type("Ada")
@@ -146,7 +146,7 @@ def test_form_is_filled_in_with_the_keyboard_after_a_reload(
 
 
 def test_refused_form_needs_no_fields(fleet: Fleet, open_page: Open, model: ScriptedModel) -> None:
-    page = form(fleet, open_page, model, "book__table", where="Bonn")
+    page = form(fleet, open_page, model, "book", where="Bonn")
     page.get_by_role("button", name="Refuse").click()
     expect(prose(page)).to_have_text("Done.")
     assert told(model) == "not booked"

@@ -39,7 +39,7 @@ def difference_of(accepted: Defined, other: Defined) -> Difference:
 
 
 def words_of(text: str) -> list[str]:
-    return re.findall(r"\S+\s*", text)
+    return re.findall(r"\s+|\S+", text)
 
 
 def lines_of(defined: Defined) -> list[str]:

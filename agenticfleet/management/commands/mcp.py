@@ -80,7 +80,8 @@ class Command(BaseCommand):
         self.stdout.write(f"  {title}:")
         for part in parts:
             for line in part.text.splitlines():
-                self.stdout.write(f"    {MARKS[part.kind]}{line.rstrip()}")
+                if line.strip():
+                    self.stdout.write(f"    {MARKS[part.kind]}{line.rstrip()}")
 
     def accept(self, pins: Sequence[PinnedTool]) -> None:
         self.show(pins)
