@@ -4,9 +4,13 @@ import json
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
+from django.test import Client
 from pytest_django import Settings
 
+from chat.models import Run
+from chat.protocol.terms import SUBPROTOCOL_HTML
 from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR, PLANNER, RESEARCHER, REVIEWER, WRITER
 from chat.workflow.crew import JSON_ALONE, crew, matches
 from chat.workflow.team import default_plan
@@ -272,6 +276,38 @@ def test_crew_that_cannot_work_is_refused(configure: Configure, toml: str, probl
     configure(toml)
     with pytest.raises(ImproperlyConfigured, match=problem):
         crew()
+
+
+# --- How they are shown ---------------------------------------------------------------------------
+
+ODD = "Ghost & Co. %(agent)s <b>"
+
+
+async def test_odd_names_are_shown_as_text_wherever_people_read_them(
+    configure: Configure, chat: Chatting, team: ScriptedModel, admin_client: Client
+) -> None:
+    configure(
+        f'''
+        [agents.writer]
+        name = "{ODD}"
+        [agents.ghost_2]
+        name = "شبح"
+        role = "haunts"
+        instructions = "You haunt."
+        '''
+    )
+    team.as_agent(PLANNER.instructions, plan("ghost_2", "ghost_2"))
+    events = await chat.answer(full(), subprotocol=SUBPROTOCOL_HTML)
+    assert [author for _, author in authors(events)][1:4] == ["شبح", "شبح 2", ODD]
+    html = "".join(event["html"] for event in events if event.get("html"))
+    assert "Ghost &amp; Co. %(agent)s &lt;b&gt; is drafting" in html
+    assert "شبح 2" in html
+    run = await Run.objects.alatest("created_at")
+    page = await sync_to_async(admin_client.get)(f"/admin/chat/run/{run.pk}/change/")
+    for shown in ("Ghost &amp; Co. %(agent)s &lt;b&gt;", "شبح 2"):
+        assert shown in page.text
+    for text in (html, page.text):
+        assert "<b>" not in text.replace("<b></b>", "")
 
 
 # --- Names of tools -------------------------------------------------------------------------------
