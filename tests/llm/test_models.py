@@ -4,22 +4,28 @@ import json
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from pytest_django import Settings
 
 from agenticfleet.asgi import application
 from agenticfleet.health import ServiceChecks
+from chat.access.tokens import Token
+from chat.clock import Clock, Stopwatch
 from chat.database import in_database
 from chat.llm.listing import ListedModel, Listing
+from chat.llm.messages import ChatMessage
 from chat.llm.models import Models
 from chat.llm.offers import Offer, offers
 from chat.models import Run
 from chat.prices import ModelPrice, Prices
-from chat.runs import continuing
+from chat.runs import continuing, titles
 from chat.runs.continuing import taken_over
 from chat.runs.refusals import RefusalSharing
 from chat.runs.worker import Worker
 from chat.telemetry.metrics import configured_models
-from chat.workflow.agents import EDITOR, PLANNER, RESEARCHER, REVIEWER, WRITER
+from chat.workflow.agents import ASSISTANT, EDITOR, PLANNER, RESEARCHER, REVIEWER, WRITER
+from chat.workflow.calls import CallRecord
+from chat.workflow.opinion import DEFINITION
 from tests.chatting import Chatting, chat_request, kinds, text_of
 from tests.configs import Configure
 from tests.doors.calling import Doors
@@ -97,6 +103,31 @@ async def test_settings_may_name_models_of_the_file(
     await begin(FAST)
     await chat.answer(chat_request(mode="light"))
     assert (models_asked(second), model.calls) == (["qwen3:8b"], [])
+
+
+async def test_router_and_titles_may_have_models_of_the_file(
+    chat: Chatting,
+    model: ScriptedModel,
+    second: ScriptedModel,
+    settings: Settings,
+    begin: Begin,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("routing.policy.GREY_ZONE", (0, 1.01))
+    settings.FLEET_ROUTER_MODEL = "fast"
+    worker = await begin(FAST)
+    second.as_agent(DEFINITION, Script(tokens=['{"path": "light"}']))
+    await chat.answer("Is it grey?")
+    assert [call.instructions for call in second.calls] == [DEFINITION]
+    assert {call.instructions for call in model.calls} == {ASSISTANT.instructions}
+    second.calls.clear()
+    settings.FLEET_TITLES, settings.FLEET_LIGHT_MODEL = True, "fast"
+    settings.FLEET_MODEL_IS_STAND_IN = True
+    assert titles.are_on(), "its model isn't the stand-in"
+    call = CallRecord(1, "fast", [], Stopwatch(Clock(0)))
+    asked = [ChatMessage("user", "Title?")]
+    assert await titles.Titles(worker.models)._ask(call, asked) == "The answer is **42**."
+    assert models_asked(second) == ["qwen3:8b"]
 
 
 async def test_only_the_servers_of_the_file_are_asked_if_the_settings_have_none(
@@ -443,6 +474,28 @@ async def test_programs_name_models_of_the_file_within_their_token(
     run = await doors.post("/api/v1/runs", {"message": "Hello?", "model": "fast"})
     assert run.status < 300
     assert (await Run.objects.alatest("created_at")).model_asked == "fast"
+    response = await doors.post("/v1/responses", {"input": "Hello?", "model": "fast"})
+    assert response.json["model"] == "fast"
+    assert models_asked(second) == ["qwen3:8b"] * 3
+
+
+async def test_token_is_for_models_of_the_file_by_their_names(
+    doors: Doors, second: ScriptedModel, begin: Begin
+) -> None:
+    await begin(FAST)
+
+    def make() -> str:
+        user = User.objects.create_user("ada")
+        return Token.objects.make(user, "editor", model_ids=["fast"]).text
+
+    headers = {"authorization": f"Bearer {await in_database(make)}"}
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello?"}]}
+    refused = await doors.post(
+        "/v1/chat/completions", {**body, "model": "scripted"}, headers=headers
+    )
+    assert refused.error["code"] == "model_not_found"
+    await doors.post("/v1/chat/completions", {**body, "model": "fleet"}, headers=headers)
+    assert models_asked(second) == ["qwen3:8b"]
 
 
 # --- Prices, titles, the stand-in

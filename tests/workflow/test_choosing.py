@@ -6,8 +6,8 @@ from typing import cast
 import pytest
 from pytest_django import Settings
 
-from chat.llm.client import ModelClient
 from chat.llm.messages import Finished, Text
+from chat.llm.models import Models
 from chat.protocol.terms import Usage
 from chat.workflow.opinion import DEFINITION, Opinions
 from chat.workflow.question import Question
@@ -141,7 +141,7 @@ async def test_oldest_opinion_is_dropped_when_the_cache_is_full(
 ) -> None:
     monkeypatch.setattr("chat.workflow.opinion.MAX_KEPT", 2)
     client = Values(Text('{"path": "light"}'), Finished(Usage(), 1))
-    opinions = Opinions(cast("ModelClient", client))
+    opinions = Opinions(cast("Models", client))
     for asked, calls in [("a", 1), ("b", 2), ("a", 2), ("c", 3), ("a", 3), ("b", 4)]:
         await opinions.on(Question(asked, "auto"), work_of(client, []))
         assert client.calls == calls

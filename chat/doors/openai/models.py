@@ -63,7 +63,7 @@ def choices_for(asker: Asker) -> dict[str, Chosen]:
 async def chosen_by(name: str, asker: Asker) -> Chosen:
     """Return what a program has named. Raise Refusal if it may name no such model."""
     # A worker that has just started doesn't know yet which models there are.
-    await Worker.current().models.first_look()
+    await Worker.current().models.first_look(name)
     if chosen := choices_for(asker).get(name):
         return chosen
     message = f'There is no model "{name[:200]}" here. GET /v1/models lists those that there are.'
