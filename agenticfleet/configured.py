@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from django.conf import settings
 
-from chat.config.effective import approver_of, in_force, with_phases
+from chat.config.effective import approver_of, with_phases
 from chat.config.reading import FILE, TOOLS_FILE
 from chat.config.sent import public_part
 from chat.workflow.agents import Agent
@@ -60,7 +60,7 @@ def config_text() -> str:
         "Apps": [(name,) for name in file.apps],
     }
     shown = [f"{title}\n{table(rows)}" for title, rows in parts.items() if rows]
-    return "\n\n".join([f"All is right. {config_line()}", *shown, f"Digest {in_force().digest}"])
+    return "\n\n".join([f"All is right. {config_line()}", *shown])
 
 
 def agent_row(agent: Agent, phase: str) -> tuple[str, ...]:
