@@ -38,6 +38,7 @@ from .team import PHASES, Team
 from .work import LIGHT_PHASE, Tell, Work
 
 ROUTER_CONTEXT = 5  # earlier questions that the router reads
+SERVERS_TIMEOUT = 3.0  # seconds for MCP servers to open before the first run
 ESCALATED = "escalated"  # the step that keeps why a light answer was not good enough
 SHORTENED = sentence("Your instructions are too long for this model, which gets their beginning.")
 LOST_MODEL = sentence("%(model)s, the model that was chosen, is no longer there.")
@@ -133,6 +134,9 @@ class Answer:
         if lost := self.question.lost_model:
             work.say_once(LOST_MODEL % {"model": lost})
         with work.phase("routing"):
+            if work.services.mcp:
+                # Of a worker that has just started.
+                await work.services.mcp.tried(SERVERS_TIMEOUT)
             chosen = await work.once(
                 "route",
                 Chosen,
