@@ -105,6 +105,8 @@ def call(id_, name, arguments):
             if arguments.get("text") == "hang":
                 note("CALLED")
                 return
+        case "large but fits":
+            said = text("word " * 180_000)
         case "large result":
             said = text("x" * 8 * 2**20)
         case "another id":

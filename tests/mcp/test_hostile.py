@@ -238,6 +238,7 @@ async def test_program_gets_few_variables(monkeypatch: pytest.MonkeyPatch) -> No
 # --- At the end -----------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 async def test_program_that_ignores_signals_is_killed() -> None:
     async with served(playing("stubborn")) as services:
         assert (await called(services)).ok

@@ -162,12 +162,14 @@ server.run(*sys.argv[1:], **({"port": PORT} if "PORT" in globals() else {}))
 """
 
 
+@pytest.mark.processes
 async def test_newer_protocol_is_spoken_over_stdio() -> None:
     command = [sys.executable, "-c", SDK_SERVER]
     async with served(McpTable(command=command, read=["*"])) as services:
         await expect_newer(services)
 
 
+@pytest.mark.processes
 async def test_newer_protocol_is_spoken_over_http() -> None:
     port = free_port()
     code = f"PORT = {port}\n{SDK_SERVER}"

@@ -162,6 +162,7 @@ asyncio.run(hold())
 """
 
 
+@pytest.mark.processes
 async def test_program_ends_with_its_worker_even_if_that_is_killed() -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", HOLD),
