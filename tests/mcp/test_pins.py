@@ -22,7 +22,7 @@ from django.utils import timezone
 from chat.database import in_database
 from tests.configs import Configure
 from tooling.mcp import pins as pins_module
-from tooling.mcp.pins import Judgement, Pins, judged
+from tooling.mcp.pins import Judgement, Pins, Seen, judged, note
 from tooling.models import PinnedTool
 from tooling.registry import Tool, tool
 from tooling.schema import Parameters
@@ -183,6 +183,16 @@ def test_one_of_the_workers_that_see_a_change_at_once_logs_it() -> None:
     found = at_once(*[lambda: judged("shop", [changed], ())] * 4)
     assert [list(each.closed) for each in found] == [["shop__read"]] * 4
     assert sorted(each.found for each in found) == [[], [], [], ["shop__read"]]
+
+
+def test_change_is_stored_by_one_worker_and_not_over_what_was_accepted_meanwhile() -> None:
+    judge(READ)
+    looked_up, changed = pinned(), defined("read", "Other.")
+    assert note(looked_up, Seen.of(changed))
+    assert not note(looked_up, Seen.of(changed))
+    assert pinned().accept(pinned().other_digest, by="ada")
+    assert not note(looked_up, Seen.of(READ))
+    assert pinned().state == "open"
 
 
 async def test_log_names_each_closed_tool_once_and_the_command(
