@@ -414,10 +414,14 @@ def tool_key(agent: Step, call_id: str) -> str:
 
 
 def tool_title(tool: str) -> tuple[str, str]:
-    """Return the title of a tool, and what an agent does that uses it."""
+    """Return the title of a tool, and what an agent does that uses it.
+
+    That of an MCP server has its server behind it.
+    """
     if known := TOOLS.get(tool):
         return str(known[0]), str(known[1])
-    title = title_of(tool)
+    server, _, name = tool.partition("__")
+    title = f"{title_of(name)} ({server})" if name else title_of(tool)
     # The agent's name is filled in later, so its place is kept, and a % in the tool's name is safe.
     activity = gettext("%(agent)s is using %(tool)s")
     return title, activity % {"agent": "%(agent)s", "tool": title.replace("%", "%%")}

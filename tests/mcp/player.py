@@ -174,6 +174,9 @@ def call(id_, name, arguments):
             return
         case "tells capabilities":
             said = text(json.dumps(KNOWN))
+        case "asks for a secret":
+            ask(id_, f"Is {os.environ['SHOP_KEY']} right?", "people")
+            return
         case "asks wrongly":
             params = {"message": "Who?", "requestedSchema": {"type": "object", "properties": {}}}
             send({"id": f"{id_} x", "method": "elicitation/create", "params": params})

@@ -102,6 +102,13 @@ async def test_held_call_is_made_again_with_the_replies() -> None:
         assert (await asked(services)).message == "For how many?"
 
 
+async def test_secrets_of_a_server_are_not_in_its_forms() -> None:
+    table = playing("asks for a secret", env={"SHOP_KEY": "s3cret-key"})
+    async with served(table) as services:
+        form = await asked(services)
+    assert form.message == "Is (hidden) right?"
+
+
 async def test_held_call_hears_a_refusal() -> None:
     async with served(playing("asks in a call")) as services:
         first = await asked(services)

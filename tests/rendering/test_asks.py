@@ -141,6 +141,13 @@ def test_card_of_a_form_says_whose_words_it_has_and_which_fields() -> None:
     assert [option.is_chosen for option in [*room.options, *extras.options]] == [False, True]
 
 
+def test_card_of_a_call_names_the_server_of_its_tool() -> None:
+    words = asks_of(
+        paused_page(ask(tool="shop__send_mail", arguments={"to": [{"a": 1}]}, schema={}))
+    )
+    assert words.startswith("Researcher wants to use Send mail (shop). To")
+
+
 def test_page_that_a_tool_asks_to_open_is_a_link_only_if_it_is_one() -> None:
     page = paused_page(form(schema={}, arguments={}, url="https://pay.example/7"))
     assert "Open pay.example https://pay.example/7 I am done there" in asks_of(page)
@@ -193,7 +200,7 @@ def test_answer_that_waits_no_longer_says_why(state: Any, words: str) -> None:
         ("web_search", {"query": "kafka"}, "Researcher wants to search the web for “kafka”."),
         ("web_search", {}, "Researcher wants to use Web search."),
         ("clock", {}, "Researcher wants to use Clock."),
-        ("shop__order", {"article": "M4"}, "Researcher wants to use Shop order."),
+        ("shop__order", {"article": "M4"}, "Researcher wants to use Order (shop)."),
     ],
 )
 def test_card_says_who_wants_what(tool: str, arguments: dict[str, Any], words: str) -> None:

@@ -5,7 +5,7 @@ One of the older protocol holds the call open. It is cancelled, and made again f
 when there is a reply, which then answers the same question.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Literal
 
@@ -95,14 +95,21 @@ class Asking(msgspec.Struct, frozen=True, omit_defaults=True):
             key.startswith(PAGE) and not answer.is_accepted for key, answer in self.answers.items()
         )
 
-    def needs(self, server: Mapping[str, str]) -> Exception:
-        """Return what is raised to ask for the first thing that is wanted."""
-        first = self.wanted[0]
+    def needs(self, server: Mapping[str, str], hidden: Callable[[str], str]) -> Exception:
+        """Return what is raised to ask for the first thing that is wanted.
+
+        `hidden` takes secrets out of a text.
+        """
+        first = msgspec.json.decode(hidden(encoded(self.wanted[0])), type=Wanted)
         try:
-            state = msgspec.json.encode(self).decode()
+            state = encoded(self)
             return NeedsInput(first.message, first.schema, state=state, url=first.url)
         except UnfitForm as exc:
             return ToolFailure(UNFIT % server, outside=str(exc))
+
+
+def encoded(value: msgspec.Struct) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 PAGE = "page "  # begins the key of a page that a call failed without

@@ -70,7 +70,7 @@ class Calls:
         """
         asking = Asking.after(given)
         if asking.wanted:
-            raise asking.needs(self._server)
+            raise asking.needs(self._server, self._hidden)
         if asking.is_refused_page:
             raise ToolFailure(REFUSED % self._server)
         if client is None:
@@ -104,7 +104,7 @@ class Calls:
             result = await self.sent(client, params, asking)
         except MCPError as exc:
             if pages := pages_of(asking, exc):
-                raise pages.needs(self._server) from exc
+                raise pages.needs(self._server, self._hidden) from exc
             if asking.responses is not None and exc.error.code == mcp_types.INVALID_PARAMS:
                 # The server has lost its state, as after a restart. It asks once more.
                 return await self.result_of(client, params, Asking(), acts=acts)
@@ -115,7 +115,7 @@ class Calls:
             wanted = asked_by(result)
             if wanted is None or not wanted.wanted:
                 raise ToolFailure(NOT_POSSIBLE % self._server)
-            raise wanted.needs(self._server)
+            raise wanted.needs(self._server, self._hidden)
         output = output_of(result)
         if result.is_error:
             raise ToolFailure(
@@ -142,7 +142,7 @@ class Calls:
         except asyncio.CancelledError:
             if flight.wants is None:
                 raise
-            raise flight.wants.needs(self._server) from None
+            raise flight.wants.needs(self._server, self._hidden) from None
         finally:
             self._flights.remove(flight)
 
