@@ -3,6 +3,7 @@
 from typing import Any, get_args
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import BooleanField, F, Q, QuerySet, Value
 from django.http import HttpRequest
@@ -14,7 +15,7 @@ from chat.asks import Ask
 from chat.models import Run
 from chat.protocol.terms import AskKind
 from chat.rendering.wording import title_of
-from tooling.known import TOOLS
+from tooling.known import SWITCHED_OFF, TOOLS
 
 from .ask_page import AskPageAdmin
 from .content import first_words, visible, with_first_words
@@ -51,7 +52,15 @@ class KindFilter(ChoiceFilter):
 class ToolFilter(ChoiceFilter):
     title = "tool"
     parameter_name = "tool"
-    options = {name: (name, Q(tool=name)) for name in sorted(TOOLS)}
+
+    # Looked up when the page is shown: the tools are those of the fleet's owner, too.
+    @classmethod
+    def choices_now(cls) -> dict[str, tuple[str, Q]]:
+        servers = sorted(settings.FLEET_FILE.file.mcp)
+        return {
+            **{name: (name, Q(tool=name)) for name in sorted({*TOOLS, *SWITCHED_OFF})},
+            **{f"{each}__": (f"{each}: all", Q(tool__startswith=f"{each}__")) for each in servers},
+        }
 
 
 class ApproverFilter(ChoiceFilter):

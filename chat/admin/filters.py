@@ -19,11 +19,16 @@ class ChoiceFilter(SimpleListFilter):
     template = "admin/choice_filter.html"
     options: ClassVar[Mapping[str, tuple[str, Q]]] = {}
 
+    @classmethod
+    def choices_now(cls) -> Mapping[str, tuple[str, Q]]:
+        """Return the options, for filters whose options may change while the process lives."""
+        return cls.options
+
     @property
     def chosen(self) -> str:
         """The label of the chosen value, as the folded filter shows it."""
-        value = self.value() or ""
-        return self.options[value][0] if value in self.options else value
+        value, options = self.value() or "", self.choices_now()
+        return options[value][0] if value in options else value
 
     @classmethod
     def names(cls) -> set[str]:
@@ -32,13 +37,13 @@ class ChoiceFilter(SimpleListFilter):
 
     @classmethod
     def accepts(cls, name: str, value: str) -> bool:
-        return value in cls.options
+        return value in cls.choices_now()
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> list[tuple[str, str]]:
-        return [(value, label) for value, (label, _) in self.options.items()]
+        return [(value, label) for value, (label, _) in self.choices_now().items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        chosen = self.options.get(self.value() or "")
+        chosen = self.choices_now().get(self.value() or "")
         return queryset.filter(chosen[1]) if chosen else queryset
 
 

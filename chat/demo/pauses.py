@@ -16,8 +16,8 @@ from chat.protocol.events import Resumed, stored
 from chat.protocol.payloads import ResumedData
 from chat.protocol.terms import AskData, Asked, AskKind, Decision, Reply, paused
 from chat.runs.replay import first_seq
-from tooling.known import TOOLS
 from tooling.results import NeedsInput
+from tooling.websearch import web_search
 
 from . import texts
 
@@ -59,7 +59,7 @@ def ask_of(run: Run, random: Random, *, is_answered: bool, now: datetime) -> Mad
     assert run.ended_at is not None
     assert run.ending is not None
     expires_at = run.ended_at + settings.FLEET_PAUSE_TTL
-    tool = TOOLS["web_search"]
+    tool = web_search
     approval = AskData(
         ask_id=UUID(int=random.getrandbits(128), version=4),
         kind="approval",

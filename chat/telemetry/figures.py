@@ -18,7 +18,8 @@ from chat.protocol.events import TYPE_OF, StreamEvent
 from chat.protocol.payloads import AgentTiming, ModelCall, PhaseTiming, ToolResultData
 from chat.protocol.terms import Ending, Usage
 from chat.spans import MEASURED, Span, all_spans, unexplained
-from tooling.known import TOOLS
+
+from .tools import grouped, is_cached
 
 BUCKET_FACTOR = 1.1
 SHORTEST_MS = 0.01  # Shorter durations count as this one.
@@ -39,7 +40,6 @@ MODEL_ERRORS = {
     "rate_limited",
     "context_too_long",
 }
-CACHED_TOOLS = {name for name, tool in TOOLS.items() if tool.cache}
 # `researcher-2` is the researcher that works on a second subtask.
 NAMESAKE = re.compile(r"-\d+$")
 
@@ -349,14 +349,14 @@ def model_figures(
 
 
 def note_tool(figures: Figures, result: ToolResultData, *, fresh: bool) -> None:
-    tool = figures.tools.setdefault(result.tool, ToolFigures())
+    tool = figures.tools.setdefault(grouped(result.tool), ToolFigures())
     outcomes = Counter(tool.outcomes)
     outcomes[outcome_of(result)] += 1
     tool.outcomes = dict(outcomes)
     tool.credits += result.credits
     tool.duration.note(result.duration_ms)
     # A fresh run reads past the cache, so its calls miss nothing.
-    if result.tool in CACHED_TOOLS and not (fresh or result.cached or result.repeated):
+    if is_cached(result.tool) and not (fresh or result.cached or result.repeated):
         figures.cache_misses += 1
 
 

@@ -30,7 +30,8 @@ from chat.llm.offers import models_in_use
 from chat.protocol.payloads import ModelCall, ToolResultData
 from chat.protocol.terms import AskKind, Decision, Ending, Level, Mode, Path
 from chat.spans import Span, unexplained
-from tooling.known import TOOLS
+
+from .tools import exists, grouped, is_cached
 
 if settings.FLEET_WORKER_NUMBER:
     # The library names the files after process ids. After the worker's number instead, a worker
@@ -222,11 +223,10 @@ def asks_were_closed(decision: Decision | Literal["expire"], count: int = 1) -> 
 
 
 def count_tool_call(call: ToolResultData) -> None:
-    tool = TOOLS.get(call.tool)
     outcome = "cut" if call.cut else "ok" if call.ok else "failed"
-    name = tool.name if tool else OTHER
+    name = grouped(call.tool) if exists(call.tool) else OTHER
     tool_duration.labels(name, outcome).observe(call.duration_ms / 1000)
-    if tool and tool.cache:
+    if is_cached(call.tool):
         cache_lookups.labels(cache_outcome(call)).inc()
 
 

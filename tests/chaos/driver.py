@@ -66,6 +66,16 @@ SHORT_TIMES = {
     "FLEET_SHUTDOWN_GRACE": "2",
 }
 
+# The tools of the storm are those of an app, and both specialists may call them.
+FLEET_TOML = """
+apps = ["tests.chaos"]
+
+[agents.researcher]
+tools = ["web_search", "clock", "ask_person", "book", "pay", "poison"]
+
+[agents.analyst]
+tools = ["calculator", "clock", "ask_person", "book", "pay", "poison"]
+"""
 
 PLAN = (
     '{"subtasks": [{"agent": "researcher", "task": "look"},'
@@ -146,7 +156,7 @@ def start_stage(storm: Storm, folder: Path) -> Iterator[Stage]:
         model.as_agent(REVIEWER.instructions, Script(tokens=['{"score": 8}'], first_after=0.2))
         environment = {
             "REDIS_URL": faults.url,
-            "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
+            "FLEET_CONFIG": str(written(folder)),
             "CHAOS_ACTS_URL": acts.url,
             # The same as here, by which owners are known.
             "DJANGO_SECRET_KEY": settings.SECRET_KEY,
@@ -163,6 +173,13 @@ def start_stage(storm: Storm, folder: Path) -> Iterator[Stage]:
         workers = WorkerFaults(fleet)
         stack.callback(workers.thaw)
         yield Stage(fleet, model, faults, workers, acts, database)
+
+
+def written(folder: Path) -> Path:
+    """Write the fleet.toml of a storm, and return its path."""
+    file = folder / "fleet.toml"
+    file.write_text(FLEET_TOML)
+    return file
 
 
 async def until_terminated(play: Awaitable[Report]) -> Report:

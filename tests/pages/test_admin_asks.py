@@ -17,6 +17,7 @@ from chat.conversations import Conversation
 from chat.journal import StepResult
 from chat.models import Run
 from chat.protocol.terms import Reply
+from tests.configs import Configure
 from tests.rendering.page import text_of
 
 from .conversations import PAUSED, run_of, stored_ask
@@ -129,6 +130,29 @@ def test_list_can_be_filtered(viewer: Client, query: str, found: set[str]) -> No
         "question": stored_ask(state="answered", kind="question", tool="", approver="owner"),
     }
     assert rows(viewer, query) == {str(asks[name].pk) for name in found}
+
+
+def test_list_can_be_filtered_by_tools_of_the_owner_and_by_servers(
+    viewer: Client, configure: Configure
+) -> None:
+    own = stored_ask(tool="stock")
+    theirs = stored_ask(tool="shop__order")
+    configure(
+        """
+        [mcp.shop]
+        command = ["shop"]
+        """,
+        """
+        from tooling import tool
+
+        @tool
+        def stock(article: str) -> str:
+            'Return the stock.'
+            return "7"
+        """,
+    )
+    assert rows(viewer, "tool=stock") == {str(own.pk)}
+    assert rows(viewer, "tool=shop__") == {str(theirs.pk)}
 
 
 def test_list_is_searched_by_ids_and_with_the_permission_by_words(viewer: Client) -> None:

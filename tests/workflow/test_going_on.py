@@ -151,3 +151,14 @@ async def test_caps_count_what_earlier_workers_spent() -> None:
 def prompts_of(played: Played) -> set[str]:
     """Return the prompts, without the secret marks around text from outside."""
     return {re.sub(r"\b[0-9a-f]{8}\b", "", repr(messages)) for _, messages in played.models.prompts}
+
+
+async def test_the_light_script_has_a_call_before_its_model_and_one_of_the_model(
+    settings: Settings,
+) -> None:
+    """Wherever it is cut above, the model keeps the one call that it may make."""
+    settings.FLEET_LIGHT_THRESHOLD = 0
+    whole = await play("light with a tool")
+    made = [event.data for event in whole.events if isinstance(event, ToolComplete)]
+    assert [(each.tool, each.ok) for each in made] == [("calculator", True)] * 2
+    assert settings.FLEET_LIGHT_CAPS.tool_calls == 1
