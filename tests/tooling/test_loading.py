@@ -1,5 +1,6 @@
 """fleet_tools.py and apps of the owner: what is loaded, and what is refused in one line."""
 
+import inspect
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from tests.configs import Configure
-from tooling import known
+from tooling import known, tool
 
 ROOT = Path(__file__).parent.parent.parent
 STOCK = '''
@@ -284,3 +285,36 @@ def test_the_log_has_the_traceback_at_its_level_debug(folder: Path) -> None:
     refused = manage(folder, "check", FLEET_LOG_LEVEL="debug")
     assert "Traceback (most recent call last)" in refused.stderr
     assert refused.stderr.splitlines()[-1].startswith("Wrong setting: ")
+
+
+# --- The reference --------------------------------------------------------------------------------
+
+REFERENCE = (ROOT / "chat/config/README.md").read_text()
+
+
+def section(title: str) -> str:
+    return REFERENCE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize(
+    "text", re.findall(r"```python\n(.*?)```", section("Tools of your own"), re.DOTALL)
+)
+def test_tools_of_the_reference_are_loaded(configure: Configure, text: str) -> None:
+    configure("", text)
+    assert "stock" in known.TOOLS
+    found = known.arguments_for("stock", "What is the stock of A1?")
+    assert found == ({"article": "A1"} if "from_question" in text else None)
+
+
+def test_limits_of_the_reference_are_read(configure: Configure) -> None:
+    [text] = re.findall(r"```toml\n(.*?)```", section("Limits and approvals of tools"), re.DOTALL)
+    tables = configure(text).file.tools
+    assert set(tables) == {"web_search", "refund", "shop__order", "clock"}
+    assert "clock" not in known.TOOLS
+
+
+def test_options_of_the_reference_are_those_of_the_decorator() -> None:
+    told = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", section("Tools of your own"), re.MULTILINE)
+    names = {name for cell in told for name in re.findall(r"\w+", cell)}
+    # The cache is for results that all owners may share, which the product's search has.
+    assert names == inspect.signature(tool).parameters.keys() - {"function", "cache"}

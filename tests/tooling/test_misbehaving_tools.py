@@ -244,7 +244,7 @@ async def test_pure_python_in_a_thread_delays_the_event_loop_only_a_little() -> 
         await asyncio.sleep(0.01)
         lags.append(time.perf_counter() - begun - 0.01)
     assert (await call).text == "done"
-    assert sorted(lags)[len(lags) // 2] < 0.1
+    assert sorted(lags)[len(lags) // 2] < 0.2
 
 
 # --- Results --------------------------------------------------------------------------------------
