@@ -12,6 +12,7 @@ from django.db import OperationalError
 
 from chat.clock import Clock
 from chat.llm.errors import ModelError
+from chat.llm.faults.verdicts import unreachable
 from chat.llm.messages import PULSE, ChatMessage, Finished, Piece, Reasoning, Text, WantedCall
 from chat.llm.windows import Window
 from chat.protocol.events import (
@@ -39,6 +40,8 @@ from tooling.results import Output, Passage
 from tooling.services import Services
 
 USAGE = Usage(input_tokens=1, output_tokens=2, model_calls=1)
+
+GONE = "gone"  # a model whose server is down
 
 type Line = list[Piece] | ModelError
 
@@ -150,7 +153,11 @@ class Models:
     def window(self, model: str) -> Window:
         return Window(6000, 4096, 0)
 
-    async def stream(self, messages: Sequence[ChatMessage], **_: object) -> AsyncGenerator[Piece]:
+    async def stream(
+        self, messages: Sequence[ChatMessage], *, model: str, **_: object
+    ) -> AsyncGenerator[Piece]:
+        if model == GONE:
+            raise unreachable("there", proxy="", reason="refused")
         agent = next(a for a in AGENTS if a.instructions == messages[0].content)
         self.prompts.append((agent.id, list(messages)))
         line = self.lines[agent.id][self.turn_of(agent, messages)]

@@ -32,9 +32,11 @@ from chat.workflow.agents import (
 )
 from chat.workflow.memory import Kept, Memory
 from chat.workflow.retelling import identity
+from tests.configs import Configure
 
-from .scripts import SCRIPTS, Played, play, text_of
+from .scripts import GONE, SCRIPTS, Played, play, text_of
 
+SPECIALISTS = (RESEARCHER.id, ANALYST.id)
 PHASES = ["answer", "analysis", "research", "writing", "review", "revision", "final"]
 
 
@@ -107,6 +109,25 @@ async def test_a_workflow_that_is_cut_anywhere_goes_on(
         assert len(set(numbers)) == len(numbers) >= len(whole.calls), where
         if not suffix:
             assert prompts_of(again) <= prompts_of(whole), where
+
+
+async def test_a_workflow_in_which_another_model_stands_in_goes_on(configure: Configure) -> None:
+    agents = "".join(f'[agents.{agent}]\nmodel = "{GONE}"\n' for agent in (*SPECIALISTS, "writer"))
+    configure(f'{agents}[models.{GONE}]\nmodel = "q"\nbase_url = "http://127.0.0.1:9"')
+    whole = await play("team")
+    said = [e.message for e in whole.events if isinstance(e, OrchestratorMessage)]
+    assert {words.split(",")[1] for words in said if words.startswith(f"{GONE}, ")} == {
+        f" the model of the {agent}"
+        for agent in ("Researcher", "Researcher 2", "Analyst", "Writer")
+    }
+    for place, stored in cuts_of(whole):
+        had = whole.events[:place]
+        told = [e for e in had if not isinstance(e, ResponseDelta | ReasoningDelta)]
+        memory = Memory(kept=stored, told=told, text=text_of(had))
+        again = await play("team", memory)
+        where = f"cut behind event {place} with {len(stored)} results"
+        assert text_of(again.events, memory.text) == text_of(whole.events), where
+        assert steps([*had, *again.events]) == steps(whole.events), where
 
 
 def phase_of(agent: str) -> str:
