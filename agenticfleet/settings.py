@@ -207,21 +207,16 @@ FLEET_MODEL = env.text(
 )
 if OPENAI_BASE_URL and not FLEET_MODEL:
     env.reject("FLEET_MODEL", "must name the model to ask at OPENAI_BASE_URL.")
-# Models of FLEET_FILE that have a server of their own.
-_ELSEWHERE = {name for name, model in FLEET_FILE.file.models.items() if model.base_url}
-if FLEET_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL or FLEET_MODEL in _ELSEWHERE):
-    env.reject(
-        "FLEET_MODEL",
-        "needs OPENAI_API_KEY or OPENAI_BASE_URL, or must be a model of fleet.toml with a base_url;"
-        " the built-in model answers without all of these.",
-    )
 FLEET_LIGHT_MODEL = env.text("FLEET_LIGHT_MODEL", FLEET_MODEL)
 FLEET_ROUTER_MODEL = env.text("FLEET_ROUTER_MODEL")
 if FLEET_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL):
-    for _NAME in ("FLEET_LIGHT_MODEL", "FLEET_ROUTER_MODEL"):
-        if (_MODEL := env.read[_NAME].value) and _MODEL not in _ELSEWHERE:
+    _ELSEWHERE = {name for name, model in FLEET_FILE.file.models.items() if model.base_url}
+    for _NAME in ("FLEET_MODEL", "FLEET_LIGHT_MODEL", "FLEET_ROUTER_MODEL"):
+        if env.read[_NAME].value not in ("", *_ELSEWHERE):
             env.reject(
-                _NAME, f"is {_MODEL}: no model of fleet.toml with a base_url, as FLEET_MODEL is."
+                _NAME,
+                "needs OPENAI_API_KEY or OPENAI_BASE_URL, or must be a model of fleet.toml with a"
+                " base_url; the built-in model answers without all of these.",
             )
 # The models that people may choose from, with their names.
 FLEET_MODELS = env.names("FLEET_MODELS", longest=MAX_MODEL)

@@ -571,8 +571,8 @@ def test_model_of_the_file_needs_no_server_in_the_settings(tmp_path: Path) -> No
     [
         ({"FLEET_MODEL": "own"}, "FLEET_MODEL needs OPENAI_API_KEY or OPENAI_BASE_URL, or must be"),
         ({"FLEET_MODEL": "fats"}, "FLEET_MODEL needs OPENAI_API_KEY or OPENAI_BASE_URL, or must"),
-        ({"FLEET_MODEL": "fast", "FLEET_LIGHT_MODEL": "gpt-5"}, "FLEET_LIGHT_MODEL is gpt-5: no"),
-        ({"FLEET_MODEL": "fast", "FLEET_ROUTER_MODEL": "own"}, "FLEET_ROUTER_MODEL is own: no"),
+        ({"FLEET_MODEL": "fast", "FLEET_LIGHT_MODEL": "gpt-5"}, "FLEET_LIGHT_MODEL needs OPENAI_"),
+        ({"FLEET_MODEL": "fast", "FLEET_ROUTER_MODEL": "own"}, "FLEET_ROUTER_MODEL needs OPENAI"),
     ],
 )
 def test_model_without_a_server_is_refused(
