@@ -55,7 +55,7 @@ class Form(msgspec.Struct, frozen=True, omit_defaults=True):
 def asker_of(tool: str) -> str:
     """Return whose words a form of this tool has: an MCP server's, or the tool's own."""
     server, _, name = tool.partition("__")
-    return server if name else tool
+    return server if name else tool.replace("_", " ")
 
 
 def request_of(tool: str, message: str, url: str) -> str:

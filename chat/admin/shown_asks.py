@@ -1,7 +1,11 @@
 """An ask as the pages of asks and of runs show it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from chat.asks import Ask
 from chat.protocol.terms import AskKind
+from chat.rendering.forms import FormFieldKind, form_fields
 from chat.rendering.timeline import tool_title
 from chat.rendering.wording import escaped, title_of
 from tooling.forms import asker_of
@@ -13,6 +17,14 @@ KINDS: dict[AskKind, str] = {
     "question": "Question",
     "unsure": "Unsure whether it was done",
     "form": "Form of a tool",
+}
+FORM_FIELDS: dict[FormFieldKind, str] = {
+    "text": "text",
+    "lines": "text",
+    "number": "number",
+    "switch": "yes or no",
+    "choice": "one",
+    "several": "some",
 }
 
 
@@ -37,7 +49,7 @@ class ShownAsk:
         self.url = say(ask.url) if ask.url else ""
         self.fields = None
         if self.asker and not ask.url:
-            self.fields = Words(say(escaped(json_of(ask.schema.get("properties")))))
+            self.fields = Words(say(escaped(fields_text(ask.schema))))
         has_arguments = bool(ask.tool) and not self.asker
         self.arguments = Words(say(escaped(json_of(ask.arguments)))) if has_arguments else None
         reply = ask.reply if isinstance(ask.reply, dict) else {}
@@ -50,6 +62,20 @@ class ShownAsk:
         """Who may decide, as it follows “waits for”."""
         permission = self.ask.permission
         return f"staff with the permission {permission}" if permission else "the person who asked"
+
+
+def fields_text(schema: Mapping[str, Any]) -> str:
+    """Return the fields of a form, a line for each, as the person has them."""
+    lines = []
+    for field in form_fields("", schema, {}):
+        options = ", ".join(option.label for option in field.options)
+        parts = [f"{FORM_FIELDS[field.kind]} of {options}" if options else FORM_FIELDS[field.kind]]
+        if field.is_required:
+            parts.append("required")
+        if field.hint:
+            parts.append(field.hint)
+        lines.append(f"{field.label}: {', '.join(parts)}")
+    return "\n".join(lines)
 
 
 def kind_title(kind: str) -> str:

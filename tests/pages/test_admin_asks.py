@@ -88,6 +88,21 @@ def test_list_shows_what_was_asked_decided_and_what_came_of_it(viewer: Client) -
     assert re.search(f"{str(run.pk)[:8]} running", shown)
 
 
+def test_form_of_a_tool_is_shown_with_its_fields() -> None:
+    room = {"type": "string", "oneOf": [{"const": "in", "title": "Inside"}]}
+    fields = {"name": {"type": "string", "title": "Your name"}, "room": room}
+    ask = stored_ask(
+        kind=Ask.Kind.FORM,
+        tool="book_table",
+        arguments={},
+        schema={"properties": fields, "required": ["name"]},
+        message="When?",
+    )
+    shown = text_of(signed_in("view_ask", "read_content").get(address(ask)).text)
+    for words in ("What book table asks", "Your name: text, required", "Room: one of Inside"):
+        assert words in shown
+
+
 def test_words_of_the_list_need_the_permission_to_read_content(viewer: Client) -> None:
     stored_ask()
     assert "A-17" not in viewer.get(ASKS).text

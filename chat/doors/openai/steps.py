@@ -75,4 +75,5 @@ def result_of(result: ToolResultData) -> str:
 
 
 def title_of(tool: str) -> str:
-    return tool.replace("_", " ").capitalize()
+    # A tool of an MCP server is `server__tool`.
+    return tool.replace("__", ": ", 1).replace("_", " ").capitalize()
