@@ -12,8 +12,9 @@ from chat.protocol.events import (
     ReasoningCompleted,
     ReasoningDelta,
     StreamEvent,
+    ToolStart,
 )
-from chat.protocol.payloads import AgentTask, AgentTiming
+from chat.protocol.payloads import AgentTask, AgentTiming, ToolCallData
 
 
 def test_answer_that_only_grows_is_sent_piece_by_piece() -> None:
@@ -106,6 +107,12 @@ def test_output_that_was_not_read_yet_is_a_line() -> None:
     line = thoughts(start("writer"), output("writer", f"a\n{long}"))
     assert line.startswith("Writer: a word word")
     assert len(line) <= 201
+
+
+def test_tools_are_lines_with_their_server() -> None:
+    for tool, words in (("shop__read_all", "Shop: read all: M4"), ("look_up", "Look up: M4")):
+        call = ToolCallData(tool=tool, call_id="1", arguments={"article": "M4"})
+        assert thoughts(ToolStart(data=call, agent_id="clerk", author="Clerk")) == f"{words}\n"
 
 
 def test_agent_that_was_cut_gives_the_floor_back() -> None:
