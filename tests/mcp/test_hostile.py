@@ -7,11 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
+from mcp.shared.message import SessionMessage
 
 from tests.mcp.conftest import MAX_LAG
 from tests.mcp.serving import called, checked, lag_measured, playing, served, until
 from tooling.calls import Rejection
-from tooling.mcp import stdio
+from tooling.mcp import connecting, stdio
+from tooling.mcp.connecting import is_of_use
 from tooling.tables import McpTable
 
 
@@ -54,11 +56,20 @@ async def test_server_that_does_not_open_is_closed_with_one_line(
 
 @pytest.mark.parametrize("part", ["endless lines", "endless notifications"])
 async def test_flood_is_slowed(
-    part: str, impatient: None, caplog: pytest.LogCaptureFixture
+    part: str, impatient: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    looked_at = 0
+
+    def counted(message: SessionMessage | Exception) -> bool:
+        nonlocal looked_at
+        looked_at += 1
+        return is_of_use(message)
+
+    monkeypatch.setattr(connecting, "is_of_use", counted)
     before = time.process_time()
     async with lag_measured() as lag, served(playing(part)):
         assert time.process_time() - before < 0.5
+    assert looked_at <= 2 * connecting.MAX_MESSAGES
     assert warnings(caplog)[-1:] == closed_for("it does not answer within 1 s")
     assert len(warnings(caplog)) == 2
     assert lag.longest < MAX_LAG

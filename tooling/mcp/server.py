@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import mcp_types
@@ -327,12 +328,14 @@ class Server:
         return self.closed or self._reasons.get(name, "")
 
     def cache_rule(self) -> CacheRule:
+        # Another server by the same name has other results.
+        account = sha256(repr(self.table).encode()).hexdigest()[:12]
         return CacheRule(
             parameters=lambda arguments, services: arguments,
             ttl=lambda arguments: "general",
             query=lambda arguments: ", ".join(map(str, arguments.values()))[:200],
             topic=lambda arguments: "general",
-            account=lambda services: self.name,
+            account=lambda services: account,
         )
 
     async def call(
