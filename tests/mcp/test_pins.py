@@ -208,12 +208,18 @@ async def test_log_names_each_closed_tool_once_and_the_command(
     assert "manage.py mcp accept shop" in record.getMessage()
 
 
-async def test_tools_are_closed_while_the_database_does_not_answer() -> None:
+async def test_tools_are_closed_while_the_database_does_not_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def away(call: Callable[[], Any]) -> Any:
-        raise OperationalError
+        raise OperationalError("gone\nfor now")
 
-    closed = await Pins(away, {"shop": McpTable()}).judge("shop", [READ])
-    assert "the database does not tell" in closed["shop__read"]
+    pins = Pins(away, {"shop": McpTable()})
+    for _ in range(3):
+        closed = await pins.judge("shop", [READ])
+        assert "the database does not tell" in closed["shop__read"]
+    [record] = [each for each in caplog.records if each.name == "tooling.mcp.pins"]
+    assert record.getMessage() == "MCP server shop: no definition can be looked up: gone"
     assert await Pins(in_database, {"shop": McpTable()}).judge("shop", [READ]) == {}
 
 

@@ -99,6 +99,7 @@ class Pins:
     def __init__(self, in_database: InDatabase, tables: Mapping[str, McpTable]) -> None:
         self._in_database = in_database
         self._tables = tables
+        self._blind: set[str] = set()  # servers of which the database tells nothing
         self._told: dict[str, set[str]] = {}  # by server, the tools that the log has named
 
     async def judge(self, server: str, definitions: Sequence[Definition]) -> Mapping[str, str]:
@@ -112,8 +113,13 @@ class Pins:
             async with asyncio.timeout(DATABASE_TIMEOUT):
                 judgement = await self._in_database(lambda: judged(server, definitions, named))
         except (DatabaseProblem, TimeoutError) as exc:
-            logger.warning("MCP server %s: its definitions cannot be looked up: %s", server, exc)
+            if server not in self._blind:
+                # Once until it answers: it is asked again every few seconds.
+                self._blind.add(server)
+                reason = str(exc).partition("\n")[0] or type(exc).__name__
+                logger.warning("MCP server %s: no definition can be looked up: %s", server, reason)
             return {each.name: UNKNOWN % {"tool": each.name} for each in definitions}
+        self._blind.discard(server)
         self._tell(server, judgement.found)
         return judgement.closed
 
