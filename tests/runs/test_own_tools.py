@@ -1,6 +1,7 @@
 """Tools that the owner of a fleet has written, as readers of an answer get them."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -104,7 +105,9 @@ async def test_the_page_and_the_export_list_documents_and_link_only_addresses(
     request = chat_request("When is it closed?", mode="light")
     live = await chat.answer(request, subprotocol="fleet.html.v1", headers=headers)
     html = "".join(event["html"] for event in live if "html" in event)
-    assert '-source-1">[1]</a>' in html or '-source-1"' in html
+    cited_on_page = re.search(r'class="citation" href="#([\w-]+-source-1)"[^>]*>\[1\]</a>', html)
+    assert cited_on_page, "a citation leads to the document in the list of sources"
+    assert f'<span id="{cited_on_page[1]}"' in html
     assert "Handbook, page 3</span>" in html
     assert 'href="https://shop.example/prices"' in html
     assert "javascript:" not in html
