@@ -121,7 +121,7 @@ class Environment:
     def config(
         self, name: str, folders: list[Path], *, kept: str, installed: Sequence[str]
     ) -> Config:
-        """Return what the owner has changed: in the file that is named, or in a folder's.
+        """Return what the operator has changed: in the file that is named, or in a folder's.
 
         Or what was in those files when they were kept, if the setting `kept` names a path. What is
         wrong is raised when Django is set up: `ask` beside a running fleet does without.

@@ -204,7 +204,7 @@ class Fleet:
 
     @property
     def kept_in(self) -> Path:
-        """The folder of what the owner has written, as workers read it that are started again."""
+        """The folder of what the operator has written, as workers read it that start again."""
         return Path(settings.FLEET_STATE_DIR) / "config"
 
     # --- What others see of it

@@ -83,8 +83,8 @@ INSTALLED_APPS = [
     "routing",
     "chat",
 ]
-# What the owner has changed of agents, models and tools (chat/config). `manage.py fleet` keeps what
-# it was when it was last read: a worker that is started again reads that.
+# What the operator has changed of agents, models and tools (chat/config). `manage.py fleet` keeps
+# what it was when it was last read: a worker that is started again reads that.
 FLEET_FILE = env.config(
     "FLEET_CONFIG",
     [Path.cwd(), FLEET_STATE_DIR] if reads_files else [],

@@ -93,7 +93,7 @@ class Workers:
     def start(self, number: int, environment: Mapping[str, str], kept: str) -> list[WorkerProcess]:
         """Start so many workers, and return them. They don't serve yet.
 
-        `kept` is where they find what the owner of the fleet has written, also if one of them is
+        `kept` is where they find what the operator has written, also if one of them is
         started again: the files may be wrong by then.
         """
         self._environment = environment

@@ -1,4 +1,4 @@
-"""What the owner of a fleet writes, in force for the processes of tests."""
+"""What the operator of a fleet writes, in force for the processes of tests."""
 
 from collections.abc import Callable
 from pathlib import Path

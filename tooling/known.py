@@ -1,4 +1,4 @@
-"""The tools of this process: the product's own, and those that its owner has added."""
+"""The tools of this process: the product's own, and those that the operator has added."""
 
 import logging
 import re
@@ -49,7 +49,7 @@ def exact_tools(names: Collection[str], question: str) -> tuple[str, ...]:
 
 
 def added_first() -> list[Tool]:
-    """Return the tools, with the owner's before the product's: their phrases mean more."""
+    """Return the tools, with the operator's before the product's: their phrases mean more."""
     built_in = {tool.name for tool in BUILT_IN}
     return sorted(TOOLS.values(), key=lambda tool: tool.name in built_in)
 

@@ -1,4 +1,4 @@
-"""Load the tools that the owner of a fleet has added: from fleet_tools.py, and from apps."""
+"""Load the tools that an operator has added: from fleet_tools.py, and from apps."""
 
 import logging
 import sys
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 MODULE = "fleet_tools"
 _ROOT = Path(__file__).parent.parent
-# Files in these are not the owner's: those of Python, and those of the product.
+# Files in these are not the operator's: those of Python, and those of the product.
 OTHERS = (
     Path(get_path("stdlib")),
     *(_ROOT / name for name in ("agenticfleet", "chat", "routing", "tooling", "manage.py")),
@@ -120,7 +120,7 @@ def in_one_line[T](load_module: Callable[[], T]) -> T:
 
 
 def complaint_of(exc: BaseException) -> str:
-    """Return in one line what code of the owner raised while it was loaded: where, and what.
+    """Return in one line what code of the operator raised while it was loaded: where, and what.
 
     Return an empty string if no code of theirs was at work. The log has the traceback, at its level
     debug.
@@ -129,7 +129,7 @@ def complaint_of(exc: BaseException) -> str:
     places = [(frame.filename, frame.lineno) for frame in frames]
     if isinstance(exc, SyntaxError) and exc.filename:
         places.append((exc.filename, exc.lineno))
-    place = next((each for each in reversed(places) if is_owners(each[0])), None)
+    place = next((each for each in reversed(places) if is_operators(each[0])), None)
     if place is None:
         return ""
     logger.debug("An app or its tools can't be loaded.", exc_info=exc)
@@ -141,7 +141,7 @@ def words_of(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {message}" if message else type(exc).__name__
 
 
-def is_owners(file: str) -> bool:
+def is_operators(file: str) -> bool:
     """Return True for a file that is neither Python's, nor the product's, nor a library's."""
     path = Path(file)
     return (
@@ -152,7 +152,7 @@ def is_owners(file: str) -> bool:
 
 
 def limited(tool: Tool, table: ToolTable) -> Tool:
-    """Return the tool within the limits that its owner has set."""
+    """Return the tool within the limits that the operator has set."""
     said: dict[str, Any] = {
         name: value
         for name in ("approver", "timeout", "max_chars", "calls_per_run")

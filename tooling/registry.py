@@ -1,8 +1,8 @@
 """The decorator `@tool`, which makes a `Tool` of a function.
 
 To add a tool to the product, write such a function in a module of its own, add it to BUILT_IN in
-`known.py`, and name it in the agents that may call it (`chat/workflow/agents.py`). The owner of a
-fleet writes one in fleet_tools.py, or in the module `tools` of an app (chat/config/README.md).
+`known.py`, and name it in the agents that may call it (`chat/workflow/agents.py`). Operators
+write one in fleet_tools.py, or in the module `tools` of an app (chat/config/README.md).
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""What the owner of a fleet says of tools, as values of fleet.toml."""
+"""What the operator of a fleet says of tools, as values of fleet.toml."""
 
 from typing import Annotated
 

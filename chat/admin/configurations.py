@@ -1,6 +1,6 @@
 """Configurations: what was in force when runs were answered, and what changed from one to the next.
 
-They hold prompts, which are words of the fleet's owner, not of people who ask.
+They hold prompts, which are words of the operator, not of people who ask.
 """
 
 from collections.abc import Iterator

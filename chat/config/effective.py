@@ -142,7 +142,7 @@ def of_server(server: McpTable) -> Table:
 
 
 def said_in(table: Any) -> Table:
-    """Return what the owner has said in a table, without what is left out."""
+    """Return what the operator has said in a table, without what is left out."""
     defaults = {field.name: field.default for field in structs.fields(table)}
     return {
         name: value

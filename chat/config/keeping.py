@@ -1,4 +1,4 @@
-"""Keep what the owner of a fleet has written, as it was when it was last found to be right.
+"""Keep what the operator of a fleet has written, as it was when it was last found to be right.
 
 A worker that is started again reads this. What is in the files by then may be half written, and
 takes effect only when the fleet is told to read it.

@@ -23,7 +23,7 @@ MAX_SHOWN = 60  # characters of a key or a value in a line
 MAX_LINE = 600
 AT = re.compile(r" \(at (?:line (?P<line>\d+), column \d+|end of document)\)$")
 THIS = "must be a table such as [agents.lawyer], or NAME = value."
-# What Python's reader complains of, and what the owner of the file reads.
+# What Python's reader complains of, and what the operator reads.
 SYNTAX = {
     r"(Illegal|Found invalid) character '\\n'|Unterminated string|Expected \"'+\"": (
         "a text isn't closed: its quotation mark is missing."

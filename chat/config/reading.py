@@ -30,7 +30,7 @@ TABLES: dict[str, type[Struct]] = {
 
 
 class Files(Struct, frozen=True):
-    """What the owner of a fleet has written, as it was when it was read."""
+    """What the operator of a fleet has written, as it was when it was read."""
 
     path: str = ""  # of fleet.toml
     text: str = ""
@@ -40,7 +40,7 @@ class Files(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Config:
-    """What the owner of a fleet has changed, with where it is from.
+    """What the operator of a fleet has changed, with where it is from.
 
     If something is wrong with it, this is the `problem`, in one line, and all else is empty.
     """
@@ -94,7 +94,7 @@ def read_config(
     *,
     installed: Collection[str] = (),
 ) -> Config:
-    """Return what the owner has changed. Raise ImproperlyConfigured if that can't be used.
+    """Return what the operator has changed. Raise ImproperlyConfigured if that can't be used.
 
     `chosen` is the path of the file; without it, it is looked for in the `folders`. `secret`
     returns a value of the environment by its name, "" if there is none. `installed` are the Django

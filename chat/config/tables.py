@@ -49,7 +49,7 @@ class ModelTable(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
 
 
 class FleetFile(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What the owner of a fleet has changed of it. The empty one changes nothing.
+    """What the operator of a fleet has changed of it. The empty one changes nothing.
 
     Values may hold `$NAME` in place of a secret; `filled` puts it in.
     """

@@ -1,4 +1,4 @@
-"""What is wrong with a value of fleet.toml, in words of its owner."""
+"""What is wrong with a value of fleet.toml, in words of the operator."""
 
 import re
 from collections.abc import Collection

@@ -1,6 +1,6 @@
 """The product's agents as values: their instructions, the tools that they may call.
 
-`crew` has the agents of a fleet: these, as its owner has changed them.
+`crew` has the agents of a fleet: these, as its operator has changed them.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Agent:
     tier: Path = "full"  # the path whose model it has, unless the person chose one
     model: str = ""  # its own one, whatever the person chose
     tools: frozenset[str] = frozenset()  # a name may end with "*"
-    # It may also call the tools that the fleet's owner has added: on the light path all, for the
+    # It may also call the tools that the operator has added: on the light path all, for the
     # team those that no agent names.
     takes_added_tools: bool = False
     heeds_person: bool = False  # it reads the person's own instructions: its words reach them

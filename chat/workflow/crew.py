@@ -1,4 +1,4 @@
-"""The agents of this fleet: those of the product, as the owner of the fleet has changed them."""
+"""The agents of this fleet: those of the product, as its operator has changed them."""
 
 import re
 from collections.abc import Collection
@@ -72,7 +72,7 @@ def crew_of(config: Config) -> Crew:
     """Return the agents that a fleet.toml makes. Raise ImproperlyConfigured if it can't be."""
     posts: dict[Post, Agent] = dict(POSTS)
     specialists = {agent.id: agent for agent in SPECIALISTS}
-    taken: dict[Post, str] = {}  # by agents that the owner has added
+    taken: dict[Post, str] = {}  # by agents that the operator has added
     for name, table in config.file.agents.items():
         agent = agent_of(config, name, table)
         post = post_of(config, name, table)

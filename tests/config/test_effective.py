@@ -58,7 +58,7 @@ TOOLS = '''
 '''
 
 
-def test_text_has_what_the_owner_has_changed_and_all_else(configure: Configure) -> None:
+def test_text_has_what_the_operator_has_changed_and_all_else(configure: Configure) -> None:
     configure(LAWYER, TOOLS, KEY="key-secret")
     table = tomllib.loads(in_force().text)
     assert table["agents"]["lawyer"] == {

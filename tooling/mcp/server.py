@@ -296,7 +296,7 @@ class Server:
                 self._report.once(f"has no tool of the names in mcp.{self.name}.{key}: {names}")
 
     def tool_of(self, definition: Definition) -> Tool | None:
-        """Return the tool that models may call; None if the owner has switched it off."""
+        """Return the tool that models may call; None if the operator has switched it off."""
         limits = self._limits.get(definition.name, ToolTable())
         if not limits.enabled:
             return None
