@@ -15,7 +15,7 @@ OFF = "[tools.clock]\nenabled = false\n"
 STOCK = '''
 from tooling import tool
 
-@tool(timeout=5, paths=frozenset({"full"}))
+@tool(timeout=5, light=False)
 async def stock(article: str) -> str:
     """How many of an article are in stock."""
     return "7"
