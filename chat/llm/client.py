@@ -112,6 +112,7 @@ class ModelClient:
         )
         while True:
             answer = PartialAnswer(messages, tools=names)
+            asked = self.connection.base_url
             try:
                 batches = self.batches(answer, attempts, headers, max_tokens=max_tokens)
                 async with aclosing(batches):
@@ -129,7 +130,7 @@ class ModelClient:
                 if wait and not may_retry:
                     wait = None
                 is_over = wait is None and not attempts.has_begun
-                if is_over and await self.has_moved(exc, due=attempts.due):
+                if is_over and await self.has_moved(exc, asked, due=attempts.due):
                     wait = 0
                 if wait is None:
                     log_fault(exc, **self.about(model))
@@ -144,14 +145,15 @@ class ModelClient:
         """Return what one call to the model may hold, within a budget of its own if it has one."""
         return self.catalog.window(model, budget)
 
-    async def has_moved(self, failure: ModelError, *, due: float) -> bool:
-        """Return True if the server turns out, until `due`, to answer below another base URL."""
+    async def has_moved(self, failure: ModelError, asked: str, *, due: float) -> bool:
+        """Return True if the server turns out, until `due`, to answer elsewhere than was asked."""
         if not (isinstance(failure, ServerError) and failure.kind is Kind.WRONG_PATH):
             return False
-        asked = self.connection.base_url
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(due):
-                await self.catalog.refresh()
+        # The catalog may have found it out while the request was on its way.
+        if self.connection.base_url == asked:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self.catalog.refresh()
         return self.connection.base_url != asked
 
     async def aclose(self) -> None:

@@ -260,6 +260,25 @@ async def test_first_question_finds_a_server_below_v1(model: ScriptedModel) -> N
     await client.aclose()
 
 
+async def test_question_on_its_way_while_the_catalog_finds_the_server_is_asked_there(
+    model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.replies["/v1/models"] = {"data": [{"id": "scripted"}]}
+    base_url = model.url.removesuffix("/v1")
+    client = ModelClient(Connection(base_url), deadlines=LONG, budget=Budget())
+    at_once = Connection.open
+
+    async def late(connection: Connection, *call: Any, **options: Any) -> Any:
+        response = await at_once(connection, *call, **options)
+        await client.catalog.refresh()
+        return response
+
+    monkeypatch.setattr(Connection, "open", late)
+    await read(client, [])
+    assert len(model.calls) == 1
+    await client.aclose()
+
+
 async def test_call_waits_for_a_server_that_is_still_starting(model: ScriptedModel) -> None:
     with create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
