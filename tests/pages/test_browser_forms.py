@@ -99,6 +99,8 @@ def test_form_is_filled_in_with_faults_beside_its_fields(
     expect(card.locator(".ask-fault:visible")).to_have_count(5)
     expect(card.get_by_label("Your name")).to_be_focused()
     expect(card.get_by_text("Choose at most 2.")).to_be_visible()
+    colour = card.locator(".ask-fault:visible").first.evaluate("(it) => getComputedStyle(it).color")
+    expect(card.get_by_label("mail")).to_have_css("border-top-color", colour)
     card.get_by_label("Your name").fill("Ada")
     card.get_by_label("mail").fill("ada@example.org")
     card.get_by_label("Day").fill("2026-12-24")
