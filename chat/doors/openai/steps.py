@@ -75,5 +75,7 @@ def result_of(result: ToolResultData) -> str:
 
 
 def title_of(tool: str) -> str:
-    # A tool of an MCP server is `server__tool`.
-    return tool.replace("__", ": ", 1).replace("_", " ").capitalize()
+    """Return the title of a tool; one of an MCP server is `server__tool`."""
+    server, _, name = tool.partition("__")
+    title = (name or tool).replace("_", " ").capitalize()
+    return f"{title} ({server})" if name else title

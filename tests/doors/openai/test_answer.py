@@ -110,7 +110,7 @@ def test_output_that_was_not_read_yet_is_a_line() -> None:
 
 
 def test_tools_are_lines_with_their_server() -> None:
-    for tool, words in (("shop__read_all", "Shop: read all: M4"), ("look_up", "Look up: M4")):
+    for tool, words in (("shop__read_all", "Read all (shop): M4"), ("look_up", "Look up: M4")):
         call = ToolCallData(tool=tool, call_id="1", arguments={"article": "M4"})
         assert thoughts(ToolStart(data=call, agent_id="clerk", author="Clerk")) == f"{words}\n"
 
