@@ -100,6 +100,9 @@ async def test_held_call_is_made_again_with_the_replies() -> None:
         assert "booked, children: 2" in result.text
         # The connection has survived the calls that were ended.
         assert (await asked(services)).message == "For how many?"
+        for unreadable in ("", "{", "{}", '{"wanted": 7}'):
+            again = await asked(services, Given({"people": 4}, unreadable))
+            assert again.message == "For how many?"
 
 
 async def test_secrets_of_a_server_are_not_in_its_forms() -> None:

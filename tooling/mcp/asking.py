@@ -14,6 +14,7 @@ import msgspec
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
+from tooling.decoding import UNREADABLE_JSON
 from tooling.forms import UnfitForm
 from tooling.results import Given, NeedsInput, ToolFailure
 from tooling.sentences import sentence
@@ -69,10 +70,16 @@ class Asking(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def after(cls, given: Given | None) -> "Asking":
-        """Return how far a call has come with a reply."""
+        """Return how far a call has come with a reply. It begins anew if that can't be read."""
         if given is None:
             return cls()
-        asking = msgspec.json.decode(given.state, type=cls)
+        try:
+            asking = msgspec.json.decode(given.state, type=cls)
+        except UNREADABLE_JSON:
+            # Another version of this server has kept it.
+            return cls()
+        if not asking.wanted:
+            return cls()
         replied, left = asking.wanted[:1], asking.wanted[1:]
         if given.values is None:
             # Who refuses one thing is not asked for the others.
