@@ -13,6 +13,7 @@ from redis import Redis
 from chat.access.leaving import tag_of_session
 from chat.access.owners import Owner
 from chat.access.tokens import Service, Token
+from chat.config.texts import ConfigText
 from chat.conversations import Conversation
 from chat.instructions import Instructions
 from chat.llm.refusals.changes import Change
@@ -59,9 +60,11 @@ def things_of(owner: Owner, name: str, redis: Redis) -> Things:
         words |= {"name": user.username, "mail": user.email}
         words["sign-in"] = tag_of_session(elsewhere.session.session_key or "")
     user_id = str(user.pk if user else 0)
+    text, _ = ConfigText.objects.get_or_create(digest="0123456789ab", text="[agents]")
     pin, _ = PinnedTool.objects.get_or_create(server="shop", tool="read")
     ids |= {
         "chat.token": token.row.pk,
+        "chat.configtext": text.pk,
         "tooling.pinnedtool": str(pin.pk),
         "chat.service": str(service.pk),
         "auth.group": str(group.pk),

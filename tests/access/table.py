@@ -220,6 +220,7 @@ ADMIN: dict[str, Row] = {
     "admin:tooling_pinnedtool_change": in_admin(keepers, keepers),
     "admin:tooling_pinnedtool_delete": in_admin(no_staff, no_staff),
     # Rows that only the product writes
+    "admin:chat_configtext_delete": in_admin(no_staff, no_staff),
     "admin:chat_run_stream": in_admin(superusers, by_another_method),
     "admin:chat_ask_delete": in_admin(no_staff, no_staff),
     "admin:chat_ask_change": in_admin(keepers, keepers),
