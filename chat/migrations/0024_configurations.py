@@ -31,4 +31,38 @@ class Migration(migrations.Migration):
                 max_length=12,
             ),
         ),
+        migrations.AddField(
+            model_name="ask",
+            name="url",
+            field=models.TextField(
+                blank=True,
+                db_default="",
+                default="",
+                help_text="the page that a tool asks the person to open",
+            ),
+        ),
+        migrations.AlterField(
+            model_name="ask",
+            name="kind",
+            field=models.CharField(
+                choices=[
+                    ("approval", "Approval"),
+                    ("question", "Question"),
+                    ("unsure", "Unsure"),
+                    ("form", "Form"),
+                ],
+                max_length=8,
+            ),
+        ),
+        migrations.AddField(
+            model_name="ask",
+            name="definition",
+            field=models.CharField(
+                blank=True,
+                db_default="",
+                default="",
+                help_text="digest of that of the tool",
+                max_length=64,
+            ),
+        ),
     ]
