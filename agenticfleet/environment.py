@@ -27,6 +27,7 @@ from chat.access.limits import Limit
 from chat.config.keeping import kept_files
 from chat.config.reading import Config, config_of, files_in
 from chat.config.sent import HEADER, has_place, has_stray_password, is_header_value
+from chat.config.tables import ModelTable
 from chat.prices import Prices
 from tooling.decoding import UNREADABLE_JSON
 
@@ -138,12 +139,13 @@ class Environment:
         found = (values.get(name, "").strip() for values in self._sources.values())
         return next(filter(None, found), "")
 
-    def prices(self, name: str) -> Prices | None:
+    def prices(self, name: str, models: Mapping[str, ModelTable]) -> Prices | None:
         """Return the price list in the file at this path; None without one."""
+        named = {each: table.model for each, table in models.items()}
         if not (path := self.text(name)):
             return None
         try:
-            return Prices.read(Path(path))
+            return Prices.read(Path(path)).with_names(named)
         except OSError as exc:
             self.reject(name, f"names {path}, which cannot be read: {exc.strerror}.")
         except UNREADABLE_JSON as exc:

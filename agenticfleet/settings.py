@@ -310,11 +310,7 @@ FLEET_SERVICE_LEVELS = ServiceLevels(
     cancel=_CANCEL_LEVEL,
     tool=_TOOL_LEVEL,
 )
-FLEET_PRICES = env.prices("FLEET_PRICES")
-if FLEET_PRICES:
-    FLEET_PRICES = FLEET_PRICES.with_names(
-        {name: model.model for name, model in FLEET_FILE.file.models.items()}
-    )
+FLEET_PRICES = env.prices("FLEET_PRICES", FLEET_FILE.file.models)
 
 # --- Light or full --------------------------------------------------------------------------------
 

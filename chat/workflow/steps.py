@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from chat.llm.errors import EmptyAnswer, ModelError
-from chat.llm.messages import WantedCall
+from chat.llm.messages import Finished, WantedCall
 from chat.protocol.errors import Code
 from chat.protocol.payloads import ModelCall
 from routing.policy import Route
@@ -34,6 +34,29 @@ class Round(Struct, frozen=True, omit_defaults=True):
     is_filtered: bool = False
     wants_more: bool = False
     has_thought: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        call: ModelCall,
+        text: str,
+        calls: list[WantedCall],
+        end: Finished,
+        *,
+        has_thought: bool,
+    ) -> "Round":
+        """Return what a call came to that has ended."""
+        return cls(
+            call,
+            text,
+            calls,
+            words=end.words,
+            is_cut=end.is_cut,
+            is_refused=end.is_refused,
+            is_filtered=end.is_filtered,
+            wants_more=end.wants_more,
+            has_thought=has_thought,
+        )
 
 
 class Used(Struct, frozen=True, omit_defaults=True, kw_only=True):

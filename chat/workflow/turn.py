@@ -300,17 +300,7 @@ class Turn:
         assert end, "the client ends each stream with Finished"
         if self.is_answer:
             self.work.answered_by = model
-        return Round(
-            call.data,
-            "".join(words),
-            calls,
-            words=end.words,
-            is_cut=end.is_cut,
-            is_refused=end.is_refused,
-            is_filtered=end.is_filtered,
-            wants_more=end.wants_more,
-            has_thought=has_thought,
-        )
+        return Round.of(call.data, "".join(words), calls, end, has_thought=has_thought)
 
     @property
     def gap(self) -> str:
