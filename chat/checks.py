@@ -64,7 +64,7 @@ def fault(agent: Agent, name: str) -> str:
     if not exists(name):
         return f"there is no tool {quoted(name)}{meant(name, known_tools())}"
     if name in TOOLS and agent.tier not in TOOLS[name].paths:
-        return f"the tool {quoted(name)} is not for the {agent.tier} path, as its `paths` say."
+        return f"the tool {quoted(name)} is not for the light path: it says light=False."
     return ""
 
 

@@ -215,7 +215,7 @@ async def chat(worker: Worker, model: ScriptedModel) -> AsyncIterator[Chatting]:
 @pytest.fixture
 def configure(settings: Settings, tmp_path: Path) -> Iterator[Configure]:
     """Put a fleet.toml into force, perhaps with a fleet_tools.py: `configure(toml, tools, K=…)`."""
-    tools_before = dict(known.TOOLS)
+    tools_before, off_before = dict(known.TOOLS), set(known.SWITCHED_OFF)
 
     def put(toml: str, tools: str = "", **secrets: str) -> Config:
         config = settings.FLEET_FILE = written(tmp_path, dedent(toml), dedent(tools), **secrets)
@@ -227,3 +227,5 @@ def configure(settings: Settings, tmp_path: Path) -> Iterator[Configure]:
     yield put
     known.TOOLS.clear()
     known.TOOLS.update(tools_before)
+    known.SWITCHED_OFF.clear()
+    known.SWITCHED_OFF.update(off_before)

@@ -1,5 +1,6 @@
 """Load the tools that an operator has added: from fleet_tools.py, and from apps."""
 
+import linecache
 import logging
 import sys
 import traceback
@@ -46,6 +47,9 @@ class Loader(SourceFileLoader):
         self.source = source
 
     def get_code(self, fullname: str) -> CodeType:
+        # Lines in what is said of a mistake are those of this text.
+        lines = self.source.decode(errors="replace").splitlines(keepends=True)
+        linecache.cache[self.path] = len(self.source), None, lines, self.path
         code: CodeType = self.source_to_code(self.source, self.path)
         return code
 
@@ -70,15 +74,14 @@ def load(
             raise ImproperlyConfigured(
                 f"{tool.place}: the name {tool.name} is taken by {by}. Give it another one."
             )
-    off = {name for name in found if name in tables and not tables[name].enabled}
     SWITCHED_OFF.clear()
-    SWITCHED_OFF.update(off)
+    SWITCHED_OFF.update(name for name in found if name in tables and not tables[name].enabled)
     TOOLS.clear()
     TOOLS.update(
         {
             name: limited(tool, tables[name]) if name in tables else tool
             for name, tool in found.items()
-            if name not in off
+            if name not in SWITCHED_OFF
         }
     )
 

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT = 30.0  # seconds
 MAX_TIMEOUT = 600.0
+OFF = sentence("%(tool)s cannot be used now.")
+_told: set[str] = set()  # the tools of which the log says once that reason_off fails
 STUCK = sentence(
     "%(tool)s is closed until one of its %(count)s calls ends that are beyond their time limit."
 )
@@ -142,7 +144,17 @@ class Tool:
         """Return why the tool cannot be called now, or an empty string."""
         if self.lane and (stuck := self.lane.stuck) >= MAX_STUCK:
             return STUCK % {"tool": self.name, "count": stuck}
-        return self.reason_off(services)
+        try:
+            return self.reason_off(services)
+        except Exception as exc:  # noqa: BLE001 - code of the owner; answers can do without it
+            if self.name not in _told:
+                _told.add(self.name)
+                said = " ".join(str(exc).split())[:200]
+                logger.error(
+                    "tool=%s: reason_off raised %s: %s (%s)",
+                    *(self.name, type(exc).__name__, said, self.place),
+                )
+            return OFF % {"tool": self.name}
 
     def note_block(self, seconds: float) -> None:
         logger.warning(

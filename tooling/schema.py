@@ -66,7 +66,8 @@ class Parameters:
             # Not strict: JSON Schema takes 2.0 for an integer.
             made = msgspec.convert(given, type=self._struct, strict=False, dec_hook=made_of_text)
             return msgspec.structs.asdict(made)
-        except msgspec.ValidationError as exc:
+        except (msgspec.ValidationError, TypeError, ValueError, ArithmeticError) as exc:
+            # As of a set whose members can't be compared.
             raise InvalidArguments(str(exc)) from exc
 
     def takes_null(self, name: str) -> bool:

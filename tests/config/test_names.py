@@ -49,8 +49,8 @@ async def stock(article: str) -> str:
         ),
         (
             "[agents.assistant]\ntools = ['clock', 'stock']",
-            'line 2: agents.assistant.tools, item 2: the tool "stock" is not for the light path, as'
-            " its `paths` say.",
+            'line 2: agents.assistant.tools, item 2: the tool "stock" is not for the light path:'
+            " it says light=False.",
         ),
         ("[tools.stok]\ntimeout = 3", "line 1: tools.stok: there is no such tool; did you mean"),
         (

@@ -560,6 +560,22 @@ async def test_our_cancel_is_not_taken_for_that_of_the_tool() -> None:
         await call
 
 
+async def test_a_reason_off_that_raises_closes_its_tool_and_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(services: Services) -> str:
+        raise KeyError("secret")
+
+    toolbox = toolbox_of(tool_that(lambda: "7", reason_off=broken))
+    for _ in range(3):
+        assert toolbox.names == frozenset()
+    closed = toolbox.check("stock", {})
+    assert isinstance(closed, Rejection)
+    assert closed.text == "stock cannot be used now. Answer without stock."
+    [line] = lines(caplog)
+    assert re.search(rf"reason_off raised KeyError: 'secret' \({HERE}, line \d+\)$", line)
+
+
 # --- Anything -------------------------------------------------------------------------------------
 
 LEAVES = (
