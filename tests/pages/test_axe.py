@@ -1,5 +1,6 @@
 """No page has a fault that axe-core finds, in either theme, wide or narrow."""
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -41,7 +42,8 @@ RUNS = {
     "old": "status = 'completed' and sla_met is null and path = 'full'",
 }
 ASKS = {
-    "open": "state = 'open'",
+    "open": "state = 'open' and kind = 'approval'",
+    "form": "state = 'open' and kind = 'form'",
     "answered": "replied_at is not null",
     "expired": "state = 'expired'",
 }
@@ -58,6 +60,8 @@ PAGES = {
     "refused parts": "/admin/chat/refusedpart/",
     "tokens": "/admin/chat/token/",
     "a new token": "/admin/chat/token/add/",
+    "configurations": "/admin/chat/configtext/",
+    "tools of MCP servers": "/admin/tooling/pinnedtool/",
     "services": "/admin/chat/service/",
     "a person's tokens": "/account/tokens/",
 }
@@ -86,6 +90,29 @@ class Site:
         with closing(sqlite3.connect(self.fleet.folder / "state/fleet.sqlite3")) as database:
             database.execute(
                 "update chat_ask set approver = 'perm:chat.export_run' where id = ?", [ask_id]
+            )
+            database.commit()
+
+    def store_what_changed(self) -> None:
+        """Store two configurations, and a tool of an MCP server that has another definition."""
+        was, is_now = (
+            json.dumps({"name": "read", "description": words, "schema": {"type": "object"}})
+            for words in ("Reads a price.", "Reads a price, and more.")
+        )
+        with closing(sqlite3.connect(self.fleet.folder / "state/fleet.sqlite3")) as database:
+            database.executemany(
+                "insert or replace into chat_configtext (digest, text, first_seen_at)"
+                " values (?, ?, ?)",
+                [
+                    ("a" * 12, 'name = "A"\nrole = "reads"\n', "2026-01-01 00:00:00"),
+                    ("b" * 12, 'name = "B"\nrole = "reads"\n', "2026-01-02 00:00:00"),
+                ],
+            )
+            database.execute(
+                "insert or ignore into tooling_pinnedtool (server, tool, accepted,"
+                " accepted_digest, other, other_digest, first_seen_at, changed_at, accepted_at,"
+                " accepted_by) values ('shop', 'read', ?, 'a', ?, 'b', ?, ?, ?, '')",
+                [was, is_now, *["2026-01-01 00:00:00"] * 3],
             )
             database.commit()
 
@@ -140,6 +167,10 @@ def test_admin(site: Site, open_page: Open, theme: str, width: int) -> None:
     for state, condition in ASKS.items():
         addresses[f"{state} ask"] = f"/admin/chat/ask/{site.id('chat_ask', condition)}/change/"
     site.let_staff_decide(site.id("chat_ask", ASKS["open"]))
+    site.store_what_changed()
+    addresses["configuration"] = f"/admin/chat/configtext/{'b' * 12}/change/"
+    pin = site.id("tooling_pinnedtool", "true")
+    addresses["changed tool"] = f"/admin/tooling/pinnedtool/{pin}/change/"
     found = {}
     for name, path in addresses.items():
         response = page.goto(site.address(path))
