@@ -193,7 +193,7 @@ async def program(
 
 
 async def started(command: Sequence[str], env: Mapping[str, str]) -> Program:
-    own = {key: os.environ[key] for key in INHERITED if key in os.environ}
+    own = {key: value for key, value in {**os.environ}.items() if key in INHERITED}
     loop = asyncio.get_running_loop()
     try:
         _, process = await loop.subprocess_exec(
