@@ -123,6 +123,9 @@ class Handler(BaseHTTPRequestHandler):
                 return
             case "endless streams":
                 said["content"][0]["text"] = str(calls.count("GET"))
+            case "tells the key":
+                key = self.headers["Authorization"].split()[1]
+                said = {"content": [{"type": "text", "text": f"bad key {key}"}], "isError": True}
             case "headers":
                 said["content"][0]["text"] = json.dumps(dict(self.headers))
         self.answer(id_, said)

@@ -2,18 +2,22 @@
 
 import asyncio
 import json
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from agenticfleet.embedded import free_port
 from tests.mcp.conftest import MAX_LAG
 from tests.mcp.serving import answering, called, lag_measured, served, until
 from tests.mcp.test_hostile import UNREADABLE, closed_for, warnings
+from tests.tls import TlsProxy
 from tooling.mcp import http
 from tooling.services import Services
 from tooling.tables import McpTable
@@ -44,6 +48,51 @@ async def test_headers_are_sent_with_each_call() -> None:
     assert sent["Authorization"] == "Bearer x"
     assert sent["mcp-session-id"] == "the-session"
     assert sent["mcp-protocol-version"] == "2025-06-18"
+
+
+async def test_key_in_a_header_is_taken_out_of_errors() -> None:
+    headers = {"Authorization": "Bearer s3cr3t-value"}
+    async with served_over_http("tells the key", headers=headers) as services:
+        result = await called(services)
+    assert "bad key (hidden)" in result.text
+    assert "s3cr3t-value" not in result.message
+
+
+async def test_certificate_of_an_authority_in_the_settings_is_trusted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    async with answering("good") as url:
+        port = int(url.rpartition(":")[2].partition("/")[0])
+        with TlsProxy(context, port) as proxy:
+            table = McpTable(url=f"https://127.0.0.1:{proxy.port}/mcp", read=["*"])
+            async with served(table) as services:
+                assert services.mcp
+                assert services.mcp.servers["shop"].closed
+            assert "certificate verify failed" in warnings(caplog)[0]
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+            http.certificates.cache_clear()
+            try:
+                async with served(table) as services:
+                    assert (await called(services, text="hello")).ok
+            finally:
+                http.certificates.cache_clear()
+
+
+async def test_server_elsewhere_is_asked_through_the_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A server that answers any path also plays a proxy: it is asked for the whole address.
+    async with answering("good") as url:
+        monkeypatch.setenv("HTTP_PROXY", url.removesuffix("/mcp"))
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        table = McpTable(url="http://shop.invalid/mcp", read=["*"])
+        async with served(table) as services:
+            assert (await called(services, text="hello")).ok
 
 
 async def test_server_of_this_machine_is_not_asked_through_a_proxy(

@@ -41,7 +41,7 @@ STEADY_AFTER = 60.0  # so long open, a server is not one that fails at once
 LISTING_INTERVAL = 5.0  # at least, between two looks at its tools
 MAX_PAGES = 20
 MAX_SHOWN = 5  # names in a line of the log
-MIN_SECRET_CHARS = 4
+MIN_SECRET_CHARS = 8
 KEY_PARAMETER, GIVEN_PARAMETER = "\0key", "\0given"  # no parameter can have these names
 
 CLIENT = mcp_types.Implementation(name="agenticfleet", version="1")
@@ -79,11 +79,10 @@ class Server:
         self._is_changed = False
         self._patience = OPENING_TIMEOUT
         self._said = ""  # of the last state, in the log
-        self._secrets = [
-            value
-            for value in (*table.env.values(), *table.headers.values())
-            if len(value) >= MIN_SECRET_CHARS
-        ]
+        # Also without a word before it, as in "Bearer …". The longest first: one may hold another.
+        values = [*table.env.values(), *table.headers.values()]
+        parts = {part for value in values for part in (value, *value.split())}
+        self._secrets = sorted(filter(is_secret, parts), key=len, reverse=True)
 
     # --- Its life -----------------------------------------------------------------------------
 
@@ -342,6 +341,11 @@ class Server:
         self, tool: str, arguments: Arguments, key: str, given: Given | None, *, acts: bool
     ) -> Output:
         return await self._calls.make(self._client, tool, arguments, key, given, acts=acts)
+
+
+def is_secret(value: str) -> bool:
+    """Return True if the value can't be a usual word or number."""
+    return len(value) >= MIN_SECRET_CHARS
 
 
 async def call(server: Server, tool: str, acts: bool, /, **arguments: Any) -> Output:
