@@ -207,6 +207,13 @@ def today(city: str) -> str:
     "The weather of today."
     return f"sun in {city}"
 
+@server.tool()
+async def learn(ctx: Context) -> str:
+    "Adds a tool."
+    server.add_tool(lambda: "new", name="added", description="Is new.")
+    await ctx.notify_tools_changed()
+    return "learnt"
+
 server.run(*sys.argv[1:], **({"port": PORT} if "PORT" in globals() else {}))
 """
 
@@ -243,3 +250,6 @@ async def expect_newer(services: Services) -> None:
     assert client
     assert client.protocol_version == "2026-07-28"
     assert "\nsun in Rome\n" in (await called(services, "shop__today", city="Rome")).text
+    assert "\nlearnt\n" in (await called(services, "shop__learn")).text
+    tools = services.mcp
+    await until(lambda: "shop__added" in tools.tools)
