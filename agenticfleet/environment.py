@@ -139,6 +139,21 @@ class Environment:
         found = (values.get(name, "").strip() for values in self._sources.values())
         return next(filter(None, found), "")
 
+    def reject_without_server(self, config: Config, *names: str) -> None:
+        """Reject settings that name a model for which there is no server.
+
+        `config` may have models with servers of their own.
+        """
+        elsewhere = {name for name, model in config.file.models.items() if model.base_url}
+        for name in names:
+            # What is wrong with fleet.toml is said later. Until then its models aren't known.
+            if self.read[name].value not in ("", *elsewhere) and not config.problem:
+                self.reject(
+                    name,
+                    "needs OPENAI_API_KEY or OPENAI_BASE_URL, or must be a model of fleet.toml with"
+                    " a base_url; the built-in model answers without all of these.",
+                )
+
     def prices(self, name: str, models: Mapping[str, ModelTable]) -> Prices | None:
         """Return the price list in the file at this path; None without one."""
         named = {each: table.model for each, table in models.items()}

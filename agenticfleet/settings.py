@@ -210,14 +210,7 @@ if OPENAI_BASE_URL and not FLEET_MODEL:
 FLEET_LIGHT_MODEL = env.text("FLEET_LIGHT_MODEL", FLEET_MODEL)
 FLEET_ROUTER_MODEL = env.text("FLEET_ROUTER_MODEL")
 if FLEET_MODEL and not (OPENAI_API_KEY or OPENAI_BASE_URL):
-    _ELSEWHERE = {name for name, model in FLEET_FILE.file.models.items() if model.base_url}
-    for _NAME in ("FLEET_MODEL", "FLEET_LIGHT_MODEL", "FLEET_ROUTER_MODEL"):
-        if env.read[_NAME].value not in ("", *_ELSEWHERE):
-            env.reject(
-                _NAME,
-                "needs OPENAI_API_KEY or OPENAI_BASE_URL, or must be a model of fleet.toml with a"
-                " base_url; the built-in model answers without all of these.",
-            )
+    env.reject_without_server(FLEET_FILE, "FLEET_MODEL", "FLEET_LIGHT_MODEL", "FLEET_ROUTER_MODEL")
 # The models that people may choose from, with their names.
 FLEET_MODELS = env.names("FLEET_MODELS", longest=MAX_MODEL)
 # A model in a file, which the fleet serves itself.

@@ -133,6 +133,12 @@ def test_every_command_stops_with_one_line(tmp_path: Path, command: str, key: st
     assert said.startswith(f"Wrong setting: {tmp_path}/fleet.toml, line 2: agents.writer.")
 
 
+def test_problem_of_the_file_is_said_before_what_follows_from_it(tmp_path: Path) -> None:
+    (tmp_path / "fleet.toml").write_text("[models.fast]\nmodell = 'm'")
+    done = manage(tmp_path, "check", FLEET_MODEL="fast")
+    assert "fleet.toml, line 2: models.fast.modell: is unknown; did you mean model?" in done.stderr
+
+
 def test_file_that_is_kept_counts_in_place_of_the_one_on_disk(folder: Path) -> None:
     kept = keep_files(files_in("", [folder]), folder / "kept")
     assert kept.stat().st_mode & 0o077 == 0
