@@ -3,7 +3,8 @@
 They hold prompts, which are words of the operator, not of people who ask.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from chat.config.texts import ConfigText
 
 from .readonly import ReadOnly, relative_time
 
+HEADER = re.compile(r"\[[\w.\"-].*\]")
 CONTEXT = 3  # lines around a change
 MAX_LINES = 4_000  # of both texts
 
@@ -27,8 +29,8 @@ MAX_LINES = 4_000  # of both texts
 class Line:
     """A line of a difference."""
 
-    kind: Literal["same", "added", "removed", "gap"]
-    text: str = ""
+    kind: Literal["same", "added", "removed", "table"]
+    text: str
 
 
 def changes(before: str, after: str) -> list[Line]:
@@ -39,7 +41,7 @@ def changes(before: str, after: str) -> list[Line]:
     groups = matcher.get_grouped_opcodes(CONTEXT)
     found: list[Line] = []
     for group in groups:
-        found += [Line("gap")] if found else []
+        found.append(Line("table", table_of(old[: group[0][1]])))
         for kind, *(old_from, old_to, new_from, new_to) in group:
             if kind == "equal":
                 found += (Line("same", text) for text in old[old_from:old_to])
@@ -47,6 +49,11 @@ def changes(before: str, after: str) -> list[Line]:
             found += (Line("removed", text) for text in old[old_from:old_to])
             found += (Line("added", text) for text in new[new_from:new_to])
     return found
+
+
+def table_of(lines: Sequence[str]) -> str:
+    """Return the header of the table in which these lines end; empty before the first one."""
+    return next((line for line in reversed(lines) if HEADER.fullmatch(line)), "")
 
 
 @admin.register(ConfigText)

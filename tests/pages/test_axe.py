@@ -93,8 +93,8 @@ class Site:
         with closing(sqlite3.connect(self.fleet.folder / "state/fleet.sqlite3")) as database:
             database.execute(
                 "insert or ignore into chat_configtext (digest, text, first_seen_at)"
-                " select ?, replace(text, 'You ', 'We all '), '2999-01-01 00:00:00' from chat_configtext"
-                " limit 1",
+                " select ?, replace(text, 'You ', 'We all '), '2999-01-01 00:00:00'"
+                " from chat_configtext limit 1",
                 [digest],
             )
             database.commit()
