@@ -55,7 +55,6 @@ PAGES = {
     "asks": "/admin/chat/ask/",
     "asks found": "/admin/chat/ask/?state=open&approver=staff",
     "conversations": "/admin/chat/conversation/",
-    "configurations": "/admin/chat/configtext/",
     "routing decisions": "/admin/routing/routingdecision/",
     "cached results": "/admin/tooling/cachedresult/",
     "refused parts": "/admin/chat/refusedpart/",
