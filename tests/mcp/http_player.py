@@ -86,6 +86,17 @@ class Handler(BaseHTTPRequestHandler):
                 self.begin(200, "text/event-stream")
                 while True:
                     self.wfile.write(line.encode() * 100)
+            case "very many values":
+                said["structuredContent"] = {"a": [[]] * 200_000}
+            case "very many values in an event":
+                self.begin(200, "text/event-stream")
+                self.wfile.write(b"data: " + b"[]," * 200_000 + b"\n\n")
+                self.close_connection = True
+                return
+            case "endless empty lines":
+                self.begin(200, "text/event-stream")
+                while True:
+                    self.wfile.write(b"\n" * 100_000)
             case "endless body":
                 self.begin(200, "application/json")
                 while True:

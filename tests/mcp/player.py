@@ -130,6 +130,23 @@ def call(id_, name, arguments):
             return
         case "half a character":
             said = text("\ud800")
+        case "wrong parts":
+            said = {"content": [{}] * 300_000}
+        case "wrong words of parts":
+            said = {"content": [{"type": "text", "text": "", "annotations": [{}] * 30_000}]}
+        case "wrong requests":
+            said = {"inputRequests": {str(n): {} for n in range(20_000)}}
+        case "very many values":
+            said = {"content": [], "structuredContent": {"a": [[]] * 200_000}}
+        case "many values":
+            said = {**text("small"), "structuredContent": {"a": [5] * 60_000}}
+        case "many parts":
+            said = {"content": [{"type": "text", "text": str(n)} for n in range(150)]}
+        case "wrong question":
+            params = {"messages": [{}] * 40_000, "maxTokens": 5}
+            send({"id": "ask", "method": "sampling/createMessage", "params": params})
+            reply = json.loads(sys.stdin.readline())
+            said = text(f"refused: {'error' in reply}")
         case "bytes":
             sys.stdout.buffer.write(b"\xff\xfe\x00" * 1000 + b"\n")
             sys.stdout.buffer.flush()
@@ -231,6 +248,15 @@ def begin():
         case "endless lines":
             while True:
                 sys.stdout.write("nothing\n" * 1000)
+        case "endless beginnings":
+            while True:
+                sys.stdout.write("{\n" * 10_000)
+        case "endless empty lines":
+            while True:
+                sys.stdout.write("\n" * 10_000)
+        case "endless empty errors":
+            while True:
+                sys.stderr.write("e\n" * 10_000)
         case "endless notifications":
             line = json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": {}})
             while True:

@@ -54,7 +54,10 @@ async def test_server_that_does_not_open_is_closed_with_one_line(
     assert lag.longest < MAX_LAG
 
 
-@pytest.mark.parametrize("part", ["endless lines", "endless notifications"])
+@pytest.mark.parametrize(
+    "part",
+    ["endless lines", "endless notifications", "endless beginnings", "endless empty lines"],
+)
 async def test_flood_is_slowed(
     part: str, impatient: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,7 +74,14 @@ async def test_flood_is_slowed(
         assert time.process_time() - before < 0.5
     assert looked_at <= 2 * connecting.MAX_MESSAGES
     assert warnings(caplog)[-1:] == closed_for("it does not answer within 1 s")
-    assert len(warnings(caplog)) == 2
+    assert len(warnings(caplog)) == (1 if part == "endless empty lines" else 2)
+    assert lag.longest < MAX_LAG
+
+
+async def test_flood_of_errors_costs_little(impatient: None) -> None:
+    before = time.process_time()
+    async with lag_measured() as lag, served(playing("endless empty errors")):
+        assert time.process_time() - before < 0.5
     assert lag.longest < MAX_LAG
 
 
@@ -175,6 +185,10 @@ UNREADABLE = "shop sent a result that cannot be read."
         ("null result", UNREADABLE),
         ("no content", UNREADABLE),
         ("half a character", UNREADABLE),
+        ("wrong parts", "shop was lost during the call."),
+        ("wrong words of parts", UNREADABLE),
+        ("wrong requests", UNREADABLE),
+        ("very many values", "shop was lost during the call."),
     ],
 )
 async def test_call_without_a_result_fails_with_the_reason(
@@ -195,6 +209,22 @@ async def test_call_has_its_result_in_spite_of_noise(part: str) -> None:
         result = await called(services, text="hello")
     assert result.ok
     assert "\nread: hello\n" in result.text
+    assert lag.longest < MAX_LAG
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("many values", "\nsmall\n\n{"),
+        ("many parts", "\n\n99\n\n(50 more parts are left out.)\n"),
+        ("wrong question", "\nrefused: True\n"),
+    ],
+)
+async def test_call_has_its_result_in_bounded_time(part: str, words: str) -> None:
+    async with lag_measured() as lag, served(playing(part)) as services:
+        result = await called(services)
+    assert result.ok
+    assert words in result.text
     assert lag.longest < MAX_LAG
 
 

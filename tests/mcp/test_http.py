@@ -120,6 +120,9 @@ async def test_server_of_this_machine_is_not_asked_through_a_proxy(
         ("hangs in a call", "shop__read took longer than 0.3 s."),
         ("endless events", "shop__read took longer than 0.3 s."),
         ("endless comments", "shop__read took longer than 0.3 s."),
+        ("endless empty lines", "shop__read took longer than 0.3 s."),
+        ("very many values", UNREADABLE),
+        ("very many values in an event", LOST),
     ],
 )
 async def test_call_that_fails_over_http_says_why(part: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable, Coroutine
 from types import TracebackType
@@ -12,7 +13,15 @@ import httpx2
 from mcp.client._transport import ReadStream, TransportStreams  # these have no public name
 from mcp.shared.exceptions import MCPError
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCNotification, JSONRPCResponse
+from mcp_types import (
+    PARSE_ERROR,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCMessage,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+)
 from pydantic import ValidationError
 
 from tooling.untrusted import cut, one_line
@@ -25,7 +34,11 @@ for noisy in ("mcp.client", "mcp.shared", "httpx2", "httpcore2"):
 
 MAX_MESSAGE_BYTES = 2**20
 MAX_MESSAGES = 2000  # a second
+MAX_TOKENS = 150_000  # of JSON in a message: reading a MB of brackets takes seconds
+# Values in a message that the SDK compares with its types, some 15 microseconds each.
+MAX_COMPARED = 2000
 MAX_LISTED = 1000  # tools in one message that are looked at
+MAX_BLOCKS = 100  # of a result
 MAX_WARNINGS = 50  # about one server
 LINES_PER_MINUTE = 60
 MAX_WORDS = 200  # of a server's own, in sentences of ours
@@ -35,6 +48,13 @@ HEARD = {
     "notifications/subscriptions/acknowledged",
     "notifications/tools/list_changed",
 }
+
+# A text ends with its line; one that ends with the piece may go on in the next. A blank line ends
+# an event of a stream.
+TOKEN = re.compile(
+    rb'[\[{,]|"[^"\\\r\n]*+(?:\\[^\r\n][^"\\\r\n]*+)*+(?:"|(?P<open>\\?\Z))?'
+    rb"|(?P<end>\n\n|\r\r|\r\n\r\n)"
+)
 
 __all__ = ["TransportStreams"]
 
@@ -76,6 +96,39 @@ class Pace:
             self._since, self._taken = now, 0
         self._taken += amount
         return self._since + 1 - now if self._taken > self._most else 0
+
+
+class Tokens:
+    """Counts the tokens of JSON that comes in pieces, without reading it."""
+
+    def __init__(self, *, are_events: bool = False) -> None:
+        self._are_events = are_events
+        self._count = 0
+        self._rest = b""  # what the next piece may go on with
+
+    def are_too_many(self, piece: bytes) -> bool:
+        """Count those of the next piece of a message, or of a stream of events."""
+        text = self._rest + piece
+        self._count -= self._rest.startswith(b'"')  # which is counted
+        self._rest = b""
+        for found in TOKEN.finditer(text):
+            is_end = self._are_events and found["end"]
+            self._count = 0 if is_end else self._count + 1
+            if self._count > MAX_TOKENS:
+                return True
+            if found["open"] is not None:
+                self._rest = b'"' + found["open"]
+        if not self._rest:
+            self._rest = text[len(text.rstrip(b"\r\n")) :][-3:]
+        return False
+
+
+def has_too_many_tokens(line: bytes) -> bool:
+    """Return True if a whole message has more tokens of JSON than are read."""
+    # Counting single characters is quicker, and nearly always enough.
+    return sum(map(line.count, (b"[", b"{", b",", b'"'))) > MAX_TOKENS and Tokens().are_too_many(
+        line
+    )
 
 
 class Report:
@@ -135,20 +188,44 @@ class Inbox:
                 self._report.once(f"sends more than {MAX_MESSAGES} messages a second: it is slowed")
                 await asyncio.sleep(delay)
             if is_of_use(item):
-                self.trim(item)
+                assert isinstance(item, SessionMessage)
+                item.message = self.bounded(item.message)
                 return item
 
-    def trim(self, item: SessionMessage | Exception) -> None:
-        """Leave only what is needed of a list of tools. The SDK refuses the list for one fault."""
-        assert isinstance(item, SessionMessage)
-        if not isinstance(item.message, JSONRPCResponse):
-            return
-        result = item.message.result
+    def bounded(self, message: JSONRPCMessage) -> JSONRPCMessage:
+        """Return the message with what is needed of it; an error in place of one too large."""
+        match message:
+            case JSONRPCResponse(result=result):
+                self.trim(result)
+                # Not compared with any type: what the tool returns, and what is trimmed already.
+                compared = [
+                    value
+                    for key, value in result.items()
+                    if key not in ("structuredContent", "tools")
+                ]
+            case JSONRPCRequest(params=params) | JSONRPCNotification(params=params):
+                compared = [params]
+            case _:
+                return message
+        if has_at_most(MAX_COMPARED, compared):
+            return message
+        self._report.once("sends messages with too many values")
+        if isinstance(message, JSONRPCResponse):
+            error = ErrorData(code=PARSE_ERROR, message="unreadable")
+            return JSONRPCError(jsonrpc="2.0", id=message.id, error=error)
+        # As if it had none: the SDK refuses it, if it must have any.
+        return message.model_copy(update={"params": None})
+
+    def trim(self, result: dict[str, Any]) -> None:
+        """Leave only what is needed of lists. The SDK refuses one of tools for one fault."""
         if isinstance(tools := result.get("tools"), list):
             trimmed = [trimmed_tool(tool) for tool in tools[:MAX_LISTED]]
             result["tools"] = [tool for tool in trimmed if tool]
             if None in trimmed:
                 self._report.once("lists tools that cannot be read")
+        if isinstance(blocks := result.get("content"), list) and len(blocks) > MAX_BLOCKS:
+            left_out = f"({len(blocks) - MAX_BLOCKS} more parts are left out.)"
+            result["content"] = [*blocks[:MAX_BLOCKS], {"type": "text", "text": left_out}]
 
     def __aiter__(self) -> Self:
         return self
@@ -192,6 +269,21 @@ def is_of_use(item: SessionMessage | Exception) -> bool:
         return False
     message = item.message
     return not isinstance(message, JSONRPCNotification) or message.method in HEARD
+
+
+def has_at_most(most: int, value: object) -> bool:
+    """Return True if the value, and what is in it, are no more than so many values."""
+    waiting = [value]
+    count = 0
+    while waiting and count + len(waiting) <= most:
+        each = waiting.pop()
+        count += 1
+        # The values of a large list are not copied.
+        if isinstance(each, dict | list):
+            if len(each) > most:
+                return False
+            waiting += each.values() if isinstance(each, dict) else each
+    return not waiting
 
 
 async def to_the_end(work: Coroutine[Any, Any, None]) -> None:

@@ -13,13 +13,24 @@ import msgspec
 from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
 from mcp_types import INTERNAL_ERROR
 
-from .connecting import MAX_MESSAGE_BYTES, Ending, Inbox, Pace, Report, TransportStreams
+from .connecting import (
+    MAX_MESSAGE_BYTES,
+    MAX_TOKENS,
+    Ending,
+    Inbox,
+    Pace,
+    Report,
+    Tokens,
+    TransportStreams,
+)
 
 # Seconds
 CONNECT_TIMEOUT = 5.0
 SEND_TIMEOUT = 10.0  # of what has no result
 LEAVE_TIMEOUT = 1.0  # to end a session
 BYTES_PER_SECOND = 2 * 2**20
+LINES_PER_SECOND = 20_000
+PART_BYTES = 8 * 2**10  # of a body: lines of one byte in 64 KB hold the loop for a while
 REFUSED = {401: "it refuses the key", 403: "it does not allow this", 407: "the proxy refuses"}
 
 
@@ -40,7 +51,8 @@ class Bounded(httpx2.AsyncByteStream):
     def __init__(self, stream: httpx2.AsyncByteStream, *, is_stream: bool) -> None:
         self._stream = stream
         self._most = float("inf") if is_stream else MAX_MESSAGE_BYTES
-        self._pace = Pace(BYTES_PER_SECOND)
+        self._pace, self._lines = Pace(BYTES_PER_SECOND), Pace(LINES_PER_SECOND)
+        self._tokens = Tokens(are_events=is_stream)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
@@ -49,7 +61,13 @@ class Bounded(httpx2.AsyncByteStream):
             if size > self._most:
                 raise Unreadable(f"more than {MAX_MESSAGE_BYTES // 2**20} MB")
             await asyncio.sleep(self._pace.delay(len(piece)))
-            yield piece
+            for start in range(0, len(piece), PART_BYTES):
+                part = piece[start : start + PART_BYTES]
+                if self._tokens.are_too_many(part):
+                    raise Unreadable(f"more than {MAX_TOKENS} values")
+                lines = part.count(b"\n") + part.count(b"\r")
+                await asyncio.sleep(self._lines.delay(lines))
+                yield part
 
     async def aclose(self) -> None:
         await self._stream.aclose()

@@ -9,7 +9,6 @@ import msgspec
 from tooling.results import Output, Passage
 from tooling.untrusted import web_host
 
-MAX_BLOCKS = 100
 MAX_SOURCES = 20
 MAX_CHARS = 200_000  # the toolbox cuts further
 
@@ -18,14 +17,12 @@ type Block = mcp_types.ContentBlock
 
 def output_of(result: mcp_types.CallToolResult) -> Output:
     """Return the texts of a result, and the pages that it names as sources."""
-    blocks = result.content[:MAX_BLOCKS]
+    blocks = result.content
     passages = [passage for block in blocks if (passage := passage_of(block))]
     texts = [text for block in blocks if (text := text_of(block)) is not None]
     if result.structured_content is not None and not is_told(result.structured_content, blocks):
         # Not a number or a key may be one that JSON doesn't have.
         texts.append(msgspec.json.encode(result.structured_content).decode())
-    if len(result.content) > MAX_BLOCKS:
-        texts.append(f"({len(result.content) - MAX_BLOCKS} more parts are left out.)")
     return Output("\n\n".join(texts)[:MAX_CHARS], tuple(passages[:MAX_SOURCES]))
 
 

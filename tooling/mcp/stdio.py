@@ -22,7 +22,10 @@ from tooling.untrusted import cut, one_line
 from tooling.watching import Watcher
 
 from .connecting import (
+    LINES_PER_MINUTE,
     MAX_MESSAGE_BYTES,
+    MAX_MESSAGES,
+    MAX_TOKENS,
     MAX_WORDS,
     Ending,
     Inbox,
@@ -30,6 +33,7 @@ from .connecting import (
     Report,
     TransportStreams,
     Unreachable,
+    has_too_many_tokens,
     to_the_end,
 )
 
@@ -212,6 +216,7 @@ async def read_messages(
     report: Report,
 ) -> None:
     rest = b""
+    others = Pace(MAX_MESSAGES)  # lines, of which a piece may have tens of thousands
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
         async with into:
             while piece := await process.out.read():
@@ -220,10 +225,16 @@ async def read_messages(
                     ending.tell(f"it sent a line of more than {MAX_MESSAGE_BYTES // 2**20} MB")
                     return
                 for line in lines:
+                    if has_too_many_tokens(line):
+                        ending.tell(f"it sent a line of more than {MAX_TOKENS} values")
+                        return
+                    await asyncio.sleep(0)
                     if message := read_message(line):
                         await into.send(message)
-                    elif line.strip():
+                        continue
+                    if line.strip():
                         report.once("writes lines that are no messages to its standard output")
+                    await asyncio.sleep(others.delay(1))
             # Calls in flight fail when the stream closes, and then want to know why.
             await process.ended(EXIT_TIMEOUT)
             ending.tell(process.exit_reason())
@@ -269,7 +280,8 @@ async def log_errors(process: Program, report: Report) -> None:
         *lines, rest = (rest + piece).split(b"\n")
         # Of a line without an end only the beginning is shown.
         rest = rest[:MAX_LOG_LINE]
-        for line in lines:
+        # A piece may have tens of thousands, most of which are not logged. The last one tells most.
+        for line in (*lines[:LINES_PER_MINUTE], *lines[LINES_PER_MINUTE:][-1:]):
             if text := report.hidden(one_line(line[:MAX_LOG_LINE].decode(errors="replace"))):
                 process.last_words = cut(text, MAX_WORDS)
                 report.says(text)
