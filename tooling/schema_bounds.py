@@ -69,6 +69,8 @@ def accepted(given: object) -> dict[str, Any]:
         raise InvalidSchema("it has a reference in place of properties")
     schema = {key: value for key, value in schema.items() if key not in ("$schema", "$id")}
     schema = {**schema, "type": "object", "properties": schema.get("properties", {})}
+    if isinstance(properties := schema["properties"], dict):
+        schema["properties"] = {name: as_object(each) for name, each in properties.items()}
     rewrite_tuples(schema)
     check_references(schema)
     try:
@@ -83,6 +85,16 @@ def accepted(given: object) -> dict[str, Any]:
                 pass
     except Uncheckable as exc:
         raise InvalidSchema("its references have no end") from exc
+    return schema
+
+
+def as_object(schema: object) -> object:
+    """Return a schema that is true or false as an object that says the same."""
+    match schema:
+        case True:
+            return {}
+        case False:
+            return {"not": {}}
     return schema
 
 

@@ -153,3 +153,10 @@ def test_check_without_an_end_in_sight_is_given_up(
     with pytest.raises(InvalidArguments, match="too long to check"):
         parameters.check({"a": value})  # type: ignore[dict-item]
     assert time.perf_counter() - started < LIMIT
+
+
+def test_parameter_may_be_described_by_true_or_false() -> None:
+    parameters = Parameters.of_schema({"properties": {"any": True, "none": False}})
+    assert parameters.told(parameters.check({"any": [1]})) == {"any": [1]}
+    with pytest.raises(InvalidArguments, match="`none`"):
+        parameters.check({"none": 1})
