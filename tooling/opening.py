@@ -1,6 +1,6 @@
 """Open what the tools of one event loop share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, tzinfo
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -24,6 +24,7 @@ def open_services(
     ttl: Mapping[TtlClass, float],
     mcp: Mapping[str, McpTable] = MappingProxyType({}),
     limits: Mapping[str, ToolTable] = MappingProxyType({}),
+    secrets: Collection[str] = (),
     in_database: "InDatabase | None" = None,
     zone: tzinfo = UTC,
     now: Callable[[], datetime] = utc_now,
@@ -32,6 +33,7 @@ def open_services(
 
     Without a `redis_url` no result is kept. `limits` are those of the tools of `mcp` servers, whose
     definitions are looked up by calls that run `in_database`; without it all are accepted.
+    `secrets` are taken out of what these servers say.
     """
     services = Services(now=now, zone=zone)
     if redis_url:
@@ -49,5 +51,5 @@ def open_services(
         from .mcp.servers import Servers  # noqa: PLC0415
 
         judge = Pins(in_database, mcp).judge if in_database else all_open
-        services.mcp = Servers(mcp, limits, judge)
+        services.mcp = Servers(mcp, limits, judge, secrets)
     return services

@@ -243,6 +243,7 @@ def tool_services() -> Services:
         },
         mcp=settings.FLEET_FILE.servers,
         limits=settings.FLEET_FILE.file.tools,
+        secrets=settings.FLEET_FILE.secrets.values(),
         in_database=in_database,
         zone=ZoneInfo(settings.FLEET_TIME_ZONE),
     )

@@ -137,6 +137,9 @@ class Handler(BaseHTTPRequestHandler):
             case "tells the key":
                 key = self.headers["Authorization"].split()[1]
                 said = {"content": [{"type": "text", "text": f"bad key {key}"}], "isError": True}
+            case "key alone":
+                key = self.headers["Authorization"].split()[1]
+                said["content"][0]["text"] = f"for key {key}"
             case "headers":
                 said["content"][0]["text"] = json.dumps(dict(self.headers))
         self.answer(id_, said)

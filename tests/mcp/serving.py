@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,14 @@ def playing(part: str, **fields: Any) -> McpTable:
 
 @asynccontextmanager
 async def served(
-    table: McpTable, *, limits: dict[str, ToolTable] | None = None, judge: Judge = all_open
+    table: McpTable,
+    *,
+    limits: dict[str, ToolTable] | None = None,
+    judge: Judge = all_open,
+    secrets: Collection[str] = (),
 ) -> AsyncIterator[Services]:
     """Keep a server with the name shop; yield services that have it, when it was tried."""
-    servers = Servers({"shop": table}, limits or {}, judge)
+    servers = Servers({"shop": table}, limits or {}, judge, secrets)
     keeping = asyncio.create_task(servers.keep())
     try:
         await servers.tried(PATIENCE)

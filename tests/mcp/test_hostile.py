@@ -251,10 +251,17 @@ async def test_reported_error_is_fenced() -> None:
 
 
 async def test_secrets_are_taken_out_of_errors(caplog: pytest.LogCaptureFixture) -> None:
-    async with served(playing("tells a secret", env={"TOKEN": "s3cr3t-value"})) as services:
+    table = playing("tells a secret", env={"TOKEN": "s3cr3t-value"})
+    async with served(table, secrets=["s3cr3t-value"]) as services:
         result = await called(services)
     assert "key (hidden)" in result.text
     assert "s3cr3t-value" not in result.text + result.message + caplog.text
+
+
+async def test_only_secrets_are_taken_out_of_results() -> None:
+    table = playing("tells its environment", env={"TOKEN": "s3cr3t-value", "FOLDER": "/data"})
+    async with served(table, secrets=["s3cr3t-value"]) as services:
+        assert "\nTOKEN=(hidden) FOLDER=/data\n" in (await called(services)).text
 
 
 async def test_server_that_does_not_read_is_ended(

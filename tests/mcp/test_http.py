@@ -43,9 +43,9 @@ async def test_tool_is_called_over_http() -> None:
 
 
 async def test_headers_are_sent_with_each_call() -> None:
-    async with served_over_http("headers", headers={"Authorization": "Bearer x"}) as services:
+    async with served_over_http("headers", headers={"X-Of": "us"}) as services:
         sent = json.loads((await called(services)).text.split("\n")[1])
-    assert sent["Authorization"] == "Bearer x"
+    assert sent["X-Of"] == "us"
     assert sent["mcp-session-id"] == "the-session"
     assert sent["mcp-protocol-version"] == "2025-06-18"
 
@@ -93,6 +93,12 @@ async def test_server_elsewhere_is_asked_through_the_proxy(
         table = McpTable(url="http://shop.invalid/mcp", read=["*"])
         async with served(table) as services:
             assert (await called(services, text="hello")).ok
+
+
+async def test_key_of_a_header_is_taken_out_of_results_without_its_kind() -> None:
+    headers = {"Authorization": "Bearer s3cr3t-value"}
+    async with served_over_http("key alone", headers=headers) as services:
+        assert "\nfor key (hidden)\n" in (await called(services)).text
 
 
 async def test_server_of_this_machine_is_not_asked_through_a_proxy(

@@ -9,6 +9,7 @@ import mcp_types
 from mcp.client import Client
 from mcp.client.session import ClientRequestContext
 from mcp.shared.exceptions import MCPError
+from msgspec.structs import replace
 from pydantic import TypeAdapter, ValidationError
 
 from tooling.results import Given, Output, ToolFailure
@@ -116,14 +117,23 @@ class Calls:
             if wanted is None or not wanted.wanted:
                 raise ToolFailure(NOT_POSSIBLE % self._server)
             raise wanted.needs(self._server, self._hidden)
-        output = output_of(result)
+        output = self.without_secrets(output_of(result))
         if result.is_error:
             raise ToolFailure(
                 REPORTED % self._server,
                 advice="Change the arguments, or answer without it.",
-                outside=self._hidden(output.text),
+                outside=output.text,
             )
         return output
+
+    def without_secrets(self, output: Output) -> Output:
+        """Return the output as models and readers may see it: some tools tell the environment."""
+        hidden = self._hidden
+        passages = tuple(
+            replace(each, title=hidden(each.title), url=hidden(each.url), text=hidden(each.text))
+            for each in output.passages
+        )
+        return replace(output, text=hidden(output.text), passages=passages)
 
     async def sent(
         self, client: Client, params: mcp_types.CallToolRequestParams, asking: Asking

@@ -4,11 +4,12 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from hashlib import sha256
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import mcp_types
 from mcp.client import Client, IncomingMessage, Transport
@@ -52,6 +53,7 @@ class Server:
 
     `tools` are those that it had when it was last open, by the names that models read; `closed`
     says why they can't be called now. `judge` returns why definitions must not be used, by name.
+    `secrets` are taken out of all that the server says.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Server:
         *,
         limits: Mapping[str, ToolTable],
         judge: Judge = all_open,
+        secrets: Collection[str] = (),
     ) -> None:
         self.name = name
         self.table = table
@@ -79,10 +82,7 @@ class Server:
         self._is_changed = False
         self._patience = OPENING_TIMEOUT
         self._said = ""  # of the last state, in the log
-        # Also without a word before it, as in "Bearer …". The longest first: one may hold another.
-        values = [*table.env.values(), *table.headers.values()]
-        parts = {part for value in values for part in (value, *value.split())}
-        self._secrets = sorted(filter(is_secret, parts), key=len, reverse=True)
+        self._secrets = secrets_in(table, secrets)
 
     # --- Its life -----------------------------------------------------------------------------
 
@@ -343,9 +343,16 @@ class Server:
         return await self._calls.make(self._client, tool, arguments, key, given, acts=acts)
 
 
-def is_secret(value: str) -> bool:
-    """Return True if the value can't be a usual word or number."""
-    return len(value) >= MIN_SECRET_CHARS
+def secrets_in(table: McpTable, known: Collection[str]) -> list[str]:
+    """Return the `known` secrets, and what else may be one in the table, the longest first.
+
+    Of a header such as "Bearer …" a server may tell a part alone. A variable that isn't known to be
+    a secret may be a folder, which results name.
+    """
+    parts = (part for value in table.headers.values() for part in (value, *value.split()[1:]))
+    place = urlsplit(table.url)
+    values = {*known, *parts, unquote(place.password or ""), place.password or ""}
+    return sorted((each for each in values if len(each) >= MIN_SECRET_CHARS), key=len, reverse=True)
 
 
 async def call(server: Server, tool: str, acts: bool, /, **arguments: Any) -> Output:

@@ -1,7 +1,7 @@
 """The MCP servers of one event loop, and the tools that they have now."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from types import MappingProxyType
 
@@ -20,6 +20,7 @@ class Servers:
     """The connections to the configured servers, by their names in fleet.toml.
 
     `limits` are those of tools. `judge` returns why definitions of a server must not be used.
+    `secrets` are taken out of what the servers say.
     """
 
     def __init__(
@@ -27,9 +28,11 @@ class Servers:
         tables: Mapping[str, McpTable],
         limits: Mapping[str, ToolTable] = MappingProxyType({}),
         judge: Judge = all_open,
+        secrets: Collection[str] = (),
     ) -> None:
         self.servers = {
-            name: Server(name, table, limits=limits, judge=judge) for name, table in tables.items()
+            name: Server(name, table, limits=limits, judge=judge, secrets=secrets)
+            for name, table in tables.items()
         }
         self._keeping: asyncio.Task[None] | None = None
 
