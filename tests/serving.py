@@ -157,6 +157,10 @@ def migrated_database() -> bytes:
         return (Path(folder) / "fleet.sqlite3").read_bytes()
 
 
+# For processes that look for .env and fleet.toml, as those of tests don't.
+LOOKS_FOR_FILES = {"PYTEST_VERSION": "", "PYTHON_DOTENV_DISABLED": ""}
+
+
 def clean_environment() -> dict[str, str]:
     """Return this process's environment without settings of a fleet."""
     return {name: value for name, value in os.environ.items() if not name.startswith(OWN_SETTINGS)}

@@ -10,7 +10,7 @@ import pytest
 
 from chat.config.keeping import keep_files, kept_files
 from chat.config.reading import files_in
-from tests.serving import MANAGE, clean_environment
+from tests.serving import LOOKS_FOR_FILES, MANAGE, clean_environment
 
 pytestmark = pytest.mark.processes
 
@@ -61,13 +61,11 @@ def folder(tmp_path: Path) -> Path:
 
 def manage(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run manage.py in the folder, without Redis, a model or a database."""
-    inherited = {
-        name: value for name, value in clean_environment().items() if name != "PYTEST_VERSION"
-    }
     return subprocess.run(
         [sys.executable, MANAGE, *arguments],
         env={
-            **inherited,
+            **clean_environment(),
+            **LOOKS_FOR_FILES,
             "FLEET_STATE_DIR": str(folder / "state"),
             "FLEET_LOOK": "off",
             "FAST_KEY": "k-secret",

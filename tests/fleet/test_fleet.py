@@ -135,6 +135,7 @@ class TestRunning:
     ) -> None:
         settings.FLEET_STATE_DIR = shared.folder / "state"
         settings.REDIS_URL = settings.OPENAI_BASE_URL = settings.OPENAI_API_KEY = ""
+        settings.FLEET_MODEL = settings.FLEET_LIGHT_MODEL = ""
         with embedded.services() as services:
             assert (services.redis_url, services.model_base_url) == (
                 shared.card["redis_url"],

@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from agenticfleet.environment import Environment, without_secrets
 from chat.deadlines import Deadlines, PathLevels, ServiceLevels
 from routing.caps import Caps
-from tests.serving import OWN_SETTINGS
+from tests.serving import LOOKS_FOR_FILES, OWN_SETTINGS
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -373,9 +373,6 @@ def test_a_blank_unknown_setting_is_ignored() -> None:
 
 # --- .env files -----------------------------------------------------------------------------------
 
-# Other processes of the tests read no files; those that are about them do.
-NO_SWITCHES = {"PYTEST_VERSION": "", "PYTHON_DOTENV_DISABLED": ""}
-
 
 @dataclass(frozen=True)
 class Place:
@@ -389,7 +386,7 @@ class Place:
         (self.state / ".env").write_text(state)
 
     def manage(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return manage(*arguments, cwd=self.working, **NO_SWITCHES, **environment)
+        return manage(*arguments, cwd=self.working, **LOOKS_FOR_FILES, **environment)
 
     def in_effect(self, **environment: str) -> dict[str, tuple[str, str]]:
         """Return value and source by name, as `--print-settings` shows them."""
@@ -460,7 +457,9 @@ def test_tests_read_no_files(place: Place, switch: str) -> None:
     place.write(working="FLEET_HEARTBEAT=2", state="FLEET_HEARTBEAT=2")
 
     def heartbeat(**switches: str) -> list[str]:
-        return built(place.state, "FLEET_HEARTBEAT", cwd=place.working, **NO_SWITCHES | switches)
+        return built(
+            place.state, "FLEET_HEARTBEAT", cwd=place.working, **LOOKS_FOR_FILES | switches
+        )
 
     assert heartbeat() == ["2.0"]
     assert heartbeat(**{switch: "1"}) == ["5.0"]

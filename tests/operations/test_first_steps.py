@@ -20,7 +20,7 @@ from tests.chatting import text_of
 from tests.fleet.test_fleet import read_to, read_to_end
 from tests.programs import REQUIRED
 from tests.scripted_model import Script, ScriptedModel
-from tests.serving import MANAGE, START, Fleet, clean_environment, running, until
+from tests.serving import LOOKS_FOR_FILES, MANAGE, START, Fleet, clean_environment, running, until
 from tests.workflow.playing import plan
 
 from .document import ROOT, block, commands
@@ -29,9 +29,7 @@ README = ROOT / "README.md"
 AGENT, TOOL, SERVER = "Your first agent", "Your first tool", "An MCP server"
 MAX_LINES = 5
 SETTINGS = {
-    # Other tests read no files of the working folder.
-    "PYTHON_DOTENV_DISABLED": "",
-    "PYTEST_VERSION": "",
+    **LOOKS_FOR_FILES,
     # `pip install uv` may have put uvx beside this Python; shims find it only in some folders.
     "PATH": f"{sys.base_prefix}/bin{os.pathsep}{os.environ['PATH']}",
 }

@@ -86,19 +86,6 @@ class Site:
             row = database.execute(f"select id from {table} where {condition} limit 1").fetchone()
         return str(row[0])
 
-    def change_configuration(self) -> str:
-        """Store another configuration than that of the fleet. Return its digest."""
-        digest = "0123456789ab"
-        with closing(sqlite3.connect(self.fleet.folder / "state/fleet.sqlite3")) as database:
-            database.execute(
-                "insert or ignore into chat_configtext (digest, text, first_seen_at)"
-                " select ?, replace(text, 'You ', 'We all '), '2999-01-01 00:00:00'"
-                " from chat_configtext limit 1",
-                [digest],
-            )
-            database.commit()
-        return digest
-
     def let_staff_decide(self, ask_id: str) -> None:
         with closing(sqlite3.connect(self.fleet.folder / "state/fleet.sqlite3")) as database:
             database.execute(
@@ -176,7 +163,6 @@ def test_admin(site: Site, open_page: Open, theme: str, width: int) -> None:
         addresses[f"{kind} run"] = f"/admin/chat/run/{site.id('chat_run', condition)}/change/"
     conversation = site.id("chat_conversation", "true")
     addresses["conversation"] = f"/admin/chat/conversation/{conversation}/change/"
-    addresses["configuration"] = f"/admin/chat/configtext/{site.change_configuration()}/change/"
     decision = site.id("chat_run", RUNS["light"])
     addresses["routing decision"] = f"/admin/routing/routingdecision/{decision}/change/"
     for state, condition in ASKS.items():

@@ -1,7 +1,6 @@
 """fleet_tools.py and apps of the owner: what is loaded, and what is refused in one line."""
 
 import inspect
-import os
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from tests.configs import Configure
+from tests.serving import LOOKS_FOR_FILES, MANAGE, clean_environment
 from tooling import known, tool
 
 ROOT = Path(__file__).parent.parent.parent
@@ -223,12 +223,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 def manage(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    own = ("FLEET_", "DJANGO_", "PYTEST_", "DATABASE_URL", "REDIS_URL", "OPENAI_", "TAVILY_")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     return subprocess.run(
-        [sys.executable, ROOT / "manage.py", *arguments],
+        [sys.executable, MANAGE, *arguments],
         cwd=folder,
-        env={**clean, "FLEET_STATE_DIR": str(folder / "state"), **environment},
+        env={
+            **clean_environment(),
+            **LOOKS_FOR_FILES,
+            "FLEET_STATE_DIR": str(folder / "state"),
+            **environment,
+        },
         capture_output=True,
         text=True,
         timeout=120,
