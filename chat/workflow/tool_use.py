@@ -1,7 +1,7 @@
 """One agent's tool calls: checked, approved where a person must, made, told and kept."""
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import count
@@ -18,6 +18,7 @@ from chat.protocol.events import ToolComplete, ToolRejected, ToolStart
 from chat.protocol.payloads import SourceData, ToolCallData, ToolRejection, ToolResultData
 from chat.protocol.terms import AskData, Asked, AskKind, Reply
 from tooling.calls import Call, Rejection, ToolResult
+from tooling.failures import MAY_BE_DONE
 from tooling.forms import Form
 from tooling.person import PERSON
 from tooling.results import Given, NeedsInput
@@ -63,6 +64,9 @@ class ToolUse:
                 call = WantedCall(call.id, call.name, arguments)
                 checked = self.check(call, is_too_late=is_too_late)
         if isinstance(checked, Rejection):
+            if self.may_be_done(name):
+                # Its tool is gone or closed now, perhaps by what has ended the worker in the call.
+                checked = replace(checked, text=f"{checked.text} {MAY_BE_DONE}")
             self.tell_rejection(call, checked)
             return Used(call=call, rejection=checked)
         if checked.name == PERSON and not self.work.toolbox.has_result(checked):
@@ -85,7 +89,8 @@ class ToolUse:
         for number in count(1):
             form = self.work.kept(f"{name}/form-{number}/asked", Form)
             if form is None:
-                if checked.tool.acts and (why := await self.announce_act(call, checked, attempt)):
+                acts = checked.tool.acts or self.has_begun(attempt)
+                if acts and (why := await self.announce_act(call, checked, attempt)):
                     return self.rejected(call, why)
                 try:
                     return await self.attempt(
@@ -251,6 +256,19 @@ class ToolUse:
         except DatabaseProblem:
             return f"{checked.name} was not called: the database does not answer. Try again later."
         return None
+
+    def has_begun(self, attempt: str) -> bool:
+        """Return True if a call that acts was about to be made in this attempt."""
+        return self.work.has_kept(f"{attempt}/begun-1")
+
+    def may_be_done(self, name: str) -> bool:
+        """Return True if an earlier worker may have died in a call that acts."""
+        attempt = name
+        for number in count(1):
+            if not self.work.has_kept(f"{name}/form-{number}/asked"):
+                break
+            attempt = f"{name}/form-{number}"
+        return self.has_begun(attempt)
 
     async def settle(self, used: Used) -> None:
         """Wait until the result of a call that acts is stored, before anything follows from it."""

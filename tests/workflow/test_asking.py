@@ -185,6 +185,14 @@ async def test_an_agent_asks_the_person_once(settings: Settings) -> None:
     assert [e.data.repeated for e in of_kind(again, ToolComplete)] == [False, True]
 
 
+def died_in_the_act(whole: Played) -> Memory:
+    """Return what is left of a worker that died in the call: `begun` is kept, the result is not."""
+    begun = "research/analyst/1/tool-0/begun-1"
+    place = next(n for n, stored in enumerate(whole.stored) if begun in stored)
+    told = [e for e in whole.events[:place] if not isinstance(e, ResponseDelta | ReasoningDelta)]
+    return Memory(kept=whole.stored[place], told=told)
+
+
 async def test_an_act_is_made_once_and_an_unsure_one_is_asked_about(
     monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
@@ -194,11 +202,7 @@ async def test_an_act_is_made_once_and_an_unsure_one_is_asked_about(
     whole = await play("asking")
     [(_, key)] = till.paid
     assert key.endswith("research/analyst/1/tool-0")
-    # The worker died in the call: `begun` is kept, the result is not.
-    begun = "research/analyst/1/tool-0/begun-1"
-    place = next(n for n, stored in enumerate(whole.stored) if begun in stored)
-    told = [e for e in whole.events[:place] if not isinstance(e, ResponseDelta | ReasoningDelta)]
-    memory = Memory(kept=whole.stored[place], told=told)
+    memory = died_in_the_act(whole)
     played, [ask] = await paused(memory)
     assert ask.data.kind == "unsure"
     assert len(till.paid) == 1
@@ -207,6 +211,38 @@ async def test_an_act_is_made_once_and_an_unsure_one_is_asked_about(
     assert text_of(refused.events) == "The final answer [1]."
     await play("asking", resumed(played, [ask], "approve"))
     assert till.paid == [till.paid[0]] * 2, "the key of a call is always the same"
+
+
+async def test_an_act_that_may_have_happened_is_told_so_if_its_tool_is_closed_now(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.FLEET_APPROVE = frozenset()
+    till = Till()
+    monkeypatch.setattr(toolbox.Toolbox.__init__, "__kwdefaults__", with_tool(till.tool))
+    memory = died_in_the_act(await play("asking"))
+    closed = replace(till.tool, reason_off=lambda services: "The till is closed.")
+    monkeypatch.setattr(toolbox.Toolbox.__init__, "__kwdefaults__", with_tool(closed))
+    again = await play("asking", memory)
+    prompt = next(messages for agent, messages in again.models.prompts if agent == "analyst")
+    assert prompt[-1].content == (
+        "The till is closed. Answer without calculator."
+        " It may have been done. Do not repeat this call."
+    )
+    assert len(till.paid) == 1
+
+
+async def test_an_act_is_unsure_although_its_tool_acts_no_more(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.FLEET_APPROVE = frozenset()
+    till = Till()
+    monkeypatch.setattr(toolbox.Toolbox.__init__, "__kwdefaults__", with_tool(till.tool))
+    memory = died_in_the_act(await play("asking"))
+    reads = replace(till.tool, acts=False)
+    monkeypatch.setattr(toolbox.Toolbox.__init__, "__kwdefaults__", with_tool(reads))
+    _, [ask] = await paused(memory)
+    assert ask.data.kind == "unsure"
+    assert len(till.paid) == 1
 
 
 async def test_an_act_is_not_made_if_it_cannot_be_noted(
