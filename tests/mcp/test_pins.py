@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from django.utils import timezone
 
 from chat.database import in_database
 from tests.configs import Configure
+from tooling import models
 from tooling.mcp import pins as pins_module
+from tooling.mcp.differences import difference_of
 from tooling.mcp.pins import Judgement, Pins, Seen, judged, note
 from tooling.models import PinnedTool
 from tooling.registry import Tool, tool
@@ -328,3 +331,14 @@ def test_command_knows_no_server_or_tool_that_was_never_seen(arguments: tuple[st
         judge(READ)
     with pytest.raises(CommandError, match="There is no"):
         mcp(*arguments)
+
+
+def test_difference_that_would_take_minutes_is_told_roughly() -> None:
+    started = time.perf_counter()
+    difference = difference_of(
+        models.Defined("read", "Reads.", {"enum": [0, 1] * 1400}),
+        models.Defined("read", "Reads.", {"enum": [0, 2] * 1400}),
+    )
+    assert time.perf_counter() - started < 1
+    assert [part.kind for part in difference.schema] == ["same", "gone", "new", "same"]
+    assert difference.schema[0].text == '{\n  "enum": [\n    0,\n'

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -10,6 +11,8 @@ from typing import Literal
 from tooling.models import Defined
 
 MAX_LINES = 3000  # of a schema, which are compared line by line
+
+MAX_PAIRS = 100_000  # of pieces that are the same: comparing takes seconds with more
 
 type Kind = Literal["same", "gone", "new"]
 
@@ -53,13 +56,36 @@ def lines_of(defined: Defined) -> list[str]:
 def parts(before: Sequence[str], after: Sequence[str]) -> list[Part]:
     """Return the pieces in their order; what is gone stands before what has come in its place."""
     found: list[Part] = []
-    matcher = SequenceMatcher(None, before, after, autojunk=False)
-    for _, start, end, new_start, new_end in matcher.get_opcodes():
+    for start, end, new_start, new_end in stretches(before, after):
         if before[start:end] == after[new_start:new_end]:
-            found.append(Part("same", "".join(before[start:end])))
+            found += [Part("same", "".join(before[start:end]))] if end > start else []
             continue
         if end > start:
             found.append(Part("gone", "".join(before[start:end])))
         if new_end > new_start:
             found.append(Part("new", "".join(after[new_start:new_end])))
     return found
+
+
+def stretches(before: Sequence[str], after: Sequence[str]) -> list[list[int]]:
+    """Return where each piece is in both."""
+    times = Counter(after)
+    if sum(times[each] for each in before) <= MAX_PAIRS:
+        matcher = SequenceMatcher(None, before, after, autojunk=False)
+        return [where for _, *where in matcher.get_opcodes()]
+    # Only what both begin and end with is compared: a server may have seen to it that all takes
+    # minutes.
+    head = shared(before, after)
+    tail = shared(before[head:][::-1], after[head:][::-1])
+    end, new_end = len(before) - tail, len(after) - tail
+    return [
+        [0, head, 0, head],
+        [head, end, head, new_end],
+        [end, len(before), new_end, len(after)],
+    ]
+
+
+def shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return with how many of the same pieces both begin."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
