@@ -1,7 +1,9 @@
 """Which tools a model is offered: their schemas leave room for what it reads."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 
 import msgspec
 
@@ -18,7 +20,7 @@ MAX_TOOLS = 24  # in one call: with more, models choose worse
 SHARE = 4  # at most this part of a context is for tools
 
 
-def tools_to_offer(
+async def tools_to_offer(
     work: Work,
     names: Collection[str],
     messages: Sequence[ChatMessage],
@@ -44,13 +46,16 @@ def tools_to_offer(
     tools, first = work.toolbox.usable_tools(names), {*wanted, *called}
     if wanted and len(tools) <= MAX_TOOLS:
         tools = [tool for tool in tools if tool.name in first]
-    return chosen(
+    choose = partial(
+        chosen,
         tools,
         "\n".join([task, *about(work.question)]),
         first=first,
         most=MAX_TOOLS,
         max_bytes=BYTES_PER_TOKEN * max(OVERHEAD_TOKENS, window.context_tokens // SHARE),
     )
+    # To take in the words of hundreds takes a while, the first time.
+    return choose() if len(tools) <= MAX_TOOLS else await asyncio.to_thread(choose)
 
 
 def about(question: Question) -> list[str]:

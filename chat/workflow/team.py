@@ -1,5 +1,6 @@
 """The full path: a plan, notes of specialists, a draft, a review, one revision, the answer."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
@@ -164,7 +165,8 @@ class Team:
 
         Return None if it can't be used.
         """
-        known = self.roster()
+        # To take in the words of hundreds of tools takes a while, the first time.
+        known = await asyncio.to_thread(self.roster)
         if len(known.agents) < len(self.crew.specialists):
             counts = {"count": len(known.agents), "all": len(self.crew.specialists)}
             self.work.say(FEWER_AGENTS % counts)

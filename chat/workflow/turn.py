@@ -249,7 +249,7 @@ class Turn:
         has_thought = False
         before = len(self.said.words)
         window = self.work.models.window(model)
-        tools = tools_to_offer(
+        tools = await tools_to_offer(
             self.work,
             self.tools,
             self.messages,

@@ -1,6 +1,7 @@
 """Thirty agents and a hundred tools: what the planner reads of them, and what each call gets."""
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,8 @@ from tests.chatting import Chatting, chat_request, text_of
 from tests.configs import Configure
 from tests.scripted_model import Script, ScriptedModel
 from tests.tooling.many_tools import TOOLS, made
-from tooling import known
+from tooling import choosing, known
+from tooling.choosing import Entry, Index
 from tooling.registry import Tool
 
 from .playing import calls_of, full, messages_of, of_kind, plan, wants
@@ -305,3 +307,26 @@ async def test_schemas_of_tools_take_from_what_a_call_may_hold_of_messages(
     [call] = model.calls
     sent = sum(len(message["content"].encode()) for message in call.body["messages"])
     assert sent // BYTES_PER_TOKEN + tokens_of_tools(call) <= 6000 + OVERHEAD_TOKENS
+
+
+async def test_words_of_many_tools_are_taken_in_beside_the_event_loop(
+    put: Callable[[str], None],
+    chat: Chatting,
+    team: ScriptedModel,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of hundreds it takes a second, in which no answer went on."""
+    roles = {name: f"{role}, {'and much more, ' * 20}" for name, role in AGENTS.items()}
+    put(fleet_of(roles, '["*"]'))
+    threads: list[threading.Thread] = []
+
+    def noted(entries: tuple[Entry, ...]) -> Index:
+        threads.append(threading.current_thread())
+        return Index(entries)
+
+    monkeypatch.setattr(choosing, "index_of", noted)
+    await with_context(settings, 1200)
+    await chat.answer(full(QUESTION))
+    assert len(threads) > 1  # for the planner and for others
+    assert threading.main_thread() not in threads
