@@ -57,8 +57,21 @@ def text_of(block: Block) -> str | None:
 
 
 def is_told(structured: object, blocks: list[Block]) -> bool:
-    """Return True if one of the texts is the same JSON, as servers should send it, too."""
-    return any(value == structured for value in values_in(blocks))
+    """Return True if the texts say the same, as servers should send it, too.
+
+    Servers put a result that is no object into one, as its only value.
+    """
+    values = [*values_in(blocks)]
+    told = [*values, *texts_of(blocks), values, texts_of(blocks)]
+    match structured:
+        case dict() if len(structured) == 1:
+            [only] = structured.values()
+            return structured in told or only in told
+    return structured in told
+
+
+def texts_of(blocks: list[Block]) -> list[str]:
+    return [block.text for block in blocks if isinstance(block, mcp_types.TextContent)]
 
 
 def values_in(blocks: list[Block]) -> Iterator[object]:
