@@ -15,6 +15,7 @@ from collections.abc import (
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from enum import Enum
+from inspect import isawaitable, iscoroutine
 from typing import Any
 
 import msgspec
@@ -197,6 +198,10 @@ class Plain:
             return self.of(dump(value))
         if is_listing(value):
             return list(self.items(value))
+        if isawaitable(value):
+            if iscoroutine(value):
+                value.close()  # it would be warned of without a place
+            raise UnusableResult(f"it returned {a(value)} that nobody awaits: `await` is missing")
         if has_no_text(value) or isinstance(value, type) or callable(value):
             raise UnusableResult(
                 f"it returned {a(value)}, which has no text. Return a text, a number, a list, a"

@@ -397,6 +397,7 @@ UNUSABLE: list[tuple[Callable[[], Any], str]] = [
     (lambda: DEEP, "it returned more than 40 levels"),
     (lambda: b"\x89PNG\xff", "it returned bytes that are no text in UTF-8"),
     (lambda: object(), "it returned a object, which has no text"),
+    (lambda: [asyncio.sleep(0)], "it returned a coroutine that nobody awaits: `await` is missing"),
     (lambda: len, "it returned a builtin_function_or_method, which has no text"),
     (lambda: Article, "it returned a type, which has no text"),
     (lambda: [object()], "it returned a object, which has no text"),
