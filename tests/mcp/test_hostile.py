@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 import os
 import time
 from pathlib import Path
@@ -109,10 +110,12 @@ async def test_command_that_cannot_be_started_is_named(
 async def test_server_that_always_dies_is_logged_once(
     at_once: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     starts = tmp_path / "starts"
-    async with served(playing("exits at once", env={"STARTS": str(starts)})):
+    async with served(playing("dies at start", env={"STARTS": str(starts)})):
         await until(lambda: starts.exists() and len(starts.read_text().split()) >= 4)
     assert len(warnings(caplog)) == 1
+    assert caplog.text.count("no licence\n") == 1  # and not of each new try
 
 
 # --- What it lists --------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ MAX_LISTED = 1000  # tools in one message that are looked at
 MAX_BLOCKS = 100  # of a result
 MAX_WARNINGS = 50  # about one server
 LINES_PER_MINUTE = 60
+MAX_HEARD = 200  # lines of one server that are remembered
 MAX_WORDS = 200  # of a server's own, in sentences of ours
 # Other notifications (progress, logs) are not shown.
 HEARD = {
@@ -143,6 +144,16 @@ class Report:
         self._logged: set[str] = set()
         self._since = 0.0
         self._lines = 0
+        self._heard: set[str] = set()
+        self._is_lost = False
+
+    def is_open(self) -> None:
+        self._is_lost = False
+        self._heard.clear()
+
+    def is_lost(self) -> None:
+        """Leave out what the server has said before: each new try says it again."""
+        self._is_lost = True
 
     def once(self, text: str) -> None:
         if text not in self._logged and len(self._logged) < MAX_WARNINGS:
@@ -151,6 +162,10 @@ class Report:
 
     def says(self, text: str) -> None:
         """Log a line that the server wrote for its operators."""
+        if self._is_lost and text in self._heard:
+            return
+        if len(self._heard) < MAX_HEARD:
+            self._heard.add(text)
         if time.monotonic() - self._since > 60:
             self._since, self._lines = time.monotonic(), 0
         self._lines += 1

@@ -142,6 +142,7 @@ class Server:
             raise Unreachable(late) from exc
         self._patience = OPENING_TIMEOUT
         self._client, self.closed, self._said = client, "", "open"
+        self._report.is_open()
         self.tried.set()
         logger.info(
             "MCP server %s is open after %.1f s: %d tools",
@@ -223,6 +224,7 @@ class Server:
         """Log why the server is closed, once until it is open again."""
         if self._said != "closed":
             self._said = "closed"
+            self._report.is_lost()
             logger.warning(
                 "MCP server %s cannot be reached: %s. It is tried again.",
                 self.name,
