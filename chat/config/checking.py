@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
+from shutil import which
 from typing import NoReturn
 
 from tooling.tables import SERVER_NAME, McpTable
@@ -12,9 +13,11 @@ from tooling.tables import SERVER_NAME, McpTable
 from .places import Place, quoted
 from .sent import HEADER, has_stray_password, is_header_value, is_web_address
 from .tables import AGENT_NAME, MODEL_NAME, FleetFile, ModelTable
+from .wording import COMMAND
 
 # A secret, by the name that it has in the environment.
 SECRET = re.compile(r"\$([A-Za-z_]\w*)", re.ASCII)
+NO_SETTING = {"FLEET_": " Choose another name: those that begin with FLEET_ are settings."}
 WHOLE_SECRET = re.compile(r"\$[A-Za-z_]\w*", re.ASCII)
 NOT_FILLED = (
     "takes no secrets, so $… would stand there as it is; api_key, headers and env take them."
@@ -80,6 +83,8 @@ def check_server(place: tuple[str, str], server: McpTable, reject: Reject) -> No
             reject(where, NOT_FILLED)
         if "\0" in word or (number == 0 and not word.strip()):
             reject(where, "can't be a word of a command.")
+        if number == 0 and " " in word and "/" not in word and which(word) is None:
+            reject(where, f"must be one word, as in {COMMAND}: there is no program {quoted(word)}.")
     if server.url:
         check_address((*place, "url"), server.url, reject)
         if server.env:
@@ -134,7 +139,7 @@ def secrets_of(file: FleetFile, secret: Callable[[str], str], reject: Reject) ->
         for name in SECRET.findall(value):
             found[name] = secret(name)
             if not found[name]:
-                reject(place, f"the environment has no {name}.")
+                reject(place, f"the environment has no {name}.{NO_SETTING.get(name[:6], '')}")
             if "env" not in place and not is_header_value(found[name]):
                 reject(place, f"{name} must be ASCII characters in one line, as headers are.")
     return found

@@ -26,7 +26,8 @@ THIS = "must be a table such as [agents.lawyer], or NAME = value."
 # What Python's reader complains of, and what the operator reads.
 SYNTAX = {
     r"(Illegal|Found invalid) character '\\n'|Unterminated string|Expected \"'+\"": (
-        "a text isn't closed: its quotation mark is missing."
+        "a text isn't closed: its quotation mark is missing. A text of several lines stands between"
+        ' """ and """.'
     ),
     r"Unclosed array": "a list isn't closed: a ] is missing, or a comma between two items.",
     r"Cannot declare \((?P<keys>.*?),?\) twice": "the table [{keys}] is there already.",
@@ -38,7 +39,9 @@ SYNTAX = {
     r"Unescaped '\\'|Escaped character|Invalid hex value": (
         r"a \ in a text must be written \\, or the text in 'such quotation marks'."
     ),
-    r"Expected '\]+' at the end": "the ] after the name of a table is missing.",
+    r"Expected '\]+' at the end": (
+        'the ] after the name of a table is missing, or the name needs quotes: [models."qwen3:8b"].'
+    ),
     r"Illegal character|Found invalid character": "there is a character that nobody can see.",
     r"Nested too deeply": "lists or tables are nested too deeply.",
     r"Too many digits": "a number has too many digits.",

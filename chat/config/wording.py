@@ -11,6 +11,7 @@ from tooling.tables import APPROVER
 
 from .places import Place, quoted
 
+COMMAND = '["uvx", "mcp-server-time"]'
 EXPECTED = {
     "object": "a table",
     "array": "a list",
@@ -26,6 +27,7 @@ GOT = {
     "date": "a date",
     "time": "a time",
 }
+EXAMPLES: dict[str | int, str] = {"command": COMMAND}
 TYPES = {"dict": "object", "list": "array"}
 PATTERNS = {
     APPROVER: 'must be "owner", or "perm:app.codename" for staff with a permission.',
@@ -60,7 +62,8 @@ def said_of(complaint: str, value: Any, kind: type[Struct]) -> tuple[Place, str]
         choices = choices_of(kind, str(place[-1]))
         shown = quoted(found["value"])
         return place, f"must be one of {', '.join(choices)}; not {shown}."
-    return place, problem_in(complaint)
+    example = EXAMPLES.get(place[-1] if place else "", '["…"]')
+    return place, problem_in(complaint).replace('["…"]', example)
 
 
 def problem_in(complaint: str) -> str:

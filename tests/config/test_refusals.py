@@ -146,6 +146,13 @@ REFUSED = {
         "line 2: agents.x.role: must have at most 500 characters."
     ),
     "[agents.x]\nrole = ''": "line 2: agents.x.role: must not be empty.",
+    "[mcp.s]\ncommand = 'uvx s'": (
+        'line 2: mcp.s.command: must be a list such as ["uvx", "mcp-server-time"], not a text.'
+    ),
+    "[mcp.s]\ncommand = ['uvx s']": (
+        'line 2: mcp.s.command, item 1: must be one word, as in ["uvx", "mcp-server-time"]: there'
+        ' is no program "uvx s".'
+    ),
     "apps = 'acme'": 'line 1: apps: must be a list such as ["…"], not a text.',
     # Unknown names and values
     "[agents.x]\nrolle = 'r'": "line 2: agents.x.rolle: is unknown; did you mean role?",
@@ -253,7 +260,7 @@ REFUSED = {
     "[agents.x]\nrole = 'r'\nrole = 's'": "line 3: this name has a value already.",
     "agents.x = {role = 'r', role = 's'}": "line 1: role is there twice.",
     "agents.x = {role = 'r',\n tools = []}": "line 1: a name is missing, or needs quotation marks;",
-    "[agents.x\nrole = 'r'": "line 1: the ] after the name of a table is missing.",
+    "[agents.x\nrole = 'r'": "line 1: the ] after the name of a table is missing, or the name",
     "[agents.x]\nrole": "line 2: must be a table such as [agents.lawyer], or NAME = value.",
     "[agents.x]\nröle = 'r'": "line 2: must be a table such as [agents.lawyer], or NAME = value.",
     '[agents.x]\nrole = "c:\\dir"': "line 2: a \\ in a text must be written",
