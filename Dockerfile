@@ -10,7 +10,7 @@ RUN pip install --no-cache-dir uv==0.13.9
 
 WORKDIR /app
 COPY pyproject.toml uv.lock .python-version ./
-RUN uv sync --locked --extra postgresql --extra telemetry --extra sso
+RUN uv sync --locked --extra postgresql --extra telemetry --extra sso --extra mcp
 COPY . /code
 # Containers can't write into /app. Sources that are mounted over these count, because of the hash.
 RUN python -m compileall -q -j 0 --invalidation-mode checked-hash -s /code -p /app /code
