@@ -230,6 +230,9 @@ REFUSED = {
     "[mcp.s]\nurl = 'http://h'\nheaders.A = 'Bearer $NONE'": (
         "line 3: mcp.s.headers.A: the environment has no NONE."
     ),
+    "[mcp.s]\nurl = 'http://h'\nheaders.A = '$FLEET_NONE'": (
+        "line 3: mcp.s.headers.A: the environment has no FLEET_NONE. Choose another name:"
+    ),
     "[mcp.s]\nurl = 'http://h'\nheaders.A = 'Bearer $BROKEN'": (
         "line 3: mcp.s.headers.A: BROKEN must be ASCII characters in one line, as headers are."
     ),
