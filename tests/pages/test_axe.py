@@ -136,7 +136,7 @@ def manage(folder: Path, *arguments: str) -> None:
 def site(tmp_path_factory: pytest.TempPathFactory, model_server: ScriptedModel) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("fleet")
     manage(folder, "migrate", "--verbosity", "0")
-    manage(folder, "seed_demo", "--runs", "150")
+    manage(folder, "seed_demo", "--runs", "400")
     manage(folder, "createsuperuser", "--noinput", "--username", "ada", "--email", "a@b.example")
     with running(
         folder, model_server, FLEET_APPROVE="calculator", FLEET_LIGHT_MAX_TOOL_CALLS="3"
