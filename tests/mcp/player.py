@@ -73,6 +73,8 @@ def tools():
                 tool("endless", schema={"type": "object", "allOf": [{"$ref": "#"}]}),
                 tool("hidden", schema={"properties": {"a": {"enum": ["x\u200b"]}}}),
             ]
+        case "forges a line":
+            return [tool("read", schema={"properties": {"a\nERROR forged " * 400: {"type": 5}}})]
         case "bad names":
             names = ("calculator", "a b", "é", "", "x" * 100, "a.b", "a/b", "same", "same")
             return [tool(name) for name in names]

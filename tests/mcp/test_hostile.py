@@ -157,6 +157,15 @@ async def test_tool_with_a_broken_schema_is_left_out(caplog: pytest.LogCaptureFi
         assert f"{name} (" in line
 
 
+async def test_words_of_a_schema_make_no_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with served(playing("forges a line")):
+        pass
+    line, _ = warnings(caplog)
+    assert "read ($.properties['a ERROR forged a ERROR" in line
+    assert "\n" not in line
+    assert len(line) <= connecting.MAX_LINE
+
+
 async def test_tool_whose_name_does_not_fit_or_is_taken_is_left_out(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

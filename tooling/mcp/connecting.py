@@ -24,6 +24,7 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
+from tooling.clusters import beginning
 from tooling.untrusted import cut, one_line
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ MAX_BLOCKS = 100  # of a result
 MAX_WARNINGS = 50  # about one server
 LINES_PER_MINUTE = 60
 MAX_HEARD = 200  # lines of one server that are remembered
+MAX_LINE = 1000  # characters of a line of ours, with words of a server in it
 MAX_WORDS = 200  # of a server's own, in sentences of ours
 # Other notifications (progress, logs) are not shown.
 HEARD = {
@@ -127,9 +129,8 @@ class Tokens:
 def has_too_many_tokens(line: bytes) -> bool:
     """Return True if a whole message has more tokens of JSON than are read."""
     # Counting single characters is quicker, and nearly always enough.
-    return sum(map(line.count, (b"[", b"{", b",", b'"'))) > MAX_TOKENS and Tokens().are_too_many(
-        line
-    )
+    most = sum(map(line.count, (b"[", b"{", b","))) + line.count(b'"') // 2
+    return most > MAX_TOKENS and Tokens().are_too_many(line)
 
 
 class Report:
@@ -156,6 +157,8 @@ class Report:
         self._is_lost = True
 
     def once(self, text: str) -> None:
+        # It may have words of the server.
+        text = self.hidden(cut(one_line(beginning(text, MAX_LINE * 2)), MAX_LINE))
         if text not in self._logged and len(self._logged) < MAX_WARNINGS:
             self._logged.add(text)
             logger.warning("MCP server %s %s", self._name, text)
