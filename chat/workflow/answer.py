@@ -38,7 +38,9 @@ from .team import PHASES, Team
 from .work import LIGHT_PHASE, Tell, Work
 
 ROUTER_CONTEXT = 5  # earlier questions that the router reads
-SERVERS_TIMEOUT = 3.0  # seconds for MCP servers to open before the first run
+# Seconds for MCP servers to open before the first run of a worker; before one that goes on, longer:
+# its agents have seen their tools, and a person may have approved a call.
+SERVERS_TIMEOUT, SERVERS_TIMEOUT_LATER = 3.0, 12.0
 ESCALATED = "escalated"  # the step that keeps why a light answer was not good enough
 SHORTENED = sentence("Your instructions are too long for this model, which gets their beginning.")
 LOST_MODEL = sentence("%(model)s, the model that was chosen, is no longer there.")
@@ -136,7 +138,8 @@ class Answer:
         with work.phase("routing"):
             if work.services.mcp:
                 # Of a worker that has just started.
-                await work.services.mcp.tried(SERVERS_TIMEOUT)
+                goes_on = bool(work.memory.kept)
+                await work.services.mcp.tried(SERVERS_TIMEOUT_LATER if goes_on else SERVERS_TIMEOUT)
             chosen = await work.once(
                 "route",
                 Chosen,

@@ -243,6 +243,8 @@ def begin():
             sys.exit(4)
         case "exits at once":
             sys.exit(0)
+        case "starts slowly":
+            time.sleep(0.7)
         case "hangs at start":
             forever()
         case "long line":

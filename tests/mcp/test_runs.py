@@ -4,10 +4,13 @@ import sys
 
 import pytest
 
+from chat.runs.worker import Worker
+from chat.workflow import answer
 from chat.workflow.agents import ASSISTANT
 from tests.chatting import Chatting, chat_request, text_of
 from tests.configs import Configure
 from tests.mcp.serving import PLAYER
+from tests.runs.pausing import Pause
 from tests.scripted_model import Script, ScriptedModel
 
 QUESTION = "How many are in stock?"
@@ -82,3 +85,17 @@ async def test_call_that_acts_waits_for_its_owner(
     [ask] = [event for event in events if event["type"] == "ask.opened"]
     assert ask["data"]["tool"] == "shop__write"
     assert events[-1]["data"]["status"] == "paused"
+
+
+@pytest.mark.parametrize("configured", ["starts slowly"], indirect=True)
+async def test_approved_call_waits_for_its_server_on_a_worker_that_has_just_started(
+    configured: None, chat: Chatting, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plays(model, name="shop__write")
+    pause = Pause(await chat.answer(chat_request(QUESTION, mode="light")))
+    await Worker.current().stop()
+    monkeypatch.setattr(answer, "SERVERS_TIMEOUT", 0.0)
+    events = await chat.answer(pause.frame("approve"))
+    assert text_of(events) == "There are seven."
+    [result] = [event for event in events if event["type"] == "tool.complete"]
+    assert result["data"]["ok"]
