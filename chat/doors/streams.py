@@ -23,6 +23,7 @@ from chat.telemetry import metrics
 
 from .calls import Call, ClientGone
 from .errors import Refusal, refusal_of
+from .sse import PING
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +50,11 @@ class Rendering(Protocol):
 
     def beat(self, silent_ms: int) -> bytes:
         """Return what shows that the connection lives; `silent_ms` since the run's last event."""
+        return PING
 
     def notice(self, code: str, message: str) -> bytes:
         """Return what tells the reader something about the server; perhaps nothing."""
+        return b""
 
     def refusal(self, error: ErrorInfo) -> bytes:
         """Return what ends the body if the run can't be followed to its ending."""

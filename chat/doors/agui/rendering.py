@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from chat.doors import sse
+from chat.doors import sse, streams
 from chat.protocol.errors import ErrorInfo
 from chat.protocol.events import (
     AgentComplete,
@@ -50,7 +50,7 @@ STARTED, HAS_ARGUMENTS, COMPLETE = 1, 2, 3  # what was told of a tool call
 ENDED = 0  # seqs of agents that are told no more are negative
 
 
-class Rendering:
+class Rendering(streams.Rendering):
     """One stream of AG-UI: of a run from its beginning, or from a cursor."""
 
     def __init__(self, thread: str, run: str, *, run_id: str, sent: Sent, cursor: Cursor) -> None:
@@ -87,9 +87,6 @@ class Rendering:
         self._said = []
         whole = Cursor(self._whole, self.state)
         return b"".join(wire(*message) for message in [*before, (last, whole.id)])
-
-    def beat(self, silent_ms: int) -> bytes:
-        return sse.PING
 
     def notice(self, code: str, message: str) -> bytes:
         if not self.state.has_begun or self.state.has_ended:

@@ -10,6 +10,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from chat.doors import sse
 from chat.doors.errors import ErrorBody, object_of
+from chat.doors.streams import Rendering
 from chat.models import Run
 from chat.protocol.errors import ErrorInfo
 from chat.protocol.events import AskOpened, Done, Error, StreamEvent
@@ -125,7 +126,7 @@ class Completion(Struct, frozen=True):
     object: Literal["chat.completion"] = "chat.completion"
 
 
-class Chunks:
+class Chunks(Rendering):
     """The chunks of one run.
 
     The tokens are on the last chunk, or, with `include_usage`, on one of their own behind it. Never
@@ -158,9 +159,6 @@ class Chunks:
     def beat(self, silent_ms: int) -> bytes:
         is_due = next(self._beats) % BEATS_BETWEEN_CHUNKS == 0
         return sse.PING + (self.delta(Delta()) if is_due else b"")
-
-    def notice(self, code: str, message: str) -> bytes:
-        return b""
 
     def refusal(self, error: ErrorInfo) -> bytes:
         """Return what ends a stream that failed: no finish_reason, or clients would take it."""

@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
+from chat.doors import streams
 from chat.doors.errors import object_of
-from chat.doors.sse import PING, message
+from chat.doors.sse import message
 from chat.protocol.errors import ErrorInfo
 from chat.protocol.events import Done, Error, StreamEvent
 from chat.protocol.terms import Summary
@@ -33,7 +34,7 @@ TERMINALS: dict[ResponseStatus, str] = {
 }
 
 
-class Rendering:
+class Rendering(streams.Rendering):
     """Renders one run. `response` is the answer so far, and complete at the run's ending.
 
     A reader that has seen the numbers up to `after` gets those behind it. If it can't be known what
@@ -73,12 +74,6 @@ class Rendering:
                 self._end(entry.event.data, entry.event.error)
         pieces, self._pieces = self._pieces, []
         return b"".join(pieces)
-
-    def beat(self, silent_ms: int) -> bytes:
-        return PING
-
-    def notice(self, code: str, message: str) -> bytes:
-        return b""
 
     def refusal(self, error: ErrorInfo) -> bytes:
         """Return an event that isn't the run's ending: it may go on."""
