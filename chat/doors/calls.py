@@ -15,8 +15,6 @@ from chat.access.origins import header
 from chat.access.owners import Asker
 from chat.access.tokens import Scope
 
-from .errors import ErrorBody, Refusal
-
 NAME = re.compile(r"\{(\w+)(:path|:uuid)?\}")
 JSON = "application/json"
 
@@ -146,14 +144,6 @@ class Reply:
 type Function = Callable[[Call], Awaitable[Response]]
 
 
-class Failure(Protocol):
-    """The struct of a route's refusals."""
-
-    @classmethod
-    def of(cls, refusal: Refusal, raw: bytes) -> "Failure":
-        """Return the refusal of a request with this body, which is empty if it wasn't read."""
-
-
 @dataclass(frozen=True)
 class Route:
     """One row of the table from which requests are dispatched and the contract is written.
@@ -170,7 +160,6 @@ class Route:
     other_body: type | None = None  # another struct that may be sent, known by its tag
     query: type | None = None  # the struct of the fields behind the ?
     gives: Any = None  # the type of the JSON that is answered
-    failure: type[Failure] = ErrorBody
     also: str = ""  # another media type that may be answered
     status: int = 200
     nothing: str = ""  # when there is nothing to answer but a status, in words; empty: never

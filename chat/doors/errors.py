@@ -32,10 +32,6 @@ class ErrorObject(msgspec.Struct, frozen=True):
 class ErrorBody(msgspec.Struct, frozen=True):
     error: ErrorObject
 
-    @classmethod
-    def of(cls, refusal: "Refusal", raw: bytes) -> "ErrorBody":
-        return cls(refusal.error)
-
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -96,6 +92,10 @@ class Refusal(Exception):
         self.status = status
         self.error = error
         self.headers = headers or {}
+
+    @property
+    def body(self) -> bytes:
+        return msgspec.json.encode(ErrorBody(self.error))
 
     @classmethod
     def of(cls, exc: "Refusal | ProtocolError") -> "Refusal":

@@ -36,7 +36,7 @@ TAG = "conversations"
 
 
 class ChatsAsked(Struct, frozen=True):
-    """Which conversations are listed.
+    """Which conversations are listed, the last changed first.
 
     `q` has words that are all in the title, or in one question or answer. `before` is the
     `updated_at` of the last conversation of a page.

@@ -48,10 +48,7 @@ COMMON = {
     "vary": "Origin",
 }
 EXPOSED = ", ".join(
-    [
-        *("Fleet-Run", "Fleet-Ignored", "Mcp-Session-Id"),
-        *("Retry-After", "X-Request-Id", "X-Should-Retry", *RATE_HEADERS),
-    ]
+    ["Fleet-Run", "Fleet-Ignored", "Retry-After", "X-Request-Id", "X-Should-Retry", *RATE_HEADERS]
 )
 PREFLIGHT = {
     "access-control-allow-methods": "GET, POST, PATCH, DELETE",
@@ -87,8 +84,7 @@ class Doors:
         if call.has_begun:
             raise exc
         metrics.refused(refusal.error.code)
-        body = call.route.failure.of(refusal, call.raw)
-        await Reply(body, refusal.status, refusal.headers).respond(call)
+        await Reply(refusal.body, refusal.status, refusal.headers).respond(call)
 
     async def answer(self, call: Call) -> None:
         scope = call.scope
@@ -101,10 +97,8 @@ class Doors:
             allow_origin(call)
             await Reply(b"", 204, PREFLIGHT).respond(call)
             return
-        missing = self.find(call)
         check_origin(call, is_known=token_of(scope) is None)
-        if missing:
-            raise missing
+        self.find(call)
         if call.route.scope:
             async with admitted(call):
                 await self.serve(call)
@@ -113,7 +107,9 @@ class Doors:
 
     async def serve(self, call: Call) -> None:
         if call.route.scope:
-            await identify(call)
+            rates = await read_in_database(identified, call)
+            if call.route.asks:
+                call.headers |= await headers_of(rates, Worker.current().admission)
         check_origin(call, is_known=True)
         call.raw = await body_of(call)
         read(call)
@@ -121,21 +117,21 @@ class Doors:
         call.raw, call.body = b"", None  # A stream may last for minutes, and its history be long.
         await response.respond(call)
 
-    def find(self, call: Call) -> Refusal | None:
-        """Set the call's route. Return the refusal if there is none."""
+    def find(self, call: Call) -> None:
+        """Set the call's route. Raise Refusal if there is none."""
         path, method = below_root(call.scope), call.scope["method"]
         others: set[str] = set()
         for route in self.routes:
             if found := route.pattern.fullmatch(path):
                 if route.method == ("GET" if method == "HEAD" else method):
                     call.route, call.names = route, found.groupdict()
-                    return None
+                    return
                 others.add(route.method)
         if others:
             allowed = ", ".join(sorted(others))
             message = f"The method {method} isn't allowed here; allowed: {allowed}."
-            return refused(405, "method_not_allowed", message, headers={"allow": allowed})
-        return refused(404, "not_found", f"There is nothing at {method} {path[:200]}.")
+            raise refused(405, "method_not_allowed", message, headers={"allow": allowed})
+        raise refused(404, "not_found", f"There is nothing at {method} {path[:200]}.")
 
 
 @asynccontextmanager
@@ -150,16 +146,6 @@ async def admitted(call: Call) -> AsyncIterator[None]:
         yield
     finally:
         worker.runs.spawn(worker.admission.release_socket(request_id, call.address))
-
-
-async def identify(call: Call) -> None:
-    """Find out who asks. Raise ProtocolError if it is nobody who may.
-
-    Answers to questions also say what the limits leave.
-    """
-    rates = await read_in_database(identified, call)
-    if call.route.asks:
-        call.headers |= await headers_of(rates, Worker.current().admission)
 
 
 def identified(call: Call) -> Rates:

@@ -5,11 +5,10 @@ Each door has its own part of the table beside its functions.
 
 from collections.abc import Sequence
 
-from . import history, me, runs
+from . import history, mcp, me, runs
 from .agui import door as agui
 from .calls import Route
 from .contract import serving
-from .mcp import door as mcp
 from .openai import completions, models
 from .responses import responses
 
@@ -18,7 +17,7 @@ PREFIXES = ("/v1/", "/api/v1/", "/agui", "/mcp")
 
 ROUTES: Sequence[Route] = (
     *agui.ROUTES,
-    *mcp.ROUTES,
+    mcp.ROUTE,
     *completions.ROUTES,
     *models.ROUTES,
     *responses.ROUTES,

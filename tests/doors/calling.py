@@ -39,11 +39,6 @@ class Response:
     def error(self) -> dict[str, Any]:
         return self.json["error"]
 
-    @property
-    def refusal(self) -> dict[str, Any]:
-        """The error object of all doors, which JSON-RPC has in its own."""
-        return self.error.get("data", self.error)
-
 
 class Exchange:
     """One request whose response is read piece by piece."""

@@ -147,7 +147,7 @@ async def test_token_that_does_not_count_opens_no_route(doors: Doors, route: Rou
         )
         assert response.status == 401, person
         assert response.headers["www-authenticate"] == "Bearer"
-        assert response.refusal["code"] == "invalid_api_key"
+        assert response.error["code"] == "invalid_api_key"
     await unchanged(everybody)
 
 
@@ -156,7 +156,7 @@ async def test_token_without_the_scope_is_refused(doors: Doors, route: Route) ->
     everybody = await in_database(people)
     headers = everybody.of("narrow", route)
     response = await called(doors, route, path_of(route, everybody.run), headers)
-    assert (response.status, response.refusal["code"]) == (403, "insufficient_scope")
+    assert (response.status, response.error["code"]) == (403, "insufficient_scope")
     await unchanged(everybody)
 
 
@@ -198,7 +198,7 @@ async def test_nothing_of_the_owner_is_shown_to_others(doors: Doors, route: Rout
             assert secret not in response.text
         is_anonymous = person in ("script", "nobody")
         if is_anonymous and (route.method, route.path) in NEED_A_TOKEN:
-            assert (response.status, response.refusal["code"]) == (403, "token_needed")
+            assert (response.status, response.error["code"]) == (403, "token_needed")
     await unchanged(everybody)
 
 

@@ -28,8 +28,7 @@ def openapi(routes: Sequence[Route], *, version: str) -> Schema:
     """Return the document of these routes."""
     bodies = [body for route in routes for body in bodies_of(route)]
     results = [route.gives for route in routes if route.gives is not None]
-    failures = [route.failure for route in routes if route.failure is not ErrorBody]
-    sent, got = both(bodies, [*results, ErrorBody, *failures], at=AT)
+    sent, got = both(bodies, [*results, ErrorBody], at=AT)
     wanted, given = iter(sent.of), iter(got.of)
     paths: dict[str, Schema] = {}
     named = {**got.named, **sent.named}
@@ -47,7 +46,7 @@ def openapi(routes: Sequence[Route], *, version: str) -> Schema:
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": dict(sorted(named.items())),
-            "responses": {"Error": refusal_of(ErrorBody)},
+            "responses": {"Error": {"description": "A refusal.", "content": error_content()}},
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": BEARER}
             },
@@ -72,7 +71,7 @@ def operation(
         "summary": route.summary.rstrip("."),
         "responses": {
             **responses(route, result),
-            "default": refusal(route),
+            "default": {"$ref": "#/components/responses/Error"},
         },
         "security": [{"token": []}] if route.scope else [],
     }
@@ -141,12 +140,5 @@ def title_of(query: Schemas) -> str:
     return str(query.of[0]["$ref"].removeprefix(AT)) if query.of else ""
 
 
-def refusal(route: Route) -> Schema:
-    if route.failure is ErrorBody:
-        return {"$ref": "#/components/responses/Error"}
-    return refusal_of(route.failure)
-
-
-def refusal_of(struct: type) -> Schema:
-    schema = {"$ref": f"{AT}{struct.__name__}"}
-    return {"description": "A refusal.", "content": {JSON: {"schema": schema}}}
+def error_content() -> Schema:
+    return {JSON: {"schema": {"$ref": f"{AT}ErrorBody"}}}

@@ -24,7 +24,7 @@ from chat.protocol.payloads import SourceData
 from chat.protocol.terms import AskData
 from tooling.forms import request_of
 
-from .citations import Annotation, annotations_of
+from .citations import CITED, CODE, Annotation, annotations_of
 from .steps import line_of
 
 RULE = "\n\n---\n\n"
@@ -178,6 +178,13 @@ class Answer:
         """Return the citations of the whole answer, by their places in what the reader has."""
         offset = self.sent.before if is_streamed else 0
         return annotations_of(self.text, self.sources, offset=offset)
+
+    def cited_lines(self) -> list[str]:
+        """Return a line for each source that the answer cites, for readers without annotations."""
+        marks = CITED.findall(CODE.sub("", self.text))
+        cited = {int(number) for mark in marks for number in mark.split(",")}
+        found = [self.sources[number] for number in sorted(cited & self.sources.keys())]
+        return [f"[{each.number}] {each.title} {each.url}".rstrip() for each in found]
 
     def take(self, event: StreamEvent) -> Iterator[Added]:
         """Yield what an event adds."""

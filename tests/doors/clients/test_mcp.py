@@ -42,7 +42,7 @@ def test_client_asks_and_reads_the_steps(
     played_ = played(fleet, token, mode, "ask", f"Count, {mode}")
     found = played_["found"]
     assert found["tools"] == ["ask", "search"]
-    assert found["result"]["content"][0]["text"] == "It is 42."
+    assert found["result"]["content"][0]["text"].startswith("It is 42.\n")
     assert found["result"]["structuredContent"]["status"] == "completed"
     places = [place for place, _ in played_["steps"]]
     assert places == sorted(set(places))
@@ -57,23 +57,19 @@ def test_client_waits_searches_and_is_told_what_is_wrong(
     model.on(question, tokens=["Me", "at"], first_after=1)  # longer than many beats
     tour = played(fleet, token, mode, "tour", question, f"ocelots {mode}")["found"]
     answered, found, unfit, unknown = tour
-    assert answered["content"][0]["text"] == "Meat"
-    [chat] = found["structuredContent"]["conversations"]
-    assert chat["conversation_id"] == answered["structuredContent"]["conversation_id"]
-    assert chat["url"] == f"{fleet.address}c/{chat['conversation_id']}/"
+    assert answered["structuredContent"]["answer"] == "Meat"
+    [chat] = json.loads(found["content"][0]["text"])
+    assert chat["id"] == answered["structuredContent"]["conversation_id"]
     assert unfit["isError"]
     assert "the message is empty" in unfit["content"][0]["text"]
-    assert unknown == [-32602, "There is no tool shell here."]
+    assert unknown == [-32601, "There is no such method or tool here."]
 
 
-@both_generations
-def test_client_that_gives_up_ends_its_run(
-    fleet: Fleet, model: ScriptedModel, token: str, mode: str
-) -> None:
-    """It closes the response, or else says so and leaves it open."""
-    question = f"Give up, {mode}"
+def test_client_that_gives_up_ends_its_run(fleet: Fleet, model: ScriptedModel, token: str) -> None:
+    """It closes the response. One of the older generation leaves it open, until the answer ends."""
+    question = "Give up"
     model.on(question, tokens=["Forty", "-two"], hold_after=1)
-    found = played(fleet, token, mode, "leave", question)["found"]
+    found = played(fleet, token, "auto", "leave", question)["found"]
     assert found == ["ask", "search"]
     until(lambda: ended(model, question), 20, "it does not end")
 
@@ -84,7 +80,8 @@ def test_refusal_of_a_fleet_reaches_the_client_in_words(
 ) -> None:
     narrow = fleet.token("create", "--service", "reader", "--scope", "read")
     found = played(fleet, narrow, mode, "silent", "May I?")["found"]
-    assert found == {"code": -32000, "message": 'This token has no scope "ask".'}
+    assert found["isError"]
+    assert found["content"][0]["text"] == 'This token has no scope "ask".'
 
 
 @both_generations
@@ -119,21 +116,16 @@ def careful(
 
 
 @both_generations
-def test_client_asks_its_person_or_says_where_that_is_decided(
+def test_client_is_told_where_a_paused_run_is_decided(
     careful: Fleet, model: ScriptedModel, mode: str
 ) -> None:
     look = wants(("clock", {"place": "Tokyo"}))
     model.as_agent(ASSISTANT.instructions, look, Script(tokens=["It is late."]))
     token = careful.token("create", "--service", "mcp")
-    played_ = played(careful, token, mode, "approve", f"Look up, {mode}")
-    answered = played_["found"]["structuredContent"]
-    if mode == "auto":
-        assert "Tokyo" in played_["forms"][0]["message"]
-        assert (answered["status"], answered["answer"]) == ("completed", "It is late.")
-    else:
-        assert (answered["status"], played_["forms"]) == ("paused", [])
-        page = f"{careful.address}c/{answered['conversation_id']}/"
-        assert played_["found"]["content"][0]["text"].endswith(f"That is decided at {page}")
+    found = played(careful, token, mode, "silent", f"Look up, {mode}")["found"]
+    assert found["structuredContent"]["status"] == "paused"
+    page = f"{careful.address}c/{found['structuredContent']['conversation_id']}/"
+    assert found["content"][0]["text"].endswith(f"The conversation: {page}")
 
 
 def test_client_for_typescript_asks(fleet: Fleet, model: ScriptedModel, token: str) -> None:
@@ -147,18 +139,11 @@ def test_client_for_typescript_asks(fleet: Fleet, model: ScriptedModel, token: s
     assert played_["version"] == "2025-11-25"
 
 
-def test_client_for_typescript_cancels(fleet: Fleet, model: ScriptedModel, token: str) -> None:
-    model.on("Cancel", tokens=["Forty", "-two"], hold_after=1)
-    played_ = in_node("mcp_node.mjs", fleet.address, token, "cancel", "Cancel", packages=NODE)
-    assert played_["found"] == 2
-    until(lambda: ended(model, "Cancel"), 20, "it does not end")
-
-
 def test_client_for_typescript_is_refused_in_words(fleet: Fleet, model: ScriptedModel) -> None:
     narrow = fleet.token("create", "--service", "looker", "--scope", "read")
     played_ = in_node("mcp_node.mjs", fleet.address, narrow, "refused", "May I?", packages=NODE)
-    assert played_["found"]["code"] == 403
-    assert 'This token has no scope \\"ask\\".' in played_["found"]["message"]
+    assert played_["found"]["isError"]
+    assert played_["found"]["content"][0]["text"] == 'This token has no scope "ask".'
 
 
 def test_client_of_fastmcp_asks(fleet: Fleet, model: ScriptedModel, token: str) -> None:
@@ -166,7 +151,8 @@ def test_client_of_fastmcp_asks(fleet: Fleet, model: ScriptedModel, token: str) 
     model.as_agent(ASSISTANT.instructions, calls, Script(tokens=["It is", " 42."]))
     found = in_python("mcp_fastmcp.py", fleet.address, token, "Count once", packages=FASTMCP)
     assert found["tools"] == ["ask", "search"]
-    assert (found["text"], found["value"]["answer"]) == ("It is 42.", "It is 42.")
+    assert found["text"].startswith("It is 42.\n")
+    assert found["value"]["answer"] == "It is 42."
     assert "Calculator: 6 * 7" in found["steps"]
 
 

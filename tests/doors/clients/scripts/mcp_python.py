@@ -9,10 +9,8 @@ import anyio
 import httpx2
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
-from mcp_types import ElicitResult
 
 address, token, mode, scene, *words = sys.argv[1:]
-forms: list[Any] = []
 steps: list[tuple[float, str | None]] = []
 
 
@@ -44,16 +42,11 @@ async def scene_leave(client: Client) -> Any:
     return [tool.name for tool in (await client.list_tools()).tools]
 
 
-async def approve(context: Any, asked: Any) -> ElicitResult:
-    forms.append(asked.model_dump(mode="json", by_alias=True))
-    return ElicitResult(action="accept", content={"approved": True})
-
-
 async def scene_tour(client: Client) -> Any:
     """Ask without reading steps, search for that, and do what is wrong."""
     question, words_ = words
     answered = await client.call_tool("ask", {"question": question})
-    found = await client.call_tool("search", {"query": words_})
+    found = await client.call_tool("search", {"q": words_})
     unfit = await client.call_tool("ask", {"question": " "})
     try:
         await client.call_tool("shell", {})
@@ -66,7 +59,6 @@ async def scene_tour(client: Client) -> Any:
 SCENES = {
     "ask": scene_ask,
     "silent": scene_silent,
-    "approve": scene_silent,
     "leave": scene_leave,
     "tour": scene_tour,
 }
@@ -76,8 +68,7 @@ async def main() -> Any:
     headers = {"Authorization": f"Bearer {token}"}
     async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
         transport = streamable_http_client(f"{address}mcp", http_client=http)
-        callback = approve if scene == "approve" else None
-        async with Client(transport, mode=mode, elicitation_callback=callback) as client:
+        async with Client(transport, mode=mode) as client:
             try:
                 return await SCENES[scene](client)
             except MCPError as exc:
@@ -88,4 +79,4 @@ try:
     found = {"found": anyio.run(main)}
 except BaseExceptionGroup as exc:
     found = {"failed": repr(exc)}
-print(json.dumps({**found, "steps": steps, "forms": forms}))
+print(json.dumps({**found, "steps": steps}))

@@ -1,1 +1,0 @@
-"""The fleet as an MCP server over streamable HTTP."""
