@@ -72,13 +72,14 @@ def accepted(given: object) -> dict[str, Any]:
     if isinstance(properties := schema["properties"], dict):
         schema["properties"] = {name: as_object(each) for name, each in properties.items()}
     rewrite_tuples(schema)
-    check_references(schema)
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as exc:
         raise InvalidSchema(f"{exc.json_path}: {exc.message[:200]}") from exc
     except RecursionError as exc:
         raise InvalidSchema("it is too deep") from exc
+    # What looks references up takes it for granted that each keyword has a value of its kind.
+    check_references(schema)
     try:
         for value in ({}, dict.fromkeys(schema["properties"])):
             for _ in errors_in(value, schema):
