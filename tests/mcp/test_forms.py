@@ -105,9 +105,10 @@ async def test_held_call_is_made_again_with_the_replies() -> None:
             assert again.message == "For how many?"
 
 
-async def test_secrets_of_a_server_are_not_in_its_forms() -> None:
-    table = playing("asks for a secret", env={"SHOP_KEY": "s3cret-key"})
-    async with served(table, secrets=["s3cret-key"]) as services:
+@pytest.mark.parametrize("key", ["s3cret-key", 's3cret"\\key', "properties"])
+async def test_secrets_of_a_server_are_not_in_its_forms(key: str) -> None:
+    table = playing("asks for a secret", env={"SHOP_KEY": key})
+    async with served(table, secrets=[key]) as services:
         form = await asked(services)
     assert form.message == "Is (hidden) right?"
 

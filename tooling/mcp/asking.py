@@ -7,7 +7,7 @@ when there is a reply, which then answers the same question.
 
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Literal
 
 import mcp_types
 import msgspec
@@ -107,12 +107,28 @@ class Asking(msgspec.Struct, frozen=True, omit_defaults=True):
 
         `hidden` takes secrets out of a text.
         """
-        first = msgspec.json.decode(hidden(encoded(self.wanted[0])), type=Wanted)
+        first = self.wanted[0]
         try:
-            state = encoded(self)
-            return NeedsInput(first.message, first.schema, state=state, url=first.url)
+            return NeedsInput(
+                hidden(first.message),
+                texts_by(hidden, first.schema),
+                state=encoded(self),
+                url=hidden(first.url),
+            )
         except UnfitForm as exc:
             return ToolFailure(UNFIT % server, outside=str(exc))
+
+
+def texts_by(change: Callable[[str], str], value: Any) -> Any:
+    """Return the value of JSON with its texts changed, but not its keys."""
+    match value:
+        case str():
+            return change(value)
+        case list():
+            return [texts_by(change, each) for each in value]
+        case dict():
+            return {key: texts_by(change, each) for key, each in value.items()}
+    return value
 
 
 def encoded(value: msgspec.Struct) -> str:
