@@ -75,7 +75,13 @@ class Parameters:
         return self._struct is None and not faults_in({name: None}, {**self.schema, "required": []})
 
     def told(self, arguments: Arguments) -> Arguments:
-        """Return the arguments that differ from their defaults, as JSON: those worth showing."""
+        """Return the arguments that differ from their defaults, as JSON: those worth showing.
+
+        Those of a schema from outside are all shown: they are sent, and its defaults may be wrong.
+        """
+        if self._struct is None:
+            told: Arguments = as_json(arguments)
+            return told
         defaults = {
             name: schema["default"]
             for name, schema in self.schema["properties"].items()

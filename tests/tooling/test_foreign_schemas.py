@@ -163,3 +163,9 @@ def test_parameter_may_be_described_by_true_or_false() -> None:
     assert parameters.told(parameters.check({"any": [1]})) == {"any": [1]}
     with pytest.raises(InvalidArguments, match="`none`"):
         parameters.check({"none": 1})
+
+
+def test_arguments_are_told_although_they_are_said_to_be_defaults() -> None:
+    parameters = Parameters.of_schema({"properties": {"to": {"default": "m@example.org"}}})
+    arguments = parameters.check({"to": "m@example.org"})
+    assert parameters.told(arguments) == arguments == {"to": "m@example.org"}
