@@ -7,7 +7,7 @@ that could be a secret.
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -24,6 +24,7 @@ from dotenv.parser import parse_stream
 
 from agenticfleet.site import Site, site_at
 from chat.access.limits import Limit
+from chat.config.changes import places_of
 from chat.config.keeping import kept_files
 from chat.config.reading import Config, config_of, files_in
 from chat.config.sent import HEADER, has_place, has_stray_password, is_header_value
@@ -130,9 +131,10 @@ class Environment:
         chosen, path = self.text(name), self.text(kept)
         try:
             files = (kept_files(Path(path)) if path else None) or files_in(chosen, folders)
-            return config_of(files, self.secret, installed=installed)
+            config = config_of(files, self.secret, installed=installed)
         except ImproperlyConfigured as exc:
             return Config(problem=str(exc))
+        return replace(config, places=places_of(chosen, folders))
 
     def secret(self, name: str) -> str:
         """Return a value that a file names, from the first source that has it."""

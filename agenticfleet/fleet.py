@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connection
 
 from chat.access.terminals import terminal_key
+from chat.config.changes import Changes
 from chat.config.keeping import keep_first
 from chat.llm.servers import tables
 from tooling.watching import Watcher
@@ -60,6 +61,7 @@ class Fleet:
         self._inquiry: Inquiry | None = None  # about model servers that aren't of this fleet
         self._lifelines: list[Lifeline[Child]] = []  # of the services
         self._workers = Workers(listener, watcher, warn)
+        self._changes = Changes(settings.FLEET_FILE.places)
 
     def run(self, workers: int) -> bool:
         """Serve until a signal asks to stop. Return False if a worker had to be killed.
@@ -131,7 +133,15 @@ class Fleet:
                 self.pause(CHECK_INTERVAL)
                 if self._inbox.reload_requested:
                     self._inbox.reload_requested = False
+                    # This takes them.
+                    self._changes.found()
                     self.reload()
+                self.say_changes()
+
+    def say_changes(self) -> None:
+        """Say which files of the operator wait for a reload, once per change."""
+        for path in self._changes.found():
+            self._say(f"{path.name} has changed; `kill -HUP {os.getpid()}` puts it into force.")
 
     def pause(self, seconds: float) -> None:
         """Wait for a signal, for at most `seconds`, and check all children.

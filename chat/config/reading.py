@@ -3,7 +3,7 @@
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -49,6 +49,7 @@ class Config:
     files: Files = field(default_factory=Files)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     problem: str = ""
+    places: Sequence[Path] = ()  # where the files are, or would be
 
     @property
     def text(self) -> str:

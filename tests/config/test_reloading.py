@@ -1,6 +1,7 @@
 """SIGHUP with a changed fleet.toml; and a worker that dies while the file is wrong."""
 
 import json
+import re
 import signal
 import sqlite3
 import subprocess
@@ -48,7 +49,7 @@ class Seen:
     started_with: str
     first: str  # what the assistant was told
     streaming: dict[str, Any]  # the end of an answer that was being written at the reload
-    said: str
+    said: str  # until an answer after the reload
     second: str
     offered: list[str]  # tools
     refusals: list[str]  # lines on stderr when fleet.toml is wrong, then fleet_tools.py
@@ -80,9 +81,11 @@ def observe(fleet: Fleet, model: ScriptedModel) -> Seen:
         read_to("response.delta", client)
         toml.write_text(SECOND)
         tools.write_text(TOOLS)
+        until(lambda: fleet.said.count("has changed") == 2, RELOAD, "changes are not noticed")
         fleet.signal(signal.SIGHUP)
         until(lambda: "Reloaded." in fleet.said, RELOAD, "no reload")
         second, offered = told(fleet, model)
+        until_reload = fleet.said
         model.release()
         streaming = read_to_end(client)[-1]
     until(lambda: len(fleet.children("fleet-worker")) == 1, STOP, "the old worker stays")
@@ -119,7 +122,7 @@ def observe(fleet: Fleet, model: ScriptedModel) -> Seen:
             " LEFT JOIN chat_configtext AS c ON c.digest = config ORDER BY created_at"
         ).fetchall()
     return Seen(
-        *(started_with, first, streaming, fleet.said, second, offered),
+        *(started_with, first, streaming, until_reload, second, offered),
         *(refusals, after_refusals, restarted, beside, rows),
     )
 
@@ -144,6 +147,15 @@ def test_start_says_what_it_took(seen: Seen) -> None:
         *("fleet.toml", f"{Path(seen.started_with.split()[1])}", "1", "agent")
     ]
     assert "You are the first." in seen.first
+
+
+def test_change_is_said_once_until_the_reload_that_takes_it(seen: Seen) -> None:
+    lines = [line for line in seen.said.splitlines() if "has changed" in line]
+    assert [line.split("; ")[0] for line in lines] == [
+        "fleet.toml has changed",
+        "fleet_tools.py has changed",
+    ]
+    assert re.fullmatch(r".*; `kill -HUP \d+` puts it into force\.", lines[0])
 
 
 def test_changed_files_take_effect_without_a_lost_answer(seen: Seen) -> None:
