@@ -291,7 +291,10 @@ class Toolbox:
         advice = failure.advice or (
             "It may work later." if failure.temporary else "Do not repeat this call."
         )
-        text = f"{tool.name} failed: {visible(failure.message)} {advice}"
+        said = visible(failure.message)
+        # Our own sentences begin with the name.
+        begins = "" if said.startswith(f"{tool.name} ") else f"{tool.name} failed: "
+        text = f"{begins}{said} {advice}"
         message = failure.message
         if outside := visible(failure.outside[: tool.max_chars * 2]).strip():
             max_chars = min(tool.max_chars, self._max_chars)

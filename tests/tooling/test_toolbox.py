@@ -374,6 +374,13 @@ async def test_failure_has_a_message_for_the_reader_and_advice_for_the_model(
     assert ("secret detail" in caplog.text) is (how == "bug")
 
 
+async def test_failure_names_the_tool_once() -> None:
+    bug = await called(box(), "failing", {"how": "bug"})
+    assert bug.text == "failing failed. Do not repeat this call."
+    told = await called(box(), "failing", {"how": "permanent"})
+    assert told.text.startswith("failing failed: There is no moon.")
+
+
 async def test_tool_is_cancelled_after_its_timeout() -> None:
     result = await called(box(), "slow")
     assert result.failure == "temporary"
