@@ -25,6 +25,7 @@ def open_services(
     mcp: Mapping[str, McpTable] = MappingProxyType({}),
     limits: Mapping[str, ToolTable] = MappingProxyType({}),
     secrets: Collection[str] = (),
+    wanted: Collection[str] = (),
     in_database: "InDatabase | None" = None,
     zone: tzinfo = UTC,
     now: Callable[[], datetime] = utc_now,
@@ -33,7 +34,8 @@ def open_services(
 
     Without a `redis_url` no result is kept. `limits` are those of the tools of `mcp` servers, whose
     definitions are looked up by calls that run `in_database`; without it all are accepted.
-    `secrets` are taken out of what these servers say.
+    `secrets` are taken out of what these servers say. Those `wanted` tools that they don't have are
+    logged.
     """
     services = Services(now=now, zone=zone)
     if redis_url:
@@ -51,5 +53,5 @@ def open_services(
         from .mcp.servers import Servers  # noqa: PLC0415
 
         judge = Pins(in_database, mcp).judge if in_database else all_open
-        services.mcp = Servers(mcp, limits, judge, secrets)
+        services.mcp = Servers(mcp, limits, judge, secrets, wanted)
     return services

@@ -23,6 +23,7 @@ from chat.telemetry.metrics import configured_models, watch_process
 from chat.telemetry.rollup import keep_counting
 from chat.telemetry.traces import open_traces
 from chat.workflow.answer import Resources
+from chat.workflow.crew import crew
 from chat.workflow.opinion import Opinions
 from tooling.bounded import BoundedRedis
 from tooling.opening import open_services
@@ -244,6 +245,7 @@ def tool_services() -> Services:
         mcp=settings.FLEET_FILE.servers,
         limits=settings.FLEET_FILE.file.tools,
         secrets=settings.FLEET_FILE.secrets.values(),
+        wanted={name for agent in crew().agents for name in agent.tools} | settings.FLEET_APPROVE,
         in_database=in_database,
         zone=ZoneInfo(settings.FLEET_TIME_ZONE),
     )

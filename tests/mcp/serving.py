@@ -35,9 +35,10 @@ async def served(
     limits: dict[str, ToolTable] | None = None,
     judge: Judge = all_open,
     secrets: Collection[str] = (),
+    wanted: Collection[str] = (),
 ) -> AsyncIterator[Services]:
     """Keep a server with the name shop; yield services that have it, when it was tried."""
-    servers = Servers({"shop": table}, limits or {}, judge, secrets)
+    servers = Servers({"shop": table}, limits or {}, judge, secrets, wanted)
     keeping = asyncio.create_task(servers.keep())
     try:
         await servers.tried(PATIENCE)

@@ -122,6 +122,21 @@ async def test_name_that_no_tool_has_is_logged(caplog: pytest.LogCaptureFixture)
     assert "MCP server shop has no tool of the names in mcp.shop.read: raed" in caplog.text
 
 
+async def test_tool_that_others_name_and_the_server_lacks_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    wanted = ["shop__raed", "shop__*", "shop__se*", "shop__write", "other__read", "shopread"]
+    limits = {"shop__wrte": ToolTable(timeout=1), "clock": ToolTable()}
+    async with served(playing("good"), wanted=wanted, limits=limits):
+        pass
+    lines = [each.getMessage() for each in caplog.records if "has no tool" in each.getMessage()]
+    why = "which an agent or a setting names; did you mean"
+    assert lines == [
+        f"MCP server shop has no tool shop__raed, {why} shop__read?",
+        f"MCP server shop has no tool shop__wrte, {why} shop__write?",
+    ]
+
+
 async def test_call_that_acts_has_its_key() -> None:
     async with served(playing("meta", read=[])) as services:
         assert services.mcp

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from difflib import get_close_matches
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -27,7 +28,7 @@ from tooling.watching import Watcher
 
 from .calling import UNREACHABLE, Calls
 from .connecting import Ending, Report, Unreachable, reason_of
-from .definitions import MAX_TOOLS, Definition, Listing, listing_of, named
+from .definitions import MAX_TOOLS, Definition, Listing, listing_of, name_of, named
 from .http import address
 from .pins import Judge, all_open
 from .stdio import program
@@ -53,7 +54,8 @@ class Server:
 
     `tools` are those that it had when it was last open, by the names that models read; `closed`
     says why they can't be called now. `judge` returns why definitions must not be used, by name.
-    `secrets` are taken out of all that the server says.
+    `secrets` are taken out of all that the server says. Of the `wanted` tools and those of `limits`
+    it should have those that begin with its name.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Server:
         limits: Mapping[str, ToolTable],
         judge: Judge = all_open,
         secrets: Collection[str] = (),
+        wanted: Collection[str] = (),
     ) -> None:
         self.name = name
         self.table = table
@@ -83,6 +86,9 @@ class Server:
         self._patience = OPENING_TIMEOUT
         self._said = ""  # of the last state, in the log
         self._secrets = secrets_in(table, secrets)
+        self._wanted = sorted(
+            each for each in {*wanted, *limits} if each.startswith(name_of(name, ""))
+        )
 
     # --- Its life -----------------------------------------------------------------------------
 
@@ -295,6 +301,12 @@ class Server:
             if unknown:
                 names = ", ".join(unknown[:MAX_SHOWN])
                 self._report.once(f"has no tool of the names in mcp.{self.name}.{key}: {names}")
+        known = [definition.name for definition in listing.definitions]
+        for each in self._wanted:
+            if not any(named(name, [each]) for name in known):
+                near = get_close_matches(each, known, n=1)
+                meant = f"; did you mean {near[0]}?" if near else ""
+                self._report.once(f"has no tool {each}, which an agent or a setting names{meant}")
 
     def tool_of(self, definition: Definition) -> Tool | None:
         """Return the tool that models may call; None if the operator has switched it off."""

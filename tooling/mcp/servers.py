@@ -20,7 +20,8 @@ class Servers:
     """The connections to the configured servers, by their names in fleet.toml.
 
     `limits` are those of tools. `judge` returns why definitions of a server must not be used.
-    `secrets` are taken out of what the servers say.
+    `secrets` are taken out of what the servers say. `wanted` are names of tools that the operator
+    has written elsewhere; those that no tool has are logged.
     """
 
     def __init__(
@@ -29,9 +30,10 @@ class Servers:
         limits: Mapping[str, ToolTable] = MappingProxyType({}),
         judge: Judge = all_open,
         secrets: Collection[str] = (),
+        wanted: Collection[str] = (),
     ) -> None:
         self.servers = {
-            name: Server(name, table, limits=limits, judge=judge, secrets=secrets)
+            name: Server(name, table, limits=limits, judge=judge, secrets=secrets, wanted=wanted)
             for name, table in tables.items()
         }
         self._keeping: asyncio.Task[None] | None = None
