@@ -7,14 +7,15 @@ import os
 import time
 from pathlib import Path
 
+import anyio
 import pytest
 from mcp.shared.message import SessionMessage
 
 from tests.mcp.conftest import MAX_LAG
-from tests.mcp.serving import called, checked, lag_measured, playing, served, until
+from tests.mcp.serving import PATIENCE, called, checked, lag_measured, playing, served, until
 from tooling.calls import Rejection
 from tooling.mcp import connecting, stdio
-from tooling.mcp.connecting import is_of_use
+from tooling.mcp.connecting import is_of_use, reason_of
 from tooling.tables import McpTable
 
 
@@ -206,7 +207,8 @@ UNREADABLE = "shop sent a result that cannot be read."
 async def test_call_without_a_result_fails_with_the_reason(
     part: str, message: str, at_once: None
 ) -> None:
-    async with lag_measured() as lag, served(playing(part, timeout=0.3)) as services:
+    timeout = 0.3 if message.endswith("than 0.3 s.") else PATIENCE
+    async with lag_measured() as lag, served(playing(part, timeout=timeout)) as services:
         result = await called(services, text="hang")
     assert not result.ok
     assert result.message == message
@@ -313,3 +315,9 @@ async def test_closed_tools_are_told_of() -> None:
         rejection = checked(services)
     assert isinstance(rejection, Rejection)
     assert rejection.text == "shop cannot be reached now. Answer without shop__read."
+
+
+def test_message_that_comes_while_a_connection_is_closed_is_no_surprise() -> None:
+    # As the SDK raises it when a body can't be read by then.
+    failed = ExceptionGroup("unhandled errors in a TaskGroup", [anyio.BrokenResourceError()])
+    assert reason_of(failed) == "it closed the connection"

@@ -337,6 +337,9 @@ def reason_of(exc: BaseException) -> str | None:
             return "the proxy does not let it through"
         case httpx2.HTTPError() | httpx2.StreamError() | httpx2.InvalidURL() | OSError():
             return words(str(exc)) or type(exc).__name__
+        case anyio.BrokenResourceError() | anyio.ClosedResourceError():
+            # What came could not be passed on: the connection was being closed.
+            return "it closed the connection"
         case ValidationError():
             return "it sends what is not of this protocol"
         case RuntimeError():
