@@ -152,6 +152,8 @@ def call(id_, name, arguments):
         case "bytes":
             sys.stdout.buffer.write(b"\xff\xfe\x00" * 1000 + b"\n")
             sys.stdout.buffer.flush()
+        case "complains in a call":
+            sys.stderr.write("a complaint\n")
         case "noise in a call":
             for n in range(2000):
                 send({"method": "notifications/progress", "params": {"progress": n}})
@@ -241,6 +243,11 @@ def begin():
         case "dies at start":
             sys.stderr.write("no licence\n")
             sys.exit(4)
+        case "complains at start":
+            sys.stderr.write("a warning\n" * 3)
+        case "complains and hangs":
+            sys.stderr.write("".join(f"a warning {n}\n" for n in range(200)) + "no login\n")
+            forever()
         case "exits at once":
             sys.exit(0)
         case "starts slowly":

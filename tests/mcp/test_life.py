@@ -137,6 +137,28 @@ async def test_tool_that_others_name_and_the_server_lacks_is_logged(
     ]
 
 
+async def test_what_a_server_says_at_its_start_is_logged_only_if_it_fails(
+    impatient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with served(playing("complains at start")) as services:
+        assert (await called(services)).ok
+    assert "is open after" in caplog.text
+    assert "a warning" not in caplog.text
+    async with served(playing("complains and hangs")):
+        pass
+    said = [text for each in caplog.records if " says: " in (text := each.getMessage())]
+    assert len(said) == 60
+    assert said[-1] == "MCP server shop says: no login"
+
+
+async def test_what_a_server_says_when_it_is_open_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with served(playing("complains in a call")) as services:
+        assert (await called(services)).ok
+        await until(lambda: "MCP server shop says: a complaint" in caplog.text)
+
+
 async def test_call_that_acts_has_its_key() -> None:
     async with served(playing("meta", read=[])) as services:
         assert services.mcp

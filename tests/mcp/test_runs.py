@@ -23,6 +23,12 @@ def configured(configure: Configure, request: pytest.FixtureRequest) -> None:
     configure(f"[mcp.shop]\ncommand = {command!r}\nread = ['read']\ntimeout = 0.5")
 
 
+@pytest.fixture
+def misspelt(configure: Configure) -> None:
+    command = [sys.executable, "-I", "-S", str(PLAYER)]
+    configure(f"[mcp.shop]\ncommand = {command!r}\n[agents.assistant]\ntools = ['shop__raed']")
+
+
 def plays(model: ScriptedModel, *, name: str = "shop__read") -> None:
     model.as_agent(
         ASSISTANT.instructions,
@@ -66,6 +72,13 @@ async def test_run_goes_on_without_the_result(
     assert text_of(events) == "There are seven."
     told = model.calls[-1].body["messages"][-1]["content"]
     assert told.startswith(("shop__read failed: ", "shop__read took longer than 0.5 s."))
+
+
+async def test_tool_of_an_agent_that_the_server_lacks_is_logged(
+    misspelt: None, chat: Chatting, caplog: pytest.LogCaptureFixture
+) -> None:
+    await chat.answer(chat_request(QUESTION, mode="light"))
+    assert "has no tool shop__raed" in caplog.text
 
 
 @pytest.mark.parametrize("configured", ["dies at start"], indirect=True)

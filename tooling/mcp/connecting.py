@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
@@ -146,11 +147,25 @@ class Report:
         self._since = 0.0
         self._lines = 0
         self._heard: set[str] = set()
+        self._held: deque[str] = deque(maxlen=LINES_PER_MINUTE)  # until it is open, or fails to
+        self._is_open = False
         self._is_lost = False
 
     def is_open(self) -> None:
-        self._is_lost = False
+        """Forget what the server has said at its start: it was no reason to fail."""
+        self._is_open, self._is_lost = True, False
         self._heard.clear()
+        self._held.clear()
+
+    def has_failed(self) -> None:
+        """Log what the server said while it was being opened; hold back what its next start says.
+
+        Of more lines than are logged in a minute, the last tell most.
+        """
+        for text in self._held:
+            self.log(text)
+        self._held.clear()
+        self._is_open = False
 
     def is_lost(self) -> None:
         """Leave out what the server has said before: each new try says it again."""
@@ -164,7 +179,13 @@ class Report:
             logger.warning("MCP server %s %s", self._name, text)
 
     def says(self, text: str) -> None:
-        """Log a line that the server wrote for its operators."""
+        """Log a line that the server wrote for its operators, once it is known to matter."""
+        if self._is_open:
+            self.log(text)
+        else:
+            self._held.append(text)
+
+    def log(self, text: str) -> None:
         if self._is_lost and text in self._heard:
             return
         if len(self._heard) < MAX_HEARD:

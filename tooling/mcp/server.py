@@ -104,6 +104,7 @@ class Server:
                 if (reason := reason_of(exc)) is None:
                     logger.exception("MCP server %s failed", self.name)
                     reason = type(exc).__name__
+                self._report.has_failed()
                 self.say_closed(reason)
             finally:
                 self.close()
