@@ -127,6 +127,8 @@ def files_in(chosen: str, folders: list[Path]) -> Files:
     found = [Path(chosen).absolute()] if chosen else existing(folders, FILE)
     if chosen and not existing(found, ""):
         raise ImproperlyConfigured(visible(f"FLEET_CONFIG names {found[0]}, which isn't there."))
+    if chosen and found[0].is_dir():
+        raise ImproperlyConfigured(visible(f"FLEET_CONFIG: {found[0]} is not a file."))
     if len(found) > 1:
         raise ImproperlyConfigured(
             f"There are {found[0]} and {found[1]}; FLEET_CONFIG says which of them counts."

@@ -361,6 +361,11 @@ def test_file_that_is_named_must_be_there(tmp_path: Path) -> None:
         read_config(str(tmp_path / "fleet.toml"), [], secret)
 
 
+def test_folder_that_is_named_is_refused_with_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"^FLEET_CONFIG: .* is not a file\.$"):
+        read_config(str(tmp_path), [], secret)
+
+
 @pytest.mark.parametrize("name", ["fleet.toml", "fleet_tools.py"])
 def test_two_files_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
