@@ -1,19 +1,26 @@
 """What a fleet has from its fleet.toml, as the terminal shows it."""
 
+import os
+import re
+import sys
 from collections.abc import Iterator, Sequence
+from shutil import which
 
 from django.conf import settings
 
 from chat.config.effective import approver_of, with_phases
+from chat.config.places import quoted
 from chat.config.reading import FILE, TOOLS_FILE
 from chat.config.sent import public_part
 from chat.workflow.agents import Agent
 from chat.workflow.crew import crew
 from tooling.known import BUILT_IN, SWITCHED_OFF, TOOLS
-from tooling.loading import MODULE
-from tooling.registry import Tool
+from tooling.loading import MODULE, tools_in
+from tooling.registry import MADE, Tool
 
 PRODUCTS = {tool.name for tool in BUILT_IN}
+# Names of the files in other letters, or with the ending that some editors add.
+MISSPELT = re.compile(rf"({FILE}|{TOOLS_FILE})(?:\.txt)?", re.IGNORECASE)
 
 
 def config_line() -> str:
@@ -60,7 +67,24 @@ def config_text() -> str:
         "Apps": [(name,) for name in file.apps],
     }
     shown = [f"{title}\n{table(rows)}" for title, rows in parts.items() if rows]
-    return "\n\n".join([f"All is right. {config_line()}", *shown])
+    return "\n\n".join(["\n".join([f"All is right. {config_line()}", *doubts()]), *shown])
+
+
+def doubts() -> Iterator[str]:
+    """Yield what is allowed, and yet hardly meant."""
+    config = settings.FLEET_FILE
+    if config.tools_path and not tools_in(sys.modules[MODULE], MADE):
+        yield f"But {config.tools_path} has no function with @tool."
+    for folder in dict.fromkeys(path.parent for path in config.places):
+        for found in sorted(folder.iterdir()) if os.access(folder, os.R_OK) else ():
+            meant = MISSPELT.fullmatch(found.name)
+            name = meant[1].lower() if meant else found.name
+            if meant and name != found.name and not (folder / name).exists():
+                yield f"But {found} is not read: its name must be {name}."
+    for name, server in config.servers.items():
+        program = server.command[0] if server.command else ""
+        if program and which(program, path=server.env.get("PATH")) is None:
+            yield f"But there is no program {quoted(program)}, which mcp.{name}.command starts."
 
 
 def agent_row(agent: Agent, phase: str) -> tuple[str, ...]:

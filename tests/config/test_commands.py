@@ -103,6 +103,41 @@ def test_check_without_a_file_shows_the_product(tmp_path: Path) -> None:
     assert "editor" in done.stdout
 
 
+def test_check_says_what_is_hardly_meant(folder: Path) -> None:
+    (folder / "fleet.toml").rename(folder / "Fleet.toml.txt")
+    (folder / "fleet_tools.py").write_text("def stock() -> str:\n    return '7'\n")
+    done = manage(folder, "fleet", "--check-config")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1:4] == [
+        f"But {folder}/fleet_tools.py has no function with @tool.",
+        f"But {folder}/Fleet.toml.txt is not read: its name must be fleet.toml.",
+        "",
+    ]
+
+
+def test_check_names_programs_that_are_not_there(folder: Path) -> None:
+    (folder / "there").touch(mode=0o755)
+    text = "".join(
+        f"[mcp.{name}]\ncommand = {command!r}\n"
+        for name, command in {
+            "shop": ["no-such-program"],
+            "bank": ["./no-such-program"],
+            "mill": ["./there"],
+            "farm": ["python3"],
+            "mine": ["there"],
+            "well": ["there"],
+        }.items()
+    )
+    (folder / "fleet.toml").write_text(f"{text}env = {{ PATH = {str(folder)!r} }}\n")
+    done = manage(folder, "fleet", "--check-config")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line for line in done.stdout.splitlines() if line.startswith("But ")] == [
+        'But there is no program "no-such-program", which mcp.shop.command starts.',
+        'But there is no program "./no-such-program", which mcp.bank.command starts.',
+        'But there is no program "there", which mcp.mine.command starts.',
+    ]
+
+
 def test_check_of_a_wrong_file_is_one_line(folder: Path) -> None:
     (folder / "fleet.toml").write_text(TOML.replace("shop__*", "shoop__*"))
     done = manage(folder, "fleet", "--check-config")
