@@ -10,6 +10,7 @@ import msgspec
 from django.conf import settings
 from django.utils.translation import gettext, gettext_lazy, ngettext, pgettext, pgettext_lazy
 
+from chat.llm.offers import offers
 from chat.protocol.errors import Code, ErrorInfo
 from chat.protocol.payloads import RouteData, SourceData
 from chat.protocol.terms import Ending, Mode, Path, Status, Timings, Usage
@@ -57,6 +58,10 @@ NEEDS_ACTION: frozenset[Code] = frozenset(
 COUNTED_DOWN: frozenset[Code] = frozenset({"rate_limited", "too_many_requests"})
 for phrase in PHRASES:  # routing knows nothing of sentences
     sentence(phrase)
+# These errors are of the model that was asked, so another one may answer.
+OF_THE_MODEL: frozenset[Code] = frozenset(
+    {"model_unavailable", "model_error", "rate_limited", "first_chunk_timeout"}
+)
 # After these errors the same question would fail again.
 NOTHING_TO_REPEAT: frozenset[Code] = frozenset({"forbidden", "bad_request", "context_too_long"})
 
@@ -331,6 +336,12 @@ def trouble_of(ending: Ending, answer: AnswerSoFar, *, ended_at: datetime | None
     needs_action = error.code in NEEDS_ACTION and not (
         error.code == "model_error" and error.retryable
     )
+    chosen = answer.model_asked
+    if chosen and error.code in OF_THE_MODEL and any(each.id != chosen for each in offers()):
+        advice = " " + gettext("You can also choose another model.")
+        message, after_wait = (
+            (message, after_wait + advice) if wait is not None else (message + advice, after_wait)
+        )
     return Trouble(
         message=message,
         wait=wait,

@@ -17,7 +17,12 @@ SERVER = "gpu-7.lab.example:8000"
 ACTIONS = {Kind.TOO_LONG: ["New chat"]}
 
 
-def failed_run(client: Client, kind: Kind, wait: float | None = None) -> Run:
+ADVICE = "You can also choose another model."
+
+
+def failed_run(
+    client: Client, kind: Kind, wait: float | None = None, *, model_asked: str = ""
+) -> Run:
     if kind is Kind.UNREACHABLE:
         failure = unreachable(SERVER, proxy="", reason="connection refused", model="qwen")
     else:
@@ -25,7 +30,9 @@ def failed_run(client: Client, kind: Kind, wait: float | None = None) -> Run:
         failure = described(kind, said, server=SERVER, model="qwen", secrets=())
     error = ErrorInfo(failure.code, str(failure), failure.retryable)
     ending = Ending(status="failed", error=error)
-    return run_of(conversation_of(client), answer="", ending=ending, model="qwen")
+    return run_of(
+        conversation_of(client), answer="", ending=ending, model="qwen", model_asked=model_asked
+    )
 
 
 @pytest.mark.django_db
@@ -39,6 +46,31 @@ def test_reader_gets_the_sentence_of_the_kind_and_what_to_do(client: Client, kin
     assert "Details" in foot
     for place in (SERVER, "lab.example", "OPENAI_", "FLEET_", "qwen"):
         assert place not in foot
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("kind", "model_asked", "models", "is_told"),
+    [
+        (Kind.UNREACHABLE, "qwen", {"qwen": "", "other": ""}, True),
+        (Kind.RATE_LIMITED, "qwen", {"qwen": "", "other": ""}, True),
+        (Kind.UNREACHABLE, "qwen", {"qwen": ""}, False),
+        (Kind.UNREACHABLE, "", {"qwen": "", "other": ""}, False),
+        (Kind.TOO_LONG, "qwen", {"qwen": "", "other": ""}, False),
+    ],
+)
+def test_reader_who_chose_a_model_that_fails_hears_of_others_if_there_are(
+    client: Client,
+    settings: Settings,
+    kind: Kind,
+    model_asked: str,
+    models: dict[str, str],
+    is_told: bool,
+) -> None:
+    settings.FLEET_MODELS = models
+    chat = failed_run(client, kind, 20.0, model_asked=model_asked).conversation
+    foot = page(client, address(chat)).split('<footer class="end"')[1].split("</footer>")[0]
+    assert (ADVICE in foot) is is_told
 
 
 @pytest.mark.django_db
