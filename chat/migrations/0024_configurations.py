@@ -41,18 +41,23 @@ class Migration(migrations.Migration):
                 help_text="the page that a tool asks the person to open",
             ),
         ),
-        migrations.AlterField(
-            model_name="ask",
-            name="kind",
-            field=models.CharField(
-                choices=[
-                    ("approval", "Approval"),
-                    ("question", "Question"),
-                    ("unsure", "Unsure"),
-                    ("form", "Form"),
-                ],
-                max_length=8,
-            ),
+        # A value more, which no table knows of.
+        migrations.SeparateDatabaseAndState(
+            state_operations=[
+                migrations.AlterField(
+                    model_name="ask",
+                    name="kind",
+                    field=models.CharField(
+                        choices=[
+                            ("approval", "Approval"),
+                            ("question", "Question"),
+                            ("unsure", "Unsure"),
+                            ("form", "Form"),
+                        ],
+                        max_length=8,
+                    ),
+                ),
+            ],
         ),
         migrations.AddField(
             model_name="ask",
