@@ -53,7 +53,7 @@ class ToolFilter(ChoiceFilter):
     title = "tool"
     parameter_name = "tool"
 
-    # Looked up when the page is shown: the tools are those of the fleet's owner, too.
+    # Looked up when the page is shown: the tools are those of the operator, too.
     @classmethod
     def choices_now(cls) -> dict[str, tuple[str, Q]]:
         servers = sorted(settings.FLEET_FILE.file.mcp)

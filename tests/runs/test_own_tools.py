@@ -1,4 +1,4 @@
-"""Tools that the owner of a fleet has written, as readers of an answer get them."""
+"""Tools that an operator has written, as readers of an answer get them."""
 
 import json
 import re

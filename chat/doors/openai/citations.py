@@ -39,7 +39,7 @@ def annotations_of(
     for mark in CITED.finditer(CODE.sub(lambda code: " " * len(code[0]), text)):
         place = (offset + mark.start(), offset + mark.end())
         for number in mark[1].split(","):
-            # One without an address is a document of the fleet's owner: its number says enough.
+            # One without an address is a document of the operator: its number says enough.
             if (source := sources.get(int(number))) and source.url:
                 title = source.title or source.host
                 found.append(Annotation(UrlCitation(*place, source.url, title)))
