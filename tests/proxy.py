@@ -33,6 +33,10 @@ class Proxy:
         if mode == "refuse":
             self.cut()
 
+    @property
+    def refuses(self) -> bool:
+        return self.mode == "refuse"
+
     def cut(self) -> None:
         """Reset all open connections."""
         done = threading.Event()
@@ -68,13 +72,17 @@ class Proxy:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self.mode == "refuse":
+        if self.refuses:
             writer.transport.abort()
             return
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
             writer.transport.abort()
+            return
+        if self.refuses:  # since this connection was accepted
+            writer.transport.abort()
+            back.transport.abort()
             return
         self._writers |= {writer, back}
         try:

@@ -9,8 +9,12 @@ from django.core.management import call_command
 from django.core.management.base import CommandParser
 from django.core.management.commands import makemessages
 
-# Folders without texts of pages. The admin is English, but for what comes from Django.
-IGNORED = [".venv", "tests/*", "chat/admin/*", "chat/dashboard/*", "templates/admin/*"]
+# What has no texts of pages. The admin is English, but for what comes from Django.
+IGNORED = [
+    *(".venv", "tests/*", "chat/admin/*", "chat/dashboard/*", "templates/admin/*"),
+    # Django takes it for a template, and writes a module beside it for a moment.
+    "tooling/places.txt",
+]
 DATE = re.compile(r'^"POT-Creation-Date: .*\n', re.MULTILINE)
 DOMAINS = ("django", "djangojs")  # templates and Python; the page's script
 
