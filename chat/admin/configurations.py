@@ -20,6 +20,7 @@ from chat.config.texts import ConfigText
 
 from .readonly import ReadOnly, relative_time
 
+DIGEST = re.compile(r"[0-9a-f]{12}")
 HEADER = re.compile(r"\[[\w.\"-].*\]")
 CONTEXT = 3  # lines around a change
 MAX_LINES = 4_000  # of both texts
@@ -70,6 +71,13 @@ class ConfigTextAdmin(ReadOnly):
         """Return False: those that no run has are pruned."""
         return False
 
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> ConfigText | None:
+        # PostgreSQL refuses a NUL, which an address may have.
+        is_digest = DIGEST.fullmatch(object_id) is not None
+        return super().get_object(request, object_id, from_field) if is_digest else None
+
     @admin.display(description="first in force", ordering="first_seen_at")
     def since(self, config: ConfigText) -> str:
         return relative_time(config.first_seen_at)
@@ -87,7 +95,7 @@ class ConfigTextAdmin(ReadOnly):
     ) -> HttpResponse:
         if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
             raise PermissionDenied
-        config = ConfigText.objects.filter(pk=object_id).first()
+        config = self.get_object(request, object_id)
         if config is None:
             messages.warning(request, "This configuration is gone: no run has it any more.")
             return HttpResponseRedirect(reverse("admin:chat_configtext_changelist"))

@@ -48,9 +48,11 @@ def test_page_shows_the_text_and_what_changed(admin: Client) -> None:
     assert "What changed" not in admin.get(f"{LIST}{FIRST}/change/").text
 
 
-def test_page_of_one_that_is_gone_says_so(admin: Client) -> None:
-    response = admin.get(f"{LIST}{'0' * 12}/change/", follow=True)
+@pytest.mark.parametrize("digest", ["0" * 12, "nonsense", "%00", "1" * 300])
+def test_page_of_one_that_is_gone_says_so(admin: Client, digest: str) -> None:
+    response = admin.get(f"{LIST}{digest}/change/", follow=True)
     assert "This configuration is gone" in response.text
+    assert admin.get(f"{LIST}{digest}/history/").status_code in (302, 404)
 
 
 def test_run_leads_to_its_configuration_and_back(admin: Client) -> None:

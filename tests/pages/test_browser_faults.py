@@ -132,6 +132,10 @@ class Faults:
     restart: Callable[[], None]
 
 
+# What workers answer that begin again or leave.
+UNAVAILABLE = "503"
+
+
 @pytest.fixture(scope="module")
 def faults(
     tmp_path_factory: pytest.TempPathFactory,
@@ -156,7 +160,7 @@ def faults(
             start("killed", "--workers", "2", FLEET_LEASE_TTL="3"),
         ]
         silent, restarted, killed = (fleet.result() for fleet in starting)
-        open_page = stack.enter_context(pages(chromium, ignored=CONNECTION_ERRORS))
+        open_page = stack.enter_context(pages(chromium, ignored=(*CONNECTION_ERRORS, UNAVAILABLE)))
         stopped = [page_during_an_answer(open_page, killed)]
         # The other worker serves some of these tabs.
         for _ in range(4):
