@@ -181,10 +181,10 @@ def test_file_with_a_huge_value_is_refused_at_once(tmp_path: Path, value: bytes)
     path = tmp_path / "m.gguf"
     path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text("a") + value)
     os.truncate(path, 2**33)  # of zeros: each is a word of no letters
-    begun = time.process_time()
+    begun = time.thread_time()
     with pytest.raises(ModelFileError, match="damaged or incomplete"):
         read_header(path)
-    assert time.process_time() - begun < 1
+    assert time.thread_time() - begun < 1
 
 
 def test_link_to_a_fetched_file_that_is_gone_is_left_out(

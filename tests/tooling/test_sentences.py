@@ -1,7 +1,7 @@
 """English sentences of events and rows, in the language of a page."""
 
 from collections.abc import Iterator
-from time import process_time
+from time import thread_time
 
 import pytest
 from django.utils import translation
@@ -71,6 +71,6 @@ def test_placeholders_in_values_are_not_filled(german: None) -> None:
 @pytest.mark.parametrize("words", ["a. ", ". ", "Redis answers again. ", "3 could not finish: "])
 def test_long_words_of_a_model_are_looked_at_in_little_time(german: None, words: str) -> None:
     text = words * 8000
-    began = process_time()
+    began = thread_time()
     assert localized(text).endswith(words * 7000)
-    assert process_time() - began < 1
+    assert thread_time() - began < 1

@@ -301,11 +301,11 @@ def test_answer_that_was_cut_says_so() -> None:
     ids=["fences", "ticks", "tags", "other tags"],
 )
 def test_long_chunk_with_many_marks_is_one_piece_in_linear_time(text: str) -> None:
-    began = time.process_time()
+    began = time.thread_time()
     answer = PartialAnswer(MESSAGES, tools=["clock"])
     assert answer.add(says("So: ")) == [Text("So: ")]
     told = [*answer.add(says(text)), *answer.rest()]
     assert "".join(piece.text for piece in told if isinstance(piece, Text)) == text
     assert len(told) <= 2
     assert not answer.exceeds(100)
-    assert time.process_time() - began < 4
+    assert time.thread_time() - began < 4

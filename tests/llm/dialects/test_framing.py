@@ -125,10 +125,10 @@ def test_too_many_documents_raise(sent: bytes) -> None:
     ids=["documents in an array in an array", "texts", "calls", "text without end", "documents"],
 )
 def test_event_of_too_many_items_is_not_read(sent: bytes) -> None:
-    begin = time.process_time()
+    begin = time.thread_time()
     with pytest.raises(NotAnAnswer):
         chunks_of(b"data: " + sent + b"\n\n")
-    assert time.process_time() - begin < 0.2
+    assert time.thread_time() - begin < 0.2
 
 
 def test_marks_of_json_in_a_text_are_no_items() -> None:
@@ -138,10 +138,10 @@ def test_marks_of_json_in_a_text_are_no_items() -> None:
 
 def test_many_parts_take_linear_time() -> None:
     parts = [{"text": "x" * 100}, "y"] * 2000
-    begin = time.process_time()
+    begin = time.thread_time()
     (chunk,) = chunks_of(event(choice(delta={"content": parts})))
     assert len(chunk.text) == 101 * 2000
-    assert time.process_time() - begin < 0.2
+    assert time.thread_time() - begin < 0.2
 
 
 def test_long_stream_may_come_in_one_piece() -> None:
@@ -153,10 +153,10 @@ def test_long_stream_may_come_in_one_piece() -> None:
 def test_long_event_in_tiny_pieces_takes_linear_time() -> None:
     def seconds(size: int) -> float:
         reader, sent = ChunkReader(), delta(content="x" * size)
-        begin = time.process_time()
+        begin = time.thread_time()
         for at in range(0, size, 4):
             reader.feed(sent[at : at + 4])
-        return time.process_time() - begin
+        return time.thread_time() - begin
 
     seconds(10_000)
     assert seconds(1_600_000) < 16 * 4 * max(seconds(100_000), 0.01)

@@ -320,9 +320,9 @@ def test_flood_of_tags_is_read_in_linear_time() -> None:
 )
 def test_endless_space_is_read_in_linear_time(head: str) -> None:
     space = "\n" * 60_000
-    begin = time.process_time()
+    begin = time.thread_time()
     pieces = joined([head, *space, "b"], TOOLS)
-    assert time.process_time() - begin < 1
+    assert time.thread_time() - begin < 1
     assert pieces == joined([f"{head}{space}b"], TOOLS)
 
 

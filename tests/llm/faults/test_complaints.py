@@ -219,10 +219,10 @@ def test_hostile_body_is_read_in_time_and_with_bounds(body: bytes) -> None:
 
 @pytest.mark.parametrize("part", ["model ", "a model `x ", "max_tokens ", "try again 1 ", "<h1>"])
 def test_long_words_do_not_block_the_event_loop(part: str) -> None:
-    begin = time.process_time()
+    begin = time.thread_time()
     found = complaint_of((part * 25_000).encode(), status=400)
     error_of(found, server="h", model="m")
-    assert time.process_time() - begin < 0.05
+    assert time.thread_time() - begin < 0.05
 
 
 def test_beginning_and_end_of_long_words_are_kept() -> None:
