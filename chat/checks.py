@@ -10,11 +10,12 @@ from django.core.checks import CheckMessage, Error
 from django.db import connection
 
 from tooling.known import SWITCHED_OFF, TOOLS
+from tooling.names import ALL, PARTING, matches
 
 from .config.places import quoted
 from .config.wording import meant
-from .workflow.agents import ALL, Agent
-from .workflow.crew import crew, matches
+from .workflow.agents import Agent
+from .workflow.crew import crew
 
 TOOLS_TAG = "tools"  # of the checks without which no command answers questions
 
@@ -77,7 +78,7 @@ def exists(name: str) -> bool:
         return True
     begins = name.removesuffix(ALL)
     has_wild = begins != name
-    beginnings = [f"{server}__" for server in settings.FLEET_FILE.file.mcp]
+    beginnings = [f"{server}{PARTING}" for server in settings.FLEET_FILE.file.mcp]
     return any(
         (begins.startswith(each) and (has_wild or begins != each))
         or (has_wild and each.startswith(begins))

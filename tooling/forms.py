@@ -16,6 +16,7 @@ import msgspec
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError
 
+from .names import parted
 from .schema import MAX_FAULTS, ORDER, describe
 from .untrusted import cut, one_line, visible, web_host
 
@@ -54,8 +55,8 @@ class Form(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def asker_of(tool: str) -> str:
     """Return whose words a form of this tool has: an MCP server's, or the tool's own."""
-    server, _, name = tool.partition("__")
-    return server if name else tool.replace("_", " ")
+    server, name = parted(tool)
+    return server or name.replace("_", " ")
 
 
 def request_of(tool: str, message: str, url: str) -> str:

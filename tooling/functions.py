@@ -10,8 +10,8 @@ from pathlib import Path
 from types import MethodType
 from typing import Any
 
-# What model servers accept as the name of a function.
-NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+from .names import NAME, PARTING
+
 MAX_DESCRIPTION = 1024  # characters; OpenAI's server refuses more
 _HEADS = ("def ", "async def ", "class ")
 _WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -102,7 +102,7 @@ def check_name(name: str, place: str) -> None:
             f"{place} has a name that model servers refuse. Take at most 64 letters from a to z,"
             ' digits and _, as in @tool(name="stock").'
         )
-    if "__" in name:
+    if PARTING in name:
         raise NotATool(
             f"{place} has two underscores in its name, as only tools of MCP servers have. Take one,"
             f' as in @tool(name="{re.sub("_+", "_", name)}").'

@@ -20,7 +20,8 @@ from jsonschema.exceptions import SchemaError
 from msgspec import Meta
 
 from .docstrings import split_docstring
-from .functions import MAX_DESCRIPTION, NAME, Written
+from .functions import MAX_DESCRIPTION, Written
+from .names import NAME
 from .schema import Parameters, as_json, made_of_text
 
 # Types that are written as a text, which msgspec doesn't know.

@@ -16,6 +16,7 @@ from chat.models import Run
 from chat.protocol.terms import AskKind
 from chat.rendering.wording import title_of
 from tooling.known import SWITCHED_OFF, TOOLS
+from tooling.names import PARTING
 
 from .ask_page import AskPageAdmin
 from .content import first_words, visible, with_first_words
@@ -56,10 +57,13 @@ class ToolFilter(ChoiceFilter):
     # Looked up when the page is shown: the tools are those of the operator, too.
     @classmethod
     def choices_now(cls) -> dict[str, tuple[str, Q]]:
-        servers = sorted(settings.FLEET_FILE.file.mcp)
+        servers = {f"{name}{PARTING}": name for name in sorted(settings.FLEET_FILE.file.mcp)}
         return {
             **{name: (name, Q(tool=name)) for name in sorted({*TOOLS, *SWITCHED_OFF})},
-            **{f"{each}__": (f"{each}: all", Q(tool__startswith=f"{each}__")) for each in servers},
+            **{
+                begins: (f"{name}: all", Q(tool__startswith=begins))
+                for begins, name in servers.items()
+            },
         }
 
 

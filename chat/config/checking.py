@@ -18,7 +18,6 @@ from .wording import COMMAND
 # A secret, by the name that it has in the environment.
 SECRET = re.compile(r"\$([A-Za-z_]\w*)", re.ASCII)
 NO_SETTING = {"FLEET_": " Choose another name: those that begin with FLEET_ are settings."}
-WHOLE_SECRET = re.compile(r"\$[A-Za-z_]\w*", re.ASCII)
 NOT_FILLED = (
     "takes no secrets, so $… would stand there as it is; api_key, headers and env take them."
 )
@@ -64,7 +63,7 @@ def check_model(place: tuple[str, str], model: ModelTable, reject: Reject) -> No
         check_address((*place, "base_url"), model.base_url, reject)
     elif model.api_key or model.headers:
         reject(place, "needs a base_url, to which api_key and headers are sent.")
-    if model.api_key and not WHOLE_SECRET.fullmatch(model.api_key):
+    if model.api_key and not SECRET.fullmatch(model.api_key):
         reject(
             (*place, "api_key"),
             'must name a variable of the environment or of .env, such as "$OPENAI_API_KEY": the'

@@ -21,6 +21,7 @@ from chat.protocol.events import (
     ToolStart,
 )
 from chat.protocol.terms import Usage
+from tooling.names import parted
 from tooling.sentences import localized
 
 from .markdown.blocks import render_all
@@ -420,8 +421,8 @@ def tool_title(tool: str) -> tuple[str, str]:
     """
     if known := TOOLS.get(tool):
         return str(known[0]), str(known[1])
-    server, _, name = tool.partition("__")
-    title = f"{title_of(name)} ({server})" if name else title_of(tool)
+    server, name = parted(tool)
+    title = f"{title_of(name)} ({server})" if server else title_of(name)
     # The agent's name is filled in later, so its place is kept, and a % in the tool's name is safe.
     activity = gettext("%(agent)s is using %(tool)s")
     return title, activity % {"agent": "%(agent)s", "tool": title.replace("%", "%%")}

@@ -9,8 +9,6 @@ from chat.config.tables import ByDefault
 from chat.protocol.terms import Path
 from tooling.person import PERSON
 
-ALL = "*"  # what names of tools may end with, to stand for all that begin so
-
 
 @dataclass(frozen=True, slots=True)
 class Agent:

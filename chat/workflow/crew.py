@@ -12,8 +12,9 @@ from chat.config.reading import Config
 from chat.config.tables import AGENT_NAME, AgentTable, Post
 from chat.config.wording import meant
 from tooling.known import BUILT_IN
+from tooling.names import matches
 
-from .agents import ALL, ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
+from .agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
 
 PRODUCTS_TOOLS = frozenset(tool.name for tool in BUILT_IN)
 
@@ -163,9 +164,3 @@ def instructions_of(post: Post, table: AgentTable) -> str:
     if post in IN_JSON and table.instructions and "JSON" not in table.instructions:
         return f"{table.instructions.rstrip()} {JSON_ALONE}"
     return table.instructions
-
-
-def matches(name: str, patterns: Collection[str]) -> bool:
-    return name in patterns or any(
-        pattern.endswith(ALL) and name.startswith(pattern[: -len(ALL)]) for pattern in patterns
-    )

@@ -5,10 +5,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tooling.choosing import Entry, entry_of, ranked
+from tooling.names import ALL, matches
 from tooling.registry import Tool
 from tooling.untrusted import cut, one_line
 
-from .agents import ALL, Agent
+from .agents import Agent
 
 # Characters of what is said about a tool. Shortened evenly from the most to the least.
 DESCRIPTIONS = (160, 120, 90, 70, 55, 40)
@@ -106,7 +107,7 @@ def line_of(agent: Agent, tools: str) -> str:
 def shown(agent: Agent, names: Collection[str]) -> str:
     """Return the tools of an agent as it names them: those of one server by their pattern."""
     wide = [pattern for pattern in agent.tools if pattern.endswith(ALL)]
-    matching = {p: {name for name in names if name.startswith(p[: -len(ALL)])} for p in wide}
+    matching = {p: {name for name in names if matches(name, [p])} for p in wide}
     covered = set().union(*matching.values())
     return ", ".join(sorted([*(set(names) - covered), *(p for p in wide if matching[p])])) or "none"
 

@@ -12,11 +12,12 @@ from pytest_django import Settings
 from chat.models import Run
 from chat.protocol.terms import SUBPROTOCOL_HTML
 from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR, PLANNER, RESEARCHER, REVIEWER, WRITER
-from chat.workflow.crew import JSON_ALONE, crew, matches
+from chat.workflow.crew import JSON_ALONE, crew
 from chat.workflow.team import default_plan
 from tests.chatting import Chatting, Event, chat_request, text_of
 from tests.configs import Configure
 from tests.scripted_model import Script, ScriptedModel
+from tooling.names import matches
 
 from .playing import calls_of, full, messages_of, of_kind, plan, review
 

@@ -12,6 +12,7 @@ from mcp.shared.exceptions import MCPError
 from msgspec.structs import replace
 from pydantic import TypeAdapter, ValidationError
 
+from tooling.failures import MAY_BE_DONE
 from tooling.results import Given, Output, ToolFailure
 from tooling.schema import Arguments
 from tooling.sentences import sentence
@@ -178,7 +179,7 @@ class Calls:
             case mcp_types.CONNECTION_CLOSED if not exc.error.message.startswith(BROKEN):
                 return ToolFailure(
                     LOST % self._server,
-                    advice="It may have been done. Do not repeat this call." if acts else "",
+                    advice=MAY_BE_DONE if acts else "",
                     temporary=not acts,
                     stale_will_do=True,
                 )

@@ -8,16 +8,15 @@ from typing import Any
 import mcp_types
 
 from tooling.clusters import beginning
+from tooling.names import NAME, PARTING, matches
 from tooling.schema import Parameters
 from tooling.schema_bounds import MAX_DEPTH, InvalidSchema
 from tooling.tables import McpTable
 from tooling.untrusted import cut, one_line, visible
 
-MAX_NAME_CHARS = 64
 MAX_DESCRIPTION_CHARS = 1000
 MAX_HINT_CHARS = 500  # of a parameter
 MAX_TOOLS = 200
-NAME = re.compile(rf"[a-zA-Z0-9_-]{{1,{MAX_NAME_CHARS}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ def listing_of(
     definitions: dict[str, Definition] = {}
     left_out = {}
     for tool in tools:
-        if table.tools and not named(tool.name, table.tools):
+        if table.tools and not matches(tool.name, table.tools):
             continue
         name = name_of(server, tool.name)
         shown = cut(one_line(tool.name[:200]), 80)
@@ -76,15 +75,7 @@ def listing_of(
 
 def name_of(server: str, tool: str) -> str:
     """Return the name of a tool for models, whose servers take no dots and slashes."""
-    return f"{server}__{re.sub('[./]', '_', tool)}"
-
-
-def named(name: str, patterns: Collection[str]) -> bool:
-    """Return True if the name is among these; a `*` at the end of one stands for anything."""
-    return any(
-        name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
-        for pattern in patterns
-    )
+    return f"{server}{PARTING}{re.sub('[./]', '_', tool)}"
 
 
 def definition_of(name: str, tool: mcp_types.Tool) -> Definition:

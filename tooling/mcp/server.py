@@ -20,6 +20,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from tooling.known import TOOLS
 from tooling.loading import limited
+from tooling.names import matches
 from tooling.registry import CacheRule, Tool
 from tooling.results import Given, Output
 from tooling.schema import Arguments
@@ -28,7 +29,7 @@ from tooling.watching import Watcher
 
 from .calling import UNREACHABLE, Calls
 from .connecting import Ending, Report, Unreachable, reason_of
-from .definitions import MAX_TOOLS, Definition, Listing, listing_of, name_of, named
+from .definitions import MAX_TOOLS, Definition, Listing, listing_of, name_of
 from .http import address
 from .pins import Judge, all_open
 from .stdio import program
@@ -298,13 +299,13 @@ class Server:
             ("tools", self.table.tools),
             ("cache", self.table.cache),
         ):
-            unknown = [each for each in patterns if not any(named(one, [each]) for one in there)]
+            unknown = [each for each in patterns if not any(matches(one, [each]) for one in there)]
             if unknown:
                 names = ", ".join(unknown[:MAX_SHOWN])
                 self._report.once(f"has no tool of the names in mcp.{self.name}.{key}: {names}")
         known = [definition.name for definition in listing.definitions]
         for each in self._wanted:
-            if not any(named(name, [each]) for name in known):
+            if not any(matches(name, [each]) for name in known):
                 near = get_close_matches(each, known, n=1)
                 meant = f"; did you mean {near[0]}?" if near else ""
                 self._report.once(f"has no tool {each}, which an agent or a setting names{meant}")
@@ -314,8 +315,8 @@ class Server:
         limits = self._limits.get(definition.name, ToolTable())
         if not limits.enabled:
             return None
-        reads = named(definition.tool, self.table.read)
-        is_kept = reads and named(definition.tool, self.table.cache)
+        reads = matches(definition.tool, self.table.read)
+        is_kept = reads and matches(definition.tool, self.table.cache)
         tool = Tool(
             name=definition.name,
             description=definition.description,

@@ -17,6 +17,7 @@ from chat.protocol.events import (
 )
 from chat.protocol.payloads import ToolResultData
 from tooling.clusters import shortened
+from tooling.names import parted
 
 MAX_LINE = 200  # characters
 PATHS = {"light": "One agent", "full": "The team"}
@@ -76,6 +77,6 @@ def result_of(result: ToolResultData) -> str:
 
 def title_of(tool: str) -> str:
     """Return the title of a tool; one of an MCP server is `server__tool`."""
-    server, _, name = tool.partition("__")
-    title = (name or tool).replace("_", " ").capitalize()
-    return f"{title} ({server})" if name else title
+    server, name = parted(tool)
+    title = name.replace("_", " ").capitalize()
+    return f"{title} ({server})" if server else title
