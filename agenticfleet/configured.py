@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from shutil import which
 
 from django.conf import settings
@@ -17,6 +17,8 @@ from chat.workflow.crew import crew
 from tooling.known import BUILT_IN, SWITCHED_OFF, TOOLS
 from tooling.loading import MODULE, tools_in
 from tooling.registry import MADE, Tool
+
+from .columns import aligned
 
 PRODUCTS = {tool.name for tool in BUILT_IN}
 # Names of the files in other letters, or with the ending that some editors add.
@@ -66,7 +68,11 @@ def config_text() -> str:
         ],
         "Apps": [(name,) for name in file.apps],
     }
-    shown = [f"{title}\n{table(rows)}" for title, rows in parts.items() if rows]
+    shown = [
+        "\n".join([title, *(f"  {line}" for line in aligned(rows))])
+        for title, rows in parts.items()
+        if rows
+    ]
     return "\n\n".join(["\n".join([f"All is right. {config_line()}", *doubts()]), *shown])
 
 
@@ -108,12 +114,3 @@ def bounds_of(tool: Tool) -> Iterator[str]:
         yield "the person who asked approves each call"
     elif approver:
         yield f"staff with {approver.removeprefix('perm:')} approve each call"
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return the rows with their columns below each other."""
-    widths = [
-        max(len(row[column]) if column < len(row) else 0 for row in rows)
-        for column in range(max(map(len, rows)))
-    ]
-    return "\n".join("  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -12,7 +12,7 @@ from chat.protocol.requests import holds_nul
 from chat.protocol.terms import Decision, Reply
 from chat.rendering.wording import escaped
 from tooling.decoding import UNREADABLE_JSON
-from tooling.forms import faults_of_form, request_of
+from tooling.forms import choices_of, faults_of_form, request_of
 from tooling.schema import ORDER, faults_in
 from tooling.untrusted import one_line
 
@@ -159,7 +159,7 @@ class Questioner:
         title = one_line(field.get("title") or name)
         if hint := field.get("description"):
             self._note(f"{title}: {one_line(hint)}")
-        options = options_of(field)
+        options = choices_of(field)
         for number, (_, label) in enumerate(options, 1):
             self._note(f"{number}. {one_line(label)}")
         default = field["default"]
@@ -226,13 +226,6 @@ class Questioner:
         if not line:
             raise Left
         return line.replace("\0", "").strip()
-
-
-def options_of(field: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what can be chosen, with its titles."""
-    spec = field.get("items", field)
-    titled = [(each["const"], each["title"]) for each in spec.get("oneOf", [])]
-    return titled or [(each, each) for each in spec.get("enum", [])]
 
 
 def default_text(default: object) -> str:

@@ -226,6 +226,13 @@ def is_moment(value: object) -> bool:
     return not isinstance(value, str) or datetime.fromisoformat(value).tzinfo is not None
 
 
+def choices_of(field: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the texts that a field of a form offers, each with its title; none if it has none."""
+    spec = field.get("items", field)
+    titled = [(each["const"], each["title"]) for each in spec.get("oneOf", [])]
+    return titled or [(each, each) for each in spec.get("enum", [])]
+
+
 def faults_of_form(values: Mapping[str, Any], schema: dict[str, Any]) -> list[str]:
     """Return the first faults of what a person filled in, as texts for them to correct."""
     validator = Draft202012Validator(schema, format_checker=FORMATS)

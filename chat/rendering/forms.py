@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tooling.forms import choices_of
 from tooling.schema import ORDER
 
 from .wording import title_of
@@ -106,11 +107,8 @@ def kind_of(spec: Mapping[str, Any]) -> tuple[FormFieldKind, str]:
 
 def options_of(id_: str, spec: Mapping[str, Any], value: object) -> list[FormOption]:
     """Return what can be chosen, with its titles."""
-    spec = spec.get("items", spec)
-    pairs = [(each, each) for each in spec.get("enum", [])]
-    pairs += [(each["const"], each["title"]) for each in spec.get("oneOf", [])]
     chosen = value if isinstance(value, list) else [value]
     return [
-        FormOption(f"{id_}-{number}", str(each), str(label), each in chosen)
-        for number, (each, label) in enumerate(pairs)
+        FormOption(f"{id_}-{number}", each, label, each in chosen)
+        for number, (each, label) in enumerate(choices_of(spec))
     ]

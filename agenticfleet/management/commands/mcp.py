@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from agenticfleet.columns import aligned
 from agenticfleet.startup import migrate
 from tooling.mcp.differences import Part, difference_of
 from tooling.models import PinnedTool
@@ -49,11 +50,8 @@ class Command(BaseCommand):
         if not rows:
             self.stderr.write("There are no MCP servers in fleet.toml.")
             return
-        rows = [HEADINGS, *sorted(rows)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            self.stdout.write("  ".join(cells).rstrip())
+        for line in aligned([HEADINGS, *sorted(rows)]):
+            self.stdout.write(line)
 
     def closed(self, server: str, tool: str) -> list[PinnedTool]:
         """Return the closed tools of a server, or the one. Raise CommandError if there is none."""

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from agenticfleet.columns import aligned
 from agenticfleet.startup import migrate
 from chat.access.issuing import issue, revoke
 from chat.access.tokens import LIMITS, SCOPES, TERM, Service, Token, limit_of, origin_of
@@ -90,10 +91,8 @@ class Command(BaseCommand):
     def list_all(self) -> None:
         tokens = Token.objects.filter(revoked_at=None).select_related("user", "service")
         rows = [HEADINGS, *(row_of(token) for token in tokens.order_by("created_at"))]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            self.stdout.write("  ".join(cells).rstrip())
+        for line in aligned(rows):
+            self.stdout.write(line)
 
     def revoke(self, token_id: str) -> None:
         token = Token.objects.filter(pk=token_id).first()
