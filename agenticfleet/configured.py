@@ -8,19 +8,18 @@ from shutil import which
 
 from django.conf import settings
 
-from chat.config.effective import approver_of, with_phases
+from chat.config.effective import approver_of
 from chat.config.places import quoted
 from chat.config.reading import FILE, TOOLS_FILE
 from chat.config.sent import public_part
 from chat.workflow.agents import Agent
 from chat.workflow.crew import crew
-from tooling.known import BUILT_IN, SWITCHED_OFF, TOOLS
+from tooling.known import BUILT_IN_NAMES, SWITCHED_OFF, TOOLS
 from tooling.loading import MODULE, tools_in
 from tooling.registry import MADE, Tool
 
 from .columns import aligned
 
-PRODUCTS = {tool.name for tool in BUILT_IN}
 # Names of the files in other letters, or with the ending that some editors add.
 MISSPELT = re.compile(rf"({FILE}|{TOOLS_FILE})(?:\.txt)?", re.IGNORECASE)
 
@@ -32,7 +31,7 @@ def config_line() -> str:
     if not found:
         return f"no {FILE} and no {TOOLS_FILE}: agents and tools are those of the product"
     file = config.file
-    added = [name for name in TOOLS if name not in PRODUCTS]
+    added = [name for name in TOOLS if name not in BUILT_IN_NAMES]
     parts = [
         counted(len(file.agents), "agent"),
         counted(len(file.models), "model"),
@@ -51,7 +50,7 @@ def config_text() -> str:
     """Return what is in force: agents, models, tools and servers, with where they are from."""
     file = settings.FLEET_FILE.file
     parts: dict[str, list[tuple[str, ...]]] = {
-        "Agents": [agent_row(agent, phase) for phase, agent in with_phases(crew())],
+        "Agents": [agent_row(agent, phase) for phase, agent in crew().posts],
         "Models": [
             (name, model.model, public_part(model.base_url) or "the fleet's own server")
             for name, model in file.models.items()
@@ -101,7 +100,7 @@ def agent_row(agent: Agent, phase: str) -> tuple[str, ...]:
 
 def source_of(tool: Tool) -> str:
     """Return who has added a tool."""
-    if tool.name in PRODUCTS:
+    if tool.name in BUILT_IN_NAMES:
         return "built in"
     module = tool.function.__module__
     return TOOLS_FILE if module == MODULE else module

@@ -16,6 +16,7 @@ from .websearch import web_search
 logger = logging.getLogger(__name__)
 
 BUILT_IN = (calculator, clock, web_search, ask_person)
+BUILT_IN_NAMES = frozenset(tool.name for tool in BUILT_IN)
 # Filled in once, when Django starts (`loading`). Those of MCP servers come and go, so `Services`
 # has them.
 TOOLS: dict[str, Tool] = {tool.name: tool for tool in BUILT_IN}
@@ -50,8 +51,7 @@ def exact_tools(names: Collection[str], question: str) -> tuple[str, ...]:
 
 def added_first() -> list[Tool]:
     """Return the tools, with the operator's before the product's: their phrases mean more."""
-    built_in = {tool.name for tool in BUILT_IN}
-    return sorted(TOOLS.values(), key=lambda tool: tool.name in built_in)
+    return sorted(TOOLS.values(), key=lambda tool: tool.name in BUILT_IN_NAMES)
 
 
 def arguments_for(name: str, question: str, *, follows: str = "") -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ secrets. It has nothing either that differs between workers of one fleet, or bet
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from math import isinf
@@ -16,7 +16,7 @@ from django.conf import settings
 from msgspec import structs
 
 from chat.workflow.agents import Agent
-from chat.workflow.crew import Crew, crew
+from chat.workflow.crew import crew
 from tooling.known import TOOLS
 from tooling.registry import Tool
 from tooling.tables import McpTable
@@ -55,7 +55,7 @@ def in_force() -> InForce:
     text = written(
         {
             "version": settings.FLEET_VERSION,
-            "agents": {agent.id: of_agent(agent, phase) for phase, agent in with_phases(crew())},
+            "agents": {agent.id: of_agent(agent, phase) for phase, agent in crew().posts},
             "server": of_own_server(),
             "models": {
                 name: of_model(each) for name, each in settings.FLEET_FILE.file.models.items()
@@ -70,17 +70,6 @@ def in_force() -> InForce:
         }
     )
     return InForce(sha256(text.encode()).hexdigest()[:12], text)
-
-
-def with_phases(agents: Crew) -> Iterator[tuple[str, Agent]]:
-    """Yield all agents with the phases that they work in, in the order of an answer."""
-    yield "answer", agents.assistant
-    yield "analysis", agents.planner
-    for agent in agents.specialists:
-        yield "research", agent
-    yield "writing", agents.writer
-    yield "review", agents.reviewer
-    yield "final", agents.editor
 
 
 def of_agent(agent: Agent, phase: str) -> Table:

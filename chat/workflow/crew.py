@@ -1,6 +1,5 @@
 """The agents of this fleet: those of the product, as its operator has changed them."""
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -9,14 +8,12 @@ from django.conf import settings
 from django.utils.text import capfirst
 
 from chat.config.reading import Config
-from chat.config.tables import AGENT_NAME, AgentTable, Post
+from chat.config.tables import AgentTable, Post
 from chat.config.wording import meant
-from tooling.known import BUILT_IN
+from tooling.known import BUILT_IN_NAMES
 from tooling.names import matches
 
 from .agents import ASSISTANT, EDITOR, PLANNER, REVIEWER, SPECIALISTS, WRITER, Agent
-
-PRODUCTS_TOOLS = frozenset(tool.name for tool in BUILT_IN)
 
 # The product's agent of each post that has one.
 POSTS: dict[Post, Agent] = {
@@ -27,6 +24,12 @@ POSTS: dict[Post, Agent] = {
     "final": EDITOR,
 }
 
+# All agents of the product, and the posts that they keep.
+PRODUCTS = {agent.id: agent for agent in (*POSTS.values(), *SPECIALISTS)}
+OWN_POSTS: dict[str, Post] = {
+    **{agent.id: post for post, agent in POSTS.items()},
+    **{agent.id: "research" for agent in SPECIALISTS},
+}
 WITH_TOOLS: tuple[Post, ...] = ("answer", "research")
 IN_JSON: tuple[Post, ...] = ("analysis", "review")
 JSON_ALONE = "Reply with the JSON object alone."
@@ -44,11 +47,20 @@ class Crew:
     editor: Agent
 
     @property
-    def agents(self) -> tuple[Agent, ...]:
-        return (
-            *(self.assistant, self.planner, *self.specialists),
-            *(self.writer, self.reviewer, self.editor),
-        )
+    def posts(self) -> list[tuple[Post, Agent]]:
+        """All agents with the parts of an answer that they have, in its order."""
+        return [
+            ("answer", self.assistant),
+            ("analysis", self.planner),
+            *(("research", agent) for agent in self.specialists),
+            ("writing", self.writer),
+            ("review", self.reviewer),
+            ("final", self.editor),
+        ]
+
+    @property
+    def agents(self) -> list[Agent]:
+        return [agent for _, agent in self.posts]
 
     def tools_of(self, agent: Agent, names: Collection[str]) -> frozenset[str]:
         """Return which of the tools with these `names` the agent may call."""
@@ -57,7 +69,7 @@ class Crew:
     def may_call(self, agent: Agent, name: str) -> bool:
         if matches(name, agent.tools):
             return True
-        if not agent.takes_added_tools or name in PRODUCTS_TOOLS:
+        if not agent.takes_added_tools or name in BUILT_IN_NAMES:
             return False
         # What the light path may use, a tool says itself.
         return agent.tier == "light" or not any(matches(name, each.tools) for each in self.agents)
@@ -75,8 +87,8 @@ def crew_of(config: Config) -> Crew:
     specialists = {agent.id: agent for agent in SPECIALISTS}
     taken: dict[Post, str] = {}  # by agents that the operator has added
     for name, table in config.file.agents.items():
-        agent = agent_of(config, name, table)
         post = post_of(config, name, table)
+        agent = agent_of(config, name, table, post)
         if post == "research":
             specialists[name] = agent
             if not table.enabled:
@@ -109,29 +121,21 @@ def crew_of(config: Config) -> Crew:
 
 def post_of(config: Config, name: str, table: AgentTable) -> Post:
     """Return in which part of an answer an agent works."""
-    own = {agent.id: post for post, agent in POSTS.items()}
-    own |= {agent.id: "research" for agent in SPECIALISTS}
-    if name in own and table.phase not in (None, own[name]):
-        config.reject(("agents", name, "phase"), f"the product's {name} stays in {own[name]}.")
-    return own.get(name) or table.phase or "research"
+    own = OWN_POSTS.get(name)
+    if own and table.phase not in (None, own):
+        config.reject(("agents", name, "phase"), f"the product's {name} stays in {own}.")
+    return own or table.phase or "research"
 
 
-def agent_of(config: Config, name: str, table: AgentTable) -> Agent:
+def agent_of(config: Config, name: str, table: AgentTable, post: Post) -> Agent:
     """Return the agent that a table makes, or changes."""
-    if not re.match(AGENT_NAME, name):
-        config.reject(
-            ("agents", name),
-            "must be named with a to z, 0 to 9 and _, and begin with a letter.",
-        )
     if table.model and table.model not in config.file.models:
         config.reject(
             ("agents", name, "model"),
             f"there is no [models.{table.model}]{meant(table.model, config.file.models)}",
         )
-    built_in = {agent.id: agent for agent in (*POSTS.values(), *SPECIALISTS)}
-    post = post_of(config, name, table)
-    base = built_in.get(name) or POSTS.get(post)
-    if name not in built_in:
+    base = PRODUCTS.get(name) or POSTS.get(post)
+    if name not in PRODUCTS:
         if not table.instructions:
             config.reject(("agents", name), "needs instructions, which its model reads.")
         if not table.role and base is None:
@@ -145,7 +149,7 @@ def agent_of(config: Config, name: str, table: AgentTable) -> Agent:
         )
     if base is None:
         base = Agent(name, "", "", "")
-    shown = table.name or ("" if name not in built_in else base.name)
+    shown = table.name or ("" if name not in PRODUCTS else base.name)
     return replace(
         base,
         id=name,
