@@ -15,7 +15,7 @@ from chat.llm.base_urls import normal
 from chat.llm.listing import Listing
 from chat.llm.local_servers import Kind
 from chat.llm.offers import models_in_use
-from chat.llm.servers import Server, id_of, own_server, server_of, tables
+from chat.llm.servers import Server, id_of, own_server, server_of
 
 from .embedded import FleetServices
 from .lookup.choice import Found
@@ -86,7 +86,7 @@ def asked_at(used: FleetServices, *, serves: bool) -> dict[Server, list[str]]:
     # One that was found must not get keys and headers that are meant for another.
     own = Server(used.model_base_url) if used.model_server else own_server()
     asked: dict[Server, list[str]] = {own: []}
-    for model in dict.fromkeys([used.model or settings.FLEET_MODEL, *models_in_use(), *tables()]):
+    for model in dict.fromkeys([used.model or settings.FLEET_MODEL, *models_in_use()]):
         server = server_of(model)
         asked.setdefault(own if server == own_server() else server, []).append(model)
     if serves:

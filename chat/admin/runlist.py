@@ -1,6 +1,5 @@
 """The list of runs: its columns, filters, search and export."""
 
-import re
 from typing import Any, get_args
 
 from django.conf import settings
@@ -12,13 +11,12 @@ from django.utils.html import format_html
 from chat.models import Run
 from chat.protocol.errors import Code
 
-from .configurations import digests
+from .configurations import DIGEST, digests
 from .content import first_words, visible, with_first_words
 from .filters import ChoiceFilter, OwnerFilter, PeriodFilter, is_owner
 from .listing import ListAdmin, id_range
 from .readonly import milliseconds, owner_kind, path_taken, relative_time, two_lines
 
-DIGEST = re.compile(r"[0-9a-f]{12}")
 MODELS_OF = 1_000  # The filter offers the models of the newest runs.
 MAX_IDS = 1_000
 
