@@ -363,7 +363,7 @@ class Toolbox:
         parts += [
             cut(cited(source, passage.text[: share * 2]), share) for source, passage in numbered
         ]
-        text = cut("\n\n".join(parts), max_chars) or "Nothing was found."
+        text = cut("\n\n".join(parts) or "Nothing was found.", max_chars)
         if tool.untrusted:
             text = fenced(text, about=tool.name, mark=self._mark)
         return text, tuple(source for source, _ in numbered)
