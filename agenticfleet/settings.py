@@ -268,6 +268,8 @@ if FLEET_SEARCH == "on" and not TAVILY_API_KEY:
         "FLEET_SEARCH",
         "is on, which needs TAVILY_API_KEY; keyless searches without one, within narrow limits.",
     )
+# Whether pages that people name are opened: requests to the public web from this machine.
+FLEET_READ_PAGES = env.flag("FLEET_READ_PAGES", True)
 # Tools whose calls the person who asked must approve first.
 FLEET_APPROVE = frozenset(env.texts("FLEET_APPROVE", ""))
 # Whether agents of the team may ask the person a question in mid-answer.

@@ -1,7 +1,7 @@
 """Choose the route of a question: its path, its tools and its caps. Start at `choose`."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Literal
@@ -10,7 +10,15 @@ from django.conf import settings
 
 from .caps import Caps
 from .classifier import Classifier
-from .reasons import CHOSE_FULL, CHOSE_LIGHT, CHOSE_PLAIN, LIGHT_IS_OFF, NO_TEAM, THRESHOLD_SAYS
+from .reasons import (
+    CHOSE_FULL,
+    CHOSE_LIGHT,
+    CHOSE_PLAIN,
+    LIGHT_IS_OFF,
+    NO_TEAM,
+    ONE_CALL,
+    THRESHOLD_SAYS,
+)
 
 Path = Literal["light", "full"]
 Mode = Literal["auto", "light", "full", "plain"]
@@ -65,19 +73,22 @@ def choose(
     mode: Mode = "auto",
     phrases: Mapping[str, re.Pattern[str]] | None = None,
     exact: tuple[str, ...] = (),
+    sufficient: Collection[str] = (),
     has_team: bool = True,
 ) -> Route:
     """Return the route of a question.
 
     `context` holds the same person's earlier questions, oldest first. `phrases` are, by the name of
     each tool, the wordings that obviously ask for it; `exact` are the tools that answer this
-    question exactly. `has_team` is False if the model is too weak for a team.
+    question exactly; for those in `sufficient`, a question with their phrases takes the light path,
+    whatever the classifier says. `has_team` is False if the model is too weak for a team.
     """
     if mode == "plain":
         return Route("light", confidence=1, reasons=(CHOSE_PLAIN,), caps=caps_of("light"))
     # Also for a path that the reader chose: the decision is stored with the confidence.
     judgement = classifier().judge(text, context)
     threshold, usual = settings.FLEET_LIGHT_THRESHOLD, classifier().threshold
+    tools = exact[:1] or obvious_tools(judgement.core, phrases or {})
     path: Path
     reasons: tuple[str, ...]
     match mode:
@@ -89,6 +100,8 @@ def choose(
             path, reasons = "full", (CHOSE_FULL,)
         case "auto" if not settings.FLEET_LIGHT_MODE:
             path, reasons = "full", (LIGHT_IS_OFF,)
+        case "auto" if any(tool in sufficient for tool in tools):
+            path, reasons = "light", (ONE_CALL,)
         case "auto":
             path, reasons = (
                 "light"
@@ -104,9 +117,10 @@ def choose(
         confidence=judgement.light,
         reasons=reasons,
         caps=caps_of(path),
-        tools=exact[:1] or obvious_tools(judgement.core, phrases or {}),
+        tools=tools,
         features=judgement.features,
         is_grey=mode == "auto"
+        and reasons != (ONE_CALL,)
         and has_team
         and settings.FLEET_LIGHT_MODE
         and GREY_ZONE[0] <= judgement.light < GREY_ZONE[1],

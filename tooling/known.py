@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from .calculator import calculator
 from .clock import clock
+from .pages.tool import read_page
 from .person import ask_person
 from .registry import Tool
 from .services import Services
@@ -15,7 +16,8 @@ from .websearch import web_search
 
 logger = logging.getLogger(__name__)
 
-BUILT_IN = (calculator, clock, web_search, ask_person)
+# In this order the first one is taken whose phrases a question has.
+BUILT_IN = (calculator, clock, read_page, web_search, ask_person)
 BUILT_IN_NAMES = frozenset(tool.name for tool in BUILT_IN)
 # Filled in once, when Django starts (`loading`). Those of MCP servers come and go, so `Services`
 # has them.
@@ -38,6 +40,11 @@ def phrases_of(names: Collection[str]) -> dict[str, re.Pattern[str]]:
     return {
         tool.name: tool.phrases for tool in added_first() if tool.name in names and tool.phrases
     }
+
+
+def sufficient_tools(names: Collection[str]) -> frozenset[str]:
+    """Return those of the tools whose phrases show that a question needs no team."""
+    return frozenset(name for name, tool in TOOLS.items() if name in names and tool.suffices)
 
 
 def exact_tools(names: Collection[str], question: str) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ def open_services(
     tavily_key: str,
     tavily_url: str,
     ttl: Mapping[TtlClass, float],
+    read_pages: bool = False,
+    proxies: Mapping[str, str] = MappingProxyType({}),
     mcp: Mapping[str, McpTable] = MappingProxyType({}),
     limits: Mapping[str, ToolTable] = MappingProxyType({}),
     secrets: Collection[str] = (),
@@ -47,6 +49,12 @@ def open_services(
         services.search = SearchClient(
             api_key=tavily_key if search == "on" else "", base_url=tavily_url
         )
+    if read_pages:
+        # Importing aiohttp and what it needs takes 0.3 s.
+        from .pages.fetching import Fetcher  # noqa: PLC0415
+        from .pages.reader import PageReader  # noqa: PLC0415
+
+        services.pages = PageReader(Fetcher(proxies=proxies))
     if mcp:
         # Importing the SDK takes 0.7 s.
         from .mcp.pins import Pins, all_open  # noqa: PLC0415

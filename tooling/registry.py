@@ -86,6 +86,11 @@ class Tool:
     given_parameter: str = ""  # the name of its `Given | None`; empty if it takes none
     place: str = ""  # file and line, for operators
     lane: Lane | None = None  # the threads in which a plain function runs; None for an async one
+    # A long result is read in parts: the argument `part` says which.
+    in_parts: bool = False
+    # It opens an address in its argument `url`, which must be one that the run knows.
+    opens: bool = False
+    suffices: bool = False  # a question with its phrases needs no team
 
     @property
     def offer(self) -> dict[str, Any]:
@@ -194,6 +199,9 @@ def tool(
     acts: bool = False,
     approver: str = "",
     calls_per_run: float = math.inf,
+    in_parts: bool = False,
+    opens: bool = False,
+    suffices: bool = False,
 ) -> Decorator: ...
 
 
@@ -213,6 +221,9 @@ def tool(
     acts: bool = False,
     approver: str = "",
     calls_per_run: float = math.inf,
+    in_parts: bool = False,
+    opens: bool = False,
+    suffices: bool = False,
 ) -> Tool | Decorator:
     """Make a tool of a function: models see its name, docstring and typed signature.
 
@@ -228,7 +239,10 @@ def tool(
     A parameter `services: Services` is passed by the toolbox and not shown to models, and so is one
     of the type CallKey or `Given | None`. `acts` marks a tool that changes something outside: a
     call is made at most once. `approver` says who is asked before each call. `untrusted` marks text
-    from outside.
+    from outside. `in_parts` marks a tool whose result is shown in parts that fit the model; its
+    argument `part` names one. `opens` marks one that opens the address in its argument `url`: only
+    those that the person wrote or that an earlier result names are let through. `suffices` says
+    that a question with its `phrases` needs no team.
     """
 
     def decorate(subject: Callable[..., Any]) -> Tool:
@@ -268,6 +282,9 @@ def tool(
             calls_per_run=calls_per_run,
             place=own.place,
             lane=None if own.is_async else Lane(),
+            in_parts=in_parts,
+            opens=opens,
+            suffices=suffices,
         )
         MADE.append(made)
         return made

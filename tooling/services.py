@@ -10,7 +10,8 @@ from .cache import ToolCache
 if TYPE_CHECKING:
     # Importing the Tavily client takes 0.5 s; `open_services` imports it only if search is on.
     from .mcp.servers import Servers
-    from .searchclient import SearchClient
+    from .pages.reader import PageReader
+    from .searching import SearchProvider
 
 
 def utc_now() -> datetime:
@@ -22,7 +23,8 @@ class Services:
     """The clients and the clock of one event loop. Call `aclose` before the loop ends."""
 
     cache: ToolCache | None = None
-    search: "SearchClient | None" = None
+    search: "SearchProvider | None" = None
+    pages: "PageReader | None" = None  # none are opened
     mcp: "Servers | None" = None  # none configured
     now: Callable[[], datetime] = utc_now
     zone: tzinfo = UTC  # for questions that name no place
@@ -42,5 +44,7 @@ class Services:
             await self.mcp.aclose()
         if self.search:
             await self.search.aclose()
+        if self.pages:
+            await self.pages.aclose()
         if self.cache:
             await self.cache.aclose()

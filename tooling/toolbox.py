@@ -18,15 +18,18 @@ from .entries import Wanted
 from .failures import failure_of, too_late
 from .flights import Flights
 from .known import tools_of
+from .parts import part_of
 from .person import PERSON
 from .registry import CallKey, Tool
 from .results import Given, NeedsInput, Output, Passage, ToolFailure
 from .schema import Arguments
 from .services import Services
 from .untrusted import cut, fenced, one_line, visible, web_host
+from .urls import addresses_in, page_key
 
 MAX_TITLE_CHARS = 150
 MAX_DATE_CHARS = 40
+TITLE_ROOM = 300  # for the line above a passage
 UNTITLED = "Untitled"
 MAX_MESSAGE_CHARS = 300  # of a failure, which may quote a model
 MAX_CLOSED_SECONDS = 60.0  # for which this process closes a tool; Redis knows the rest
@@ -38,7 +41,8 @@ class Toolbox:
     """The tools of one run. It never raises for a mistake of a model or a provider.
 
     It makes at most `max_calls` different calls. `max_chars` bounds each result, for models with a
-    small context. The person must approve calls of the tools in `approve`.
+    small context. The person must approve calls of the tools in `approve`. `words` are the
+    person's own: tools that open addresses may open those in them, and those of results.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Toolbox:
         max_chars: int = 100_000,
         approve: Collection[str] = (),
         tools: Mapping[str, Tool] | None = None,
+        words: Collection[str] = (),
     ) -> None:
         self.sources: list[Source] = []  # of all results, by number
         self.calls = 0
@@ -62,6 +67,7 @@ class Toolbox:
         self._fresh = fresh
         self._max_chars = max_chars
         self._approve = approve
+        self._named = {page_key(url) for text in words for url in addresses_in(text)}
         self._attempts = 0
         self._told: set[int] = set()
         self._planned: set[str] = set()
@@ -78,7 +84,11 @@ class Toolbox:
     @property
     def names(self) -> frozenset[str]:
         """The tools that can be called now."""
-        return frozenset(name for name, tool in self._tools.items() if not self.why_off(tool))
+        usable = {name for name, tool in self._tools.items() if not self.why_off(tool)}
+        # One that opens addresses is no use before there can be any.
+        if not self._named and "web_search" not in usable:
+            usable -= {name for name, tool in self._tools.items() if tool.opens}
+        return frozenset(usable)
 
     def offered(self, among: Collection[str] | None = None) -> list[dict[str, Any]]:
         """Return the tools that can be called now, as an OpenAI-compatible server expects them."""
@@ -99,15 +109,17 @@ class Toolbox:
         *,
         among: Collection[str] | None = None,
         is_too_late: bool = False,
+        by_person: bool = False,
     ) -> Call | Rejection:
         """Count the call and return it, ready to be made, or return why it must not be made.
 
         `arguments` are what a model sends: JSON text, or an object. `among` limits the call to
-        these tools. Set `is_too_late` if the model would not read the result.
+        these tools. Set `is_too_late` if the model would not read the result, `by_person` if the
+        person wrote the arguments.
         """
         self._attempts += 1
         try:
-            call = self._plan(name, arguments, among, is_too_late)
+            call = self._plan(name, arguments, among, is_too_late, by_person=by_person)
         except NotMade as exc:
             return self.rejection(name, arguments, exc)
         # A repeated call is answered from this run's results, so the cap does not apply to it.
@@ -207,11 +219,15 @@ class Toolbox:
         arguments: str | dict[str, Any],
         among: Collection[str] | None,
         is_too_late: bool,
+        *,
+        by_person: bool,
     ) -> Call:
         if self._attempts > self._max_calls * ATTEMPTS_PER_CALL:
             raise self.cap_reached()
         tool = self.tool_named(name, among)
         effective = checked(tool, arguments)
+        if tool.opens and not by_person:
+            self.check_address(str(effective["url"]))
         # Compare what decides the result, so that two spellings of one query count as one call.
         key = self.identity(tool, effective)
         repeated = key in self._planned
@@ -219,6 +235,19 @@ class Toolbox:
         if is_too_late or (not repeated and is_spent):
             raise self.cap_reached()
         return Call(tool.name, tool.parameters.told(effective), repeated, tool, effective, key)
+
+    def check_address(self, url: str) -> None:
+        """Raise NotMade for an address that neither the person nor a result has named.
+
+        A page could else have a model send what it knows, as a part of an address.
+        """
+        key = page_key(url)
+        if key not in self._named and all(page_key(known.url) != key for known in self.sources):
+            raise NotMade(
+                "not_allowed",
+                "Only addresses that the person wrote or that a search found are opened,"
+                " exactly as they stand there.",
+            )
 
     def usable(self, among: Collection[str] | None) -> list[str]:
         names = self.names if among is None else self.names & set(among)
@@ -251,6 +280,8 @@ class Toolbox:
 
     def identity(self, tool: Tool, arguments: Arguments) -> str:
         effective = tool.cache.parameters(arguments, self._services) if tool.cache else arguments
+        if tool.in_parts:
+            effective = {**effective, "part": arguments["part"]}
         encoded = msgspec.json.encode(effective, order="deterministic", enc_hook=str)
         return f"{tool.name} {encoded.decode()}"
 
@@ -279,7 +310,7 @@ class Toolbox:
         try:
             async with asyncio.timeout(tool.timeout) as deadline:
                 found = await self.looked_up(tool, arguments, key, given)
-            return self.answered(tool, found)
+            return self.answered(tool, arguments, found)
         except NeedsInput:
             raise
         except ToolFailure as exc:
@@ -308,8 +339,8 @@ class Toolbox:
             message=cut(visible(message), MAX_MESSAGE_CHARS),
         )
 
-    def answered(self, tool: Tool, found: Lookup) -> ToolResult:
-        text, sources = self.shown(tool, found.output)
+    def answered(self, tool: Tool, arguments: Arguments, found: Lookup) -> ToolResult:
+        text, sources = self.shown(tool, found.output, arguments)
         return ToolResult(
             tool.name,
             text=text,
@@ -352,7 +383,9 @@ class Toolbox:
                 services.close_tool(tool.name, until=until, why=exc.message)
             raise
 
-    def shown(self, tool: Tool, output: Output) -> tuple[str, tuple[Source, ...]]:
+    def shown(
+        self, tool: Tool, output: Output, arguments: Arguments
+    ) -> tuple[str, tuple[Source, ...]]:
         """Return what the model reads, and the sources of the passages."""
         max_chars = min(tool.max_chars, self._max_chars)
         numbered = [(self.source_of(passage), passage) for passage in output.passages]
@@ -360,9 +393,16 @@ class Toolbox:
         parts = [visible(output.text[: max_chars * 2])] if output.text else []
         room = max(0, max_chars - sum(map(len, parts)))
         share = room // len(numbered) if numbered else 0
-        parts += [
-            cut(cited(source, passage.text[: share * 2]), share) for source, passage in numbered
-        ]
+        if tool.in_parts:
+            number = int(arguments["part"])
+            parts += [
+                cited(source, part_of(passage.text, number, share - TITLE_ROOM, tool=tool.name))
+                for source, passage in numbered
+            ]
+        else:
+            parts += [
+                cut(cited(source, passage.text[: share * 2]), share) for source, passage in numbered
+            ]
         text = cut("\n\n".join(parts) or "Nothing was found.", max_chars)
         if tool.untrusted:
             text = fenced(text, about=tool.name, mark=self._mark)

@@ -238,6 +238,8 @@ def tool_services() -> Services:
         search=cast("Literal['on', 'off', 'keyless']", settings.FLEET_SEARCH),
         tavily_key=settings.TAVILY_API_KEY,
         tavily_url=settings.TAVILY_BASE_URL,
+        read_pages=settings.FLEET_READ_PAGES,
+        proxies=settings.PROXIES,
         ttl={
             "news": min(NEWS_TTL, settings.FLEET_CACHE_TTL),
             "general": settings.FLEET_CACHE_TTL,

@@ -20,7 +20,7 @@ from chat.protocol.terms import Declined, Usage
 from chat.trace_context import RunTrace
 from routing.languages import language_of
 from routing.policy import Route, choose
-from tooling.known import allowed_on, exact_tools, phrases_of
+from tooling.known import allowed_on, exact_tools, phrases_of, sufficient_tools
 from tooling.sentences import sentence
 from tooling.services import Services
 
@@ -209,6 +209,7 @@ class Answer:
             phrases=phrases_of(self.light_tools),
             exact=self.exact,
             has_team=has_team(question.model),
+            sufficient=sufficient_tools(self.light_tools),
         )
         if route.is_grey and settings.FLEET_ROUTER_MODEL:
             opinion = await self.opinions.on(question, self.work)

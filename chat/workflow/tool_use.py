@@ -62,7 +62,7 @@ class ToolUse:
                 self.work.toolbox.take_back(checked)
                 arguments = msgspec.json.encode(reply.arguments).decode()
                 call = WantedCall(call.id, call.name, arguments)
-                checked = self.check(call, is_too_late=is_too_late)
+                checked = self.check(call, is_too_late=is_too_late, by_person=True)
         if isinstance(checked, Rejection):
             if self.may_be_done(name):
                 # Its tool is gone or closed now, perhaps by what has ended the worker in the call.
@@ -73,9 +73,15 @@ class ToolUse:
             return self.asked_person(call, checked, name)
         return await self.make(call, checked, name)
 
-    def check(self, call: WantedCall, *, is_too_late: bool) -> Call | Rejection:
+    def check(
+        self, call: WantedCall, *, is_too_late: bool, by_person: bool = False
+    ) -> Call | Rejection:
         return self.work.toolbox.check(
-            call.name, call.arguments, among=self.among, is_too_late=is_too_late
+            call.name,
+            call.arguments,
+            among=self.among,
+            is_too_late=is_too_late,
+            by_person=by_person,
         )
 
     async def make(self, call: WantedCall, checked: Call, name: str) -> Used:

@@ -158,6 +158,7 @@ class Work:
             fresh=self.question.fresh,
             max_chars=BYTES_PER_TOKEN * window.context_tokens // RESULTS_IN_CONTEXT,
             approve=settings.FLEET_APPROVE,
+            words=[self.question.text, *(each.question for each in self.question.earlier)],
         )
         self._toolboxes.append(self.toolbox)
         for source in self.sources_on(route.path):

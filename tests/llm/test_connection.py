@@ -11,10 +11,11 @@ import pytest
 import trustme
 from yarl import URL
 
-from chat.llm.connection import COMPLETIONS, Connection, is_loopback, may_get_key, proxy_for
+from chat.llm.connection import COMPLETIONS, Connection, may_get_key
 from chat.llm.errors import ModelError
 from chat.llm.faults.redaction import without_keys
 from chat.llm.faults.verdicts import ServerError
+from tooling.proxies import is_loopback, proxy_for
 
 OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
 NO_MORE = "\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"

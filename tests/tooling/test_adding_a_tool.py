@@ -170,7 +170,7 @@ def test_check_lists_the_tools_if_none_is_near() -> None:
     give(WRITER, "teleport")
     said = complaint()
     assert "The agent 'writer': there is no tool \"teleport\"" in said
-    assert "there are calculator, clock, web_search, ask_person." in said
+    assert "there are calculator, clock, read_page, web_search, ask_person." in said
 
 
 def test_check_names_a_tool_that_is_not_for_the_agents_path() -> None:

@@ -24,7 +24,12 @@ def test_each_tool_has_a_valid_schema_with_descriptions(name: str) -> None:
 
 
 def test_both_paths_have_all_tools_but_only_the_team_asks_people() -> None:
-    assert allowed_on("light", Services()) == {"calculator", "clock", "web_search"}
+    assert allowed_on("light", Services()) == {
+        "calculator",
+        "clock",
+        "read_page",
+        "web_search",
+    }
     assert allowed_on("full", Services()) == allowed_on("light", Services()) | {PERSON}
 
 
