@@ -232,6 +232,16 @@ class Environment:
             self.reject(name, f"must be one of {', '.join(choices)}, not {value!r}.")
         return value
 
+    def choice_or_url(self, name: str, default: str, choices: Sequence[str]) -> str:
+        """Return one of the choices, or an http address in place of them."""
+        value = self.text(name, default, shown=without_secrets)
+        if "://" in value:
+            return self.url(name, ("http", "https"), default)
+        if value.lower() not in choices:
+            known = ", ".join(choices)
+            self.reject(name, f"must be one of {known}, or a URL, not {without_secrets(value)!r}.")
+        return value.lower()
+
     def texts(self, name: str, default: str = "") -> list[str]:
         """Return the parts of a setting that is separated by commas."""
         return [part.strip() for part in self.text(name, default).split(",") if part.strip()]

@@ -183,6 +183,8 @@ def search_text() -> str:
     match settings.FLEET_SEARCH:
         case "on":
             return f"on, by {without_secrets(settings.TAVILY_BASE_URL)}"
+        case "searxng":
+            return f"on, by SearXNG at {without_secrets(settings.SEARXNG_URL)}"
         case "keyless":
             return (
                 "on without a key, within narrow limits, by"

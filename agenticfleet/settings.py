@@ -260,9 +260,12 @@ FLEET_THINKING_TOKENS = (
 TAVILY_API_KEY = env.key("TAVILY_API_KEY")
 TAVILY_BASE_URL = env.url("TAVILY_BASE_URL", ("http", "https"), "https://api.tavily.com")
 # Without a key, questions leave this machine for a free service. That must be asked for.
-FLEET_SEARCH = env.choice(
+FLEET_SEARCH = env.choice_or_url(
     "FLEET_SEARCH", "on" if TAVILY_API_KEY else "off", ("on", "off", "keyless")
 )
+SEARXNG_URL = FLEET_SEARCH if "://" in FLEET_SEARCH else ""
+if SEARXNG_URL:
+    FLEET_SEARCH = "searxng"
 if FLEET_SEARCH == "on" and not TAVILY_API_KEY:
     env.reject(
         "FLEET_SEARCH",

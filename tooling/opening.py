@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 def open_services(
     *,
     redis_url: str,
-    search: Literal["on", "off", "keyless"],
+    search: Literal["on", "off", "keyless", "searxng"],
     tavily_key: str,
     tavily_url: str,
     ttl: Mapping[TtlClass, float],
+    searxng_url: str = "",
     read_pages: bool = False,
     proxies: Mapping[str, str] = MappingProxyType({}),
     mcp: Mapping[str, McpTable] = MappingProxyType({}),
@@ -42,7 +43,12 @@ def open_services(
     services = Services(now=now, zone=zone)
     if redis_url:
         services.cache = ToolCache(BoundedRedis(redis_url), ttl=ttl, now=now)
-    if search != "off":
+    if search == "searxng":
+        # Importing httpx takes 0.1 s.
+        from .searxng import SearxngClient  # noqa: PLC0415
+
+        services.search = SearxngClient(base_url=searxng_url, proxies=proxies)
+    elif search != "off":
         # Importing the Tavily client takes 0.5 s, so import it only if search is on.
         from .searchclient import SearchClient  # noqa: PLC0415
 

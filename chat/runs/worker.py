@@ -235,9 +235,10 @@ def tool_services() -> Services:
     return open_services(
         redis_url=settings.REDIS_URL,
         # settings.py has checked the value.
-        search=cast("Literal['on', 'off', 'keyless']", settings.FLEET_SEARCH),
+        search=cast("Literal['on', 'off', 'keyless', 'searxng']", settings.FLEET_SEARCH),
         tavily_key=settings.TAVILY_API_KEY,
         tavily_url=settings.TAVILY_BASE_URL,
+        searxng_url=settings.SEARXNG_URL,
         read_pages=settings.FLEET_READ_PAGES,
         proxies=settings.PROXIES,
         ttl={

@@ -127,6 +127,9 @@ def test_no_command_answers_if_the_tool_to_approve_does_not_exist(
         ("TAVILY_BASE_URL", "ftp://search"),
         ("FLEET_SEARCH", "on"),
         ("FLEET_SEARCH", "perhaps"),
+        ("FLEET_SEARCH", "ftp://ann:secret@searx.example"),
+        ("FLEET_SEARCH", "http://"),
+        ("FLEET_READ_PAGES", "perhaps"),
         ("FLEET_CACHE_TTL", "0"),
         ("FLEET_SLA_LIGHT", "0.25,2"),
         ("FLEET_SLA_FULL", "0.25,2,soon"),
@@ -491,7 +494,14 @@ def test_settings_that_are_shown_hide_secrets(tmp_path: Path) -> None:
     assert "name='REDIS_URL', value='redis://redis:6379/0'" in shown
 
 
-PLACE_LIKE = re.compile(r"_(URL|HOST|HOSTS|ORIGINS|PROXIES|PROXY|ENDPOINT)$")
+def test_search_may_be_a_searxng_of_the_operators_own(tmp_path: Path) -> None:
+    url = "http://ann:secret@searx.internal:8888/path"
+    assert built(tmp_path, "FLEET_SEARCH", "SEARXNG_URL", FLEET_SEARCH=url) == ["searxng", url]
+    [shown] = built(tmp_path, "SETTINGS_READ", FLEET_SEARCH=url)
+    assert "name='FLEET_SEARCH', value='http://searx.internal:8888/path'" in shown
+
+
+PLACE_LIKE = re.compile(r"_(URL|HOST|HOSTS|ORIGINS|PROXIES|PROXY|ENDPOINT|SEARCH)$")
 HALF_WRITTEN = [
     "{scheme}://ann:s3cret@",
     "{scheme}://ann:s3cret",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.scripted_search import ScriptedSearch
-from tooling import searchclient
+from tooling import searchclient, searching
 from tooling.results import ToolFailure
 from tooling.searchclient import SearchClient
 from tooling.services import Services
@@ -180,7 +180,7 @@ async def test_search_succeeds_at_its_second_attempt(
 ) -> None:
     web.on("q", status=502, fail_times=1)
     assert (await search()).ok
-    assert searchclient.RETRY_AFTER <= slept[0] <= 2 * searchclient.RETRY_AFTER
+    assert searching.RETRY_AFTER <= slept[0] <= 2 * searching.RETRY_AFTER
 
 
 async def test_retry_waits_as_long_as_the_rate_limit_says(
@@ -188,7 +188,7 @@ async def test_retry_waits_as_long_as_the_rate_limit_says(
 ) -> None:
     web.on("q", status=429, headers={"Retry-After": "1"}, fail_times=1)
     assert (await search()).ok
-    assert 1 <= slept[0] <= 1 + searchclient.RETRY_AFTER
+    assert 1 <= slept[0] <= 1 + searching.RETRY_AFTER
 
 
 @pytest.mark.parametrize("answer", [{"hang": True}, {"trickle": 0.02}])

@@ -100,6 +100,12 @@ async def test_bomb_is_unpacked_to_2_mb_alone(pages: PageReader, public: Site, s
     assert text.endswith("(cut)")
 
 
+def test_no_chunk_is_unpacked_beyond_its_room() -> None:
+    bomb = packed(PARAGRAPH * 1000, times=100)  # 7 MB in 7 kB
+    for encoding, packing in (("gzip", bomb), ("deflate", zlib.compress(bytes(7 * MB)))):
+        assert len(fetching.unpacker(encoding, "site.example")(packing, 1000)) == 1000
+
+
 async def test_packed_pages_are_unpacked(pages: PageReader, public: Site, site: str) -> None:
     bare = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     bodies = {
