@@ -215,7 +215,12 @@ def running(
 ) -> Iterator[Fleet]:
     """Yield a fleet that is ready and uses this model; end it after the block."""
     # Take the light path and make no titles, unless these are the test's subject.
-    chosen = {"FLEET_LIGHT_THRESHOLD": "0", "FLEET_TITLES": "off", **environment}
+    chosen = {
+        "FLEET_LIGHT_THRESHOLD": "0",
+        "FLEET_TITLES": "off",
+        "FLEET_READ_PAGES": "off",
+        **environment,
+    }
     fleet = launch(
         folder,
         *arguments,

@@ -13,6 +13,7 @@ URL = re.compile(
 AFTER = ".,;:!?*_~…"  # belongs to the sentence, not to the address
 PAIRS = {")": "(", "]": "[", "}": "{"}
 MAX_ADDRESSES = 50
+MAX_AFTER = 20  # characters of punctuation
 
 
 def addresses_in(text: str) -> list[str]:
@@ -27,7 +28,9 @@ def addresses_in(text: str) -> list[str]:
 
 def without_ends(url: str) -> str:
     """Return an address without the punctuation of the sentence around it."""
-    while url:
+    for _ in range(MAX_AFTER):
+        if not url:
+            break
         last = url[-1]
         is_unpaired = last in PAIRS and url.count(last) > url.count(PAIRS[last])
         if last not in AFTER and not is_unpaired:

@@ -24,6 +24,7 @@ MAX_QUOTED_CHARS = 120  # characters of a person's words, or of an argument, in 
 # What a tool is wanted for, with the argument that says it best.
 PURPOSES = {
     "calculator": (gettext_lazy("%(agent)s wants to calculate “%(words)s”."), "expression"),
+    "read_page": (gettext_lazy("%(agent)s wants to read “%(words)s”."), "url"),
     "web_search": (gettext_lazy("%(agent)s wants to search the web for “%(words)s”."), "query"),
 }
 EXPIRY_SLACK = timedelta(minutes=30)

@@ -74,6 +74,7 @@ OUTPUTS = {
 TOOLS = {
     "calculator": (gettext_lazy("Calculator"), gettext_lazy("%(agent)s is calculating")),
     "clock": (gettext_lazy("Clock"), gettext_lazy("%(agent)s is looking at the clock")),
+    "read_page": (gettext_lazy("Web page"), gettext_lazy("%(agent)s is reading a page")),
     "web_search": (gettext_lazy("Web search"), gettext_lazy("%(agent)s is searching the web")),
     "ask_person": (gettext_lazy("Question to you"), gettext_lazy("%(agent)s is asking you")),
 }

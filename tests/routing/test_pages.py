@@ -1,5 +1,7 @@
 """Questions that name one page and ask what is on it."""
 
+import time
+
 import pytest
 
 from routing.policy import choose
@@ -62,3 +64,19 @@ def test_full_team_stays_with_those_who_chose_it() -> None:
         question, mode="full", phrases=phrases_of(NAMES), sufficient=sufficient_tools(NAMES)
     )
     assert route.path == "full"
+
+
+def test_no_question_keeps_the_router_busy() -> None:
+    hostile = (
+        "summarise " * 3000,
+        "https://a " * 3000,
+        "what is about says read https://" * 900,
+        f"open https://{'a' * 30_000}",
+        f"open https://a{')' * 30_000}",
+        " ".join(f"https://a.example/{')' * 900}" for _ in range(40)),
+    )
+    for question in hostile:
+        started = time.perf_counter()
+        choose(question, phrases=phrases_of(NAMES), sufficient=sufficient_tools(NAMES))
+        arguments_for("read_page", question)
+        assert time.perf_counter() - started < 0.5

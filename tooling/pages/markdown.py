@@ -10,56 +10,36 @@ import re
 import resource
 import sys
 from collections.abc import Generator
+from contextlib import suppress
+from typing import NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-MAX_CPU_SECONDS = 4
-MAX_MEMORY = 1024 * 2**20  # bytes
+LIMITS = {
+    resource.RLIMIT_CPU: 4,  # seconds
+    resource.RLIMIT_AS: 1024 * 2**20,  # bytes
+    resource.RLIMIT_CORE: 0,
+}
 MAX_DEPTH = 400  # of elements; what is deeper is left out
 MAX_TEXT_CHARS = 120_000
 MAX_TITLE_CHARS = 300
+MIN_NAMED_SHARE = 0.5  # of a page's text; with less, names say nothing of its noise
 MIN_MAIN_SHARE = 0.25  # of a page's text; with less, what calls itself its main part is not
 
 SKIPPED = frozenset(
-    [
-        "audio",
-        "button",
-        "canvas",
-        "dialog",
-        "embed",
-        "head",
-        "iframe",
-        "input",
-        "map",
-        "menu",
-        "nav",
-        "noscript",
-        "object",
-        "option",
-        "script",
-        "select",
-        "style",
-        "svg",
-        "template",
-        "textarea",
-        "track",
-        "video",
-    ]
+    (
+        *("audio", "button", "canvas", "dialog", "embed", "head", "iframe", "input", "map"),
+        *("menu", "nav", "noscript", "object", "option", "script", "select", "style", "svg"),
+        *("template", "textarea", "track", "video"),
+    )
 )
 # Around the main part these tell of the site, not of this page.
 AROUND = frozenset({"header", "footer"})
 ROLES = frozenset(
-    [
-        "alertdialog",
-        "banner",
-        "complementary",
-        "contentinfo",
-        "dialog",
-        "menu",
-        "navigation",
-        "search",
-        "toolbar",
-    ]
+    (
+        *("alertdialog", "banner", "complementary", "contentinfo", "dialog", "menu"),
+        *("navigation", "search", "toolbar"),
+    )
 )
 # Words of ids and classes.
 NOISE = re.compile(
@@ -74,37 +54,12 @@ HIDDEN = re.compile(
     re.IGNORECASE,
 )
 BLOCKS = frozenset(
-    [
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "body",
-        "caption",
-        "center",
-        "dd",
-        "details",
-        "div",
-        "dl",
-        "dt",
-        "fieldset",
-        "figcaption",
-        "figure",
-        "footer",
-        "form",
-        "header",
-        "hgroup",
-        "html",
-        "legend",
-        "li",
-        "main",
-        "ol",
-        "p",
-        "section",
-        "summary",
-        "table",
-        "ul",
-    ]
+    (
+        *("address", "article", "aside", "blockquote", "body", "caption", "center", "dd"),
+        *("details", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form"),
+        *("header", "hgroup", "html", "legend", "li", "main", "ol", "p", "section", "summary"),
+        *("table", "ul"),
+    )
 )
 HEADINGS = {f"h{level}": "#" * level for level in range(1, 7)}
 MARKS = {"b": "**", "strong": "**", "i": "*", "em": "*"}
@@ -168,10 +123,17 @@ def tidy(line: str) -> str:
     return "\n".join(part.strip() for part in BLANKS.sub(" ", line).split(BREAK)).strip()
 
 
-def is_left_out(node: LexborNode, *, in_main: bool) -> bool:
+class Rules(NamedTuple):
+    """What is left out of a page."""
+
+    around: bool = True  # its header and footer
+    by_name: bool = True  # what its ids and classes call noise
+
+
+def is_left_out(node: LexborNode, rules: Rules) -> bool:
     """Return True if an element is no part of what people come to a page to read."""
     tag = node.tag
-    if tag in SKIPPED or tag == "aside" or (tag in AROUND and not in_main):
+    if tag in SKIPPED or tag == "aside" or (tag in AROUND and rules.around):
         return True
     attributes = node.attributes
     if not attributes:
@@ -183,13 +145,13 @@ def is_left_out(node: LexborNode, *, in_main: bool) -> bool:
         return True
     if HIDDEN.search((attributes.get("style") or "")[:1000]):
         return True
-    if tag in {"html", "body", "main", "article", "section"}:
+    if not rules.by_name or tag in {"html", "body", "main", "article", "section"}:
         return False
     named = f"{attributes.get('id') or ''} {attributes.get('class') or ''}"
     return bool(NOISE.search(named[:400]))
 
 
-def walk(root: LexborNode, *, in_main: bool) -> Generator[tuple[LexborNode, bool], bool | None]:
+def walk(root: LexborNode, rules: Rules) -> Generator[tuple[LexborNode, bool], bool | None]:
     """Yield each node of a part with True where it begins, and each element with False at its end.
 
     What isn't for readers is passed over. Send True to pass over what is in the node that begins.
@@ -199,7 +161,7 @@ def walk(root: LexborNode, *, in_main: bool) -> Generator[tuple[LexborNode, bool
     while True:
         below: LexborNode | None = None
         is_element = not tag_of(node).startswith("-")
-        if node is root or not is_element or not is_left_out(node, in_main=in_main):
+        if node is root or not is_element or not is_left_out(node, rules):
             is_passed = yield node, True
             if not is_passed and depth < MAX_DEPTH:
                 below = node.child
@@ -227,22 +189,19 @@ def words_of(node: LexborNode) -> str:
     return (node.text_content or "").translate(CONTROLS)
 
 
-def length(part: LexborNode, *, in_main: bool) -> int:
+def length(part: LexborNode, rules: Rules) -> int:
     """Return how many characters of a part are for readers."""
-    return sum(
-        len(words_of(node).strip())
-        for node, _ in walk(part, in_main=in_main)
-        if node.tag == "-text"
-    )
+    return sum(len(words_of(node).strip()) for node, _ in walk(part, rules) if node.tag == "-text")
 
 
-def main_part(body: LexborNode) -> LexborNode | None:
+def main_part(body: LexborNode, rules: Rules) -> LexborNode | None:
     """Return the element that a page names as its main part, if it has most of the text."""
-    whole = length(body, in_main=False)
+    whole = length(body, rules)
+    inner = rules._replace(around=False)
     for selector in ("main", '[role="main"]', "article"):
         found = body.css(selector)
         # Several articles are a list of them, all of which are wanted.
-        if len(found) == 1 and length(found[0], in_main=True) >= whole * MIN_MAIN_SHARE:
+        if len(found) == 1 and length(found[0], inner) >= whole * MIN_MAIN_SHARE:
             return found[0]
     return None
 
@@ -250,17 +209,18 @@ def main_part(body: LexborNode) -> LexborNode | None:
 class Page:
     """Writes one page, node by node."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
         self.writer = Writer()
         self._lists: list[int | None] = []  # the next number of each list around; None: bullets
 
-    def write(self, part: LexborNode, *, in_main: bool) -> str:
-        nodes = walk(part, in_main=in_main)
+    def write(self, part: LexborNode) -> str:
+        nodes = walk(part, self.rules)
         is_written: bool | None = None  # so begins a generator
         try:
             while self.writer.size < MAX_TEXT_CHARS:
                 node, begins = nodes.send(is_written)
-                is_written = begins and self.begin(node, in_main=in_main)
+                is_written = begins and self.begin(node)
                 if not begins:
                     self.end(tag_of(node))
         except StopIteration:
@@ -268,7 +228,7 @@ class Page:
         self.writer.end_line()
         return self.writer.text
 
-    def begin(self, node: LexborNode, *, in_main: bool) -> bool:
+    def begin(self, node: LexborNode) -> bool:
         """Write the beginning of a node. Return True if all of it is written."""
         writer, tag = self.writer, tag_of(node)
         if tag == "-text":
@@ -288,7 +248,7 @@ class Page:
                 fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`{3,}", code))])
                 writer.add(f"{fence}\n{code}\n{fence}")
             return True
-        elif tag == "table" and (rows := rows_of(node, in_main=in_main)):
+        elif tag == "table" and (rows := rows_of(node, self.rules)):
             writer.end_line()
             writer.add(rows)
             return True
@@ -329,11 +289,11 @@ class Page:
                 self._lists.pop()
 
 
-def rows_of(table: LexborNode, *, in_main: bool) -> str:
+def rows_of(table: LexborNode, rules: Rules) -> str:
     """Return a table's rows as Markdown; empty for one that only places what is in it."""
     rows: list[list[str]] = []
     cell: list[str] | None = None
-    for node, begins in walk(table, in_main=in_main):
+    for node, begins in walk(table, rules):
         tag = node.tag
         if tag in {"pre", "ul", "ol", "h1", "h2", "h3"} or (tag == "table" and node != table):
             return ""
@@ -375,17 +335,21 @@ def extracted(html: str) -> dict[str, str | bool]:
     title = title_of(tree)
     if tree.body is None:
         return {"title": title, "text": "", "asks_password": False}
-    main = main_part(tree.body)
-    text = Page().write(main or tree.body, in_main=main is not None)
+    # Some sites call what is around their text, or all of it, by a name of noise.
+    most = length(tree.body, Rules(by_name=False))
+    by_name = length(tree.body, Rules()) >= most * MIN_NAMED_SHARE
+    main = main_part(tree.body, Rules(by_name=by_name))
+    text = Page(Rules(around=main is None, by_name=by_name)).write(main or tree.body)
     asks_password = tree.css_first('input[type="password"]') is not None
     return {"title": title, "text": text[:MAX_TEXT_CHARS], "asks_password": asks_password}
 
 
 def run() -> None:
     """Read a page on stdin, within the limits of this process, and print its title and text."""
-    resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for limit, most in LIMITS.items():
+        # macOS refuses some; the parent process ends this one in any case.
+        with suppress(ValueError, OSError):
+            resource.setrlimit(limit, (most, most))
     page = extracted(sys.stdin.buffer.read().decode(errors="replace"))
     sys.stdout.write(json.dumps(page))
 

@@ -74,6 +74,17 @@ def test_what_a_style_hides_is_left_out(style: str) -> None:
     assert markdown.extracted(html)["text"] == "Seen"
 
 
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<div class="layout has-sidebar"><p>All that there is, in one wrapper.</p></div>',
+        '<div id="modal"><p class="ad-free">All that there is, in one wrapper.</p></div>',
+    ],
+)
+def test_wrapper_with_a_name_of_noise_keeps_its_text(html: str) -> None:
+    assert markdown.extracted(html)["text"] == "All that there is, in one wrapper."
+
+
 def test_what_a_style_does_not_hide_is_kept() -> None:
     for style in ("opacity:0.9", "font-size:0.8em", "display:block", "opacity:1"):
         assert markdown.extracted(f'<p style="{style}">Seen</p>')["text"] == "Seen"
