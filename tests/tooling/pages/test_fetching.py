@@ -74,7 +74,9 @@ async def test_server_that_says_nothing_is_left(
         raise AssertionError
 
     public.pages["/"] = Served(play=play)
+    started = time.monotonic()
     assert "did not answer in time" in await told(pages, f"{site}/")
+    assert time.monotonic() - started < 3
 
 
 async def test_head_alone_in_time_is_no_page(
