@@ -202,6 +202,12 @@ class Message(models.Model):
         help_text="the question before this one, in a conversation with versions",
     )
     created_at = models.DateTimeField(auto_now_add=True)
+    # In the row of a question.
+    summary = models.TextField(
+        blank=True,
+        db_default="",
+        help_text="of the chat up to the answer of this question, made by the light model",
+    )
 
     class Meta:
         ordering = ("pk",)

@@ -11,10 +11,16 @@ from .protocol.terms import Ending
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """An earlier question and its answer, as context for the next."""
+    """An earlier question and its answer, as context for the next.
+
+    `question_id` is that of the stored question; None if no row has it. `summary` stands for the
+    chat up to this answer, if one was made.
+    """
 
     question: str
     answer: str
+    question_id: int | None = None
+    summary: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,15 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Excerpt:
+    """What a result's text has of a source: the characters from `start` to `end`."""
+
+    number: int  # of the source
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class ToolResult:
     """The result of a call that was made. The model reads `text`, also if the call failed."""
 
@@ -43,6 +52,7 @@ class ToolResult:
     stale: bool = False  # too old, but used because upstream failed
     repeated: bool = False  # the same call was made before in this run
     sources: tuple[Source, ...] = ()
+    excerpts: tuple[Excerpt, ...] = ()
     duration_ms: float = 0
     credits: float = 0  # spent by this call
     untrusted: bool = False  # it holds text from outside

@@ -102,6 +102,23 @@ class Verdict(Struct, frozen=True, kw_only=True, omit_defaults=True):
     slowest: dict[StepKind, Slowest] = {}
 
 
+class MissedQuote(Struct, frozen=True, omit_defaults=True):
+    """A quotation that is not in a source that it cites. It may be in another one of the run."""
+
+    text: str  # its beginning
+    cites: list[int]  # numbers of sources
+    found_in: int | None = None
+
+
+class QuoteCheck(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How an answer's quotations and citations agree with what was read of its sources."""
+
+    checked: int = 0  # quotations that cite a source
+    found: int = 0  # of these, in a source that they cite
+    missed: list[MissedQuote] = []  # the first of the others
+    unknown: list[int] = []  # numbers that are cited, but belong to no source
+
+
 class Summary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The figures of a run, as its terminal event carries them. All are empty for a refusal."""
 
@@ -115,6 +132,11 @@ class Summary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost: float | None = None  # in the currency of the price list; None if a price is unknown
     waiting: list[UUID] = []  # the asks that a paused run waits for
     declined: Declined | None = None  # the answer says what the stand-in model can't do, and why
+    quotes: QuoteCheck | None = None  # None: the answer quotes and cites nothing
+    # Earlier messages of the chat that the model which wrote the answer did not get for their
+    # number, and those of which it got a summary.
+    unread_messages: int = 0
+    summarized_messages: int = 0
 
 
 class AskData(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -168,6 +190,13 @@ class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     remember: bool = False
 
 
+# What a summary has beside the figures that are counted while a run goes on.
+NO_FIGURES = (
+    *("status", "waiting", "declined"),
+    *("quotes", "unread_messages", "summarized_messages"),
+)
+
+
 class Ending(Summary, frozen=True, kw_only=True, omit_defaults=True):
     """How a run ended, as its row stores it."""
 
@@ -183,7 +212,7 @@ class Ending(Summary, frozen=True, kw_only=True, omit_defaults=True):
 
     def with_figures(self, figures: Summary) -> "Ending":
         """Return this ending with these figures. It keeps what is no figure."""
-        kept = {"status": self.status, "waiting": self.waiting, "declined": self.declined}
+        kept = {name: getattr(self, name) for name in NO_FIGURES}
         return structs.replace(self, **structs.asdict(figures) | kept)
 
 

@@ -310,7 +310,7 @@ class LiveRun:
             return failed(error)
         match failure:
             case None:
-                return Ending(status="completed", declined=self.answer.declined)
+                return self.answer.completed
             case Paused():
                 return paused(self.answer.work.asks)
             case Withdrawn():

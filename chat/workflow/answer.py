@@ -16,7 +16,7 @@ from chat.llm.servers import is_stand_in
 from chat.llm.windows import Window
 from chat.protocol.events import ResponseDelta, ResponseSnapshot, RoutingDecided
 from chat.protocol.payloads import ModelCall, RouteData, SnapshotData
-from chat.protocol.terms import Declined, Usage
+from chat.protocol.terms import Declined, Ending, QuoteCheck, Usage
 from chat.trace_context import RunTrace
 from routing.languages import language_of
 from routing.policy import Route, choose
@@ -78,6 +78,7 @@ class Answer:
         self.route: Route | None = None
         self.is_escalated = False
         self.declined: Declined | None = None  # why the stand-in model was not asked
+        self.quotes: QuoteCheck | None = None
         self.opinions = resources.opinions
         self.work = Work(
             question,
@@ -104,6 +105,17 @@ class Answer:
     @property
     def window(self) -> Window:
         return self.work.models.window(self.model)
+
+    @property
+    def completed(self) -> Ending:
+        """The ending of a run whose answer is written."""
+        return Ending(
+            status="completed",
+            declined=self.declined,
+            quotes=self.quotes,
+            unread_messages=self.work.unread_messages,
+            summarized_messages=self.work.summarized_messages,
+        )
 
     @cached_property
     def exact(self) -> tuple[str, ...]:

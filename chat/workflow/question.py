@@ -15,6 +15,7 @@ class Question:
     mode: Mode
     effort: Effort | None = None
     earlier: Sequence[Exchange] = ()
+    unloaded: int = 0  # exchanges before these, which are too many
     fresh: bool = False
     run_id: str = ""  # of the first run that works on the answer
     model: str = ""  # that the person chose; empty if each path has its own

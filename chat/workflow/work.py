@@ -122,6 +122,8 @@ class Work:
         self.asks: list[Asked] = []  # what a person must reply to before the run can go on
         self.is_answering = False  # words of the answer are being streamed
         self.answered_by = ""  # the model that wrote the answer on the current path
+        # Earlier messages that did not fit into what it read, and those of which it got a summary.
+        self.unread_messages = self.summarized_messages = 0
         self.failed_models: set[str] = set()  # of agents, which another one stands in for
         # time.monotonic() of a model's last sign of life, even if it was nothing to show.
         self.last_activity_at = 0.0
