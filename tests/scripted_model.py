@@ -149,7 +149,7 @@ class ScriptedModel:
         instructions = str(messages[0]["content"])
         # A round ends with the results of its tools, behind the question.
         asked = max(n for n, each in enumerate(messages) if each["role"] in ("system", "user"))
-        question = str(messages[asked]["content"]).removeprefix("Question:\n").partition("\n")[0]
+        question = str(messages[asked]["content"]).partition("\n")[0]
         if rounds := self._assignments.get((instructions, question)):
             done = sum(message["role"] == "assistant" for message in messages[asked:])
             return rounds[min(done, len(rounds) - 1)]

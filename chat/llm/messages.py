@@ -105,6 +105,14 @@ def estimated_tokens(text: str) -> int:
     return len(text.encode()) // BYTES_PER_TOKEN + 4
 
 
+def without_middle(text: str, fewer: int) -> str:
+    """Return the text with `fewer` tokens less, apart from the mark of the cut."""
+    content = text.encode()
+    room = max(0, len(content) - BYTES_PER_TOKEN * fewer)
+    head, tail = content[: room - room // 3], content[len(content) - room // 3 :]
+    return f"{head.decode(errors='ignore')} […] {tail.decode(errors='ignore')}"
+
+
 def estimated_usage(messages: Sequence[ChatMessage], written: int) -> Usage:
     """Return the usage of a call whose server doesn't report it; `written` are characters."""
     return Usage(

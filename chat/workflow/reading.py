@@ -10,7 +10,7 @@ from chat.llm.windows import Window
 from chat.protocol.terms import Usage
 from tooling.sentences import sentence
 
-from .prompt import within
+from .prompt import Prompt
 from .work import Work
 
 logger = logging.getLogger(__name__)
@@ -26,14 +26,11 @@ READ_SHARE = 0.6
 MIN_COMPARED = 1500  # tokens: in short messages the estimate is too rough
 
 
-def messages_to_read(
-    messages: Sequence[ChatMessage], window: Window, work: Work
-) -> list[ChatMessage]:
-    """Return the messages that fit, and tell once if the model won't read all of them."""
-    kept = within(messages, window.context_tokens)
-    if window.read_tokens and sum(each.tokens for each in kept) > window.read_tokens:
+def fit(prompt: Prompt, window: Window, work: Work) -> None:
+    """Shorten what a model is given to what fits, and tell once if it won't read all of that."""
+    prompt.fit(window.context_tokens)
+    if window.read_tokens and sum(each.tokens for each in prompt.messages) > window.read_tokens:
         work.say_once(READS_THE_END % {"tokens": f"{window.read_tokens:,}"})
-    return kept
 
 
 def tell_unread(messages: Sequence[ChatMessage], usage: Usage, window: Window, work: Work) -> None:

@@ -1,6 +1,15 @@
 """What an agent said in its turn."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from tooling.sentences import sentence
+
+FILTERED = sentence("A content filter of the model server ended the answer here.")
+CUT_BY_SERVER = sentence(
+    "The model server cut the answer at its own length limit, after %(tokens)s tokens."
+)
+CUT_BY_US = sentence("The answer reached the limit of %(tokens)s tokens.")
 
 
 @dataclass(slots=True)
@@ -22,3 +31,12 @@ class Said:
         if len(self.words) > 1:
             self.words = ["".join(self.words)]
         return self.words[0] if self.words else ""
+
+    def lacking(self, used: int, most: int) -> Iterator[str]:
+        """Yield why a completed answer isn't whole, of `used` tokens and at `most` so many."""
+        if self.is_filtered:
+            yield FILTERED
+        if self.is_cut_early:
+            yield CUT_BY_SERVER % {"tokens": f"{used:,}"}
+        elif self.is_cut:
+            yield CUT_BY_US % {"tokens": f"{most:,}"}

@@ -59,7 +59,8 @@ def readable(question: Question, model: str, *, max_tokens: int) -> Question:
         for exchange in question.earlier
         if reason_to_decline(exchange.question, max_tokens=max_tokens) is None
     ]
-    return replace(question, earlier=earlier)
+    unread = len(question.earlier) - len(earlier)
+    return replace(question, earlier=earlier, unloaded=question.unloaded + unread)
 
 
 def reason_to_decline(text: str, *, max_tokens: int) -> Declined | None:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from chat.llm.errors import EmptyAnswer, ModelError
-from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage, estimated_tokens
+from chat.llm.messages import BYTES_PER_TOKEN, estimated_tokens
 from chat.protocol.events import AgentMessage
 from tooling.sentences import sentence
 from tooling.untrusted import cut, one_line
@@ -309,6 +309,7 @@ class Team:
         return self.turn(
             agent,
             ("Your subtask", subtask.task),
+            ("Tools for it", ", ".join(subtask.tools)),
             *self.sections(agent, earlier),
             task=subtask.task,
             tools=self.tools_of(agent),
@@ -342,17 +343,16 @@ class Team:
         is_answer: bool = False,
         task: str = "",
     ) -> Turn:
-        """Return a turn for `agent` that reads the question and then `sections`."""
+        """Return a turn for `agent` that reads the question and behind it `sections`."""
         window = window_of(agent, self.work)
-        *before, asked = prompt(agent, self.work.question, window.context_tokens)
-        parts = [
-            f"Question:\n{asked.content}",
-            *(f"{title}:\n{text}" for title, text in sections if text),
-        ]
+        read = prompt(agent, self.work.question, window.context_tokens)
+        for title, text in sections:
+            if text:
+                read.add_to_question(f"{title}:\n{text}")
         return Turn(
             agent,
             self.work,
-            [*before, ChatMessage("user", "\n\n".join(parts))],
+            read,
             max_tokens=window.output_tokens if is_answer else window.step_tokens,
             tools=tools,
             wanted=wanted,

@@ -37,12 +37,19 @@ from tooling.calls import Rejection
 from tooling.registry import Tool
 from tooling.sentences import sentence
 
-from .agent_models import is_of_server, model_instead, model_of, window_of
+from .agent_models import (
+    is_of_server,
+    model_instead,
+    model_now,
+    model_of,
+    tell_model,
+    window_of,
+)
 from .agents import Agent
 from .calls import CallRecord, KeptCall
-from .offering import tools_to_offer, window_beside
-from .prompt import as_told
-from .reading import messages_to_read, tell_unread
+from .offering import tools_to_offer, window_beside, with_called
+from .prompt import Prompt, as_told
+from .reading import fit, tell_unread
 from .said import Said
 from .steps import Round, TurnEnd, Used
 from .together import every
@@ -50,19 +57,10 @@ from .tool_use import ToolUse
 from .work import Work
 
 YIELD_EVERY_N_PIECES = 16
-FILTERED = sentence("A content filter of the model server ended the answer here.")
-CUT_BY_SERVER = sentence(
-    "The model server cut the answer at its own length limit, after %(tokens)s tokens."
-)
-CUT_BY_US = sentence("The answer reached the limit of %(tokens)s tokens.")
 CAP_BEFORE_ANSWER = sentence("The limit of %(cap)s was reached before the answer.")
 CAP_REACHED = sentence("The limit of %(cap)s is reached. %(agent)s stops here.")
 TOO_MANY_CALLS = sentence(
     "%(agent)s wanted more than %(count)s tools at once; the others are left out."
-)
-
-OTHER_MODEL = sentence(
-    "%(model)s, the model of the %(agent)s, cannot be asked now, so %(other)s is asked instead."
 )
 
 
@@ -72,7 +70,7 @@ class Turn:
 
     agent: Agent
     work: Work
-    messages: list[ChatMessage]
+    prompt: Prompt
     max_tokens: int  # of a round; of an answer, all its rounds together
     tools: frozenset[str] = frozenset()  # that it may call; its model is offered some of them
     wanted: frozenset[str] = frozenset()  # the first of these to offer
@@ -91,6 +89,8 @@ class Turn:
     is_thinking: bool = False
     is_done: bool = False  # it ended by itself
     has_spoken: bool = False  # the model, in the current round: words or thoughts
+    _offered: list[Tool] | None = None  # to `_asked`, with each round
+    _asked: str = ""  # the model of the last round
     _kept_calls: set[int] = field(default_factory=set)  # the numbers of those that rounds have
 
     def __post_init__(self) -> None:
@@ -115,18 +115,10 @@ class Turn:
             if self.is_answer and not self.said.text.strip() and not self.gives_up:
                 raise self.empty_answer()
             if self.is_answer:
-                self.tell_what_lacks()
+                for lack in self.said.lacking(self.tokens_used, self.max_tokens):
+                    self.work.say(lack)
             self.is_done = True
         return self.said
-
-    def tell_what_lacks(self) -> None:
-        """Tell the reader of a completed answer why it isn't whole."""
-        if self.said.is_filtered:
-            self.work.say(FILTERED)
-        if self.said.is_cut_early:
-            self.work.say(CUT_BY_SERVER % {"tokens": f"{self.tokens_used:,}"})
-        elif self.said.is_cut:
-            self.work.say(CUT_BY_US % {"tokens": f"{self.max_tokens:,}"})
 
     def empty_answer(self) -> EmptyAnswer:
         if self.said.cap:
@@ -174,7 +166,8 @@ class Turn:
         if not self.rounds_used:
             # A tool's result may be the whole answer.
             return not self.said.words
-        return not self.is_last_round and self.messages[-1].role == "tool" and not self.gives_up
+        calls_tools = self.prompt.messages[-1].role == "tool"
+        return calls_tools and not self.is_last_round and not self.gives_up
 
     @property
     def is_last_round(self) -> bool:
@@ -187,6 +180,7 @@ class Turn:
     async def take_round(self) -> None:
         """Make one model call, and the tool calls that it asks for."""
         self.rounds_used += 1
+        await self.prepare(model_now(self.agent, self.work))
         made = await self.work.once(
             f"{self.agent.id}/{self.rounds_used}",
             Round,
@@ -209,16 +203,17 @@ class Turn:
             self.work.say(TOO_MANY_CALLS % {"agent": self.agent.name, "count": MAX_CALLS})
         text = made.text.lstrip()
         if not made.calls:
-            self.messages.append(ChatMessage("assistant", text))
+            self.prompt.messages.append(ChatMessage("assistant", text))
             return
         self.work.is_answering = False
         uses = await every(self.use(call, number) for number, call in enumerate(made.calls))
         told = [as_told(used.call) for used in uses]
-        self.messages.append(ChatMessage("assistant", text, tool_calls=told))
+        results = [ChatMessage("assistant", text, tool_calls=told)]
         for used in uses:
             if isinstance(used.result, Rejection) and used.result.reason == "cap_reached":
                 self.said.ran_short = True
-            self.messages.append(ChatMessage("tool", used.result.text, tool_call_id=used.call.id))
+            results.append(ChatMessage("tool", used.result.text, tool_call_id=used.call.id))
+        self.prompt.messages += results
 
     async def speak(self) -> Round:
         """Make one model call and tell its words as they come.
@@ -226,19 +221,36 @@ class Turn:
         If the server of the agent's own model fails before the first word, another model is asked,
         for the rest of the run.
         """
-        model, other = (find(self.agent, self.work.question) for find in (model_of, model_instead))
-        if not other:
-            return await self.ask(model)
-        if model not in self.work.failed_models:
+        model = model_now(self.agent, self.work)
+        if model_instead(self.agent, self.work.question) not in ("", model):
             try:
                 return await self.ask(model)
             except ModelError as exc:
                 if self.has_spoken or not is_of_server(exc):
                     raise
                 self.work.failed_models.add(model)
-        names = {"agent": self.agent.name, "model": model, "other": other}
-        self.work.say_once(OTHER_MODEL % names)
-        return await self.ask(other)
+            model = model_now(self.agent, self.work)
+            await self.prepare(model)
+        tell_model(self.agent, model, self.work)
+        return await self.ask(model)
+
+    async def prepare(self, model: str) -> None:
+        """Choose the tools for this model, once, and shorten what it is given to what it reads."""
+        window = self.work.models.window(model)
+        if self._offered is None or self._asked != model:
+            self._asked = model
+            # The only call of a turn must be the answer.
+            names = self.tools if self.rounds > 1 else ()
+            self._offered = await tools_to_offer(
+                self.work, names, window, model=model, wanted=self.wanted, task=self.task
+            )
+        usable = self.work.toolbox.usable_tools(self.tools)
+        self._offered = with_called(self._offered, usable, self.prompt.messages)
+        fit(self.prompt, window_beside(self._offered, window), self.work)
+        if self.is_answer:
+            history = self.prompt.history
+            self.work.unread_messages = history.unread
+            self.work.summarized_messages = history.summarized
 
     async def ask(self, model: str) -> Round:
         """Ask this model and tell its words as they come."""
@@ -249,17 +261,7 @@ class Turn:
         has_thought = False
         before = len(self.said.words)
         window = self.work.models.window(model)
-        tools = await tools_to_offer(
-            self.work,
-            self.tools,
-            self.messages,
-            window,
-            model=model,
-            wanted=self.wanted,
-            task=self.task,
-            is_last=self.is_last_round,
-        )
-        messages = messages_to_read(self.messages, window_beside(tools, window), self.work)
+        messages, tools = self.prompt.messages, self._offered or []
         pieces = 0
         with self.work.calling(model, messages, is_of_agent=True) as call:
             self.calls.append(call)
@@ -394,7 +396,7 @@ class Turn:
         return used
 
     async def use_first(self, call: WantedCall) -> None:
-        """Make a tool call before the model is asked, and put its result before the question."""
+        """Make a tool call before the model is asked, and put its result behind the question."""
         result = (await self.use(call, 0)).result
         if isinstance(result, Rejection):
             return self.warn(self.said.lacks)
@@ -408,18 +410,13 @@ class Turn:
             # The stand-in would spoil it ("12 * 7 = 640"). What was found outside it may phrase:
             # that is not an answer yet.
             return self.tell_words(result.text)
-        return self.put_before_question(result.text)
+        return self.prompt.add_material(result.text)
 
     def warn(self, lacking: str) -> None:
-        """Put before the question why it cannot be looked up. Readers see it among the steps."""
+        """Add to the question why it cannot be looked up. Readers see it among the steps."""
         # The stand-in would only repeat it, in place of an answer.
         if lacking and not self.has_stand_in:
-            self.put_before_question(lacking)
-
-    def put_before_question(self, words: str) -> None:
-        # Not as a message of role "tool", which weak models do not know.
-        question = self.messages.pop().content
-        self.messages.append(ChatMessage("user", f"{words}\n\n{question}"))
+            self.prompt.add_to_question(lacking)
 
     # --- A turn that ended before it was done
 

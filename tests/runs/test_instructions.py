@@ -148,5 +148,5 @@ async def test_small_model_gets_their_beginning_and_the_reader_is_told(
 @pytest.mark.parametrize("text", ["x" * MAX_INSTRUCTIONS, "語" * MAX_INSTRUCTIONS, "é " * 900])
 @pytest.mark.parametrize("context", [150, 1200, 6000])
 def test_instructions_take_at_most_a_quarter_of_the_context(text: str, context: int) -> None:
-    [system, _] = prompt(ASSISTANT, Question("Why?", "auto", instructions=text), context)
+    [system, _] = prompt(ASSISTANT, Question("Why?", "auto", instructions=text), context).messages
     assert system.tokens - estimated_tokens(ASSISTANT.instructions) <= context // 4

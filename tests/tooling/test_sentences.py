@@ -8,7 +8,7 @@ from django.utils import translation
 
 from chat.llm.faults.verdicts import HANDLING, Kind, sentence_of
 from chat.protocol import errors
-from chat.workflow import light, team, turn
+from chat.workflow import light, said, team
 from tooling.sentences import localized
 
 
@@ -23,7 +23,7 @@ def german() -> Iterator[None]:
     [
         (errors.IDLE_TIMEOUT.message, "Das Modell hat nicht rechtzeitig geantwortet. Was bisher"),
         # Numbers get the separators of the language.
-        (turn.CUT_BY_US % {"tokens": "12,000"}, "Die Antwort hat die Grenze von 12.000 Tokens"),
+        (said.CUT_BY_US % {"tokens": "12,000"}, "Die Antwort hat die Grenze von 12.000 Tokens"),
         # A value may be a sentence itself.
         (
             light.REACHED_LIMIT % {"cap": "3 rounds of model calls"},

@@ -60,7 +60,7 @@ async def test_question_for_a_fresh_fact_is_searched_and_sources_are_listed(
     )
     assert len(web.queries) == 1
     assert "[1] Peru - Encyclopedia" in model.calls[0].question
-    assert model.calls[0].question.endswith(QUESTION)
+    assert model.calls[0].question.startswith(f"{QUESTION}\n\n")
 
 
 async def test_repeated_search_comes_from_the_cache_with_its_age(
@@ -172,8 +172,7 @@ async def test_failed_search_is_told_to_the_model_but_not_to_the_stand_in(
     web.default = Answer(status=400)
     await chat.answer(QUESTION)
     [call] = model.calls
-    assert call.question != QUESTION
-    assert call.question.endswith(QUESTION)
+    assert call.question.startswith(f"{QUESTION}\n\nThe search service")
     settings.FLEET_MODEL_IS_STAND_IN = True
     events = await chat.answer(QUESTION)
     [_, call] = model.calls

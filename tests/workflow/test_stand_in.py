@@ -143,4 +143,4 @@ async def test_missing_search_is_told_in_the_language_of_the_question(
     settings.FLEET_MODEL_IS_STAND_IN = False
     events = await chat.answer(chat_request("Wie wird das Wetter morgen in Oslo?", mode="light"))
     assert NO_SEARCH["de"] in messages_of(events)
-    assert model.calls[0].question.startswith(NO_SEARCH["de"])
+    assert model.calls[0].question.endswith(f"?\n\n{NO_SEARCH['de']}")

@@ -19,6 +19,7 @@ from chat.runs.supervisor import LiveRun
 from chat.workflow.agents import ASSISTANT, EDITOR, RESEARCHER, Agent
 from chat.workflow.crew import crew
 from chat.workflow.light import Light
+from chat.workflow.prompt import Prompt
 from chat.workflow.team import default_plan
 from chat.workflow.together import side_by_side
 from chat.workflow.turn import YIELD_EVERY_N_PIECES, Turn
@@ -185,7 +186,7 @@ async def test_events_told_while_the_ending_is_written_are_dropped(
 
 
 def turn_of(work: Work, agent: Agent = RESEARCHER) -> Turn:
-    return Turn(agent, work, [ChatMessage("user", "Why?")], max_tokens=10_000)
+    return Turn(agent, work, Prompt([ChatMessage("user", "Why?")]), max_tokens=10_000)
 
 
 async def test_quick_model_lets_others_have_a_turn() -> None:

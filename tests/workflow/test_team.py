@@ -163,7 +163,8 @@ async def test_tools_that_a_plan_invents_are_dropped_with_a_message(
     events = await chat.answer(full())
     assert "teleport" in messages_of(events)
     [first, *_] = calls_of(team, ANALYST)
-    assert [tool["function"]["name"] for tool in first.body["tools"]] == ["calculator"]
+    assert [tool["function"]["name"] for tool in first.body["tools"]] == ["calculator", "clock"]
+    assert first.question.endswith("Tools for it:\ncalculator")
 
 
 async def test_agent_keeps_its_tools_if_its_plan_names_only_foreign_ones(
