@@ -1,7 +1,7 @@
 """Conversations and their messages."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from django.db import models
 from django.db.models.functions import Now
@@ -13,9 +13,10 @@ from .branches import Asked, Tree
 from .entrance import SOCKET, Entrance
 from .protocol.errors import FORBIDDEN, ProtocolError
 from .protocol.requests import ChatRequest
-from .record import Exchange
+from .record import Earlier, Exchange
 
 MAX_EXCHANGES = 50  # Earlier exchanges loaded for a run. The workflow's token budget then picks.
+BLOCK = MAX_EXCHANGES // 2  # If there are more, so many of the oldest are left out at once.
 TITLE_LENGTH = 60
 
 
@@ -160,27 +161,67 @@ class Conversation(models.Model):
             self.show(question.pk)
         self.save(update_fields=["updated_at", "head"])
 
-    def exchanges_before(self, question: "Message") -> list[Exchange]:
-        """Return the exchanges that lead to `question`, oldest first, each with its newest answer.
+    def path_before(self, question: int) -> list[int]:
+        """Return the ids of the questions that lead to this one, oldest first. One query."""
+        if self.head is not None:
+            return self.tree().path(question)[:-1]
+        earlier = self.messages.filter(role=Message.Role.USER, pk__lt=question)
+        return list(earlier.order_by("pk").values_list("pk", flat=True))
 
-        One query; one more if the conversation has versions.
+    def before(self, question: int) -> Earlier:
+        """Return what leads to a question. Two queries; one more if not all of it is loaded."""
+        path = self.path_before(question)
+        start = first_loaded(len(path))
+        exchanges = self.exchanges(path[start:])
+        if not start:
+            return Earlier(exchanges)
+        summary, summarized = self.summary_of(path[:start])
+        return Earlier(exchanges, start, summary, summarized)
+
+    def exchanges(self, questions: Collection[int]) -> list[Exchange]:
+        """Return those of these questions that have an answer, oldest first, with the newest one.
+
+        One query.
         """
-        before: Sequence[int] | models.QuerySet[Message, int]
-        if self.head is None:
-            # Named by a query of their own, which has an index. PostgreSQL would look for their
-            # runs among those of everybody.
-            earlier = self.messages.filter(role=Message.Role.USER, pk__lt=question.pk)
-            before = earlier.order_by("-pk").values_list("pk", flat=True)[:MAX_EXCHANGES]
-        else:
-            before = self.tree().path(question.pk)[:-1][-MAX_EXCHANGES:]
-        runs = self.runs.filter(question__in=before).exclude(answer__text="")
-        runs = runs.order_by("-question_id", "-answer_id")
-        newest: dict[int, Exchange] = {}
-        for question_id, asked, answered in runs.values_list(
-            "question_id", "question__text", "answer__text"
-        )[:MAX_EXCHANGES]:
-            newest.setdefault(question_id, Exchange(asked, answered))
-        return [newest[key] for key in sorted(newest)]
+        runs = self.runs.filter(question__in=questions).exclude(answer__text="")
+        newest = {
+            question_id: Exchange(asked, answered, question_id, summary)
+            for question_id, asked, answered, summary in runs.order_by(
+                "question_id", "answer_id"
+            ).values_list("question_id", "question__text", "answer__text", "question__summary")
+        }
+        return list(newest.values())
+
+    def summary_of(self, path: Sequence[int]) -> tuple[str, int]:
+        """Return the newest summary of these questions, and for how many of them it stands."""
+        has_one = self.messages.filter(role=Message.Role.USER, pk__lte=path[-1]).exclude(summary="")
+        places = {question: place for place, question in enumerate(path, 1)}
+        # Those of other versions are not on the path.
+        for question, summary in has_one.order_by("-pk").values_list("pk", "summary").iterator():
+            if question in places:
+                return summary, places[question]
+        return "", 0
+
+    def forget_summaries(self, since: int) -> None:
+        """Remove the summaries that stand for this question: it gets another answer."""
+        covering = self.messages.filter(role=Message.Role.USER, pk__gte=since)
+        covering.exclude(summary="").update(summary="")
+
+
+def first_loaded(count: int) -> int:
+    """Return the place of the first of so many exchanges that is loaded.
+
+    Many questions in a row have the same one: model servers read on where a request begins as the
+    one before.
+    """
+    too_many = max(0, count - MAX_EXCHANGES)
+    return -(-too_many // BLOCK) * BLOCK
+
+
+def newest(exchanges: Sequence[Exchange], *, unloaded: int = 0) -> Earlier:
+    """Return what is loaded of exchanges that have so many others before them."""
+    fewer = max(0, first_loaded(unloaded + len(exchanges)) - unloaded)
+    return Earlier(exchanges[fewer:], unloaded + fewer)
 
 
 class Message(models.Model):

@@ -18,12 +18,13 @@ class Told(Struct, frozen=True, omit_defaults=True):
     """What a stateless program tells with its question, in place of what is stored.
 
     `instructions` stand in place of the person's own. `echo` is what the program gets back with the
-    answer, whenever it reads it.
+    answer, whenever it reads it. `unloaded` exchanges were before those that are kept.
     """
 
     exchanges: Sequence[Exchange] = ()
     instructions: str = ""
     echo: dict[str, Any] = {}
+    unloaded: int = 0
 
     @classmethod
     def of(cls, column: Any) -> "Told | None":

@@ -24,6 +24,19 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """What leads to a question: the newest exchanges, oldest first, and how many are before them.
+
+    `summary` stands for the first `summarized` of these; empty if they have none.
+    """
+
+    exchanges: Sequence[Exchange] = ()
+    unloaded: int = 0
+    summary: str = ""
+    summarized: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """Everything that is stored when a run ends."""
 

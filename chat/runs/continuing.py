@@ -13,7 +13,7 @@ from chat.models import Run
 from chat.protocol.events import AskClosed, Connected, ResponseSnapshot, StreamEvent
 from chat.protocol.payloads import AskClosedData, ConnectedData, SnapshotData
 from chat.protocol.terms import Effort, Mode
-from chat.record import Exchange
+from chat.record import Earlier
 from chat.workflow.memory import Kept, Memory
 from chat.workflow.question import Question
 
@@ -52,12 +52,16 @@ def question_of(run: Run, *, is_first: bool = False) -> Question:
     The first question of a conversation has nothing before it, which saves two queries.
     """
     has_nothing_before = is_first and run.told is None
+    earlier = Earlier() if has_nothing_before else earlier_than(run)
     has_model = not run.model_asked or may_be_known(run.model_asked)
     return Question(
         run.question.text,
         msgspec.convert(run.mode, Mode),
         msgspec.convert(run.reasoning_effort or None, Effort | None),
-        () if has_nothing_before else exchanges_before(run),
+        earlier.exchanges,
+        earlier.unloaded,
+        earlier.summary,
+        earlier.summarized,
         fresh=run.fresh,
         run_id=str([*run.paused_before, run][0].pk),
         model=run.model_asked if has_model else "",
@@ -68,10 +72,11 @@ def question_of(run: Run, *, is_first: bool = False) -> Question:
     )
 
 
-def exchanges_before(run: Run) -> Sequence[Exchange]:
+def earlier_than(run: Run) -> Earlier:
     """Return what leads to a run's question: what its program has told, or else what is stored."""
-    told = Told.of(run.told)
-    return told.exchanges if told else run.conversation.exchanges_before(run.question)
+    if told := Told.of(run.told):
+        return Earlier(told.exchanges, told.unloaded)
+    return run.conversation.before(run.question_id)
 
 
 def kept_for(run: Run) -> dict[str, Kept]:

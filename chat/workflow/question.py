@@ -16,6 +16,8 @@ class Question:
     effort: Effort | None = None
     earlier: Sequence[Exchange] = ()
     unloaded: int = 0  # exchanges before these, which are too many
+    summary: str = ""  # of the first `summarized` of the unloaded ones
+    summarized: int = 0
     fresh: bool = False
     run_id: str = ""  # of the first run that works on the answer
     model: str = ""  # that the person chose; empty if each path has its own

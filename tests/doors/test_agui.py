@@ -99,7 +99,8 @@ async def test_what_the_client_tells_counts_and_not_what_is_stored(
     await answered(doors, asked(*told, context=context))
     run = await Run.objects.aget(question__text=QUESTION)
     assert run.told
-    assert run.told["exchanges"] == [{"question": "Told", "answer": "Heard."}]
+    exchanges = [(each["question"], each["answer"]) for each in run.told["exchanges"]]
+    assert exchanges == [("Told", "Heard.")]
     assert run.told["instructions"] == "Be brief.\n\nThe page:\nPrices"
     said = json.dumps(model.calls[-1].body["messages"])
     assert "Heard." in said

@@ -10,13 +10,14 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from chat.access.owners import Asker, Owner
-from chat.conversations import Conversation, Message
+from chat.conversations import Conversation, Message, first_loaded, newest
 from chat.models import Run
 from chat.protocol.errors import ProtocolError
 from chat.protocol.requests import ChatRequest
 from chat.protocol.terms import Ending
-from chat.record import Outcome
+from chat.record import Earlier, Exchange, Outcome
 from tests.chatting import Chatting, chat_request
+from tests.pages.test_plans import stored_chats
 from tests.scripted_model import ScriptedModel
 
 OWNER, STRANGER = Owner("script"), Owner("terminal")
@@ -35,7 +36,7 @@ def ask(text: str, *, owner: Owner = OWNER, **fields: Any) -> Run:
 def read_before(run: Run) -> str:
     """Return the earlier questions that a model reads, in the order of its prompt."""
     conversation = Conversation.objects.get(pk=run.conversation_id)
-    exchanges = conversation.exchanges_before(run.question)
+    exchanges = conversation.before(run.question_id).exchanges
     assert all(exchange.answer == exchange.question.upper() for exchange in exchanges)
     return " ".join(exchange.question for exchange in exchanges)
 
@@ -125,14 +126,64 @@ class TestStarting:
             run = Run.objects.start(
                 Asker(OWNER), request, run_id=uuid4(), worker="w", lease=lease
             ).run
-            run.conversation.exchanges_before(run.question)
+            run.conversation.before(run.question_id)
         words = [query["sql"].split()[0] for query in queries]
-        # The conversation; both messages, its time, the run; the exchanges.
+        # The conversation; both messages, its time, the run; the questions, the exchanges.
         assert [word for word in words if word in ("SELECT", "INSERT", "UPDATE")] == [
-            *("SELECT", "INSERT", "UPDATE", "INSERT", "SELECT")
+            *("SELECT", "INSERT", "UPDATE", "INSERT", "SELECT", "SELECT")
         ]
         assert not Message.objects.exclude(branch_of=None, follows=None).exists()
         assert Conversation.objects.get().head is None
+
+
+@pytest.mark.django_db
+class TestLongChats:
+    """More exchanges than are loaded."""
+
+    @pytest.mark.parametrize(
+        ("count", "start"), [(0, 0), (1, 0), (50, 0), (51, 25), (75, 25), (76, 50), (200, 150)]
+    )
+    def test_oldest_exchanges_are_left_out_in_blocks(self, count: int, start: int) -> None:
+        assert first_loaded(count) == start
+        exchanges = [Exchange(str(number), "a") for number in range(count)]
+        assert newest(exchanges) == Earlier(exchanges[start:], start)
+
+    def test_list_that_was_cut_before_goes_on_as_if_it_was_whole(self) -> None:
+        known = Earlier()
+        for count in range(1, 131):
+            known = newest([*known.exchanges, Exchange(str(count), "a")], unloaded=known.unloaded)
+            assert (known.unloaded, len(known.exchanges)) == (
+                first_loaded(count),
+                count - first_loaded(count),
+            )
+
+    def test_newest_exchanges_are_loaded_and_a_summary_of_the_others(self) -> None:
+        [chat] = stored_chats("terminal:", 1, exchanges=60)
+        path = chat.path_before(2**40)
+        Message.objects.filter(pk=path[9]).update(summary="Ten.")
+        Message.objects.filter(pk=path[19]).update(summary="Twenty.")
+        Message.objects.filter(pk=path[39]).update(summary="Forty.")
+        before = chat.before(2**40)
+        assert [each.question_id for each in before.exchanges] == path[25:]
+        assert (before.unloaded, before.summary, before.summarized) == (25, "Twenty.", 20)
+        assert [each.summary for each in before.exchanges if each.summary] == ["Forty."]
+
+    def test_summary_of_another_version_is_not_read(self) -> None:
+        [chat] = stored_chats("terminal:", 1, exchanges=60)
+        path = chat.path_before(2**40)
+        left, right = Message.objects.bulk_create(
+            Message(conversation=chat, role="user", text="some words", **fields)
+            for fields in ({"branch_of": path[3]}, {"follows": path[-1]})
+        )
+        Message.objects.filter(pk=path[1]).update(summary="Of both.")
+        Message.objects.filter(pk=path[12]).update(summary="Of the old one.")
+        chat.head = left.pk
+        assert [each.question_id for each in chat.before(left.pk).exchanges] == path[:3]
+        assert [each.summary for each in chat.before(left.pk).exchanges] == ["", "Of both.", ""]
+        assert chat.before(right.pk).summary == "Of the old one."
+        Message.objects.filter(pk=path[12]).update(summary="")
+        Message.objects.filter(pk=left.pk).update(summary="Of the new one.")
+        assert chat.before(right.pk).summary == "Of both."
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,14 +6,15 @@ from typing import Literal
 
 from msgspec import Struct
 
-from chat.conversations import MAX_EXCHANGES
+from chat.conversations import newest
 from chat.doors.errors import bad, refusal_of
 from chat.entrance import Told
 from chat.protocol.errors import ErrorInfo
 from chat.protocol.terms import MAX_MESSAGE
-from chat.record import Exchange
+from chat.record import Earlier, Exchange
 
 BETWEEN = "\n\n"
+NOTHING = Earlier()
 TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 # How Open WebUI begins what it asks the model of a chat for itself: titles, tags, follow-ups.
 TASK = "### Task:"
@@ -35,10 +36,13 @@ class Message(Struct, frozen=True):
     content: str | list[Part] | None = None
 
 
-def told_of(messages: Sequence[Message], *, field: str = "messages") -> tuple[str, Told]:
+def told_of(
+    messages: Sequence[Message], *, field: str = "messages", before: Earlier = NOTHING
+) -> tuple[str, Told]:
     """Return the question, which is the last message, and what was said before it.
 
-    Raise Refusal, which names the message in this field, if one can't be read.
+    `before` leads to the first message. Raise Refusal, which names the message in this field, if
+    one can't be read.
     """
     instructions: list[str] = []
     turns: list[tuple[Role, list[str]]] = []
@@ -65,8 +69,10 @@ def told_of(messages: Sequence[Message], *, field: str = "messages") -> tuple[st
             f"The last message has {len(asked):,} characters, more than {MAX_MESSAGE:,}.",
         )
         raise refusal_of(error, param=field)
-    told = Told(exchanges_of(earlier)[-MAX_EXCHANGES:], BETWEEN.join(filter(None, instructions)))
-    return asked, told
+    exchanges = [*before.exchanges, *exchanges_of(earlier)]
+    loaded = newest(exchanges, unloaded=before.unloaded)
+    words = BETWEEN.join(filter(None, instructions))
+    return asked, Told(loaded.exchanges, words, unloaded=loaded.unloaded)
 
 
 def exchanges_of(turns: Sequence[tuple[Role, list[str]]]) -> list[Exchange]:

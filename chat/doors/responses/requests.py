@@ -1,12 +1,12 @@
 """Requests for responses: which fields count, and what the program tells with its question."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
-from chat.conversations import MAX_EXCHANGES
 from chat.doors.errors import bad
 from chat.doors.openai.messages import BETWEEN, Message, Part, told_of
 from chat.doors.openai.models import FLEET
@@ -22,7 +22,7 @@ from chat.doors.openai.requests import (
 from chat.entrance import Told
 from chat.protocol.requests import holds_nul
 from chat.protocol.terms import Effort
-from chat.record import Exchange
+from chat.record import Earlier
 
 SEARCHES = "web_search"  # how the types of the tool begin, such as web_search_preview
 
@@ -220,12 +220,12 @@ def references_in(request: ResponseRequest) -> list[tuple[str, str]]:
 
 
 def told_by(
-    request: ResponseRequest, *, before: Sequence[Exchange], texts: Mapping[str, str]
+    request: ResponseRequest, *, before: Earlier, texts: Mapping[str, str]
 ) -> tuple[str, Told]:
     """Return the question, and what is told with it.
 
-    `before` are the exchanges up to the previous response, `texts` the answers that the input
-    refers to. Raise Refusal, which names the item, if one can't be read.
+    `before` is what leads up to the end of the previous response, `texts` the answers that the
+    input refers to. Raise Refusal, which names the item, if one can't be read.
     """
     if isinstance(request.input, str):
         messages = [Message("user", request.input)]
@@ -233,11 +233,10 @@ def told_by(
         messages = [
             message_of(item, f"input[{number}]", texts) for number, item in enumerate(request.input)
         ]
-    question, told = told_of(messages, field="input")
+    question, told = told_of(messages, field="input", before=before)
     instructions = [text for text in (request.instructions, told.instructions) if text]
-    exchanges = [*before, *told.exchanges][-MAX_EXCHANGES:]
     echo = msgspec.to_builtins(Echo.of(request))
-    return question, Told(exchanges, BETWEEN.join(instructions), echo)
+    return question, replace(told, instructions=BETWEEN.join(instructions), echo=echo)
 
 
 def message_of(item: InputItem, place: str, texts: Mapping[str, str]) -> Message:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import msgspec
@@ -13,8 +13,8 @@ from chat.doors.calls import Call
 from chat.doors.errors import Refusal, refused
 from chat.entrance import Told
 from chat.models import Run, RunQuerySet
-from chat.record import Exchange
-from chat.runs.continuing import exchanges_before
+from chat.record import Earlier, Exchange
+from chat.runs.continuing import earlier_than
 from chat.runs.replay import Entry
 
 from .objects import (
@@ -38,7 +38,7 @@ class Named:
     """What a request names: the response that it goes on with, and answers, by their ids."""
 
     conversation_id: UUID | None
-    before: list[Exchange]
+    before: Earlier
     texts: Mapping[str, str]
 
 
@@ -68,17 +68,18 @@ def unknown(what: str, given: str, param: str) -> Refusal:
 
 def named_in(owner: Owner, wanted: ResponseRequest) -> Named:
     """Return what a request names. Raise Refusal if that is unknown."""
-    conversation_id, before = None, []
+    conversation_id, before = None, Earlier()
     if response_id := wanted.previous_response_id:
         run = run_named(owner, response_id, param="previous_response_id")
-        conversation_id, before = run.conversation_id, exchanges_up_to(run)
+        conversation_id, before = run.conversation_id, earlier_with(run)
     return Named(conversation_id, before, texts_of(owner, wanted))
 
 
-def exchanges_up_to(run: Run) -> list[Exchange]:
-    """Return the exchanges that lead to a run, and its own if it has an answer."""
+def earlier_with(run: Run) -> Earlier:
+    """Return what leads to a run, and its own exchange if it has an answer."""
     own = [Exchange(run.question.text, run.answer.text)] if run.answer.text else []
-    return [*exchanges_before(run), *own]
+    earlier = earlier_than(run)
+    return replace(earlier, exchanges=[*earlier.exchanges, *own])
 
 
 def texts_of(owner: Owner, wanted: ResponseRequest) -> dict[str, str]:
@@ -113,7 +114,7 @@ def items_of(call: Call) -> list[SentMessage]:
     """Return the messages that a response answers, oldest first."""
     run = run_of(call)
     items: list[SentMessage] = []
-    for exchange in [*exchanges_before(run), Exchange(run.question.text, "")]:
+    for exchange in [*earlier_than(run).exchanges, Exchange(run.question.text, "")]:
         asked, answered = InputText(exchange.question), OutputText(text=exchange.answer)
         items.append(SentMessage(id=item_id(run, len(items)), role="user", content=[asked]))
         if exchange.answer:

@@ -105,3 +105,11 @@ def test_question_that_is_too_long_is_refused() -> None:
 
 def test_nul_is_refused_wherever_it_is() -> None:
     assert refused(("system", "\0"), ("user", "A")) == ("bad_request", "messages[0].content")
+
+
+def test_long_list_loses_its_oldest_exchanges_in_blocks() -> None:
+    said = [("user", "Q"), ("assistant", "A")] * 76
+    _, before = told(*said[2:], ("user", "Now?"))
+    assert (len(before.exchanges), before.unloaded) == (50, 25)
+    _, before = told(*said, ("user", "Now?"))
+    assert (len(before.exchanges), before.unloaded) == (26, 50)

@@ -228,6 +228,22 @@ async def test_response_goes_on_behind_another(doors: Doors, model: ScriptedMode
     assert await Conversation.objects.acount() == 1
 
 
+async def test_exchanges_that_are_left_out_of_a_chain_are_counted(doors: Doors) -> None:
+    exchanges = [said("user", "Q"), said("assistant", "A")]
+    first = await answered(doors, [*exchanges * 40, said("user", "Now?")])
+    second = await answered(
+        doors, [*exchanges * 20, said("user", "And now?")], previous_response_id=first["id"]
+    )
+    run = await until_ended(second)
+    # Of 61: those of the first request, its own one, and those of the second.
+    assert (len(run.told["exchanges"]), run.told["unloaded"]) == (36, 25)
+    third = await answered(
+        doors, [*exchanges * 80, said("user", "And now?")], previous_response_id=second["id"]
+    )
+    run = await until_ended(third)
+    assert (len(run.told["exchanges"]), run.told["unloaded"]) == (42, 100)
+
+
 async def test_response_goes_on_behind_an_older_one(doors: Doors, model: ScriptedModel) -> None:
     told_before = [said("user", "I am a pilot."), said("assistant", "Noted.")]
     first = await answered(doors, [*told_before, said("user", "My name is Ada.")])
