@@ -17,6 +17,7 @@ from aiohttp import web
 
 from chat.llm.messages import BYTES_PER_TOKEN
 from tests.loopback import LoopbackServer
+from tests.prefix_cache import PrefixCache, rendered, tokens_of
 
 DEFAULT_ANSWER = ["The ", "answer ", "is ", "**42**", "."]
 
@@ -97,6 +98,8 @@ class ScriptedModel:
         # it replies with status 404.
         self.replies: dict[str, Any] = {}
         self.asked: list[str] = []  # the keys of the requests for other paths
+        # With one, it reports how many tokens it read, and how many of them it knew.
+        self.cache: PrefixCache | None = None
         self._server = LoopbackServer(
             "/v1/chat/completions", self._complete, others=self._tell, port=port
         )
@@ -115,6 +118,7 @@ class ScriptedModel:
         self.replies.clear()
         self.asked.clear()
         self.default = Script()
+        self.cache = None
 
     def on(self, question: str, **script: Any) -> Script:
         """Play this script for this question."""
@@ -215,6 +219,8 @@ class ScriptedModel:
 
     async def _play(self, request: web.Request, call: Call) -> web.StreamResponse:
         script = call.script
+        text = rendered(call.body) if self.cache else ""
+        known = self.cache.known_tokens(text) if self.cache else 0
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         if script.at_once:
@@ -244,13 +250,20 @@ class ScriptedModel:
         if script.finish:
             end = _event({}, finish="tool_calls" if script.calls else script.finish_reason)
             if script.usage:
-                usage = {
+                usage: dict[str, Any] = {
                     "prompt_tokens": read_tokens_of(call),
                     "completion_tokens": len(script.tokens) + script.thinking_tokens,
                     "completion_tokens_details": {
                         "reasoning_tokens": script.thinking_tokens or None
                     },
                 }
+                if self.cache:
+                    usage["prompt_tokens"] = tokens_of(text)
+                    usage["prompt_tokens_details"] = {"cached_tokens": known}
+                    said = {"role": "assistant", "content": "".join(script.tokens)}
+                    self.cache.add(
+                        rendered({**call.body, "messages": [*call.body["messages"], said]})
+                    )
                 end += b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n"
             await response.write(end + b"data: [DONE]\n\n")
         return response
