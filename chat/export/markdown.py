@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 
 from chat.conversations import Conversation
 from chat.models import Run
-from chat.rendering.ending import SourceLink
+from chat.rendering.ending import SourceLink, remarks_of
 from chat.rendering.markdown.characters import without_controls
 from tooling.sentences import localized
 
@@ -55,7 +55,7 @@ def answer_parts(chain: Sequence[Run]) -> list[str]:
     run = chain[-1]
     text = run.answer.text if run.recorded_ending else run.text_so_far
     links = [SourceLink.of(source) for source in sources_of(chain)] if text else []
-    parts = [f"## {_('Answer')}", closed(text.strip("\r\n")), how_it_ended(run)]
+    parts = [f"## {_('Answer')}", closed(text.strip("\r\n")), how_it_ended(run), remarks(run)]
     if links:
         parts += [f"**{_('Sources')}**", "\n".join(map(source_line, links))]
     return [part for part in parts if part]
@@ -77,6 +77,12 @@ def how_it_ended(run: Run) -> str:
         case _:
             return ""
     return f"*{words}*"
+
+
+def remarks(run: Run) -> str:
+    """Return what stands below the answer before one relies on it; empty for most."""
+    sentences = remarks_of(run.recorded_ending) if run.recorded_ending else ()
+    return f"*{escaped(' '.join(sentences))}*" if sentences else ""
 
 
 def source_line(source: SourceLink) -> str:

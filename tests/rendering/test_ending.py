@@ -276,6 +276,24 @@ def foot(*steps: AnyEvent, text: str = "Hello", **figures: Any) -> str:
 
 
 @pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        ({"unread_messages": 12}, "12 earlier messages were not read."),
+        ({"unread_messages": 1}, "1 earlier message was not read."),
+        ({"summarized_messages": 12}, "A summary stood for 12 earlier messages."),
+        (
+            {"summarized_messages": 1200, "unread_messages": 2},
+            "A summary stood for 1,200 earlier messages. 2 earlier messages were not read.",
+        ),
+    ],
+)
+def test_foot_says_once_what_a_long_chat_left_out(figures: dict[str, int], words: str) -> None:
+    shown_words = text_of(foot(usage=USAGE, **figures))
+    assert shown_words.count(words) == 1
+    assert "earlier message" not in text_of(foot(usage=USAGE))
+
+
+@pytest.mark.parametrize(
     ("tool", "words"),
     [("calculator", "exact, by the calculator"), ("clock", "exact, by the clock")],
 )
