@@ -8,7 +8,7 @@ from typing import Any
 from .failures import error_in
 from .natives import translated
 from .normal import CallDelta, Chunk, TokenCount
-from .usage import number, timed_count, token_count, usage_in
+from .usage import number, timed_count, token_count, usage_in, with_cached
 
 # The fields of a piece of an answer. Only the first of each kind is read: if a server fills
 # several, they say the same.
@@ -251,7 +251,7 @@ def count_of(
     """Return the tokens that a chunk counts. Search unusual places only in the last chunks."""
     for usage in (document.get("usage"), choice.get("usage")):
         if isinstance(usage, dict) and (count := token_count(usage)):
-            return count
+            return with_cached(count, document.get("timings"))
     if not is_last:
         return None
     return usage_in(document) or timed_count(document.get("timings"))

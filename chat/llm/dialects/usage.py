@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from math import isfinite
 
+from msgspec import structs
+
 from .normal import TokenCount
 
 MAX_COUNTED_TOKENS = 10_000_000  # Tokens of one call: a column stores the sum of many calls.
@@ -43,7 +45,14 @@ NAMES = (
         "tokens_predicted",
     )
     | spelled(TOTAL, "total_token_count")
-    | spelled(CACHED, "prompt_cache_hit_tokens", "cached_content_token_count")
+    | spelled(
+        CACHED,
+        "prompt_cache_hit_tokens",
+        "cached_content_token_count",
+        "prompt_eval_cached_count",
+        "cached_input_tokens",
+        "num_cached_tokens",
+    )
     | spelled(ANTHROPIC_CACHED)
     | spelled(CREATED)
     | spelled(REASONING, "thinking_tokens")
@@ -100,7 +109,11 @@ def token_count(usage: Mapping[str, object]) -> TokenCount | None:
     if not read and not written:
         return None
     return TokenCount(
-        storable(read or 0), storable(written or 0), storable(cached), storable(reasoning)
+        storable(read or 0),
+        storable(written or 0),
+        # Costs and shares rely on it: what was cached is a part of what was read.
+        storable(min(cached, read or 0)),
+        storable(reasoning),
     )
 
 
@@ -131,6 +144,14 @@ def timed_count(timings: object) -> TokenCount | None:
     return TokenCount(
         storable(read), storable(written), storable(number(timings.get("cache_n")) or 0)
     )
+
+
+def with_cached(count: TokenCount, timings: object) -> TokenCount:
+    """Return the count with the cached tokens that llama.cpp counts beside its usage alone."""
+    timed = timed_count(timings)
+    if timed is None or count.cached:
+        return count
+    return structs.replace(count, cached=min(timed.cached, count.input))
 
 
 def merged(old: TokenCount | None, new: TokenCount) -> TokenCount:

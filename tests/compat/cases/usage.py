@@ -106,6 +106,96 @@ FURTHER: tuple[Case, ...] = (
         more_usage={"cached_tokens": 4},
     ),
     answers(
+        "usage-vllm-cache",
+        with_usage(
+            {
+                **USAGE,
+                "prompt_tokens_details": {"cached_tokens": 8, "created_cache_tokens": 0},
+            }
+        ),
+        more_usage={"cached_tokens": 8},
+    ),
+    answers(
+        "usage-moonshot-cache",
+        with_usage({**USAGE, "cached_tokens": 4}),
+        more_usage={"cached_tokens": 4},
+    ),
+    answers(
+        "usage-anthropic-cache",
+        with_usage(
+            {
+                "input_tokens": 2,
+                "cache_creation_input_tokens": 1,
+                "cache_read_input_tokens": 8,
+                "output_tokens": 7,
+            }
+        ),
+        more_usage={"cached_tokens": 8},
+    ),
+    answers(
+        "usage-anthropic-cache-by-a-gateway",
+        with_usage(
+            {
+                **USAGE,
+                "prompt_tokens_details": {"cached_tokens": 8},
+                "cache_creation_input_tokens": 0,
+                "cache_read_input_tokens": 8,
+            }
+        ),
+        more_usage={"cached_tokens": 8},
+    ),
+    answers(
+        "usage-ollama-cache",
+        stream(
+            say(),
+            event(
+                chunk({}, "stop", prompt_eval_count=11, prompt_eval_cached_count=8, eval_count=7)
+            ),
+            DONE,
+        ),
+        more_usage={"cached_tokens": 8},
+    ),
+    answers(
+        "usage-gemini-cache",
+        stream(
+            say(),
+            event(
+                chunk(
+                    {},
+                    "stop",
+                    usageMetadata={
+                        "promptTokenCount": 11,
+                        "cachedContentTokenCount": 8,
+                        "candidatesTokenCount": 7,
+                        "totalTokenCount": 18,
+                    },
+                )
+            ),
+            DONE,
+        ),
+        more_usage={"cached_tokens": 8},
+    ),
+    answers(
+        "usage-llama-cpp-cache-in-timings",
+        stream(
+            say(),
+            event(chunk({}, "stop")),
+            event(
+                {
+                    **usage_chunk(),
+                    "timings": {"cache_n": 8, "prompt_n": 3, "predicted_n": 7},
+                }
+            ),
+            DONE,
+        ),
+        more_usage={"cached_tokens": 8},
+    ),
+    answers(
+        "usage-more-cached-than-read",
+        with_usage({**USAGE, "prompt_tokens_details": {"cached_tokens": 4000}}),
+        more_usage={"cached_tokens": 11},
+    ),
+    answers(
         "usage-with-floats-beside",
         with_usage(
             {**USAGE, "cost": 0.0012, "queue_time": 0.1, "cost_details": {"upstream": None}}

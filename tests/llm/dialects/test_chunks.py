@@ -499,6 +499,58 @@ COUNTS: dict[str, tuple[dict[str, Any], TokenCount | None]] = {
         },
         USAGE,
     ),
+    "cached in timings beside usage": (
+        {
+            "usage": {"prompt_tokens": 11, "completion_tokens": 7},
+            "timings": {"cache_n": 8, "prompt_n": 3, "predicted_n": 7},
+        },
+        TokenCount(11, 7, 8),
+    ),
+    "cached in usage and in timings": (
+        {
+            "usage": {
+                "prompt_tokens": 11,
+                "completion_tokens": 7,
+                "prompt_tokens_details": {"cached_tokens": 8},
+            },
+            "timings": {"cache_n": 9, "prompt_n": 3, "predicted_n": 7},
+        },
+        TokenCount(11, 7, 8),
+    ),
+    "cached in timings alone": (
+        {"timings": {"cache_n": 8, "prompt_n": 3, "predicted_n": 7}},
+        TokenCount(11, 7, 8),
+    ),
+    "cached in the chunk itself": (
+        {"prompt_eval_count": 11, "prompt_eval_cached_count": 8, "eval_count": 7},
+        TokenCount(11, 7, 8),
+    ),
+    "cached beside the others": (
+        {"usage": {"prompt_tokens": 11, "completion_tokens": 7, "cached_tokens": 4}},
+        TokenCount(11, 7, 4),
+    ),
+    "cached by another name": (
+        {"usage": {"promptTokens": 11, "completionTokens": 7, "cachedInputTokens": 4}},
+        TokenCount(11, 7, 4),
+    ),
+    "cached and reported as null": (
+        {
+            "usage": {
+                "prompt_tokens": 11,
+                "completion_tokens": 7,
+                "prompt_tokens_details": {"cached_tokens": None},
+            }
+        },
+        USAGE,
+    ),
+    "more cached than read": (
+        {"usage": {"prompt_tokens": 11, "completion_tokens": 7, "cached_tokens": 400}},
+        TokenCount(11, 7, 11),
+    ),
+    "less than nothing cached": (
+        {"usage": {"prompt_tokens": 11, "completion_tokens": 7, "cached_tokens": -4}},
+        USAGE,
+    ),
     "no column holds it": (
         {"usage": {"prompt_tokens": -5, "completion_tokens": 1e15}},
         TokenCount(0, MAX_COUNTED_TOKENS),
