@@ -16,10 +16,24 @@ type Price = Annotated[float, Meta(ge=0, le=1_000_000)]
 
 
 class ModelPrice(Struct, frozen=True, forbid_unknown_fields=True):
-    """The price of a million tokens."""
+    """The price of a million tokens. `cached_input` is that of input which the server had cached.
+
+    Without it, cached input costs what other input costs.
+    """
 
     input: Price
     output: Price
+    cached_input: Price | None = None
+
+    def cost_of(self, call: ModelCall) -> float:
+        """Return the cost of a call."""
+        cached_price = self.input if self.cached_input is None else self.cached_input
+        parts = (
+            (call.input_tokens - call.cached_tokens) * self.input,
+            call.cached_tokens * cached_price,
+            call.output_tokens * self.output,
+        )
+        return sum(parts) / TOKENS_PER_PRICE
 
 
 class Prices(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +63,5 @@ class Prices(Struct, frozen=True, forbid_unknown_fields=True):
             price = self.models.get(call.model)
             if price is None:
                 return None
-            tokens = call.input_tokens * price.input + call.output_tokens * price.output
-            total += tokens / TOKENS_PER_PRICE
+            total += price.cost_of(call)
         return round(total, 6)

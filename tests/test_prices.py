@@ -20,6 +20,23 @@ def test_cost_counts_tokens_and_credits() -> None:
     assert prices.cost_of(calls, [search]) == pytest.approx(0.026)
 
 
+def test_cached_input_has_a_price_of_its_own() -> None:
+    calls = [call("m", input_tokens=1000, cached_tokens=800, output_tokens=500)]
+    assert Prices({"m": ModelPrice(2, 8, 0.5)}).cost_of(calls, []) == pytest.approx(0.0048)
+    assert Prices({"m": ModelPrice(2, 8, 0)}).cost_of(calls, []) == pytest.approx(0.0044)
+    # Without one it costs what other input costs.
+    assert Prices({"m": ModelPrice(2, 8)}).cost_of(calls, []) == pytest.approx(0.006)
+
+
+def test_price_of_cached_input_is_read_from_the_list(tmp_path: Path) -> None:
+    file = tmp_path / "prices.json"
+    file.write_text('{"models": {"m": {"input": 1, "cached_input": 0.1, "output": 2}}}')
+    assert Prices.read(file).models == {"m": ModelPrice(1, 2, 0.1)}
+    file.write_text('{"models": {"m": {"input": 1, "cached": 0.1, "output": 2}}}')
+    with pytest.raises(msgspec.ValidationError, match="cached"):
+        Prices.read(file)
+
+
 def test_cost_is_unknown_with_a_model_that_has_no_price() -> None:
     prices = Prices({"m": ModelPrice(2, 8)})
     assert prices.cost_of([call("m"), call("other")], []) is None
