@@ -81,6 +81,7 @@ def unexplained(usage: Usage, calls: Sequence[ModelCall]) -> Usage:
         model_calls=max(0, usage.model_calls - len(calls)),
         input_tokens=max(0, usage.input_tokens - sum(call.input_tokens for call in calls)),
         output_tokens=max(0, usage.output_tokens - sum(call.output_tokens for call in calls)),
+        cached_tokens=max(0, usage.cached_tokens - sum(call.cached_tokens for call in calls)),
     )
 
 

@@ -21,7 +21,7 @@ from .charts import Chart
 from .plots import charts_of, times_of
 from .ranges import DEFAULT, LATEST, Range, latest, range_of
 from .tables import Table, tables_of
-from .wording import duration, grouped, money, percent
+from .wording import compact, duration, grouped, money, percent
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,8 @@ def tiles_of(total: Figures, thumbs: tuple[int, int]) -> list[Tile]:
     runs = total.all_paths
     routed = sum(path.concluded for name, path in total.paths.items() if name)
     light = total.paths["light"].concluded if "light" in total.paths else 0
-    tokens = sum(model.input_tokens + model.output_tokens for model in total.models.values())
+    read, cached = total.input_tokens, total.cached_tokens
+    written = sum(model.output_tokens for model in total.models.values())
     up, down = thumbs
     asked = total.cache_hits + total.cache_misses
     saved = total.credits_saved
@@ -168,7 +169,13 @@ def tiles_of(total: Figures, thumbs: tuple[int, int]) -> list[Tile]:
         Tile(
             "Cost",
             money(total.cost, total.unpriced, runs.runs),
-            f"{grouped(tokens)} tokens",
+            f"{grouped(read + written)} tokens",
+        ),
+        Tile(
+            "Cached input",
+            # 0 may also be said by a server that reports nothing.
+            percent(cached, read if cached else 0),
+            f"{compact(cached)} of {compact(read)} tokens" if cached else "no server reports any",
         ),
         Tile(
             "Cache hits",

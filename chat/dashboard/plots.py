@@ -38,6 +38,7 @@ def charts_of(shown: Range, steps: Sequence[Figures], total: Figures) -> list[Ch
         paths_chart(shown, steps, total),
         missed_chart(shown, steps, total),
         tokens_chart(shown, steps, total),
+        cached_chart(shown, steps, total),
     ]
 
 
@@ -113,6 +114,8 @@ def share_chart(
     title: str,
     parts: Sequence[tuple[str, str, Sequence[int], Sequence[int]]],
     empty: str,
+    *,
+    unit: str = "runs",
 ) -> Chart:
     """Return a chart of shares. A part is a name, its looks, counts, and those of its whole."""
     series: list[Series] = [
@@ -151,7 +154,7 @@ def share_chart(
         head=[
             heading
             for title in titles
-            for heading in (f"{title.capitalize()}", f"{title.capitalize()} (runs)")
+            for heading in (f"{title.capitalize()}", f"{title.capitalize()} ({unit})")
         ],
         rows=[
             (
@@ -193,6 +196,26 @@ def tokens_chart(shown: Range, steps: Sequence[Figures], total: Figures) -> Char
             for name, first, second in zip(names, read, written, strict=False)
         ],
         empty="" if both[-1] else "No model was called in this time.",
+    )
+
+
+def cached_chart(shown: Range, steps: Sequence[Figures], total: Figures) -> Chart:
+    """Return a chart of how much of the models' input the servers had cached, as they report it."""
+    sums = [*steps, total]
+    reports = total.cached_tokens > 0
+    return share_chart(
+        shown,
+        "Cached input",
+        [
+            (
+                "cached",
+                "strong",
+                [figures.cached_tokens for figures in sums],
+                [figures.input_tokens if reports else 0 for figures in sums],
+            )
+        ],
+        "No model server reported cached tokens in this time.",
+        unit="tokens",
     )
 
 

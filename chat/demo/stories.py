@@ -293,6 +293,8 @@ class Story:
                 duration_ms=self.since(started),
                 first_chunk_ms=first_chunk_ms,
                 input_tokens=0 if first_chunk_ms is None else reads,
+                # The first call of a run finds nothing in the model server's cache.
+                cached_tokens=0 if first_chunk_ms is None or number == 1 else reads // 2,
                 output_tokens=written,
                 estimated=is_cut and first_chunk_ms is not None,
                 cut=is_cut,

@@ -141,6 +141,7 @@ class ModelFigures(Addable):
     cut: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0  # input tokens that the server had read before
     cost: float = 0
     unpriced: int = 0
     first_chunk: Histogram = field(default_factory=Histogram)
@@ -156,6 +157,7 @@ class ModelFigures(Addable):
             cut=int(call.cut),
             input_tokens=call.input_tokens,
             output_tokens=call.output_tokens,
+            cached_tokens=call.cached_tokens,
             cost=cost or 0,
             unpriced=int(cost is None),
         )
@@ -214,6 +216,14 @@ class Figures(Addable):
         return total_of(self.paths.values(), PathFigures())
 
     @property
+    def input_tokens(self) -> int:
+        return sum(model.input_tokens for model in self.models.values())
+
+    @property
+    def cached_tokens(self) -> int:
+        return sum(model.cached_tokens for model in self.models.values())
+
+    @property
     def credits_saved(self) -> float | None:
         """What the cache hits would have cost, at the mean price of a miss; None if unknown."""
         if not self.cache_hits:
@@ -264,7 +274,7 @@ def figures_of(run: EndedRun, prices: Prices | None) -> Figures:
     owner_kind, _, _ = run.owner.partition(":")
     figures = Figures(
         paths={run.path: path_figures(run, ending)},
-        models=model_figures(run, spans, prices),
+        models=model_figures(run, ending, spans, prices),
         owners={
             owner_kind: OwnerFigures(
                 runs=1,
@@ -322,7 +332,7 @@ def path_figures(run: EndedRun, ending: Ending | None) -> PathFigures:
 
 
 def model_figures(
-    run: EndedRun, spans: Iterable[Span], prices: Prices | None
+    run: EndedRun, ending: Ending | None, spans: Iterable[Span], prices: Prices | None
 ) -> dict[str, ModelFigures]:
     """Return the figures of each model. What no call explains belongs to the run's model."""
     found: dict[str, ModelFigures] = {}
@@ -334,6 +344,7 @@ def model_figures(
             model_calls=run.model_calls,
             input_tokens=run.input_tokens,
             output_tokens=run.output_tokens,
+            cached_tokens=ending.usage.cached_tokens if ending else 0,
         ),
         calls,
     )
@@ -342,6 +353,7 @@ def model_figures(
             calls=rest.model_calls,
             input_tokens=rest.input_tokens,
             output_tokens=rest.output_tokens,
+            cached_tokens=rest.cached_tokens,
             unpriced=rest.model_calls,
         )
         found.setdefault(run.model, ModelFigures()).add(figures)

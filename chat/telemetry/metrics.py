@@ -28,7 +28,7 @@ from prometheus_client.registry import Collector
 
 from chat.llm.offers import models_in_use
 from chat.protocol.payloads import ModelCall, ToolResultData
-from chat.protocol.terms import AskKind, Decision, Ending, Level, Mode, Path
+from chat.protocol.terms import AskKind, Decision, Ending, Level, Mode, Path, Usage
 from chat.spans import Span, unexplained
 
 from .tools import exists, grouped, is_cached
@@ -127,6 +127,11 @@ model_tokens = counter(
     "model_tokens_total",
     "Tokens of models, by model and direction: input or output.",
     *("model", "direction"),
+)
+model_cached_tokens = counter(
+    "model_cached_tokens_total",
+    "Input tokens that the model server had read before, by model.",
+    "model",
 )
 refusals = counter(
     "refusals_total",
@@ -249,23 +254,24 @@ def count_model_calls(ending: Ending, calls: Sequence[ModelCall]) -> None:
         count_call(call)
     rest = unexplained(ending.usage, calls)
     model = ending.models[0] if len(ending.models) == 1 else OTHER
-    count_tokens(model, "cut", rest.model_calls, rest.input_tokens, rest.output_tokens)
+    count_tokens(model, "cut", rest)
 
 
 def count_call(call: ModelCall) -> None:
     outcome = call.error or ("cut" if call.cut else "ok")
-    count_tokens(call.model, outcome, 1, call.input_tokens, call.output_tokens)
+    count_tokens(call.model, outcome, call.usage)
 
 
-def count_tokens(model: str, outcome: str, calls: int, read: int, written: int) -> None:
+def count_tokens(model: str, outcome: str, usage: Usage) -> None:
     name = model if model in configured_models() else OTHER
-    for metric, label, amount in (
-        (model_calls, outcome, calls),
-        (model_tokens, "input", read),
-        (model_tokens, "output", written),
+    for metric, labels, amount in (
+        (model_calls, (name, outcome), usage.model_calls),
+        (model_tokens, (name, "input"), usage.input_tokens),
+        (model_tokens, (name, "output"), usage.output_tokens),
+        (model_cached_tokens, (name,), usage.cached_tokens),
     ):
         if amount > 0:
-            metric.labels(name, label).inc(amount)
+            metric.labels(*labels).inc(amount)
 
 
 def configured_models() -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from chat.dashboard.page import Dashboard, dashboard_of
 from chat.dashboard.tables import Row
 from chat.database import in_database
 from chat.models import Run
-from chat.protocol.terms import Ending, Verdict
+from chat.protocol.terms import Ending, Usage, Verdict
 from chat.telemetry import rollup
 from routing.models import RoutingDecision
 from tests.chatting import Chatting, chat_request
@@ -77,7 +77,7 @@ async def test_figures_of_real_runs_are_those_of_their_rows(
     models = rows_of(shown, "Models")
     assert models["scripted"].cells[0] == f"{sum(run.model_calls for run in rows):,}"
     assert models["scripted"].cells[3] == f"{sum(run.input_tokens for run in rows):,}"
-    assert models["scripted"].cells[4] == f"{sum(run.output_tokens for run in rows):,}"
+    assert models["scripted"].cells[5] == f"{sum(run.output_tokens for run in rows):,}"
     tokens = sum(run.input_tokens + run.output_tokens for run in rows)
     assert rows_of(shown, "Kinds")["script"].cells[:2] == ("6", f"{tokens:,}")
     light = next(chart for chart in shown.times if chart.title == "First token, light")
@@ -94,6 +94,30 @@ async def test_figures_of_real_runs_are_those_of_their_rows(
     assert "model unavailable: The model server has a problem. Try again in a moment." in rows_of(
         shown, "Errors"
     )
+
+
+@pytest.mark.django_db
+def test_share_of_cached_input_is_shown_and_drawn() -> None:
+    ending = Ending(status="completed", usage=Usage(input_tokens=20, cached_tokens=15))
+    stored(ending=msgspec.to_builtins(ending))
+    stored(model="other")
+    shown = dashboard_of({"range": "hour"}, may_read=True)
+    assert tile(shown, "Cached input") == ("38 %", "15 of 40 tokens")
+    chart = next(chart for chart in shown.charts if chart.title == "Cached input")
+    assert (chart.summary, chart.empty) == ("cached 38 %", "")
+    assert chart.head == ["Cached", "Cached (tokens)"]
+    assert sum(int(row[2]) for row in chart.rows) == 15
+    models = rows_of(shown, "Models")
+    assert [models[name].cells[4] for name in ("scripted", "other")] == ["75 %", "0 %"]
+
+
+@pytest.mark.django_db
+def test_cached_input_that_no_server_reports_is_no_share_of_nothing() -> None:
+    stored()
+    shown = dashboard_of({"range": "hour"}, may_read=True)
+    assert tile(shown, "Cached input") == ("–", "no server reports any")
+    chart = next(chart for chart in shown.charts if chart.title == "Cached input")
+    assert chart.empty == "No model server reported cached tokens in this time."
 
 
 @pytest.mark.django_db

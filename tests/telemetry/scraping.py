@@ -129,6 +129,7 @@ def assert_agrees(counted: Counted, terminal: Event) -> None:
     for direction in ("input", "output"):
         tokens = counted.value("fleet_model_tokens_total", direction=direction)
         assert tokens == usage[f"{direction}_tokens"]
+    assert counted.value("fleet_model_cached_tokens_total") == usage["cached_tokens"]
     assert counted.value("fleet_model_calls_total") == usage["model_calls"]
     assert counted.value("fleet_tool_duration_seconds_count") == usage["tool_calls"]
     assert counted.value("fleet_search_credits_total") == pytest.approx(usage["search_credits"])

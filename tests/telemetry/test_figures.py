@@ -9,7 +9,7 @@ import pytest
 from chat.prices import ModelPrice, Prices
 from chat.protocol.events import AgentComplete, PhaseComplete, StreamEvent, ToolComplete, stored
 from chat.protocol.payloads import AgentTiming, ModelCall, PhaseTiming, ToolResultData
-from chat.protocol.terms import Ending, Timings, Verdict
+from chat.protocol.terms import Ending, Timings, Usage, Verdict
 from chat.telemetry.figures import (
     MAX_NAMES,
     OTHER,
@@ -121,6 +121,20 @@ def test_tokens_that_no_call_explains_belong_to_the_runs_model() -> None:
     run = with_steps(agent("assistant", call(1, "m1")), input_tokens=25, output_tokens=5)
     models = figures_of(run, None).models
     assert (models["m1"].input_tokens, models["scripted"].input_tokens) == (10, 15)
+
+
+def test_cached_tokens_count_by_model_and_as_the_ending_has_them() -> None:
+    ending = Ending(status="completed", usage=Usage(input_tokens=25, cached_tokens=9))
+    run = with_steps(
+        agent("assistant", call(1, "m1", cached_tokens=6)),
+        input_tokens=25,
+        output_tokens=5,
+        ending=msgspec.to_builtins(ending),
+    )
+    figures = figures_of(run, None)
+    models = figures.models
+    assert (models["m1"].cached_tokens, models["scripted"].cached_tokens) == (6, 3)
+    assert (figures.cached_tokens, figures.input_tokens) == (9, 25)
 
 
 def test_run_without_steps_counts_its_columns_and_its_endings_times() -> None:
