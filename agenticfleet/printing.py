@@ -15,11 +15,13 @@ from chat.doors.client.protocol import (
     RoutingDecided,
     SourceData,
     StreamEvent,
+    Summary,
     ToolComplete,
     ToolRejected,
 )
 from chat.protocol.payloads import ToolResultData
-from chat.rendering.wording import duration, result_words
+from chat.protocol.terms import Usage
+from chat.rendering.wording import cached_share, duration, number, result_words
 from tooling.untrusted import one_line
 
 
@@ -87,7 +89,7 @@ class Printer:
                 self.end_line()
                 for number in sorted(self._sources):
                     self._out.write(f"{cited(self._sources[number])}\n")
-                self.note(f"({duration(event.data.timings.total_ms or 0)})")
+                self.note(f"({figures_of(event.data)})")
             case Error():
                 self.end_line()
                 self.note(event.error.message)
@@ -122,6 +124,16 @@ class Printer:
         """Ask the person for a line."""
         self._err.write(f"{words} ")
         self._err.flush()
+
+
+def figures_of(summary: Summary) -> str:
+    """Return how long the answer took, and how much of the input was cached if that is known."""
+    usage = msgspec.convert(summary.usage, Usage, from_attributes=True)
+    parts = [duration(summary.timings.total_ms or 0)]
+    if usage.cached_tokens:
+        read = f"{number(usage.input_tokens)} tokens read"
+        parts.append(f"{cached_share(usage)} of {read} cached")
+    return ", ".join(parts)
 
 
 def cited(source: SourceData) -> str:

@@ -11,7 +11,9 @@ from itertools import groupby
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Max, Q, Sum
+from django.db.models import Count, IntegerField, Max, Q, Sum
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast
 from django.utils.translation import gettext
 
 from routing.models import RoutingDecision
@@ -20,11 +22,12 @@ from .branches import Tree
 from .chains import asks_of, chains_of, earlier_of
 from .conversations import Conversation, Message
 from .models import Run
+from .protocol.terms import Usage
 from .rendering.answer import AnswerView
 from .rendering.asks import AskView
 from .rendering.earlier import Earlier
 from .rendering.turns import turn
-from .rendering.wording import about, duration, money, number
+from .rendering.wording import about, cached_share, duration, money, number
 
 MAX_QUESTIONS = 30  # of a conversation on a page; buttons load earlier and later ones
 BEFORE_PLACE = 3  # questions that are shown before the one that a search has found
@@ -296,6 +299,7 @@ def totals_of(chat: Conversation) -> list[tuple[str, str]]:
         runs=Count("pk"),
         ms=Sum("total_ms", default=0),
         read=Sum("input_tokens", default=0),
+        cached=Sum(Cast(KT("ending__usage__cached_tokens"), IntegerField()), default=0),
         written=Sum("output_tokens", default=0),
         calls=Sum("model_calls", default=0),
         tools=Sum("tool_calls", default=0),
@@ -314,6 +318,9 @@ def totals_of(chat: Conversation) -> list[tuple[str, str]]:
         (gettext("Tokens read"), read),
         (gettext("Tokens written"), written),
     ]
+    if found["cached"]:
+        usage = Usage(input_tokens=found["read"], cached_tokens=found["cached"])
+        totals.insert(-1, (gettext("Input cached"), cached_share(usage)))
     if settings.FLEET_PRICES and found["priced"]:
         cost = money(found["price"], settings.FLEET_PRICES.currency)
         # An answer by a model without a price may have cost something too.

@@ -41,9 +41,10 @@ from chat.protocol.payloads import (
     ToolRejection,
     ToolResultData,
 )
+from chat.protocol.terms import Usage
 from chat.rendering.ending import SourceLink
 from chat.rendering.timeline import OUTPUTS, phase_title, rejection_words, tool_title
-from chat.rendering.wording import age, counted, duration, shortened, title_of
+from chat.rendering.wording import age, cached_share, counted, duration, shortened, title_of
 from tooling.known import TOOLS
 
 FOLD_ABOVE = 600  # characters of a text that is folded
@@ -120,11 +121,20 @@ class Turn:
         parts = [duration(self.timing.duration_ms)]
         if usage.model_calls:
             about = "≈ " if usage.estimated else ""
-            tokens = f"{about}{usage.input_tokens:,} tokens read, {usage.output_tokens:,} written"
-            parts += [counted(usage.model_calls, "model call"), tokens]
+            read, cached = f"{about}{usage.input_tokens:,} tokens read", cached_words(usage)
+            read += f" ({cached})" if cached else ""
+            written = f"{usage.output_tokens:,} written"
+            parts += [counted(usage.model_calls, "model call"), f"{read}, {written}"]
         if self.tools:
             parts.append(counted(len(self.tools), "tool call"))
         return " · ".join(parts)
+
+
+def cached_words(usage: Usage) -> str:
+    """Return how much of the input the model server had cached; empty if it reports none."""
+    if not usage.cached_tokens:
+        return ""
+    return f"{usage.cached_tokens:,} cached, {cached_share(usage)}"
 
 
 @dataclass(frozen=True, slots=True)

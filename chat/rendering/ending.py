@@ -23,6 +23,7 @@ from .timeline import phase_title
 from .wording import (
     about,
     age,
+    cached_share,
     capitalized,
     duration,
     listed,
@@ -199,6 +200,9 @@ def badges_of(ending: Ending, answer: AnswerSoFar) -> tuple[str, ...]:
         badges.append(words % {"count": number(count)})
     if ending.usage.output_tokens:
         badges.append(tokens_written(ending.usage))
+    if ending.usage.cached_tokens:
+        words = gettext("%(percent)s of input cached")
+        badges.append(words % {"percent": cached_share(ending.usage)})
     if cost := money_of(ending):
         badges.append(cost)
     if answer.oldest_cached_at:
@@ -311,6 +315,8 @@ def cost_of(ending: Ending) -> tuple[str, ...]:
         sentences.append(after % {"period": duration(first_token_ms)})
     if usage.model_calls:
         sentences.append(tokens_sentence(usage))
+    if usage.cached_tokens:
+        sentences.append(cached_sentence(usage))
     if cost := money_of(ending):
         sentences.append(gettext("Cost: %(cost)s.") % {"cost": cost})
     return (" ".join(sentences),) if sentences else ()
@@ -336,6 +342,15 @@ def tokens_sentence(usage: Usage) -> str:
         "read": about(read) if usage.estimated else read,
         "written": number(usage.output_tokens),
     }
+
+
+def cached_sentence(usage: Usage) -> str:
+    words = ngettext(
+        "%(cached)s of the tokens read (%(percent)s) was in the model server's cache.",
+        "%(cached)s of the tokens read (%(percent)s) were in the model server's cache.",
+        usage.cached_tokens,
+    )
+    return words % {"cached": number(usage.cached_tokens), "percent": cached_share(usage)}
 
 
 def money_of(ending: Ending) -> str:

@@ -97,6 +97,13 @@ def tokens_written(usage: Usage) -> str:
     return about(words) if usage.estimated else words
 
 
+def cached_share(usage: Usage) -> str:
+    """Return how much of the input the model server had cached, rounded down, but not to 0 %."""
+    # Rows of earlier versions may have more of it than input.
+    share = 100 * usage.cached_tokens // max(1, usage.input_tokens)
+    return f"{min(max(1, share), 100)} %"
+
+
 def about(words: str) -> str:
     """Mark a figure as estimated."""
     return f"≈ {words}"

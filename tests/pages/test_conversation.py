@@ -18,7 +18,7 @@ from chat.prices import Prices
 from chat.protocol.errors import ErrorInfo
 from chat.protocol.events import AgentStart, PhaseStart
 from chat.protocol.payloads import PhaseData
-from chat.protocol.terms import Ending
+from chat.protocol.terms import Ending, Usage
 from chat.views import STILL_ANSWERING
 
 from .conversations import (
@@ -237,6 +237,15 @@ def test_menu_shows_what_all_answers_cost_together(
         "Tokens read": "2,000",
         "Tokens written": "424",
     }
+
+
+def test_menu_shows_how_much_of_the_input_was_cached(client: Client) -> None:
+    chat = conversation_of(client)
+    usage = Usage(input_tokens=1000, cached_tokens=900)
+    run_of(chat, input_tokens=1000, ending=Ending(status="completed", usage=usage))
+    run_of(chat, input_tokens=1000)
+    totals = totals_in(page(client, address(chat, "totals")))
+    assert list(totals.items())[-3:-1] == [("Tokens read", "2,000"), ("Input cached", "45 %")]
 
 
 def test_menu_marks_estimated_tokens(client: Client) -> None:

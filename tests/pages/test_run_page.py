@@ -60,6 +60,7 @@ CALL = ModelCall(
     duration_ms=4000,
     first_chunk_ms=300,
     input_tokens=1234,
+    cached_tokens=1100,
     output_tokens=567,
     finish_reason="stop",
 )
@@ -129,7 +130,14 @@ TEAM_RUN = [
 TEAM_ENDING = Ending(
     status="completed",
     timings=Timings(first_event_ms=4, first_token_ms=4200, total_ms=5000, waiting_ms=850),
-    usage=Usage(input_tokens=4321, output_tokens=765, model_calls=2, tool_calls=2, cache_hits=1),
+    usage=Usage(
+        input_tokens=4321,
+        cached_tokens=3000,
+        output_tokens=765,
+        model_calls=2,
+        tool_calls=2,
+        cache_hits=1,
+    ),
     path="full",
     models=["big"],
     sla=Verdict(missed={"first_token": 2200}, slowest={"agent": Slowest("researcher", 4000)}),
@@ -169,14 +177,14 @@ def test_trace_is_linked_if_its_place_is_known(admin: Client, team: Run, run: Ru
         "first token late by 2.2 s",
         "Slowest agent Researcher 4.0 s 80 %",
         "Total 5.0 s",
-        "Tokens read 4,321",
+        "Tokens read 4,321 3,000 cached, 69 %",
         "Cost 0.0123",
         f"Which {ATTACK}?",
         f"It depends {ATTACK}",
         f"Task Ask {ATTACK}",
         f"Notes Found {ATTACK}",
         f"To the team Plan {ATTACK}",
-        "4.0 s · 1 model call · 1,234 tokens read, 567 written · 3 tool calls",
+        "4.0 s · 1 model call · 1,234 tokens read (1,100 cached, 89 %), 567 written",
         "Researching stopped 4.1 s 82 %",
         "Waiting outside all phases 0.8 s 17 %",
         "20 % sure that one agent suffices.",
@@ -186,7 +194,7 @@ def test_trace_is_linked_if_its_place_is_known(admin: Client, team: Run, run: Ru
         f"The search failed: {ATTACK}",
         "rejected there is no such tool",
         "3 sources",
-        "1 Researcher big 0.0 s 0.3 s 4.0 s 1,234 567 stop",
+        "1 Researcher big 0.0 s 0.3 s 4.0 s 1,234 1,100 567 stop",
         f"Note {ATTACK}",
         "ab" * 16,
     ],
@@ -436,7 +444,7 @@ def test_model_calls_have_costs_if_prices_are_known(admin: Client, team: Run) ->
     with override_settings(FLEET_PRICES=prices):
         text = shown(admin, team)
     assert "Cost 0.0123 EUR" in text
-    assert "1,234 567 stop 0.0081" in text
+    assert "1,234 1,100 567 stop 0.0081" in text
 
 
 # --- The events as JSON lines

@@ -66,6 +66,25 @@ def test_estimated_tokens_are_marked() -> None:
     assert "estimated" not in ended(usage=USAGE)
 
 
+def test_cached_input_is_a_badge_and_a_sentence_where_a_server_reports_it() -> None:
+    usage = msgspec.structs.replace(USAGE, input_tokens=4210, cached_tokens=3100)
+    end = ended(usage=usage)
+    assert "212 tokens 73 % of input cached" in end
+    assert "212 written. 3,100 of the tokens read (73 %) were in the model server's cache." in end
+    assert "cache" not in ended(usage=USAGE)
+
+
+@pytest.mark.parametrize(
+    ("read", "cached", "words"),
+    [(1000, 1, "1 %"), (1000, 999, "99 %"), (1000, 1000, "100 %"), (10, 400, "100 %")],
+)
+def test_share_of_cached_input_is_neither_nothing_nor_too_much(
+    read: int, cached: int, words: str
+) -> None:
+    usage = msgspec.structs.replace(USAGE, input_tokens=read, cached_tokens=cached)
+    assert f"{words} of input cached" in ended(usage=usage)
+
+
 def test_cost_in_money_is_shown_if_prices_are_configured(settings: Settings) -> None:
     assert settings.FLEET_PRICES is None
     assert "0.0042" not in ended(usage=USAGE, cost=0.0042)
