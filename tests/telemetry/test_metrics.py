@@ -17,7 +17,8 @@ from pytest_django import Settings
 from chat.asks import Ask
 from chat.database import in_database
 from chat.models import DIED, Conversation, Run
-from chat.protocol.terms import AskData, Asked, AskKind, Ending, Reply, Timings
+from chat.protocol.payloads import ModelCall
+from chat.protocol.terms import AskData, Asked, AskKind, Ending, Reply, Timings, Usage
 from chat.runs.worker import Worker
 from chat.starts import RELEASED
 from chat.telemetry import metrics
@@ -189,6 +190,20 @@ async def test_tool_calls_count_by_tool_and_outcome(
     assert counted.by("outcome", "fleet_tool_duration_seconds_count", tool="calculator")
     # The calculator caches nothing.
     assert not counted.by("outcome", "fleet_cache_lookups_total")
+
+
+def test_cached_input_counts_by_model_with_that_of_lost_calls() -> None:
+    before = samples()
+    calls = [
+        ModelCall(number=1, model="scripted", started_ms=0, duration_ms=1, **tokens)
+        for tokens in ({"input_tokens": 10}, {"input_tokens": 20, "cached_tokens": 15})
+    ]
+    usage = Usage(model_calls=3, input_tokens=50, cached_tokens=25)
+    metrics.count_model_calls(Ending(status="failed", usage=usage, models=["scripted"]), calls)
+    counted = Counted(before, samples())
+    assert counted.by("model", "fleet_model_cached_tokens_total") == {"scripted": 25}
+    # They are a part of the input, which counts once.
+    assert counted.by("direction", "fleet_model_tokens_total") == {"input": 50}
 
 
 async def test_model_that_is_not_configured_counts_as_other(
