@@ -22,9 +22,10 @@ from chat.protocol.events import (
 )
 from chat.protocol.payloads import SourceData
 from chat.protocol.terms import AskData
+from tooling.citations import citations_in, without_code
 from tooling.forms import request_of
 
-from .citations import CITED, CODE, Annotation, annotations_of
+from .citations import Annotation, annotations_of
 from .steps import line_of
 
 RULE = "\n\n---\n\n"
@@ -181,8 +182,8 @@ class Answer:
 
     def cited_lines(self) -> list[str]:
         """Return a line for each source that the answer cites, for readers without annotations."""
-        marks = CITED.findall(CODE.sub("", self.text))
-        cited = {int(number) for mark in marks for number in mark.split(",")}
+        marks = citations_in(without_code(self.text))
+        cited = {number for mark in marks for number in mark.numbers}
         found = [self.sources[number] for number in sorted(cited & self.sources.keys())]
         return [f"[{each.number}] {each.title} {each.url}".rstrip() for each in found]
 

@@ -1,15 +1,12 @@
 """The sources that an answer cites, by their places in its text."""
 
-import re
 from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
 
 from chat.protocol.payloads import SourceData
-
-CITED = re.compile(r"\[(\d{1,4}(?:, ?\d{1,4})*)\](?![(:])")
-CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
+from tooling.citations import citations_in, without_code
 
 
 class UrlCitation(Struct, frozen=True):
@@ -36,11 +33,11 @@ def annotations_of(
     if not sources:
         return []
     found = []
-    for mark in CITED.finditer(CODE.sub(lambda code: " " * len(code[0]), text)):
-        place = (offset + mark.start(), offset + mark.end())
-        for number in mark[1].split(","):
+    for cited in citations_in(without_code(text)):
+        place = (offset + cited.start, offset + cited.end)
+        for number in cited.numbers:
             # One without an address is a document of the operator: its number says enough.
-            if (source := sources.get(int(number))) and source.url:
+            if (source := sources.get(number)) and source.url:
                 title = source.title or source.host
                 found.append(Annotation(UrlCitation(*place, source.url, title)))
     return found

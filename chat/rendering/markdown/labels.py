@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from html import escape, unescape
 
 from chat.rendering.partials import pattern, worded_pattern
+from tooling.citations import NUMBERS
 
 from .characters import CITATION, NOTE, REFERENCE
 from .cleaning import with_signs
 from .elements import Element
 from .parser import parser
-from .syntax.citations import MARKED_CITATION, NUMBERS, marked_citation
+from .syntax.citations import MARKED_CITATION, marked_citation
 from .syntax.images import LOADABLE, picture
 from .syntax.notes import MARKED_NOTE, NOTE_BEGINS
 from .syntax.references import DEFINITION, MARKED, OPENING, normalized

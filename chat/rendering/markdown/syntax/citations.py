@@ -10,11 +10,9 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_inline import StateInline
 
 from chat.rendering.markdown.characters import CITATION, CITATION_END
+from tooling.citations import NUMBERS, follows_word
 
 MARKED_CITATION = re.compile(f"{CITATION}([^{CITATION_END}]*){CITATION_END}")
-NUMBERS = re.compile(r"\[[1-9]\d{0,2}(?:, ?[1-9]\d{0,2}){0,9}\]", re.ASCII)
-INDEX = re.compile(r"(?<!\w)[^\W\d_](?:\[[^][]*\])*\Z")  # before the brackets of a[1], a[i][1]
-INDEX_CHARS = 160  # that are searched for an index; a whole line of brackets would be quadratic
 
 
 def citations(md: MarkdownIt) -> None:
@@ -33,11 +31,6 @@ def mark_citation(state: StateInline, silent: bool) -> bool:
     state.pending += marked_citation(found[0])
     state.pos = found.end()
     return True
-
-
-def follows_word(text: str, bracket: int) -> bool:
-    """Return True if the bracket is an index: a[1]."""
-    return INDEX.search(text, max(0, bracket - INDEX_CHARS), bracket) is not None
 
 
 def marked_citation(words: str) -> str:

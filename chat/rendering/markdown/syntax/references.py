@@ -13,8 +13,8 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
 from chat.rendering.markdown.characters import REFERENCE, REFERENCE_END
+from tooling.citations import NUMBERS, follows_word
 
-from .citations import NUMBERS, follows_word
 from .images import picture, words_of
 
 # Text without brackets of its own, but for code and images.
