@@ -18,18 +18,17 @@ from .entries import Wanted
 from .failures import failure_of, too_late
 from .flights import Flights
 from .known import tools_of
-from .parts import part_of
 from .person import PERSON
 from .registry import CallKey, Tool
 from .results import Given, NeedsInput, Output, Passage, ToolFailure
 from .schema import Arguments
 from .services import Services
+from .shown import shown
 from .untrusted import cut, fenced, one_line, visible, web_host
 from .urls import addresses_in, page_key
 
 MAX_TITLE_CHARS = 150
 MAX_DATE_CHARS = 40
-TITLE_ROOM = 300  # for the line above a passage
 UNTITLED = "Untitled"
 MAX_MESSAGE_CHARS = 300  # of a failure, which may quote a model
 MAX_CLOSED_SECONDS = 60.0  # for which this process closes a tool; Redis knows the rest
@@ -181,6 +180,15 @@ class Toolbox:
         """Take in a source that has its number in this run already."""
         if all(known.number != source.number for known in self.sources):
             self.sources.append(source)
+
+    def texts(self) -> dict[int, str]:
+        """Return what this run has read of its sources, by their numbers."""
+        read: dict[int, list[str]] = {}
+        for result in self._results.values():
+            for excerpt in result.excerpts:
+                words = result.text[excerpt.start : excerpt.end]
+                read.setdefault(excerpt.number, []).append(words)
+        return {number: "\n\n".join(words) for number, words in read.items()}
 
     def has_result(self, call: Call) -> bool:
         """Return True if the same call was made before in this run."""
@@ -340,14 +348,17 @@ class Toolbox:
         )
 
     def answered(self, tool: Tool, arguments: Arguments, found: Lookup) -> ToolResult:
-        text, sources = self.shown(tool, found.output, arguments)
+        numbered = [(self.source_of(passage), passage) for passage in found.output.passages]
+        max_chars = min(tool.max_chars, self._max_chars)
+        read = shown(tool, found.output, numbered, arguments, max_chars=max_chars, mark=self._mark)
         return ToolResult(
             tool.name,
-            text=text,
+            text=read.text,
             cached=found.cached,
             age_s=found.age if found.cached else None,
             stale=found.stale,
-            sources=sources,
+            sources=tuple(source for source, _ in numbered),
+            excerpts=read.excerpts,
             credits=0 if found.cached else found.output.credits,
         )
 
@@ -383,31 +394,6 @@ class Toolbox:
                 services.close_tool(tool.name, until=until, why=exc.message)
             raise
 
-    def shown(
-        self, tool: Tool, output: Output, arguments: Arguments
-    ) -> tuple[str, tuple[Source, ...]]:
-        """Return what the model reads, and the sources of the passages."""
-        max_chars = min(tool.max_chars, self._max_chars)
-        numbered = [(self.source_of(passage), passage) for passage in output.passages]
-        # Cut before the text is cleaned, which takes time in proportion: a page may have megabytes.
-        parts = [visible(output.text[: max_chars * 2])] if output.text else []
-        room = max(0, max_chars - sum(map(len, parts)))
-        share = room // len(numbered) if numbered else 0
-        if tool.in_parts:
-            number = int(arguments["part"])
-            parts += [
-                cited(source, part_of(passage.text, number, share - TITLE_ROOM, tool=tool.name))
-                for source, passage in numbered
-            ]
-        else:
-            parts += [
-                cut(cited(source, passage.text[: share * 2]), share) for source, passage in numbered
-            ]
-        text = cut("\n\n".join(parts) or "Nothing was found.", max_chars)
-        if tool.untrusted:
-            text = fenced(text, about=tool.name, mark=self._mark)
-        return text, tuple(source for source, _ in numbered)
-
     def source_of(self, passage: Passage) -> Source:
         """Return the source of this passage, with a new number if it is new in this run.
 
@@ -430,10 +416,3 @@ class Toolbox:
 def first_line(text: str, max_chars: int) -> str:
     """Return the text on one line, a little longer than needed. It may have megabytes."""
     return one_line(text[: max_chars * 2])
-
-
-def cited(source: Source, text: str) -> str:
-    """Return a passage under the number that the model cites it by."""
-    where = ", ".join(filter(None, (source.host, source.published)))
-    title = f"{source.title} ({where})" if where else source.title
-    return f"[{source.number}] {title}\n{visible(text).strip()}"
