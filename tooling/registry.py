@@ -257,14 +257,17 @@ def tool(
             calls_per_run=calls_per_run,
             phrases=phrases,
             from_question=from_question,
+            suffices=suffices,
         )
         services = passed_parameter(own, Services)
         if services not in ("", "services"):
             raise own.reject(f"must call its parameter `services`, not `{services}`.")
+        parameters = parameters_of(own, passed=(Services, CallKey, Given | None))
+        check_parameters(own, parameters, opens=opens, in_parts=in_parts)
         made = Tool(
             name=own.name,
             description=description_of(own),
-            parameters=parameters_of(own, passed=(Services, CallKey, Given | None)),
+            parameters=parameters,
             function=own.function,
             takes_services=bool(services),
             key_parameter=passed_parameter(own, CallKey),
@@ -301,6 +304,7 @@ def check_options(
     calls_per_run: float,
     phrases: re.Pattern[str] | str | None,
     from_question: object,
+    suffices: bool,
 ) -> None:
     """Raise NotATool for what can't be said of a tool."""
     if not is_number(timeout) or not 0 < timeout <= MAX_TIMEOUT:
@@ -316,6 +320,8 @@ def check_options(
         )
     if phrases is not None and from_question is None:
         raise own.reject("has phrases, which need from_question: the arguments to call it with.")
+    if suffices and phrases is None:
+        raise own.reject("has suffices=True, which needs phrases: the questions that it answers.")
     if from_question is not None and not callable(from_question):
         raise own.reject("has a from_question that is no function of a question.")
     if isinstance(phrases, str):
@@ -323,6 +329,16 @@ def check_options(
             re.compile(phrases)
         except re.error as exc:
             raise own.reject(f"has phrases that are no regular expression: {exc}.") from exc
+
+
+def check_parameters(own: Written, parameters: Parameters, *, opens: bool, in_parts: bool) -> None:
+    """Raise NotATool for a tool without the parameter that one of its options is about."""
+    known = parameters.schema["properties"]
+    required = parameters.schema.get("required", ())
+    if opens and (known.get("url", {}).get("type") != "string" or "url" not in required):
+        raise own.reject("has opens=True, which needs a parameter `url: str` without a default.")
+    if in_parts and (known.get("part", {}).get("type") != "integer" or "part" in required):
+        raise own.reject("has in_parts=True, which needs a parameter `part: int = 1`.")
 
 
 def is_number(value: object) -> bool:

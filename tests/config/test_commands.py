@@ -144,7 +144,7 @@ def test_check_of_a_wrong_file_is_one_line(folder: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines() == [
         f"Wrong setting: {folder}/fleet.toml, line 7: agents.lawyer.tools, item 3: there is no tool"
-        ' "shoop__*"; there are clock, web_search, ask_person, price, stock, calculator.'
+        ' "shoop__*"; there are clock, read_page, web_search, ask_person, price, stock, calculator.'
     ]
 
 

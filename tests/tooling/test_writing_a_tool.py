@@ -583,6 +583,9 @@ def test_each_mistake_is_said_in_one_line_with_its_place(subject: Any, said: str
         ({"phrases": "stock of"}, "has phrases, which need from_question"),
         ({"phrases": "(", "from_question": fitting}, "has phrases that are no regular expression"),
         ({"from_question": 5}, "has a from_question that is no function"),
+        ({"suffices": True}, "has suffices=True, which needs phrases"),
+        ({"opens": True}, "has opens=True, which needs a parameter `url: str` without a default."),
+        ({"in_parts": True}, "has in_parts=True, which needs a parameter `part: int = 1`."),
     ],
     ids=lambda each: each if isinstance(each, str) else ", ".join(each),
 )
@@ -591,6 +594,26 @@ def test_each_wrong_option_is_said_in_one_line(options: dict[str, Any], said: st
         tool(**options)(fitting)
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("options", [{"opens": True}, {"in_parts": True}])
+def test_parameter_of_an_option_has_its_type_and_default(options: dict[str, Any]) -> None:
+    def optional_address(url: str = "", *, part: int) -> str:
+        """Read."""
+        return ""
+
+    def numbers(url: int, part: str = "1") -> str:
+        """Read."""
+        return ""
+
+    def fitting_both(url: Annotated[str, "its address"], part: int = 1) -> str:
+        """Read."""
+        return ""
+
+    for subject in (optional_address, numbers):
+        with pytest.raises(NotATool, match="which needs a parameter"):
+            tool(**options)(subject)
+    assert tool(**options)(fitting_both).name == "fitting_both"
 
 
 async def test_a_failure_for_the_reader_is_raised_as_tool_failure() -> None:
