@@ -101,7 +101,7 @@ MANUAL = Written(
     "Gearbox 3",
     (
         "## Installing",
-        "```\npip install gearbox\ngearbox --version    # prints 3.1\n```",
+        "```sh\npip install gearbox\ngearbox --version    # prints 3.1\n```",
         "| Option | Meaning |",
         "| `--level` | from 1 to 9 |",
         "1. Choose a folder.",
@@ -275,7 +275,7 @@ QUOTES = Written(
     (
         "> Short words are best.",
         "*long* books",
-        "First line of a poem\nsecond line of a poem",
+        "First line of a poem  \nsecond line of a poem",
         "The minister in 1910",
         "the archive",
     ),
