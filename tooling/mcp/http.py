@@ -5,13 +5,14 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
 from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
 from mcp_types import INTERNAL_ERROR
+
+from tooling.proxies import is_loopback
 
 from .connecting import (
     MAX_MESSAGE_BYTES,
@@ -148,7 +149,7 @@ async def address(
             headers={"Accept-Encoding": "identity", **headers},
             event_hooks={"request": [hooks.request], "response": [hooks.response]},
             # The proxies of the environment. A server on this machine is not asked through one.
-            trust_env=not is_here(url),
+            trust_env=not is_loopback(urlsplit(url).hostname or ""),
             verify=trusted,
         ) as client,
         streamable_http_client(url, http_client=client) as (messages, sent),
@@ -163,12 +164,3 @@ async def address(
 def certificates() -> ssl.SSLContext:
     """Return the authorities to trust: those of SSL_CERT_FILE, or of the system."""
     return ssl.create_default_context()
-
-
-def is_here(url: str) -> bool:
-    """Return True if the server is on this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
