@@ -4,11 +4,12 @@ import asyncio
 import re
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Protocol
 
 import ada_url
 import aiohttp
@@ -230,6 +231,7 @@ async def received(response: ClientResponse, url: str, deadline: asyncio.Timeout
                 body += unpack(chunk, MAX_BYTES + 1 - len(body))
                 if len(body) > MAX_BYTES:
                     is_cut = True
+                if is_cut or unpack.is_complete:
                     break
     except TimeoutError as exc:
         if not body:
@@ -248,11 +250,35 @@ async def received(response: ClientResponse, url: str, deadline: asyncio.Timeout
     )
 
 
-class Unpacker:
+class Unpack(Protocol):
     """Unpacks a body as it comes, never more than there is room for."""
 
-    def __init__(self, *, wbits: int) -> None:
+    @property
+    def is_complete(self) -> bool:
+        """True if the body has ended, whatever a server still sends."""
+        ...
+
+    def __call__(self, chunk: bytes, room: int) -> bytes: ...
+
+
+class Plain:
+    """Leaves a body as it is."""
+
+    is_complete = False
+
+    def __call__(self, chunk: bytes, room: int) -> bytes:
+        return chunk[: max(1, room)]
+
+
+class Gzipped:
+    """Unpacks what zlib can unpack, in the form that `wbits` says."""
+
+    def __init__(self, *, wbits: int = zlib.MAX_WBITS | 16) -> None:
         self._packed = zlib.decompressobj(wbits)
+
+    @property
+    def is_complete(self) -> bool:
+        return self._packed.eof
 
     def __call__(self, chunk: bytes, room: int) -> bytes:
         return self._packed.decompress(chunk, max(1, room))
@@ -262,26 +288,26 @@ class Deflated:
     """Unpacks what is called deflate, which some servers send without zlib's head."""
 
     def __init__(self) -> None:
-        self._packed: Unpacker | None = None
+        self._packed: Gzipped | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        return self._packed is not None and self._packed.is_complete
 
     def __call__(self, chunk: bytes, room: int) -> bytes:
         if self._packed is None:
             has_head = chunk[:1] and chunk[0] & 0x0F == 8
-            self._packed = Unpacker(wbits=zlib.MAX_WBITS if has_head else -zlib.MAX_WBITS)
+            self._packed = Gzipped(wbits=zlib.MAX_WBITS if has_head else -zlib.MAX_WBITS)
         return self._packed(chunk, room)
 
 
-def plain(chunk: bytes, room: int) -> bytes:
-    return chunk[: max(1, room)]
-
-
-def unpacker(encoding: str, host: str) -> Callable[[bytes, int], bytes]:
+def unpacker(encoding: str, host: str) -> Unpack:
     """Return what unpacks the chunks of a body, each into at most so many bytes."""
     match encoding.strip().lower():
         case "" | "identity":
-            return plain
+            return Plain()
         case "gzip" | "x-gzip":
-            return Unpacker(wbits=zlib.MAX_WBITS | 16)
+            return Gzipped()
         case "deflate":
             return Deflated()
     raise ToolFailure(NOT_HTTP % {"host": host})

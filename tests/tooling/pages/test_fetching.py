@@ -122,6 +122,24 @@ async def test_packed_pages_are_unpacked(pages: PageReader, public: Site, site: 
         assert (await told(pages, f"{site}/")).startswith("Word after word"), encoding
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_what_stands_behind_a_packed_page_is_not_waited_for(
+    pages: PageReader, public: Site, site: str, encoding: str
+) -> None:
+    page = packed(PARAGRAPH, times=1) if encoding == "gzip" else zlib.compress(PARAGRAPH)
+
+    async def play(request: web.Request) -> web.StreamResponse:
+        return await public.stream(
+            request, [page, b"z" * MB], times=200, **{"Content-Encoding": encoding}
+        )
+
+    public.pages["/"] = Served(play=play)
+    text = await told(pages, f"{site}/")
+    assert text.startswith("Word after word")
+    assert not text.endswith("(cut)")
+    assert public.sent < 20 * MB
+
+
 @pytest.mark.parametrize("encoding", ["br", "zstd", "nonsense"])
 async def test_other_packings_are_said_to_be_unreadable(
     pages: PageReader, public: Site, site: str, encoding: str
