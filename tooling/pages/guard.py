@@ -120,7 +120,8 @@ def is_public(address: str, port: int) -> bool:
     match ip:
         case IPv4Address():
             is_global = ip.is_global and not ip.is_multicast and not ip.is_reserved
-            return is_global and not any(ip in network for network in INSIDE_V4)
+            is_outside = is_global and not any(ip in network for network in INSIDE_V4)
+            return is_outside and not is_own(address)
         case IPv6Address() if ip.scope_id:
             return False
         case IPv6Address() if ip.ipv4_mapped:
@@ -128,8 +129,21 @@ def is_public(address: str, port: int) -> bool:
         case IPv6Address() if ip in NAT64:
             return is_public(str(IPv4Address(int(ip) & 0xFFFF_FFFF)), port)
         case IPv6Address():
-            return ip in OUTSIDE_V6 and not any(ip in network for network in INSIDE_V6)
+            is_outside = ip in OUTSIDE_V6 and not any(ip in network for network in INSIDE_V6)
+            return is_outside and not is_own(address)
     return False
+
+
+def is_own(address: str) -> bool:
+    """Return True if an IP address is one of this machine's, which its firewall lets it reach."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            # It sends nothing. The way to an own address begins at that address.
+            probe.connect((address, 9))
+            return as_ip(str(probe.getsockname()[0])) == as_ip(address)
+    except OSError:
+        return False  # no way to it
 
 
 def system_addresses(host: str, port: int) -> list[str]:

@@ -1,6 +1,7 @@
 """Addresses that lead inside are not opened, in whatever notation, and however one gets there."""
 
 import asyncio
+import socket
 
 import pytest
 
@@ -249,6 +250,27 @@ async def test_requests_carry_nothing_of_the_fleet(pages: PageReader, public: Si
 )
 def test_addresses_of_the_internet_are_public(address: str) -> None:
     assert is_public(address, 443)
+
+
+def own_address() -> str:
+    """Return the address at which others reach this machine, or its loopback if none do."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("10.255.255.255", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+def test_public_address_of_this_machine_is_not_public(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert guard.is_own("127.0.0.1")
+    assert guard.is_own(own_address())
+    assert not guard.is_own("8.8.8.8")
+    assert is_public("8.8.8.8", 443)
+    monkeypatch.setattr(guard, "is_own", lambda address: address == "8.8.8.8")
+    assert not is_public("8.8.8.8", 443)
+    assert not is_public("::ffff:8.8.8.8", 443)
+    assert not is_public("64:ff9b::808:808", 443)
 
 
 def test_product_has_no_switch_that_makes_this_machine_public() -> None:
