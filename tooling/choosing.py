@@ -12,7 +12,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 import msgspec
@@ -73,6 +73,18 @@ def chosen(
             kept.add(name)
             max_bytes -= sizes[name]
     return [tool for tool in tools if tool.name in kept]
+
+
+def nearest(tools: Sequence[Tool], text: str, most: int) -> Sequence[str]:
+    """Return the names of the tools that have most to do with the text, at most so many."""
+    return _nearest(tuple(map(entry_of, tools)), ends_of(text), most)
+
+
+# The questions of a chat are compared again with each further one.
+@lru_cache(maxsize=1024)
+def _nearest(entries: tuple[Entry, ...], text: str, most: int) -> Sequence[str]:
+    related = ranked(entries, text).items()
+    return [name for name, score in islice(related, most) if score]
 
 
 class Index:

@@ -4,19 +4,23 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import msgspec
 
 from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage
 from chat.llm.servers import is_stand_in
 from chat.llm.windows import OVERHEAD_TOKENS, Window
-from tooling.choosing import chosen
+from tooling.choosing import chosen, nearest
 from tooling.registry import Tool
 
-from .question import Question
+from .history import History
 from .work import Work
 
 MAX_TOOLS = 24  # in one call: with more, models choose worse
+# Tools that a question has most to do with: with the next twenty, the right one is not found more
+# often (tests/tooling/test_choosing.py).
+MOST_NEEDED = 4
 SHARE = 4  # at most this part of a context is for tools
 
 
@@ -26,6 +30,7 @@ async def tools_to_offer(
     window: Window,
     *,
     model: str,
+    history: History,
     wanted: Collection[str] = (),
     task: str = "",
 ) -> list[Tool]:
@@ -41,16 +46,39 @@ async def tools_to_offer(
     tools = work.toolbox.usable_tools(names)
     if wanted and len(tools) <= MAX_TOOLS and tokens_of(tools) > OVERHEAD_TOKENS:
         tools = [tool for tool in tools if tool.name in wanted]
-    choose = partial(
-        chosen,
-        tools,
-        "\n".join([task, *about(work.question)]),
-        first=wanted,
-        most=MAX_TOOLS,
-        max_bytes=BYTES_PER_TOKEN * max(OVERHEAD_TOKENS, window.context_tokens // SHARE),
-    )
+    questions = [*(each.question for each in history.exchanges), work.question.text]
+    max_bytes = BYTES_PER_TOKEN * max(OVERHEAD_TOKENS, window.context_tokens // SHARE)
+    if len(tools) <= MAX_TOOLS and sum(map(size_of, tools)) <= max_bytes:
+        return tools
+    questions = [*(each.question for each in history.exchanges), work.question.text]
     # To take in the words of hundreds takes a while, the first time.
-    return choose() if len(tools) <= MAX_TOOLS else await asyncio.to_thread(choose)
+    return await asyncio.to_thread(
+        chosen_for, tools, questions, wanted=wanted, task=task, max_bytes=max_bytes
+    )
+
+
+def chosen_for(
+    tools: Sequence[Tool],
+    questions: Sequence[str],
+    *,
+    wanted: Collection[str],
+    task: str,
+    max_bytes: int,
+) -> list[Tool]:
+    """Return the tools for the last of these questions, within `max_bytes`.
+
+    They are those that were chosen for a question before, for as long as these have what later
+    ones need most.
+    """
+    choose = partial(chosen, tools, most=MAX_TOOLS, max_bytes=max_bytes)
+    # Each with the question that it may follow.
+    texts = [questions[0], *(f"{after}\n{before}" for before, after in pairwise(questions))]
+    offered = choose(texts[0])
+    for text in texts[1:]:
+        if not names_of(offered).issuperset(nearest(tools, text, MOST_NEEDED)):
+            offered = choose(text)
+    needed = {*wanted, *(nearest(tools, task, MOST_NEEDED) if task else ())}
+    return offered if needed <= names_of(offered) else choose(f"{task}\n{texts[-1]}", first=wanted)
 
 
 def with_called(
@@ -65,11 +93,6 @@ def with_called(
     return [*offered, *(tool for tool in usable if tool.name in called)]
 
 
-def about(question: Question) -> list[str]:
-    """Return the question, with the one that it may follow."""
-    return [question.text, *(earlier.question for earlier in question.earlier[-1:])]
-
-
 def window_beside(tools: Sequence[Tool], window: Window) -> Window:
     """Return what a call may hold of messages beside these tools."""
     # So many are left for them in any window.
@@ -78,4 +101,12 @@ def window_beside(tools: Sequence[Tool], window: Window) -> Window:
 
 
 def tokens_of(tools: Sequence[Tool]) -> int:
-    return sum(len(msgspec.json.encode(tool.offer)) for tool in tools) // BYTES_PER_TOKEN
+    return sum(map(size_of, tools)) // BYTES_PER_TOKEN
+
+
+def size_of(tool: Tool) -> int:
+    return len(msgspec.json.encode(tool.offer))
+
+
+def names_of(tools: Sequence[Tool]) -> set[str]:
+    return {tool.name for tool in tools}

@@ -239,10 +239,15 @@ class Turn:
         window = self.work.models.window(model)
         if self._offered is None or self._asked != model:
             self._asked = model
-            # The only call of a turn must be the answer.
-            names = self.tools if self.rounds > 1 else ()
+            names = self.tools if self.rounds > 1 else ()  # else the call must be the answer
             self._offered = await tools_to_offer(
-                self.work, names, window, model=model, wanted=self.wanted, task=self.task
+                self.work,
+                names,
+                window,
+                model=model,
+                history=self.prompt.history,
+                wanted=self.wanted,
+                task=self.task,
             )
         usable = self.work.toolbox.usable_tools(self.tools)
         self._offered = with_called(self._offered, usable, self.prompt.messages)
@@ -261,8 +266,7 @@ class Turn:
         has_thought = False
         before = len(self.said.words)
         window = self.work.models.window(model)
-        messages, tools = self.prompt.messages, self._offered or []
-        pieces = 0
+        messages, tools, pieces = self.prompt.messages, self._offered or [], 0
         with self.work.calling(model, messages, is_of_agent=True) as call:
             self.calls.append(call)
             stream = self.stream(

@@ -278,6 +278,26 @@ async def test_later_rounds_are_offered_the_same_tools(
     assert offered(first) == offered(second)
 
 
+async def test_later_questions_are_offered_the_same_tools_while_these_have_what_they_need(
+    thirty: None, chat: Chatting, model: ScriptedModel, settings: Settings
+) -> None:
+    await with_context(settings, 60_000)
+    conversation = None
+    for question in (
+        "Which invoices are overdue?",
+        "And which of these invoices are overdue by more than a month?",
+        "Thanks!",
+        "When does the sun rise in Oslo?",
+    ):
+        request = chat_request(question, mode="light", conversation_id=conversation)
+        events = await chat.answer(request)
+        conversation = events[0]["data"]["conversation_id"]
+    first, second, third, fourth = map(offered, model.calls)
+    assert first == second == third
+    assert "weather__sunrise" not in first
+    assert "weather__sunrise" in fourth
+
+
 async def test_tool_that_was_not_offered_is_called_if_the_agent_may(
     thirty: None, chat: Chatting, team: ScriptedModel
 ) -> None:
