@@ -20,6 +20,7 @@ import redis
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+import tests.benchmarks.configured  # noqa: F401 (the client checks events as the doors do)
 from agenticfleet.embedded import Watcher, start_valkey, wait_until_answering
 from chat.protocol.terms import SUBPROTOCOL_HTML, SUBPROTOCOL_JSON
 from tests.chatting import AS_SCRIPT
