@@ -313,8 +313,9 @@ FLEET_PRICES = env.prices("FLEET_PRICES", FLEET_FILE.file.models)
 # --- Light or full --------------------------------------------------------------------------------
 
 FLEET_LIGHT_MODE = env.flag("FLEET_LIGHT_MODE", True)
-# One short call more for each chat, so those who pay for tokens may not want them.
+# Calls beside the answers, so those who pay for tokens may not want them.
 FLEET_TITLES = env.flag("FLEET_TITLES", True)
+FLEET_SUMMARIES = env.flag("FLEET_SUMMARIES", True)
 # If unset, the classifier's own threshold counts.
 FLEET_LIGHT_THRESHOLD = (
     env.number("FLEET_LIGHT_THRESHOLD", 0, most=1) if env.text("FLEET_LIGHT_THRESHOLD") else None

@@ -170,7 +170,10 @@ class Conversation(models.Model):
 
     def before(self, question: int) -> Earlier:
         """Return what leads to a question. Two queries; one more if not all of it is loaded."""
-        path = self.path_before(question)
+        return self.loaded(self.path_before(question))
+
+    def loaded(self, path: Sequence[int]) -> Earlier:
+        """Return what is loaded of these questions, which lead to another one."""
         start = first_loaded(len(path))
         exchanges = self.exchanges(path[start:])
         if not start:
@@ -218,10 +221,11 @@ def first_loaded(count: int) -> int:
     return -(-too_many // BLOCK) * BLOCK
 
 
-def newest(exchanges: Sequence[Exchange], *, unloaded: int = 0) -> Earlier:
-    """Return what is loaded of exchanges that have so many others before them."""
-    fewer = max(0, first_loaded(unloaded + len(exchanges)) - unloaded)
-    return Earlier(exchanges[fewer:], unloaded + fewer)
+def newest(known: Earlier) -> Earlier:
+    """Return what is loaded of these exchanges."""
+    count = known.unloaded + len(known.exchanges)
+    fewer = max(0, first_loaded(count) - known.unloaded)
+    return Earlier(known.exchanges[fewer:], known.unloaded + fewer, *known.summary_before(fewer))
 
 
 class Message(models.Model):

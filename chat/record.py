@@ -35,6 +35,13 @@ class Earlier:
     summary: str = ""
     summarized: int = 0
 
+    def summary_before(self, place: int) -> tuple[str, int]:
+        """Return the newest summary of what is before this exchange, and for how many it stands."""
+        for at in range(place, 0, -1):
+            if summary := self.exchanges[at - 1].summary:
+                return summary, self.unloaded + at
+        return self.summary, self.summarized
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

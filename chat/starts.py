@@ -197,6 +197,8 @@ class StartQueries(models.QuerySet["Run"]):
             asked = conversation.new_question(request.message, instead_of=replaced)
         answer = Message(conversation=conversation, role=Message.Role.ASSISTANT)
         Message.objects.bulk_create([answer] if request.rerun_of else [asked, answer])
+        if request.rerun_of:
+            conversation.forget_summaries(since=asked.pk)
         if not request.is_first:
             conversation.go_on_with(asked, is_new=request.rerun_of is None)
         return self.create(
@@ -340,6 +342,7 @@ class StartQueries(models.QuerySet["Run"]):
             unique_fields=["run", "name"],
             update_fields=["value", "inherited"],
         )
+        conversation.forget_summaries(since=paused.question_id)
         conversation.save(update_fields=["updated_at"])
         return run
 

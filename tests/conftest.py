@@ -136,6 +136,7 @@ def _services(valkey_url: str, model_server: ScriptedModel) -> Iterator[None]:
         FLEET_LIGHT_MODEL="scripted",
         FLEET_LIGHT_THRESHOLD=0,  # Only tests about the router need more than the light path.
         FLEET_TITLES=False,
+        FLEET_SUMMARIES=False,
         FLEET_READ_PAGES=False,  # No test leaves the machine.
         FLEET_API="open",
         FLEET_LIMITS=replace(

@@ -214,10 +214,11 @@ def running(
     **environment: str,
 ) -> Iterator[Fleet]:
     """Yield a fleet that is ready and uses this model; end it after the block."""
-    # Take the light path and make no titles, unless these are the test's subject.
+    # Take the light path, make no titles and summaries, unless these are the test's subject.
     chosen = {
         "FLEET_LIGHT_THRESHOLD": "0",
         "FLEET_TITLES": "off",
+        "FLEET_SUMMARIES": "off",
         "FLEET_READ_PAGES": "off",
         **environment,
     }

@@ -71,6 +71,7 @@ class Question(Struct, frozen=True, kw_only=True):
     shown: bool
     asked_at: str
     text: str
+    summary: str
     answers: list[Answer]
 
 
@@ -114,6 +115,7 @@ def question_of(asked: Asked) -> Question:
         shown=asked.is_shown,
         asked_at=moment(asked.message.created_at),
         text=asked.message.text,
+        summary=asked.message.summary,
         answers=[answer_of(chain) for chain in asked.answers],
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -52,12 +53,19 @@ def newcomer_of(asker: Asker, request: ChatRequest | ReplyRequest) -> Newcomer:
         if len(request.message) > limits.message:
             raise ProtocolError(too_long(request.message, limits.message))
         names.append("questions")
-    subjects = subjects_of(asker)
+    own = check_day(asker)
+    return Newcomer(asker, bounds_of(names, subjects_of(asker), limits, own))
+
+
+def check_day(asker: Asker) -> Mapping[str, Any] | None:
+    """Return the limits of the asker's token. Raise ProtocolError if one of the day is used up."""
+    if asker.owner.kind == "terminal":
+        return None
     own = None
     if asker.token_id:
         own = Token.objects.values_list("limits", flat=True).filter(pk=asker.token_id).first()
-    DayUse.objects.check_day(bounds_of(BY_DAY, subjects, limits, own))
-    return Newcomer(asker, bounds_of(names, subjects, limits, own))
+    DayUse.objects.check_day(bounds_of(BY_DAY, subjects_of(asker), settings.FLEET_LIMITS, own))
+    return own
 
 
 class Admission:

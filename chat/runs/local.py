@@ -30,12 +30,14 @@ from chat.workflow.answer import Resources
 from tooling.bounded import RedisDown
 
 from .admission import Admission, Newcomer, newcomer_of
+from .asides import Asides
 from .continuing import Beginning, beginning_of
 from .following import follow_stored
 from .journal import JournalWriter
 from .log import Rest, RunLog
 from .replay import Entry, Transcript
 from .store import LogStore
+from .summaries import Summaries
 from .supervisor import ROW_RETRY_INTERVAL, LiveRun
 from .titles import Titles
 
@@ -89,7 +91,9 @@ class Runs:
         self._on_change = on_change
         self._config = config  # digest of what is in force here
         self._traces = traces
-        self._titles = Titles(resources.models)
+        self._asides = Asides(resources.models)
+        self._titles = Titles(self._asides)
+        self._summaries = Summaries(self._asides)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._starts: BatchedCalls[Beginning | Run] = BatchedCalls()
 
@@ -258,6 +262,7 @@ class Runs:
             await in_database(Run.objects.mark_closed, live.id)
             if self.accepting:
                 self._titles.consider(live, ending)
+                self._summaries.consider(live, ending)
         except (RedisDown, DatabaseProblem) as exc:
             # The flusher still has the log, and the lease keeper closes logs from their rows.
             logger.warning("run=%s ended, but its log is completed later: %s", live.id, exc)
@@ -293,7 +298,7 @@ class Runs:
     def end_all(self, reason: Ending) -> None:
         """Refuse new runs and end all others, including those that are still being started."""
         self.accepting = False
-        self._titles.stop()
+        self._asides.stop()
         self._end_at_once = reason
         for live in self.live.values():
             live.stop(reason)
@@ -304,7 +309,7 @@ class Runs:
         Unless it is `all_runs`, keep those whose answer is being streamed.
         """
         self.accepting = False
-        self._titles.stop()
+        self._asides.stop()
         for live in self.live.values():
             if all_runs or not live.answer.work.is_answering:
                 live.leave()

@@ -4,42 +4,25 @@ A title is never waited for: it is made after the run's ending, in one call with
 fails, the chat keeps the first words of its question.
 """
 
-import asyncio
-import logging
 import re
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
-from django.db import Error as DatabaseProblem
-from django.db import transaction
 
 from chat.access.owners import Asker
-from chat.access.spending import DayUse
-from chat.clock import Clock, Stopwatch
 from chat.conversations import TITLE_LENGTH, Conversation, ConversationQuerySet
-from chat.database import in_database, reason_of
-from chat.llm.errors import ModelError
+from chat.database import in_database
 from chat.llm.messages import BYTES_PER_TOKEN, ChatMessage
-from chat.llm.models import Models
-from chat.llm.servers import is_stand_in
-from chat.protocol.payloads import ModelCall
 from chat.protocol.terms import Ending
-from chat.telemetry import metrics
-from chat.telemetry.figures import Figures, ModelFigures
-from chat.telemetry.periods import LENGTHS, Period, start_of
-from chat.workflow.calls import CallRecord, text_of
 from tooling.clusters import shortened
 from tooling.untrusted import visible
 
+from .asides import Asides, can_ask
 from .supervisor import LiveRun
 
-logger = logging.getLogger(__name__)
-
 TIMEOUT = 10.0  # seconds; a page looks for a new title no longer either
-AT_ONCE = 4  # titles that a worker makes; chats that end meanwhile keep their own
 MAX_TOKENS = 30
 MAX_THINKING = 300  # tokens; a model that can't be told to think less is cut, and makes no title
 QUESTION_BYTES = 500 * BYTES_PER_TOKEN
@@ -56,62 +39,35 @@ STOPS = ".。．!！"
 
 def are_on() -> bool:
     """Return True if chats get titles from a model."""
-    return settings.FLEET_TITLES and not is_stand_in(settings.FLEET_LIGHT_MODEL)
+    return settings.FLEET_TITLES and can_ask()
 
 
 class Titles:
     """Makes the titles of the chats whose runs end here. One per event loop."""
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
-        self._tasks: set[asyncio.Task[None]] = set()
+    def __init__(self, asides: Asides) -> None:
+        self._asides = asides
 
     def consider(self, run: LiveRun, ending: Ending) -> None:
         """Begin to make a title if this run has answered the first question of a person's chat."""
         is_first = ending.status == "completed" and not run.answer.question.earlier
         is_listed = run.owner.startswith(("user:", "browser:"))
-        if not (is_first and is_listed and are_on()) or len(self._tasks) >= AT_ONCE:
+        if not (is_first and is_listed and are_on()):
             return
         messages = messages_for(run.answer.question.text, run.log.text)
-        task = asyncio.create_task(self._entitle(run.conversation_id, run.asker, messages))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def stop(self) -> None:
-        """Make no more titles: the process ends soon."""
-        for task in self._tasks:
-            task.cancel()
+        self._asides.begin(
+            f"conversation={run.conversation_id} keeps its title",
+            partial(self._entitle, run.conversation_id, run.asker, messages),
+        )
 
     async def _entitle(self, chat: UUID, asker: Asker, messages: Sequence[ChatMessage]) -> None:
-        watch = Stopwatch(Clock(time.perf_counter()))
-        call = CallRecord(1, settings.FLEET_LIGHT_MODEL, messages, watch)
-        try:
-            if not await in_database(untitled(chat).exists):
-                return
-            try:
-                with call.timed():
-                    async with asyncio.timeout(TIMEOUT):
-                        title = cleaned(await self._ask(call, messages))
-            finally:
-                metrics.count_call(call.data)
-                await in_database(count, call.data, asker)
-            if title:
-                await in_database(store, chat, title)
-        except (TimeoutError, ModelError) as exc:
-            logger.info("conversation=%s keeps its title: %s", chat, exc or "the model is slow")
-        except DatabaseProblem as exc:
-            logger.warning("conversation=%s keeps its title: %s", chat, reason_of(exc))
-
-    async def _ask(self, call: CallRecord, messages: Sequence[ChatMessage]) -> str:
-        pieces = self._models.stream(
-            messages,
-            model=call.model,
-            max_tokens=MAX_TOKENS,
-            max_thinking=MAX_THINKING,
-            is_aside=True,
-            may_retry=False,
+        if not await in_database(untitled(chat).exists):
+            return
+        reply = await self._asides.ask(
+            messages, asker, max_tokens=MAX_TOKENS, max_thinking=MAX_THINKING, within=TIMEOUT
         )
-        return await text_of(pieces, call)
+        if title := cleaned(reply):
+            await in_database(store, chat, title)
 
 
 def messages_for(question: str, answer: str) -> list[ChatMessage]:
@@ -145,14 +101,3 @@ def store(chat: UUID, title: str) -> None:
     """Store a title, unless a person has given one meanwhile."""
     # Not save(), which would move the chat up in the list.
     untitled(chat).update(title=title, titled_by=Conversation.TitledBy.MODEL)
-
-
-def count(call: ModelCall, asker: Asker) -> None:
-    """Add a call to the figures of its model, as the calls of runs are, and to the asker's day."""
-    prices = settings.FLEET_PRICES
-    cost = (prices.cost_of([call], []) if prices else None) or 0
-    figures = Figures(models={call.model: ModelFigures.of_call(call, prices)}, cost=cost)
-    now = datetime.now(UTC)
-    with transaction.atomic():
-        Period.objects.add({(span, start_of(span, now)): figures for span in LENGTHS})
-        DayUse.objects.add(asker, call.usage, cost)

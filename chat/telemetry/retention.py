@@ -125,6 +125,8 @@ def prune_conversations(
         runs = Run.objects.filter(Q(question__in=messages) | Q(answer__in=messages))
         RoutingDecision.objects.filter(pk__in=list(runs.values_list("pk", flat=True))).delete()
         Message.objects.filter(pk__in=messages).delete()
+        # Those of later messages stand for what is removed.
+        in_them.exclude(summary="").update(summary="")
         left = Message.objects.filter(conversation=OuterRef("pk"))
         emptied = Conversation.objects.filter(pk__in=found).exclude(Exists(left))
         return emptied.delete()[1].get("chat.Conversation", 0)

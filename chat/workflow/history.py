@@ -15,6 +15,8 @@ from chat.record import Exchange
 from .question import Question
 
 HISTORY_SHARE = 2  # at most this part of a context is for earlier exchanges
+SUMMARY_SHARE = 8  # and in addition this part for a summary of what is before them
+SUMMARIZE = "Summarize what we have said so far."
 MESSAGES = 2  # of an exchange
 
 
@@ -45,8 +47,16 @@ class History:
 
 def history_of(question: Question, context_tokens: int) -> History:
     """Return the exchanges before a question that a model with this context reads."""
-    begin = beginning_of(question.earlier, context_tokens // HISTORY_SHARE)
-    return History(question.earlier[begin:], MESSAGES * (question.unloaded + begin))
+    before = question.before
+    begin = beginning_of(before.exchanges, context_tokens // HISTORY_SHARE)
+    read = before.exchanges[begin:]
+    summary, summarized = before.summary_before(begin)
+    unread = MESSAGES * (before.unloaded + begin - summarized)
+    if not summary:
+        return History(read, unread)
+    # A pair like any other: what it tells a model to do has no more weight than in an answer.
+    stands = shortened(Exchange(SUMMARIZE, summary), context_tokens // SUMMARY_SHARE)
+    return History([stands, *read], unread, MESSAGES * summarized)
 
 
 def beginning_of(exchanges: Sequence[Exchange], budget: int) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chat.protocol.terms import Effort, Mode
-from chat.record import Exchange
+from chat.record import Earlier, Exchange
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +25,7 @@ class Question:
     instructions: str = ""  # of the person, for every answer
     is_repeated: bool = False  # it was answered before, and the person asks again
     approved: frozenset[str] = frozenset()  # definitions of tools, for the conversation
+
+    @property
+    def before(self) -> Earlier:
+        return Earlier(self.earlier, self.unloaded, self.summary, self.summarized)

@@ -9,8 +9,8 @@ from pytest_django import Settings
 
 from agenticfleet.asgi import application
 from agenticfleet.health import ServiceChecks
+from chat.access.owners import TERMINAL, Asker
 from chat.access.tokens import Token
-from chat.clock import Clock, Stopwatch
 from chat.database import in_database
 from chat.llm.listing import ListedModel, Listing
 from chat.llm.messages import ChatMessage
@@ -19,12 +19,12 @@ from chat.llm.offers import Offer, offers
 from chat.models import Run
 from chat.prices import ModelPrice, Prices
 from chat.runs import continuing, titles
+from chat.runs.asides import Asides
 from chat.runs.continuing import taken_over
 from chat.runs.refusals import RefusalSharing
 from chat.runs.worker import Worker
 from chat.telemetry.metrics import configured_models
 from chat.workflow.agents import ASSISTANT, EDITOR, PLANNER, RESEARCHER, REVIEWER, WRITER
-from chat.workflow.calls import CallRecord
 from chat.workflow.opinion import DEFINITION
 from tests.chatting import Chatting, chat_request, kinds, text_of
 from tests.configs import Configure
@@ -124,9 +124,11 @@ async def test_router_and_titles_may_have_models_of_the_file(
     settings.FLEET_TITLES, settings.FLEET_LIGHT_MODEL = True, "fast"
     settings.FLEET_MODEL_IS_STAND_IN = True
     assert titles.are_on(), "its model isn't the stand-in"
-    call = CallRecord(1, "fast", [], Stopwatch(Clock(0)))
     asked = [ChatMessage("user", "Title?")]
-    assert await titles.Titles(worker.models)._ask(call, asked) == "The answer is **42**."
+    reply = await Asides(worker.models).ask(
+        asked, Asker(TERMINAL), max_tokens=30, max_thinking=300, within=10
+    )
+    assert reply == "The answer is **42**."
     assert models_asked(second) == ["qwen3:8b"]
 
 

@@ -7,7 +7,7 @@ from time import process_time
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import AsyncClient, Client
@@ -22,6 +22,7 @@ from chat.protocol.errors import WORKER_LOST
 from chat.protocol.events import RoutingDecided, ToolComplete, stored
 from chat.protocol.payloads import RouteData, SourceData, ToolResultData
 from chat.protocol.terms import CANCELLED, Ending, Timings, Usage
+from chat.shares import Share
 
 from .conversations import (
     COMPLETED,
@@ -79,6 +80,27 @@ def headings(markdown: str) -> list[str]:
         for place, token in enumerate(tokens)
         if token.type == "heading_open" and token.level == 0
     ]
+
+
+async def test_summaries_are_in_the_document_alone(client: Client, stranger: Client) -> None:
+    def made() -> Conversation:
+        chat = conversation_of(client)
+        run = run_of(chat, "Which?", "**Kafka**")
+        run_of(chat, "And then?", "Nothing.")
+        Message.objects.filter(pk=run.question_id).update(summary="They asked which.")
+        return chat
+
+    chat = await in_database(made)
+    first, second = (await document(client, chat))["questions"]
+    assert (first["summary"], second["summary"]) == ("They asked which.", "")
+    assert "They asked which." not in await exported(client, chat, "markdown")
+    link = await in_database(Share.objects.show, chat)
+    for path in (address(chat), f"/s/{link.token}/"):
+        response = await sync_to_async(client.get)(path)
+        assert response.status_code == 200
+        assert "They asked which." not in response.content.decode()
+    refused = await sync_to_async(stranger.get)(f"{address(chat, 'export')}?as=json")
+    assert refused.status_code == 404
 
 
 async def test_markdown_has_questions_answers_sources_and_how_they_ended(client: Client) -> None:

@@ -146,12 +146,13 @@ class TestLongChats:
     def test_oldest_exchanges_are_left_out_in_blocks(self, count: int, start: int) -> None:
         assert first_loaded(count) == start
         exchanges = [Exchange(str(number), "a") for number in range(count)]
-        assert newest(exchanges) == Earlier(exchanges[start:], start)
+        assert newest(Earlier(exchanges)) == Earlier(exchanges[start:], start)
 
     def test_list_that_was_cut_before_goes_on_as_if_it_was_whole(self) -> None:
         known = Earlier()
         for count in range(1, 131):
-            known = newest([*known.exchanges, Exchange(str(count), "a")], unloaded=known.unloaded)
+            exchanges = [*known.exchanges, Exchange(str(count), "a")]
+            known = newest(Earlier(exchanges, known.unloaded))
             assert (known.unloaded, len(known.exchanges)) == (
                 first_loaded(count),
                 count - first_loaded(count),

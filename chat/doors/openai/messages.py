@@ -70,7 +70,7 @@ def told_of(
         )
         raise refusal_of(error, param=field)
     exchanges = [*before.exchanges, *exchanges_of(earlier)]
-    loaded = newest(exchanges, unloaded=before.unloaded)
+    loaded = newest(Earlier(exchanges, before.unloaded))
     words = BETWEEN.join(filter(None, instructions))
     return asked, Told(loaded.exchanges, words, unloaded=loaded.unloaded)
 
