@@ -10,12 +10,12 @@ import sys
 
 import xllamacpp
 
-from agenticfleet.management.commands.serve_model import server_params
+from agenticfleet.management.commands.serve_model import params_of_stand_in, with_place
 
 
 def main(port: str, key: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    params = server_params("127.0.0.1", int(port))
+    params = with_place(params_of_stand_in(), "127.0.0.1", int(port))
     params.model_alias = set()
     params.api_keys = [key]
     params.n_parallel = 1

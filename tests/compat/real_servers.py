@@ -29,6 +29,7 @@ from tests.scripted_model import ScriptedModel
 from tests.serving import STOP, Fleet, end, launch, until
 
 LITELLM = "1.108.7"
+CALLER = "made-by-us-so-that-chats-go-on-0123456789"  # at a fleet that asks for no tokens
 INSTALL, READY = 600, 120  # seconds
 KEY = "sk-real-0123456789"
 WRONG_KEY = "sk-wrong-0123456789"
@@ -104,7 +105,8 @@ def fleet_at(base_url: str, folder: Path, **environment: str) -> Iterator[Fleet]
 def ask(fleet: Fleet, question: str, **fields: Any) -> list[Event]:
     """Return the events of an answer up to the terminal one."""
     events: list[Event] = []
-    with connect(fleet.address.replace("http", "ws") + "ws/chat/") as client:
+    address = fleet.address.replace("http", "ws") + "ws/chat/"
+    with connect(address, additional_headers={"Authorization": f"Bearer {CALLER}"}) as client:
         client.send(json.dumps(chat_request(question, **fields)))
         while not (events and is_terminal(events[-1])):
             events.append(json.loads(client.recv(timeout=300)))
@@ -180,6 +182,18 @@ def test_llama_cpp_answers_with_the_window_that_it_has(llama_fleet: Fleet) -> No
     events = ask(llama_fleet, "What is the capital of France?")
     assert completed(events)["models"] == ["any-name"]
     assert text_of(events)
+
+
+def test_llama_cpp_reads_on_where_the_last_question_of_a_chat_ended(
+    llama: str, tmp_path: Path
+) -> None:
+    # This server keeps one prompt, and a title's would take its place.
+    with fleet_at(llama, tmp_path / "fleet", FLEET_TITLES="off") as fleet:
+        events = ask(fleet, "Why is the sky blue?", mode="light")
+        first, chat = completed(events)["usage"], events[0]["data"]["conversation_id"]
+        events = ask(fleet, "And at night?", mode="light", conversation_id=chat)
+        second = completed(events)["usage"]
+    assert second["input_tokens"] > second["cached_tokens"] >= 0.9 * first["input_tokens"]
 
 
 def test_llama_cpp_takes_calls_and_results(llama_fleet: Fleet) -> None:
