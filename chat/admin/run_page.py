@@ -33,7 +33,7 @@ from routing.models import RoutingDecision
 
 from .content import may_read_content, words
 from .readonly import ReadOnly
-from .run_steps import Say, Steps, Words, cached_words, credits_of
+from .run_steps import Say, Steps, Words, cached_note, credits_of
 from .run_stream import LogUnavailable, entries_of_log, lines_of_row, steps_of
 from .shown_asks import ShownAsk
 
@@ -235,7 +235,7 @@ class RunPage:
             Figure("First event", moment(timings.first_event_ms)),
             Figure("First token", moment(timings.first_token_ms)),
             Figure("Model calls", f"{usage.model_calls:,}", " and ".join(self.summary.models)),
-            Figure("Tokens read", f"{about}{usage.input_tokens:,}", cached_words(usage)),
+            Figure("Tokens read", f"{about}{usage.input_tokens:,}", cached_note(usage)),
             Figure("Tokens written", f"{about}{usage.output_tokens:,}"),
             Figure(
                 "Tool calls",

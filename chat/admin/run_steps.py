@@ -121,7 +121,7 @@ class Turn:
         parts = [duration(self.timing.duration_ms)]
         if usage.model_calls:
             about = "≈ " if usage.estimated else ""
-            read, cached = f"{about}{usage.input_tokens:,} tokens read", cached_words(usage)
+            read, cached = f"{about}{usage.input_tokens:,} tokens read", cached_note(usage)
             read += f" ({cached})" if cached else ""
             written = f"{usage.output_tokens:,} written"
             parts += [counted(usage.model_calls, "model call"), f"{read}, {written}"]
@@ -130,7 +130,7 @@ class Turn:
         return " · ".join(parts)
 
 
-def cached_words(usage: Usage) -> str:
+def cached_note(usage: Usage) -> str:
     """Return how much of the input the model server had cached; empty if it reports none."""
     if not usage.cached_tokens:
         return ""

@@ -24,6 +24,7 @@ from .wording import (
     about,
     age,
     cached_share,
+    cached_words,
     capitalized,
     duration,
     listed,
@@ -201,8 +202,7 @@ def badges_of(ending: Ending, answer: AnswerSoFar) -> tuple[str, ...]:
     if ending.usage.output_tokens:
         badges.append(tokens_written(ending.usage))
     if ending.usage.cached_tokens:
-        words = gettext("%(percent)s of input cached")
-        badges.append(words % {"percent": cached_share(ending.usage)})
+        badges.append(cached_words(ending.usage))
     if cost := money_of(ending):
         badges.append(cost)
     if answer.oldest_cached_at:

@@ -27,6 +27,7 @@ from tooling.sentences import localized
 from .markdown.blocks import render_all
 from .wording import (
     Elapsed,
+    cached_words,
     duration,
     number,
     result_words,
@@ -366,6 +367,8 @@ def cost_words(usage: Usage) -> str:
         parts.append(words % {"count": number(count)})
     if usage.output_tokens:
         parts.append(tokens_written(usage))
+    if usage.cached_tokens:
+        parts.append(cached_words(usage))
     return " · ".join(parts)
 
 

@@ -104,6 +104,10 @@ def cached_share(usage: Usage) -> str:
     return f"{min(max(1, share), 100)} %"
 
 
+def cached_words(usage: Usage) -> str:
+    return gettext("%(percent)s of input cached") % {"percent": cached_share(usage)}
+
+
 def about(words: str) -> str:
     """Mark a figure as estimated."""
     return f"≈ {words}"

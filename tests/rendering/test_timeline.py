@@ -241,6 +241,10 @@ def test_call_without_a_result_is_stopped_when_its_agent_completes() -> None:
     ("usage", "words"),
     [
         (Usage(model_calls=2, output_tokens=1204), "2 calls · 1,204 tokens"),
+        (
+            Usage(model_calls=2, output_tokens=120, input_tokens=900, cached_tokens=600),
+            "2 calls · 120 tokens · 66 % of input cached",
+        ),
         (Usage(model_calls=1, output_tokens=30, estimated=True), "1 call · ≈ 30 tokens"),
         (Usage(output_tokens=30), "30 tokens"),  # of an older version
         (Usage(model_calls=1), "1 call"),
