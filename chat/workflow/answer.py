@@ -31,6 +31,7 @@ from .memory import Journal, Memory, Withdrawn
 from .opinion import Opinions
 from .prompt import personal_within
 from .question import Question
+from .quotes import quotes_in
 from .sentences import said_in
 from .stand_in import SENTENCES, has_team, reason_to_decline
 from .steps import Chosen
@@ -140,10 +141,12 @@ class Answer:
         Raise ModelError if a model fails, Paused if the answer waits for a person, Withdrawn if the
         person took the question back, and Moved if another worker has the run.
         """
-        await self.write_on_a_path()
+        text = await self.write_on_a_path()
         self.work.settle()
+        self.quotes = await quotes_in(text, self.work)
 
-    async def write_on_a_path(self) -> None:
+    async def write_on_a_path(self) -> str:
+        """Write the answer, and return it; an empty string for one without the words of a model."""
         work = self.work
         if lost := self.question.lost_model:
             work.say_once(LOST_MODEL % {"model": lost})
@@ -168,7 +171,7 @@ class Answer:
         self.enter(route)
         if route.path == "light":
             if self.decline():
-                return
+                return ""
             # The stand-in's team would be the same model.
             may_escalate = self.had_escalated or (
                 self.question.mode == "auto" and has_team(self.question.model)
@@ -176,7 +179,7 @@ class Answer:
             light = Light(work, route, may_escalate=may_escalate)
             shortfall = await light.answer()
             if shortfall is None:
-                return
+                return light.turn.said.text
             # Not free: to write the light answer again would cost a call, and readers might see it.
             work.keep(ESCALATED, shortfall)
             route = route.escalated(shortfall)
@@ -186,7 +189,7 @@ class Answer:
             self.tell_route(route)
             if light.turn.said.text:
                 work.tell(ResponseSnapshot(data=SnapshotData("")))
-        await Team(work).answer()
+        return (await Team(work).answer()).text
 
     def enter(self, route: Route) -> None:
         """Start the route's path, with the model that answers on it."""

@@ -23,6 +23,7 @@ from .crew import crew
 from .prompt import prompt
 from .replies import parsed
 from .roster import Roster, roster
+from .said import Said
 from .together import side_by_side
 from .turn import Turn
 from .work import Work
@@ -122,8 +123,8 @@ class Team:
         self.work = work
         self.crew = crew()
 
-    async def answer(self) -> None:
-        """Prepare the answer within the caps and write it. Raise ModelError if that fails."""
+    async def answer(self) -> Said:
+        """Prepare the answer within the caps, and write it. Raise ModelError if that fails."""
         plan, notes, draft = (
             default_plan(self.work.question.text, self.crew.specialists),
             list[Note](),
@@ -148,7 +149,8 @@ class Team:
             open_points = "\n".join(review.missing) if review else ""
             sections = [("Draft", draft), ("Open points of the review", open_points)]
             editor = self.crew.editor
-            await self.turn(editor, *sections, *self.sections(editor, notes), is_answer=True).take()
+            notes_read = self.sections(editor, notes)
+            return await self.turn(editor, *sections, *notes_read, is_answer=True).take()
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Begin a phase of the preparation. Raise Spent if only the answer may follow."""
