@@ -19,8 +19,9 @@ from chat.doors.client.protocol import (
     ToolComplete,
     ToolRejected,
 )
+from chat.protocol import terms
 from chat.protocol.payloads import ToolResultData
-from chat.protocol.terms import Usage
+from chat.rendering.remarks import missed_quotes_of, remarks_of
 from chat.rendering.wording import cached_share, duration, number, result_words
 from tooling.untrusted import one_line
 
@@ -89,6 +90,8 @@ class Printer:
                 self.end_line()
                 for number in sorted(self._sources):
                     self._out.write(f"{cited(self._sources[number])}\n")
+                if words := remarks(event.data):
+                    self.note(words)
                 self.note(f"({figures_of(event.data)})")
             case Error():
                 self.end_line()
@@ -128,12 +131,22 @@ class Printer:
 
 def figures_of(summary: Summary) -> str:
     """Return how long the answer took, and how much of the input was cached if that is known."""
-    usage = msgspec.convert(summary.usage, Usage, from_attributes=True)
+    usage = msgspec.convert(summary.usage, terms.Usage, from_attributes=True)
     parts = [duration(summary.timings.total_ms or 0)]
     if usage.cached_tokens:
         read = f"{number(usage.input_tokens)} tokens read"
         parts.append(f"{cached_share(usage)} of {read} cached")
     return ", ".join(parts)
+
+
+def remarks(summary: Summary) -> str:
+    """Return what one should know before one relies on the answer."""
+    told = terms.Summary(
+        quotes=msgspec.convert(summary.quotes, terms.QuoteCheck | None, from_attributes=True),
+        unread_messages=summary.unread_messages,
+        summarized_messages=summary.summarized_messages,
+    )
+    return " ".join((*remarks_of(told), *missed_quotes_of(told)))
 
 
 def cited(source: SourceData) -> str:

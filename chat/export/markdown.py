@@ -13,8 +13,9 @@ from markdown_it import MarkdownIt
 
 from chat.conversations import Conversation
 from chat.models import Run
-from chat.rendering.ending import SourceLink, remarks_of
+from chat.rendering.ending import SourceLink
 from chat.rendering.markdown.characters import without_controls
+from chat.rendering.remarks import remarks_of
 from tooling.sentences import localized
 
 from .document import sources_of

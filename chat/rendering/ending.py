@@ -19,6 +19,7 @@ from tooling.sentences import localized, sentence
 from tooling.untrusted import web_host
 
 from .asks import AskView, closing_words, waiting_label
+from .remarks import missed_quotes_of, remarks_of
 from .timeline import phase_title
 from .wording import (
     about,
@@ -156,6 +157,7 @@ class End:
     path: str
     badges: tuple[str, ...]
     remarks: tuple[str, ...]
+    missed_quotes: tuple[str, ...]
     why: Why | None
     trouble: Trouble | None
     mode: Mode  # that the question was asked in
@@ -176,6 +178,7 @@ def end_of(ending: Ending, answer: AnswerSoFar, *, ended_at: datetime | None = N
         path=path,
         badges=badges_of(ending, answer),
         remarks=remarks_of(ending),
+        missed_quotes=missed_quotes_of(ending),
         why=why_of(answer, ending) if answer.workflow_id else None,
         trouble=trouble_of(ending, answer, ended_at=ended_at),
         mode=answer.route.mode if answer.route else "auto",
@@ -214,31 +217,6 @@ def badges_of(ending: Ending, answer: AnswerSoFar) -> tuple[str, ...]:
         )
         badges.append(words % {"period": old})
     return tuple(badges)
-
-
-def remarks_of(ending: Ending) -> tuple[str, ...]:
-    """Return what readers should know before they rely on the answer, as sentences."""
-    return left_out_of(ending)
-
-
-def left_out_of(ending: Ending) -> tuple[str, ...]:
-    """Return how many of the messages before the question the model did not get as they are."""
-    sentences = []
-    if count := ending.summarized_messages:
-        words = ngettext(
-            "A summary stood for %(count)s earlier message.",
-            "A summary stood for %(count)s earlier messages.",
-            count,
-        )
-        sentences.append(words % {"count": number(count)})
-    if count := ending.unread_messages:
-        words = ngettext(
-            "%(count)s earlier message was not read.",
-            "%(count)s earlier messages were not read.",
-            count,
-        )
-        sentences.append(words % {"count": number(count)})
-    return tuple(sentences)
 
 
 def exact_tools_of(ending: Ending, answer: AnswerSoFar) -> list[str]:

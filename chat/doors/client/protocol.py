@@ -155,6 +155,14 @@ class HeartbeatData(Struct, frozen=True, kw_only=True):
     silent_ms: int
 
 
+class MissedQuote(Struct, frozen=True, kw_only=True):
+    """A quotation that is not in a source that it cites. It may be in another one of the run."""
+
+    text: str
+    cites: list[int]
+    found_in: int | None = None
+
+
 class NoticeData(Struct, frozen=True, kw_only=True):
     code: str
 
@@ -270,6 +278,15 @@ class AnswerData(Struct, frozen=True, kw_only=True):
     path: str | None = None
 
 
+class QuoteCheck(Struct, frozen=True, kw_only=True):
+    """How an answer's quotations and citations agree with what was read of its sources."""
+
+    checked: int = 0
+    found: int = 0
+    missed: list[MissedQuote] = []
+    unknown: list[int] = []
+
+
 class ReplyRequest(
     Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="reply"
 ):
@@ -329,6 +346,9 @@ class Summary(Struct, frozen=True, kw_only=True):
     cost: float | None = None
     waiting: list[UUID] = []
     declined: str | None = None
+    quotes: QuoteCheck | None = None
+    unread_messages: int = 0
+    summarized_messages: int = 0
 
 
 class Event(Struct, frozen=True, kw_only=True, tag_field="type"):

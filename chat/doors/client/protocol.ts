@@ -280,6 +280,15 @@ export interface HeartbeatData {
 }
 
 /**
+ * A quotation that is not in a source that it cites. It may be in another one of the run.
+ */
+export interface MissedQuote {
+  text: string;
+  cites: Array<number>;
+  found_in?: number | null;
+}
+
+/**
  * A model call that has ended, or was cut. Times are milliseconds.
  *
  * `started_ms` counts from the run's start, `first_chunk_ms` from the call's. `finish_reason` is
@@ -396,6 +405,16 @@ export interface PhaseTiming {
   cut: boolean;
   started_ms: number;
   calls: Array<ModelCall>;
+}
+
+/**
+ * How an answer's quotations and citations agree with what was read of its sources.
+ */
+export interface QuoteCheck {
+  checked?: number;
+  found?: number;
+  missed?: Array<MissedQuote>;
+  unknown?: Array<number>;
 }
 
 /**
@@ -596,6 +615,9 @@ export interface Summary {
   cost?: number | null;
   waiting?: Array<string>;
   declined?: "language" | "length" | "translation" | null;
+  quotes?: QuoteCheck | null;
+  unread_messages?: number;
+  summarized_messages?: number;
 }
 
 /**
