@@ -16,6 +16,7 @@ QUOTE = re.compile(r"[ \t]{0,12}(?:>[ \t]?){1,8}")
 ITEM = re.compile(r"[ \t]*(?:[-+*]|\d{1,9}[.)])[ \t]+(?:\[[ xX]\][ \t]+)?")
 HEADING = re.compile(r"[ \t]{0,3}#{1,6}(?=[ \t])")
 RULE = re.compile(r"[ \t]{0,3}(?:[-*_=][ \t]*){3,}$")
+LISTED = re.compile(r"[ \t]*\[[1-9]\d{0,2}\][ \t]+\S")  # in a list of sources
 ROW = re.compile(r"[ \t]*\|")
 SIGNS = re.compile(r"[^\w\s]")  # in code among words
 ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
@@ -82,8 +83,10 @@ def kind_of(line: str, *, is_quoted: bool, before: Kind, lines: list[str]) -> tu
         return "quote", before != "quote" or ITEM.match(line) is not None
     if ITEM.match(line):
         return "item", True
-    # A line behind an item goes on with it, unless there was a blank one.
-    goes_on = lines and before in ("words", "item")
+    # A line behind an item or a quote goes on with it, unless there was a blank one.
+    goes_on = bool(lines) and before in ("words", "item", "quote")
+    if goes_on and LISTED.match(line):
+        goes_on = not (LISTED.match(lines[-1]) or lines[-1].rstrip().endswith(":"))
     return (before if goes_on else "words"), not goes_on
 
 

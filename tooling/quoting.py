@@ -17,16 +17,17 @@ MAX_OPEN = 8  # marks one in another
 
 # What ends what each mark begins.
 ENDS = {
-    "“": "”",
-    "„": "“”",
+    # Models close typographic marks with straight ones.
+    "“": '”"',
+    "„": '“”"',
     "‟": "”",
     "”": "”",
     "«": "»",
     "»": "«",
     "‹": "›",
     "›": "‹",
-    "‘": "’",
-    "‚": "‘’",
+    "‘": "’'",
+    "‚": "‘’'",
     "「": "」",
     "『": "』",
     "〝": "〞〟",
@@ -40,7 +41,7 @@ MARK = regex.compile(f"[{''.join({*ENDS, *CLOSING})}]")
 SPACELESS = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 
 # Between citations that are read as one: [1], [2] and [3].
-JOINS = regex.compile(r"[\s,;&]*(?:and|und|et|y|e|och|en|og)?[\s,;&]*")
+JOINS = regex.compile(r"[\s,;&]*+(?:and|und|et|y|e|och|en|og)?[\s,;&]*+")
 # A text in which quotations and citations are replaced by these, character for character.
 QUOTE, QUOTED, UNQUOTE, CITED = "\ue000", "\ue001", "\ue002", "\ue003"
 SHORT_FORMS = (
@@ -62,7 +63,7 @@ CALLOUT = regex.compile(
     r"\s*(?:\[!\w+\]|\p{Extended_Pictographic}|(?:\*\*|__)[^*_\n]{1,40}(?:\*\*|__):?)"
 )
 # The end of a quoted block that says whose words it has.
-SPEAKER = regex.compile(r"(?:\n\s*(?:[—–―]|--?)\s*|\s[—–―]\s*)[^\n—–―]{0,200}\Z")
+SPEAKER = regex.compile(r"(?:(?:\A|\n)\s*(?:[—–―]|--?)\s*|\s[—–―]\s*)[^\n—–―]{0,200}\Z")
 ATTRIBUTION = regex.compile(
     r"[\s(*_]*(?:[—–―]|--|source|quelle|fuente|fonte|from\b|aus\b)", regex.I
 )
@@ -193,7 +194,8 @@ def quoted_places(block: Block) -> list[tuple[int, int]]:
         if not is_marked:
             # All of it is quoted, but not who said it.
             speaker = SPEAKER.search(text)
-            return [(0, speaker.start() if speaker else len(text))]
+            end = speaker.start() if speaker else len(text)
+            return [(0, end)] if has_words(text[:end]) else []
     outer: list[tuple[int, int]] = []
     for start, end in places:
         if not outer or start >= outer[-1][1]:
@@ -221,7 +223,7 @@ def closes(mark: str, opened: Sequence[tuple[str, int]], before: str, after: str
         return None
     if mark in APOSTROPHES and (is_word(after) or before.isspace()):
         return None
-    if mark == '"' and before.isspace() and is_word(after):
+    if mark == '"' and ((before.isspace() and is_word(after)) or before in ENDS):
         return None
     for place in range(len(opened) - 1, -1, -1):
         if mark in ENDS[opened[place][0]]:
@@ -304,12 +306,11 @@ def attach(block: Block, spans: list[Span]) -> None:
     for place, span in enumerate(spans):
         if span.is_quote and not span.cites:
             span.cites = cited_beside(block.text, spans, place)
-            if not span.cites and (citation := behind[place]):
-                span.cites = citation.cites
-    before = nearest(spans)
-    for span, citation in zip(spans, before, strict=True):
-        if span.is_quote and not span.cites and citation and not citation.is_taken:
-            span.cites = citation.cites
+            if not span.cites and (steps := behind[place]):
+                span.cites = spans[place + steps].cites
+    for place, steps in enumerate(nearest(spans)):
+        if spans[place].is_quote and not spans[place].cites and steps:
+            spans[place].cites = in_a_row(spans, place - steps)
     if found := OF_ALL.search(sketch):
         share(spans, found.start(1))
 
@@ -330,13 +331,24 @@ def sketch_of(text: str, spans: Sequence[Span]) -> str:
     return "".join([*parts, text[end:]])
 
 
-def nearest(spans: Sequence[Span]) -> list[Span | None]:
-    """Return, for each span, the last citation before it in its sentence."""
-    found: list[Span | None] = []
-    last: Span | None = None
-    for span in spans:
-        found.append(last if last and last.sentence == span.sentence else None)
-        last = last if span.is_quote else span
+def nearest(spans: Sequence[Span]) -> list[int]:
+    """Return how far before each span the last citation of its sentence is; 0 if there is none."""
+    found: list[int] = []
+    last: int | None = None
+    for place, span in enumerate(spans):
+        is_there = last is not None and spans[last].sentence == span.sentence
+        found.append(place - last if last is not None and is_there else 0)
+        last = last if span.is_quote else place
+    return found
+
+
+def in_a_row(spans: Sequence[Span], place: int) -> tuple[int, ...]:
+    """Return what a citation cites, with those before it that belong to no quotation."""
+    found: tuple[int, ...] = ()
+    for span in reversed(spans[max(0, place - MAX_CITES) : place + 1]):
+        if span.is_quote or span.is_taken or span.sentence != spans[place].sentence:
+            break
+        found = span.cites + found
     return found
 
 
@@ -356,7 +368,7 @@ def cited_beside(text: str, spans: Sequence[Span], place: int) -> tuple[int, ...
             behind.is_taken = True
     else:
         behind = None
-    found = (behind.cites if behind else ()) + (before.cites if before and is_introduced else ())
+    found = (behind.cites if behind else ()) + (in_a_row(spans, place - 1) if is_introduced else ())
     return tuple(dict.fromkeys(found))
 
 

@@ -1,11 +1,13 @@
 """Quotations of an answer, compared with what was read of the sources that they cite."""
 
 import time
+import unicodedata
 
 import pytest
 
 from tooling.quotations import Sources, check
 
+from . import quoted_later as later
 from .quoted import ADDRESSES, QUESTION, SOURCES, TABLE, TEXTS, Case
 
 
@@ -17,6 +19,14 @@ def judged(case: Case) -> tuple[int, int, tuple[int, ...]]:
 @pytest.mark.parametrize("case", TABLE, ids=lambda case: case.name)
 def test_quotations_are_found_where_they_are(case: Case) -> None:
     assert judged(case) == (case.checked, case.found, case.unknown)
+
+
+@pytest.mark.parametrize("case", later.TABLE, ids=lambda case: case.name)
+def test_answers_as_models_write_them_are_judged_right(case: Case) -> None:
+    sources = Sources(later.SOURCES, later.SOURCES.keys(), [later.QUESTION])
+    checked = check(case.answer, sources, later.ADDRESSES)
+    found = (checked.checked, checked.found, checked.unknown) if checked else (0, 0, ())
+    assert found == (case.checked, case.found, case.unknown)
 
 
 def found_in(answer: str) -> list[tuple[str, tuple[int, ...], int | None]]:
@@ -49,6 +59,64 @@ def test_without_sources_each_cited_number_is_unknown() -> None:
     checked = check("“whatever it may be” [1]", Sources({}, [], []), {})
     assert checked
     assert (checked.checked, checked.found, checked.unknown) == (1, 0, (1,))
+
+
+@pytest.mark.parametrize(
+    ("answer", "missed"),
+    [
+        ('Dort steht: „Die Masse heißt heute anders" [2].', ["Die Masse heißt heute anders"]),
+        ("[1] and [4] differ: “Its base is square” against “The council voted 7 to 2”.", []),
+        ("Sources:\n[1] “The Eiffel Tower is”\n[2] “Not a tower at all”", ["Not a tower at all"]),
+        ("[1] says “its base is square”, and [4] says “the council voted 7 to 2”.", []),
+        ("[4] says “its base is square”, and [1] denies it.", []),
+        ("“Its base is square”, says [1], which “is hardly a tower” at all.", []),
+        (
+            "“Its base is square”. It is tall. “The council voted 7 to 2”. [4]",
+            ["Its base is square"],
+        ),
+        ("> **Note:** nobody knows why that is so [1]", []),
+        ("The dogs' owners' house is in the '90s style, isn't it [1]?", []),
+        ('Pipes of 5" and pipes of 6" are used [1].', []),
+    ],
+)
+def test_each_quotation_has_the_citation_that_a_reader_would_give_it(
+    answer: str, missed: list[str]
+) -> None:
+    assert [text for text, _, _ in found_in(answer)] == missed
+
+
+# Ways to write a quotation that change no word of it.
+MARKS = ["“{}”", '"{}"', "„{}“", "«{}»", "‘{}’", "「{}」", "**“{}”**", '*"{}"*', '„{}"', "> {}\n>"]
+FORMS = [
+    lambda words: words,
+    lambda words: words.upper(),
+    lambda words: words.replace(" ", "\u00a0\n", 1),
+    lambda words: words.replace(" ", " *", 1).replace(" ", "* ", 2).replace("* *", " "),
+    lambda words: f"… {words} …",
+    lambda words: f"{words},",
+    lambda words: unicodedata.normalize("NFD", words),
+]
+SENTENCES = [
+    "The Eiffel Tower is a wrought-iron lattice tower in Paris",
+    "Its base is square, measuring 125 metres on each side",
+    "the centennial of the French Revolution",
+    "Der Turm wurde von 1887 bis 1889 errichtet",
+    "The temperature fell to -5 °C that night",
+]
+
+
+@pytest.mark.parametrize("marks", MARKS)
+@pytest.mark.parametrize("words", SENTENCES, ids=len)
+def test_one_word_decides_however_a_quotation_is_written(marks: str, words: str) -> None:
+    number = next(number for number, text in TEXTS.items() if words[-20:] in text)
+    for form in FORMS:
+        answer = f"{marks.format(form(words))} [{number}]"
+        assert judged(Case("", answer, 0, 0)) == (1, 1, ()), answer
+        for place in range(words.count(" ") + 1):
+            altered = words.split()
+            altered[place] = "other"
+            answer = f"{marks.format(form(' '.join(altered)))} [{number}]"
+            assert judged(Case("", answer, 0, 0)) == (1, 0, ()), answer
 
 
 HOSTILE = [
