@@ -50,6 +50,9 @@ HIDDEN = re.compile(
     r"|(?:opacity|font-size)\s*:\s*0*(?:\.0*)?(?:px|r?em|pt|%)?\s*(?:;|!|$))",
     re.IGNORECASE,
 )
+# A page that does nothing else but lead to another one, after a few seconds at most.
+REFRESH = re.compile(r"\s*0*\d(?:\.\d*)?\s*[;,]\s*(?:url\s*=\s*)?[\"']?([^\"']+)", re.IGNORECASE)
+MAX_REFRESH_TEXT = 300  # characters
 MAIN_PARTS = ("main", "[role='main']", "article")
 NOT_IN_CELLS = "h1, h2, h3, ol, pre, table, ul"
 FORM = ConversionOptions(
@@ -136,10 +139,17 @@ def one_line(node: LexborNode) -> str:
     return " ".join(node.text().split())
 
 
+def next_page(tree: LexborHTMLParser) -> str:
+    """Return the address to which a page leads by itself, as it has it; empty if it stays."""
+    refresh = tree.css_first("meta[http-equiv='refresh' i]")
+    found = REFRESH.match(attribute(refresh, "content")) if refresh else None
+    return found[1].strip() if found else ""
+
+
 def extracted(html: str) -> dict[str, str | bool]:
-    """Return the title and the text of a page, and whether it asks for a password."""
+    """Return what the program prints of a page (`reading.Extracted`)."""
     tree = LexborHTMLParser(html)
-    title = title_of(tree)
+    title, leads_to = title_of(tree), next_page(tree)
     asks_password = tree.css_first("input[type='password']") is not None
     text = ""
     if tree.body is not None:
@@ -152,11 +162,16 @@ def extracted(html: str) -> dict[str, str | bool]:
         # Addresses cost tokens, and are not opened.
         tree.unwrap_tags(["a"], delete_empty=True)
         text = (convert((main or tree.body).html or "", FORM).content or "").strip("\n")
-    return {"title": title, "text": text[:MAX_TEXT_CHARS], "asks_password": asks_password}
+    return {
+        "title": title,
+        "text": text[:MAX_TEXT_CHARS],
+        "asks_password": asks_password,
+        "leads_to": leads_to if len(text) <= MAX_REFRESH_TEXT else "",
+    }
 
 
 def run() -> None:
-    """Read a page on stdin, within the limits of this process, and print its title and text."""
+    """Read a page on stdin, within the limits of this process, and print what is found."""
     for limit, most in LIMITS.items():
         # macOS refuses some; the parent process ends this one in any case.
         with suppress(ValueError, OSError):

@@ -4,14 +4,15 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from tooling.clusters import beginning
-from tooling.results import Passage
+from tooling.results import Passage, ToolFailure
 from tooling.untrusted import web_host
 
-from .fetching import Fetcher
+from .fetching import TOO_MANY, Fetcher, joined
 from .guard import page_address
 from .reading import text_of
 
 MAX_TITLE_CHARS = 300
+MAX_PAGES = 3  # that lead from one to the next by themselves
 AT_ONCE = 2  # pages whose text is looked for
 
 
@@ -24,11 +25,15 @@ class PageReader:
 
     async def read(self, url: str) -> tuple[Passage, bool]:
         """Return a page, and True if only its beginning was read. Raise ToolFailure without one."""
-        fetched = await self._fetcher.fetch(page_address(url))
         loop = asyncio.get_running_loop()
-        title, text = await loop.run_in_executor(self._threads, text_of, fetched)
-        title = beginning(title, MAX_TITLE_CHARS) or web_host(fetched.url)
-        return Passage(title, fetched.url, text), fetched.is_cut
+        for _ in range(MAX_PAGES):
+            fetched = await self._fetcher.fetch(page_address(url))
+            page = await loop.run_in_executor(self._threads, text_of, fetched)
+            if not page.leads_to:
+                title = beginning(page.title, MAX_TITLE_CHARS) or web_host(fetched.url)
+                return Passage(title, fetched.url, page.text), fetched.is_cut
+            url = joined(fetched.url, page.leads_to)
+        raise ToolFailure(TOO_MANY % {"host": web_host(fetched.url)})
 
     async def aclose(self) -> None:
         await self._fetcher.aclose()

@@ -39,6 +39,9 @@ CHARSET = re.compile(
     r"utf-?8|utf-?16(?:-?[lb]e)?|iso-8859-\d{1,2}|windows-125\d|windows-31j|cp(?:125\d|874|932|949)"
     r"|koi8-[ru]|gb18030|big5(?:-hkscs)?|euc-(?:jp|kr)|iso-2022-jp|mac-roman|macintosh|ibm866"
 )
+# Their bytes may be valid UTF-8.
+LOOKS_LIKE_UTF_8 = re.compile(r"utf-?16|iso-2022")
+MAX_WRONG_SHARE = 0.2  # of the letters that ASCII hasn't; more are in another charset
 IN_HEAD = re.compile(rb"<meta[^>]{0,400}?charset\s*=\s*[\"']?\s*([\w.:+-]{1,40})", re.I)
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -52,15 +55,16 @@ TEXTS = re.compile(
 
 
 class Extracted(msgspec.Struct):
-    """What the program `markdown` prints."""
+    """What is found in a page; the program `markdown` prints it."""
 
     title: str
     text: str
-    asks_password: bool
+    asks_password: bool = False
+    leads_to: str = ""  # the address of the page that it has opened in its place
 
 
-def text_of(fetched: Fetched) -> tuple[str, str]:
-    """Return the title and the text of what was fetched, or raise ToolFailure. Takes a while."""
+def text_of(fetched: Fetched) -> Extracted:
+    """Return what is in what was fetched, or raise ToolFailure. Takes a while."""
     kind = fetched.content_type
     if kind == "application/pdf" or fetched.body.startswith(b"%PDF-"):
         raise ToolFailure(IS_PDF)
@@ -72,15 +76,15 @@ def text_of(fetched: Fetched) -> tuple[str, str]:
     if written.count("\0") > len(written) // 1000:
         raise ToolFailure(NO_TEXT % {"kind": kind or "binary"})
     if not is_page and not (kind != "text/plain" and is_unnamed and IS_HTML.match(written)):
-        return "", visible(written[:MAX_TEXT_CHARS]).strip()
+        return Extracted("", visible(written[:MAX_TEXT_CHARS]).strip())
     page = extracted(written)
-    text = visible(page.text).strip()
+    page.title, page.text = without_markup(page.title), visible(page.text).strip()
     host = URL_HOST.match(fetched.url)
-    if page.asks_password and len(text) <= MAX_SIGN_IN_CHARS:
+    if page.asks_password and len(page.text) <= MAX_SIGN_IN_CHARS:
         raise ToolFailure(WANTS_SIGN_IN % {"host": host[1] if host else fetched.url})
-    if not text:
+    if not page.text and not page.leads_to:
         raise ToolFailure(IS_BLANK)
-    return without_markup(page.title), text
+    return page
 
 
 URL_HOST = re.compile(r"https?://([^/?#]+)")
@@ -95,14 +99,21 @@ def decoded(fetched: Fetched, *, is_page: bool) -> str:
     in_head = IN_HEAD.search(body[:4096]) if is_page else None
     said = [fetched.charset, in_head[1].decode("ascii", errors="replace") if in_head else ""]
     charsets = [named for each in said if (named := known_charset(each))]
-    if not any(each.startswith("utf-16") for each in charsets):
-        # Text in another charset is hardly ever UTF-8 by chance, and many servers are wrong.
-        try:
-            # The cut may be within a character.
-            return codecs.getincrementaldecoder("utf-8")().decode(body, final=not fetched.is_cut)
-        except UnicodeDecodeError:
-            charsets = [each for each in charsets if each not in {"utf-8", "utf8"}]
-    return body.decode(charsets[0] if charsets else "cp1252", errors="replace")
+    if charsets and LOOKS_LIKE_UTF_8.match(charsets[0]):
+        return body.decode(charsets[0], errors="replace")
+    # Text in another charset is hardly ever UTF-8 by chance, and many servers are wrong.
+    as_utf_8 = codecs.getincrementaldecoder("utf-8")("replace")
+    # The cut may be within a character.
+    text = as_utf_8.decode(body, final=not fetched.is_cut)
+    wrong = text.count("\ufffd")
+    others = [each for each in charsets if each not in {"utf-8", "utf8"}]
+    if wrong == 0 or (not others and wrong <= letters_beyond_ascii(text) * MAX_WRONG_SHARE):
+        return text
+    return body.decode(others[0] if others else "cp1252", errors="replace")
+
+
+def letters_beyond_ascii(text: str) -> int:
+    return len(text) - len(text.encode("ascii", "ignore"))
 
 
 def known_charset(name: str) -> str:

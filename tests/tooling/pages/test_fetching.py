@@ -194,6 +194,23 @@ async def test_pages_to_sign_in_at_are_said_to_be_that(
     assert "enter your name" in await told(pages, f"{site}/login")
 
 
+async def test_page_that_leads_on_by_itself_is_followed_like_a_redirect(
+    pages: PageReader, public: Site, inside: Site, site: str
+) -> None:
+    def leads(to: str) -> str:
+        return f'<meta http-equiv=refresh content="0; url={to}"><p>Moved.'
+
+    public.has("/", leads("de/"))
+    public.has("/de/", "<h1>Hafen</h1><p>Es gibt Fisch.")
+    passage, _ = await pages.read(f"{site}/")
+    assert (passage.url, passage.title) == (f"{site}/de/", "Hafen")
+    public.has("/de/", leads("/"))
+    assert "redirects too often" in await told(pages, f"{site}/")
+    public.has("/", leads(f"http://127.0.0.1:{inside.port}/"))
+    assert "not on the public web" in await told(pages, f"{site}/")
+    assert inside.requests == []
+
+
 async def test_what_speaks_no_http_is_said_to_be_unreadable(names: Names, public: Site) -> None:
     async def talk(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await stream.read(10)

@@ -31,8 +31,8 @@ def test_text_of_a_page_keeps_its_form_and_leaves_out_the_site_around(page: Writ
 
 
 def test_text_comes_from_a_process_of_its_own() -> None:
-    title, text = text_of(fetched("<title>A &amp; B</title><body><p>One</p><p>Two</p>"))
-    assert (title, text) == ("A & B", "One\n\nTwo")
+    page = text_of(fetched("<title>A &amp; B</title><body><p>One</p><p>Two</p>"))
+    assert (page.title, page.text) == ("A & B", "One\n\nTwo")
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,23 @@ def test_text_comes_from_a_process_of_its_own() -> None:
 )
 def test_markdown_of_small_pieces(html: str, text: str) -> None:
     assert markdown.extracted(html)["text"] == text
+
+
+@pytest.mark.parametrize(
+    ("content", "leads_to"),
+    [
+        ("0; url=/new", "/new"),
+        ("0;URL='https://b.example/c?d=e'", "https://b.example/c?d=e"),
+        ("3,/new", "/new"),
+        ("0", ""),
+        ("300; url=/new", ""),
+        ("", ""),
+    ],
+)
+def test_page_that_leads_to_another_one_says_where(content: str, leads_to: str) -> None:
+    head = f'<meta http-equiv="Refresh" content="{content}"><p>'
+    assert markdown.extracted(f"{head}Moved.")["leads_to"] == leads_to
+    assert markdown.extracted(head + "An article. " * 100)["leads_to"] == ""
 
 
 @pytest.mark.parametrize(
@@ -175,14 +192,21 @@ CYRILLIC = "Привет, мир"
             "日本語",
         ),
         ("汉字".encode("gb18030"), "gb2312", "汉字"),
+        ("日本語".encode("iso-2022-jp"), "iso-2022-jp", "日本語"),
     ],
 )
 def test_charset_is_that_of_the_text(body: bytes, charset: str, text: str) -> None:
-    assert text_of(fetched(body, charset=charset))[1] == text
+    assert text_of(fetched(body, charset=charset)).text == text
 
 
 def test_cut_within_a_character_leaves_the_charset_as_it_is() -> None:
-    assert text_of(fetched(UMLAUTS.encode()[:3], cut=True))[1] == "Gr"
+    assert text_of(fetched(UMLAUTS.encode()[:3], cut=True)).text == "Gr"
+
+
+def test_few_wrong_bytes_leave_the_charset_as_it_is() -> None:
+    for charset in ("", "utf-8"):
+        page = text_of(fetched(UMLAUTS.encode() * 3 + b" \xff.", charset=charset))
+        assert page.text == f"{UMLAUTS * 3} \ufffd."
 
 
 # --- Kinds ----------------------------------------------------------------------------------------
@@ -205,7 +229,7 @@ def test_cut_within_a_character_leaves_the_charset_as_it_is() -> None:
     ],
 )
 def test_kinds_of_text_are_read(kind: str, body: str, text: str) -> None:
-    assert text_of(fetched(body, kind))[1] == text
+    assert text_of(fetched(body, kind)).text == text
 
 
 @pytest.mark.parametrize(
