@@ -165,6 +165,7 @@ def extracted(html: str) -> dict[str, str | bool]:
     return {
         "title": title,
         "text": text[:MAX_TEXT_CHARS],
+        "is_cut": len(text) > MAX_TEXT_CHARS,
         "asks_password": asks_password,
         "leads_to": leads_to if len(text) <= MAX_REFRESH_TEXT else "",
     }

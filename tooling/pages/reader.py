@@ -31,7 +31,7 @@ class PageReader:
             page = await loop.run_in_executor(self._threads, text_of, fetched)
             if not page.leads_to:
                 title = beginning(page.title, MAX_TITLE_CHARS) or web_host(fetched.url)
-                return Passage(title, fetched.url, page.text), fetched.is_cut
+                return Passage(title, fetched.url, page.text), page.is_cut
             url = joined(fetched.url, page.leads_to)
         raise ToolFailure(TOO_MANY % {"host": web_host(fetched.url)})
 

@@ -59,6 +59,7 @@ class Extracted(msgspec.Struct):
 
     title: str
     text: str
+    is_cut: bool = False  # there was more
     asks_password: bool = False
     leads_to: str = ""  # the address of the page that it has opened in its place
 
@@ -76,8 +77,10 @@ def text_of(fetched: Fetched) -> Extracted:
     if written.count("\0") > len(written) // 1000:
         raise ToolFailure(NO_TEXT % {"kind": kind or "binary"})
     if not is_page and not (kind != "text/plain" and is_unnamed and IS_HTML.match(written)):
-        return Extracted("", visible(written[:MAX_TEXT_CHARS]).strip())
+        is_cut = fetched.is_cut or len(written) > MAX_TEXT_CHARS
+        return Extracted("", visible(written[:MAX_TEXT_CHARS]).strip(), is_cut)
     page = extracted(written)
+    page.is_cut |= fetched.is_cut
     page.title, page.text = without_markup(page.title), visible(page.text).strip()
     host = URL_HOST.match(fetched.url)
     if page.asks_password and len(page.text) <= MAX_SIGN_IN_CHARS:

@@ -48,6 +48,18 @@ async def test_200_mb_are_read_to_2_and_no_further(
     assert public.sent < 20 * MB
 
 
+@pytest.mark.parametrize("kind", ["text/html", "text/plain"])
+async def test_text_that_is_too_long_is_said_to_be_cut(
+    pages: PageReader, public: Site, site: str, kind: str
+) -> None:
+    public.has("/", PARAGRAPH * 1000, kind)
+    assert not (await told(pages, f"{site}/")).endswith("(cut)")
+    public.has("/", PARAGRAPH * 2000, kind)
+    text = await told(pages, f"{site}/")
+    assert text.endswith("(cut)")
+    assert 119_000 < len(text) <= 120_010
+
+
 async def test_endless_page_that_drips_is_read_as_far_as_it_came(
     pages: PageReader, public: Site, site: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
