@@ -59,6 +59,27 @@ LOOPBACK = (
     "http://127.0.0.1:%d#@site.example/",
     "http://127.0.0.1:%d\\@site.example/",
     "hTTp://127.0.0.1:%d/",
+    "http://127.000.000.001:%d/",
+    "http://127.0.65535:%d/",
+    "http://127.0.0.0x1:%d/",
+    "http://0177.0x0.1:%d/",
+    "http://0x7f.0x0.0x0.0x1:%d/",
+    "http://0X7F000001:%d/",
+    "http://0x7f000001.:%d/",
+    "http://0x00000000007f000001:%d/",
+    "http://127.0.0.1。:%d/",
+    "http://①②⑦.0.0.1:%d/",
+    "http://127%%2e0%%2e0%%2e1:%d/",
+    "http://[::ffff:127.1.2.3]:%d/",
+    "http://[::ffff:0:127.0.0.1]:%d/",
+    "http://[64:ff9b:1::127.0.0.1]:%d/",
+    "http://[2002:7f00:1:1::1]:%d/",
+    "http://[::1%%25lo]:%d/",
+    "http://localhost。:%d/",
+    "http://a.b.localhost:%d/",
+    "http://localhost.localdomain:%d/",
+    "http://127.0.0.1:%d/?@site.example/",
+    "http://127.0.0.1:%d\t/",
     "https://127.0.0.1:%d/",
 )
 OTHERS = (
@@ -138,7 +159,7 @@ async def test_no_notation_of_this_machine_is_opened(
     pages: PageReader, inside: Site, names: Names, url: str
 ) -> None:
     # A name server of an attacker may say anything of names that only look like addresses.
-    for host in ("127.0.0.1.", "localhost", "localhost."):
+    for host in ("127.0.0.1.", "localhost", "localhost.", "a.b.localhost", "localhost.localdomain"):
         names.answers[host] = [["127.0.0.1"]]
     message = await refusal(pages, url % inside.port)
     assert any(words in message for words in REFUSALS), message
