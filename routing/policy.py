@@ -88,7 +88,10 @@ def choose(
     # Also for a path that the reader chose: the decision is stored with the confidence.
     judgement = classifier().judge(text, context)
     threshold, usual = settings.FLEET_LIGHT_THRESHOLD, classifier().threshold
-    tools = exact[:1] or obvious_tools(judgement.core, phrases or {})
+    phrases = phrases or {}
+    # The core of "Summarise this:" lacks what follows. Their phrases are for whole questions.
+    whole = {name: phrase for name, phrase in phrases.items() if name in sufficient}
+    tools = exact[:1] or obvious_tools(text, whole) or obvious_tools(judgement.core, phrases)
     path: Path
     reasons: tuple[str, ...]
     match mode:
@@ -127,10 +130,10 @@ def choose(
     )
 
 
-def obvious_tools(core: str, phrases: Mapping[str, re.Pattern[str]]) -> tuple[str, ...]:
-    """Return the first tool whose phrases occur in the core of a question, if there is one."""
+def obvious_tools(asked: str, phrases: Mapping[str, re.Pattern[str]]) -> tuple[str, ...]:
+    """Return the first tool whose phrases occur in what is asked, if there is one."""
     for name, phrase in phrases.items():
-        if phrase.search(core):
+        if phrase.search(asked):
             # Stop here: the light path makes one call, and the first tool is the preferred one.
             return (name,)
     return ()

@@ -17,12 +17,18 @@ PAGES_OFF = sentence("Web pages are not opened here.")
 ONLY_BEGINNING = "Only the beginning of this page was read: it is too long, or came too slowly."
 
 # One address, and a few words that ask what is there. More words may need more than one page.
-_URL = r"https?://\S+"
+# Possessive, and the first one alone is looked at: time grows with the length, not its square.
+_URL = r"https?://\S++"
 _ASKS = (
-    r"\b(?:summar(?:y|i[sz]e|i[sz]ing)|sum up|tl;?dr|read|open|explain|translate|outline|look at"
+    r"(?:\b(?:summar(?:y|i[sz]e|i[sz]ing)|sum up|tl;?dr|read|open|explain|translate|outline|look at"
     r"|what(?:'s| is| does| do)?|key points|main points|about|says?"
     r"|fass\w*|zusammenfass\w*|lies|lese|öffne|erklär\w*"
-    r"|übersetz\w*|schau\w*|steht|geht|was sagt|inhalt|kernaussagen)\b"
+    r"|übersetz\w*|schau\w*|steht|geht|was sagt|inhalt|kernaussagen"
+    r"|résum\w*|lis|lire|explique\w*|tradui\w*|resum\w*|lee|explica\w*|traduc\w*|traduz\w*"
+    r"|riassum\w*|leggi|spiega\w*|samenvat\w*|vat|lees|vertaal|streść|podsumuj|przeczytaj"
+    r"|özetle\w*|oku|çevir|кратко|перескажи\w*|прочитай\w*|переведи\w*|о ч[её]м"
+    r"|لخ[ّ]?ص|تلخيص|اقرأ|ترجم|اشرح|ماذا)\b"
+    r"|总结|摘要|概括|翻译|讲了什么|要約|まとめ|読んで|翻訳|요약|번역|읽어)"
 )
 _OTHERWISE = (
     r"\b(?:compar\w*|versus|vs|vergleich\w*|regex\w*|curl|requests?\.\w+|fetch\(|script|code"
@@ -30,7 +36,7 @@ _OTHERWISE = (
 )
 _PHRASES = re.compile(
     rf"^\W*{_URL}\s*$"
-    rf"|^(?!.*{_OTHERWISE})(?!.*{_URL}.*{_URL})"
+    rf"|^(?!.*{_OTHERWISE})(?!(?>.*?{_URL})\s.*https?://)"
     rf"(?:.{{0,60}}?{_ASKS}.{{0,40}}?{_URL}.{{0,70}}|.{{0,40}}?{_URL}.{{0,40}}?{_ASKS}.{{0,40}})$",
     re.IGNORECASE | re.DOTALL,
 )
