@@ -30,11 +30,12 @@ async def url(chat: Chatting, public: Site, names: Names, settings: Settings) ->
     yield f"http://site.example:{public.port}/a"
 
 
+@pytest.mark.parametrize("asked", ["Summarise ", "Summarise this article:\n\n"])
 async def test_page_is_read_before_the_model_is_asked_once(
-    chat: Chatting, url: str, model: ScriptedModel
+    chat: Chatting, url: str, model: ScriptedModel, asked: str
 ) -> None:
     model.default = Script(tokens=["It is about Lima [1]."])
-    events = await chat.answer(f"Summarise {url}")
+    events = await chat.answer(f"{asked}{url}")
     [route] = of_kind(events, "routing.decided")
     assert route["data"]["reasons"] == ["asks about one page, which a single call reads"]
     [found] = of_kind(events, "tool.complete")
