@@ -14,7 +14,7 @@ from chat.access.leaving import tag_of_session
 from chat.access.owners import Owner
 from chat.access.tokens import Service, Token
 from chat.config.texts import ConfigText
-from chat.conversations import Conversation
+from chat.conversations import Conversation, Message
 from chat.instructions import Instructions
 from chat.llm.refusals.changes import Change
 from chat.protocol.events import ToolStart, stored
@@ -87,6 +87,7 @@ def store_chats(owner: Owner, word: Callable[[str], str]) -> dict[str, str]:
         steps=[stored(ToolStart(agent_id="researcher", author="Researcher", data=searched))],
     )
     decided_for(run, reasons=word("reasons"))
+    Message.objects.filter(pk=run.question_id).update(summary=word("summary"))
     share = Share.objects.show(chat)
     chat.rename(word("title"))
     paused = paused_run_of(chat, asked(message=word("ask"), arguments={"query": word("wanted")}))

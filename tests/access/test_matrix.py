@@ -20,7 +20,7 @@ FILES = "agenticfleet.assets.VersionedFilesMiddleware"
 FORGED = 418  # no other refusal has this status
 AUTHS = ("anonymous", "required", "signup")
 # Kinds of words that owners see, and those that nobody else sees.
-ONLY_FOR_OWNERS = {"beginning", "instructions", "link", "sign-in"}
+ONLY_FOR_OWNERS = {"beginning", "instructions", "link", "sign-in", "summary"}
 OF_CHATS = {"answer", "arguments", "question", "shared", "title", "wanted"}
 OF_ACCOUNTS = {"mail", "name", "sign-in", "token"}
 
