@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from chat.workflow.agents import ANALYST, ASSISTANT, EDITOR, PLANNER, RESEARCHER, REVIEWER, WRITER
+from tests.prefix_cache import PrefixCache
 from tests.scripted_model import Script, ScriptedModel
 from tests.scripted_search import ScriptedSearch
 from tests.serving import Fleet, running
@@ -276,6 +277,24 @@ def test_ratings_are_stored_and_survive_a_reload(open_page: Open) -> None:
     expect(down).to_have_attribute("aria-pressed", "false")
     page.reload()
     expect(answer(page).locator("[aria-pressed=true]")).to_have_count(0)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_cached_input_is_shown_below_the_answer_and_within_each_agents_column(
+    fleet: Fleet, open_page: Open, team: ScriptedModel, width: int
+) -> None:
+    team.cache = PrefixCache()
+    page = open_page(width=width)
+    choose(page, "full")
+    for question in ("Compare them. " * 40, "Compare them once more."):
+        ask(page, question)
+        expect_ready_for_the_next(page)
+    expect(answer(page).locator(".badges")).to_contain_text("% of input cached")
+    answer(page).locator(".steps > summary").click()
+    figures = answer(page).locator(".step.agent > .step-head .step-words")
+    assert any("% of input cached" in words for words in figures.all_inner_texts())
+    assert figures.evaluate_all("all => all.every(each => each.scrollWidth <= each.clientWidth)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_cached_answer_names_its_sources_and_can_be_searched_again(

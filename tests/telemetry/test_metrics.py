@@ -25,6 +25,7 @@ from chat.telemetry import metrics
 from chat.workflow.agents import PLANNER
 from tests.chatting import Chatting, chat_request
 from tests.pages.conversations import stored_ask
+from tests.prefix_cache import PrefixCache
 from tests.runs.rows import orphan
 from tests.scripted_model import ScriptedModel
 from tests.workflow.playing import full, plan, wants
@@ -59,6 +60,21 @@ class TestEndings:
         assert {"analysis", "research", "writing"} <= set(
             counted.by("phase", "fleet_phase_duration_seconds_count")
         )
+
+    async def test_run_whose_input_the_model_server_had_cached(
+        self, chat: Chatting, model: ScriptedModel, before: Samples
+    ) -> None:
+        model.cache = PrefixCache()
+        first = await chat.answer("Why is the sky blue? " + "Tell me all of it. " * 40)
+        await until_counted(before)
+        conversation = first[0]["data"]["conversation_id"]
+        begun = samples()
+        events = await chat.answer(chat_request("And at night?", conversation_id=conversation))
+        counted = await until_counted(begun)
+        assert_agrees(counted, events[-1])
+        cached = events[-1]["data"]["usage"]["cached_tokens"]
+        assert cached > 0.5 * events[-1]["data"]["usage"]["input_tokens"]
+        assert counted.by("model", "fleet_model_cached_tokens_total") == {"scripted": cached}
 
     async def test_escalated_run(
         self, chat: Chatting, model: ScriptedModel, before: Samples
