@@ -54,6 +54,7 @@ HIDDEN = re.compile(
 REFRESH = re.compile(r"\s*0*\d(?:\.\d*)?\s*[;,]\s*(?:url\s*=\s*)?[\"']?([^\"']+)", re.IGNORECASE)
 MAX_REFRESH_TEXT = 300  # characters
 MAIN_PARTS = ("main", "[role='main']", "article")
+HEADS_OF_PARTS = "article header, article footer, section header, section footer"
 NOT_IN_CELLS = "h1, h2, h3, ol, pre, table, ul"
 FORM = ConversionOptions(
     autolinks=False,
@@ -111,6 +112,16 @@ def main_part(body: LexborNode) -> LexborNode | None:
     return None
 
 
+def of_the_site(body: LexborNode) -> list[LexborNode]:
+    """Return the headers and footers that tell of the site, not of the page or a part of it."""
+    of_parts = {each.mem_id for each in body.css(HEADS_OF_PARTS)}
+    return [
+        each
+        for each in body.css("header, footer")
+        if each.mem_id not in of_parts and each.css_first("h1") is None
+    ]
+
+
 def unfold_layout(tree: LexborHTMLParser) -> None:
     """Make blocks of the cells of tables that only place what is in them."""
     # Inner tables first, as what is outside holds a copy of them.
@@ -156,8 +167,8 @@ def extracted(html: str) -> dict[str, str | bool]:
         remove_noise(tree.body)
         main = main_part(tree.body)
         if main is None:
-            # These tell of the site; around a main part they are left out with the rest.
-            remove(tree.body.css("header, footer"))
+            # Around a main part they are left out with the rest.
+            remove(of_the_site(tree.body))
         unfold_layout(tree)
         # Addresses cost tokens, and are not opened.
         tree.unwrap_tags(["a"], delete_empty=True)

@@ -107,6 +107,17 @@ def test_wrapper_with_a_name_of_noise_keeps_its_text(html: str) -> None:
     assert markdown.extracted(html)["text"] == "All that there is, in one wrapper."
 
 
+def test_header_of_a_site_is_left_out_and_that_of_a_part_is_kept() -> None:
+    html = (
+        "<body><header>Site</header><div><header><h1>Title</h1></header></div>"
+        "<article><div><header>By Ada</header></div>One</article><article>Two</article>"
+        "<section><footer>Notes</footer></section><footer>Imprint</footer>"
+    )
+    assert markdown.extracted(html)["text"].split() == [  # type: ignore[union-attr]
+        *("#", "Title", "By", "Ada", "One", "Two", "Notes")
+    ]
+
+
 def test_what_a_style_does_not_hide_is_kept() -> None:
     for style in ("opacity:0.9", "font-size:0.8em", "display:block", "opacity:1"):
         assert markdown.extracted(f'<p style="{style}">Seen</p>')["text"] == "Seen"
