@@ -10,6 +10,8 @@ from chat.llm.servers import is_stand_in
 from chat.protocol.terms import Declined
 from chat.record import Exchange
 from routing.languages import ENGLISH, asks_for_translation, language_of
+from tooling.calls import ToolResult
+from tooling.known import sufficient_tools
 
 from .crew import crew
 from .question import Question
@@ -71,3 +73,12 @@ def reason_to_decline(text: str, *, max_tokens: int) -> Declined | None:
     if estimated_tokens(text) > max_tokens:
         return "length"
     return "translation" if asks_for_translation(text) else None
+
+
+def said_by_tool(tool: str, result: ToolResult) -> str:
+    """Return what a tool has found if that is the answer, which the stand-in would only spoil."""
+    if not result.ok:
+        # It would make up the page that the question is about.
+        return result.message if sufficient_tools({tool}) else ""
+    # As in "12 * 7 = 640". What was found outside it may phrase: that is not an answer yet.
+    return "" if result.untrusted else result.text

@@ -51,6 +51,7 @@ from .offering import tools_to_offer, window_beside, with_called
 from .prompt import Prompt, as_told
 from .reading import fit, tell_unread
 from .said import Said
+from .stand_in import said_by_tool
 from .steps import Round, TurnEnd, Used
 from .together import every
 from .tool_use import ToolUse
@@ -408,12 +409,10 @@ class Turn:
         self.work.toolbox.allow_another()
         if result.untrusted:
             self.said.lacks = result.message
+        if self.has_stand_in and (words := said_by_tool(call.name, result)):
+            return self.tell_words(words)
         if not result.ok:
             return self.warn(self.said.lacks)
-        if self.has_stand_in and not result.untrusted:
-            # The stand-in would spoil it ("12 * 7 = 640"). What was found outside it may phrase:
-            # that is not an answer yet.
-            return self.tell_words(result.text)
         return self.prompt.add_material(result.text)
 
     def warn(self, lacking: str) -> None:

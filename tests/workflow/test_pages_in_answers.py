@@ -58,6 +58,18 @@ async def test_address_inside_is_said_not_to_be_opened(
     assert inside.requests == []
 
 
+async def test_stand_in_makes_no_page_up_that_can_not_be_read(
+    chat: Chatting, url: str, public: Site, model: ScriptedModel, settings: Settings
+) -> None:
+    settings.FLEET_MODEL_IS_STAND_IN = True
+    events = await chat.answer(f"Summarise {url}/none")
+    assert text_of(events) == f"site.example:{public.port} has no such page."
+    assert events[-1]["data"]["status"] == "completed"
+    assert model.calls == []
+    await chat.answer(f"Summarise {url}")
+    assert "Lima is the capital of Peru." in model.calls[0].question
+
+
 async def test_model_that_obeys_a_page_sends_nothing_out(
     chat: Chatting, url: str, public: Site, model: ScriptedModel
 ) -> None:
