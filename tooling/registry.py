@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT = 30.0  # seconds
 MAX_TIMEOUT = 600.0
+MAX_CHARS_IN_PARTS = 100_000  # of all parts of a result
 OFF = sentence("%(tool)s cannot be used now.")
 _told: set[str] = set()  # the tools of which the log says once that reason_off fails
 STUCK = sentence(
@@ -93,6 +94,11 @@ class Tool:
     suffices: bool = False  # a question with its phrases needs no team
 
     @property
+    def kept_chars(self) -> int:
+        """How many characters of a result are of use."""
+        return MAX_CHARS_IN_PARTS if self.in_parts else self.max_chars
+
+    @property
     def offer(self) -> dict[str, Any]:
         """The tool as an OpenAI-compatible server expects it in `tools`."""
         function = {
@@ -133,14 +139,14 @@ class Tool:
             result = self.function(**arguments, **passed)
             if isinstance(result, Awaitable | AsyncIterable):
                 return result  # for the event loop
-            return output_of(result, self.max_chars)
+            return output_of(result, self.kept_chars)
 
         result = await self.lane.run(call, limit=self.timeout) if self.lane else call()
         if isinstance(result, Awaitable):
             result = await self.awaited(result)
         if isinstance(result, AsyncIterable):
-            result = await self.awaited(collected(result, self.max_chars))
-        return output_of(result, self.max_chars)
+            result = await self.awaited(collected(result, self.kept_chars))
+        return output_of(result, self.kept_chars)
 
     async def awaited(self, awaitable: Awaitable[Any]) -> Any:
         return await result_of(awaitable, on_block=self.note_block, on_refusal=self.note_refusal)

@@ -35,7 +35,10 @@ def shown(
     `mark` is what no author of text from outside knows.
     """
     # Cut before the text is cleaned, which takes time in proportion: a page may have megabytes.
-    own = visible(output.text[: max_chars * 2]) if output.text else ""
+    own = output.text[: max_chars * 2]
+    if tool.in_parts and not numbered:
+        own = part_of(output.text, int(arguments["part"]), max_chars, tool=tool.name)
+    own = visible(own)
     room = max(0, max_chars - len(own))
     share = room // len(numbered) if numbered else 0
     parts = [own.replace(mark, "")] if own else []

@@ -302,6 +302,22 @@ def test_a_plain_text_in_annotated_is_the_description(annotation: Any) -> None:
     assert "one article number" in json.dumps(tool(take).parameters.schema)
 
 
+async def test_a_long_text_is_read_in_parts() -> None:
+    words = [f"Line {number}." for number in range(300)]
+
+    @tool(in_parts=True, max_chars=1000)
+    def manual(part: int = 1) -> str:
+        """Return the manual."""
+        return "\n".join(words)
+
+    texts = [(await called(manual, part=part)).text for part in range(1, 6)]
+    assert all(len(text) <= 1000 for text in texts)
+    assert texts[0].endswith("[Part 1 of 4. To read on, call manual with part=2.]")
+    assert texts[3].endswith("[Part 4 of 4.]")
+    assert texts[4] == "There is no such part: the last one is 4."
+    assert all(f"{each}\n" in "\n".join(texts[:4]) for each in words)
+
+
 async def test_a_default_that_can_be_changed_is_new_in_each_call() -> None:
     @tool
     def collect(words: list[str] = ["a"], more: dict[str, int] = {}) -> str:  # noqa: B006
