@@ -103,6 +103,23 @@ async def test_summaries_are_in_the_document_alone(client: Client, stranger: Cli
     assert refused.status_code == 404
 
 
+async def test_what_a_long_chat_left_out_is_said_wherever_its_answer_is(client: Client) -> None:
+    def made() -> Conversation:
+        chat = conversation_of(client)
+        ending = Ending(status="completed", unread_messages=2, summarized_messages=12)
+        run_of(chat, "Which?", "**Kafka**", ending=ending)
+        return chat
+
+    chat = await in_database(made)
+    link = await in_database(Share.objects.show, chat)
+    texts = [await exported(client, chat, "markdown")]
+    for path in (address(chat), f"/s/{link.token}/"):
+        response = await sync_to_async(client.get)(path)
+        texts.append(" ".join(response.content.decode().split()))
+    words = "A summary stood for 12 earlier messages. 2 earlier messages were not read."
+    assert [text.count(words) for text in texts] == [1, 1, 1]
+
+
 async def test_markdown_has_questions_answers_sources_and_how_they_ended(client: Client) -> None:
     def made() -> Conversation:
         chat = conversation_of(client, "Kafka *or* RabbitMQ")
