@@ -182,9 +182,12 @@ class TestLongChats:
         assert [each.question_id for each in chat.before(left.pk).exchanges] == path[:3]
         assert [each.summary for each in chat.before(left.pk).exchanges] == ["", "Of both.", ""]
         assert chat.before(right.pk).summary == "Of the old one."
-        Message.objects.filter(pk=path[12]).update(summary="")
-        Message.objects.filter(pk=left.pk).update(summary="Of the new one.")
-        assert chat.before(right.pk).summary == "Of both."
+        # All from the tenth on are behind a version of the fourth.
+        Message.objects.filter(pk=path[9]).update(branch_of=path[3])
+        Message.objects.filter(pk__in=path[9:]).update(summary="")
+        Message.objects.filter(pk=path[7]).update(summary="Of the version before.")
+        before = chat.before(right.pk)
+        assert (before.unloaded, before.summary, before.summarized) == (25, "Of both.", 2)
 
 
 @pytest.mark.django_db(transaction=True)
