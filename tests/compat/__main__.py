@@ -6,6 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import tests.benchmarks.configured  # noqa: F401 (the client checks events as the doors do)
+
 from .asking import fleet_of, play_all
 from .bank import FURTHER, HANDED
 from .server import RawServer
