@@ -5,6 +5,7 @@ import unicodedata
 
 import pytest
 
+from tests.timing import TRIES
 from tooling.quotations import Sources, check
 
 from . import quoted_later as later
@@ -74,6 +75,9 @@ def test_without_sources_each_cited_number_is_unknown() -> None:
             "“Its base is square”. It is tall. “The council voted 7 to 2”. [4]",
             ["Its base is square"],
         ),
+        ("“Its base is square” [1], and they “never paint it green at all”.", []),
+        ("It is tall [4], and “the council voted 7 to 2” [1].", ["the council voted 7 to 2"]),
+        ("“The budget grew by $3 million in 2024” [4]", []),
         ("> **Note:** nobody knows why that is so [1]", []),
         ("The dogs' owners' house is in the '90s style, isn't it [1]?", []),
         ('Pipes of 5" and pipes of 6" are used [1].', []),
@@ -137,5 +141,5 @@ def test_time_grows_no_faster_than_the_text(piece: str) -> None:
             check(answer, sources, ADDRESSES)
         return time.process_time() - started
 
-    # Eight times the text; a square would take 64 times as long.
-    assert seconds(16_000) < max(0.25, 24 * seconds(2_000))
+    # Eight times the text; a square would take 64 times as long. Again, if something else was on.
+    assert any(seconds(16_000) < max(0.25, 24 * seconds(2_000)) for _ in range(TRIES))
