@@ -595,11 +595,13 @@ def test_model_without_a_server_is_refused(
 
 def test_prices_count_for_the_names_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(FAST)
-    (tmp_path / "prices.json").write_text('{"models": {"q": {"input": 1, "output": 2}}}')
+    (tmp_path / "prices.json").write_text(
+        '{"models": {"q": {"input": 1, "cached_input": 0.1, "output": 2}}}'
+    )
     environment = {
         "FLEET_CONFIG": str(tmp_path / "own.toml"),
         "FLEET_MODEL": "fast",
         "FLEET_PRICES": str(tmp_path / "prices.json"),
     }
     [prices] = built(tmp_path, "FLEET_PRICES", **environment)
-    assert "'fast': ModelPrice(input=1.0, output=2.0)" in prices
+    assert "'fast': ModelPrice(input=1.0, output=2.0, cached_input=0.1)" in prices
