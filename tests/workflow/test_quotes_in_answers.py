@@ -17,10 +17,13 @@ from chat.workflow.memory import Memory
 from tests.chatting import Chatting, Event, chat_request
 from tests.scripted_model import Script, ScriptedModel
 from tests.scripted_search import RESULT, ScriptedSearch
+from tests.tooling.pages.conftest import inside, inside_site, names, public, public_site
+from tests.tooling.pages.web import Names, Site, reader
 
 from .playing import plan, wants
 from .scripts import SCRIPTS, TEAM, play, says, text_of
 
+__all__ = ["inside", "inside_site", "names", "public", "public_site"]
 pytestmark = pytest.mark.django_db(transaction=True)
 QUESTION = "What is the weather in Lima today?"
 OTHER = {
@@ -106,6 +109,32 @@ async def test_words_of_the_person_are_no_quotation_of_a_source(
 ) -> None:
     model.default = Script(tokens=["“the weather in Lima today” is wet [2]."])
     assert quotes_of(await chat.answer(QUESTION)) is None
+
+
+async def test_quotations_of_a_page_are_found_across_its_markup(
+    chat: Chatting, public: Site, names: Names, settings: Settings, model: ScriptedModel
+) -> None:
+    with Redis.from_url(settings.REDIS_URL) as client:
+        client.flushdb()
+    Worker.current().tools.pages = reader(public, names)
+    public.has(
+        "/a",
+        "<title>Lima</title><h1>Lima</h1><p>Lima is the <b>capital</b> of <a href='/p'>Peru</a>"
+        " &ndash; and its&nbsp;<i>larg</i>est city.<sup>[3]</sup> It never rains.</p>",
+    )
+    url = f"http://site.example:{public.port}/a"
+    model.default = Script(
+        tokens=[
+            f"“Lima is the capital of Peru - and its largest city. It never rains” [1], or"
+            f" “its *largest* … never rains” ([there]({url})). “It rains every day” [1]"
+        ]
+    )
+    checked = quotes_of(await chat.answer(f"Summarise {url}"))
+    assert checked == {
+        "checked": 3,
+        "found": 2,
+        "missed": [{"text": "It rains every day", "cites": [1]}],
+    }
 
 
 async def test_worker_that_goes_on_judges_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
