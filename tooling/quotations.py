@@ -7,6 +7,7 @@ from functools import cached_property
 from .citations import citations_in, defined_in, without_code
 from .clusters import shortened
 from .quoting import quotations_in
+from .untrusted import visible
 from .wordings import Wording, folded
 
 MAX_ANSWER_CHARS = 100_000  # that are checked
@@ -83,7 +84,8 @@ def check(answer: str, sources: Sources, addresses: Mapping[str, int]) -> Checke
         elif unread.isdisjoint(cites) and not wording.is_in(sources.said):
             others = sorted(sources.texts.keys() - set(cites))
             found_in = sources.with_words(wording, others)
-            missed.append(Missed(shortened(quotation.text, MAX_MISSED_CHARS), cites, found_in))
+            words = shortened(visible(quotation.text), MAX_MISSED_CHARS)
+            missed.append(Missed(words, cites, found_in))
     unknown = unknown_in(answer, sources, defined)
     if not (found or missed or unknown):
         return None

@@ -42,6 +42,12 @@ def test_what_is_missed_says_where_it_is_instead() -> None:
     ]
 
 
+def test_what_is_missed_is_told_in_characters_that_can_be_seen() -> None:
+    assert found_in("“It is \u202enot\x00 so&#x202e;, or\ud800 is it” [1]") == [
+        ("It is not so, or is it", (1,), None)
+    ]
+
+
 def test_quotation_of_a_page_that_was_only_named_is_not_judged() -> None:
     assert judged(Case("", "“whatever it may be” [7] and “Its base is round” [1, 7]", 0, 0)) == (
         0,
