@@ -107,9 +107,10 @@ async def test_declined_exchange_is_not_read_with_the_next_question(
 ) -> None:
     declined = await chat.answer(GERMAN)
     conversation = declined[0]["data"]["conversation_id"]
-    await chat.answer(chat_request("Who wrote Dune?", conversation_id=conversation))
+    events = await chat.answer(chat_request("Who wrote Dune?", conversation_id=conversation))
     [call] = model.calls
     assert GERMAN not in str(call.body["messages"])
+    assert events[-1]["data"]["unread_messages"] == 2
 
 
 async def test_tool_answers_in_any_language(chat: Chatting, model: ScriptedModel) -> None:
