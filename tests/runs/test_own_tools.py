@@ -153,7 +153,7 @@ async def test_a_light_answer_keeps_its_call_after_one_that_was_made_before_it(
     )
     question = "What is the stock of A1, and its price?"
     events = await chat.answer(chat_request(question, mode="light"))
-    assert model.calls[0].question == f"A1: 7\n\n{question}"
+    assert model.calls[0].question == f"{question}\n\nA1: 7"
     assert results(events) == [("stock", True), ("price", True)]
     assert text_of(events) == "7 for 5 each."
 
