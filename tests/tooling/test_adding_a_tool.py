@@ -104,7 +104,7 @@ async def test_new_tool_is_called_on_the_light_path_before_the_model_if_its_phra
     events = await chat.answer(chat_request("How is Oslo spelled?", mode="light"))
     assert completed(events) == [("assistant", "spell", True)]
     [call] = model.calls
-    assert call.question == "O-S-L-O\n\nHow is Oslo spelled?"
+    assert call.question == "How is Oslo spelled?\n\nO-S-L-O"
 
 
 async def test_new_tool_answers_alone_with_the_built_in_model(
@@ -123,7 +123,7 @@ async def test_new_tool_is_called_on_the_full_path(
     model.as_agent(PLANNER.instructions, Script(tokens=[json.dumps({"subtasks": subtasks})]))
     model.as_agent(RESEARCHER.instructions, calls_spell("Oslo"), Script(tokens=["Noted."]))
     events = await chat.answer(chat_request("How is Oslo spelled?", mode="full"))
-    assert offered(model, RESEARCHER) == {"spell"}
+    assert offered(model, RESEARCHER) == {"clock", "spell"}
     assert completed(events) == [("researcher", "spell", True)]
     [planned] = [call for call in model.calls if call.instructions == PLANNER.instructions]
     assert re.search(r"researcher: .*Tools: .*\bspell\b", planned.question)
