@@ -137,13 +137,12 @@ def timed_count(timings: object) -> TokenCount | None:
     """Return the tokens that llama.cpp counts beside the time it took."""
     if not isinstance(timings, dict):
         return None
-    read = (number(timings.get("prompt_n")) or 0) + (number(timings.get("cache_n")) or 0)
-    written = number(timings.get("predicted_n")) or 0
-    if not read and not written:
-        return None
-    return TokenCount(
-        storable(read), storable(written), storable(number(timings.get("cache_n")) or 0)
+    new, cached, written = (
+        storable(number(timings.get(name)) or 0) for name in ("prompt_n", "cache_n", "predicted_n")
     )
+    if not new and not cached and not written:
+        return None
+    return TokenCount(storable(new + cached), written, cached)
 
 
 def with_cached(count: TokenCount, timings: object) -> TokenCount:
@@ -161,8 +160,12 @@ def merged(old: TokenCount | None, new: TokenCount) -> TokenCount:
     """
     if old is None:
         return new
+    read = new.input or old.input
+    if old.cached and not new.cached:
+        # The newer input may lack what was cached, too.
+        read = max(new.input, old.input)
     return TokenCount(
-        new.input or old.input,
+        read,
         new.output or old.output,
         new.cached or old.cached,
         new.reasoning or old.reasoning,

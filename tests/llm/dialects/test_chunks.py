@@ -547,6 +547,10 @@ COUNTS: dict[str, tuple[dict[str, Any], TokenCount | None]] = {
         {"usage": {"prompt_tokens": 11, "completion_tokens": 7, "cached_tokens": 400}},
         TokenCount(11, 7, 11),
     ),
+    "less than nothing read beside what was cached": (
+        {"timings": {"cache_n": 11, "prompt_n": -1, "predicted_n": 7}},
+        TokenCount(11, 7, 11),
+    ),
     "less than nothing cached": (
         {"usage": {"prompt_tokens": 11, "completion_tokens": 7, "cached_tokens": -4}},
         USAGE,
@@ -615,6 +619,15 @@ def test_usage_in_every_chunk_is_read() -> None:
     counted = {"usage": {"prompt_tokens": 11, "completion_tokens": 7}}
     sent = event(choice(delta={"content": "a"}) | counted)
     assert chunks_of(sent) == [Chunk("a", usage=USAGE)]
+
+
+def test_later_count_without_what_was_cached_leaves_the_input_whole() -> None:
+    begun = {"input_tokens": 20, "cache_read_input_tokens": 80, "output_tokens": 1}
+    chunks = chunks_of(
+        event(choice(delta={"content": "a"}) | {"usage": begun}),
+        stop(usage={"input_tokens": 20, "output_tokens": 7}),
+    )
+    assert [chunk.usage for chunk in chunks] == [TokenCount(100, 1, 80), TokenCount(100, 7, 80)]
 
 
 ERRORS: dict[str, tuple[bytes, object]] = {
