@@ -100,6 +100,8 @@ class Fetcher:
 
     async def _follow(self, url: str, deadline: asyncio.Timeout) -> Fetched:
         asked = url
+        # A person may ask about a page on signing in.
+        may_be_sign_in = SIGN_IN.search(guard.parsed(url).pathname) is not None
         for _ in range(MAX_REDIRECTS + 1):
             # Anew for each redirect: it may lead inside.
             url = guard.page_address(url)
@@ -109,7 +111,7 @@ class Fetcher:
                 if response.status in REDIRECTS and location is not None:
                     url = joined(url, location)
                     continue
-                if url != asked and SIGN_IN.search(guard.parsed(url).pathname):
+                if not may_be_sign_in and SIGN_IN.search(guard.parsed(url).pathname):
                     raise ToolFailure(WANTS_SIGN_IN % {"host": host})
                 refuse(response.status, host)
                 return await received(response, url, deadline)

@@ -202,8 +202,11 @@ async def test_pages_to_sign_in_at_are_said_to_be_that(
     assert "only to people who sign in" in await told(pages, f"{site}/report")
     public.has("/hidden", '<h1>Members</h1><form><input type="password"></form>')
     assert "only to people who sign in" in await told(pages, f"{site}/hidden")
-    # A person may ask about the page itself.
+    # A person may ask about the page itself, or about one on signing in.
     assert "enter your name" in await told(pages, f"{site}/login")
+    public.moves("/docs/oauth2", "/docs/oauth2/", status=301)
+    public.has("/docs/oauth2/", "<h1>OAuth 2</h1><p>It is explained here.")
+    assert "explained here" in await told(pages, f"{site}/docs/oauth2")
 
 
 async def test_page_that_leads_on_by_itself_is_followed_like_a_redirect(
