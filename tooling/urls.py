@@ -7,7 +7,14 @@ import ada_url
 from .untrusted import MAX_URL_CHARS
 
 URL = re.compile(
-    r"https?://[^\s<>\"'`\\^{}|\u00a0-\u00bf\u2018-\u201f\u3000-\u3002\u3008-\u3011\uff08-\uff0c]+",
+    r"https?://[^\s<>\"'`\\^{}|\u00a0-\u00bf\u2018-\u201f\u3000-\u3002\u3008-\u3011\uff01"
+    r"\uff08-\uff0c\uff1a\uff1b\uff1f\u060c\u061b\u061f]+",
+    re.I,
+)
+# Scripts that put a word right behind an address: of Thai to Khmer, of China, Japan and Korea.
+# Those in an address stand behind one another or a sign, or are written with %, as browsers do.
+GOES_ON = re.compile(
+    r"(?<=[a-z0-9])[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]",
     re.I,
 )
 AFTER = ".,;:!?*_~…"  # belongs to the sentence, not to the address
@@ -20,7 +27,9 @@ def addresses_in(text: str) -> list[str]:
     """Return the http addresses in a text, each once, as they are written."""
     found: dict[str, None] = {}
     for match in URL.finditer(text):
-        found[without_ends(match[0][:MAX_URL_CHARS])] = None
+        url = match[0][:MAX_URL_CHARS]
+        words = GOES_ON.search(url)
+        found[without_ends(url[: words.start()] if words else url)] = None
         if len(found) == MAX_ADDRESSES:
             break
     return list(found)
