@@ -89,9 +89,11 @@ def choose(
     judgement = classifier().judge(text, context)
     threshold, usual = settings.FLEET_LIGHT_THRESHOLD, classifier().threshold
     phrases = phrases or {}
-    # The core of "Summarise this:" lacks what follows. Their phrases are for whole questions.
+    # The core of "Summarise this: …" and of "Summarise this. Then compare it with …" lacks what
+    # follows. Their phrases are for whole questions.
     whole = {name: phrase for name, phrase in phrases.items() if name in sufficient}
-    tools = exact[:1] or obvious_tools(text, whole) or obvious_tools(judgement.core, phrases)
+    other = {name: phrase for name, phrase in phrases.items() if name not in sufficient}
+    tools = exact[:1] or obvious_tools(text, whole) or obvious_tools(judgement.core, other)
     path: Path
     reasons: tuple[str, ...]
     match mode:

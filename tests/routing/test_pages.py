@@ -22,6 +22,11 @@ NAMES = ("calculator", "clock", "read_page", "web_search")
         ("was steht auf https://example.org/x?", "https://example.org/x"),
         ("Fasse https://www.example.de/artikel-123.html zusammen", ...),
         ("Kannst du mir bitte https://www.example.de/artikel.html kurz zusammenfassen?", ...),
+        (
+            "Hello! Could you please summarise https://a.example/x for me? Thank you so much in"
+            " advance, and have a wonderful day, best regards, Jim",
+            "https://a.example/x",
+        ),
         ("https://example.com", "https://example.com"),
         ("What does https://docs.example.org/3/asyncio.html say about TaskGroup?", ...),
         ("worum geht es in (https://example.org/a_(b))?", "https://example.org/a_(b)"),
@@ -61,11 +66,15 @@ def test_question_about_one_page_is_light_and_opens_it(question: str, url: objec
 @pytest.mark.parametrize(
     "question",
     [
+        "Don't open https://a.example/x, what do you know about it?",
+        "What is https://a.example? Answer without opening it.",
         "Compare https://a.example and https://b.example",
         "Is https://example.com a good name for a shop?",
         "Write a regex that matches https://example.com/x",
         "How do I curl https://api.example.com/v1 with a token?",
         "Summarise https://a.example/x, compare it with its competitors, then write a strategy",
+        "Summarise https://a.example/x. Then compare it with its competitors.",
+        "Summarise https://a.example/x\n\nAfterwards write a script that loads it every day.",
         "summarise https://a.example https://b.example",
         "Why does requests.get('https://example.com') raise SSLError?",
         "What is a URL such as http:// for?",

@@ -31,13 +31,14 @@ _ASKS = (
     r"|总结|摘要|概括|翻译|讲了什么|要約|まとめ|読んで|翻訳|요약|번역|읽어)"
 )
 _OTHERWISE = (
-    r"\b(?:compar\w*|versus|vs|vergleich\w*|regex\w*|curl|requests?\.\w+|fetch\(|script|code"
+    r"\b(?:(?:do not|don['’]?t|never|without)\s+(?:open|read|look|visit|fetch)\w*|nicht\s+öffnen|"
+    r"compar\w*|versus|vs|vergleich\w*|regex\w*|curl|requests?\.\w+|fetch\(|script|code"
     r"|strateg\w*|essay|aufsatz|research|recherchier\w*)\b"
 )
 _PHRASES = re.compile(
     rf"^\W*{_URL}\s*$"
     rf"|^(?!.*{_OTHERWISE})(?!(?>.*?{_URL})\s.*https?://)"
-    rf"(?:.{{0,60}}?{_ASKS}.{{0,40}}?{_URL}.{{0,70}}|.{{0,40}}?{_URL}.{{0,40}}?{_ASKS}.{{0,40}})$",
+    rf"(?:.{{0,60}}?{_ASKS}.{{0,40}}?{_URL}.{{0,110}}|.{{0,40}}?{_URL}.{{0,40}}?{_ASKS}.{{0,40}})$",
     re.IGNORECASE | re.DOTALL,
 )
 
