@@ -30,7 +30,13 @@ _WORD = regex.compile(
 _LEFT_OUT = regex.compile(r"[\[(]?(?:\.[.\s]{0,2}\.[.\s]{0,2}\.|…)[.\s…]{0,10}[\])]?")
 # What the person who quotes has put in: [the company], [sic]. Of [T]he, only the letter's case.
 _CASE = regex.compile(r"\[(\p{L})\](?=\p{L})")
-_PUT_IN = regex.compile(r"\[[^\[\]]{1,80}\]")
+# No one who quotes puts in what turns a sentence round.
+_NEGATES = (
+    r"(?:\b(?:not|never|no|nor|nothing|none|without|nicht|niemals|nie|kein\w*|ohne|ne|pas|jamais|non"
+    r"|sans|nunca|jamás|não|sem|senza|niet|geen|inte|ikke|не|нет|никогда|لا|لم|ليس)(?![\w-])"
+    r"|[不没沒無无])"
+)
+_PUT_IN = regex.compile(rf"\[(?![^\[\]]{{0,80}}?{_NEGATES})[^\[\]]{{1,80}}\]", regex.I)
 MAX_PARTS = 8  # of a quotation
 # A part of fewer words is found only so near behind the part before it: in a long text there is
 # any single word.

@@ -83,6 +83,13 @@ def test_without_sources_each_cited_number_is_unknown() -> None:
         ),
         ("“Its base is square” [1], and they “never paint it green at all”.", []),
         ("It is tall [4], and “the council voted 7 to 2” [1].", ["the council voted 7 to 2"]),
+        ("“Its base is [not] square” [1]", ["Its base is [not] square"]),
+        ("“Its base [could Never be] square” [1]", ["Its base [could Never be] square"]),
+        (
+            "“埃菲尔铁塔是[不是]位于法国巴黎战神广场的” [3]",
+            ["埃菲尔铁塔是[不是]位于法国巴黎战神广场的"],
+        ),
+        ("“Its base [non-native: nota bene] is square” [1]", []),
         ("“The budget grew by $3 million in 2024” [4]", []),
         ("> **Note:** nobody knows why that is so [1]", []),
         ("The dogs' owners' house is in the '90s style, isn't it [1]?", []),
