@@ -35,7 +35,7 @@ from .admission import check_day
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = 4  # that a worker makes; what ends meanwhile goes without
+AT_ONCE = 4  # of a kind that a worker makes; what ends meanwhile goes without
 
 
 def can_ask() -> bool:
@@ -44,7 +44,7 @@ def can_ask() -> bool:
 
 
 class Asides:
-    """Asks the light model beside the runs. One per event loop."""
+    """Asks the light model beside the runs. One per event loop for each kind of what is made."""
 
     def __init__(self, models: Models) -> None:
         self._models = models

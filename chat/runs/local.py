@@ -91,9 +91,10 @@ class Runs:
         self._on_change = on_change
         self._config = config  # digest of what is in force here
         self._traces = traces
-        self._asides = Asides(resources.models)
-        self._titles = Titles(self._asides)
-        self._summaries = Summaries(self._asides)
+        # Summaries take minutes, and no chat gets its title later.
+        self._asides = [Asides(resources.models) for _ in (Titles, Summaries)]
+        for_titles, for_summaries = self._asides
+        self._titles, self._summaries = Titles(for_titles), Summaries(for_summaries)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._starts: BatchedCalls[Beginning | Run] = BatchedCalls()
 
@@ -298,7 +299,8 @@ class Runs:
     def end_all(self, reason: Ending) -> None:
         """Refuse new runs and end all others, including those that are still being started."""
         self.accepting = False
-        self._asides.stop()
+        for asides in self._asides:
+            asides.stop()
         self._end_at_once = reason
         for live in self.live.values():
             live.stop(reason)
@@ -309,7 +311,8 @@ class Runs:
         Unless it is `all_runs`, keep those whose answer is being streamed.
         """
         self.accepting = False
-        self._asides.stop()
+        for asides in self._asides:
+            asides.stop()
         for live in self.live.values():
             if all_runs or not live.answer.work.is_answering:
                 live.leave()

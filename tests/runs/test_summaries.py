@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -19,7 +20,7 @@ from chat.deleting import delete_chat
 from chat.llm.messages import BYTES_PER_TOKEN, estimated_tokens
 from chat.models import Run
 from chat.record import Exchange
-from chat.runs import summaries
+from chat.runs import asides, summaries, titles
 from chat.runs.continuing import taken_over
 from chat.runs.summaries import INSTRUCTIONS, Part, cleaned, messages_for, next_part, share
 from chat.runs.worker import Worker
@@ -28,11 +29,13 @@ from chat.workflow.agents import ASSISTANT
 from chat.workflow.history import SUMMARIZE, SUMMARY_SHARE, history_of
 from chat.workflow.prompt import prompt
 from chat.workflow.question import Question
-from tests.chatting import Chatting, Event, chat_request
+from tests.chatting import Chatting, Event, chat_request, cookie_header
 from tests.doors.calling import Doors
 from tests.owners import SCRIPT
 from tests.pages.test_plans import stored_chats
 from tests.scripted_model import Call, Script, ScriptedModel
+
+from .rows import until_true
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -105,11 +108,17 @@ def calls_for_summaries(model: ScriptedModel) -> list[Call]:
     return [call for call in model.calls if call.instructions == INSTRUCTIONS]
 
 
+def browser() -> Client:
+    client = Client()
+    client.get("/")
+    return client
+
+
 async def settled() -> None:
     """Wait until the runs have ended and nothing is being made behind them."""
     runs = Worker.current().runs
     await runs.idle(within=30)
-    await asyncio.gather(*runs._asides._tasks)
+    await asyncio.gather(*(task for asides in runs._asides for task in asides._tasks))
 
 
 async def until_asked(model: ScriptedModel, count: int = 1) -> None:
@@ -291,6 +300,27 @@ async def test_question_that_comes_before_the_summary_does_not_wait_for_it(
     # Made once, although two answers had ended without it.
     assert len(calls_for_summaries(model)) == 1
     assert left_out(await long_chat.ask()) == (0, 6)
+
+
+async def test_summaries_that_take_long_leave_room_for_titles(
+    long_chat: LongChat,
+    model: ScriptedModel,
+    chat: Chatting,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asides, "AT_ONCE", 1)
+    settings.FLEET_TITLES = True
+    model.as_agent(INSTRUCTIONS, Script(tokens=["Late"], hold_after=0))
+    model.as_agent(titles.INSTRUCTIONS, Script(tokens=["Queues"]))
+    await long_chat.ask_up_to(4)
+    await long_chat.ask_quickly()
+    await until_asked(model)
+    client = await in_database(browser)
+    await chat.answer(chat_request("Which queue?"), headers={"cookie": cookie_header(client)})
+    await until_true(Conversation.objects.filter(title="Queues"))
+    model.release()
+    await settled()
 
 
 async def test_worker_that_stops_waits_for_no_summary(
