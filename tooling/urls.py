@@ -11,10 +11,11 @@ URL = re.compile(
     r"\uff08-\uff0c\uff1a\uff1b\uff1f\u060c\u061b\u061f]+",
     re.I,
 )
-# Scripts that put a word right behind an address: of Thai to Khmer, of China, Japan and Korea.
-# Those in an address stand behind one another or a sign, or are written with %, as browsers do.
+# What stands right behind an address without being of it: words in Thai to Khmer, Japanese syllables,
+# Korean, and Chinese words that go on with a sentence. /C言語 may be a page.
 GOES_ON = re.compile(
-    r"(?<=[a-z0-9])[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]",
+    r"(?<=[a-z0-9])[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u309f\uac00-\ud7af"
+    r"这這那的里裡上中讲講说說是有请請并並和与與在把为為能写寫谈談介]",
     re.I,
 )
 AFTER = ".,;:!?*_~…"  # belongs to the sentence, not to the address

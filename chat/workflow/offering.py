@@ -46,7 +46,6 @@ async def tools_to_offer(
     tools = work.toolbox.usable_tools(names)
     if wanted and len(tools) <= MAX_TOOLS and tokens_of(tools) > OVERHEAD_TOKENS:
         tools = [tool for tool in tools if tool.name in wanted]
-    questions = [*(each.question for each in history.exchanges), work.question.text]
     max_bytes = BYTES_PER_TOKEN * max(OVERHEAD_TOKENS, window.context_tokens // SHARE)
     if len(tools) <= MAX_TOOLS and sum(map(size_of, tools)) <= max_bytes:
         return tools

@@ -177,6 +177,7 @@ async def test_failure_is_a_result_in_words(services: Services, url: str) -> Non
             "لخص https://a.example/b، من فضلك، أو https://b.example/c؟",
             ["https://a.example/b", "https://b.example/c"],
         ),
+        ("https://ja.wiki.example/wiki/C言語", ["https://ja.wiki.example/wiki/C言語"]),
         ("https://ja.wiki.example/wiki/日本_(国)", ["https://ja.wiki.example/wiki/日本_(国)"]),
         ("https://a.example/ä?b=c&d=%20#e!", ["https://a.example/ä?b=c&d=%20#e"]),
         ("HTTPS://A.example twice HTTPS://A.example", ["HTTPS://A.example"]),
