@@ -11,8 +11,8 @@ URL = re.compile(
     r"\uff08-\uff0c\uff1a\uff1b\uff1f\u060c\u061b\u061f]+",
     re.I,
 )
-# What stands right behind an address without being of it: words in Thai to Khmer, Japanese syllables,
-# Korean, and Chinese words that go on with a sentence. /C言語 may be a page.
+# What stands right behind an address without being of it: words in Thai to Khmer, Japanese
+# syllables, Korean, and Chinese words that go on with a sentence. /C言語 may be a page.
 GOES_ON = re.compile(
     r"(?<=[a-z0-9])[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u309f\uac00-\ud7af"
     r"这這那的里裡上中讲講说說是有请請并並和与與在把为為能写寫谈談介]",

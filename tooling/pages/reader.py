@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tooling.clusters import beginning
 from tooling.results import Passage, ToolFailure
 from tooling.untrusted import web_host
+from tooling.urls import page_key
 
 from .fetching import TOO_MANY, Fetcher, joined
 from .guard import page_address
@@ -29,10 +30,12 @@ class PageReader:
         for _ in range(MAX_PAGES):
             fetched = await self._fetcher.fetch(page_address(url))
             page = await loop.run_in_executor(self._threads, text_of, fetched)
-            if not page.leads_to:
+            following = joined(fetched.url, page.leads_to) if page.leads_to else ""
+            # A page that is loaded again and again, to show news, stays where it is.
+            if not following or (page_key(following) == page_key(fetched.url) and page.text):
                 title = beginning(page.title, MAX_TITLE_CHARS) or web_host(fetched.url)
                 return Passage(title, fetched.url, page.text), page.is_cut
-            url = joined(fetched.url, page.leads_to)
+            url = following
         raise ToolFailure(TOO_MANY % {"host": web_host(fetched.url)})
 
     async def aclose(self) -> None:

@@ -221,6 +221,8 @@ async def test_page_that_leads_on_by_itself_is_followed_like_a_redirect(
     assert (passage.url, passage.title) == (f"{site}/de/", "Hafen")
     public.has("/de/", leads("/"))
     assert "redirects too often" in await told(pages, f"{site}/")
+    public.has("/", leads(f"{site}/#now"))
+    assert "Moved." in await told(pages, f"{site}/")
     public.has("/", leads(f"http://127.0.0.1:{inside.port}/"))
     assert "not on the public web" in await told(pages, f"{site}/")
     assert inside.requests == []
