@@ -65,6 +65,12 @@ class Sources:
     def said(self) -> str:
         return folded("\n\n".join(self._said))
 
+    @cached_property
+    def said_numbers(self) -> frozenset[int]:
+        """The numbers that the person's words cite: a paper has a list of its own."""
+        marks = (mark for text in self._said for mark in citations_in(without_code(text)))
+        return frozenset(number for mark in marks for number in mark.numbers)
+
 
 def check(answer: str, sources: Sources, addresses: Mapping[str, int]) -> Checked | None:
     """Return how the answer's quotations and citations agree with its sources.
@@ -100,4 +106,6 @@ def unknown_in(answer: str, sources: Sources, defined: Collection[int]) -> tuple
         # Several at once without any source are rather an interval, or a list of numbers.
         if named or len(citation.numbers) == 1:
             unknown |= {*citation.numbers} - {*named} - {*defined}
+    if unknown:
+        unknown -= sources.said_numbers
     return tuple(sorted(unknown)[:MAX_UNKNOWN])

@@ -62,6 +62,14 @@ def test_answer_may_define_numbers_of_its_own() -> None:
     assert judged(Case("", answer, 0, 0)) == (0, 0, ())
 
 
+def test_number_that_the_person_has_cited_is_one_of_their_own_text() -> None:
+    said = ["Summarise this paper: Fire was tamed early [12], and meat was cooked [13]."]
+    checked = check("It was tamed early [12]; see also [14].", Sources({}, [], said), {})
+    assert checked
+    assert checked.unknown == (14,)
+    assert check("It was tamed early [12].", Sources({}, [], said), {}) is None
+
+
 def test_without_sources_each_cited_number_is_unknown() -> None:
     checked = check("“whatever it may be” [1]", Sources({}, [], []), {})
     assert checked
