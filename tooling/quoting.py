@@ -53,7 +53,9 @@ CITED_BEHIND = rf"(?:\s*{CITED}++(?!\s*[\p{{Ll}},:]))*+"
 SENTENCE_END = regex.compile(
     rf"(?:(?:[.!?।؟]{SHORT_FORMS}[)\]*_{UNQUOTE}…]*|[.!?]…){CITED_BEHIND}"
     rf"(?=\s+[\p{{Lu}}\p{{Lt}}\p{{Lo}}\p{{N}}{QUOTE}])"
-    rf"|[。！？]{UNQUOTE}?{CITED_BEHIND}(?=\s*[^\s{CITED}]))"
+    rf"|[。！？]{UNQUOTE}?{CITED_BEHIND}(?=\s*[^\s{CITED}])"
+    # [1]: “…”; [2]: “…”
+    rf"|[;；](?=\s*{CITED}++[^{QUOTE};；]{{0,200}}{QUOTE}))"
 )
 # A citation behind the last sentence of a paragraph is one of all its sentences.
 OF_ALL = regex.compile(rf"[.!?。！？…][)\]*_{UNQUOTE}]*\s*({CITED}+)[\s.*_)\]]*\Z")

@@ -100,6 +100,8 @@ def test_without_sources_each_cited_number_is_unknown() -> None:
         ("“Its base [non-native: nota bene] is square” [1]", []),
         ("“The budget grew by $3 million in 2024” [4]", []),
         ("> **Note:** nobody knows why that is so [1]", []),
+        ("[4]: “the council voted 7 to 2”; [1]: “its base is square”", []),
+        ("The claim “it is round and green” is wrong; [1] says “its base is square”.", []),
         ("The dogs' owners' house is in the '90s style, isn't it [1]?", []),
         ('Pipes of 5" and pipes of 6" are used [1].', []),
     ],
