@@ -20,6 +20,7 @@ MAX_TEXT_CHARS = 120_000
 MAX_SIGN_IN_CHARS = 600  # of a page that asks for a password and has nothing else
 IS_PDF = sentence("This is a PDF, which cannot be read here.")
 NO_TEXT = sentence("This is no text that can be read (%(kind)s).")
+IS_EMPTY = sentence("The page is empty.")
 IS_BLANK = sentence("The page has no text without its scripts.")
 TOO_HARD = sentence("The text of this page could not be found in time.")
 
@@ -78,7 +79,10 @@ def text_of(fetched: Fetched) -> Extracted:
         raise ToolFailure(NO_TEXT % {"kind": kind or "binary"})
     if not is_page and not (kind != "text/plain" and is_unnamed and IS_HTML.match(written)):
         is_cut = fetched.is_cut or len(written) > MAX_TEXT_CHARS
-        return Extracted("", visible(written[:MAX_TEXT_CHARS]).strip(), is_cut)
+        text = visible(written[:MAX_TEXT_CHARS]).strip()
+        if not text:
+            raise ToolFailure(IS_EMPTY)
+        return Extracted("", text, is_cut)
     page = extracted(written)
     page.is_cut |= fetched.is_cut
     page.title, page.text = without_markup(page.title), visible(page.text).strip()

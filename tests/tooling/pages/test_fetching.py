@@ -209,6 +209,14 @@ async def test_pages_to_sign_in_at_are_said_to_be_that(
     assert "explained here" in await told(pages, f"{site}/docs/oauth2")
 
 
+async def test_page_without_a_word_is_said_to_be_empty(
+    pages: PageReader, public: Site, site: str
+) -> None:
+    for kind in ("text/plain", None):
+        public.has("/", " \n\u200b", kind)
+        assert "is empty" in await told(pages, f"{site}/")
+
+
 async def test_page_that_leads_on_by_itself_is_followed_like_a_redirect(
     pages: PageReader, public: Site, inside: Site, site: str
 ) -> None:
