@@ -197,10 +197,11 @@ class StartQueries(models.QuerySet["Run"]):
             asked = conversation.new_question(request.message, instead_of=replaced)
         answer = Message(conversation=conversation, role=Message.Role.ASSISTANT)
         Message.objects.bulk_create([answer] if request.rerun_of else [asked, answer])
-        if request.rerun_of:
-            conversation.forget_summaries(since=asked.pk)
         if not request.is_first:
             conversation.go_on_with(asked, is_new=request.rerun_of is None)
+        if request.rerun_of:
+            # Behind the conversation's row, which whoever stores a summary locks.
+            conversation.forget_summaries(since=asked.pk)
         return self.create(
             conversation=conversation,
             question=asked,
@@ -342,8 +343,8 @@ class StartQueries(models.QuerySet["Run"]):
             unique_fields=["run", "name"],
             update_fields=["value", "inherited"],
         )
-        conversation.forget_summaries(since=paused.question_id)
         conversation.save(update_fields=["updated_at"])
+        conversation.forget_summaries(since=paused.question_id)
         return run
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Max
 
 from chat.access.owners import Asker
@@ -203,10 +204,12 @@ def newest_answer(chat: Conversation, question: int) -> int | None:
     return newest
 
 
+@transaction.atomic
 def store(part: Part, text: str) -> bool:
     """Store a summary, unless one of the questions has got another answer meanwhile."""
-    message = Message.objects.filter(pk=part.question, summary="").select_related("conversation")
-    found = message.first()
-    if found is None or newest_answer(found.conversation, part.question) != part.newest_answer:
+    # A question that is asked again changes the row of its chat first.
+    chats = Conversation.objects.select_for_update(no_key=True)
+    chat = chats.filter(messages=part.question).first()
+    if chat is None or newest_answer(chat, part.question) != part.newest_answer:
         return False
-    return bool(message.update(summary=text))
+    return bool(Message.objects.filter(pk=part.question, summary="").update(summary=text))
