@@ -188,7 +188,7 @@ class Conversation(models.Model):
         """
         runs = self.runs.filter(question__in=questions).exclude(answer__text="")
         newest = {
-            question_id: Exchange(asked, answered, question_id, summary)
+            question_id: Exchange(asked, answered, question_id, summary or "")
             for question_id, asked, answered, summary in runs.order_by(
                 "question_id", "answer_id"
             ).values_list("question_id", "question__text", "answer__text", "question__summary")
@@ -197,18 +197,19 @@ class Conversation(models.Model):
 
     def summary_of(self, path: Sequence[int]) -> tuple[str, int]:
         """Return the newest summary of these questions, and for how many of them it stands."""
-        has_one = self.messages.filter(role=Message.Role.USER, pk__lte=path[-1]).exclude(summary="")
+        asked = self.messages.filter(role=Message.Role.USER, pk__lte=path[-1])
+        has_one = asked.exclude(summary=None)
         places = {question: place for place, question in enumerate(path, 1)}
         # Those of other versions are not on the path.
         for question, summary in has_one.order_by("-pk").values_list("pk", "summary").iterator():
-            if question in places:
+            if summary and question in places:
                 return summary, places[question]
         return "", 0
 
     def forget_summaries(self, since: int) -> None:
         """Remove the summaries that stand for this question: it gets another answer."""
         covering = self.messages.filter(role=Message.Role.USER, pk__gte=since)
-        covering.exclude(summary="").update(summary="")
+        covering.exclude(summary=None).update(summary=None)
 
 
 def first_loaded(count: int) -> int:
@@ -247,10 +248,11 @@ class Message(models.Model):
         help_text="the question before this one, in a conversation with versions",
     )
     created_at = models.DateTimeField(auto_now_add=True)
-    # In the row of a question.
-    summary = models.TextField(
+    # In the row of a question. Nullable, because SQLite would else copy the table to add it, and
+    # lose the triggers that index its words.
+    summary = models.TextField(  # noqa: DJ001
+        null=True,
         blank=True,
-        db_default="",
         help_text="of the chat up to the answer of this question, made by the light model",
     )
 

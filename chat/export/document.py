@@ -115,7 +115,7 @@ def question_of(asked: Asked) -> Question:
         shown=asked.is_shown,
         asked_at=moment(asked.message.created_at),
         text=asked.message.text,
-        summary=asked.message.summary,
+        summary=asked.message.summary or "",
         answers=[answer_of(chain) for chain in asked.answers],
     )
 

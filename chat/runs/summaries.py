@@ -212,4 +212,4 @@ def store(part: Part, text: str) -> bool:
     chat = chats.filter(messages=part.question).first()
     if chat is None or newest_answer(chat, part.question) != part.newest_answer:
         return False
-    return bool(Message.objects.filter(pk=part.question, summary="").update(summary=text))
+    return bool(Message.objects.filter(pk=part.question, summary=None).update(summary=text))

@@ -94,7 +94,7 @@ class LongChat:
         return list(calls[-1].body["messages"])
 
     async def stored(self) -> list[str]:
-        found = Message.objects.filter(conversation=self.id).exclude(summary="").order_by("pk")
+        found = Message.objects.filter(conversation=self.id).exclude(summary=None).order_by("pk")
         return [summary async for summary in found.values_list("summary", flat=True)]
 
 
@@ -413,7 +413,7 @@ async def test_chat_that_was_pruned_in_part_has_no_summary_of_what_is_gone(
     await Conversation.objects.filter(pk=row.pk).aupdate(updated_at=old)
     assert await in_database(prune_conversations) == 0
     assert await Message.objects.acount() == 20
-    assert not await Message.objects.exclude(summary="").aexists()
+    assert not await Message.objects.exclude(summary=None).aexists()
 
 
 # --- What is made of them
