@@ -126,7 +126,7 @@ def prune_conversations(
         RoutingDecision.objects.filter(pk__in=list(runs.values_list("pk", flat=True))).delete()
         Message.objects.filter(pk__in=messages).delete()
         # Those of later messages stand for what is removed.
-        in_them.exclude(summary="").update(summary="")
+        in_them.exclude(summary=None).update(summary=None)
         left = Message.objects.filter(conversation=OuterRef("pk"))
         emptied = Conversation.objects.filter(pk__in=found).exclude(Exists(left))
         return emptied.delete()[1].get("chat.Conversation", 0)
