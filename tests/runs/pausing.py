@@ -76,13 +76,13 @@ class Asking(Answer):
         self.plan.questions.append(question)
         self.plan.memories.append(self.memory)
 
-    async def write_on_a_path(self) -> None:
+    async def write_on_a_path(self) -> str:
         chosen = await self.choose_route()
         self.route = chosen.route
         self.tell_route(chosen.route)
         if self.question.text.startswith("plain"):
             self.work.tell(ResponseDelta(delta="Plain."))
-            return
+            return "Plain."
         if self.question.text.startswith("endless"):
             await asyncio.Event().wait()
         if self.plan.words:
@@ -95,7 +95,9 @@ class Asking(Answer):
         if len(replies) < len(asks):
             self.work.asks = asks
             raise Paused
-        self.work.tell(ResponseDelta(delta=" ".join(reply.decision for reply in replies)))
+        decisions = " ".join(reply.decision for reply in replies)
+        self.work.tell(ResponseDelta(delta=decisions))
+        return self.plan.words + decisions
 
 
 @dataclass
