@@ -28,7 +28,7 @@ from chat.deadlines import Deadlines, PathLevels, ServiceLevels
 from chat.logs import logging_of
 from chat.protocol.requests import MAX_MODEL
 from chat.protocol.terms import MAX_MESSAGE
-from routing.caps import Caps
+from routing.caps import Caps, Sampling
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -320,6 +320,10 @@ FLEET_SUMMARIES = env.flag("FLEET_SUMMARIES", True)
 FLEET_LIGHT_THRESHOLD = (
     env.number("FLEET_LIGHT_THRESHOLD", 0, most=1) if env.text("FLEET_LIGHT_THRESHOLD") else None
 )
+_SHARE, _TOKENS = env.numbers("FLEET_COMPARE", (0, 500_000))
+if _SHARE > 1:
+    env.reject("FLEET_COMPARE", f"must begin with a share from 0 to 1, not {_SHARE:g}.")
+FLEET_COMPARE = Sampling(_SHARE, int(_TOKENS))
 FLEET_LIGHT_CAPS = Caps(
     # One call that may use tools, and one that answers. What needs more is work for the team.
     supersteps=env.integer("FLEET_LIGHT_MAX_SUPERSTEPS", 2, least=1),

@@ -4,6 +4,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """Which answers are compared with what the other path writes, and what that may use."""
+
+    share: float  # of the answers in mode auto; 0: none
+    tokens: int  # a day, read and written by models
+
+
+@dataclass(frozen=True, slots=True)
 class Caps:
     """The limits of a run on one path."""
 

@@ -1,13 +1,15 @@
 """The routing decision of each question, and its outcome."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from django.db import models
+from django.db import models, transaction
 from django.utils.crypto import salted_hmac
 
 from .policy import Mode, Route
+from .regret import Compared, Verdict
 
 Outcome = Literal["completed", "cancelled", "failed", "paused"]
 
@@ -117,6 +119,76 @@ class RoutingDecision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.path} {self.confidence:.2f}"
+
+
+class ComparisonQuerySet(models.QuerySet["Comparison"]):
+    def record(
+        self, workflow_id: UUID, verdict: Verdict, *, tokens: int, judging: int, weights: str
+    ) -> bool:
+        """Store which answer was better. Return False if the question was deleted meanwhile."""
+        with transaction.atomic():
+            decisions = RoutingDecision.objects.filter(pk=workflow_id).order_by()
+            # Locked, so that it isn't deleted before this is stored.
+            if decisions.select_for_update(no_key=True).values_list("pk").first() is None:
+                return False
+            self.create(
+                decision_id=workflow_id,
+                verdict=verdict,
+                tokens=tokens,
+                judging=judging,
+                weights=weights,
+            )
+            return True
+
+    def since(self, moment: datetime, *, weights: str) -> list[Compared]:
+        """Return the comparisons since then, of decisions by the classifier with these weights."""
+        rows = self.filter(created_at__gte=moment, weights=weights).order_by("created_at", "pk")
+        return [
+            Compared(*row)
+            for row in rows.values_list(
+                "decision__path",
+                "decision__confidence",
+                "verdict",
+                "decision__tokens",
+                "tokens",
+                "decision__rating",
+            )
+        ]
+
+
+class Comparison(models.Model):
+    """Which answer to a question was better: the one that a person got, or the other path's.
+
+    The decision has the path, the confidence, the features and the tokens of the first.
+    """
+
+    class Verdict(models.TextChoices):
+        BETTER = "better"
+        WORSE = "worse"
+        TIE = "tie"
+
+    # By the database, so that workers of the version before may delete decisions, too.
+    decision = models.OneToOneField(
+        RoutingDecision, on_delete=models.DB_CASCADE, primary_key=True, related_name="comparison"
+    )
+    verdict = models.CharField(
+        max_length=6, choices=Verdict, help_text="on the answer that the person got"
+    )
+    tokens = models.PositiveIntegerField(help_text="of the other answer")
+    judging = models.PositiveIntegerField(help_text="tokens of the calls that judged both")
+    weights = models.CharField(
+        max_length=12, help_text="digest of the weights with which the router decided"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ComparisonQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ("view",)
+        indexes = (models.Index(fields=("weights", "created_at"), name="comparisons_by_weights"),)
+
+    def __str__(self) -> str:
+        return f"{self.decision_id}: {self.verdict}"
 
 
 def text_hash(text: str) -> str:

@@ -27,7 +27,22 @@ SWITCHED_OFF: set[str] = set()  # the names of tools that fleet.toml has switche
 
 def tools_of(services: Services) -> Mapping[str, Tool]:
     """Return all tools that runs of this event loop know, by name."""
-    return {**TOOLS, **services.mcp.tools} if services.mcp else TOOLS
+    tools = {**TOOLS, **services.mcp.tools} if services.mcp else TOOLS
+    if services.only is None:
+        return tools
+    return {name: tool for name, tool in tools.items() if name in services.only}
+
+
+def harmless_tools() -> frozenset[str]:
+    """Return the names of tools of this process that may be called when nobody is there.
+
+    They change nothing outside, need no person, and bring nothing from outside.
+    """
+    return frozenset(
+        name
+        for name, tool in TOOLS.items()
+        if not (tool.acts or tool.approver or tool.untrusted or tool.opens or tool is ask_person)
+    )
 
 
 def allowed_on(path: Literal["light", "full"], services: Services) -> frozenset[str]:

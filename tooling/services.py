@@ -28,6 +28,7 @@ class Services:
     mcp: "Servers | None" = None  # none configured
     now: Callable[[], datetime] = utc_now
     zone: tzinfo = UTC  # for questions that name no place
+    only: frozenset[str] | None = None  # the tools that there are; None: all
     # Tools that cannot work: until when, and why.
     closed: dict[str, tuple[datetime, str]] = field(default_factory=dict)
 

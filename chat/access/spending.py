@@ -5,6 +5,7 @@ each counts exactly once, and a Redis that is emptied or a chat that is deleted 
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 from django.db import connection, models, transaction
 
@@ -15,6 +16,9 @@ from .limits import SITE, Bound, LimitName, subjects_of
 from .owners import Asker
 from .reached import reached, today
 
+# What comparisons of both paths have used. The operator pays for them: they count for no asker, and
+# not for the limits of the site.
+COMPARISONS = "comparisons"
 BY_DAY: tuple[LimitName, ...] = ("tokens", "searches", "money")
 
 
@@ -40,6 +44,23 @@ class DayUseQuerySet(models.QuerySet["DayUse"]):
                 searches=models.F("searches") + usage.search_credits,
                 money=models.F("money") + (cost or 0),
             )
+
+    def reserve(self, subject: str, tokens: int, *, most: int) -> date | None:
+        """Count tokens in advance, and return for which day.
+
+        Return None if more than `most` would be used on it then. It is one UPDATE: workers that
+        reserve at once get no more than that together.
+        """
+        day = today().date()
+        self.bulk_create([DayUse(day=day, subject=subject)], ignore_conflicts=True)
+        has_room = self.filter(day=day, subject=subject, tokens__lte=most - tokens)
+        return day if has_room.update(tokens=models.F("tokens") + tokens) else None
+
+    def settle(self, subject: str, day: date, *, reserved: int, used: int, cost: float) -> None:
+        """Count what was used in place of what was reserved."""
+        self.filter(day=day, subject=subject).update(
+            tokens=models.F("tokens") + used - reserved, money=models.F("money") + cost
+        )
 
     def of(self, subjects: Sequence[str]) -> "dict[str, DayUse]":
         """Return what these have spent today; without those that have spent nothing."""

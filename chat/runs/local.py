@@ -31,6 +31,7 @@ from tooling.bounded import RedisDown
 
 from .admission import Admission, Newcomer, newcomer_of
 from .asides import Asides
+from .comparing import Comparisons
 from .continuing import Beginning, beginning_of
 from .following import follow_stored
 from .journal import JournalWriter
@@ -95,6 +96,7 @@ class Runs:
         self._asides = [Asides(resources.models) for _ in (Titles, Summaries)]
         for_titles, for_summaries = self._asides
         self._titles, self._summaries = Titles(for_titles), Summaries(for_summaries)
+        self.comparisons = Comparisons(resources)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._starts: BatchedCalls[Beginning | Run] = BatchedCalls()
 
@@ -242,6 +244,7 @@ class Runs:
         self.live[live.id] = live
         self.gone.discard(live.id)
         metrics.runs_live.set(len(self.live))
+        self.comparisons.note(is_idle=False)
         if self._end_at_once:
             live.stop(self._end_at_once)
         elif not self.accepting:
@@ -264,6 +267,7 @@ class Runs:
             if self.accepting:
                 self._titles.consider(live, ending)
                 self._summaries.consider(live, ending)
+                self.comparisons.consider(live, ending)
         except (RedisDown, DatabaseProblem) as exc:
             # The flusher still has the log, and the lease keeper closes logs from their rows.
             logger.warning("run=%s ended, but its log is completed later: %s", live.id, exc)
@@ -274,6 +278,7 @@ class Runs:
                 live.log.move(partial(follow_stored, self._store, live.id))
             del self.live[live.id]
             metrics.runs_live.set(len(self.live))
+            self.comparisons.note(is_idle=not self.live)
 
     async def cancel(self, run_id: UUID) -> str | None:
         """Cancel a run. Return the worker to notify, if another one drives the run."""
@@ -301,6 +306,7 @@ class Runs:
         self.accepting = False
         for asides in self._asides:
             asides.stop()
+        self.comparisons.stop()
         self._end_at_once = reason
         for live in self.live.values():
             live.stop(reason)
@@ -313,6 +319,7 @@ class Runs:
         self.accepting = False
         for asides in self._asides:
             asides.stop()
+        self.comparisons.stop()
         for live in self.live.values():
             if all_runs or not live.answer.work.is_answering:
                 live.leave()

@@ -135,6 +135,7 @@ class Worker:
             "journal": self.journals.keep_writing,
             "leases": self.leases.keep,
             "pruning": self.pruning.keep,
+            "comparisons": self.runs.comparisons.keep,
             "configuration": self.configuration.keep,
             "refusals": self.sharing.keep,
             "commands": partial(

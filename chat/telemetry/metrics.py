@@ -30,6 +30,7 @@ from chat.llm.offers import models_in_use
 from chat.protocol.payloads import ModelCall, ToolResultData
 from chat.protocol.terms import AskKind, Decision, Ending, Level, Mode, Path, Usage
 from chat.spans import Span, unexplained
+from routing.regret import Verdict
 
 from .tools import exists, grouped, is_cached
 
@@ -42,6 +43,7 @@ disable_created_metrics()
 LAG_INTERVAL = 0.5  # seconds between two measurements of the event loop's lag
 OTHER = "other"  # in place of a name that is not in the settings or the code: labels must be few
 UNROUTED = "none"  # the path of a run that ended before it was routed
+NO_VERDICT = "none"  # of answers that could not be compared
 EXPIRED = "expire"  # the decision on an ask that nobody answered in time
 
 TakeoverReason = Literal["died", "handed_over"]
@@ -133,6 +135,17 @@ model_cached_tokens = counter(
     "Input tokens that the model server had read before, by model.",
     "model",
 )
+comparisons = counter(
+    "comparisons_total",
+    "Answers that were compared with what the other path writes, by path and verdict: better,"
+    " worse, tie or none.",
+    *("path", "verdict"),
+)
+comparison_tokens = counter(
+    "comparison_tokens_total",
+    "Tokens of comparisons, by direction: input or output. They count for models, too.",
+    "direction",
+)
 refusals = counter(
     "refusals_total",
     "Sockets, and requests of programs, that were refused, by code of the error.",
@@ -163,6 +176,10 @@ for path in get_args(Path):
         runs_ended.labels(path, status)
     for level in get_args(Level):
         sla_misses.labels(path, level)
+    for verdict in (*get_args(Verdict), NO_VERDICT):
+        comparisons.labels(path, verdict)
+for direction in ("input", "output"):
+    comparison_tokens.labels(direction)
 for reason in get_args(TakeoverReason):
     takeovers.labels(reason)
 for kind in get_args(AskKind):
@@ -260,6 +277,18 @@ def count_model_calls(ending: Ending, calls: Sequence[ModelCall]) -> None:
 def count_call(call: ModelCall) -> None:
     outcome = call.error or ("cut" if call.cut else "ok")
     count_tokens(call.model, outcome, call.usage)
+
+
+def compared(path: Path, verdict: Verdict | None) -> None:
+    """Count an answer that was compared with what the other path writes, or that could not be."""
+    comparisons.labels(path, verdict or NO_VERDICT).inc()
+
+
+def count_comparing(call: ModelCall) -> None:
+    """Count a call that was made for a comparison."""
+    count_call(call)
+    comparison_tokens.labels("input").inc(call.input_tokens)
+    comparison_tokens.labels("output").inc(call.output_tokens)
 
 
 def count_tokens(model: str, outcome: str, usage: Usage) -> None:

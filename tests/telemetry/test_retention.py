@@ -27,7 +27,7 @@ from chat.runs.worker import Worker
 from chat.telemetry import retention
 from chat.telemetry.periods import Period
 from chat.telemetry.retention import PRUNES, prune_conversations, prune_runs, runs_due
-from routing.models import RoutingDecision
+from routing.models import Comparison, RoutingDecision
 from tests.chatting import Chatting
 from tests.pages.conversations import owner_of
 from tooling.bounded import BoundedRedis
@@ -104,6 +104,11 @@ def ended_run(
     return run
 
 
+def compare(run: Run) -> None:
+    """Store that the other path's answer was better."""
+    assert Comparison.objects.record(run.pk, "worse", tokens=9, judging=4, weights="abc")
+
+
 def ask(run: Run, *, state: str) -> None:
     """Make an ask of a paused run."""
     Ask.objects.create(
@@ -138,6 +143,18 @@ class TestRuns:
         decision = RoutingDecision.objects.get(pk=run.pk)
         assert (decision.reasons, decision.features, decision.text_hash) == ("", {}, "")
         assert (decision.path, decision.rating) == ("light", 1)
+
+    def test_comparison_stays_with_its_verdict_and_goes_with_its_decision(self) -> None:
+        run = ended_run(91 * DAY)
+        compare(run)
+        assert prune_all()["runs"] == 1
+        [known] = Comparison.objects.since(timezone.now() - DAY, weights="abc")
+        assert (known.path, known.confidence, known.verdict) == ("light", 0.9, "worse")
+        assert (known.tokens, known.other_tokens, known.rating) == (0, 9, 1)
+        # By a statement, as workers write it that don't know comparisons.
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM routing_routingdecision")
+        assert not Comparison.objects.exists()
 
     def test_young_run_keeps_its_steps(self) -> None:
         run = ended_run(89 * DAY)
@@ -221,7 +238,10 @@ class TestConversations:
 
     def test_old_conversation_goes_with_all_that_is_in_it(self) -> None:
         old, young = ended_run(31 * DAY), ended_run(29 * DAY)
+        compare(old)
+        compare(young)
         assert prune_all()["conversations"] == 1
+        assert [each.pk for each in Comparison.objects.all()] == [young.pk]
         assert list(Conversation.objects.all()) == [young.conversation]
         assert list(Run.objects.all()) == [young]
         assert not Message.objects.filter(conversation=old.conversation_id).exists()
