@@ -2,6 +2,7 @@
 
 from . import (  # noqa: F401  # registers their pages
     asks,
+    comparisons,
     configurations,
     conversations,
     decisions,

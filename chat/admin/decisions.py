@@ -30,7 +30,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from chat.models import Run
-from routing.models import Outcome, RoutingDecision
+from routing.models import Comparison, Outcome, RoutingDecision
 
 from .content import first_words, length, may_read_content, visible, with_first_words
 from .filters import ChoiceFilter, PeriodFilter
@@ -39,6 +39,12 @@ from .readonly import path_taken, relative_time
 
 DAYS = 14  # of the table above the list
 LIGHT = Q(path="light", escalated=False)
+# Of the answer that the person got.
+VERDICTS = {
+    Comparison.Verdict.BETTER: "this answer was better than the other path's",
+    Comparison.Verdict.WORSE: "the other path's answer was better",
+    Comparison.Verdict.TIE: "both paths' answers were as good",
+}
 SAVING = LIGHT & Q(outcome="completed")  # a failed or cancelled answer saves nothing
 
 
@@ -163,6 +169,7 @@ class RoutingDecisionAdmin(ListAdmin):
         "outcome",
         "shown_tokens",
         "rating",
+        "compared",
         "text_hash",
         "features",
     )
@@ -245,6 +252,11 @@ class RoutingDecisionAdmin(ListAdmin):
     @admin.display(description="router's model")
     def asked_model(self, decision: RoutingDecision) -> str:
         return "asked" if decision.asked else "–"
+
+    @admin.display(description="compared")
+    def compared(self, decision: RoutingDecision) -> str:
+        found = Comparison.objects.filter(pk=decision.pk).first()
+        return VERDICTS[Comparison.Verdict(found.verdict)] if found else "–"
 
     @admin.display(description="confidence", ordering="confidence")
     def shown_confidence(self, decision: RoutingDecision) -> str:

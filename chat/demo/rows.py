@@ -22,7 +22,8 @@ from chat.runs.takeover import MAX_DEATHS
 from chat.search import index_questions
 from chat.telemetry.periods import Period, start_of
 from chat.words import Words
-from routing.models import RoutingDecision, text_hash
+from routing.models import Comparison, RoutingDecision, text_hash
+from routing.regret import weights_digest
 
 from . import texts
 from .pauses import MadeAsk, ask_of, take_over
@@ -38,6 +39,7 @@ OLD_PART = 0.08  # of the runs, the oldest: an earlier version stored them
 TRACED_PART = 0.5  # of the runs, the newest
 TAKEN_OVER = 20  # One run of so many.
 PINNED = 25  # About one conversation of so many.
+COMPARED = 20  # About one decision of so many.
 RERUNS, FRESH, RATED, RATED_UP, NUMBERED = 0.04, 0.02, 0.12, 0.82, 0.1
 # Shares of the questions in each hour of a day (UTC), and on each day of a week.
 HOURS = (4, 2, 1, 1, 1, 2, 5, 12, 26, 38, 42, 38, 30, 36, 40, 38, 33, 26, 20, 18, 18, 16, 12, 7)
@@ -69,6 +71,9 @@ class Batch:
             Message.objects.bulk_create(self.messages)
             Run.objects.bulk_create(self.runs)
             RoutingDecision.objects.bulk_create(self.decisions)
+            Comparison.objects.bulk_create(
+                comparison_of(decision) for decision in self.decisions if is_compared(decision)
+            )
             index_questions(run.question_id for run in self.runs)
             Words.objects.store(message.pk for message in self.messages)
             for made in self.asks:
@@ -292,6 +297,29 @@ class Demo:
         return UUID(int=self.random.getrandbits(128), version=4)
 
 
+def is_compared(decision: RoutingDecision) -> bool:
+    return (
+        decision.mode == "auto"
+        and decision.outcome == Run.Status.COMPLETED
+        and not decision.escalated
+        and decision.workflow_id.int % COMPARED == 0
+    )
+
+
+def comparison_of(decision: RoutingDecision) -> Comparison:
+    """Return what a comparison said of an answer: seldom that the other path's was better."""
+    random = Random(decision.workflow_id.int)  # noqa: S311 - made-up data
+    verdict = random.choices(Comparison.Verdict.values, (5, 1, 4))[0]
+    return Comparison(
+        decision=decision,
+        verdict=verdict,
+        tokens=random.randint(4000, 20_000) if decision.path == "light" else 900,
+        judging=1200,
+        weights=weights_digest(),
+        created_at=decision.created_at,
+    )
+
+
 def is_stored() -> bool:
     return Conversation.objects.filter(owner__in=texts.OWNERS).exists()
 
@@ -335,7 +363,7 @@ def given_dates() -> Iterator[None]:
     """Store rows with the dates that they have. Otherwise Django would set the time of storing."""
     fields = [
         each
-        for model in (Conversation, Message, Run, RoutingDecision)
+        for model in (Conversation, Message, Run, RoutingDecision, Comparison)
         for each in model._meta.local_fields
         if isinstance(each, models.DateTimeField)
     ]

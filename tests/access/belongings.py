@@ -21,6 +21,7 @@ from chat.protocol.events import ToolStart, stored
 from chat.protocol.payloads import ToolCallData
 from chat.search import index_questions
 from chat.shares import Share
+from routing.models import Comparison
 from tests.pages.conversations import asked, decided_for, paused_run_of, run_of, stored_ask
 from tests.pages.test_admin_refusals import keep as keep_refusal
 from tests.tooling.inspector.entries import keep as keep_result
@@ -88,6 +89,7 @@ def store_chats(owner: Owner, word: Callable[[str], str]) -> dict[str, str]:
     )
     decided_for(run, reasons=word("reasons"))
     Message.objects.filter(pk=run.question_id).update(summary=word("summary"))
+    Comparison.objects.record(run.pk, "worse", tokens=9, judging=4, weights="0" * 12)
     share = Share.objects.show(chat)
     chat.rename(word("title"))
     paused = paused_run_of(chat, asked(message=word("ask"), arguments={"query": word("wanted")}))

@@ -208,6 +208,7 @@ ADMIN: dict[str, Row] = {
     "admin:chat_token_*": in_admin(keepers, keepers, *PROGRAMS),
     "admin:chat_service_change": in_admin(keepers, no_staff, *PROGRAMS),
     "admin:chat_service_*": in_admin(keepers, keepers, *PROGRAMS),
+    "admin:routing_comparison_changelist": in_admin(keepers, by_another_method),
     "admin:chat_dayuse_changelist": in_admin(keepers, by_another_method, "name", "service"),
     # What models refuse, and what tools have found: in Redis
     "admin:chat_refusedpart_changelist": in_admin(keepers, by_another_method),

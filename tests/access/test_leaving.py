@@ -23,7 +23,7 @@ from chat.runs.worker import Worker
 from chat.shares import Share
 from chat.telemetry.periods import Period
 from chat.words import Words
-from routing.models import RoutingDecision
+from routing.models import Comparison, RoutingDecision
 from tests.chatting import Chatting, Socket, chat_request, cookie_header
 from tests.pages.conversations import asked, decided_for, paused_run_of, run_of
 from tests.scripted_model import ScriptedModel
@@ -189,6 +189,7 @@ def all_kinds(owner: Owner) -> None:
     chat = Conversation.objects.create(owner=str(owner), title="mine")
     run = run_of(chat)
     decided_for(run)
+    Comparison.objects.record(run.pk, "tie", tokens=9, judging=4, weights="abc")
     Share.objects.show(chat)
     paused_run_of(chat, asked())
     Instructions.objects.keep(owner, "Be short.", is_on=True)
@@ -197,7 +198,10 @@ def all_kinds(owner: Owner) -> None:
 def rows_of(owner: Owner) -> dict[str, int]:
     """Count the rows of an owner in all tables that name one, and those behind them."""
     chats = list(Conversation.objects.filter(owner=str(owner)).values_list("pk", flat=True))
-    counts = {"decisions": RoutingDecision.objects.count()}
+    counts = {
+        "decisions": RoutingDecision.objects.count(),
+        "comparisons": Comparison.objects.count(),
+    }
     for model in apps.get_models():
         names = {field.name for field in model._meta.concrete_fields}
         if "owner" in names:
@@ -215,9 +219,9 @@ def test_everything_of_an_owner_is_deleted_and_nothing_of_others() -> None:
     before = rows_of(others)
     delete_all_of(mine)
     after = rows_of(mine)
-    assert after.pop("decisions") == 1
+    assert after.pop("decisions") == after.pop("comparisons") == 1
     assert set(after.values()) == {0}
-    assert rows_of(others) == {**before, "decisions": 1}
+    assert rows_of(others) == {**before, "decisions": 1, "comparisons": 1}
     assert Message.objects.count() == Words.objects.count() == 4
     assert Ask.objects.count() == 1
 

@@ -56,6 +56,7 @@ PAGES = {
     "asks found": "/admin/chat/ask/?state=open&approver=staff",
     "conversations": "/admin/chat/conversation/",
     "routing decisions": "/admin/routing/routingdecision/",
+    "light and full compared": "/admin/routing/comparison/",
     "cached results": "/admin/tooling/cachedresult/",
     "refused parts": "/admin/chat/refusedpart/",
     "tokens": "/admin/chat/token/",

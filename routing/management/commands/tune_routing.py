@@ -122,7 +122,11 @@ def known_since(moment: datetime) -> Known:
     return Known(
         since,
         Comparison.objects.since(moment, weights=weights),
-        [Thumb(*row) for row in rated.values_list("confidence", "rating", "tokens")],
+        [
+            Thumb(confidence, rating, tokens)
+            for confidence, rating, tokens in rated.values_list("confidence", "rating", "tokens")
+            if rating
+        ],
         dict(answered.values_list("path").annotate(count=Count("pk"))),
     )
 
