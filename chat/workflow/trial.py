@@ -94,17 +94,17 @@ class Trial:
     async def go_on(self, *, most: int) -> Verdict | None:
         """Return whether the person's answer is the better one; None if there is no saying.
 
-        Raise ModelError if a model fails, TimeoutError if the answer takes longer than a run may,
-        Paused if it needs a person, and TooDear once this try has used `most` tokens.
+        Raise ModelError if a model fails, TimeoutError if this takes longer than a run may, Paused
+        if the answer needs a person, and TooDear once this try has used `most` tokens.
         """
         self._most = tokens_of(self.calls) + most
-        if self._written is None:
-            async with asyncio.timeout(settings.FLEET_DEADLINES.runtime):
+        async with asyncio.timeout(settings.FLEET_DEADLINES.runtime):
+            if self._written is None:
                 self._written = await self._write()
-        self._check_tokens()
-        if not self._written.strip():
-            return None
-        return await self.judge.verdict(self._answer, self._written)
+            self._check_tokens()
+            if not self._written.strip():
+                return None
+            return await self.judge.verdict(self._answer, self._written)
 
     async def _write(self) -> str:
         self._text = ""

@@ -19,6 +19,7 @@ from chat.access.spending import COMPARISONS, DayUse
 from chat.access.tokens import Token
 from chat.asks import Ask
 from chat.conversations import Conversation, Message
+from chat.dashboard.page import dashboard_of
 from chat.database import in_database
 from chat.models import Run
 from chat.protocol.events import PhaseStart
@@ -550,9 +551,40 @@ async def test_dashboard_and_metrics_know_comparisons_as_a_source_of_their_own(
     source = hour.owners[COMPARISONS]
     assert (source.runs, source.tokens) == (1, found.tokens + found.judging)
     assert hour.models["scripted"].calls >= len(background)
+    shown = await in_database(dashboard_of, {}, may_read=False)
+    [owners] = [table for table in shown.tables if table.title == "Kinds of owners"]
+    rows = {row.name: row.cells[:2] for row in owners.rows}
+    assert rows == {
+        "browser": ("1", "8"),
+        COMPARISONS: ("1", str(found.tokens + found.judging)),
+    }
 
 
 # --- What goes wrong
+
+
+@pytest.mark.parametrize("agent", [EDITOR, None])
+async def test_trial_takes_no_longer_than_a_run_may(
+    chat: Chatting,
+    model: ScriptedModel,
+    person: dict[str, str],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    agent: Any,
+) -> None:
+    monkeypatch.setattr(comparing, "QUIET", 1e6)
+    instructions = agent.instructions if agent else judge.INSTRUCTIONS
+    model.as_agent(instructions, Script(tokens=[], hang_after=0))
+    before = metrics.comparisons.labels("light", "none")._value.get()
+    await chat.answer(QUESTION, headers=person)
+    await until(lambda: not Worker.current().runs.live)
+    settings.FLEET_DEADLINES = replace(settings.FLEET_DEADLINES, runtime=2)
+    monkeypatch.setattr(comparing, "QUIET", 0.0)
+    Worker.current().runs.comparisons.note(is_idle=True)
+    call = await until_asked(model, instructions)
+    await until(lambda: metrics.comparisons.labels("light", "none")._value.get() == before + 1)
+    assert await asyncio.to_thread(call.ended.wait, 5)
+    assert call.hung_up
 
 
 @pytest.mark.parametrize("agent", [PLANNER, EDITOR, None])
