@@ -67,16 +67,17 @@ class Comparisons:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self._waiting: deque[Trial] = deque()
-        self._trial: Trial | None = None  # that goes on now
         self._work: asyncio.Task[Verdict | None] | None = None
         self._idle_since = time.monotonic()  # NEVER while the worker has something else to do
         self._is_stopped = False
         self._has_changed = asyncio.Event()
+        self._is_between = asyncio.Event()  # two trials: none goes on
+        self._is_between.set()
 
     @property
     def waits(self) -> bool:
         """Return True if there is anything left to compare."""
-        return bool(self._waiting) or self._trial is not None
+        return bool(self._waiting) or not self._is_between.is_set()
 
     def consider(self, run: LiveRun, ending: Ending) -> None:
         """Compare the answer of this run later, if it is one of the share."""
@@ -104,18 +105,23 @@ class Comparisons:
         self._waiting.clear()
         self.note(is_idle=False)
 
+    async def stopped(self) -> None:
+        """Wait until no trial goes on, and what it has used is counted."""
+        await self._is_between.wait()
+
     async def keep(self) -> None:
         """Compare whenever the worker is idle, for as long as it lives."""
         while True:
             await self._quiet()
-            trial = self._trial = self._waiting.popleft()
+            trial = self._waiting.popleft()
+            self._is_between.clear()
             try:
                 if not await self._go_on(trial) and not self._is_stopped:
                     self._waiting.appendleft(trial)
             except DatabaseProblem as exc:
                 logger.warning("run=%s is not compared: %s", trial.run_id, reason_of(exc))
             finally:
-                self._trial = None
+                self._is_between.set()
 
     async def _quiet(self) -> None:
         """Wait until something waits and the worker has been idle for QUIET seconds."""

@@ -330,6 +330,7 @@ class Runs:
             async with asyncio.timeout(within):
                 while self._tasks:
                     await asyncio.wait(self._tasks)
+                await self.comparisons.stopped()
 
     def last_activity_at(self, run_id: UUID) -> float:
         """Return the time.monotonic() when a run was last active; 0 if it isn't driven here."""

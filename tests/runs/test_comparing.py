@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -453,7 +454,7 @@ async def test_what_stops_a_trial_stops_it_while_tokens_are_reserved(
         comparisons.stop()
         comparisons.note(is_idle=True)  # a last run has ended
     may_reserve.set()
-    await until(lambda: comparisons._trial is None)
+    await comparisons.stopped()
     assert comparisons.waits == (what == "run begins")
     assert not [call for call in model.calls if call.instructions in TEAM]
     assert not await spent_today()  # what was reserved is given back
@@ -472,6 +473,8 @@ async def test_worker_that_ends_stops_its_trial_and_begins_no_other(
     worker = Worker.current()
     if how == "drain":
         await worker.drain(grace=60)
+        # The process may exit now.
+        assert await spent_today() < 100
     else:
         worker.end_all_runs()
     assert await asyncio.to_thread(call.ended.wait, 5)
@@ -525,12 +528,13 @@ async def test_trial_that_uses_up_its_tokens_ends_before_its_next_agent(
     assert await spent_today() == 51
 
 
-def test_workers_that_reserve_at_once_get_no_more_than_the_day_has() -> None:
-    reserved = [DayUse.objects.reserve(COMPARISONS, 40, most=100) for _ in range(4)]
-    assert [bool(day) for day in reserved] == [True, True, False, False]
-    assert reserved[0]
-    DayUse.objects.settle(COMPARISONS, reserved[0], reserved=40, used=10, cost=0.5)
-    [use] = DayUse.objects.all()
+async def test_workers_that_reserve_at_once_get_no_more_than_the_day_has(worker: Worker) -> None:
+    reserve = partial(in_database, DayUse.objects.reserve, COMPARISONS, 40, most=100)
+    reserved = await asyncio.gather(*(reserve() for _ in range(8)))
+    [day, another] = filter(None, reserved)
+    assert day == another
+    await in_database(DayUse.objects.settle, COMPARISONS, day, reserved=40, used=10, cost=0.5)
+    use = await DayUse.objects.aget()
     assert (use.subject, use.tokens, use.money) == (COMPARISONS, 50, 0.5)
 
 
