@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from agenticfleet.environment import Environment, without_secrets
 from chat.deadlines import Deadlines, PathLevels, ServiceLevels
-from routing.caps import Caps
+from routing.caps import Caps, Sampling
 from tests.serving import LOOKS_FOR_FILES, OWN_SETTINGS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -135,6 +135,9 @@ def test_no_command_answers_if_the_tool_to_approve_does_not_exist(
         ("FLEET_SLA_FULL", "0.25,2,soon"),
         ("FLEET_SLA_STEPS", "0.25,nan"),
         ("FLEET_LIGHT_THRESHOLD", "1.5"),
+        ("FLEET_COMPARE", "0.02"),
+        ("FLEET_COMPARE", "2,1000"),
+        ("FLEET_COMPARE", "0.02,-1"),
         ("FLEET_HEARBEAT", "5"),
         ("FLEET_TIME_ZONE", "Mars/Olympus"),
         ("DATABASE_URL", "nonsense://x"),
@@ -229,6 +232,7 @@ def test_limits_are_built_of_their_settings(tmp_path: Path) -> None:
         "FLEET_SLA_LIGHT": "0.1, 1, 10",
         "FLEET_SLA_FULL": "0.2, 2, 20",
         "FLEET_SLA_STEPS": "0.3, 3",
+        "FLEET_COMPARE": "0.02, 1000",
     }
     limits = {
         "FLEET_LIGHT_CAPS": Caps(supersteps=4, tool_calls=3, fan_out=1, tokens=20, seconds=90.0),
@@ -237,6 +241,7 @@ def test_limits_are_built_of_their_settings(tmp_path: Path) -> None:
         "FLEET_SERVICE_LEVELS": ServiceLevels(
             PathLevels(0.1, 1.0, 10.0), PathLevels(0.2, 2.0, 20.0), cancel=0.3, tool=3.0
         ),
+        "FLEET_COMPARE": Sampling(share=0.02, tokens=1000),
     }
     assert built(tmp_path, *limits, **environment) == list(map(str, limits.values()))
 
