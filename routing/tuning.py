@@ -5,19 +5,19 @@ poor answer, which each preference prices in answers of the full team.
 """
 
 import math
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 from .intervals import Share
 from .regret import Compared
 
 # What a poor light answer costs, as a multiple of a full answer's tokens.
 PRICES: Mapping[str, float] = {"economy": 1, "balanced": 3, "quality": 10}
-THRESHOLDS = [number / 100 for number in range(1, 100)]
-FOLDS = 10  # of the rows; each fold is judged by a threshold that was chosen without it
+LEAST, MOST = 0.01, 0.99  # thresholds
+CLOSEST = 0.002  # to 0 and 1; odds of confidences beyond would outweigh all others
+MAX_STEPS = 30  # of the fit
+CLOSE_ENOUGH = 1e-6
 MIN_COMPARED = 200
 MIN_OF_PATH = 40
 MIN_OF_OUTCOME = 20  # questions for which a light answer does, and for which it doesn't
@@ -58,16 +58,11 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """The best threshold for a preference.
-
-    `poor` was found out of fold: it is what the threshold promises for questions to come. That of
-    `expected` is too good by what was chosen on the same rows.
-    """
+    """The best threshold for a preference, and what it would have come to."""
 
     preference: str
     threshold: float
     expected: Expected
-    poor: Share
 
 
 def samples_of(
@@ -119,46 +114,82 @@ def expected_at(threshold: float, samples: Sequence[Sample]) -> Expected:
     )
 
 
-def proposals(samples: Sequence[Sample], *, now: float) -> list[Proposal]:
-    """Return the best threshold for each preference; of equal ones that nearest to `now`."""
+def proposals(samples: Sequence[Sample]) -> list[Proposal]:
+    """Return the best threshold for each preference. Raise TooFew if confidence says nothing."""
+    if Calibration.of(samples).slope <= 0:
+        raise TooFew("the confidence doesn't tell which questions need the full path.")
     found = []
     for preference, price in PRICES.items():
-        threshold = best_threshold(samples, price, now=now)
-        poor = poor_out_of_fold(samples, price, now=now)
-        found.append(Proposal(preference, threshold, expected_at(threshold, samples), poor))
+        threshold = best_threshold(samples, price)
+        found.append(Proposal(preference, threshold, expected_at(threshold, samples)))
     return found
 
 
-def best_threshold(samples: Sequence[Sample], price: float, *, now: float) -> float:
-    """Return the threshold at which answers cost least, poor ones with their price."""
-    total = math.fsum(each.weight for each in samples)
-    poor_answer = price * math.fsum(each.weight * each.full_tokens for each in samples) / total
-    # What it saves to answer a question on the light path, by how many thresholds send it there.
-    savings = [0.0] * (len(THRESHOLDS) + 1)
-    for each in samples:
-        light = each.light_tokens + each.needs_full * poor_answer
-        savings[bisect_right(THRESHOLDS, each.confidence)] += each.weight * (
-            each.full_tokens - light
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How likely questions need the full path, by the classifier's confidence.
+
+    The log odds are a line over those of the confidence. A threshold that is read from rows alone
+    would follow chance, and promise too much: those around it are few.
+    """
+
+    base: float
+    slope: float
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> "Calibration":
+        """Fit the line by Newton's method, pulled to what the confidence itself says."""
+        scale = math.fsum(each.weight for each in samples) / math.fsum(
+            each.weight**2 for each in samples
         )
-    # The first threshold has all questions but those that none sends there.
-    by_threshold = list(accumulate(reversed(savings[1:])))[::-1]
-    best = max(
-        (round(saved, 6), -abs(threshold - now), threshold)
-        for threshold, saved in zip(THRESHOLDS, by_threshold, strict=True)
-    )
-    return best[-1]
+        rows = [(log_odds(1 - s.confidence), s.needs_full, s.weight * scale) for s in samples]
+        base, slope = 0.0, 1.0
+        for _ in range(MAX_STEPS):
+            # The pull weighs as much as about four rows.
+            gradient, bend = [base, slope - 1], [1.0, 0.0, 1.0]
+            for x, needs_full, weight in rows:
+                likely = chance_of(base + slope * x)
+                miss, spread = weight * (likely - needs_full), weight * likely * (1 - likely)
+                gradient[0] += miss
+                gradient[1] += miss * x
+                bend[0] += spread
+                bend[1] += spread * x
+                bend[2] += spread * x * x
+            whole = bend[0] * bend[2] - bend[1] ** 2
+            step = (
+                (bend[2] * gradient[0] - bend[1] * gradient[1]) / whole,
+                (bend[0] * gradient[1] - bend[1] * gradient[0]) / whole,
+            )
+            # Far from the end, a whole step may lead away from it.
+            part = min(1.0, 1 / max(1e-9, *map(abs, step)))
+            base, slope = base - part * step[0], slope - part * step[1]
+            if max(map(abs, step)) < CLOSE_ENOUGH:
+                break
+        return cls(base, slope)
+
+    def confidence_at(self, likely: float) -> float:
+        """Return the confidence from which a question needs the full path less likely than this."""
+        return 1 - chance_of((log_odds(likely) - self.base) / self.slope)
 
 
-def poor_out_of_fold(samples: Sequence[Sample], price: float, *, now: float) -> Share:
-    """Return the share of poor answers among light ones, by thresholds chosen on other rows."""
-    light: list[Sample] = []
-    # By confidence, so that each fold has rows of every one.
-    in_order = sorted(samples, key=lambda each: each.confidence)
-    for number in range(FOLDS):
-        others = [each for at, each in enumerate(in_order) if at % FOLDS != number]
-        threshold = best_threshold(others, price, now=now)
-        light += [each for each in in_order[number::FOLDS] if each.confidence >= threshold]
-    return share_of(light, lambda each: each.needs_full)
+def best_threshold(samples: Sequence[Sample], price: float) -> float:
+    """Return the threshold at which a poor light answer costs what the others save."""
+    calibration = Calibration.of(samples)
+    light = math.fsum(each.weight * each.light_tokens for each in samples)
+    full = math.fsum(each.weight * each.full_tokens for each in samples)
+    if calibration.slope <= 0:
+        return MOST
+    best = calibration.confidence_at((1 - light / full) / price)
+    return round(min(max(best, LEAST), MOST), 2)
+
+
+def log_odds(share: float) -> float:
+    share = min(max(share, CLOSEST), 1 - CLOSEST)
+    return math.log(share / (1 - share))
+
+
+def chance_of(log_odds: float) -> float:
+    return 1 / (1 + math.exp(-min(max(log_odds, -50), 50)))
 
 
 def share_of(samples: Sequence[Sample], is_in: Callable[[Sample], bool]) -> Share:

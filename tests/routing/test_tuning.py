@@ -4,6 +4,7 @@ import json
 import math
 import random
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -21,12 +22,12 @@ from routing.reasons import ONE_CALL
 from routing.regret import Compared, Regret, bands_of, weights_digest
 from routing.tuning import (
     MIN_COMPARED,
+    Calibration,
     Sample,
     Thumb,
     TooFew,
     best_threshold,
     expected_at,
-    poor_out_of_fold,
     proposals,
     samples_of,
 )
@@ -141,58 +142,77 @@ def test_threshold_is_where_an_error_costs_what_it_saves() -> None:
     samples = traffic(40_000)
     # Light is worth it if (1 - confidence) * price * 1400 < 1300.
     for price, threshold in ((1, 0.07), (3, 0.69), (10, 0.91)):
-        assert best_threshold(samples, price, now=0.6) == pytest.approx(threshold, abs=0.05)
+        assert best_threshold(samples, price) == pytest.approx(threshold, abs=0.05)
 
 
-def test_threshold_costs_least_of_all() -> None:
-    samples = traffic(400)
+def test_threshold_costs_hardly_more_than_the_best_one() -> None:
+    samples = traffic(3000)
     mean = math.fsum(each.full_tokens for each in samples) / len(samples)
 
     def cost(threshold: float) -> float:
         poor = sum(each.needs_full for each in samples if each.confidence >= threshold)
         return expected_at(threshold, samples).tokens * len(samples) + 3 * mean * poor
 
-    best = best_threshold(samples, 3, now=0.6)
-    assert cost(best) == pytest.approx(min(map(cost, tuning.THRESHOLDS)))
+    least = min(cost(number / 100) for number in range(1, 100))
+    assert cost(best_threshold(samples, 3)) < 1.01 * least
 
 
-def test_of_thresholds_that_cost_the_same_the_nearest_is_proposed() -> None:
-    samples = [Sample(0.1, True, 100, 1400), Sample(0.9, False, 100, 1400)] * 50
-    for now, threshold in ((0.62, 0.62), (0.05, 0.11), (0.97, 0.9)):
-        assert best_threshold(samples, 3, now=now) == threshold
+def test_threshold_is_higher_if_the_classifier_was_too_sure() -> None:
+    chance = random.Random(2)
+    # Of .9 it means that every third needs the full path.
+    rows = [
+        Sample(confidence, chance.random() > confidence**3.5, 100, 1400)
+        for confidence in (chance.random() for _ in range(5000))
+    ]
+    assert best_threshold(rows, 3) > best_threshold(traffic(5000), 3) + 0.1
+
+
+def test_equal_weights_say_no_more_than_none() -> None:
+    rows = traffic(200)
+    heavy = [replace(each, weight=50) for each in rows]
+    assert best_threshold(heavy, 3) == best_threshold(rows, 3)
+    plain, other = Calibration.of(rows), Calibration.of(heavy)
+    assert (plain.base, plain.slope) == pytest.approx((other.base, other.slope))
+
+
+def test_threshold_stays_in_bounds_whatever_the_rows_say() -> None:
+    sure = [Sample(0.999999, False, 100, 1400)] * 200
+    never = [Sample(0.0, True, 100, 1400)] * 200
+    dear_light = [Sample(each.confidence, each.needs_full, 2000, 1400) for each in traffic(300)]
+    for rows in (sure, never, [*sure, *never], dear_light):
+        for price in (0.01, 1, 1000):
+            assert 0.01 <= best_threshold(rows, price) <= 0.99
+    assert best_threshold(dear_light, 1) == 0.99
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_confidence_that_says_the_opposite_proposes_nothing(seed: int) -> None:
+    chance = random.Random(seed)
+    confidences = [chance.random() for _ in range(300)]
+    rows = [Sample(each, chance.random() < each, 100, 1400) for each in confidences]
+    with pytest.raises(TooFew, match="doesn't tell"):
+        proposals(rows)
 
 
 def test_preferences_are_in_order_and_their_errors_too() -> None:
-    found = proposals(traffic(), now=0.62)
+    found = proposals(traffic())
     assert [each.preference for each in found] == ["economy", "balanced", "quality"]
     thresholds = [each.threshold for each in found]
     assert thresholds == sorted(thresholds)
-    errors = [each.poor.value or 0 for each in found]
+    errors = [each.expected.poor.value or 0 for each in found]
     assert errors == sorted(errors, reverse=True)
 
 
-def test_expected_error_holds_for_questions_to_come() -> None:
-    # Confidences that say nothing: what a threshold seems to gain is chance.
-    seen: list[Share] = []
-    promised: list[Share] = []
-    met: list[Share] = []
-    for seed in range(40):
-        chance = random.Random(seed)
-        rows, later = (
-            [Sample(chance.random(), chance.random() < 0.3, 100, 1400) for _ in range(220)]
-            for _ in range(2)
-        )
-        best = best_threshold(rows, 3, now=0.62)
-        seen.append(expected_at(best, rows).poor)
-        promised.append(poor_out_of_fold(rows, 3, now=0.62))
-        met.append(expected_at(best, later).poor)
-
-    def pooled(shares: list[Share]) -> float:
-        return sum(each.part for each in shares) / sum(each.whole for each in shares)
-
-    assert pooled(seen) < 0.285  # too good, on the rows by which it was chosen
-    assert pooled(met) == pytest.approx(0.3, abs=0.01)
-    assert pooled(promised) == pytest.approx(0.3, abs=0.01)
+def test_true_error_is_in_the_interval_about_19_times_of_20() -> None:
+    later = traffic(30_000, seed=999)
+    hits = 0
+    for seed in range(60):
+        rows = traffic(MIN_COMPARED, seed=seed)
+        threshold = best_threshold(rows, 3)
+        true = expected_at(threshold, later).poor.value
+        low, high = expected_at(threshold, rows).poor.interval
+        hits += low <= (true or 0) <= high
+    assert hits >= 54
 
 
 def test_comparisons_stand_for_the_questions_of_their_path_and_thumbs_for_themselves() -> None:

@@ -64,12 +64,12 @@ class Command(BaseCommand):
         now = classifier().threshold if now is None else now
         try:
             samples = known.samples()
+            found = proposals(samples)
         except TooFew as exc:
             raise CommandError(
                 f"Too little is known of the router's present weights in these {days} days: {exc}"
                 " FLEET_COMPARE says how many answers are compared."
             ) from exc
-        found = proposals(samples, now=now)
         current = expected_at(now, samples)
         if options["json"]:
             self.stdout.write(json.dumps(document(known, now, current, found), indent=1))
@@ -96,13 +96,12 @@ class Command(BaseCommand):
             change = each.expected.tokens / current.tokens - 1
             self.stdout.write(
                 f"{each.preference:<10} {each.threshold:9.2f} {percent(each.expected.light):>7}"
-                f" {with_interval(each.poor):>26} {change:>+8.0%}"
+                f" {with_interval(each.expected.poor):>26} {change:>+8.0%}"
             )
         self.stdout.write(
             "Poor: the full path would have been better, with the interval that has the true share"
-            " 19 times of 20;\nfor proposals, measured on rows that had no part in choosing them."
-            " Tokens: of an answer, against now.\nNothing was changed. To use a threshold, set"
-            f" FLEET_LIGHT_THRESHOLD, such as {found[1].threshold:.2f}, and reload the fleet."
+            " 19 times of 20.\nTokens: of an answer, against now.\nNothing was changed. To use a"
+            f" threshold, set FLEET_LIGHT_THRESHOLD, such as {found[1].threshold:.2f}, and reload the fleet."
         )
 
 
@@ -156,7 +155,7 @@ def document(
             each.preference: {
                 "threshold": each.threshold,
                 **shares(each.expected),
-                "poor": measured(each.poor),
+                "poor": measured(each.expected.poor),
             }
             for each in found
         },
