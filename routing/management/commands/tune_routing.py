@@ -101,8 +101,8 @@ class Command(BaseCommand):
         self.stdout.write(
             "Poor: the full path would have been better, with the interval that has the true share"
             " 19 times of 20.\nTokens: of an answer, against now.\nNothing was changed. To use a"
-            f" threshold, set FLEET_LIGHT_THRESHOLD, such as {found[1].threshold:.2f}, and reload the"
-            " fleet."
+            f" threshold, set FLEET_LIGHT_THRESHOLD, such as {found[1].threshold:.2f}, and reload"
+            " the fleet."
         )
 
 
