@@ -21,7 +21,7 @@ from chat.access.terminals import credential_for
 from chat.doors.client import protocol
 from chat.doors.client.client import Fleet, FleetError, Following
 from chat.protocol.requests import ChatRequest, ReplyRequest
-from chat.protocol.terms import MAX_MESSAGE, Effort, Mode
+from chat.protocol.terms import MAX_MESSAGE, Effort, Mode, Preference
 
 from .printing import Printer
 from .running import RunningFleet, running_fleet
@@ -185,6 +185,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--model", help="one that is offered; without it, each path has its own")
     parser.add_argument("--effort", choices=get_args(Effort), default=None)
     parser.add_argument(
+        "--prefer",
+        choices=get_args(Preference),
+        help="in the mode auto: the team less often, or more often (default: balanced)",
+    )
+    parser.add_argument(
         "--fresh", action="store_true", help="search again, even if the result is cached"
     )
     parser.add_argument("--json", action="store_true", help="print the StreamEvents, one a line")
@@ -213,6 +218,7 @@ def request_of(options: dict[str, Any]) -> ChatRequest:
             model=options["model"],
             fresh=options["fresh"],
             reasoning_effort=options["effort"],
+            preference=options["prefer"],
         )
     except ValueError as exc:
         raise Unusable(str(exc)) from exc

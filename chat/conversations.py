@@ -188,10 +188,12 @@ class Conversation(models.Model):
         """
         runs = self.runs.filter(question__in=questions).exclude(answer__text="")
         newest = {
-            question_id: Exchange(asked, answered, question_id, summary or "")
-            for question_id, asked, answered, summary in runs.order_by(
+            question_id: Exchange(asked, answered, question_id, summary or "", path)
+            for question_id, asked, answered, summary, path in runs.order_by(
                 "question_id", "answer_id"
-            ).values_list("question_id", "question__text", "answer__text", "question__summary")
+            ).values_list(
+                "question_id", "question__text", "answer__text", "question__summary", "path"
+            )
         }
         return list(newest.values())
 

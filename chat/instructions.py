@@ -1,14 +1,18 @@
-"""Custom instructions: what every answer to a person should know or heed, as they wrote it.
+"""What holds for every answer to a person: their custom instructions, and what they prefer.
 
 Signed-in users and browsers have some. Scripts, services and the terminal have no page to write
 them on, so their runs have none. A run keeps a copy until it ends, because another worker may
-go on with it (`Run.instructions`).
+go on with it (`Run.instructions`). What was preferred stays with it (`Run.preference`).
 """
+
+from typing import cast
 
 from django.db import models, transaction
 
 from .access.owners import Owner
+from .protocol.terms import BALANCED, Preference
 
+WITH_PAGES = ("user", "browser")  # kinds of owners that can say what they want
 MAX_INSTRUCTIONS = 2_000  # characters: a page of text, which models of all sizes can follow
 
 
@@ -27,10 +31,25 @@ class InstructionsQuerySet(models.QuerySet["Instructions"]):
 
     def text_for(self, owner: Owner) -> str:
         """Return the text that a new run of this owner is given; empty if there is none."""
-        if owner.kind not in ("user", "browser"):
+        if owner.kind not in WITH_PAGES:
             return ""
         texts = self.filter(owner=str(owner), is_on=True).values_list("text", flat=True)
         return texts.order_by().first() or ""
+
+    def preference_of(self, owner: Owner) -> Preference:
+        """Return what this owner prefers where one agent or the team may answer."""
+        if owner.kind not in WITH_PAGES:
+            return BALANCED
+        found = self.filter(owner=str(owner)).values_list("preference", flat=True)
+        return cast("Preference", found.order_by().first() or BALANCED)
+
+    def has_any(self, owner: Owner) -> bool:
+        """Return True if something is stored of this owner."""
+        return self.filter(owner=str(owner)).exists()
+
+    def prefer(self, owner: Owner, preference: Preference) -> None:
+        """Store what this owner prefers."""
+        self.update_or_create(owner=str(owner), defaults={"preference": preference})
 
     def keep(self, owner: Owner, text: str, *, is_on: bool) -> "Instructions":
         """Store what this owner has written, and return it. Raise InstructionsTooLong."""
@@ -41,21 +60,29 @@ class InstructionsQuerySet(models.QuerySet["Instructions"]):
         return self.update_or_create(owner=str(owner), defaults={"text": text, "is_on": is_on})[0]
 
     def claim(self, browser: Owner, user: Owner) -> None:
-        """Give a user what the browser's reader has written, unless the account has its own."""
+        """Give a user what the browser's reader has said, unless the account has its own.
+
+        That holds for the text and for the preference, each by itself. The browser keeps nothing:
+        the next person there must not find it after the sign-out.
+        """
         with transaction.atomic():
-            written = self.filter(owner=str(browser))
-            if self.filter(owner=str(user)).exclude(text="").exists():
-                # The next person at this browser must not find it after the sign-out.
-                written.delete()
-            elif written.exists():
-                self.filter(owner=str(user)).delete()
-                written.update(owner=str(user))
+            said = self.filter(owner=str(browser)).first()
+            if said is None:
+                return
+            own = self.of(user)
+            if not own.text:
+                own.text, own.is_on = said.text, said.is_on
+            if own.preference == BALANCED:
+                own.preference = said.preference
+            own.save()
+            said.delete()
 
 
 class Instructions(models.Model):
     owner = models.CharField(max_length=80, unique=True)
     text = models.TextField(blank=True)
     is_on = models.BooleanField(default=True)
+    preference = models.CharField(max_length=8, default=BALANCED, db_default=BALANCED)
     updated_at = models.DateTimeField(auto_now=True)
 
     objects = InstructionsQuerySet.as_manager()

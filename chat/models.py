@@ -28,7 +28,7 @@ from .instructions import Instructions  # noqa: F401  # Django finds models by t
 from .journal import StepResult
 from .protocol.errors import OTHER_VERSION
 from .protocol.events import AnyEvent, event_of
-from .protocol.terms import LOST, Ending, Summary
+from .protocol.terms import BALANCED, LOST, Ending, Summary
 from .record import Outcome
 from .refusals import RefusedPart  # noqa: F401  # Django finds models by this module
 from .run_indexes import RUN_INDEXES
@@ -297,6 +297,13 @@ class Run(Entered):
         # During an update, workers of the version before don't know this column.
         db_default="",
         help_text="the model that the person chose; empty if each path has its own",
+    )
+    preference = models.CharField(
+        max_length=8,
+        default=BALANCED,
+        # During an update, workers of the version before don't know this column.
+        db_default=BALANCED,
+        help_text="economy, balanced or quality: where the mode auto draws the line",
     )
     instructions = models.TextField(
         blank=True,

@@ -14,13 +14,15 @@ class Exchange:
     """An earlier question and its answer, as context for the next.
 
     `question_id` is that of the stored question; None if no row has it. `summary` stands for the
-    chat up to this answer, if one was made.
+    chat up to this answer, if one was made. `path` is the last one that the answer took; empty if
+    it isn't known.
     """
 
     question: str
     answer: str
     question_id: int | None = None
     summary: str = ""
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

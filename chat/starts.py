@@ -212,6 +212,7 @@ class StartQueries(models.QuerySet["Run"]):
             fresh=request.fresh,
             reasoning_effort=request.reasoning_effort or "",
             model_asked=model,
+            preference=preference_for(owner, request, earlier),
             instructions=told.instructions if told else Instructions.objects.text_for(owner),
             told=msgspec.to_builtins(told),
             **fields,
@@ -322,6 +323,7 @@ class StartQueries(models.QuerySet["Run"]):
             fresh=paused.fresh,
             reasoning_effort=paused.reasoning_effort,
             model_asked=paused.model_asked,
+            preference=paused.preference,
             instructions=paused.instructions,
             told=paused.told,
             text_so_far=paused.answer.text,
@@ -367,6 +369,15 @@ def model_for(request: ChatRequest, allowed: Sequence[str] = ()) -> str:
         # can be asked again.
         return default
     raise ProtocolError(not_offered(request.model, offered))
+
+
+def preference_for(owner: Owner, request: ChatRequest, earlier: "Run | None") -> str:
+    """Return what a new run prefers; one that repeats an `earlier` run, what that did."""
+    if request.preference:
+        return request.preference
+    if earlier and request.rerun_of:
+        return earlier.preference
+    return Instructions.objects.preference_of(owner)
 
 
 def user_of(owner: Owner) -> User | None:

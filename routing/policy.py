@@ -17,15 +17,33 @@ from .reasons import (
     LIGHT_IS_OFF,
     NO_TEAM,
     ONE_CALL,
+    PREFERS_ECONOMY,
+    PREFERS_QUALITY,
     THRESHOLD_SAYS,
 )
 
 Path = Literal["light", "full"]
 Mode = Literal["auto", "light", "full", "plain"]
+# What a person would rather have where both paths come into question.
+Preference = Literal["economy", "balanced", "quality"]
 
+# How far the threshold of a preference is from the classifier's own.
+SHIFTS: Mapping[Preference, float] = {"economy": -0.22, "balanced": 0.0, "quality": 0.18}
 # From the first confidence and below the second, the router's model is asked if there is one. It
 # costs up to 1.5 s, so it is asked only near the classifier's threshold (0.62).
 GREY_ZONE = (0.45, 0.75)
+# Up to the first confidence, and from the second on, the classifier is sure.
+SURE = (0.15, 0.85)
+
+
+@dataclass(frozen=True, slots=True)
+class LastAnswer:
+    """The kind of the answer that stands before a question."""
+
+    path: Path
+    words: int
+    has_code: bool
+    has_plan: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +68,12 @@ class Route:
         """True if the wording shows that the question continues the one before it."""
         return bool(self.features.get("follows"))
 
+    @property
+    def is_sure(self) -> bool:
+        """True if another look at the question would hardly choose the other path."""
+        low, high = SURE
+        return self.reasons == (ONE_CALL,) or not low < self.confidence < high
+
     def with_opinion(self, path: Path, reason: str) -> "Route":
         """Return the route after a second opinion on a grey one."""
         return replace(
@@ -70,7 +94,9 @@ def choose(
     text: str,
     *,
     context: Sequence[str] = (),
+    answered: LastAnswer | None = None,
     mode: Mode = "auto",
+    preference: Preference = "balanced",
     phrases: Mapping[str, re.Pattern[str]] | None = None,
     exact: tuple[str, ...] = (),
     sufficient: Collection[str] = (),
@@ -78,16 +104,16 @@ def choose(
 ) -> Route:
     """Return the route of a question.
 
-    `context` holds the same person's earlier questions, oldest first. `phrases` are, by the name of
-    each tool, the wordings that obviously ask for it; `exact` are the tools that answer this
-    question exactly; for those in `sufficient`, a question with their phrases takes the light path,
-    whatever the classifier says. `has_team` is False if the model is too weak for a team.
+    `context` holds the same person's earlier questions, oldest first, and `answered` is the last
+    answer, which the classifier doesn't read yet. `phrases` are, by the name of each tool, the
+    wordings that obviously ask for it; `exact` are the tools that answer this question exactly; for
+    those in `sufficient`, a question with their phrases takes the light path, whatever the
+    classifier says. `has_team` is False if the model is too weak for a team.
     """
     if mode == "plain":
         return Route("light", confidence=1, reasons=(CHOSE_PLAIN,), caps=caps_of("light"))
     # Also for a path that the reader chose: the decision is stored with the confidence.
     judgement = classifier().judge(text, context)
-    threshold, usual = settings.FLEET_LIGHT_THRESHOLD, classifier().threshold
     phrases = phrases or {}
     # The core of "Summarise this: …" and of "Summarise this. Then compare it with …" lacks what
     # follows. Their phrases are for whole questions.
@@ -108,15 +134,11 @@ def choose(
         case "auto" if any(tool in sufficient for tool in tools):
             path, reasons = "light", (ONE_CALL,)
         case "auto":
-            path, reasons = (
-                "light"
-                if judgement.light >= (usual if threshold is None else threshold)
-                else "full",
-                judgement.reasons,
-            )
-            if (path == "light") != (judgement.light >= usual):
+            path = "light" if judgement.light >= threshold_of(preference) else "full"
+            reasons = judgement.reasons
+            if (path == "light") != (judgement.light >= classifier().threshold):
                 # The classifier's reasons are for the other path.
-                reasons = (THRESHOLD_SAYS,)
+                reasons = (reason_of(preference),)
     return Route(
         path,
         confidence=judgement.light,
@@ -128,8 +150,34 @@ def choose(
         and reasons != (ONE_CALL,)
         and has_team
         and settings.FLEET_LIGHT_MODE
-        and GREY_ZONE[0] <= judgement.light < GREY_ZONE[1],
+        and is_grey(judgement.light, preference),
     )
+
+
+def may_prefer() -> bool:
+    """Return True if a preference counts: the operator has not decided for everybody."""
+    return settings.FLEET_LIGHT_MODE and settings.FLEET_LIGHT_THRESHOLD is None
+
+
+def threshold_of(preference: Preference) -> float:
+    """Return the confidence from which a question takes the light path."""
+    if settings.FLEET_LIGHT_THRESHOLD is not None:
+        threshold: float = settings.FLEET_LIGHT_THRESHOLD
+        return threshold
+    return classifier().threshold + SHIFTS[preference]
+
+
+def reason_of(preference: Preference) -> str:
+    """Return why a question takes another path than the classifier's own threshold would choose."""
+    if settings.FLEET_LIGHT_THRESHOLD is not None:
+        return THRESHOLD_SAYS
+    return PREFERS_ECONOMY if preference == "economy" else PREFERS_QUALITY
+
+
+def is_grey(light: float, preference: Preference) -> bool:
+    """Return True if a confidence is so near the threshold that a second opinion helps."""
+    shift = SHIFTS[preference] if may_prefer() else 0.0
+    return GREY_ZONE[0] + shift <= light < GREY_ZONE[1] + shift
 
 
 def obvious_tools(asked: str, phrases: Mapping[str, re.Pattern[str]]) -> tuple[str, ...]:

@@ -146,6 +146,8 @@ CHOSE_FULL = _("you chose the full team")
 CHOSE_PLAIN = _("a program asks the model alone")
 LIGHT_IS_OFF = _("the light path is switched off")
 THRESHOLD_SAYS = _("the threshold that is set here says so")
+PREFERS_ECONOMY = _("you prefer economy, and one agent may be enough")
+PREFERS_QUALITY = _("you prefer quality, and one agent may not be enough")
 NO_TEAM = _("the stand-in model has no team")
 ONE_CALL = _("asks about one page, which a single call reads")
 # All reasons that a decision may have, in English. Pages show them in their reader's language.
@@ -153,7 +155,7 @@ PHRASES = frozenset(
     (
         *(*_LIGHT.values(), *_FULL.values(), *_WORDING.values(), *_REST[True], *_REST[False]),
         *(_SAYS, CHOSE_LIGHT, CHOSE_FULL, CHOSE_PLAIN, LIGHT_IS_OFF, THRESHOLD_SAYS, NO_TEAM),
-        ONE_CALL,
+        *(ONE_CALL, PREFERS_ECONOMY, PREFERS_QUALITY),
     )
 )
 # Concepts whose words are worth quoting, unlike those of “the” or “is”.

@@ -41,6 +41,7 @@ class RunRow(Struct, frozen=True, kw_only=True):
     model: str | None
     model_asked: str | None
     reasoning_effort: str | None
+    preference: str
     fresh: bool
     started_at: str
     ended_at: str | None
@@ -142,6 +143,7 @@ def row_of(run: Run) -> RunRow:
         model=run.model or None,
         model_asked=run.model_asked or None,
         reasoning_effort=run.reasoning_effort or None,
+        preference=run.preference,
         fresh=run.fresh,
         started_at=moment(run.created_at),
         ended_at=moment(run.ended_at) if run.ended_at else None,

@@ -49,6 +49,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     model: str | None
     model_asked: str | None
     reasoning_effort: str | None
+    preference: str
     fresh: bool
     started_at: str
     ended_at: str | None
@@ -140,6 +141,7 @@ def answer_of(chain: Sequence[Run]) -> Answer:
         model=run.model or None,
         model_asked=run.model_asked or None,
         reasoning_effort=run.reasoning_effort or None,
+        preference=run.preference,
         fresh=run.fresh,
         started_at=moment(chain[0].created_at),
         ended_at=moment(run.ended_at) if run.ended_at else None,

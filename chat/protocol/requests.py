@@ -9,7 +9,7 @@ from msgspec import Struct
 from tooling.decoding import UNREADABLE_JSON
 
 from .errors import ErrorInfo, ProtocolError
-from .terms import MAX_MESSAGE, Effort, Mode, Reply, in_contract
+from .terms import MAX_MESSAGE, Effort, Mode, Preference, Reply, in_contract
 
 MAX_MODEL = 200  # characters
 MAX_SEQ = 2**31 - 1  # that a run's row can hold
@@ -25,7 +25,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The first frame: ask, answer again (`rerun_of`), or rejoin (a known `message_id`).
 
     `branch_of` asks another text instead of the question that this run answered. `after` is the
-    last seq that a client which rejoins has seen. Without a `model`, the path's one answers.
+    last seq that a client which rejoins has seen. Without a `model`, the path's one answers;
+    without a `preference`, that of the run which is repeated counts, or else the person's own.
     """
 
     message: Question
@@ -37,6 +38,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     rerun_of: UUID | None = None
     branch_of: UUID | None = None
     model: ModelName | None = None
+    preference: Preference | None = None
     after: Seq = 0
 
     @property

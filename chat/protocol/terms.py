@@ -16,6 +16,7 @@ NO_NUL = r"^[^\u0000]*$"
 
 Mode = Literal["auto", "light", "full", "plain"]
 Path = Literal["light", "full"]
+Preference = Literal["economy", "balanced", "quality"]
 Effort = Literal["minimal", "medium", "maximal"]
 Status = Literal["completed", "cancelled", "failed", "paused"]
 # What a person is asked: whether a tool may act, a question of an agent, whether an act that may
@@ -28,6 +29,8 @@ Declined = Literal["language", "translation", "length"]
 Level = Literal["first_event", "first_token", "total", "cancel", "tool"]
 StepKind = Literal["phase", "agent", "tool"]
 Category = Literal["status", "step", "tool", "thought", "answer", "ending"]
+
+BALANCED: Preference = "balanced"  # unless a person prefers something else
 
 
 def in_contract(**keywords: Any) -> Meta:

@@ -12,7 +12,7 @@ from chat.llm.offers import may_be_known
 from chat.models import Run
 from chat.protocol.events import AskClosed, Connected, ResponseSnapshot, StreamEvent
 from chat.protocol.payloads import AskClosedData, ConnectedData, SnapshotData
-from chat.protocol.terms import Effort, Mode
+from chat.protocol.terms import Effort, Mode, Preference
 from chat.record import Earlier
 from chat.workflow.memory import Kept, Memory
 from chat.workflow.question import Question
@@ -62,6 +62,7 @@ def question_of(run: Run, *, is_first: bool = False) -> Question:
         earlier.unloaded,
         earlier.summary,
         earlier.summarized,
+        preference=msgspec.convert(run.preference, Preference),
         fresh=run.fresh,
         run_id=str([*run.paused_before, run][0].pk),
         model=run.model_asked if has_model else "",

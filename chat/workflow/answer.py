@@ -19,12 +19,13 @@ from chat.protocol.payloads import ModelCall, RouteData, SnapshotData
 from chat.protocol.terms import Declined, Ending, QuoteCheck, Usage
 from chat.trace_context import RunTrace
 from routing.languages import language_of
-from routing.policy import Route, choose
-from tooling.known import allowed_on, exact_tools, phrases_of, sufficient_tools
+from routing.policy import Route
+from tooling.known import allowed_on, exact_tools
 from tooling.sentences import sentence
 from tooling.services import Services
 
 from .agent_models import model_of
+from .choosing import route_of
 from .crew import crew
 from .light import Light
 from .memory import Journal, Memory, Withdrawn
@@ -38,7 +39,6 @@ from .steps import Chosen
 from .team import PHASES, Team
 from .work import LIGHT_PHASE, Tell, Work
 
-ROUTER_CONTEXT = 5  # earlier questions that the router reads
 # Seconds for MCP servers to open before the first run of a worker; before one that goes on, longer:
 # its agents have seen their tools, and a person may have approved a call.
 SERVERS_TIMEOUT, SERVERS_TIMEOUT_LATER = 3.0, 12.0
@@ -216,16 +216,7 @@ class Answer:
     async def choose_route(self) -> Chosen:
         watch = Stopwatch(self.work.clock)
         question = self.question
-        context = [exchange.question for exchange in question.earlier[-ROUTER_CONTEXT:]]
-        route = choose(
-            question.text,
-            context=context,
-            mode=question.mode,
-            phrases=phrases_of(self.light_tools),
-            exact=self.exact,
-            has_team=has_team(question.model),
-            sufficient=sufficient_tools(self.light_tools),
-        )
+        route = route_of(question, tools=self.light_tools, exact=self.exact)
         if route.is_grey and settings.FLEET_ROUTER_MODEL:
             opinion = await self.opinions.on(question, self.work)
             route = route.with_opinion(opinion.path, opinion.reason)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chat.protocol.terms import Effort, Mode
+from chat.protocol.terms import BALANCED, Effort, Mode, Preference
 from chat.record import Earlier, Exchange
 
 
@@ -18,6 +18,7 @@ class Question:
     unloaded: int = 0  # exchanges before these, which are too many
     summary: str = ""  # of the first `summarized` of the unloaded ones
     summarized: int = 0
+    preference: Preference = BALANCED
     fresh: bool = False
     run_id: str = ""  # of the first run that works on the answer
     model: str = ""  # that the person chose; empty if each path has its own

@@ -215,10 +215,11 @@ async def test_client_that_joins_without_its_cursor_gets_all_of_it(doors: Doors)
 
 
 async def test_what_is_chosen_reaches_the_run(doors: Doors) -> None:
-    chosen = fleet(mode="light", fresh=True, effort="minimal")
+    chosen = fleet(mode="light", fresh=True, effort="minimal", preference="quality")
     await answered(doors, asked(forwardedProps={**chosen, "other": 1}))
     run = await Run.objects.aget()
     assert (run.mode, run.fresh, run.reasoning_effort) == ("light", True, "minimal")
+    assert run.preference == "quality"
 
 
 async def test_failure_after_the_start_is_a_run_error(doors: Doors, model: ScriptedModel) -> None:

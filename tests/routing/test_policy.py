@@ -15,7 +15,7 @@ from routing import policy
 from routing.checks import weights_can_be_read
 from routing.classifier import Classifier, Judgement
 from routing.models import Outcome, Routed, RoutingDecision, text_hash
-from routing.policy import Path, caps_of, choose
+from routing.policy import Path, Preference, caps_of, choose, classifier
 from tooling.known import TOOLS, exact_tools, phrases_of
 
 
@@ -80,6 +80,63 @@ def test_route_names_the_tool_that_a_question_obviously_needs(
     exact = exact_tools(TOOLS, text)
     assert choose(text, phrases=phrases_of(TOOLS), exact=exact).tools == tools
     assert choose(text).tools == ()
+
+
+@pytest.mark.parametrize(
+    ("light", "preference", "path", "reason"),
+    [
+        (0.5, "economy", "light", "you prefer economy, and one agent may be enough"),
+        (0.5, "balanced", "full", "a"),
+        (0.7, "balanced", "light", "a"),
+        (0.7, "quality", "full", "you prefer quality, and one agent may not be enough"),
+        (0.9, "quality", "light", "a"),
+        (0.1, "economy", "full", "a"),
+    ],
+)
+def test_preference_moves_the_threshold(
+    monkeypatch: pytest.MonkeyPatch, light: float, preference: Preference, path: Path, reason: str
+) -> None:
+    sure(monkeypatch, light)
+    route = choose("anything", preference=preference)
+    assert (route.path, route.reasons[0]) == (path, reason)
+    for mode in ("light", "full"):
+        assert choose("anything", preference=preference, mode=mode).path == mode
+
+
+def test_preferences_of_the_weights_are_in_their_order() -> None:
+    found = [policy.threshold_of(each) for each in ("economy", "balanced", "quality")]
+    assert found == sorted(found)
+    assert 0.15 < found[0] < found[1] == classifier().threshold < found[2] < 0.9
+
+
+def test_grey_zone_is_around_the_threshold_of_a_preference(monkeypatch: pytest.MonkeyPatch) -> None:
+    for preference in ("economy", "balanced", "quality"):
+        sure(monkeypatch, policy.threshold_of(preference))
+        assert choose("anything", preference=preference).is_grey
+    sure(monkeypatch, 0.6)
+    assert not choose("anything", preference="economy").is_grey
+    assert not choose("anything", preference="quality").is_grey
+
+
+def test_setting_counts_for_all_preferences(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    sure(monkeypatch, 0.5)
+    assert policy.may_prefer()
+    settings.FLEET_LIGHT_THRESHOLD = 0.55
+    assert not policy.may_prefer()
+    for preference in ("economy", "balanced", "quality"):
+        assert choose("anything", preference=preference).path == "full"
+
+
+@pytest.mark.parametrize(
+    ("light", "is_sure"), [(0.85, True), (0.84, False), (0.16, False), (0.15, True)]
+)
+def test_route_is_sure_far_from_the_middle(
+    monkeypatch: pytest.MonkeyPatch, light: float, is_sure: bool
+) -> None:
+    sure(monkeypatch, light)
+    assert choose("anything").is_sure == is_sure
 
 
 def test_setting_replaces_the_classifiers_threshold(

@@ -133,6 +133,7 @@ def question_of(asked: RunAgentInput, place: Place, *, after: int) -> tuple[Chat
             fresh=chosen.fresh,
             reasoning_effort=chosen.effort,
             model=chosen.model,
+            preference=chosen.preference,
             after=after,
         )
     except ValueError as exc:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from chat.doors.errors import bad
 from chat.doors.openai.messages import Message, Part, Role, told_of
 from chat.entrance import Told
-from chat.protocol.terms import Effort, Mode
+from chat.protocol.terms import Effort, Mode, Preference
 
 MAX_ID = 1_000  # characters of an id that the client makes
 READ = frozenset(get_args(Role.__value__)) - {"tool", "function"}
@@ -64,6 +64,7 @@ class Chosen(Struct, frozen=True, forbid_unknown_fields=True):
     effort: Effort | None = None
     on_disconnect: Literal["cancel", "continue"] = "cancel"
     model: str | None = None
+    preference: Preference | None = None
 
 
 class ForwardedProps(Struct, frozen=True):

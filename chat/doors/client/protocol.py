@@ -118,7 +118,8 @@ class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The first frame: ask, answer again (`rerun_of`), or rejoin (a known `message_id`).
 
     `branch_of` asks another text instead of the question that this run answered. `after` is the
-    last seq that a client which rejoins has seen. Without a `model`, the path's one answers.
+    last seq that a client which rejoins has seen. Without a `model`, the path's one answers;
+    without a `preference`, that of the run which is repeated counts, or else the person's own.
     """
 
     message: str
@@ -130,6 +131,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     rerun_of: UUID | None = None
     branch_of: UUID | None = None
     model: str | None = None
+    preference: Literal["balanced", "economy", "quality"] | None = None
     after: int = 0
 
 

@@ -185,7 +185,8 @@ export interface Cancelled {
  * The first frame: ask, answer again (`rerun_of`), or rejoin (a known `message_id`).
  *
  * `branch_of` asks another text instead of the question that this run answered. `after` is the
- * last seq that a client which rejoins has seen. Without a `model`, the path's one answers.
+ * last seq that a client which rejoins has seen. Without a `model`, the path's one answers;
+ * without a `preference`, that of the run which is repeated counts, or else the person's own.
  */
 export interface ChatRequest {
   message: string;
@@ -197,6 +198,7 @@ export interface ChatRequest {
   rerun_of?: string | null;
   branch_of?: string | null;
   model?: string | null;
+  preference?: "balanced" | "economy" | "quality" | null;
   after?: number;
 }
 

@@ -59,6 +59,7 @@ def question_of(
             mode="light" if is_task else chosen.mode,
             model=chosen.model,
             fresh=wanted.options.fresh,
+            preference=wanted.options.preference,
             reasoning_effort=wanted.effort,
         )
     except ValueError as exc:

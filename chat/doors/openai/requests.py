@@ -7,7 +7,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from chat.doors.errors import bad, refused
-from chat.protocol.terms import Effort
+from chat.protocol.terms import Effort, Preference
 
 from .messages import Message
 
@@ -30,9 +30,13 @@ class StreamOptions(Struct, frozen=True):
 
 
 class FleetOptions(Struct, frozen=True):
-    """`fresh` bypasses the tool cache. `steps` leaves the steps out of the thinking."""
+    """`fresh` bypasses the tool cache. `steps` leaves the steps out of the thinking.
+
+    `preference` is that of a ChatRequest.
+    """
 
     fresh: bool = False
+    preference: Preference | None = None
     steps: Literal["reasoning", "off"] = "reasoning"
 
 

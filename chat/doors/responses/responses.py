@@ -86,6 +86,7 @@ def question_of(
             mode=chosen.mode,
             model=chosen.model,
             fresh=wanted.fleet.fresh,
+            preference=wanted.fleet.preference,
             reasoning_effort=wanted.effort,
         )
     except ValueError as exc:

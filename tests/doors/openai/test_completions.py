@@ -182,13 +182,14 @@ async def test_parameters_that_change_nothing_are_named(doors: Doors) -> None:
         "logprobs": False,
         "something_new": {"of": "tomorrow"},
         "reasoning_effort": "high",
-        "fleet": {"fresh": True},
+        "fleet": {"fresh": True, "preference": "economy"},
     }
     answer = await doors.post(PATH, body(**ignored, **taken))
     assert answer.status == 200
     assert answer.headers["fleet-ignored"] == "temperature, seed, max_tokens, tools"
     run = await Run.objects.aget()
     assert (run.reasoning_effort, run.fresh) == ("maximal", True)
+    assert run.preference == "economy"
     assert "fleet-ignored" not in (await doors.post(PATH, body())).headers
 
 
