@@ -21,8 +21,9 @@ HEADER = b"x-request-id"
 # What a proxy may send as an id. Anything else could break a line of the log, or fill it.
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 MAX_PATH_CHARS = 200
-# Asked for every few seconds by programs; logged only if FLEET_LOG_LEVEL is debug.
-MACHINES = frozenset({"/healthz", "/readyz", "/metrics"})
+# Asked for every few seconds by programs, and by pages while their reader types; logged only if
+# FLEET_LOG_LEVEL is debug.
+MACHINES = frozenset({"/healthz", "/readyz", "/metrics", "/route/"})
 
 
 class AccessLog:

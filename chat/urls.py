@@ -3,12 +3,13 @@
 from django.urls import path
 
 from . import sharing, views
-from .accounts.instructions import instructions
+from .accounts.instructions import instructions, prefer
 from .accounts.tokens import tokens
 from .consumers import ChatConsumer
 from .export.views import export
 from .languages import choose_language, javascript_catalogue
 from .manifest import manifest
+from .preview import preview
 
 urlpatterns = [
     path("", views.new_chat, name="new_chat"),
@@ -24,6 +25,8 @@ urlpatterns = [
     path("c/<uuid:pk>/share/revoke/", sharing.revoke, name="revoke_share"),
     path("s/<str:token>/", sharing.shared, name="shared"),
     path("instructions/", instructions, name="instructions"),
+    path("preference/", prefer, name="prefer"),
+    path("route/", preview, name="preview"),
     path("manifest.webmanifest", manifest, name="manifest"),
     path("account/tokens/", tokens, name="tokens"),
     path("shares/", sharing.shares, name="shares"),

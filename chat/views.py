@@ -34,6 +34,7 @@ from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefre
 from django_htmx.middleware import HtmxDetails
 
 from routing.models import RoutingDecision
+from routing.policy import may_prefer
 from tooling.clusters import shortened
 
 from .access.browsers import account_tag, owner_of_request, reader_tag, remember
@@ -42,6 +43,7 @@ from .better_model import ways
 from .conversations import TITLE_LENGTH, Conversation
 from .deleting import delete_chat
 from .finding import results_of
+from .instructions import Instructions
 from .llm.offers import BUILTIN_NAME, Offer, offers
 from .models import Run
 from .pages import (
@@ -117,6 +119,24 @@ MODES = [
         "value": "full",
         "name": gettext_lazy("Full team"),
         "meaning": gettext_lazy("Plan, research, draft and review: slower"),
+    },
+]
+# Where the mode auto draws the line between one agent and the team.
+PREFERENCES = [
+    {
+        "value": "economy",
+        "name": gettext_lazy("Economy"),
+        "meaning": gettext_lazy("One agent more often: quicker and cheaper"),
+    },
+    {
+        "value": "balanced",
+        "name": gettext_lazy("Balanced"),
+        "meaning": gettext_lazy("The team where it makes a difference"),
+    },
+    {
+        "value": "quality",
+        "name": gettext_lazy("Quality"),
+        "meaning": gettext_lazy("The team more often: slower and more thorough"),
     },
 ]
 # How much a model that thinks does so; the first leaves it to the model.
@@ -361,6 +381,7 @@ def page_context(
 ) -> dict[str, object]:
     sidebar = sidebar_of(owner, Filters(), current=chat.pk if chat else None, zone=zone_of(request))
     model = model_in_use()
+    has_choice = may_prefer() and not model.is_stand_in
     return {
         "conversation": chat,
         "thread": thread,
@@ -368,6 +389,9 @@ def page_context(
         "model": model,
         "modes": STAND_IN_MODES if model.is_stand_in else MODES,
         "ways": ways() if model.is_stand_in else (),
+        "preferences": PREFERENCES if has_choice else (),
+        "preference": Instructions.objects.preference_of(owner) if has_choice else "",
+        "has_preview": not model.is_stand_in and settings.FLEET_LIGHT_MODE,
         "efforts": EFFORTS,
         "models": models_to_choose_from(),
         "search_is_off": settings.FLEET_SEARCH == "off",

@@ -1,15 +1,18 @@
-"""The form of what every answer to a person, or a browser, should know."""
+"""What a person, or a browser, says for every answer: their instructions, and what they prefer."""
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from typing import cast, get_args
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase
 from django.shortcuts import render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_POST
 from django_htmx.http import trigger_client_event
 
 from chat.access.addresses import address_of_request
 from chat.access.owners import Owner
 from chat.access.tries import TooManyTries, Tries
 from chat.instructions import MAX_INSTRUCTIONS, Instructions, InstructionsTooLong
+from chat.protocol.terms import Preference
 from chat.views import for_owner
 
 from .trying import INSTRUCTIONS_OF_ADDRESS, too_often
@@ -46,3 +49,19 @@ def form(request: HttpRequest, written: Instructions, *, fault: str = "") -> Htt
     context = {"instructions": written, "most": MAX_INSTRUCTIONS, "fault": fault}
     status = 422 if fault else 200
     return render(request, "chat/account.html#instructions", context, status=status)
+
+
+@require_POST
+@for_owner
+def prefer(request: HttpRequest, owner: Owner) -> HttpResponse:
+    """Store whether the person prefers economy or quality, or neither."""
+    preference = request.POST.get("preference", "")
+    if preference not in get_args(Preference):
+        return HttpResponseBadRequest("preference is economy, balanced or quality")
+    try:
+        if owner.kind == "browser" and not Instructions.objects.has_any(owner):
+            Tries.objects.take([INSTRUCTIONS_OF_ADDRESS.of(address_of_request(request))])
+    except TooManyTries as often:
+        return too_often(often)
+    Instructions.objects.prefer(owner, cast("Preference", preference))
+    return HttpResponse(status=204)

@@ -1,7 +1,9 @@
 // Asking questions, and following their answers.
 
 import { chatChanged, chatTitle, conversation, enter, refreshList, retitle } from "./chats.js";
-import { chosenEffort, chosenMode, chosenModel, takeFresh } from "./choices.js";
+import {
+  chosenEffort, chosenMode, chosenModel, chosenPreference, takeFresh,
+} from "./choices.js";
 import { giveBack, input, recallDraft, setAnswering, showDraft, write } from "./composer.js";
 import { Connection, uuid } from "./connection.js";
 import { noteEnding } from "./done.js";
@@ -307,8 +309,14 @@ export function askAgain(article, { mode = chosenMode(), fresh = false } = {}) {
  * @param {string} message
  */
 function asChosen(message) {
-  const chosen = { mode: chosenMode(), model: chosenModel(), reasoning_effort: chosenEffort() };
-  return { message, message_id: uuid(), ...chosen };
+  return {
+    message,
+    message_id: uuid(),
+    mode: chosenMode(),
+    preference: chosenPreference(),
+    model: chosenModel(),
+    reasoning_effort: chosenEffort(),
+  };
 }
 
 /**
@@ -390,6 +398,7 @@ function join(article) {
     message_id: article.dataset.messageId ?? "",
     conversation_id: conversation,
     mode: "auto",
+    preference: null,
     model: null,
     reasoning_effort: null,
     fresh: false,

@@ -1,5 +1,6 @@
-// What is chosen for the next question: who answers, with which model, how much it thinks, and whether
-// it searches anew. The first three are kept in this browser.
+// What is chosen for the next question: who answers, with which model, how much it thinks, whether it
+// searches anew, and what the mode auto prefers. The first three are kept in this browser. The last
+// belongs to the person: the server keeps it, and the account menu offers it, too.
 
 import { isComposing, isText } from "./keys.js";
 import { inBrowser } from "./storage.js";
@@ -10,17 +11,21 @@ const menu = /** @type {HTMLDetailsElement} */ (byId("how"));
 const search = menu.querySelector("input");
 /** @type {HTMLElement | null} Only if agents can search the web. */
 const fresh = document.getElementById("fresh");
+const PREFERENCE = "preference";
+/** @type {HTMLElement | null} Only if it makes a difference. */
+const preferences = menu.querySelector(`[data-choice="${PREFERENCE}"]`);
 
 /** A group of options, of which one is chosen. */
 class Choice {
-  /**
-   * @param {string} name
-   * @param {HTMLElement} group
-   */
-  constructor(name, group) {
+  /** @param {string} name */
+  constructor(name) {
     this.name = name;
-    this.options = [...group.querySelectorAll("button")];
-    this.choose(inBrowser.get(name));
+    const found = document.querySelectorAll(`[data-choice="${name}"] button`);
+    const all = /** @type {HTMLButtonElement[]} */ ([...found]);
+    this.options = all.filter((option) => menu.contains(option));
+    this.elsewhere = all.filter((option) => !menu.contains(option));
+    this.isOfBrowser = name !== PREFERENCE;
+    if (this.isOfBrowser) this.choose(inBrowser.get(name));
   }
 
   get chosen() {
@@ -35,8 +40,15 @@ class Choice {
   choose(value) {
     const found = this.options.find((option) => option.dataset.value === value);
     if (!found || value === null) return;
-    for (const option of this.options) press(option, option === found);
-    inBrowser.set(this.name, value);
+    for (const option of [...this.options, ...this.elsewhere]) {
+      press(option, option.dataset.value === value);
+    }
+    if (this.isOfBrowser) inBrowser.set(this.name, value);
+  }
+
+  /** @param {HTMLElement} button */
+  has(button) {
+    return [...this.options, ...this.elsewhere].some((option) => option === button);
   }
 }
 
@@ -44,9 +56,18 @@ class Choice {
 const choices = {};
 for (const group of /** @type {NodeListOf<HTMLElement>} */ (menu.querySelectorAll("[data-choice]"))) {
   const { choice: name = "" } = group.dataset;
-  choices[name] = new Choice(name, group);
+  choices[name] = new Choice(name);
 }
-showChosen();
+/** @type {() => void} */
+let tellChosen = () => {};
+
+/**
+ * Call this when something else is chosen.
+ * @param {() => void} chosen
+ */
+export function onChosen(chosen) {
+  tellChosen = chosen;
+}
 
 // --- What is chosen
 
@@ -58,6 +79,9 @@ export const chosenModel = () => choices.model?.chosen.dataset.value || null;
 
 /** @returns {string | null} how much the model thinks; null: as much as it does by itself */
 export const chosenEffort = () => choices.effort?.chosen.dataset.value || null;
+
+/** @returns {string | null} where auto draws the line; null: where the person has set it */
+export const chosenPreference = () => choices[PREFERENCE]?.chosen.dataset.value || null;
 
 /** Return true if the next question searches anew: this one, and no question after it. */
 export function takeFresh() {
@@ -71,8 +95,9 @@ export function takeFresh() {
 
 /** Name on the menu's button all that is not as it always is. */
 function showChosen() {
-  const names = Object.values(choices)
-    .map((choice) => /** @type {Choice} */ (choice).chosen)
+  // Who has chosen a path prefers nothing.
+  if (preferences) preferences.hidden = chosenMode() !== "auto";
+  const names = shown(Object.values(choices).map((choice) => /** @type {Choice} */ (choice).chosen))
     .filter((option, at) => at === 0 || !("default" in option.dataset))
     .map((option) => option.dataset.name);
   if (fresh && isPressed(fresh)) names.push(fresh.dataset.name);
@@ -80,19 +105,16 @@ function showChosen() {
 }
 
 /**
- * Choose the option that is pressed. Return true if the button is one.
+ * Choose the option that is pressed. Return true if the button is in the menu.
  * @param {HTMLElement} button
  */
 export function pressInMenu(button) {
-  if (!menu.contains(button)) return false;
+  const choice = Object.values(choices).find((each) => each?.has(button));
   if (button === fresh) press(fresh, !isPressed(fresh));
-  for (const choice of Object.values(choices)) {
-    if (choice?.options.some((option) => option === button)) {
-      choice.choose(button.dataset.value ?? null);
-    }
-  }
+  choice?.choose(button.dataset.value ?? null);
   showChosen();
-  return true;
+  if (choice) tellChosen();
+  return menu.contains(button);
 }
 
 /** @param {HTMLElement} button */
@@ -138,7 +160,7 @@ function move(step) {
 
 /** @param {HTMLButtonElement[]} options */
 function shown(options) {
-  return options.filter((option) => !option.hidden);
+  return options.filter((option) => !option.closest("[hidden]"));
 }
 
 // --- The search for a model
@@ -164,3 +186,5 @@ function filter() {
   }
   part(menu, "[data-none]").hidden = shown(options).length > 0;
 }
+
+showChosen();

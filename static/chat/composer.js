@@ -67,10 +67,22 @@ export function take() {
   return text;
 }
 
+/** @type {() => void} */
+let tellChanged = () => {};
+
+/**
+ * Call this when the text changes.
+ * @param {() => void} told
+ */
+export function onChanged(told) {
+  tellChanged = told;
+}
+
 function changed() {
   grow(input);
   keep({ draft: input.value });
   update();
+  tellChanged();
 }
 
 /**

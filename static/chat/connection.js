@@ -63,6 +63,7 @@ import { delayAfter, SocketCarrier, StreamCarrier } from "./carriers.js";
  * @property {string} message_id
  * @property {string | null} conversation_id
  * @property {string} mode
+ * @property {string | null} preference
  * @property {string | null} model
  * @property {string | null} reasoning_effort
  * @property {boolean} fresh

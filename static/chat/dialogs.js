@@ -34,11 +34,19 @@ for (const failure of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) 
     // While its database takes nothing, the server sends the words alone.
     const words = isAway ? textIn(xhr.responseText) : gettext("The server did not do it. Try again.");
     if (dialogOf(event.target)) say(event.target, words);
-    else if (isAway && byId("link-state").hidden) {
+    else if ((isAway || isChoice(event.target)) && byId("link-state").hidden) {
       linkState(words);
       setTimeout(() => linkState(null, [], { onlyIf: words }), NOTE_TIME);
     }
   });
+}
+
+/**
+ * A choice that the server didn't keep holds for this page.
+ * @param {EventTarget | null} target
+ */
+function isChoice(target) {
+  return /** @type {HTMLElement} */ (target).closest("[data-choice]") !== null;
 }
 
 /** @param {string} html */

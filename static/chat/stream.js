@@ -1,13 +1,14 @@
 // Starts the page's script, and connects what the reader presses with what it does.
 
+import { lookAhead } from "./ahead.js";
 import { ask, askAgain, askEdited, begin, comeBack, live } from "./answer.js";
 import { giveUpChanges, pressInCard } from "./asks.js";
 import { confirmOrReload, hide } from "./back.js";
 import { pressChatMenu } from "./chatmenu.js";
 import { setDrawer } from "./chats.js";
-import { pressInMenu } from "./choices.js";
+import { onChosen, pressInMenu } from "./choices.js";
 import { copy } from "./clipboard.js";
-import { input, take, write } from "./composer.js";
+import { input, onChanged, take, write } from "./composer.js";
 import "./dialogs.js";
 import { switchNotifications } from "./done.js";
 import { cancelEdit, edit, leaveEdit, takeEdit } from "./editing.js";
@@ -196,6 +197,8 @@ addEventListener("pageshow", async (event) => {
   comeBack();
   lookForNews();
 });
+onChanged(lookAhead);
+onChosen(lookAhead);
 startClocks();
 setInterval(() => {
   tick();

@@ -44,6 +44,8 @@ FORM = {
     "next": "/",
     "post": "yes",
     "action": "delete_selected",
+    "preference": "quality",
+    "message": "another",
 }
 NOT_IN_THE_ADMIN = frozenset({"link", "shared", "instructions", "sign-in"})
 # A token against forged requests looks different in each response.

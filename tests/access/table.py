@@ -117,6 +117,8 @@ CHATS: dict[str, Row] = {
     "current": Row(readers, nobody, query={"conversation": "chat"}),
     "shares": Row(readers, nobody),
     "instructions": Row(readers, readers),
+    "prefer": Row(nobody, readers),
+    "preview": Row(nobody, owner, form={"conversation": "chat"}),
     "shared": Row(
         everybody,
         nobody,

@@ -7,14 +7,22 @@ WebSocket, and of each response that stays open. The page's clock moves only whe
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from mimetypes import guess_type
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from django.contrib.staticfiles import finders
 from django.test import AsyncClient
-from playwright.async_api import Browser, Page, Route, WebSocketRoute, async_playwright, expect
+from playwright.async_api import (
+    Browser,
+    Error,
+    Page,
+    Route,
+    WebSocketRoute,
+    async_playwright,
+    expect,
+)
 
 from tests.serving import GONE
 
@@ -74,6 +82,9 @@ class Stage:
         self.is_over_http = False  # events are sent on the newest stream
         self.requests: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.closed: asyncio.Queue[WebSocketRoute] = asyncio.Queue()
+        self.forms: asyncio.Queue[dict[str, str]] = asyncio.Queue()  # that the page posts
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self._plays_fetch = False
 
     async def open(self, path: str = "/") -> None:
@@ -99,7 +110,24 @@ class Stage:
         else:
             passed = ("hx-request", "fleet-account", "accept-language")
             headers = {name: route.request.headers.get(name, "") for name in passed}
+            if route.request.method == "POST":
+                await self.take(route, headers)
+                return
             response = await self.client.get(f"{url.path}?{url.query}", headers=headers)
+            await route.fulfill(
+                status=response.status_code,
+                body=response.content,
+                headers=dict(response.items()),
+            )
+
+    async def take(self, route: Route, headers: dict[str, str]) -> None:
+        """Answer a form, unless the test holds all back."""
+        form = {name: values[0] for name, values in parse_qs(route.request.post_data).items()}
+        await self.forms.put(form)
+        await self.may_answer.wait()
+        response = await self.client.post(urlsplit(route.request.url).path, form, headers=headers)
+        # The page may have given its request up.
+        with suppress(Error):
             await route.fulfill(
                 status=response.status_code,
                 body=response.content,

@@ -1,15 +1,18 @@
 """What a person or a browser has apart from chats: instructions, the account menu, the app."""
 
 import json
+import re
 
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.staticfiles import finders
 from django.test import Client
+from pytest_django import Settings
 
 from chat.access.owners import Owner
 from chat.accounts.trying import INSTRUCTIONS_OF_ADDRESS
 from chat.instructions import MAX_INSTRUCTIONS, Instructions
+from chat.protocol.terms import Preference
 
 from .conversations import HTMX, owner_of, page
 
@@ -85,6 +88,87 @@ def test_signing_in_moves_instructions_unless_the_account_has_its_own(
     client.post("/logout/")
     assert owner_of(client) == browser
     assert "of the browser" not in page(client, "/instructions/")
+
+
+def preference_of(owner: str) -> str:
+    kind, _, pk = owner.partition(":")
+    return Instructions.objects.preference_of(Owner(kind, pk))  # type: ignore[arg-type]
+
+
+def prefer(client: Client, preference: str) -> int:
+    return client.post("/preference/", {"preference": preference}, headers=HTMX).status_code
+
+
+@pytest.fixture
+def _open_to_choice(settings: Settings) -> None:
+    settings.FLEET_LIGHT_THRESHOLD = None
+
+
+@pytest.mark.usefixtures("_open_to_choice")
+def test_each_person_has_a_preference_which_both_menus_show(
+    client: Client, stranger: Client
+) -> None:
+    assert preference_of(owner_of(client)) == "balanced"
+    keep(client, "Be short.")
+    assert prefer(client, "quality") == 204
+    assert preference_of(owner_of(client)) == "quality"
+    assert text_of(owner_of(client)) == "Be short."
+    keep(client, "Be long.")
+    assert preference_of(owner_of(client)) == "quality"
+    assert preference_of(owner_of(stranger)) == "balanced"
+    assert pressed(page(client, "/")) == ["quality", "quality"]
+    assert pressed(page(stranger, "/")) == ["balanced", "balanced"]
+    assert prefer(client, "luxury") == 400
+
+
+def pressed(html: str) -> list[str]:
+    """Return which preferences a page shows as chosen, in the order of its menus."""
+    buttons = re.findall(r"<button[^>]* hx-post=\"/preference/\"[^>]*>", html)
+    assert len(buttons) == 6
+    return [
+        found[1]
+        for button in buttons
+        if 'aria-pressed="true"' in button and (found := re.search('data-value="([^"]+)"', button))
+    ]
+
+
+def test_nothing_is_offered_that_would_change_nothing(client: Client, settings: Settings) -> None:
+    settings.FLEET_LIGHT_THRESHOLD = 0.5
+    assert "/preference/" not in page(client, "/")
+    settings.FLEET_LIGHT_THRESHOLD = None
+    settings.FLEET_LIGHT_MODE = False
+    html = page(client, "/")
+    assert "/preference/" not in html
+    assert 'id="ahead"' not in html
+    settings.FLEET_LIGHT_MODE = True
+    assert "/preference/" in page(client, "/")
+    settings.FLEET_MODEL_IS_STAND_IN = True
+    html = page(client, "/")
+    assert "/preference/" not in html
+    assert 'id="ahead"' not in html
+
+
+@pytest.mark.parametrize(("own", "kept"), [("balanced", "economy"), ("quality", "quality")])
+def test_signing_in_moves_the_preference_unless_the_account_has_its_own(
+    client: Client, own: Preference, kept: str
+) -> None:
+    ann = Owner("user", str(User.objects.create_user(**CREDENTIALS).pk))
+    Instructions.objects.keep(ann, "my own", is_on=False)
+    Instructions.objects.prefer(ann, own)
+    keep(client, "of the browser")
+    prefer(client, "economy")
+    browser = owner_of(client)
+    client.post("/login/", CREDENTIALS)
+    assert preference_of(str(ann)) == kept
+    assert Instructions.objects.of(ann).text == "my own"
+    assert not Instructions.objects.of(ann).is_on
+    assert not Instructions.objects.has_any(Owner("browser", browser.removeprefix("browser:")))
+
+
+def test_preferences_of_new_browsers_at_an_address_have_a_limit() -> None:
+    statuses = [prefer(Client(), "economy") for _ in range(INSTRUCTIONS_OF_ADDRESS.count + 1)]
+    assert statuses[-2:] == [204, 429]
+    assert Instructions.objects.count() == INSTRUCTIONS_OF_ADDRESS.count
 
 
 def test_menu_says_who_is_signed_in_and_what_they_may_do(client: Client) -> None:
