@@ -23,7 +23,7 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 MAX_PATH_CHARS = 200
 # Asked for every few seconds by programs, and by pages while their reader types; logged only if
 # FLEET_LOG_LEVEL is debug.
-MACHINES = frozenset({"/healthz", "/readyz", "/metrics", "/route/"})
+MACHINES = frozenset({"/healthz", "/readyz", "/metrics", "/answers/ahead/"})
 
 
 class AccessLog:

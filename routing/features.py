@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, pairwise
 from math import log1p
+from typing import Literal
 
 from routing import patterns
 from routing.lexicon import CONCEPTS, PIECES, STEM_LENGTHS, STEMS, WORDS, words_of
@@ -64,6 +65,16 @@ _OF_CONTEXT = (
     "earlier_asking",
     "earlier_depth",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class LastAnswer:
+    """The kind of the answer that the same person got to the question before."""
+
+    path: Literal["light", "full"]
+    words: int
+    has_code: bool
+    has_plan: bool
 
 
 @dataclass(frozen=True, slots=True)

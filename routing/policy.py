@@ -10,6 +10,7 @@ from django.conf import settings
 
 from .caps import Caps
 from .classifier import Classifier
+from .features import LastAnswer
 from .reasons import (
     CHOSE_FULL,
     CHOSE_LIGHT,
@@ -34,16 +35,6 @@ SHIFTS: Mapping[Preference, float] = {"economy": -0.22, "balanced": 0.0, "qualit
 GREY_ZONE = (0.45, 0.75)
 # Up to the first confidence, and from the second on, the classifier is sure.
 SURE = (0.15, 0.85)
-
-
-@dataclass(frozen=True, slots=True)
-class LastAnswer:
-    """The kind of the answer that stands before a question."""
-
-    path: Path
-    words: int
-    has_code: bool
-    has_plan: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +167,7 @@ def reason_of(preference: Preference) -> str:
 
 def is_grey(light: float, preference: Preference) -> bool:
     """Return True if a confidence is so near the threshold that a second opinion helps."""
-    shift = SHIFTS[preference] if may_prefer() else 0.0
+    shift = threshold_of(preference) - classifier().threshold if may_prefer() else 0.0
     return GREY_ZONE[0] + shift <= light < GREY_ZONE[1] + shift
 
 

@@ -4,7 +4,8 @@ import re
 from collections.abc import Collection, Sequence
 
 from chat.record import Exchange
-from routing.policy import LastAnswer, Path, Route, choose
+from routing.features import LastAnswer
+from routing.policy import Path, Route, choose
 from tooling.known import phrases_of, sufficient_tools
 
 from .question import Question

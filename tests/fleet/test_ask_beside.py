@@ -46,10 +46,10 @@ def test_running_fleet_answers_as_the_terminal(fleet: Fleet, model: ScriptedMode
     assert (code, answer.strip()) == (0, "The answer is **42**."), notes
     [(owner, door, worker)] = rows(fleet, "owner, door, worker")
     assert (owner, door) == ("terminal:", "terminal")
-    code, answer, notes = asked("Hello?", fleet, model, "--json")
+    code, answer, notes = asked("Hello?", fleet, model, "--json", "--prefer", "quality")
     events = [json.loads(line) for line in answer.splitlines()]
     assert [events[0]["type"], events[-1]["type"]] == ["connected", "done"]
-    assert {row[0] for row in rows(fleet, "worker")} == {worker}
+    assert rows(fleet, "worker, preference") == [(worker, "balanced"), (worker, "quality")]
 
 
 def test_question_is_read_from_standard_input(fleet: Fleet, model: ScriptedModel) -> None:

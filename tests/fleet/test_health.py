@@ -176,6 +176,8 @@ class TestLogs:
         before = site.logged_paths()
         for path in ("/static/chat/chat.css", "/healthz", "/readyz", "/metrics"):
             assert site.get(path).status == 200
+        # As pages ask while their reader types.
+        assert site.get("/answers/ahead/").status == 405
         assert site.get("/login/").status == 200
         until(lambda: "/login/" in site.logged_paths(), STOP, "no line for the last request")
         assert site.logged_paths() == before | {"/login/"}

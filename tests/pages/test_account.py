@@ -96,7 +96,7 @@ def preference_of(owner: str) -> str:
 
 
 def prefer(client: Client, preference: str) -> int:
-    return client.post("/preference/", {"preference": preference}, headers=HTMX).status_code
+    return client.post("/account/preference/", {"preference": preference}, headers=HTMX).status_code
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_each_person_has_a_preference_which_both_menus_show(
 
 def pressed(html: str) -> list[str]:
     """Return which preferences a page shows as chosen, in the order of its menus."""
-    buttons = re.findall(r"<button[^>]* hx-post=\"/preference/\"[^>]*>", html)
+    buttons = re.findall(r"<button[^>]* hx-post=\"/account/preference/\"[^>]*>", html)
     assert len(buttons) == 6
     return [
         found[1]
@@ -134,17 +134,17 @@ def pressed(html: str) -> list[str]:
 
 def test_nothing_is_offered_that_would_change_nothing(client: Client, settings: Settings) -> None:
     settings.FLEET_LIGHT_THRESHOLD = 0.5
-    assert "/preference/" not in page(client, "/")
+    assert "/account/preference/" not in page(client, "/")
     settings.FLEET_LIGHT_THRESHOLD = None
     settings.FLEET_LIGHT_MODE = False
     html = page(client, "/")
-    assert "/preference/" not in html
+    assert "/account/preference/" not in html
     assert 'id="ahead"' not in html
     settings.FLEET_LIGHT_MODE = True
-    assert "/preference/" in page(client, "/")
+    assert "/account/preference/" in page(client, "/")
     settings.FLEET_MODEL_IS_STAND_IN = True
     html = page(client, "/")
-    assert "/preference/" not in html
+    assert "/account/preference/" not in html
     assert 'id="ahead"' not in html
 
 

@@ -15,7 +15,8 @@ from chat import preview
 from chat.access.pace import Pace
 from chat.preview import MAX_TEXT, OF_OWNER
 from chat.workflow import choosing
-from routing.policy import LastAnswer, Route, choose
+from routing.features import LastAnswer
+from routing.policy import Route, choose
 from tooling.known import TOOLS
 
 from .conversations import HTMX, conversation_of, owner_of, run_of
@@ -35,11 +36,11 @@ def _as_people_have_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> N
 
 def status_of(client: Client, message: str, **fields: str) -> int:
     sent = {"message": message, **fields}
-    return client.post("/route/", sent, headers=HTMX).status_code
+    return client.post("/answers/ahead/", sent, headers=HTMX).status_code
 
 
 def path_of(client: Client, message: str, **fields: str) -> str | None:
-    response = client.post("/route/", {"message": message, **fields}, headers=HTMX)
+    response = client.post("/answers/ahead/", {"message": message, **fields}, headers=HTMX)
     assert response.status_code == 200, response.content
     path: str | None = response.json()["path"]
     return path
@@ -99,7 +100,7 @@ def test_router_reads_the_chat_before_the_question(
     ],
 )
 def test_odd_requests_are_refused(client: Client, fields: Mapping[str, str]) -> None:
-    assert client.post("/route/", fields, headers=HTMX).status_code == 400
+    assert client.post("/answers/ahead/", fields, headers=HTMX).status_code == 400
 
 
 def test_nothing_is_stored_and_no_word_is_logged(
@@ -132,7 +133,7 @@ def test_one_who_asks_too_often_is_told_when_to_come_back(client: Client) -> Non
     ann = Client()
     ann.force_login(User.objects.create_user("ann"))
     assert {status_of(client, EASY) for _ in range(OF_OWNER)} == {200}
-    refused = client.post("/route/", {"message": EASY}, headers=HTMX)
+    refused = client.post("/answers/ahead/", {"message": EASY}, headers=HTMX)
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "10")
     assert status_of(ann, EASY) == 200
 

@@ -151,13 +151,14 @@ async def test_question_is_asked_again_even_if_its_model_is_not_offered_any_more
     assert model.calls[-1].body["model"] == "strong"
 
 
-async def test_run_that_goes_on_after_a_reply_keeps_its_model(
+async def test_run_that_goes_on_after_a_reply_keeps_what_was_chosen(
     chat: Chatting, plan: Plan, settings: Settings
 ) -> None:
-    pause = await paused(chat, chat_request("May I?", model="chosen"))
+    pause = await paused(chat, chat_request("May I?", model="chosen", preference="quality"))
     settings.FLEET_MODELS = {"strong": ""}
     events = await chat.answer(pause.frame())
     assert [question.model for question in plan.questions] == ["chosen", "chosen"]
+    assert [question.preference for question in plan.questions] == ["quality", "quality"]
     run = await Run.objects.aget(pk=events[0]["workflow_id"])
     assert run.model_asked == "chosen"
 

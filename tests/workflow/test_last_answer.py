@@ -6,7 +6,7 @@ import pytest
 
 from chat.record import Exchange
 from chat.workflow.choosing import FULL_WORDS, MAX_LOOKED_AT, last_answer
-from routing.policy import LastAnswer
+from routing.features import LastAnswer
 
 STEPS = "1. Measure\n2. Move\n3. Check\n4. Rest"
 CODE = "Like this:\n\n```python\n# One\n# Two\n# Three\n# Four\nprint(1)\n```\n"
@@ -47,6 +47,12 @@ def test_path_of_an_answer_of_a_program_is_guessed_from_its_length() -> None:
         assert guessed
         assert known
         assert (guessed.path, known.path) == (path, "light")
+
+
+def test_only_the_beginning_of_an_endless_answer_is_looked_at() -> None:
+    found = kind_of("word " * MAX_LOOKED_AT)
+    assert found
+    assert found.words == MAX_LOOKED_AT // len("word ")
 
 
 def test_first_question_has_no_last_answer() -> None:
