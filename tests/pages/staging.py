@@ -182,6 +182,10 @@ class Stage:
         """Return what the page sends next, on any of its sockets."""
         return await asyncio.wait_for(self.requests.get(), GONE)
 
+    async def next_form(self) -> dict[str, str]:
+        """Return what the page posts next."""
+        return await asyncio.wait_for(self.forms.get(), GONE)
+
     async def begin(self, question: str = "Which one?") -> dict[str, Any]:
         """Ask a question and begin to answer it; return the request."""
         request = await self.ask(question)

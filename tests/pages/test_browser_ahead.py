@@ -57,7 +57,7 @@ async def test_path_is_shown_in_a_pause_of_typing_and_said_in_a_longer_one(stage
     assert stage.forms.empty()
     await stage.wait(PAUSE)
     await expect(hint(stage)).to_have_text("One agent")
-    sent = await stage.forms.get()
+    sent = await stage.next_form()
     assert sent == {"message": EASY, "preference": "balanced"}
     assert stage.forms.empty(), "one request for all letters"
     await expect(said(stage)).to_have_text("")
@@ -77,14 +77,14 @@ async def test_newer_text_gives_up_the_request_for_an_older_one(stage: Stage) ->
     older.clear()
     await write(stage, HARD)
     await stage.wait(PAUSE)
-    assert (await stage.forms.get())["message"] == HARD
+    assert (await stage.next_form())["message"] == HARD
     stage.may_answer = asyncio.Event()
     stage.may_answer.set()
     async with stage.page.expect_event("requestfailed") as given_up:
         await write(stage, EASY)
     assert HARD.split()[0] in ((await given_up.value).post_data or "")
     await stage.wait(PAUSE)
-    assert (await stage.forms.get())["message"] == EASY
+    assert (await stage.next_form())["message"] == EASY
     await expect(hint(stage)).to_have_text("One agent")
     older.set()
 
@@ -93,7 +93,7 @@ async def test_sending_waits_for_nothing_and_takes_the_hint_away(stage: Stage) -
     stage.may_answer.clear()
     await write(stage, EASY)
     await stage.wait(PAUSE)
-    await stage.forms.get()
+    await stage.next_form()
     request = await stage.ask(EASY)
     assert (request["mode"], request["preference"]) == ("auto", "balanced")
     stage.may_answer.set()
@@ -106,7 +106,7 @@ async def test_nothing_is_asked_for_a_path_that_is_chosen(stage: Stage) -> None:
     await write(stage, EASY)
     await stage.wait(PAUSE)
     await expect(hint(stage)).to_be_visible()
-    await stage.forms.get()
+    await stage.next_form()
     await choose(stage, "mode", "full")
     await expect(hint(stage)).to_be_hidden()
     await expect(stage.page.locator("#how [data-choice=preference]")).to_have_count(1)
@@ -132,7 +132,7 @@ async def test_preference_is_kept_by_the_server_and_shown_in_both_menus(stage: S
     summary = stage.page.locator("#how > summary")
     await choose(stage, "preference", "economy")
     await expect(summary).to_have_text("How to answer: Auto · Economy")
-    assert await stage.forms.get() == {"preference": "economy"}
+    assert await stage.next_form() == {"preference": "economy"}
     settings = stage.page.locator("#account [data-choice=preference]")
     await expect(settings.locator("[data-value=economy]")).to_have_attribute("aria-pressed", "true")
     await stage.page.reload()
@@ -141,7 +141,7 @@ async def test_preference_is_kept_by_the_server_and_shown_in_both_menus(stage: S
     await stage.page.locator("#account > summary").click()
     await settings.locator("[data-value=quality]").click()
     await expect(summary).to_have_text("How to answer: Auto · Quality")
-    assert await stage.forms.get() == {"preference": "quality"}
+    assert await stage.next_form() == {"preference": "quality"}
     await expect(settings).to_be_visible()  # the menu stays open
 
 
