@@ -60,8 +60,9 @@ async def test_path_is_shown_in_a_pause_of_typing_and_said_in_a_longer_one(stage
     sent = await stage.next_form()
     assert sent == {"message": EASY, "preference": "balanced"}
     assert stage.forms.empty(), "one request for all letters"
+    await stage.wait(SAID_AFTER // 2)
     await expect(said(stage)).to_have_text("")
-    await stage.wait(SAID_AFTER)
+    await stage.wait(SAID_AFTER // 2)
     await expect(said(stage)).to_have_text("One agent would answer")
     await write(stage, HARD)
     await expect(hint(stage)).to_have_text("One agent")
