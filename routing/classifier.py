@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from routing.features import Reading, read
+from routing.features import LastAnswer, Reading, read
 from routing.reasons import strongest_reasons
 
 WEIGHTS = Path(__file__).parent / "weights" / "router.tsv"
-FORMAT = "router-weights 1"
+PREFERENCES = ("economy", "balanced", "quality")
+FORMAT = "router-weights 2"
 
 
 class BrokenWeights(Exception):
@@ -55,7 +56,9 @@ class Classifier:
         self.scales = scales
         self.bias = constants["bias"]
         self.slope = constants["slope"]
-        self.threshold = constants["threshold"]
+        # By what a wrong path costs, for each preference that a person may have.
+        self.thresholds = {name: constants[f"threshold.{name}"] for name in PREFERENCES}
+        self.threshold = self.thresholds["balanced"]
 
     @classmethod
     def load(cls, path: Path = WEIGHTS) -> Self:
@@ -70,20 +73,18 @@ class Classifier:
         known = read("").named
         for number, (kind, key, *values) in fields_of(path):
             try:
-                numbers = [float(value) for value in values]
-                if not all(map(math.isfinite, numbers)):
-                    raise ValueError("not a finite number")
-                match kind:
-                    case "gram":
-                        (grams[key],) = numbers
-                    case "named":
-                        scales[key] = Scale(*numbers)
-                        if key not in known or scales[key].spread <= 0:
-                            raise ValueError(f"{key!r} is no feature, or has no spread")
-                    case "constant":
-                        (constants[key],) = numbers
-                    case _:
-                        raise ValueError(f"unknown kind {kind!r}")
+                if kind == "gram":  # first, because nearly all lines are
+                    (value,) = values
+                    grams[key] = finite(value)
+                elif kind == "named":
+                    scales[key] = Scale(*map(finite, values))
+                    if key not in known or scales[key].spread <= 0:
+                        raise ValueError(f"{key!r} is no feature, or has no spread")
+                elif kind == "constant":
+                    (value,) = values
+                    constants[key] = finite(value)
+                else:
+                    raise ValueError(f"unknown kind {kind!r}")
             except (ValueError, TypeError) as exc:
                 raise BrokenWeights(path, f"line {number}: {exc}") from exc
         try:
@@ -91,9 +92,11 @@ class Classifier:
         except KeyError as exc:
             raise BrokenWeights(path, f"no constant {exc}") from exc
 
-    def judge(self, text: str, context: Sequence[str] = ()) -> Judgement:
+    def judge(
+        self, text: str, context: Sequence[str] = (), answered: LastAnswer | None = None
+    ) -> Judgement:
         """Return the probability of light, three reasons, the features to store, and the core."""
-        reading = read(text, context)
+        reading = read(text, context, answered)
         by_gram = self.weigh_grams(reading)
         by_name = {
             name: scale.weight * (reading.named[name] - scale.mean) / scale.spread
@@ -117,6 +120,13 @@ class Classifier:
         # Texts count alike, however many n-grams they have.
         norm = math.sqrt(len(reading.grams) or 1)
         return {gram: weights[gram] / norm for gram in reading.grams if gram in weights}
+
+
+def finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("not a finite number")
+    return number
 
 
 def fields_of(path: Path) -> Iterator[tuple[int, list[str]]]:

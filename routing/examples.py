@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from routing.features import LastAnswer
+
 type Label = Literal["light", "full"]
 type Correction = Literal["light", "full", "drop"]
 
@@ -19,13 +21,20 @@ class BadLine(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question, the same person's earlier questions, and the path that it should take."""
+    """A question, the same person's earlier questions, and the path that it should take.
+
+    Two examples of one author with the same `pair` differ in what is asked, not in topic or length.
+    """
 
     text: str
     label: Label
     context: tuple[str, ...] = ()
+    answered: LastAnswer | None = None
     slice: str = ""
+    language: str = ""
     source: str = ""
+    author: str = ""
+    pair: int = 0
     id: str = ""
 
     @property
@@ -84,7 +93,29 @@ def example(path: Path, number: int, line: dict[str, Any]) -> Example:
     )
     if turns is None or not all(isinstance(turn, str) for turn in turns):
         raise BadLine(path, number, "`context` must be a string or a list of strings")
-    names = {name: line.get(name, "") for name in ("slice", "source", "id")}
+    kind = {"slice": line.get("slice", line.get("kind", ""))}
+    kind["language"] = line.get("language", line.get("lang", ""))
+    names = kind | {name: line.get(name, "") for name in ("source", "author", "id")}
     if not all(isinstance(value, str) for value in names.values()):
-        raise BadLine(path, number, "`slice`, `source` and `id` must be strings")
-    return Example(text, label, turns, **names)
+        raise BadLine(path, number, f"{', '.join(f'`{name}`' for name in names)} must be strings")
+    pair = line.get("pair", 0)
+    if not isinstance(pair, int):
+        raise BadLine(path, number, "`pair` must be a number")
+    answered = last_answer(path, number, line.get("answer"))
+    return Example(text, label, turns, answered, pair=pair, **names)
+
+
+def last_answer(path: Path, number: int, found: object) -> LastAnswer | None:
+    """Return the kind of the last answer, if a line has it, or raise BadLine."""
+    match found:
+        case None:
+            return None
+        case {
+            "path": "light" | "full" as taken,
+            "words": int() as words,
+            "has_code": bool() as has_code,
+            "has_plan": bool() as has_plan,
+        }:
+            return LastAnswer(taken, words, has_code, has_plan)
+        case _:
+            raise BadLine(path, number, "`answer` has a `path`, `words`, `has_code` and `has_plan`")

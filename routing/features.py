@@ -5,22 +5,28 @@ long story around one question reads like the question. Only the head and the ta
 are read, which bounds the time.
 """
 
-import unicodedata
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import combinations, pairwise
 from math import log1p
 from typing import Literal
 
 from routing import patterns
-from routing.lexicon import CONCEPTS, PIECES, STEM_LENGTHS, STEMS, WORDS, words_of
-from routing.wrappers import unwrap, without_what_was_taken_back
+from routing.asks import Ask, core_around_material, core_of, find_asks, normalise
+from routing.grams import grams_of
+from routing.lexicon import CONCEPTS, words_of
+from routing.words import (
+    ASKING,
+    KINDS_OF_QUESTION,
+    ORDERING,
+    concepts_of,
+    count_concepts,
+    is_asking,
+    is_ordering,
+    size_of,
+    tokens_of,
+)
+from routing.wrappers import without_what_was_taken_back
 
-HEAD, TAIL = 1200, 400
-CORE = 320
-MAX_ASKS = 24
 CONTEXT_TURNS = 3
 
 # Words for relations between people and things. Two of them often need two look-ups.
@@ -34,25 +40,8 @@ _RELATED = words_of(
     "novel film movie book album song team club college university school company capital",
     "birthplace hometown alma headquarters nationality occupation",
 )
-_FUNCTION_WORDS = words_of(
-    "a an the of in on at to for from by with and or but if as that which who , . ? : ' \" 0 's"
-)
-_ASKING = frozenset({"what", "who", "when", "where", "which", "why", "how", "aux"})
-_ORDERING = frozenset(
-    {
-        "make",
-        "build",
-        "plan",
-        "study",
-        "explain",
-        "give",
-        "rework",
-        "small",
-        "label",
-        "tell",
-        "role",
-    }
-)
+_AND = words_of("and und et y e ed en i oraz ve och og и а و और तथा then plus also")
+_STOPS = frozenset(",;:、，；：،—–")
 _HEAVY = ("make", "build", "plan", "study", "explain", "rework", "role")
 _OF_WHOLE = ("make", "build", "plan", "study", "document", "software", "depth", "must", "me")
 _OF_CONTEXT = (
@@ -65,6 +54,25 @@ _OF_CONTEXT = (
     "earlier_asking",
     "earlier_depth",
 )
+_OF_ANSWER = (
+    "after_light",
+    "after_full",
+    "goes_on_light",
+    "goes_on_full",
+    "answer_size",
+    "answer_code",
+    "answer_plan",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LastAnswer:
+    """The kind of the answer that the same person got to the question before."""
+
+    path: Literal["light", "full"]
+    words: int
+    has_code: bool
+    has_plan: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,115 +94,20 @@ class Reading:
     named: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A sentence that asks for something."""
+def read(text: str, context: Sequence[str] = (), answered: LastAnswer | None = None) -> Reading:
+    """Return the n-grams and named numbers of a text.
 
-    text: str
-    is_question: bool
-    in_first_line: bool
-
-
-def read(text: str, context: Sequence[str] = ()) -> Reading:
-    """Return the n-grams and named numbers of a text; `context` has the oldest question first."""
+    `context` has the earlier questions, the oldest first; `answered` is the answer to the last one.
+    """
     whole = without_what_was_taken_back(normalise(text))
     asks = list(find_asks(whole))
-    core = core_of(asks)
+    core = core_around_material(whole, asks)
     named = measure(whole, core, asks)
     earlier = core_of(list(find_asks(normalise(context[-1])))) if context else ""
     named |= measure_context(core, earlier, len(context))
-    return Reading(core, tuple(_grams(whole, core, earlier)), named)
-
-
-def head_and_tail(text: str) -> str:
-    """Return the part of a text that is read: all of it, or its beginning and its end."""
-    return text if len(text) <= HEAD + TAIL else f"{text[:HEAD]}\n{text[-TAIL:]}"
-
-
-def normalise(text: str) -> str:
-    """Return the text in NFKC, without invisible characters and extra spaces, at most so long."""
-    text = head_and_tail(text)
-    text = (
-        unicodedata.normalize("NFKC", text)[: HEAD + 2 * TAIL].replace("’", "'").replace("‘", "'")
-    )
-    if not text.isprintable():
-        text = "".join(
-            char
-            if char.isprintable()
-            else "\n"
-            if char in "\n\r\u2028\u2029"
-            else " "
-            if char.isspace()
-            else ""
-            for char in text
-        )
-    lines = (" ".join(line.split()) for line in text.split("\n"))
-    return "\n".join(line for line in lines if line)
-
-
-def find_asks(whole: str) -> Iterator[Ask]:
-    """Yield the sentences that ask for something, unwrapped, or all of the text if none does."""
-    found = False
-    for at, line in enumerate(whole.split("\n", MAX_ASKS)):
-        for sentence in patterns.SENTENCE_END.split(line)[:MAX_ASKS]:
-            if sentence and not sentence.isspace():
-                text, is_wanted = unwrap(sentence)
-                is_question = text.rstrip("\"')”» ").endswith(("?", "？", "؟"))
-                if is_question or (
-                    not patterns.NO_ASK.match(text) and (is_wanted or is_order(text))
-                ):
-                    found = True
-                    yield Ask(text, is_question=is_question, in_first_line=at == 0)
-    if not found and whole:
-        yield Ask(unwrap(whole)[0], is_question=False, in_first_line=True)
-
-
-def core_of(asks: Sequence[Ask]) -> str:
-    """Return the asks on one line. If the first line has one, the lines below are material."""
-    leading = [ask.text for ask in asks if ask.in_first_line] or [ask.text for ask in asks]
-    return " ".join(" ".join(leading).split())[:CORE]
-
-
-def is_order(sentence: str) -> bool:
-    """Return True if the sentence begins with a word that asks or orders."""
-    head = [token.lower() for token in patterns.TOKEN.findall(sentence[:60])[:2]]
-    if not head:
-        return False
-    if patterns.UNSPACED_SCRIPT.search(sentence):
-        return bool(patterns.PIECE.search(sentence))
-    return bool(_ASKING.union(_ORDERING).intersection(concepts_of(head[0])))
-
-
-@lru_cache(maxsize=8192)
-def concepts_of(word: str) -> tuple[str, ...]:
-    """Return the concepts of a word, given in lower case."""
-    if (known := WORDS.get(word)) is not None:
-        return known
-    for length in STEM_LENGTHS:
-        if length <= len(word) and (known := STEMS.get(word[:length])) is not None:
-            return known
-    return ()
-
-
-def tokens_of(text: str) -> list[str]:
-    """Return the words in lower case, the numbers and the signs."""
-    return patterns.TOKEN.findall(text.lower())
-
-
-def count_concepts(text: str, tokens: Sequence[str]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for token in tokens:
-        counts.update(concepts_of(token))
-    if not text.isascii():
-        for piece in patterns.PIECE.findall(text.lower()):
-            counts.update(PIECES[piece])
-    return counts
-
-
-def size_of(text: str, tokens: Sequence[str]) -> float:
-    """Return the number of words; in scripts without spaces, two characters count as one."""
-    unspaced = len(patterns.UNSPACED_SCRIPT.findall(text))
-    return sum(token[0].isalnum() for token in tokens) + unspaced / 2
+    named |= measure_answer(answered, is_chat=named["core:chat"] > 0)
+    path = answered.path if answered else ""
+    return Reading(core, tuple(grams_of(whole, core, earlier, path)), named)
 
 
 def measure(whole: str, core: str, asks: Sequence[Ask]) -> dict[str, float]:
@@ -259,13 +172,40 @@ def measure(whole: str, core: str, asks: Sequence[Ask]) -> dict[str, float]:
         "accents": sum("\u00c0" <= char <= "\u024f" for char in core) / (len(core) or 1),
         "signs": 1 - letters / (len(whole.replace(" ", "")) or 1),
         "word_length": sum(map(len, core_tokens)) / (len(core_tokens) or 1),
+        **measure_asking(core, core_tokens, core_concepts),
         "ends_asking": float(whole.endswith(("?", "？", "؟"))),
         "heavy": float(sum(core_concepts[concept] for concept in _HEAVY)),
     }
     named |= {f"core:{concept}": float(min(core_concepts[concept], 4)) for concept in CONCEPTS}
-    named |= {f"first:{concept}": float(concept in first) for concept in (*_ASKING, *_ORDERING)}
+    named |= {f"first:{concept}": float(concept in first) for concept in sorted(ASKING | ORDERING)}
     named |= {f"all:{concept}": float(min(concepts[concept], 6)) for concept in _OF_WHOLE}
     return named
+
+
+def measure_asking(
+    core: str, tokens: Sequence[str], concepts: Mapping[str, int]
+) -> dict[str, float]:
+    """Return how often, and where in its core, a text asks; in all languages of the lexicon."""
+    asking = [at for at, token in enumerate(tokens) if is_asking(token)]
+    ordering = [at for at, token in enumerate(tokens) if is_ordering(token)]
+    stops = [at for at, token in enumerate(tokens) if token in _STOPS]
+    joined = sum(
+        (token in _AND and any(at < found <= at + 3 for found in (*asking, *ordering)))
+        or (token.startswith("و") and is_asking(token[1:]))
+        for at, token in enumerate(tokens)
+    )
+    end = len(tokens) or 1
+    return {
+        "asking": float(min(5, sum(concepts[kind] for kind in KINDS_OF_QUESTION))),
+        "ordering": float(min(5, sum(concepts[kind] for kind in ORDERING))),
+        "second_ask": float(min(joined, 3)),
+        "first_asking_at": asking[0] / end if asking else -0.5,
+        "last_asking_at": asking[-1] / end if asking else -0.5,
+        "asks_behind_a_stop": float(bool(stops and asking and asking[-1] > stops[-1])),
+        "orders_behind_a_stop": float(bool(stops and ordering and ordering[-1] > stops[-1])),
+        "clauses": float(min(len(stops), 8)),
+        "behind_the_last_stop": (end - stops[-1]) / end if stops else 1.0,
+    }
 
 
 def measure_context(core: str, earlier: str, turns: int) -> dict[str, float]:
@@ -276,7 +216,7 @@ def measure_context(core: str, earlier: str, turns: int) -> dict[str, float]:
     refers = sum("refer" in concepts_of(token) for token in tokens)
     before = tokens_of(earlier)
     concepts = count_concepts(earlier, before)
-    verbs = any(_ORDERING.intersection(concepts_of(token)) for token in tokens)
+    verbs = any(is_ordering(token) for token in tokens)
     return {
         "turns": float(min(turns, CONTEXT_TURNS)),
         "follows": float(bool(patterns.FOLLOWS.search(core))),
@@ -284,68 +224,27 @@ def measure_context(core: str, earlier: str, turns: int) -> dict[str, float]:
         "bare": float(not verbs and len(tokens) < 9),
         "earlier_size": log1p(size_of(earlier, before)),
         "earlier_heavy": float(sum(concepts[concept] for concept in _HEAVY)),
-        "earlier_asking": float(any(concept in _ASKING for concept in concepts_of(before[0])))
+        "earlier_asking": float(any(concept in ASKING for concept in concepts_of(before[0])))
         if before
         else 0.0,
         "earlier_depth": float(concepts["depth"] + concepts["document"] + concepts["software"]),
     }
 
 
-def _grams(whole: str, core: str, earlier: str) -> Iterator[str]:
-    """Yield each n-gram once.
+def measure_answer(answered: LastAnswer | None, *, is_chat: bool) -> dict[str, float]:
+    """Return the named features of the last answer; zeros if it isn't known.
 
-    These are the words of the whole text, pairs, triples and pieces of the core, its skeleton of
-    known words, and the beginning of a follow-up.
+    Thanks and small talk (`is_chat`) don't go on with it.
     """
-    seen: dict[str, None] = {}
-    words = ["0" if token[0].isdigit() else token for token in tokens_of(whole)[:160]]
-    kernel = ["^", *("0" if token[0].isdigit() else token for token in tokens_of(core)[:60]), "$"]
-    seen.update((word, None) for word in words)
-    seen.update((f"{left} {right}", None) for left, right in pairwise(kernel))
-    seen.update(
-        (f"{left} {middle} {right}", None)
-        for left, middle, right in zip(kernel, kernel[1:], kernel[2:], strict=False)
-    )
-    for word in kernel[1:-1]:
-        padded = f"<{word}>"
-        for width in (3, 4, 5):
-            seen.update(
-                (f"#{padded[at : at + width]}", None) for at in range(len(padded) - width + 1)
-            )
-    if patterns.UNSPACED_SCRIPT.search(core):
-        run = core[:120]
-        seen.update(
-            (f"#{run[at : at + width]}", None)
-            for width in (1, 2, 3)
-            for at in range(len(run) - width + 1)
-        )
-    if earlier:
-        seen.update((f"~{word}", None) for word in kernel[:6])
-    seen.update(dict.fromkeys(crosses(core, kernel[1:-1])))
-    yield from seen
-
-
-def crosses(core: str, words: Sequence[str]) -> Iterator[str]:
-    """Yield concepts in pairs and with the length, and the sentence with its topics blanked out."""
-    length = int(log1p(size_of(core, words)) * 2)
-    present = sorted(count_concepts(core, words))
-    yield from (f"&{concept} {length}" for concept in present)
-    yield from (f"&{left} {right}" for left, right in combinations(present, 2))
-    if words:
-        yield f"&{words[0]} {length}"
-    skeleton = skeleton_of(words)
-    for width in (2, 3, 4):
-        yield from (
-            "%" + " ".join(skeleton[at : at + width]) for at in range(len(skeleton) - width + 1)
-        )
-
-
-def skeleton_of(words: Sequence[str]) -> list[str]:
-    """Return concepts in place of known words, and one blank for each run of other words."""
-    skeleton = ["^"]
-    for word in words:
-        known = concepts_of(word)
-        part = word if word in _FUNCTION_WORDS else known[0].upper() if known else "_"
-        if part != "_" or skeleton[-1] != "_":
-            skeleton.append(part)
-    return [*skeleton, "$"]
+    if answered is None:
+        return dict.fromkeys(_OF_ANSWER, 0.0)
+    was_light, goes_on = answered.path == "light", not is_chat
+    return {
+        "after_light": float(was_light),
+        "after_full": float(not was_light),
+        "goes_on_light": float(was_light and goes_on),
+        "goes_on_full": float(not was_light and goes_on),
+        "answer_size": log1p(answered.words) if goes_on else 0.0,
+        "answer_code": float(answered.has_code and goes_on),
+        "answer_plan": float(answered.has_plan and goes_on),
+    }

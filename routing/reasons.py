@@ -5,8 +5,8 @@ from collections.abc import Mapping, Set
 
 from django.utils.translation import gettext_noop as _
 
-from routing.features import concepts_of
 from routing.lexicon import words_of
+from routing.words import concepts_of
 
 # Phrases for features that speak for a path: with a minus if a low value does, else a high one.
 _LIGHT = {
@@ -62,6 +62,10 @@ _LIGHT = {
     "core:label": _("asks for a label"),
     "core:chat": _("is small talk"),
     "core:bot": _("is about the assistant"),
+    "-second_ask": _("asks for one thing"),
+    "-core:related": _("needs a single step"),
+    "after_light": _("follows a short answer"),
+    "goes_on_light": _("follows a short answer"),
     "-earlier_size": _("follows nothing long"),
     "-earlier_heavy": _("follows no larger task"),
     "earlier_asking": _("follows up on a question"),
@@ -123,6 +127,17 @@ _FULL = {
     "core:me": _("depends on the person's situation"),
     "-ends_asking": _("is not put as a question"),
     "-core:fact": _("asks for no single fact"),
+    "second_ask": _("asks for two things at once"),
+    "asking": _("asks several questions"),
+    "core:related": _("needs one answer to find the next"),
+    "core:other": _("needs one answer to find the next"),
+    "core:later": _("needs one answer to find the next"),
+    "core:rough": _("asks for an estimate"),
+    "after_full": _("follows an answer of the team"),
+    "goes_on_full": _("follows an answer of the team"),
+    "answer_size": _("follows a long answer"),
+    "answer_code": _("follows an answer with code"),
+    "answer_plan": _("follows a plan"),
     "earlier_size": _("follows up on a larger task"),
     "earlier_heavy": _("follows up on a larger task"),
     "earlier_depth": _("follows up on a larger task"),

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from chat.llm.errors import ModelError
 from chat.llm.messages import ChatMessage
 from chat.llm.models import Models
-from routing.features import head_and_tail
+from routing.asks import head_and_tail
 from routing.policy import Path
 from tooling.sentences import sentence
 from tooling.untrusted import one_line

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from routing.classifier import WEIGHTS, BrokenWeights, Classifier
-from routing.features import normalise
+from routing.asks import normalise
+from routing.classifier import PREFERENCES, WEIGHTS, BrokenWeights, Classifier
+from routing.examples import Example
+from routing.features import LastAnswer
+from routing.played_judge import play
+from routing.quality import Decision, share
 from routing.wrappers import unwrap
 
 MOST = 32_000
@@ -81,6 +85,53 @@ def test_follow_up_of_a_larger_task_is_less_likely_light(classifier: Classifier)
         "and for Spain?", ["Draft a plan for entering the French market, with a budget"]
     ).light
     assert after_fact > after_task + 0.2
+
+
+@pytest.mark.parametrize("text", ["shorter please", "and in French?", "kürzer bitte", "更短一点"])
+def test_what_goes_on_with_an_answer_of_the_team_is_less_likely_light(
+    classifier: Classifier, text: str
+) -> None:
+    context = ["Tell me about lighthouses"]
+    short = LastAnswer("light", words=30, has_code=False, has_plan=False)
+    long = LastAnswer("full", words=900, has_code=False, has_plan=False)
+    after_short = classifier.judge(text, context, short).light
+    assert after_short > classifier.judge(text, context, long).light + 0.05
+
+
+def test_thanks_after_a_plan_take_the_light_path(classifier: Classifier) -> None:
+    plan = LastAnswer("full", words=900, has_code=False, has_plan=True)
+    context = ["Plan a week in Portugal with a budget"]
+    assert classifier.judge("thanks!", context, plan).light >= classifier.threshold
+
+
+def test_economy_takes_the_light_path_before_balanced_and_quality(classifier: Classifier) -> None:
+    assert set(classifier.thresholds) == set(PREFERENCES)
+    economy, balanced, quality = (classifier.thresholds[name] for name in PREFERENCES)
+    assert 0 < economy < balanced < quality < 1
+    assert classifier.threshold == balanced
+
+
+@pytest.mark.parametrize(
+    "words", ["कौन सा शहर", "أي مدينة", "哪座城市", "どの都市", "πόλη", "thành phố nào"]
+)
+def test_letters_of_a_language_alone_decide_nothing(classifier: Classifier, words: str) -> None:
+    assert 0.05 < classifier.judge(words).light < 0.97
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Dear all,\n{}\nRegards, Tom\n\nwho wrote this?",
+        "who wrote this?\n{}",
+        "{}\n\n誰が書きましたか。",
+    ],
+)
+def test_core_of_a_pasted_text_is_what_stands_beside_it(classifier: Classifier, text: str) -> None:
+    pasted = "The pool is closed on Monday. Please bring a towel! Can you help us on Friday? " * 4
+    assert classifier.judge(text.format(pasted.strip())).core in (
+        "who wrote this?",
+        "誰が書きましたか。",
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,7 +217,7 @@ def test_usual_decision_takes_less_than_a_frame(classifier: Classifier) -> None:
 
 def test_reasons_are_phrases_for_the_decision(classifier: Classifier) -> None:
     full = classifier.judge("Compare the economies of Chile and Portugal").reasons
-    assert "compares things" in full
+    assert {"compares things", "asks for an analysis"}.intersection(full)
     light = classifier.judge("What's the capital of Peru?").reasons
     assert "its question is short" in light
     for reason in (*full, *light):
@@ -204,11 +255,15 @@ def broken(content: bytes, *, old: bytes = b"", new: bytes = b"") -> bytes:
     [
         (lambda good: good[: len(good) // 2], "cut off"),
         (lambda good: b"", "version"),
-        (lambda good: broken(good, old=b"router-weights 1", new=b"router-weights 9"), "version"),
+        (lambda good: broken(good, old=b"router-weights 2", new=b"router-weights 9"), "version"),
         (lambda good: broken(good, old=b"constant\tbias\t", new=b"constant\tbias\tnan"), "line 2"),
         (lambda good: broken(good, old=b"constant\tbias\t", new=b"constant\tbias\tx"), "line 2"),
         (lambda good: broken(good, old=b"constant\tbias\t", new=b"constant\tbias "), "line 2"),
         (lambda good: broken(good, old=b"constant\tbias\t", new=b"constant\tmood\t"), "bias"),
+        (
+            lambda good: broken(good, old=b"threshold.economy", new=b"threshold.thrift"),
+            "threshold.economy",
+        ),
         (lambda good: broken(good, old=b"constant\tbias\t", new=b"mood\tbias\t"), "unknown kind"),
         (lambda good: broken(good, old=b"named\tsize\t", new=b"named\tgirth\t"), "girth"),
         (lambda good: broken(good, old=b"named\tsize\t", new=b"named\tsize\t1\t"), "line"),
@@ -234,7 +289,7 @@ def test_missing_weights_are_rejected(tmp_path: Path) -> None:
 
 def test_weights_file_is_small_and_sorted() -> None:
     lines = WEIGHTS.read_text().split("\n")
-    assert WEIGHTS.stat().st_size < 3_000_000
+    assert WEIGHTS.stat().st_size < 5_000_000
     grams = [line.split("\t")[1] for line in lines if line.startswith("gram\t")]
     assert grams == sorted(grams)
 
@@ -250,7 +305,7 @@ def called(*arguments: object) -> str:
 
 
 GOOD = (
-    {"text": "What's the capital of Peru?", "label": "light", "slice": "factoid"},
+    {"text": "What's the capital of Peru?", "label": "light", "kind": "factoid", "lang": "en"},
     {
         "text": "and of Spain?",
         "label": "light",
@@ -266,8 +321,11 @@ def test_evaluation_prints_a_row_for_each_slice_and_the_errors(tmp_path: Path) -
     path = tmp_path / "items.jsonl"
     path.write_text(lines_of(*GOOD))
     printed = called("evaluate_routing", path, "--errors")
-    for name in ("factoid", "followup", "analysis", "wrong", "all"):
-        assert f"\n{name:<20}" in printed
+    for name in ("factoid", "followup", "analysis", "wrong", "all", "en", "economy", "quality"):
+        assert f"\n{name}" in printed
+    for judge in ("right in 85%", "right in 90%"):
+        assert judge in printed
+    assert printed.count("tokens and") == 2
     assert 'should be full: "What\'s the capital of Chile?"' in printed
     assert "Portugal" not in printed
 
@@ -282,6 +340,33 @@ def test_evaluation_as_json_has_the_documented_keys(tmp_path: Path) -> None:
     assert found["light_f1"] == 0.8
     assert found["p50_ms"] <= found["p99_ms"]
     assert set(found["slices"]) == {"factoid", "followup", "analysis", "wrong"}
+    assert set(found["languages"]) == {"en", "(none)"}
+    assert [judge["right"] for judge in found["judges"]] == [0.85, 0.9]
+    low, high = found["accuracy_interval"]
+    assert low < found["accuracy"] < high
+
+
+def test_interval_of_a_share_is_wilsons() -> None:
+    assert share(0, 0) is None
+    assert share(81, 100) == pytest.approx((0.81, 0.7222, 0.8749), abs=1e-4)
+    assert share(5, 5) == pytest.approx((1, 0.5655, 1), abs=1e-4)
+
+
+def test_played_judge_decides_the_grey_zone_alone_and_is_as_often_right_as_said() -> None:
+    examples = [
+        Example(f"Question {number}?", "light" if number % 2 else "full") for number in range(2000)
+    ]
+    decisions = [
+        Decision(example, 0.5 if number < 1000 else 0.9, number >= 1000, 0.1, ())
+        for number, example in enumerate(examples)
+    ]
+    played = play(decisions, 0.85, (0.4, 0.7))
+    assert played.asked == 0.5
+    assert played.quality.accuracy is not None
+    # Of the grey half 85 %, of the other half 50 %, as all of it was sent light.
+    assert played.quality.accuracy[0] == pytest.approx(0.675, abs=0.015)
+    assert 80 < played.tokens < 90
+    assert play(decisions, 1.0, (0, 1)).quality.accuracy == pytest.approx((1, 0.998, 1), abs=1e-3)
 
 
 BAD_LINES = [
@@ -295,6 +380,9 @@ BAD_LINES = [
     ('{"text": "a", "label": "light", "context": 3}', "`context`"),
     ('{"text": "a", "label": "light", "context": [3]}', "`context`"),
     ('{"text": "a", "label": "light", "slice": 3}', "`slice`"),
+    ('{"text": "a", "label": "light", "lang": 3}', "`language`"),
+    ('{"text": "a", "label": "light", "pair": "x"}', "`pair`"),
+    ('{"text": "a", "label": "light", "answer": {"path": "light"}}', "`answer`"),
 ]
 
 
@@ -358,6 +446,28 @@ def test_training_twice_writes_the_same_usable_weights(tmp_path: Path) -> None:
         trained.judge("What is the capital of Ghana?").light
         > trained.judge("Write a detailed travel plan for Ghana.").light
     )
+
+
+def test_training_leaves_each_author_out_to_judge_the_author(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    data, checked = small_data(tmp_path)
+    pairs = [
+        {"text": text, "label": label, "author": author, "pair": number}
+        for author in ("x", "y")
+        for number, place in enumerate(("Oslo", "Lima", "Riga"), start=1)
+        for text, label in (
+            (f"Is {place} a capital, {author}?", "light"),
+            (f"Is {place} older than Rome, {author}?", "full"),
+        )
+    ]
+    checked.write_text(checked.read_text() + lines_of(*pairs))
+    report = called(
+        "train_router", data, "--checked", checked, "--output", tmp_path / "w.tsv", "--no-own"
+    )
+    assert "author x" in report
+    assert "author y" in report
+    assert "authors: 12" in report
+    assert "without escalation" in report
 
 
 def test_training_without_checked_examples_keeps_the_old_weights(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import json
 import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +11,17 @@ from django.core.management.base import BaseCommand, CommandError
 
 from routing.classifier import BrokenWeights, Classifier
 from routing.examples import BadLine, Example, read_examples
+from routing.played_judge import Played, play
+from routing.policy import GREY_ZONE
+from routing.quality import Decision, Quality, grouped, percentile, quality
 
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """A labelled question and the router's decision."""
-
-    example: Example
-    light: float
-    sent_light: bool
-    took_ms: float
-    reasons: tuple[str, ...]
-
-    @property
-    def is_right(self) -> bool:
-        return self.sent_light == self.example.is_light
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """Shares of a set of decisions; a share of an empty set is None."""
-
-    items: int
-    accuracy: float
-    light_precision: float | None
-    light_recall: float | None
-    light_f1: float | None
-
-    def row(self, name: str) -> str:
-        shares = (self.accuracy, self.light_precision, self.light_recall, self.light_f1)
-        return f"{name:<20} {self.items:6} " + " ".join(
-            f"{'–' if share is None else f'{share:.3f}':>9}" for share in shares
-        )
+JUDGES = (0.85, 0.90)  # how often a judge in the grey zone is right
 
 
 class Command(BaseCommand):
     help = (
-        "Evaluate the shipped weights on a file of labelled questions"
-        " (a JSON object a line: text, label; optionally context, slice)."
+        "Evaluate the shipped weights on a file of labelled questions (a JSON object a line: text,"
+        " label; optionally context, answer, slice or kind, language or lang)."
     )
     requires_system_checks = []
 
@@ -74,20 +46,39 @@ class Command(BaseCommand):
                 json.dumps(summary(decisions, errors=errors), ensure_ascii=False, indent=1)
             )
         else:
-            self.print_table(decisions, errors=errors)
+            self.print_tables(decisions, classifier)
+            self.print_errors(decisions if errors else ())
 
-    def print_table(self, decisions: Sequence[Decision], *, errors: bool) -> None:
-        self.stdout.write(
-            f"{'':<20} {'items':>6} {'accuracy':>9} {'precision':>9} {'recall':>9} {'F1':>9}"
-        )
-        for name, members in by_slice(decisions).items():
-            self.stdout.write(quality(members).row(name))
+    def print_tables(self, decisions: Sequence[Decision], classifier: Classifier) -> None:
+        for title, groups in groups_of(decisions):
+            self.print_head(title)
+            for name, members in groups.items():
+                self.stdout.write(quality(members).row(name))
+        self.print_head("")
         self.stdout.write(quality(decisions).row("all"))
+        self.print_head("threshold")
+        for preference, threshold in classifier.thresholds.items():
+            found = quality(decided_at(threshold, decisions))
+            self.stdout.write(found.row(f"{preference} {threshold:.2f}"))
+        self.print_head("with a judge (played)")
+        for judge in JUDGES:
+            played = play(decisions, judge, GREY_ZONE)
+            self.stdout.write(played.quality.row(f"right in {judge:.0%}"))
+            self.stdout.write(
+                f"    asked for {played.asked:.1%} of the questions; per question"
+                f" {played.tokens:.0f} tokens and {played.seconds:.2f} s more"
+            )
         self.stdout.write(
             f"a decision takes {percentile(decisions, 50):.2f} ms (p50),"
             f" {percentile(decisions, 99):.2f} ms (p99)"
         )
-        for decision in decisions if errors else ():
+
+    def print_head(self, title: str) -> None:
+        shares = " ".join(f"{name:>20}" for name in ("accuracy", "precision", "recall"))
+        self.stdout.write(f"{title:<20} {'items':>6} {shares} {'F1':>6}")
+
+    def print_errors(self, decisions: Sequence[Decision]) -> None:
+        for decision in decisions:
             if not decision.is_right:
                 self.stdout.write(f"should be {decision.example.label}: {decision.example.text!r}")
                 self.stdout.write(f"    light {decision.light:.2f}: {'; '.join(decision.reasons)}")
@@ -95,7 +86,7 @@ class Command(BaseCommand):
 
 def decide(classifier: Classifier, example: Example) -> Decision:
     started = time.perf_counter()
-    judgement = classifier.judge(example.text, example.context)
+    judgement = classifier.judge(example.text, example.context, example.answered)
     took_ms = (time.perf_counter() - started) * 1000
     return Decision(
         example,
@@ -106,29 +97,26 @@ def decide(classifier: Classifier, example: Example) -> Decision:
     )
 
 
-def quality(decisions: Sequence[Decision]) -> Quality:
-    sent = sum(decision.sent_light for decision in decisions)
-    light = sum(decision.example.is_light for decision in decisions)
-    both = sum(decision.sent_light and decision.example.is_light for decision in decisions)
-    return Quality(
-        items=len(decisions),
-        accuracy=sum(decision.is_right for decision in decisions) / len(decisions),
-        light_precision=both / sent if sent else None,
-        light_recall=both / light if light else None,
-        light_f1=2 * both / (sent + light) if sent + light else None,
-    )
+def decided_at(threshold: float, decisions: Sequence[Decision]) -> list[Decision]:
+    """Return the decisions as another threshold makes them."""
+    return [
+        Decision(
+            decision.example,
+            decision.light,
+            decision.light >= threshold,
+            decision.took_ms,
+            decision.reasons,
+        )
+        for decision in decisions
+    ]
 
 
-def percentile(decisions: Sequence[Decision], percent: int) -> float:
-    times = sorted(decision.took_ms for decision in decisions)
-    return times[min(len(times) - 1, len(times) * percent // 100)]
-
-
-def by_slice(decisions: Sequence[Decision]) -> dict[str, list[Decision]]:
-    slices: dict[str, list[Decision]] = {}
-    for decision in sorted(decisions, key=lambda decision: decision.example.slice):
-        slices.setdefault(decision.example.slice or "(none)", []).append(decision)
-    return slices
+def groups_of(decisions: Sequence[Decision]) -> list[tuple[str, dict[str, list[Decision]]]]:
+    """Return the decisions by kind, and by language if any has one."""
+    groups = [("kind", grouped(decisions, lambda example: example.slice))]
+    if any(decision.example.language for decision in decisions):
+        groups.append(("language", grouped(decisions, lambda example: example.language)))
+    return groups
 
 
 def summary(decisions: Sequence[Decision], *, errors: bool) -> dict[str, Any]:
@@ -137,9 +125,11 @@ def summary(decisions: Sequence[Decision], *, errors: bool) -> dict[str, Any]:
         "p50_ms": round(percentile(decisions, 50), 3),
         "p99_ms": round(percentile(decisions, 99), 3),
     }
-    whole["slices"] = {
-        name: shares_of(quality(members)) for name, members in by_slice(decisions).items()
-    }
+    for title, groups in groups_of(decisions):
+        whole["slices" if title == "kind" else "languages"] = {
+            name: shares_of(quality(members)) for name, members in groups.items()
+        }
+    whole["judges"] = [costs_of(play(decisions, judge, GREY_ZONE)) for judge in JUDGES]
     if errors:
         whole["errors"] = [
             {
@@ -154,13 +144,28 @@ def summary(decisions: Sequence[Decision], *, errors: bool) -> dict[str, Any]:
     return whole
 
 
+def costs_of(played: Played) -> dict[str, Any]:
+    return {
+        "right": played.right,
+        **shares_of(played.quality),
+        "asked": round(played.asked, 4),
+        "tokens": round(played.tokens, 1),
+        "seconds": round(played.seconds, 3),
+    }
+
+
 def shares_of(found: Quality) -> dict[str, Any]:
     shares = {
         "accuracy": found.accuracy,
         "light_precision": found.light_precision,
         "light_recall": found.light_recall,
-        "light_f1": found.light_f1,
     }
-    return {"items": found.items} | {
-        name: None if share is None else round(share, 4) for name, share in shares.items()
-    }
+    return (
+        {"items": found.items}
+        | {name: share and round(share[0], 4) for name, share in shares.items()}
+        | {
+            f"{name}_interval": share and [round(end, 4) for end in share[1:]]
+            for name, share in shares.items()
+        }
+        | {"light_f1": found.light_f1 and round(found.light_f1, 4)}
+    )

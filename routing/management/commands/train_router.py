@@ -12,7 +12,7 @@ from routing.examples import BadLine, Example, read_corrections, read_examples
 
 fit: ModuleType | None
 try:
-    from routing.training import fit
+    from routing.training import fit, train
 except ModuleNotFoundError:
     # An installation that only serves has no scikit-learn.
     fit = None
@@ -68,9 +68,9 @@ class Command(BaseCommand):
             samples = fit.samples_of(weak, checked=False) + fit.samples_of(strong, checked=True)
             self.stdout.write(
                 f"{len(samples)} examples, {len(strong)} of them checked."
-                " Accuracy for each source, by a model that has not seen it:"
+                " Accuracy for each source and author, by a model that has not seen it:"
             )
-            text = fit.train(samples, self.stdout.write)
+            text = train.train(samples, self.stdout.write)
             fit.write_whole(output, text)
         except (BadLine, ValueError) as exc:
             raise CommandError(str(exc)) from exc

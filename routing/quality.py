@@ -1,0 +1,82 @@
+"""How well decisions on labelled questions are: shares with their 95 % intervals, and times."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+from routing.examples import Example
+
+type Share = tuple[float, float, float] | None  # with the ends of its interval; None: of nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A labelled question and the router's decision."""
+
+    example: Example
+    light: float
+    sent_light: bool
+    took_ms: float
+    reasons: tuple[str, ...]
+
+    @property
+    def is_right(self) -> bool:
+        return self.sent_light == self.example.is_light
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Shares of a set of decisions."""
+
+    items: int
+    accuracy: Share
+    light_precision: Share
+    light_recall: Share
+    light_f1: float | None
+
+    def row(self, name: str) -> str:
+        shares = " ".join(
+            f"{'–':>20}" if share is None else "{:.3f} [{:.3f}–{:.3f}]".format(*share).rjust(20)
+            for share in (self.accuracy, self.light_precision, self.light_recall)
+        )
+        f1 = "–" if self.light_f1 is None else f"{self.light_f1:.3f}"
+        return f"{name:<20} {self.items:6} {shares} {f1:>6}"
+
+
+def quality(decisions: Sequence[Decision]) -> Quality:
+    sent = sum(decision.sent_light for decision in decisions)
+    light = sum(decision.example.is_light for decision in decisions)
+    both = sum(decision.sent_light and decision.example.is_light for decision in decisions)
+    right = sum(decision.is_right for decision in decisions)
+    return Quality(
+        items=len(decisions),
+        accuracy=share(right, len(decisions)),
+        light_precision=share(both, sent),
+        light_recall=share(both, light),
+        light_f1=2 * both / (sent + light) if sent + light else None,
+    )
+
+
+def share(part: int, whole: int) -> Share:
+    """Return a share with its Wilson interval; None if it is a share of nothing."""
+    if not whole:
+        return None
+    z, found = 1.96, part / whole
+    middle = (found + z * z / (2 * whole)) / (1 + z * z / whole)
+    spread = z / (1 + z * z / whole)
+    spread *= sqrt(found * (1 - found) / whole + z * z / (4 * whole * whole))
+    return found, max(0.0, middle - spread), min(1.0, middle + spread)
+
+
+def percentile(decisions: Sequence[Decision], percent: int) -> float:
+    times = sorted(decision.took_ms for decision in decisions)
+    return times[min(len(times) - 1, len(times) * percent // 100)]
+
+
+def grouped(
+    decisions: Sequence[Decision], name_of: Callable[[Example], str]
+) -> dict[str, list[Decision]]:
+    groups: dict[str, list[Decision]] = {}
+    for decision in sorted(decisions, key=lambda decision: name_of(decision.example)):
+        groups.setdefault(name_of(decision.example) or "(none)", []).append(decision)
+    return groups

@@ -1,0 +1,22 @@
+"""The thresholds by what a wrong path costs, in tokens of light answers.
+
+A wrong full answer costs the difference of the paths. A wrong light one is noticed and escalated,
+which costs the light answer; or it is not, and somebody gets a poor answer, which is as bad as the
+price of so many full answers.
+"""
+
+FULL_ANSWER = 14.0  # measured by tests.benchmarks.paths
+POOR_ANSWER = {"economy": 1, "balanced": 3, "quality": 10}  # in full answers
+NOTICED = 0.5  # of the wrong light answers, assumed
+
+
+def threshold_of(preference: str, *, escalates: bool = True) -> float:
+    """Return the probability of light from which on the light path is the cheaper choice."""
+    wrong_full = FULL_ANSWER - 1
+    light = wrong_light(preference, escalates=escalates)
+    return round(light / (light + wrong_full), 3)
+
+
+def wrong_light(preference: str, *, escalates: bool) -> float:
+    noticed = NOTICED if escalates else 0.0
+    return noticed + (1 - noticed) * POOR_ANSWER[preference] * FULL_ANSWER
