@@ -14,6 +14,7 @@ from routing.examples import Example
 from routing.features import LastAnswer
 from routing.played_judge import play
 from routing.quality import Decision, share
+from routing.training.costs import threshold_of
 from routing.wrappers import unwrap
 
 MOST = 32_000
@@ -109,6 +110,14 @@ def test_economy_takes_the_light_path_before_balanced_and_quality(classifier: Cl
     economy, balanced, quality = (classifier.thresholds[name] for name in PREFERENCES)
     assert 0 < economy < balanced < quality < 1
     assert classifier.threshold == balanced
+
+
+def test_shipped_thresholds_are_those_of_the_costs(classifier: Classifier) -> None:
+    assert classifier.thresholds == {name: threshold_of(name) for name in PREFERENCES}
+    for name in PREFERENCES:
+        # A poor answer that nothing can escalate costs more, so the router must be surer.
+        assert threshold_of(name) < threshold_of(name, escalates=False)
+    assert threshold_of("balanced", escalates=False) == pytest.approx(42 / (42 + 13), abs=1e-3)
 
 
 @pytest.mark.parametrize(
