@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Self
 
 from routing.features import LastAnswer, Reading, read
+from routing.preferences import PREFERENCES
 from routing.reasons import strongest_reasons
 
 WEIGHTS = Path(__file__).parent / "weights" / "router.tsv"
-PREFERENCES = ("economy", "balanced", "quality")
 FORMAT = "router-weights 2"
 
 

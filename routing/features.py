@@ -76,16 +76,6 @@ class LastAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class LastAnswer:
-    """The kind of the answer that the same person got to the question before."""
-
-    path: Literal["light", "full"]
-    words: int
-    has_code: bool
-    has_plan: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Reading:
     """A text as the classifier reads it; `core` is what is asked, without its surroundings."""
 

@@ -11,6 +11,7 @@ from django.conf import settings
 from .caps import Caps
 from .classifier import Classifier
 from .features import LastAnswer
+from .preferences import Preference
 from .reasons import (
     CHOSE_FULL,
     CHOSE_LIGHT,
@@ -25,11 +26,6 @@ from .reasons import (
 
 Path = Literal["light", "full"]
 Mode = Literal["auto", "light", "full", "plain"]
-# What a person would rather have where both paths come into question.
-Preference = Literal["economy", "balanced", "quality"]
-
-# How far the threshold of a preference is from the classifier's own.
-SHIFTS: Mapping[Preference, float] = {"economy": -0.22, "balanced": 0.0, "quality": 0.18}
 # From the first confidence and below the second, the router's model is asked if there is one. It
 # costs up to 1.5 s, so it is asked only near the classifier's threshold (0.62).
 GREY_ZONE = (0.45, 0.75)
@@ -96,7 +92,7 @@ def choose(
     """Return the route of a question.
 
     `context` holds the same person's earlier questions, oldest first, and `answered` is the last
-    answer, which the classifier doesn't read yet. `phrases` are, by the name of each tool, the
+    answer. `phrases` are, by the name of each tool, the
     wordings that obviously ask for it; `exact` are the tools that answer this question exactly; for
     those in `sufficient`, a question with their phrases takes the light path, whatever the
     classifier says. `has_team` is False if the model is too weak for a team.
@@ -104,7 +100,7 @@ def choose(
     if mode == "plain":
         return Route("light", confidence=1, reasons=(CHOSE_PLAIN,), caps=caps_of("light"))
     # Also for a path that the reader chose: the decision is stored with the confidence.
-    judgement = classifier().judge(text, context)
+    judgement = classifier().judge(text, context, answered)
     phrases = phrases or {}
     # The core of "Summarise this: …" and of "Summarise this. Then compare it with …" lacks what
     # follows. Their phrases are for whole questions.
@@ -155,7 +151,7 @@ def threshold_of(preference: Preference) -> float:
     if settings.FLEET_LIGHT_THRESHOLD is not None:
         threshold: float = settings.FLEET_LIGHT_THRESHOLD
         return threshold
-    return classifier().threshold + SHIFTS[preference]
+    return classifier().thresholds[preference]
 
 
 def reason_of(preference: Preference) -> str:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import sqrt
 
+from routing import intervals
 from routing.examples import Example
 
 type Share = tuple[float, float, float] | None  # with the ends of its interval; None: of nothing
@@ -59,13 +59,8 @@ def quality(decisions: Sequence[Decision]) -> Quality:
 
 def share(part: int, whole: int) -> Share:
     """Return a share with its Wilson interval; None if it is a share of nothing."""
-    if not whole:
-        return None
-    z, found = 1.96, part / whole
-    middle = (found + z * z / (2 * whole)) / (1 + z * z / whole)
-    spread = z / (1 + z * z / whole)
-    spread *= sqrt(found * (1 - found) / whole + z * z / (4 * whole * whole))
-    return found, max(0.0, middle - spread), min(1.0, middle + spread)
+    found = intervals.Share.of(part, whole)
+    return None if found.value is None else (found.value, *found.interval)
 
 
 def percentile(decisions: Sequence[Decision], percent: int) -> float:

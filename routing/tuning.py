@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .intervals import Share
+from .preferences import POOR_ANSWER
 from .regret import Compared
 
-# What a poor light answer costs, as a multiple of a full answer's tokens.
-PRICES: Mapping[str, float] = {"economy": 1, "balanced": 3, "quality": 10}
 LEAST, MOST = 0.01, 0.99  # thresholds
 CLOSEST = 0.002  # to 0 and 1; odds of confidences beyond would outweigh all others
 MAX_STEPS = 30  # of the fit
@@ -119,7 +118,7 @@ def proposals(samples: Sequence[Sample]) -> list[Proposal]:
     if Calibration.of(samples).slope <= 0:
         raise TooFew("the confidence doesn't tell which questions need the full path.")
     found = []
-    for preference, price in PRICES.items():
+    for preference, price in POOR_ANSWER.items():
         threshold = best_threshold(samples, price)
         found.append(Proposal(preference, threshold, expected_at(threshold, samples)))
     return found

@@ -5,18 +5,19 @@ which costs the light answer; or it is not, and somebody gets a poor answer, whi
 price of so many full answers.
 """
 
+from routing.preferences import POOR_ANSWER, Preference
+
 FULL_ANSWER = 14.0  # measured by tests.benchmarks.paths
-POOR_ANSWER = {"economy": 1, "balanced": 3, "quality": 10}  # in full answers
 NOTICED = 0.5  # of the wrong light answers, assumed
 
 
-def threshold_of(preference: str, *, escalates: bool = True) -> float:
+def threshold_of(preference: Preference, *, escalates: bool = True) -> float:
     """Return the probability of light from which on the light path is the cheaper choice."""
     wrong_full = FULL_ANSWER - 1
     light = wrong_light(preference, escalates=escalates)
     return round(light / (light + wrong_full), 3)
 
 
-def wrong_light(preference: str, *, escalates: bool) -> float:
+def wrong_light(preference: Preference, *, escalates: bool) -> float:
     noticed = NOTICED if escalates else 0.0
     return noticed + (1 - noticed) * POOR_ANSWER[preference] * FULL_ANSWER

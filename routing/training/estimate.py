@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from routing.classifier import PREFERENCES
+from routing.preferences import PREFERENCES, Preference
 from routing.training.costs import FULL_ANSWER, threshold_of, wrong_light
 from routing.training.fit import ESTIMATE_TOLERANCE, OWN, Array, Matrix, Model, Sample
 
@@ -160,7 +160,7 @@ def intervals(sent: Array, labels: Array, clusters: Array) -> list[tuple[float, 
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
-def cost_of(sent: Array, labels: Array, preference: str, *, escalates: bool = True) -> float:
+def cost_of(sent: Array, labels: Array, preference: Preference, *, escalates: bool = True) -> float:
     """Return what wrong paths cost on average, in light answers."""
     wrong_fulls, wrong_lights = (~sent & labels).mean(), (sent & ~labels).mean()
     return float(

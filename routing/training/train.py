@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from routing.classifier import PREFERENCES
+from routing.preferences import PREFERENCES
 from routing.training.costs import threshold_of
 from routing.training.estimate import calibrate, judge_unseen, report_curve
 from routing.training.fit import Matrix, Model, Sample, written

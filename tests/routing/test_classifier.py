@@ -9,10 +9,11 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from routing.asks import normalise
-from routing.classifier import PREFERENCES, WEIGHTS, BrokenWeights, Classifier
+from routing.classifier import WEIGHTS, BrokenWeights, Classifier
 from routing.examples import Example
 from routing.features import LastAnswer
 from routing.played_judge import play
+from routing.preferences import PREFERENCES
 from routing.quality import Decision, share
 from routing.training.costs import threshold_of
 from routing.wrappers import unwrap

@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import timedelta
+from typing import ClassVar
 
 import pytest
 from django.core.checks.registry import registry
@@ -15,7 +16,8 @@ from routing import policy
 from routing.checks import weights_can_be_read
 from routing.classifier import Classifier, Judgement
 from routing.models import Outcome, Routed, RoutingDecision, text_hash
-from routing.policy import Path, Preference, caps_of, choose, classifier
+from routing.policy import Path, caps_of, choose, classifier
+from routing.preferences import Preference
 from tooling.known import TOOLS, exact_tools, phrases_of
 
 
@@ -23,11 +25,12 @@ class Fixed:
     """A classifier that is always this sure of the light path."""
 
     threshold = 0.6
+    thresholds: ClassVar = {"economy": 0.4, "balanced": 0.6, "quality": 0.8}
 
     def __init__(self, light: float) -> None:
         self.light = light
 
-    def judge(self, text: str, context: object = ()) -> Judgement:
+    def judge(self, text: str, context: object = (), answered: object = None) -> Judgement:
         return Judgement(self.light, ("a", "b", "c"), {"words": 3.0}, core=text)
 
 

@@ -1,6 +1,6 @@
 """What a person prefers where one agent or the team may answer, from the request to the route."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.test import Client
@@ -28,8 +28,9 @@ class Undecided:
     """A classifier that would have one agent answer if the person prefers that."""
 
     threshold = 0.62
+    thresholds: ClassVar = {"economy": 0.4, "balanced": 0.62, "quality": 0.8}
 
-    def judge(self, text: str, context: object = ()) -> Judgement:
+    def judge(self, text: str, context: object = (), answered: object = None) -> Judgement:
         return Judgement(0.5, ("a",), {}, core=text)
 
 
