@@ -30,14 +30,11 @@ def is_light(classifier: Classifier, text: str, *context: str) -> bool:
     return classifier.judge(text, context).light >= classifier.threshold
 
 
-def test_own_questions_are_routed_with_the_promised_accuracy() -> None:
+@pytest.mark.parametrize("name", ["prompts", "everyday"])
+def test_own_questions_are_routed_with_the_promised_accuracy(name: str) -> None:
     out = StringIO()
-    call_command(
-        "evaluate_routing",
-        str(Path(__file__).parent / "prompts.jsonl"),
-        "--json",
-        stdout=out,
-    )
+    path = str(Path(__file__).parent / f"{name}.jsonl")
+    call_command("evaluate_routing", path, "--json", stdout=out)
     figures = json.loads(out.getvalue())
     assert figures["accuracy"] >= 0.87
     assert figures["light_precision"] >= 0.90
