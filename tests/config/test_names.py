@@ -33,7 +33,7 @@ async def stock(article: str) -> str:
         (
             f"{AGENT}tools = ['teleport']",
             'line 4: agents.lawyer.tools, item 1: there is no tool "teleport"; there are'
-            " calculator, clock, web_search, ask_person, stock.",
+            " calculator, clock, read_page, web_search, ask_person, stock.",
         ),
         (
             f"{AGENT}tools = ['web_s*r']\n{SHOP}",

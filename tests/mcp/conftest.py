@@ -7,7 +7,7 @@ import pytest
 from tests.mcp.serving import children
 from tooling.mcp import server
 
-MAX_LAG = 0.05  # seconds
+MAX_LAG = 0.1  # seconds; a loaded machine takes twice the time of a quiet one
 
 
 @pytest.fixture

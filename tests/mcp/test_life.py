@@ -206,9 +206,13 @@ async def test_program_ends_with_its_worker_even_if_that_is_killed() -> None:
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "agenticfleet.settings"},
         stdout=asyncio.subprocess.PIPE,
     )
-    assert process.stdout
-    assert await process.stdout.readline() == b"open\n"
-    [player] = children()
-    process.kill()
-    await process.wait()
+    try:
+        assert process.stdout
+        assert await process.stdout.readline() == b"open\n"
+        # Other tests have theirs at the same time.
+        own = psutil.Process(process.pid).children(recursive=True)
+        [player] = [each for each in children() if each in own]
+    finally:
+        process.kill()
+        await process.wait()
     await until(lambda: not player.is_running() or player.status() == psutil.STATUS_ZOMBIE)
