@@ -6,6 +6,7 @@ The classifier is linear, and its weights are a text file that people can read a
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
@@ -51,6 +52,7 @@ class Classifier:
         grams: Mapping[str, float],
         scales: Mapping[str, Scale],
         constants: Mapping[str, float],
+        digest: str,
     ) -> None:
         self.grams = grams
         self.scales = scales
@@ -59,6 +61,8 @@ class Classifier:
         # By what a wrong path costs, for each preference that a person may have.
         self.thresholds = {name: constants[f"threshold.{name}"] for name in PREFERENCES}
         self.threshold = self.thresholds["balanced"]
+        # Of the file as it was read: an update may replace it under a process that goes on.
+        self.digest = digest
 
     @classmethod
     def load(cls, path: Path = WEIGHTS) -> Self:
@@ -71,7 +75,8 @@ class Classifier:
         constants: dict[str, float] = {}
         # A feature that was renamed since the training must not be ignored in silence.
         known = read("").named
-        for number, (kind, key, *values) in fields_of(path):
+        content = content_of(path)
+        for number, (kind, key, *values) in fields_of(path, content):
             try:
                 if kind == "gram":  # first, because nearly all lines are
                     (value,) = values
@@ -88,7 +93,7 @@ class Classifier:
             except (ValueError, TypeError) as exc:
                 raise BrokenWeights(path, f"line {number}: {exc}") from exc
         try:
-            return cls(grams, scales, constants)
+            return cls(grams, scales, constants, sha256(content).hexdigest()[:12])
         except KeyError as exc:
             raise BrokenWeights(path, f"no constant {exc}") from exc
 
@@ -129,12 +134,17 @@ def finite(text: str) -> float:
     return number
 
 
-def fields_of(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number and the fields of each line, or raise BrokenWeights."""
+def content_of(path: Path) -> bytes:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        return path.read_bytes()
     except OSError as exc:
         raise BrokenWeights(path, exc.strerror or "cannot be read") from exc
+
+
+def fields_of(path: Path, content: bytes) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and the fields of each line, or raise BrokenWeights."""
+    try:
+        lines = content.decode().replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as exc:
         raise BrokenWeights(path, "not UTF-8") from exc
     if lines[0] != FORMAT:

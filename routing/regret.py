@@ -2,13 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from hashlib import sha256
 from itertools import pairwise
 from typing import Literal
 
-from .classifier import WEIGHTS
 from .intervals import Mean, Share
+from .policy import classifier
 
 Verdict = Literal["better", "worse", "tie"]
 
@@ -103,7 +101,6 @@ def bands_of(rows: Sequence[Compared]) -> list[Band]:
     return found
 
 
-@cache
 def weights_digest() -> str:
     """Return what identifies the weights of this process. Other weights mean other confidences."""
-    return sha256(WEIGHTS.read_bytes()).hexdigest()[:12]
+    return classifier().digest

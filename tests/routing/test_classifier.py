@@ -1,6 +1,7 @@
 """The router's decision: values in, values out; and the two commands around it."""
 
 import json
+import re
 import time
 from io import StringIO
 from pathlib import Path
@@ -15,6 +16,7 @@ from routing.features import LastAnswer
 from routing.played_judge import play
 from routing.preferences import PREFERENCES
 from routing.quality import Decision, share
+from routing.regret import weights_digest
 from routing.training.costs import threshold_of
 from routing.wrappers import unwrap
 
@@ -292,6 +294,18 @@ def test_broken_weights_are_rejected_with_file_and_reason(
 def test_missing_weights_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(BrokenWeights, match=r"nowhere\.tsv: No such file"):
         Classifier.load(tmp_path / "nowhere.tsv")
+
+
+def test_digest_is_that_of_the_weights_that_were_read(tmp_path: Path) -> None:
+    path = tmp_path / "router.tsv"
+    path.write_bytes(WEIGHTS.read_bytes())
+    before = Classifier.load(path)
+    path.write_bytes(
+        re.sub(rb"(?m)^constant\tbias\t.*$", b"constant\tbias\t0.5", path.read_bytes())
+    )
+    # An update has replaced the file under a process that goes on.
+    assert before.digest == Classifier.load().digest == weights_digest()
+    assert Classifier.load(path).digest != before.digest
 
 
 def test_weights_file_is_small_and_sorted() -> None:
