@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from chat.columns import AddColumn
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -9,12 +11,12 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AddField(
+        AddColumn(
             model_name="instructions",
             name="preference",
             field=models.CharField(db_default="balanced", default="balanced", max_length=8),
         ),
-        migrations.AddField(
+        AddColumn(
             model_name="run",
             name="preference",
             field=models.CharField(
