@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import cast, get_args
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
@@ -71,4 +72,5 @@ def sure_path(question: Question) -> Path | None:
     # in a question, is not called for half of one.
     light = [name for name, tool in TOOLS.items() if "light" in tool.paths]
     route = route_of(question, tools=crew().tools_of(crew().assistant, light))
-    return route.path if route.is_sure else None
+    may_be_asked = route.is_grey and settings.FLEET_ROUTER_MODEL
+    return route.path if route.is_sure and not may_be_asked else None

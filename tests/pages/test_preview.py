@@ -62,6 +62,19 @@ def test_page_learns_nothing_where_the_router_is_not_sure(
     assert path_of(client, "Summarise https://example.org/report") == "light"
 
 
+def test_page_learns_nothing_where_the_routers_model_will_be_asked(
+    client: Client, settings: Settings
+) -> None:
+    # The grey zone of those who prefer quality reaches into what the classifier is sure of.
+    question = "Which planet is the largest?"
+    route = choose(question, preference="quality")
+    assert (route.is_sure, route.is_grey) == (True, True)
+    assert path_of(client, question, preference="quality") == "light"
+    settings.FLEET_ROUTER_MODEL = "opinion-model"
+    assert path_of(client, question, preference="quality") is None
+    assert path_of(client, question, preference="balanced") == "light"
+
+
 def test_page_learns_nothing_without_a_team(client: Client, settings: Settings) -> None:
     settings.FLEET_MODEL_IS_STAND_IN = True
     assert path_of(client, EASY) is None
