@@ -66,7 +66,8 @@ class InstructionsQuerySet(models.QuerySet["Instructions"]):
         the next person there must not find it after the sign-out.
         """
         with transaction.atomic():
-            said = self.filter(owner=str(browser)).first()
+            # Locked: two pages that are loaded at once would both store a row for the user.
+            said = self.select_for_update().filter(owner=str(browser)).first()
             if said is None:
                 return
             own = self.of(user)

@@ -1,7 +1,11 @@
 """What a browser has asked before somebody signs in there belongs to the account afterwards."""
 
 import uuid
+from contextlib import suppress
+from functools import partial
 from http.cookies import SimpleCookie
+from threading import Barrier, BrokenBarrierError
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -14,9 +18,11 @@ from chat.access.owners import Owner
 from chat.asks import Ask
 from chat.conversations import Conversation
 from chat.database import in_database
+from chat.instructions import Instructions
 from chat.models import Run
 from tests.chatting import Chatting, chat_request, cookie_header
 from tests.scripted_model import ScriptedModel
+from tests.telemetry.test_rollup import in_threads
 
 from .conversations import address, asked, conversation_of, owner_of, page, paused_run_of, run_of
 
@@ -224,3 +230,21 @@ async def test_follow_up_with_the_cookies_before_sign_in_is_refused_and_can_be_a
     await in_database(client.post, "/login/", CREDENTIALS)
     after = {"cookie": cookie_header(client), "origin": ORIGIN}
     assert (await chat.answer(request, headers=after))[-1]["type"] == "done"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_pages_that_are_loaded_at_once_claim_what_was_said_once(
+    ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser, save, both_save = Owner("browser", "0123"), Instructions.save, Barrier(2)
+    Instructions.objects.prefer(browser, "quality")
+
+    def save_together(self: Instructions, *args: Any, **fields: Any) -> None:
+        with suppress(BrokenBarrierError):
+            both_save.wait(0.5)
+        save(self, *args, **fields)
+
+    monkeypatch.setattr(Instructions, "save", save_together)
+    in_threads(partial(Instructions.objects.claim, browser, account(ann)), 2)
+    assert [each.owner for each in Instructions.objects.all()] == [str(account(ann))]
+    assert Instructions.objects.preference_of(account(ann)) == "quality"
