@@ -165,6 +165,8 @@ PREFERS_ECONOMY = _("you prefer economy, and one agent may be enough")
 PREFERS_QUALITY = _("you prefer quality, and one agent may not be enough")
 NO_TEAM = _("the stand-in model has no team")
 ONE_CALL = _("asks about one page, which a single call reads")
+# Those of decisions in the mode auto in which no threshold had a part, alone.
+WITHOUT_THRESHOLD = frozenset((ONE_CALL, NO_TEAM, LIGHT_IS_OFF))
 # All reasons that a decision may have, in English. Pages show them in their reader's language.
 PHRASES = frozenset(
     (

@@ -37,7 +37,7 @@ from chat.workflow.memory import Paused
 from chat.workflow.stand_in import has_team
 from chat.workflow.trial import TooDear, Trial, tokens_of
 from routing.models import Comparison
-from routing.reasons import ONE_CALL
+from routing.reasons import WITHOUT_THRESHOLD
 from routing.regret import Verdict, weights_digest
 from tooling.known import harmless_tools
 
@@ -85,6 +85,8 @@ class Comparisons:
         route = run.answer.route
         if not is_sampled or route is None or not can_be_compared(run, ending):
             return
+        while self._waiting and is_old(self._waiting[0]):
+            self._waiting.popleft()
         if self._is_stopped or len(self._waiting) >= MAX_WAITING:
             return
         question, resources = run.answer.question, self._resources
@@ -136,7 +138,7 @@ class Comparisons:
 
     async def _go_on(self, trial: Trial) -> bool:
         """Go on with a trial, and store its verdict. Return False if a run has stopped it."""
-        if time.monotonic() - trial.began_at > MAX_AGE:
+        if is_old(trial):
             return True
         reserved = await in_database(reserved_for, trial.run_id)
         if reserved is None:
@@ -182,15 +184,22 @@ class Comparisons:
             )
 
 
+def is_old(trial: Trial) -> bool:
+    return time.monotonic() - trial.began_at > MAX_AGE
+
+
 def can_be_compared(run: LiveRun, ending: Ending) -> bool:
     """Return True if the other path may answer this run's question, too, and could.
 
     Not if the threshold had no part in the choice, nor if the answer needed a person or a tool that
-    can't be used when nobody is there.
+    can't be used when nobody is there. Nor if another worker has begun with it: a worker that is
+    replaced may have had other weights.
     """
     answer = run.answer
     route, question = answer.route, answer.question
-    if route is None or question.mode != "auto" or route.reasons == (ONE_CALL,):
+    if route is None or question.mode != "auto" or run.epoch:
+        return False
+    if not WITHOUT_THRESHOLD.isdisjoint(route.reasons):
         return False
     is_whole = ending.status == "completed" and not ending.escalated and run.continues is None
     is_persons = run.owner.startswith(("user:", "browser:"))

@@ -25,6 +25,7 @@ from chat.config.texts import ConfigText
 from chat.conversations import Conversation, Message
 from chat.models import Run
 from routing.models import RoutingDecision
+from routing.reasons import WITHOUT_THRESHOLD
 
 BATCH = 100  # rows of the kind that is pruned
 KEEP_ADDRESSES = timedelta(days=1)
@@ -71,9 +72,10 @@ def prune_runs() -> int | None:
         pruned.exclude(instructions="").update(instructions="")
         pruned.filter(told__isnull=False).update(told=None)
         # Its row stays: it has the reader's rating. The features and a reason may show words.
-        RoutingDecision.objects.filter(pk__in=[run.pk for run in runs]).update(
-            reasons="", features={}, text_hash=""
-        )
+        decisions = RoutingDecision.objects.filter(pk__in=[run.pk for run in runs])
+        decisions.update(features={}, text_hash="")
+        # These are ours, and say what tune_routing must leave out.
+        decisions.exclude(reasons__in=WITHOUT_THRESHOLD).update(reasons="")
         return len(runs)
 
 

@@ -18,7 +18,7 @@ from routing import tuning
 from routing.intervals import Mean, Share
 from routing.models import Comparison, RoutingDecision
 from routing.policy import classifier
-from routing.reasons import ONE_CALL
+from routing.reasons import LIGHT_IS_OFF, NO_TEAM, ONE_CALL
 from routing.regret import Compared, Regret, bands_of, weights_digest
 from routing.tuning import (
     MIN_COMPARED,
@@ -353,6 +353,7 @@ class TestCommand:
             {"escalated": True},
             {"outcome": "cancelled"},
             {"reasons": ONE_CALL},
+            {"reasons": NO_TEAM},
         ):
             decision(rating=-1, **fields)
         old = decision(rating=-1)  # by other weights, perhaps
@@ -362,6 +363,13 @@ class TestCommand:
         assert json.loads(tuned("--json"))["thumbs"] == 0
         decision(rating=-1)
         assert json.loads(tuned("--json"))["thumbs"] == 1
+
+    def test_answers_while_light_mode_was_off_say_nothing_of_the_threshold(self) -> None:
+        store(300)
+        before = tuned("--json")
+        for _ in range(100):
+            decision(path="full", confidence=0.99, tokens=1400, reasons=LIGHT_IS_OFF)
+        assert tuned("--json") == before
 
     def test_days_must_be_positive(self) -> None:
         with pytest.raises(CommandError, match="at least 1"):

@@ -24,7 +24,9 @@ from chat.dashboard.page import dashboard_of
 from chat.database import in_database
 from chat.models import Run
 from chat.protocol.events import PhaseStart
+from chat.protocol.terms import Ending
 from chat.runs import comparing
+from chat.runs.supervisor import LiveRun
 from chat.runs.worker import Worker
 from chat.telemetry import metrics
 from chat.telemetry.periods import Period
@@ -230,7 +232,7 @@ async def test_reply_that_is_no_verdict_leaves_no_row(
     "why",
     [
         *["off", "mode", "team", "escalated", "failed", "stand-in", "script", "token"],
-        *["unlisted", "deleted", "one call", "paused"],
+        *["unlisted", "deleted", "one call", "paused", "light is off", "taken over"],
     ],
 )
 async def test_what_is_not_compared(
@@ -259,11 +261,22 @@ async def test_what_is_not_compared(
         case "script":
             person = {}
         case "one call":
-            monkeypatch.setattr("chat.workflow.answer.sufficient_tools", lambda _: {"calculator"})
+            monkeypatch.setattr("chat.workflow.choosing.sufficient_tools", lambda _: {"calculator"})
             request["message"] = "12 * 7"
         case "paused":
             settings.FLEET_APPROVE = frozenset({"calculator"})
             request["message"] = "12 * 7"
+        case "light is off":
+            settings.FLEET_LIGHT_MODE = False
+        case "taken over":
+            # By a worker with other weights, perhaps.
+            consider = comparing.Comparisons.consider
+
+            def later(self: comparing.Comparisons, run: LiveRun, ending: Ending) -> None:
+                run.epoch = 1
+                consider(self, run, ending)
+
+            monkeypatch.setattr(comparing.Comparisons, "consider", later)
     events = await chat.answer(request, headers=person)
     match why:
         case "token":
@@ -683,8 +696,13 @@ async def test_old_trials_and_trials_beyond_the_number_that_may_wait_are_dropped
         await chat.answer(QUESTION, headers=person)
     await until(lambda: not Worker.current().runs.live)
     comparisons = Worker.current().runs.comparisons
-    assert len(comparisons._waiting) == 1
+    (first,) = comparisons._waiting
     monkeypatch.setattr(comparing, "MAX_AGE", 0.0)
+    await chat.answer(QUESTION, headers=person)
+    await until(lambda: not Worker.current().runs.live)
+    # An old one takes no place from a new one, however long the worker has been busy.
+    assert len(comparisons._waiting) == 1
+    assert first not in comparisons._waiting
     monkeypatch.setattr(comparing, "QUIET", 0.0)
     comparisons.note(is_idle=True)
     await until_nothing_waits()

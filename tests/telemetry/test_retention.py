@@ -28,6 +28,7 @@ from chat.telemetry import retention
 from chat.telemetry.periods import Period
 from chat.telemetry.retention import PRUNES, prune_conversations, prune_runs, runs_due
 from routing.models import Comparison, RoutingDecision
+from routing.reasons import ONE_CALL
 from tests.chatting import Chatting
 from tests.pages.conversations import owner_of
 from tooling.bounded import BoundedRedis
@@ -143,6 +144,13 @@ class TestRuns:
         decision = RoutingDecision.objects.get(pk=run.pk)
         assert (decision.reasons, decision.features, decision.text_hash) == ("", {}, "")
         assert (decision.path, decision.rating) == ("light", 1)
+
+    def test_reason_that_no_threshold_had_a_part_in_stays(self) -> None:
+        run = ended_run(91 * DAY)
+        RoutingDecision.objects.filter(pk=run.pk).update(reasons=ONE_CALL)
+        assert prune_all()["runs"] == 1
+        decision = RoutingDecision.objects.get(pk=run.pk)
+        assert (decision.reasons, decision.features, decision.text_hash) == (ONE_CALL, {}, "")
 
     def test_comparison_stays_with_its_verdict_and_goes_with_its_decision(self) -> None:
         run = ended_run(91 * DAY)

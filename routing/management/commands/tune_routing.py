@@ -15,7 +15,7 @@ from django.utils import timezone
 from routing.intervals import Share
 from routing.models import Comparison, RoutingDecision
 from routing.policy import classifier
-from routing.reasons import ONE_CALL
+from routing.reasons import WITHOUT_THRESHOLD
 from routing.regret import Compared, weights_digest
 from routing.tuning import (
     Expected,
@@ -116,8 +116,7 @@ def known_since(moment: datetime) -> Known:
     answered = RoutingDecision.objects.filter(
         created_at__gte=since, mode="auto", outcome="completed", escalated=False
     ).order_by()
-    # Whatever the threshold, these are light.
-    answered = answered.exclude(reasons=ONE_CALL)
+    answered = answered.exclude(reasons__in=WITHOUT_THRESHOLD)
     rated = answered.filter(path="light", rating__isnull=False, comparison=None)
     return Known(
         since,
