@@ -19,7 +19,7 @@ from tests.serving import LOOKS_FOR_FILES, OWN_SETTINGS
 ROOT = Path(__file__).parent.parent.parent
 
 
-MAX_SETTINGS = 66
+MAX_SETTINGS = 67
 INTERNAL = {
     "FLEET_MODEL_IS_STAND_IN",
     "FLEET_MODEL_SERVER",
