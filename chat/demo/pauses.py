@@ -21,6 +21,7 @@ from tooling.websearch import web_search
 
 from . import texts
 
+FORMS = 0.25  # of all asks
 REPLIES: dict[AskKind, dict[Decision, dict[str, Any]]] = {
     "approval": {
         "approve": {},
@@ -54,7 +55,11 @@ class MadeAsk:
         Ask.objects.filter(pk=self.asked.data.ask_id).update(**self.columns)
 
 
-def ask_of(run: Run, random: Random, *, is_answered: bool, now: datetime) -> MadeAsk:
+def ask_kind(random: Random) -> AskKind:
+    return "form" if random.random() < FORMS else "approval"
+
+
+def ask_of(run: Run, kind: AskKind, random: Random, *, is_answered: bool, now: datetime) -> MadeAsk:
     """Return an ask of a paused run, and put it into the run's ending."""
     assert run.ended_at is not None
     assert run.ending is not None
@@ -80,7 +85,7 @@ def ask_of(run: Run, random: Random, *, is_answered: bool, now: datetime) -> Mad
         schema=FORM.schema,
         approver="owner",
     )
-    data = random.choices((approval, form), (3, 1))[0]
+    data = form if kind == "form" else approval
     name = "research/researcher/1/tool-0"
     asked = Asked(agent_id="researcher", author="Researcher", name=name, data=data)
     ending = msgspec.to_builtins(paused([asked]))

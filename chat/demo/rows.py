@@ -18,6 +18,7 @@ from django.utils.text import Truncator
 
 from chat.conversations import TITLE_LENGTH, Conversation, Message
 from chat.models import Run
+from chat.protocol.terms import AskKind
 from chat.runs.takeover import MAX_DEATHS
 from chat.search import index_questions
 from chat.telemetry.periods import Period, start_of
@@ -26,7 +27,7 @@ from routing.models import Comparison, RoutingDecision, text_hash
 from routing.regret import weights_digest
 
 from . import texts
-from .pauses import MadeAsk, ask_of, take_over
+from .pauses import MadeAsk, ask_kind, ask_of, take_over
 from .variants import Form, Variant, Variants
 
 RUNS_PER_BATCH = 2000
@@ -102,13 +103,19 @@ class Demo:
         plan = self.plan()
         newest = len(plan) - self.live - 1
         for number, (owner, ended_at, count) in enumerate(plan):
-            # The newest one that isn't live waits for a person, and some before it.
-            is_waiting = (newest - number) % max(7, len(plan) // 40) == 0
-            self.add_conversation(batch, owner, ended_at, count, is_waiting=is_waiting)
+            waits_for = self.waits_for(newest - number, every=max(7, len(plan) // 40))
+            self.add_conversation(batch, owner, ended_at, count, waits_for=waits_for)
             if len(batch.runs) >= RUNS_PER_BATCH or self.made == self.runs:
                 batch.store()
                 batch = Batch()
                 yield self.made
+
+    def waits_for(self, place: int, *, every: int) -> AskKind | None:
+        """Return what a conversation waits for, if it does; `place` counts from the newest."""
+        # One of each kind is open, whatever chance says, which depends on the time.
+        if place in (0, 1):
+            return "approval" if place == 0 else "form"
+        return ask_kind(self.random) if place % every == 0 else None
 
     def plan(self) -> list[tuple[str, datetime, int]]:
         """Return owner, last moment and number of runs of each conversation, oldest first."""
@@ -131,10 +138,11 @@ class Demo:
         for index in range(len(planned) - self.live, len(planned)):
             owner, _, size = planned[index]
             planned[index] = (owner, self.now - timedelta(seconds=random.uniform(2, 25)), size)
-        # The newest of the others waits for a person, so its pause must not be over.
-        index = len(planned) - self.live - 1
-        owner, ended_at, size = planned[index]
-        planned[index] = (owner, max(ended_at, self.now - timedelta(days=2)), size)
+        # The newest of the others wait for a person, so their pauses must not be over.
+        newest = len(planned) - self.live - 1
+        for index in range(max(0, newest - 1), newest + 1):
+            owner, ended_at, size = planned[index]
+            planned[index] = (owner, max(ended_at, self.now - timedelta(days=2)), size)
         return planned
 
     def owner(self) -> str:
@@ -151,9 +159,16 @@ class Demo:
                 return moment
 
     def add_conversation(
-        self, batch: Batch, owner: str, ended_at: datetime, count: int, *, is_waiting: bool
+        self,
+        batch: Batch,
+        owner: str,
+        ended_at: datetime,
+        count: int,
+        *,
+        waits_for: AskKind | None,
     ) -> None:
         is_live = self.now - ended_at < timedelta(seconds=30)
+        is_waiting = waits_for is not None
         variants = list(self.variants_of(ended_at, count, is_live=is_live, is_waiting=is_waiting))
         gaps = [self.random.lognormvariate(4.2, 1) for _ in range(count - 1)]
         lengths = [variant.total_ms / 1000 for variant in variants[:-1]]
@@ -179,8 +194,10 @@ class Demo:
             created_at = began_at + timedelta(seconds=seconds)
             earlier = self.add_run(batch, conversation, variant, form, created_at, earlier)
             if earlier.status == Run.Status.PAUSED:
+                is_answered = number < count
+                kind = ask_kind(self.random) if is_answered or not waits_for else waits_for
                 batch.asks.append(
-                    ask_of(earlier, self.random, is_answered=number < count, now=self.now)
+                    ask_of(earlier, kind, self.random, is_answered=is_answered, now=self.now)
                 )
             elif form == "new" and len(earlier.steps) > 2 and self.made % TAKEN_OVER == 0:
                 take_over(earlier, self.random)

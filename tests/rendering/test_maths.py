@@ -3,6 +3,7 @@
 import random
 import re
 import time
+from collections.abc import Iterator
 from html import unescape
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from chat.protocol.events import AnyEvent, Cancelled, Done, Error, ResponseDelta
 from chat.protocol.terms import Ending, ErrorInfo, Summary, Timings
 from chat.rendering.answer import AnswerView
+from chat.rendering.markdown import renderers
 from chat.rendering.markdown.blocks import Blocks, render_all
 from chat.rendering.markdown.tex import convert
 
@@ -19,7 +21,7 @@ from .test_markdown import pieces
 
 
 @pytest.fixture(autouse=True)
-def _notation(monkeypatch: pytest.MonkeyPatch) -> None:
+def _notation(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Show maths as ⟨TeX⟩ and ⟪TeX⟫, so that these tests see where formulas are."""
 
     def notation(source: str, *, is_display: bool) -> str:
@@ -27,6 +29,10 @@ def _notation(monkeypatch: pytest.MonkeyPatch) -> None:
         return f"⟪{source}⟫" if is_display else f"⟨{source}⟩"
 
     monkeypatch.setattr(convert, "maths", notation)
+    # Other tests render some of the same lines, with real maths.
+    renderers.remembered.cache_clear()
+    yield
+    renderers.remembered.cache_clear()
 
 
 def seen(blocks: list[str]) -> str:
