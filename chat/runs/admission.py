@@ -68,6 +68,11 @@ def check_day(asker: Asker) -> Mapping[str, Any] | None:
     return own
 
 
+def runs_in(full: Sequence[Full]) -> set[str]:
+    """Return the keys of the full places that runs take."""
+    return {each.place.key for each in full if each.place.bound.limit == "runs"}
+
+
 class Admission:
     """Lets what one event loop serves begin, or refuses it."""
 
@@ -92,8 +97,11 @@ class Admission:
             return ()
         try:
             full = await self._claims.claim(str(run_id), places)
-            if any(each.place.bound.limit == "runs" for each in full):
+            looked_at: set[str] = set()
+            # A place that was free at first may have been taken while another one was looked at.
+            while unseen := runs_in(full) - looked_at:
                 await self._forget_ended(full)
+                looked_at |= unseen
                 full = await self._claims.claim(str(run_id), places)
         except RedisDown:
             return bounds
