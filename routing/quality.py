@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from routing import intervals
 from routing.examples import Example
 
-type Share = tuple[float, float, float] | None  # with the ends of its interval; None: of nothing
+type Estimate = tuple[float, float, float] | None  # a share, and the ends of its interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class Quality:
     """Shares of a set of decisions."""
 
     items: int
-    accuracy: Share
-    light_precision: Share
-    light_recall: Share
+    accuracy: Estimate
+    light_precision: Estimate
+    light_recall: Estimate
     light_f1: float | None
 
     def row(self, name: str) -> str:
@@ -57,7 +57,7 @@ def quality(decisions: Sequence[Decision]) -> Quality:
     )
 
 
-def share(part: int, whole: int) -> Share:
+def share(part: int, whole: int) -> Estimate:
     """Return a share with its Wilson interval; None if it is a share of nothing."""
     found = intervals.Share.of(part, whole)
     return None if found.value is None else (found.value, *found.interval)
