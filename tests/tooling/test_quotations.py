@@ -11,6 +11,8 @@ from tooling.quotations import Sources, check
 from . import quoted_later as later
 from .quoted import ADDRESSES, QUESTION, SOURCES, TABLE, TEXTS, Case
 
+pytestmark = pytest.mark.bulk
+
 
 def judged(case: Case) -> tuple[int, int, tuple[int, ...]]:
     checked = check(case.answer, Sources(TEXTS, SOURCES.keys(), [QUESTION]), ADDRESSES)

@@ -31,7 +31,7 @@ from tests.scripted_model import Call, Script, ScriptedModel
 
 from .playing import MEMBERS, plan, review, wants
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.bulk]
 
 TURNS = 6
 LONG = "A word of the page. " * 60

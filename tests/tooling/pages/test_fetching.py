@@ -17,6 +17,8 @@ from tooling.results import ToolFailure
 
 from .web import MB, Names, Served, Site, packed, reader
 
+pytestmark = pytest.mark.bulk
+
 PARAGRAPH = b"<p>Word after word after word, as long as anybody wants to read it.</p>\n"
 
 

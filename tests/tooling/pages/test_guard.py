@@ -12,6 +12,8 @@ from tooling.results import ToolFailure
 
 from .web import Names, Served, Site, reader
 
+pytestmark = pytest.mark.bulk
+
 # %d is the port of a server on this machine that would answer.
 LOOPBACK = (
     "http://127.0.0.1:%d/",

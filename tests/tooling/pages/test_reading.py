@@ -12,6 +12,8 @@ from tooling.results import ToolFailure
 
 from .written import PAGES, Written
 
+pytestmark = pytest.mark.bulk
+
 
 def fetched(
     body: bytes | str, kind: str = "text/html", charset: str = "", *, cut: bool = False
