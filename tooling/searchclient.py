@@ -1,7 +1,6 @@
 """Search the web with Tavily's library, and turn each of its failures into a ToolFailure.
 
-Nothing else in the project talks to a search provider. Importing the library takes 0.5 s, so this
-module is imported only if search is on.
+Importing the library takes 0.5 s, so this module is imported only if this search is on.
 """
 
 import asyncio
@@ -24,13 +23,13 @@ from .searching import (
     SERVICE_TOO_LARGE,
     SERVICE_UNREADABLE,
     UNREACHABLE,
+    SearchProvider,
     TooLarge,
     TryAgain,
     Unreadable,
     closed,
     passage_of,
     rate_limited,
-    twice,
 )
 from .sentences import sentence
 
@@ -52,7 +51,7 @@ class RateLimited(Exception):
         self.seconds = seconds
 
 
-class SearchClient:
+class SearchClient(SearchProvider):
     """The client of one event loop and one account. Without a key it uses Tavily's keyless mode."""
 
     def __init__(
@@ -62,25 +61,18 @@ class SearchClient:
         base_url: str,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        # Part of the cache's keys: tells accounts apart without revealing the key.
-        self.account = hashlib.sha256(f"{base_url}\n{api_key}".encode()).hexdigest()[:12]
         keyless = {} if api_key else {"X-Tavily-Access-Mode": "keyless"}
-        self._http = httpx.AsyncClient(
+        http = httpx.AsyncClient(
             base_url=base_url,
             # A compressed body could be larger than the bytes that `Bounded` counts.
             headers={"Accept-Encoding": "identity", **keyless},
             event_hooks={"response": [inspect]},
         )
         # Pass an empty key rather than None, for which the library reads the environment.
-        self._tavily = AsyncTavilyClient(api_key=api_key, api_base_url=base_url, client=self._http)
-        self._sleep = sleep
-
-    async def search(self, request: dict[str, Any]) -> Output:
-        """Return the pages found, or raise ToolFailure, after a second attempt if that may help."""
-        return await twice(lambda: self.attempt(request), sleep=self._sleep)
-
-    async def aclose(self) -> None:
-        await self._http.aclose()
+        self._tavily = AsyncTavilyClient(api_key=api_key, api_base_url=base_url, client=http)
+        # Tells accounts apart without revealing the key.
+        account = hashlib.sha256(f"{base_url}\n{api_key}".encode()).hexdigest()[:12]
+        super().__init__(http, account=account, sleep=sleep)
 
     async def attempt(self, request: dict[str, Any]) -> Output:
         try:

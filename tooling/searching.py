@@ -1,15 +1,20 @@
 """What the clients of all search providers share: their failures, attempts and results."""
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .clusters import beginning
 from .results import Output, Passage, ToolFailure
 from .sentences import sentence
 from .untrusted import cut, visible, web_host, without_markup
+
+if TYPE_CHECKING:
+    # Imported only where search is on.
+    import httpx
 
 MAX_BODY_BYTES = 2 * 2**20
 MAX_TITLE_CHARS = 300
@@ -24,18 +29,6 @@ SERVICE_FAILED = sentence("The search service failed (status %(status)s).")
 SERVICE_LATE = sentence("The search service did not answer in time.")
 SERVICE_TOO_LARGE = sentence("The search service sent more than %(size)s MB.")
 UNREACHABLE = sentence("The search service cannot be reached.")
-
-
-class SearchProvider(Protocol):
-    """The client of one provider in one event loop."""
-
-    account: str  # part of the cache's keys, without secrets
-
-    async def search(self, request: dict[str, Any]) -> Output:
-        """Return the pages found, or raise ToolFailure. `request` is in Tavily's words."""
-        ...
-
-    async def aclose(self) -> None: ...
 
 
 class TooLarge(Exception):
@@ -67,6 +60,35 @@ async def twice(
         return await attempt()
     except TryAgain as exc:
         raise exc.failure from exc
+
+
+class SearchProvider(ABC):
+    """The client of one provider in one event loop."""
+
+    def __init__(
+        self,
+        http: "httpx.AsyncClient",
+        *,
+        account: str,
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._http = http
+        self.account = account  # part of the cache's keys, without secrets
+        self._sleep = sleep
+
+    async def search(self, request: dict[str, Any]) -> Output:
+        """Return the pages found, or raise ToolFailure, after a second attempt if that may help.
+
+        `request` is in Tavily's words.
+        """
+        return await twice(lambda: self.attempt(request), sleep=self._sleep)
+
+    @abstractmethod
+    async def attempt(self, request: dict[str, Any]) -> Output:
+        """Return the pages found. Raise TryAgain if a second attempt may help, or ToolFailure."""
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
 
 
 def closed(message: str, seconds: float) -> ToolFailure:

@@ -22,11 +22,11 @@ from .searching import (
     SERVICE_TOO_LARGE,
     SERVICE_UNREADABLE,
     UNREACHABLE,
+    SearchProvider,
     TryAgain,
     closed,
     passage_of,
     rate_limited,
-    twice,
 )
 from .sentences import sentence
 
@@ -51,7 +51,7 @@ class Found(msgspec.Struct, frozen=True):
     unresponsive_engines: list[Any] = []
 
 
-class SearxngClient:
+class SearxngClient(SearchProvider):
     """The client of one event loop. The address is the operator's, so it may be a private one."""
 
     def __init__(
@@ -62,9 +62,8 @@ class SearxngClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         url = URL(base_url, encoded=True)
-        self.account = url.authority.rpartition("@")[2]
         proxy = proxy_for(url, proxies)
-        self._http = httpx.AsyncClient(
+        http = httpx.AsyncClient(
             base_url=base_url.rstrip("/") + "/",
             headers={"Accept": "application/json", "Accept-Encoding": "identity"},
             # Read above, as for all servers; the context reads SSL_CERT_FILE.
@@ -73,14 +72,7 @@ class SearxngClient:
             verify=ssl.create_default_context(),
             timeout=None,  # noqa: S113 - the whole attempt has one
         )
-        self._sleep = sleep
-
-    async def search(self, request: dict[str, Any]) -> Output:
-        """Return the pages found, or raise ToolFailure, after a second attempt if that may help."""
-        return await twice(lambda: self.attempt(request), sleep=self._sleep)
-
-    async def aclose(self) -> None:
-        await self._http.aclose()
+        super().__init__(http, account=url.authority.rpartition("@")[2], sleep=sleep)
 
     async def attempt(self, request: dict[str, Any]) -> Output:
         try:
