@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 NUMBERS = re.compile(r"\[[1-9]\d{0,2}(?:, ?[1-9]\d{0,2}){0,9}\]", re.ASCII)
@@ -65,16 +65,21 @@ def follows_word(text: str, bracket: int) -> bool:
 
 def without_code(text: str) -> str:
     """Return a Markdown text of the same length, with blanks in place of its code."""
-    parts: list[str] = []
-    end = 0
-    for code in code_in(text):
-        parts += [text[end : code.start], blanks(text[code.start : code.end])]
-        end = code.end
-    return "".join([*parts, text[end:]])
+    return with_other_code(text, lambda code, words: blanks(words))
 
 
 def blanks(text: str) -> str:
     return "\n".join(" " * len(line) for line in text.split("\n"))
+
+
+def with_other_code(text: str, other: Callable[[Code, str], str]) -> str:
+    """Return a Markdown text with what `other` returns in place of each code, and of its words."""
+    parts: list[str] = []
+    end = 0
+    for code in code_in(text):
+        parts += [text[end : code.start], other(code, text[code.start : code.end])]
+        end = code.end
+    return "".join([*parts, text[end:]])
 
 
 def code_in(text: str) -> Iterator[Code]:

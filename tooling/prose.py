@@ -7,7 +7,7 @@ from html import unescape
 from typing import Literal
 from unicodedata import normalize
 
-from .citations import code_in
+from .citations import with_other_code
 from .urls import page_key
 
 type Kind = Literal["words", "item", "quote", "row", "heading"]
@@ -46,13 +46,9 @@ def blocks_of(text: str, addresses: Mapping[str, int]) -> list[Block]:
 
 def without(text: str) -> str:
     """Return a text without its blocks of code, and without the signs in code among words."""
-    parts: list[str] = []
-    end = 0
-    for code in code_in(text):
-        words = text[code.start : code.end]
-        parts += [text[end : code.start], "\n\n" if code.is_block else SIGNS.sub(" ", words)]
-        end = code.end
-    return "".join([*parts, text[end:]])
+    return with_other_code(
+        text, lambda code, words: "\n\n" if code.is_block else SIGNS.sub(" ", words)
+    )
 
 
 def raw_blocks(text: str) -> Iterator[tuple[Kind, str]]:
