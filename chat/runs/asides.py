@@ -6,9 +6,7 @@ asker's day as the calls of runs do, and a day that is used up has none.
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
@@ -17,7 +15,6 @@ from django.db import transaction
 
 from chat.access.owners import Asker
 from chat.access.spending import DayUse
-from chat.clock import Clock, Stopwatch
 from chat.database import in_database, reason_of
 from chat.llm.errors import ModelError
 from chat.llm.messages import ChatMessage
@@ -28,8 +25,8 @@ from chat.protocol.errors import ProtocolError
 from chat.protocol.payloads import ModelCall
 from chat.telemetry import metrics
 from chat.telemetry.figures import Figures, ModelFigures
-from chat.telemetry.periods import LENGTHS, Period, start_of
-from chat.workflow.calls import CallRecord, text_of
+from chat.telemetry.periods import Period
+from chat.workflow.calls import beside, written_beside
 
 from .admission import check_day
 
@@ -84,20 +81,12 @@ class Asides:
         asker's day is used up.
         """
         await in_database(check_day, asker)
-        watch = Stopwatch(Clock(time.perf_counter()))
-        call = CallRecord(1, settings.FLEET_LIGHT_MODEL, messages, watch)
-        pieces = self._models.stream(
-            messages,
-            model=call.model,
-            max_tokens=max_tokens,
-            max_thinking=max_thinking,
-            is_aside=True,
-            may_retry=False,
-        )
+        call = beside(1, settings.FLEET_LIGHT_MODEL, messages)
         try:
-            with call.timed():
-                async with asyncio.timeout(within):
-                    return await text_of(pieces, call)
+            async with asyncio.timeout(within):
+                return await written_beside(
+                    self._models, call, messages, max_tokens=max_tokens, max_thinking=max_thinking
+                )
         finally:
             metrics.count_call(call.data)
             await in_database(count, call.data, asker)
@@ -117,7 +106,6 @@ def count(call: ModelCall, asker: Asker) -> None:
     prices = settings.FLEET_PRICES
     cost = (prices.cost_of([call], []) if prices else None) or 0
     figures = Figures(models={call.model: ModelFigures.of_call(call, prices)}, cost=cost)
-    now = datetime.now(UTC)
     with transaction.atomic():
-        Period.objects.add({(span, start_of(span, now)): figures for span in LENGTHS})
+        Period.objects.add_now(figures)
         DayUse.objects.add(asker, call.usage, cost)

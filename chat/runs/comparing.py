@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from uuid import UUID
 
 from django.conf import settings
@@ -31,15 +31,14 @@ from chat.protocol.payloads import ModelCall
 from chat.protocol.terms import Ending
 from chat.telemetry import metrics
 from chat.telemetry.figures import Figures, ModelFigures, OwnerFigures
-from chat.telemetry.periods import LENGTHS, Period, start_of
+from chat.telemetry.periods import Period
 from chat.workflow.answer import Resources
 from chat.workflow.memory import Paused
 from chat.workflow.stand_in import has_team
-from chat.workflow.trial import TooDear, Trial, tokens_of
+from chat.workflow.trial import TooDear, Trial, tokens_of, usable_alone
 from routing.models import Comparison
 from routing.reasons import WITHOUT_THRESHOLD
 from routing.regret import Verdict, weights_digest
-from tooling.known import harmless_tools
 
 from .supervisor import LiveRun
 
@@ -204,8 +203,8 @@ def can_be_compared(run: LiveRun, ending: Ending) -> bool:
     is_whole = ending.status == "completed" and not ending.escalated and run.continues is None
     is_persons = run.owner.startswith(("user:", "browser:"))
     used = {event.data.tool for event in run.log.steps if isinstance(event, ToolStart)}
-    can_use = harmless_tools() - settings.FLEET_APPROVE
-    return is_whole and is_persons and has_team(question.model) and can_use >= {*used, *route.tools}
+    can_use = usable_alone() >= {*used, *route.tools}
+    return is_whole and is_persons and has_team(question.model) and can_use
 
 
 # --- The database
@@ -237,10 +236,9 @@ def count(calls: Sequence[ModelCall], reserved: Reserved, *, is_over: bool) -> N
         metrics.count_comparing(call)
         known = figures.models.setdefault(call.model, ModelFigures())
         known.add(ModelFigures.of_call(call, prices))
-    now = datetime.now(UTC)
     with transaction.atomic():
         if calls:
-            Period.objects.add({(span, start_of(span, now)): figures for span in LENGTHS})
+            Period.objects.add_now(figures)
         DayUse.objects.settle(
             COMPARISONS, reserved.day, reserved=reserved.tokens, used=own.tokens, cost=cost
         )

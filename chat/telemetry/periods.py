@@ -1,7 +1,7 @@
 """The figures of all runs that ended in a minute, an hour or a day, as rows."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from django.db import models
@@ -25,6 +25,11 @@ class PeriodQuerySet(models.QuerySet["Period"]):
             period = self.select_for_update(no_key=True).get(span=span, start=start)
             total = total_of([figures[span, start]], period.decoded)
             self.filter(pk=period.pk).update(figures=msgspec.json.encode(total).decode())
+
+    def add_now(self, figures: Figures) -> None:
+        """Add figures to the rows of the periods that go on. The caller opens the transaction."""
+        now = datetime.now(UTC)
+        self.add({(span, start_of(span, now)): figures for span in LENGTHS})
 
     def between(
         self, span: str, start: datetime, end: datetime

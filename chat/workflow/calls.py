@@ -1,10 +1,12 @@
 """What each model call costs, from its start."""
 
+import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from chat.clock import Stopwatch
+from chat.clock import Clock, Stopwatch
 from chat.llm.errors import EmptyAnswer, ModelError
 from chat.llm.messages import (
     ChatMessage,
@@ -16,6 +18,7 @@ from chat.llm.messages import (
     WantedCall,
     estimated_usage,
 )
+from chat.llm.models import Models
 from chat.protocol.events import AgentComplete, PhaseComplete
 from chat.protocol.payloads import ModelCall
 from chat.protocol.terms import Usage
@@ -134,6 +137,37 @@ async def text_of(pieces: AsyncGenerator[Piece], call: CallRecord) -> str:
             elif isinstance(piece, Retraction):
                 words.clear()
     return "".join(words)
+
+
+def beside(number: int, model: str, messages: Sequence[ChatMessage]) -> CallRecord:
+    """Return the record of a call that belongs to no run."""
+    return CallRecord(number, model, messages, Stopwatch(Clock(time.perf_counter())))
+
+
+async def written_beside(
+    models: Models,
+    call: CallRecord,
+    messages: Sequence[ChatMessage],
+    *,
+    max_tokens: int,
+    max_thinking: int,
+    schema: dict[str, Any] | None = None,
+) -> str:
+    """Return what a model writes for a call that belongs to no run, in one attempt.
+
+    Raise ModelError if it fails.
+    """
+    pieces = models.stream(
+        messages,
+        model=call.model,
+        max_tokens=max_tokens,
+        max_thinking=max_thinking,
+        is_aside=True,
+        schema=schema,
+        may_retry=False,
+    )
+    with call.timed():
+        return await text_of(pieces, call)
 
 
 def known_calls(memory: Memory) -> "list[CallRecord | KeptCall]":

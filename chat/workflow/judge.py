@@ -5,7 +5,6 @@ place of an answer says, so two replies that differ come to a tie.
 """
 
 import secrets
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,7 +12,6 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from chat.clock import Clock, Stopwatch
 from chat.llm.messages import ChatMessage, estimated_tokens
 from chat.llm.models import Models
 from chat.record import Exchange
@@ -21,7 +19,7 @@ from routing.regret import Verdict
 from tooling.untrusted import cut
 
 from .agent_models import model_of
-from .calls import CallRecord, text_of
+from .calls import CallRecord, beside, written_beside
 from .crew import crew
 from .question import Question
 from .replies import parsed
@@ -83,20 +81,16 @@ class Judge:
         return self.seen[0] if self.seen[0] == self.seen[1] else "tie"
 
     async def _ask(self, messages: Sequence[ChatMessage]) -> str:
-        watch = Stopwatch(Clock(time.perf_counter()))
-        call = CallRecord(len(self.calls) + 1, self.model, messages, watch)
+        call = beside(len(self.calls) + 1, self.model, messages)
         self.calls.append(call)
-        pieces = self.models.stream(
+        return await written_beside(
+            self.models,
+            call,
             messages,
-            model=call.model,
             max_tokens=MAX_TOKENS,
             max_thinking=MAX_THINKING,
-            is_aside=True,
             schema=msgspec.json.schema(Reply),
-            may_retry=False,
         )
-        with call.timed():
-            return await text_of(pieces, call)
 
 
 def verdict_of(reply: Reply, *, is_first: bool) -> Verdict:

@@ -140,8 +140,13 @@ def alone(services: Services) -> Services:
     Model servers are asked as ever. A search, a page or an MCP server isn't, not even for results
     that are cached.
     """
-    only = harmless_tools() - settings.FLEET_APPROVE
+    only = usable_alone()
     return replace(services, cache=None, search=None, pages=None, mcp=None, only=only)
+
+
+def usable_alone() -> frozenset[str]:
+    """Return the tools that may be called when nobody is there."""
+    return harmless_tools() - settings.FLEET_APPROVE
 
 
 def tokens_of(calls: Iterable[ModelCall]) -> int:
