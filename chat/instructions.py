@@ -5,15 +5,21 @@ them on, so their runs have none. A run keeps a copy until it ends, because anot
 go on with it (`Run.instructions`). What was preferred stays with it (`Run.preference`).
 """
 
-from typing import cast
+from typing import cast, get_args
 
 from django.db import models, transaction
 
 from .access.owners import Owner
 from .protocol.terms import BALANCED, Preference
 
+NO_PREFERENCE = "preference is economy, balanced or quality"  # of a form
 WITH_PAGES = ("user", "browser")  # kinds of owners that can say what they want
 MAX_INSTRUCTIONS = 2_000  # characters: a page of text, which models of all sizes can follow
+
+
+def preference_in(text: str) -> Preference | None:
+    """Return the preference that a form names; None if it is none."""
+    return cast("Preference", text) if text in get_args(Preference) else None
 
 
 class InstructionsTooLong(ValueError):
@@ -26,22 +32,9 @@ class InstructionsTooLong(ValueError):
 
 class InstructionsQuerySet(models.QuerySet["Instructions"]):
     def of(self, owner: Owner) -> "Instructions":
-        """Return what this owner has written; an empty row that isn't stored if it is nothing."""
-        return self.filter(owner=str(owner)).first() or Instructions(owner=str(owner))
-
-    def text_for(self, owner: Owner) -> str:
-        """Return the text that a new run of this owner is given; empty if there is none."""
-        if owner.kind not in WITH_PAGES:
-            return ""
-        texts = self.filter(owner=str(owner), is_on=True).values_list("text", flat=True)
-        return texts.order_by().first() or ""
-
-    def preference_of(self, owner: Owner) -> Preference:
-        """Return what this owner prefers where one agent or the team may answer."""
-        if owner.kind not in WITH_PAGES:
-            return BALANCED
-        found = self.filter(owner=str(owner)).values_list("preference", flat=True)
-        return cast("Preference", found.order_by().first() or BALANCED)
+        """Return what this owner has said; an empty row that isn't stored if it is nothing."""
+        found = self.filter(owner=str(owner)).first() if owner.kind in WITH_PAGES else None
+        return found or Instructions(owner=str(owner))
 
     def has_any(self, owner: Owner) -> bool:
         """Return True if something is stored of this owner."""
@@ -91,3 +84,8 @@ class Instructions(models.Model):
     def __str__(self) -> str:
         # Django's log of deletions shows this also to staff who may not read it.
         return f"instructions {self.pk}"
+
+    @property
+    def in_force(self) -> str:
+        """The text that a new run is given; empty if there is none."""
+        return self.text if self.is_on else ""

@@ -1,7 +1,6 @@
 """Which path the question that a person is writing would take, before it is sent."""
 
 from collections.abc import Sequence
-from typing import cast, get_args
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBadRequest, JsonResponse
@@ -14,8 +13,9 @@ from .access.addresses import address_of_request
 from .access.owners import Owner
 from .access.pace import Pace
 from .conversations import Conversation
+from .instructions import NO_PREFERENCE, preference_in
 from .protocol.requests import MAX_MODEL
-from .protocol.terms import BALANCED, Path, Preference
+from .protocol.terms import BALANCED, Path
 from .record import Exchange
 from .views import for_owner, uuid_of
 from .workflow.choosing import ROUTER_CONTEXT, route_of
@@ -42,14 +42,12 @@ def preview(request: HttpRequest, owner: Owner) -> HttpResponse:
         return HttpResponse(status=429, headers={"Retry-After": str(round(PACE.window))})
     earlier = exchanges_in(request.POST.get("conversation", ""), owner)
     text, model = request.POST.get("message", ""), request.POST.get("model", "")
-    preference = request.POST.get("preference") or BALANCED
-    if preference not in get_args(Preference):
-        return HttpResponseBadRequest("preference is economy, balanced or quality")
+    preference = preference_in(request.POST.get("preference") or BALANCED)
+    if preference is None:
+        return HttpResponseBadRequest(NO_PREFERENCE)
     if not text.strip() or len(text) > MAX_TEXT or len(model) > MAX_MODEL:
         return HttpResponseBadRequest("message or model is empty or too long")
-    question = Question(
-        text, "auto", preference=cast("Preference", preference), model=model, earlier=earlier
-    )
+    question = Question(text, "auto", preference=preference, model=model, earlier=earlier)
     return JsonResponse({"path": sure_path(question)})
 
 

@@ -195,6 +195,7 @@ class StartQueries(models.QuerySet["Run"]):
         else:
             replaced = earlier.question if earlier else None
             asked = conversation.new_question(request.message, instead_of=replaced)
+        said = Instructions.objects.of(owner)
         answer = Message(conversation=conversation, role=Message.Role.ASSISTANT)
         Message.objects.bulk_create([answer] if request.rerun_of else [asked, answer])
         if not request.is_first:
@@ -212,8 +213,8 @@ class StartQueries(models.QuerySet["Run"]):
             fresh=request.fresh,
             reasoning_effort=request.reasoning_effort or "",
             model_asked=model,
-            preference=preference_for(owner, request, earlier),
-            instructions=told.instructions if told else Instructions.objects.text_for(owner),
+            preference=preference_for(said, request, earlier),
+            instructions=told.instructions if told else said.in_force,
             told=msgspec.to_builtins(told),
             **fields,
         )
@@ -371,13 +372,13 @@ def model_for(request: ChatRequest, allowed: Sequence[str] = ()) -> str:
     raise ProtocolError(not_offered(request.model, offered))
 
 
-def preference_for(owner: Owner, request: ChatRequest, earlier: "Run | None") -> str:
+def preference_for(said: Instructions, request: ChatRequest, earlier: "Run | None") -> str:
     """Return what a new run prefers; one that repeats an `earlier` run, what that did."""
     if request.preference:
         return request.preference
     if earlier and request.rerun_of:
         return earlier.preference
-    return Instructions.objects.preference_of(owner)
+    return said.preference
 
 
 def user_of(owner: Owner) -> User | None:

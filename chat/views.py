@@ -390,7 +390,7 @@ def page_context(
         "modes": STAND_IN_MODES if model.is_stand_in else MODES,
         "ways": ways() if model.is_stand_in else (),
         "preferences": PREFERENCES if has_choice else (),
-        "preference": Instructions.objects.preference_of(owner) if has_choice else "",
+        "preference": Instructions.objects.of(owner).preference if has_choice else "",
         "has_preview": not model.is_stand_in and settings.FLEET_LIGHT_MODE,
         "efforts": EFFORTS,
         "models": models_to_choose_from(),

@@ -1,7 +1,5 @@
 """What a person, or a browser, says for every answer: their instructions, and what they prefer."""
 
-from typing import cast, get_args
-
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -11,8 +9,13 @@ from django_htmx.http import trigger_client_event
 from chat.access.addresses import address_of_request
 from chat.access.owners import Owner
 from chat.access.tries import TooManyTries, Tries
-from chat.instructions import MAX_INSTRUCTIONS, Instructions, InstructionsTooLong
-from chat.protocol.terms import Preference
+from chat.instructions import (
+    MAX_INSTRUCTIONS,
+    NO_PREFERENCE,
+    Instructions,
+    InstructionsTooLong,
+    preference_in,
+)
 from chat.views import for_owner
 
 from .trying import INSTRUCTIONS_OF_ADDRESS, too_often
@@ -55,13 +58,13 @@ def form(request: HttpRequest, written: Instructions, *, fault: str = "") -> Htt
 @for_owner
 def prefer(request: HttpRequest, owner: Owner) -> HttpResponse:
     """Store whether the person prefers economy or quality, or neither."""
-    preference = request.POST.get("preference", "")
-    if preference not in get_args(Preference):
-        return HttpResponseBadRequest("preference is economy, balanced or quality")
+    preference = preference_in(request.POST.get("preference", ""))
+    if preference is None:
+        return HttpResponseBadRequest(NO_PREFERENCE)
     try:
         if owner.kind == "browser" and not Instructions.objects.has_any(owner):
             Tries.objects.take([INSTRUCTIONS_OF_ADDRESS.of(address_of_request(request))])
     except TooManyTries as often:
         return too_often(often)
-    Instructions.objects.prefer(owner, cast("Preference", preference))
+    Instructions.objects.prefer(owner, preference)
     return HttpResponse(status=204)

@@ -30,7 +30,7 @@ def keep(client: Client, text: str, *, is_on: bool = True) -> tuple[int, str]:
 
 def text_of(owner: str) -> str:
     kind, _, pk = owner.partition(":")
-    return Instructions.objects.text_for(Owner(kind, pk))  # type: ignore[arg-type]
+    return Instructions.objects.of(Owner(kind, pk)).in_force  # type: ignore[arg-type]
 
 
 def test_each_person_has_instructions_of_their_own(client: Client, stranger: Client) -> None:
@@ -92,7 +92,7 @@ def test_signing_in_moves_instructions_unless_the_account_has_its_own(
 
 def preference_of(owner: str) -> str:
     kind, _, pk = owner.partition(":")
-    return Instructions.objects.preference_of(Owner(kind, pk))  # type: ignore[arg-type]
+    return Instructions.objects.of(Owner(kind, pk)).preference  # type: ignore[arg-type]
 
 
 def prefer(client: Client, preference: str) -> int:

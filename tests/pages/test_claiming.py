@@ -247,4 +247,4 @@ def test_pages_that_are_loaded_at_once_claim_what_was_said_once(
     monkeypatch.setattr(Instructions, "save", save_together)
     in_threads(partial(Instructions.objects.claim, browser, account(ann)), 2)
     assert [each.owner for each in Instructions.objects.all()] == [str(account(ann))]
-    assert Instructions.objects.preference_of(account(ann)) == "quality"
+    assert Instructions.objects.of(account(ann)).preference == "quality"

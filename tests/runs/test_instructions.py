@@ -81,7 +81,7 @@ async def test_instructions_that_are_off_are_not_read(
 @pytest.mark.parametrize("owner", [SCRIPT, TERMINAL])
 def test_scripts_and_the_terminal_have_none(owner: Owner) -> None:
     Instructions.objects.keep(owner, METRIC, is_on=True)
-    assert Instructions.objects.text_for(owner) == ""
+    assert Instructions.objects.of(owner).in_force == ""
 
 
 async def test_of_the_team_only_those_who_write_for_the_person_read_them(

@@ -76,7 +76,7 @@ async def test_without_one_the_persons_own_counts(
 @pytest.mark.parametrize("owner", [SCRIPT, TERMINAL])
 def test_scripts_and_the_terminal_have_none(owner: Owner) -> None:
     Instructions.objects.prefer(owner, "economy")
-    assert Instructions.objects.preference_of(owner) == "balanced"
+    assert Instructions.objects.of(owner).preference == "balanced"
 
 
 async def test_answer_that_is_asked_for_again_takes_the_same_path(
