@@ -28,7 +28,7 @@ from django.http import (
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import Resolver404, resolve, reverse
 from django.utils.crypto import constant_time_compare
-from django.utils.translation import gettext_lazy, pgettext_lazy
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
 from django_htmx.middleware import HtmxDetails
@@ -40,6 +40,7 @@ from tooling.clusters import shortened
 from .access.browsers import account_tag, owner_of_request, reader_tag, remember
 from .access.owners import Owner, may_see_settings
 from .better_model import ways
+from .choices import EFFORTS, EXAMPLES, MODES, PREFERENCES, STAND_IN_EXAMPLES, STAND_IN_MODES
 from .conversations import TITLE_LENGTH, Conversation
 from .deleting import delete_chat
 from .finding import results_of
@@ -63,103 +64,6 @@ from .rendering.turns import turn
 from .sidebar import Filters, number_of, sidebar_of
 from .snippets import words_of
 
-# The router must send each example the way that its label promises; a test checks that.
-EXAMPLES = [
-    {
-        "label": pgettext_lazy("example", "Quick"),
-        "question": gettext_lazy("What time is it in Tokyo?"),
-    },
-    {
-        "label": pgettext_lazy("example", "Quick"),
-        "question": gettext_lazy("How many days are left until 24 December?"),
-    },
-    {
-        "label": pgettext_lazy("example", "Thorough"),
-        "question": gettext_lazy(
-            "Compare Kafka and RabbitMQ for an order system with 500 orders per second."
-        ),
-    },
-    {
-        "label": pgettext_lazy("example", "Thorough"),
-        "question": gettext_lazy(
-            "Plan a three-day visit to Lisbon for a family with two small children."
-        ),
-    },
-]
-# A tool answers the first three, and the last one is what the stand-in does best. Not translated,
-# because it knows only English.
-STAND_IN_EXAMPLES = [
-    {"label": gettext_lazy("Exact"), "question": "What time is it in Tokyo?"},
-    {"label": gettext_lazy("Exact"), "question": "How many days are left until 24 December?"},
-    {"label": gettext_lazy("Exact"), "question": "What is 18% of 249?"},
-    {
-        "label": gettext_lazy("By the stand-in"),
-        "question": "Explain photosynthesis to a ten-year-old.",
-    },
-]
-STAND_IN_MODES = [
-    {
-        "value": "auto",
-        "name": gettext_lazy("Auto"),
-        "meaning": gettext_lazy("A tool, or else the stand-in model"),
-    }
-]
-MODES = [
-    {
-        "value": "auto",
-        "name": gettext_lazy("Auto"),
-        "meaning": gettext_lazy("One agent or the team, as needed"),
-    },
-    {
-        "value": "light",
-        "name": gettext_lazy("Light"),
-        "meaning": gettext_lazy("One agent: quick and cheap"),
-    },
-    {
-        "value": "full",
-        "name": gettext_lazy("Full team"),
-        "meaning": gettext_lazy("Plan, research, draft and review: slower"),
-    },
-]
-# Where the mode auto draws the line between one agent and the team.
-PREFERENCES = [
-    {
-        "value": "economy",
-        "name": gettext_lazy("Economy"),
-        "meaning": gettext_lazy("One agent more often: quicker and cheaper"),
-    },
-    {
-        "value": "balanced",
-        "name": gettext_lazy("Balanced"),
-        "meaning": gettext_lazy("The team where it makes a difference"),
-    },
-    {
-        "value": "quality",
-        "name": gettext_lazy("Quality"),
-        "meaning": gettext_lazy("The team more often: slower and more thorough"),
-    },
-]
-# How much a model that thinks does so; the first leaves it to the model.
-EFFORTS = [
-    {
-        "value": "",
-        "name": gettext_lazy("Auto"),
-        "meaning": gettext_lazy("As the model does by itself"),
-    },
-    {
-        "value": "minimal",
-        "name": gettext_lazy("Little"),
-        "chosen": gettext_lazy("Little thinking"),
-        "meaning": gettext_lazy("Quicker and cheaper"),
-    },
-    {"value": "medium", "name": gettext_lazy("Medium"), "chosen": gettext_lazy("Medium thinking")},
-    {
-        "value": "maximal",
-        "name": gettext_lazy("Much"),
-        "chosen": gettext_lazy("Much thinking"),
-        "meaning": gettext_lazy("Slower, for hard questions"),
-    },
-]
 ACCOUNT_HEADER = "Fleet-Account"
 STILL_ANSWERING = gettext_lazy("This chat is still answering. Stop the answer, then delete it.")
 RATINGS: dict[str, int | None] = {

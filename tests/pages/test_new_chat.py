@@ -11,7 +11,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from chat.better_model import ways
-from chat.views import EXAMPLES
+from chat.choices import EXAMPLES
 from chat.workflow.stand_in import reason_to_decline
 from routing.classifier import Classifier
 from tests.configs import Configure
